@@ -1,0 +1,3 @@
+from boxcar.cli import main
+
+main()

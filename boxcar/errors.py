@@ -1,0 +1,35 @@
+"""How a command ends: its exit code, and the error that carries a sentence for the person who started it."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a process of ours says to whoever started it. Kubernetes and KFP decide by these numbers."""
+
+    DONE = 0
+    NO = 1  # it ran, and the answer is no: a file does not agree with its model
+    USAGE = 64  # bad configuration or usage
+    DATA = 65  # bad data, divergence included
+    SURROUNDINGS = 69  # disk, permission, network, a GPU asked for and not seen
+    DEFECT = 70  # a defect of ours
+    AGAIN = 75  # stopped from outside, start me again
+    STOPPED = 76  # stopped for good: orphaned, budget, deadline
+    INTERRUPTED = 130  # Ctrl-C
+
+
+class BoxcarError(Exception):
+    """Something that a person can act on.
+
+    Args:
+        code: the exit code of the process.
+        what: one sentence, what happened, with the names of the files or options it is about; ends with a full stop.
+        do: one sentence, what to do about it; ends with a full stop.
+        details: further lines, one finding each, shown before the sentence (five faults in a folder: five lines).
+    """
+
+    def __init__(self, code: ExitCode, what: str, do: str, details: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{what} {do}")
+        self.code = code
+        self.what = what
+        self.do = do
+        self.details = details

@@ -1,0 +1,122 @@
+"""What trainer and evaluator tell each other through the run's folder, and nothing else.
+
+The trainer writes `train/ckpt-<step>.index`, `.data-*` and last the marker `train/ckpt-<step>.json`; a checkpoint without
+its marker does not exist. `train/status.json` says how training stands and beats as the trainer's heart. The evaluator
+appends one whole line a checkpoint to `eval/scores.jsonl`.
+"""
+
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from boxcar.storage import file_sha256, replace_json
+
+State = Literal["RUNNING", "DONE", "FAILED"]
+_MARKER = re.compile(r"ckpt-(\d+)\.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete, finite checkpoint."""
+
+    step: int
+    prefix: Path  # what TensorFlow calls the checkpoint's path: without `.index`
+    dataset_version: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How training stands."""
+
+    state: State
+    step: int  # the last step that was trained
+    beat: float  # seconds since the epoch, by the trainer's clock, when it last said so
+    last_checkpoint: int | None  # with DONE: the step of the last checkpoint there will be
+
+
+def marker_path(train: Path, step: int) -> Path:
+    return train / f"ckpt-{step}.json"
+
+
+def mark_checkpoint(train: Path, step: int, dataset_version: str) -> None:
+    """Makes a checkpoint exist whose files are already there under their final names."""
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in sorted(train.glob(f"ckpt-{step}.*"))
+        if not path.name.endswith(".json")
+    }
+    replace_json(marker_path(train, step), {"step": step, "files": files, "dataset_version": dataset_version})
+
+
+def list_checkpoints(train: Path) -> list[Checkpoint]:
+    """All complete checkpoints, oldest first. One whose files do not have the sizes that its marker lists is left out."""
+    found = []
+    for path in train.glob("ckpt-*.json"):
+        match = _MARKER.fullmatch(path.name)
+        if not match:
+            continue
+        try:
+            marker = json.loads(path.read_text(encoding="utf-8"))
+            complete = all((train / name).stat().st_size == entry["bytes"] for name, entry in marker["files"].items())
+        except FileNotFoundError:
+            continue  # retention removed it between the listing and the look
+        if complete:
+            step = int(match[1])
+            found.append(Checkpoint(step, train / f"ckpt-{step}", marker["dataset_version"]))
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def remove_checkpoint(train: Path, step: int) -> None:
+    """Removes a checkpoint, its marker first, so that nobody believes what is left of it."""
+    marker_path(train, step).unlink(missing_ok=True)
+    for path in train.glob(f"ckpt-{step}.*"):
+        path.unlink(missing_ok=True)
+
+
+def write_status(train: Path, state: State, step: int, last_checkpoint: int | None = None) -> None:
+    """Says how training stands; every call is also a heartbeat."""
+    replace_json(
+        train / "status.json",
+        {"state": state, "step": step, "beat": time.time(), "last_checkpoint": last_checkpoint},
+    )
+
+
+def read_status(train: Path) -> Status | None:
+    """How training stands, or None before its first word."""
+    try:
+        return Status(**json.loads((train / "status.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def append_score(evaluation: Path, score: dict[str, Any]) -> None:
+    """Appends one line to `scores.jsonl`, whole or not at all; half a line of an earlier kill is cut off first."""
+    path = evaluation / "scores.jsonl"
+    line = json.dumps(score, ensure_ascii=False, allow_nan=False) + "\n"
+    with path.open("ab+") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        whole = file.read().rfind(b"\n") + 1
+        if whole != size:
+            file.truncate(whole)
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_scores(evaluation: Path) -> list[dict[str, Any]]:
+    """The ledger: one dictionary a scored checkpoint (`step`, `AP`, `AP50`, `AP75`, `per_class`, ...), oldest first."""
+    try:
+        text = (evaluation / "scores.jsonl").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def best_score(scores: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The line of the checkpoint that is chosen: highest AP on validation, the earlier of equals."""
+    return max(scores, key=lambda score: (score["AP"] or 0.0, -score["step"])) if scores else None

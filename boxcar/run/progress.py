@@ -1,0 +1,85 @@
+"""Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+PLAIN_SECONDS = 15.0
+
+
+class Progress:
+    """Shows how far a piece of work is, on stderr.
+
+    Args:
+        title: what is being done ("Reading pictures").
+        total: how many units there are.
+        unit: the unit's plural ("pictures", "steps").
+        done: units that an earlier start did already.
+
+    Use as a context manager and call `advance` after each unit, or `note` when there is something to say in between.
+    """
+
+    def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done = self._first = done
+        self._note = ""
+        self._started = self._spoken = time.monotonic()
+        self._bar: Bar | None = None
+        if sys.stderr.isatty():
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=28),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(title, total=total, completed=done, rate="", note="")
+
+    def __enter__(self) -> "Progress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+        elif kind is None:
+            self._say()
+
+    def advance(self, units: int = 1, note: str | None = None) -> None:
+        """Counts finished units; `note` is a short text shown behind the bar ("loss 0.31")."""
+        self.done += units
+        if note is not None:
+            self._note = note
+        if self._bar:
+            self._bar.update(self._task, completed=self.done, rate=f"{self._rate():.1f} {self.unit}/s", note=self._note)
+        elif time.monotonic() - self._spoken >= PLAIN_SECONDS:
+            self._say()
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        if self._bar:
+            self._bar.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def _rate(self) -> float:
+        return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
+
+    def _say(self) -> None:
+        self._spoken = time.monotonic()
+        rate = self._rate()
+        left = f", {(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
+        note = f", {self._note}" if self._note else ""
+        line = f"{self.title}: {self.done} of {self.total} {self.unit}, {rate:.1f}/s{left}{note}"
+        print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,195 @@
+"""A step commits: it writes its files, then puts `step.json` last. What has no valid `step.json` is not finished.
+
+`step.json` holds the step's name, every file's size and SHA-256, the hashes of its inputs, the code version, the parameters,
+and the seconds it took. While a step writes, its folder holds `.unfinished`, so that a later start knows that what lies
+there is its own to clear away, and somebody else's folder is never touched.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from boxcar import __version__
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage import file_sha256, list_files, make_folder, remove_tree, replace_json
+from boxcar.storage.local import surroundings
+
+MARKER = "step.json"
+UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A finished step as its `step.json` tells it."""
+
+    folder: Path
+    step: str
+    files: dict[str, dict[str, Any]]  # relative path -> {"bytes": int, "sha256": str}
+    inputs: dict[str, str]
+    parameters: dict[str, Any]
+    code_version: str
+    seconds: float
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the names and hashes of the step's files: equal digests mean equal outputs."""
+        lines = "".join(f"{entry['sha256']}  {name}\n" for name, entry in sorted(self.files.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def read_commit(folder: Path, step: str) -> Committed | None:
+    """The finished step in a folder, or None where there is none that can be believed.
+
+    Believed means: `step.json` parses, is of this step, and every file it lists is there with its size and SHA-256.
+    """
+    try:
+        record = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        committed = Committed(
+            folder=folder,
+            step=record["step"],
+            files=record["files"],
+            inputs=record["inputs"],
+            parameters=record["parameters"],
+            code_version=record["code_version"],
+            seconds=record["seconds"],
+        )
+        if committed.step != step:
+            return None
+        for name, entry in committed.files.items():
+            path = folder / name
+            if path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
+                return None
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return committed
+
+
+def require_commit(folder: Path, step: str) -> Committed:
+    """`read_commit`, where a step that is not finished is an error.
+
+    Raises:
+        BoxcarError: 64 where there is nothing at all, 65 where files are missing or changed.
+    """
+    committed = read_commit(folder, step)
+    if committed is not None:
+        return committed
+    if (folder / MARKER).exists():
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The files in {folder} are not those that its {MARKER} lists.",
+            f"Run `boxcar {step}` into that folder again.",
+        )
+    raise BoxcarError(
+        ExitCode.USAGE, f"{folder} holds no finished {step} step.", f"Run `boxcar {step}` into that folder first."
+    )
+
+
+@dataclass
+class Step:
+    """One step about to be done in one folder.
+
+    Args:
+        name: the step's name, as in `boxcar <name>`.
+        folder: where it writes.
+        inputs: names and hashes of what it reads; with `parameters` they decide whether it has been done already.
+        parameters: every setting that changes what comes out.
+        owns: the names directly below `folder` that are this step's, where the folder is shared with another step
+            (`export/` holds `saved_model/` too); None where all of it is.
+        resumable: True where the step goes on with what an earlier, unfinished start left (training, evaluation);
+            else leftovers are cleared.
+    """
+
+    name: str
+    folder: Path
+    inputs: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    owns: Sequence[str] | None = None
+    resumable: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    def done(self) -> Committed | None:
+        """The finished step with these very inputs and parameters, or None."""
+        committed = read_commit(self.folder, self.name)
+        # Compared as JSON, in which tuples are lists, because the one side was read from JSON.
+        wanted = json.loads(json.dumps([dict(self.inputs), dict(self.parameters)]))
+        if committed is not None and [committed.inputs, committed.parameters] == wanted:
+            return committed
+        return None
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        """The folder to write into; commits at the end. After an error nothing half-written remains.
+
+        Raises:
+            BoxcarError: 64 where the folder holds files that are not this step's, 69 where it cannot be written.
+        """
+        self.begin()
+        try:
+            yield self.folder
+            self.commit()
+        except BaseException:
+            if not self.resumable:
+                self._clear()
+            raise
+
+    def begin(self) -> None:
+        """Takes possession of the folder."""
+        strangers = self._owned() if self.folder.exists() else []
+        if strangers and not (self.folder / UNFINISHED).exists() and not (self.folder / MARKER).exists():
+            raise BoxcarError(
+                ExitCode.USAGE,
+                f"{self.folder} already holds files that no {self.name} step wrote ({strangers[0]}, for one).",
+                "Choose another --output, or move those files away.",
+            )
+        make_folder(self.folder)
+        if self.resumable:
+            with surroundings(self.folder):
+                (self.folder / MARKER).unlink(missing_ok=True)
+                (self.folder / UNFINISHED).touch()
+            return
+        # The order matters to a kill in between: the marker that says "finished" goes before any of the files does, and
+        # the one that says "mine" is there before the first new file is.
+        with surroundings(self.folder):
+            (self.folder / UNFINISHED).touch()
+            (self.folder / MARKER).unlink(missing_ok=True)
+        for name in self._owned():
+            remove_tree(self.folder / name)
+
+    def commit(self) -> None:
+        """Writes `step.json`: from here on the step is finished."""
+        files = {}
+        for name in list_files(self.folder):
+            if name == MARKER or (self.owns is not None and name.split("/")[0] not in self.owns):
+                continue
+            path = self.folder / name
+            files[name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        replace_json(
+            self.folder / MARKER,
+            {
+                "step": self.name,
+                "files": files,
+                "inputs": dict(self.inputs),
+                "parameters": dict(self.parameters),
+                "code_version": __version__,
+                "seconds": round(time.monotonic() - self.started, 2),
+            },
+        )
+        (self.folder / UNFINISHED).unlink(missing_ok=True)
+
+    def _owned(self) -> list[str]:
+        """Names directly below the folder that are this step's, its two markers left out."""
+        names = sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
+        return [n for n in names if n not in (MARKER, UNFINISHED) and (self.owns is None or n in self.owns)]
+
+    def _clear(self) -> None:
+        """Removes what an interrupted step wrote, and its folder where nothing else lies in it."""
+        for name in self._owned():
+            remove_tree(self.folder / name)
+        (self.folder / UNFINISHED).unlink(missing_ok=True)
+        if self.folder.exists() and not any(self.folder.iterdir()):
+            self.folder.rmdir()

@@ -1,0 +1,23 @@
+"""Where files lie. Everything outside this package names files by URI or by a path that came from here."""
+
+from boxcar.storage.local import (
+    file_sha256,
+    folder_sha256,
+    list_files,
+    local_path,
+    make_folder,
+    remove_tree,
+    replace_json,
+    replace_text,
+)
+
+__all__ = [
+    "file_sha256",
+    "folder_sha256",
+    "list_files",
+    "local_path",
+    "make_folder",
+    "remove_tree",
+    "replace_json",
+    "replace_text",
+]

@@ -1,0 +1,121 @@
+"""The local folder: whole-file writes that a crash cannot halve, and the hashes that contracts are built on."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from boxcar.errors import BoxcarError, ExitCode
+
+
+def local_path(uri: str | os.PathLike[str]) -> Path:
+    """The path that a plain path or a `file:` URI names.
+
+    Raises:
+        BoxcarError: 64 for a scheme that is not read here.
+    """
+    text = os.fspath(uri)
+    if not text:
+        raise BoxcarError(ExitCode.USAGE, "An empty path was given.", "Name a folder or a file.")
+    parts = urlsplit(text)
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise BoxcarError(
+                ExitCode.USAGE, f"{text} names a file on another host.", "Write file:/// and an absolute path."
+            )
+        return Path(unquote(parts.path))
+    if "://" in text:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"{text} is not a local path, and {parts.scheme}:// is not read by this version.",
+            "Copy it to a local folder first and name that.",
+        )
+    return Path(text).expanduser()
+
+
+@contextlib.contextmanager
+def surroundings(path: Path) -> Iterator[None]:
+    """Turns what the operating system refuses below it into exit 69 with the path and the reason."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"{error.filename or path} cannot be written: {reason}.",
+            "Free disk space or choose a folder that you may write to, then run the same command again.",
+        ) from error
+
+
+def make_folder(path: Path) -> Path:
+    """Creates the folder and its parents where missing; 69 where that is refused."""
+    with surroundings(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a whole file so that a reader sees the old one or the new one, never a part, even after power loss."""
+    # The writer's own process id keeps two writers of one file from sharing a temporary file.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with surroundings(path):
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """`replace_text` with a value as indented JSON. NaN and infinity are refused: JSON has no words for them."""
+    replace_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable, after a rename for instance."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a file, a link or a folder with all below it; nothing happens where there is none."""
+    with surroundings(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def list_files(folder: Path) -> list[str]:
+    """All files below a folder as sorted POSIX paths relative to it; hidden names are left out."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(folder: Path) -> tuple[str, int]:
+    """SHA-256 of the sorted lines `<sha256>  <relative path>` of all files below a folder, and their bytes in all."""
+    lines = sorted(f"{file_sha256(folder / name)}  {name}" for name in list_files(folder))
+    size = sum((folder / name).stat().st_size for name in list_files(folder))
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest(), size
