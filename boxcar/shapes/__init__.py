@@ -1,0 +1,129 @@
+"""The demo's data set: coloured shapes on backgrounds like photographs, saved as labelImg saves pictures."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.progress import Progress
+from boxcar.run.step import Step
+from boxcar.shapes.scene import CLASSES, Scene, draw_scene
+from boxcar.storage import local_path, make_folder
+from boxcar.storage.local import surroundings, sync_folder
+
+__all__ = ["CLASSES", "Scene", "draw_scenes", "make_shapes"]
+
+MOST_SHAPES = 4
+
+
+def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed: int = 0) -> Path:
+    """Writes `pictures` JPEGs and one Pascal VOC XML beside each; `step.json` lists them.
+
+    The same numbers give the same bytes, except that `folder` and `path` in the XML name the folder, as labelImg's do;
+    picture number n is the same however many follow it. The folder appears whole: until the end the files lie in a
+    hidden folder beside it.
+
+    Args:
+        output: the folder to make; where it holds this very data set already, nothing is done.
+        pictures: how many, 1 to 100,000.
+        image_size: their side in pixels, 64 to 2048.
+        seed: 0 to 4294967295.
+
+    Returns:
+        The folder's absolute path.
+
+    Raises:
+        BoxcarError: 64 for numbers outside these ranges and for a folder that holds something else, 69 where it cannot
+            be written.
+    """
+    for name, value, low, high in (
+        ("--pictures", pictures, 1, 100_000),
+        ("--image-size", image_size, 64, 2048),
+        ("--seed", seed, 0, 2**32 - 1),
+    ):
+        if not low <= value <= high:
+            raise BoxcarError(
+                ExitCode.USAGE, f"{name} {value} is out of range.", f"Give a number from {low} to {high}."
+            )
+    folder = local_path(output).resolve()
+    parameters = {"pictures": pictures, "image_size": image_size, "seed": seed}
+    with Progress("Drawing shapes", pictures, "pictures") as progress:
+        if Step("shapes", folder, {}, parameters).done():
+            progress.advance(pictures)
+            progress.say(f"{folder} already holds these {pictures} pictures; nothing to do.")
+            return folder
+        _require_free(folder)
+        make_folder(folder.parent)
+        step = Step("shapes", folder.with_name(f".{folder.name}.unfinished"), {}, parameters)
+        with step.writing() as unfinished:
+            for number, scene in enumerate(draw_scenes(pictures, image_size, seed), 1):
+                name = f"shapes-{number:04d}"
+                with surroundings(unfinished):
+                    Image.fromarray(scene.pixels).save(unfinished / f"{name}.jpg", quality=92)
+                    _annotation(scene, folder / f"{name}.jpg").write(unfinished / f"{name}.xml", encoding="unicode")
+                progress.advance()
+    with surroundings(folder):
+        step.folder.replace(folder)
+        sync_folder(folder.parent)
+    return folder
+
+
+def draw_scenes(pictures: int, image_size: int, seed: int) -> Iterator[Scene]:
+    """The pictures one after the other; every class is drawn equally often, give or take one.
+
+    Args:
+        pictures: how many.
+        image_size: their side in pixels.
+        seed: decides everything.
+    """
+    dealer = np.random.default_rng(seed)
+    deck: list[str] = []
+    for number in range(pictures):
+        count = int(dealer.integers(1, MOST_SHAPES + 1))
+        while len(deck) < count:
+            deck += [CLASSES[i] for i in dealer.permutation(len(CLASSES))]
+        labels, deck = deck[:count], deck[count:]
+        yield draw_scene(np.random.default_rng([seed, number]), image_size, labels)
+
+
+def _require_free(folder: Path) -> None:
+    """64 where the folder is a file or holds anything: what lies there may be somebody's work."""
+    with surroundings(folder):
+        if not folder.exists():
+            return
+        if folder.is_dir() and not any(folder.iterdir()):
+            return
+    what = "holds other files than this data set's" if folder.is_dir() else "is a file"
+    raise BoxcarError(ExitCode.USAGE, f"{folder} {what}.", "Choose another --output, or move away what lies there.")
+
+
+def _annotation(scene: Scene, picture: Path) -> "ET.ElementTree[ET.Element]":
+    """The XML that labelImg writes for a picture that lies at `picture`."""
+    height, width, depth = scene.pixels.shape
+    root = ET.Element("annotation")
+    _add(root, "folder", picture.parent.name)
+    _add(root, "filename", picture.name)
+    _add(root, "path", str(picture))
+    _add(_add(root, "source"), "database", "Unknown")
+    size = _add(root, "size")
+    for name, value in (("width", width), ("height", height), ("depth", depth)):
+        _add(size, name, str(value))
+    _add(root, "segmented", "0")
+    for shape in scene.shapes:
+        item = _add(root, "object")
+        for name, text in (("name", shape.label), ("pose", "Unspecified"), ("truncated", "0"), ("difficult", "0")):
+            _add(item, name, text)
+        box = _add(item, "bndbox")
+        for name, edge in zip(("xmin", "ymin", "xmax", "ymax"), shape.box, strict=True):
+            _add(box, name, str(edge))
+    ET.indent(root, "\t")
+    return ET.ElementTree(root)
+
+
+def _add(parent: ET.Element, name: str, text: str | None = None) -> ET.Element:
+    child = ET.SubElement(parent, name)
+    child.text = text
+    return child

@@ -1,0 +1,173 @@
+"""One picture of the data set: shapes laid on a background, with their masks and their tight boxes."""
+
+import colorsys
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from boxcar.shapes.background import Floats, draw_background, octave_noise
+
+CLASSES = ("circle", "square", "triangle")
+SMALLEST, LARGEST = 0.18, 0.45  # a box's longer side, as a share of the picture's
+COVERED = 0.4  # at most this share of a box lies in other boxes, and of a shape behind others
+MARGIN = 2  # pixels that stay free at the picture's edges
+
+Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax: pixel edges, xmax and ymax just behind the last pixel
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape in a picture: `mask` is bool [height, width], all of the shape, also what another one covers."""
+
+    label: str
+    box: Box
+    mask: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture, uint8 [size, size, 3], and what is on it, the farthest shape first."""
+
+    pixels: npt.NDArray[np.uint8]
+    shapes: tuple[Shape, ...]
+
+
+def draw_scene(rng: np.random.Generator, size: int, labels: list[str]) -> Scene:
+    """Draws one picture with one shape for each of `labels`."""
+    outlines, boxes = _place(rng, size, labels)
+    picture = draw_background(rng, size)
+    light = _unit(rng.uniform(0, 2 * np.pi))
+    shapes = []
+    for label, coverage, box in zip(labels, outlines, boxes, strict=True):
+        _paint(rng, picture, coverage, box, light)
+        shapes.append(Shape(label, box, coverage >= 0.5))
+    return Scene(_photograph(rng, picture), tuple(shapes))
+
+
+def _place(rng: np.random.Generator, size: int, labels: list[str]) -> tuple[list[Floats], list[Box]]:
+    """Outlines as coverage maps, float32 [size, size] from 0 to 1, and boxes that leave one another visible enough."""
+    outlines: list[Floats] = []
+    boxes: list[Box] = []
+    tries = 0
+    while len(boxes) < len(labels):
+        # Where large ones have left no room, smaller ones are tried, and in the end other places for all.
+        tries += 1
+        if tries % 100 == 0:
+            outlines, boxes = [], []
+        largest = max(SMALLEST, LARGEST - 0.01 * (tries % 100) / len(labels))
+        extent = size * rng.uniform(SMALLEST, largest)
+        angle = rng.uniform(-np.pi / 12, np.pi / 12)
+        room = size - extent - 2 * MARGIN - 2
+        corner = MARGIN + 1 + rng.uniform(0, 1, 2) * room
+        coverage, box = _outline(labels[len(boxes)], corner, extent, angle, size)
+        if not _side_by_side([*boxes, box]) or not _visible([*outlines, coverage]):
+            continue
+        outlines.append(coverage)
+        boxes.append(box)
+    return outlines, boxes
+
+
+def _side_by_side(boxes: list[Box]) -> bool:
+    """Whether no box shares more than `COVERED` of its area with the others."""
+    edges = np.array(boxes, np.float64)
+    low, high = np.maximum(edges[:, None, :2], edges[None, :, :2]), np.minimum(edges[:, None, 2:], edges[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas = shared.diagonal()
+    return bool(((shared.sum(axis=1) - areas) / areas <= COVERED).all())
+
+
+def _visible(outlines: list[Floats]) -> bool:
+    """Whether those in front hide at most `COVERED` of each shape; the last is the nearest."""
+    in_front = np.zeros(outlines[0].shape, bool)
+    for coverage in reversed(outlines):
+        mask = coverage >= 0.5
+        if np.count_nonzero(mask & in_front) > COVERED * np.count_nonzero(mask):
+            return False
+        in_front |= mask
+    return True
+
+
+def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: float, size: int) -> tuple[Floats, Box]:
+    """A shape whose longer box side is `extent` pixels, its upper left box corner at `corner`, turned by `angle`.
+
+    The coverage comes from the signed distance to the outline, which is what makes the edge smooth.
+    """
+    centres = np.arange(size, dtype=np.float32) + 0.5
+    if label == "circle":
+        radius = extent / 2
+        x, y = centres - (corner[0] + radius), centres - (corner[1] + radius)
+        distance = np.hypot(x[None, :], y[:, None]) - radius
+    else:
+        # A triangle's angles vary a little through a squeeze along one axis; a square stays one.
+        spokes = np.arange(4) * np.pi / 2 + np.pi / 4 if label == "square" else np.arange(3) * 2 * np.pi / 3 - np.pi / 2
+        points = np.stack([np.cos(spokes + angle), np.sin(spokes + angle)], axis=1)
+        points -= points.min(axis=0)
+        points = points * extent / points.max() + corner
+        following = np.roll(points, -1, axis=0)
+        along = (following - points) / np.linalg.norm(following - points, axis=1, keepdims=True)
+        # Clockwise on the screen: the outward normal is (dy, -dx); the outline is where the largest distance is zero.
+        sides = [
+            (centres[None, :] - px) * dy - (centres[:, None] - py) * dx
+            for (px, py), (dx, dy) in zip(points, along, strict=True)
+        ]
+        distance = np.maximum.reduce(sides)
+    coverage = np.clip(0.5 - distance, 0, 1).astype(np.float32)
+    rows, columns = np.flatnonzero((coverage >= 0.5).any(axis=1)), np.flatnonzero((coverage >= 0.5).any(axis=0))
+    return coverage, (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def _paint(rng: np.random.Generator, picture: Floats, coverage: Floats, box: Box, light: Floats) -> None:
+    """Lays a shape on the picture, in place: its shadow, then its body lit from the side of `light`."""
+    size = len(picture)
+    left, top, right, bottom = box
+    extent = max(right - left, bottom - top)
+    spread = rng.uniform(0.02, 0.09) * extent
+    reach = int(3 * spread + 0.1 * extent) + 2
+    x0, y0, x1, y1 = max(0, left - reach), max(0, top - reach), min(size, right + reach), min(size, bottom + reach)
+    area, body = picture[y0:y1, x0:x1], coverage[y0:y1, x0:x1]
+
+    offset = -light * np.float32(rng.uniform(0.02, 0.08) * extent)
+    shadow = Image.fromarray((body * 255).astype(np.uint8))
+    shift = (1, 0, -float(offset[0]), 0, 1, -float(offset[1]))
+    shadow = shadow.transform(shadow.size, Image.Transform.AFFINE, shift, Image.Resampling.BILINEAR)
+    shade = np.asarray(shadow.filter(ImageFilter.GaussianBlur(spread)), np.float32) / 255
+    area *= 1 - np.float32(rng.uniform(0.25, 0.6)) * shade[..., None]
+
+    colour = _colour(rng, area[body > 0.5].mean(axis=0))
+    x = (np.arange(x0, x1, dtype=np.float32) + 0.5 - (left + right) / 2) / (extent / 2)
+    y = (np.arange(y0, y1, dtype=np.float32) + 0.5 - (top + bottom) / 2) / (extent / 2)
+    towards = x[None, :] * light[0] + y[:, None] * light[1]
+    grain = octave_noise(rng, max(y1 - y0, x1 - x0), 3, 0.7)[: y1 - y0, : x1 - x0]
+    lit = 1 + np.float32(rng.uniform(0.08, 0.32)) * towards + np.float32(rng.uniform(0.01, 0.06)) * grain
+    gloss = np.exp(-((x[None, :] - 0.4 * light[0]) ** 2 + (y[:, None] - 0.4 * light[1]) ** 2) / 0.12)
+    painted = colour * lit[..., None] + np.float32(rng.choice([0.0, rng.uniform(0.05, 0.35)])) * gloss[..., None]
+    area += (painted - area) * body[..., None]
+
+
+def _colour(rng: np.random.Generator, around: Floats) -> Floats:
+    """A colour that a person tells from the one around it, sRGB 0 to 1."""
+    while True:
+        hue, saturation, value = rng.random(), rng.uniform(0.35, 0.95), rng.uniform(0.35, 0.98)
+        colour = np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32)
+        if np.abs(colour - around).sum() > 0.45:
+            return colour
+
+
+def _photograph(rng: np.random.Generator, picture: Floats) -> npt.NDArray[np.uint8]:
+    """What a camera makes of it: a colour cast, exposure, a soft lens, sensor noise."""
+    picture = picture * rng.uniform(0.92, 1.08, 3).astype(np.float32) * np.float32(rng.uniform(0.85, 1.12))
+    image = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
+    softness = rng.uniform(0.3, 0.9) * len(picture) / 256
+    pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(softness)), np.float32)
+    noise = rng.standard_normal(picture.shape, dtype=np.float32)
+    # Neighbouring channels share part of their noise, as they do behind a colour filter.
+    noise += 1.2 * noise[..., 1:2]
+    pixels = pixels + noise * np.float32(rng.uniform(0.6, 3.2))
+    return cast("npt.NDArray[np.uint8]", np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
+
+
+def _unit(angle: float) -> Floats:
+    return np.array([np.cos(angle), np.sin(angle)], np.float32)
