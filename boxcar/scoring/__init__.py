@@ -1,0 +1,6 @@
+"""How good detections are: COCO average precision against ground truth, and matching of one detector with another."""
+
+from boxcar.scoring.average_precision import Truth, score
+from boxcar.scoring.matching import Matches, match
+
+__all__ = ["Matches", "Truth", "match", "score"]
