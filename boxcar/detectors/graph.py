@@ -1,0 +1,54 @@
+"""Preprocessing and decoding inside a TensorFlow graph, for the SavedModel and for training's input.
+
+The host's twins are `preprocessing.preprocess` and `decoding.decode`; tests hold each pair together.
+"""
+
+import tensorflow as tf
+
+from boxcar.detectors.anchors import make_anchors
+from boxcar.detectors.specification import Specification
+
+
+def preprocess(picture: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Numbers 0 to 255 [H, W, 3], or a batch [B, H, W, 3], to float32 [S, S, 3] or [B, S, S, 3] in [-1, 1]."""
+    batch = picture if picture.shape.rank == 4 else picture[None]
+    resized = tf.raw_ops.ResizeBilinear(images=batch, size=[image_size, image_size], half_pixel_centers=False)
+    normalised = resized * (2.0 / 255.0) - 1.0
+    return normalised if picture.shape.rank == 4 else normalised[0]
+
+
+def decode_boxes(box_encodings: tf.Tensor, specification: Specification) -> tf.Tensor:
+    """[B, A, 4] encodings to boxes (ymin, xmin, ymax, xmax), normalised, not clipped."""
+    anchors = make_anchors(specification.image_size, specification.anchors)
+    coder = specification.box_coder
+    height, width = anchors[:, 2] - anchors[:, 0], anchors[:, 3] - anchors[:, 1]
+    y = box_encodings[..., 0] / coder.y_scale * height + (anchors[:, 0] + anchors[:, 2]) / 2
+    x = box_encodings[..., 1] / coder.x_scale * width + (anchors[:, 1] + anchors[:, 3]) / 2
+    half_height = tf.exp(tf.minimum(box_encodings[..., 2] / coder.height_scale, 20.0)) * height / 2
+    half_width = tf.exp(tf.minimum(box_encodings[..., 3] / coder.width_scale, 20.0)) * width / 2
+    return tf.stack([y - half_height, x - half_width, y + half_height, x + half_width], axis=-1)
+
+
+def detect(box_encodings: tf.Tensor, class_logits: tf.Tensor, specification: Specification) -> dict[str, tf.Tensor]:
+    """Detections of a batch from its heads [B, A, 4] and [B, A, C].
+
+    Returns:
+        The zoo's outputs, float32: `detection_boxes` [B, M, 4] normalised, `detection_scores` [B, M], `detection_classes`
+        [B, M] from 1, `num_detections` [B]; rows behind `num_detections` are zeros (class 1 there means nothing).
+    """
+    thresholds = specification.thresholds
+    boxes, scores, classes, count = tf.image.combined_non_max_suppression(
+        decode_boxes(box_encodings, specification)[:, :, None, :],
+        tf.sigmoid(class_logits[:, :, 1:]),
+        max_output_size_per_class=thresholds.max_detections_per_class,
+        max_total_size=thresholds.max_detections,
+        iou_threshold=thresholds.iou,
+        score_threshold=thresholds.score,
+        clip_boxes=True,
+    )
+    return {
+        "detection_boxes": boxes,
+        "detection_scores": scores,
+        "detection_classes": classes + 1.0,
+        "num_detections": tf.cast(count, tf.float32),
+    }

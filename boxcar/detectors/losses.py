@@ -1,0 +1,56 @@
+"""The zoo's losses: sigmoid focal loss for classes, smooth L1 for boxes, both per matched anchor, and weight decay."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+FOCAL_ALPHA = 0.25
+FOCAL_GAMMA = 2.0
+WEIGHT_DECAY = 4e-5
+
+
+class Losses(NamedTuple):
+    """Scalars, float32. `total` is their sum, which training minimises."""
+
+    classification: tf.Tensor
+    localization: tf.Tensor
+    regularization: tf.Tensor
+
+    @property
+    def total(self) -> tf.Tensor:
+        return self.classification + self.localization + self.regularization
+
+
+def detection_losses(
+    box_encodings: tf.Tensor,
+    class_logits: tf.Tensor,
+    box_targets: tf.Tensor,
+    class_targets: tf.Tensor,
+    regularized: tuple[tf.Variable, ...],
+) -> Losses:
+    """Losses of a batch (Object Detection API, core/losses.py and meta_architectures/ssd_meta_arch.py).
+
+    Args:
+        box_encodings: [B, A, 4]. class_logits: [B, A, C], slot 0 background.
+        box_targets: [B, A, 4]. class_targets: [B, A] int32, 0 where the anchor is background.
+        regularized: the variables under weight decay.
+
+    Both losses are divided by the number of matched anchors in the batch (at least 1), localisation also by the code size 4.
+    An anchor that is not matched should answer no to every slot, the background's included.
+    """
+    matched = tf.cast(class_targets > 0, tf.float32)
+    matches = tf.maximum(tf.reduce_sum(matched), 1.0)
+
+    target = tf.one_hot(tf.where(class_targets > 0, class_targets, -1), tf.shape(class_logits)[-1])
+    cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=class_logits)
+    # 1 - p_t of Lin et al. 2017: how far the answer is from the target.
+    miss = tf.abs(target - tf.sigmoid(class_logits))
+    alpha = target * FOCAL_ALPHA + (1 - target) * (1 - FOCAL_ALPHA)
+    classification = tf.reduce_sum(alpha * miss**FOCAL_GAMMA * cross_entropy) / matches
+
+    distance = tf.abs(box_encodings - box_targets)
+    smooth = tf.where(distance < 1.0, 0.5 * distance**2, distance - 0.5)
+    localization = tf.reduce_sum(tf.reduce_sum(smooth, -1) * matched) / (matches * 4.0)
+
+    decay = tf.add_n([tf.nn.l2_loss(tf.cast(variable, tf.float32)) for variable in regularized])
+    return Losses(classification, localization, WEIGHT_DECAY * decay)

@@ -1,0 +1,77 @@
+"""The architectures that can be trained. This table is read without loading TensorFlow; a network is built where asked for."""
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from boxcar.detectors.specification import Specification
+from boxcar.errors import BoxcarError, ExitCode
+
+if TYPE_CHECKING:
+    from boxcar.detectors.network import Network
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the table.
+
+    Attributes:
+        name: as `--architecture` takes it.
+        module: the file in this package with its `build(specification, batch_norm_momentum) -> Network`.
+        image_size: default side of the input, in pixels.
+        size_multiple: the input's side must be a multiple of this, in pixels.
+        source: where its definition comes from.
+    """
+
+    name: str
+    module: str
+    image_size: int
+    size_multiple: int
+    source: str
+
+
+ARCHITECTURES = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture(
+            name="ssd_mobilenet_v2_fpnlite_320x320",
+            module="ssd_mobilenet_v2_fpnlite",
+            image_size=320,
+            size_multiple=32,
+            source="TF2 Detection Zoo, ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8",
+        ),
+    )
+}
+
+
+def find_architecture(name: str) -> Architecture:
+    """The row of that name.
+
+    Raises:
+        BoxcarError: 64 where there is none.
+    """
+    try:
+        return ARCHITECTURES[name]
+    except KeyError:
+        raise BoxcarError(
+            ExitCode.USAGE, f"There is no architecture {name!r}.", f"Choose one of: {', '.join(sorted(ARCHITECTURES))}."
+        ) from None
+
+
+def check_image_size(architecture: Architecture, image_size: int) -> None:
+    """Raises BoxcarError 64 where the architecture cannot read pictures of that side, in pixels."""
+    if not 64 <= image_size <= 2048 or image_size % architecture.size_multiple:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"{architecture.name} cannot work at an image size of {image_size} pixels.",
+            f"Choose a multiple of {architecture.size_multiple} from 64 to 2048, {architecture.image_size} for one.",
+        )
+
+
+def build_network(specification: Specification, batch_norm_momentum: float = 0.997) -> "Network":
+    """Builds the specification's network with random weights. Loads TensorFlow."""
+    architecture = find_architecture(specification.architecture)
+    check_image_size(architecture, specification.image_size)
+    module = importlib.import_module(f"boxcar.detectors.{architecture.module}")
+    network: Network = module.build(specification, batch_norm_momentum)
+    return network

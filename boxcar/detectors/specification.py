@@ -1,0 +1,105 @@
+"""`detector.json`: everything besides the weights that is needed to turn a picture into detections."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from boxcar.errors import BoxcarError, ExitCode
+
+SPECIFICATION = "detector.json"
+
+
+class Anchors(BaseModel):
+    """Multi-scale anchor grid, as in the Object Detection API's `multiscale_anchor_generator`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_level: int = Field(3, ge=2, le=9)  # the stride of a level is 2 to its power, in pixels of the input
+    max_level: int = Field(7, ge=2, le=9)
+    anchor_scale: float = Field(4.0, gt=0)  # side of a level's smallest square anchor, in strides
+    aspect_ratios: tuple[float, ...] = (1.0, 2.0, 0.5)  # width over height
+    scales_per_octave: int = Field(2, ge=1, le=8)
+
+
+class BoxCoder(BaseModel):
+    """Faster R-CNN box coder: offsets relative to the anchor, multiplied by these scales (Ren et al. 2015, section 3.1.2)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    y_scale: float = 10.0
+    x_scale: float = 10.0
+    height_scale: float = 5.0
+    width_scale: float = 5.0
+
+
+class Thresholds(BaseModel):
+    """What turns scored boxes into detections. The defaults are the zoo's but for the score: see `score`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # The zoo keeps everything above 1e-8, which is every anchor; no COCO score moves in the third decimal from this.
+    score: float = Field(0.01, ge=0, lt=1)
+    iou: float = Field(0.6, gt=0, le=1)
+    max_detections_per_class: int = Field(100, ge=1)
+    max_detections: int = Field(100, ge=1)
+
+
+class Specification(BaseModel):
+    """A detector without its weights.
+
+    The model's heads answer, for a float32 picture [1, S, S, 3] with values in [-1, 1], `box_encodings` [1, A, 4]
+    (ty, tx, th, tw) and `class_logits` [1, A, C]; logit slot 0 is background, slot i the class with id i.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    architecture: str
+    image_size: int = Field(ge=64, le=2048)  # S, pixels; pictures are resized to S x S without keeping their aspect
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    labels: dict[int, str]  # class id, from 1, to name
+    anchors: Anchors = Anchors()
+    box_coder: BoxCoder = BoxCoder()
+    thresholds: Thresholds = Thresholds()
+    dataset_version: str | None = None
+
+    @model_validator(mode="after")
+    def _labels_start_at_one(self) -> "Specification":
+        if not self.labels or min(self.labels) < 1:
+            raise ValueError("labels need at least one class, with ids from 1")
+        return self
+
+    @property
+    def class_slots(self) -> int:
+        """C, the number of class logits an anchor has: the highest id and the background in slot 0."""
+        return max(self.labels) + 1
+
+
+def read_specification(folder: Path) -> Specification:
+    """Reads `detector.json` in a folder.
+
+    Raises:
+        BoxcarError: 64 where there is none, 65 where it cannot be understood.
+    """
+    path = folder / SPECIFICATION
+    try:
+        return Specification.model_validate_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"{folder} holds no {SPECIFICATION}.",
+            "Name a folder that `boxcar freeze` or `convert` wrote.",
+        ) from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(str(part) for part in first["loc"])
+        raise BoxcarError(
+            ExitCode.DATA, f"{path} is not a detector's description: {where} {first['msg']}.", "Export the model again."
+        ) from error
+
+
+def specification_json(specification: Specification) -> str:
+    """The text of `detector.json`."""
+    return json.dumps(specification.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,158 @@
+"""SSD MobileNet V2 FPNLite, rebuilt on Model Garden's MobileNetV2 so that the TF2 Detection Zoo's checkpoints fit by name.
+
+Topology after the Object Detection API (models/ssd_mobilenet_v2_fpn_keras_feature_extractor.py,
+models/feature_map_generators.py: KerasFpnTopDownFeatureMaps, predictors/convolutional_keras_box_predictor.py:
+WeightSharedConvolutionalBoxPredictor with a shared prediction tower):
+- C3, C4 and the 1280-channel C5 of MobileNetV2; each gets a plain 1x1 convolution with bias to 128 channels;
+- top down, each level adds the *smoothed* coarser one; P3 and P4 are smoothed by a separable 3x3, P5 is not;
+- P6 and P7 by separable 3x3 convolutions with stride 2;
+- one tower of four separable convolutions, shared by all levels and both heads, with batch norms of each level's own.
+"""
+
+import math
+
+import tensorflow as tf
+import tf_keras
+from official.vision.modeling.backbones.mobilenet import MobileNet
+
+from boxcar.detectors.network import Network
+from boxcar.detectors.specification import Specification
+
+CHANNELS = 128
+TOWER_DEPTH = 4
+EPSILON = 0.001
+CLASS_PRIOR = 0.01  # Lin et al. 2017, section 4.1; the zoo's class bias of -4.6
+
+
+def build(specification: Specification, batch_norm_momentum: float) -> Network:
+    """Builds the network with random weights.
+
+    Args:
+        specification: image size (a multiple of 32), anchors and number of class slots.
+        batch_norm_momentum: share of the moving statistics that a step keeps; 0.997 in the zoo, lower for short runs.
+
+    Returns:
+        The network; its checkpoint tree has the zoo's names.
+    """
+    size = specification.image_size
+    levels = specification.anchors.max_level - specification.anchors.min_level + 1
+    per_cell = len(specification.anchors.aspect_ratios) * specification.anchors.scales_per_octave
+    backbone = MobileNet(
+        "MobileNetV2",
+        input_specs=tf_keras.layers.InputSpec(shape=[None, size, size, 3]),
+        norm_momentum=batch_norm_momentum,
+        norm_epsilon=EPSILON,
+        kernel_initializer=_initializer(),
+    )
+
+    def batch_norm(name: str) -> tf_keras.layers.Layer:
+        return tf_keras.layers.BatchNormalization(momentum=batch_norm_momentum, epsilon=EPSILON, name=name)
+
+    def relu6(x: tf.Tensor, name: str) -> tf.Tensor:
+        return tf_keras.layers.ReLU(6.0, name=name)(x)
+
+    def separable(filters: int, name: str, **settings: object) -> tf_keras.layers.Layer:
+        settings.setdefault("pointwise_initializer", _initializer())
+        return tf_keras.layers.SeparableConv2D(
+            filters, 3, padding="same", depthwise_initializer=_initializer(), name=name, **settings
+        )
+
+    def lateral(name: str) -> tf_keras.layers.Layer:
+        return tf_keras.layers.Conv2D(CHANNELS, 1, kernel_initializer=_initializer(), name=name)
+
+    # The pyramid. Level 6 of Model Garden's numbering is the 1280-channel output, which still has stride 32.
+    inputs = tf_keras.Input([size, size, 3], name="image")
+    features = backbone(inputs)
+    laterals = [lateral(f"lateral_{level}") for level in (5, 4, 3)]
+    smoothing = [
+        (separable(CHANNELS, f"smooth_{level}", use_bias=False), batch_norm(f"smooth_{level}_norm")) for level in (4, 3)
+    ]
+    coarse = [
+        (separable(CHANNELS, f"coarse_{level}", strides=2, use_bias=False), batch_norm(f"coarse_{level}_norm"))
+        for level in (6, 7)
+    ]
+    pyramid = [laterals[0](features["6"])]
+    for level, project, (convolve, norm) in zip((4, 3), laterals[1:], smoothing, strict=True):
+        coarser = tf_keras.layers.UpSampling2D(2, name=f"upsample_{level}")(pyramid[0])
+        merged = tf_keras.layers.Add(name=f"merge_{level}")([coarser, project(features[str(level)])])
+        pyramid.insert(0, relu6(norm(convolve(merged)), f"smooth_{level}_relu6"))
+    for level, (convolve, norm) in zip((6, 7), coarse, strict=True):
+        pyramid.append(relu6(norm(convolve(pyramid[-1])), f"coarse_{level}_relu6"))
+
+    # The heads.
+    tower = [separable(CHANNELS, f"tower_{depth}", use_bias=False) for depth in range(TOWER_DEPTH)]
+    norms = [[batch_norm(f"tower_{depth}_norm_{level}") for depth in range(TOWER_DEPTH)] for level in range(levels)]
+    predictor = {
+        "depthwise_initializer": _initializer(0.01),
+        "pointwise_initializer": _initializer(0.01),
+    }
+    box_head = separable_head(per_cell * 4, "box_head", tf_keras.initializers.Zeros(), predictor)
+    prior = tf_keras.initializers.Constant(-math.log((1 - CLASS_PRIOR) / CLASS_PRIOR))
+    class_head = separable_head(per_cell * specification.class_slots, "class_head", prior, predictor)
+    boxes, classes = [], []
+    for level, x in enumerate(pyramid):
+        for depth in range(TOWER_DEPTH):
+            x = relu6(norms[level][depth](tower[depth](x)), f"tower_{depth}_relu6_{level}")
+        boxes.append(tf_keras.layers.Reshape([-1, 4], name=f"boxes_{level}")(box_head(x)))
+        classes.append(tf_keras.layers.Reshape([-1, specification.class_slots], name=f"classes_{level}")(class_head(x)))
+    outputs = {
+        "box_encodings": tf_keras.layers.Concatenate(axis=1, name="box_encodings")(boxes),
+        "class_logits": tf_keras.layers.Concatenate(axis=1, name="class_logits")(classes),
+    }
+    model = tf_keras.Model(inputs, outputs, name="ssd_mobilenet_v2_fpnlite")
+
+    tree = {
+        "_feature_extractor": {
+            "classification_backbone": {
+                f"layer_with_weights-{index}": layer for index, layer in enumerate(_backbone_layers(backbone))
+            },
+            "_fpn_features_generator": {
+                "top_layers": laterals[:1],
+                "residual_blocks": [[layer] for layer in laterals[1:]],
+                "conv_layers": [list(pair) for pair in smoothing],
+            },
+            "_coarse_feature_layers": [list(pair) for pair in coarse],
+        },
+        "_box_predictor": {
+            "_head_scope_conv_layers": {"PredictionTower": tower},
+            "_base_tower_layers_for_heads": {
+                # Convolution, batch norm, activation: the norms are at 1, 4, 7 and 10.
+                "box_encodings": [{str(3 * depth + 1): norm for depth, norm in enumerate(level)} for level in norms]
+            },
+            "_box_prediction_head": {"_box_encoder_layers": [box_head]},
+            "_prediction_heads": {"class_predictions_with_background": {"_class_predictor_layers": [class_head]}},
+        },
+    }
+    # The API regularises the convolutions it builds and the depthwise half of the separable ones, the heads' excepted.
+    regularized = [variable for variable in backbone.trainable_variables if "kernel" in variable.name]
+    regularized += [layer.kernel for layer in laterals]
+    regularized += [layer.depthwise_kernel for layer in [*(pair[0] for pair in smoothing + coarse), *tower]]
+    return Network(
+        model=model,
+        tree=tree,
+        class_predictor=(class_head,),
+        backbone=(backbone,),
+        regularized=tuple(regularized),
+    )
+
+
+def separable_head(
+    filters: int, name: str, bias: tf_keras.initializers.Initializer, settings: dict[str, object]
+) -> tf_keras.layers.Layer:
+    """The separable 3x3 convolution that predicts for every anchor of a cell."""
+    return tf_keras.layers.SeparableConv2D(filters, 3, padding="same", bias_initializer=bias, name=name, **settings)
+
+
+def _initializer(deviation: float = 0.03) -> tf_keras.initializers.Initializer:
+    return tf_keras.initializers.TruncatedNormal(stddev=deviation)
+
+
+def _backbone_layers(backbone: MobileNet) -> list[tf_keras.layers.Layer]:
+    """Convolution, norm, convolution, norm ...: the 104 layers in the order in which they are applied."""
+    found = []
+    for block in backbone.layers:
+        for name in ("_conv0", "_norm0", "_conv1", "_norm1", "_conv2", "_norm2"):
+            layer = getattr(block, name, None)
+            if layer is not None and layer.weights:
+                found.append(layer)
+    return found
