@@ -1,7 +1,7 @@
 """Small, named changes to a training picture and its boxes.
 
-Each takes `image` float32 [H, W, 3] with values 0 to 255, `boxes` float32 [N, 4] normalised, `labels` [N] and a `seed` [2], from
-which all its randomness comes: the same seed gives the same picture, whoever asks and whenever.
+Each takes `image` float32 [H, W, 3] with values 0 to 255, `boxes` float32 [N, 4] normalised, `labels` [N] and a `seed` [2]
+from which all its randomness comes: the same seed gives the same picture, whoever asks and whenever.
 """
 
 from collections.abc import Callable

@@ -85,9 +85,9 @@ def suppress(boxes: Floats, iou_threshold: float, most: int) -> npt.NDArray[np.i
     kept: list[int] = []
     for start in range(0, len(boxes), _BLOCK):
         block = boxes[start : start + _BLOCK]
-        alive = np.ones(len(block), bool)
+        alive: npt.NDArray[np.bool_] = np.ones(len(block), np.bool_)
         if kept:
-            alive = ~(iou_matrix(block, boxes[kept]) > iou_threshold).any(axis=1)
+            alive = np.logical_not((iou_matrix(block, boxes[kept]) > iou_threshold).any(axis=1))
         overlaps = iou_matrix(block, block) > iou_threshold
         for index in range(len(block)):
             if alive[index]:

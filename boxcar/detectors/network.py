@@ -120,4 +120,4 @@ def _named(tree: Any, path: str) -> list[tuple[str, tf.Variable]]:
 
 
 def _attribute(layer: tf_keras.layers.Layer, variable: tf.Variable) -> str:
-    return next(name for name, value in vars(layer).items() if value is variable)
+    return next(str(name) for name, value in vars(layer).items() if value is variable)
