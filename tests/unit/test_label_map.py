@@ -1,0 +1,108 @@
+"""`label_map.pbtxt` is read as the Object Detection API writes it, and refused in plain words where it is broken."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boxcar.detectors.label_map import label_map_text, read_label_map, write_label_map
+from boxcar.errors import BoxcarError, ExitCode
+
+
+def test_written_text_is_the_api_s(tmp_path: Path) -> None:
+    write_label_map(tmp_path / "label_map.pbtxt", {2: "dog's", 1: "cat"})
+    assert (tmp_path / "label_map.pbtxt").read_text() == (
+        "item {\n  id: 1\n  name: 'cat'\n}\nitem {\n  id: 2\n  name: 'dog\\'s'\n}\n"
+    )
+    assert read_label_map(tmp_path / "label_map.pbtxt") == {1: "cat", 2: "dog's"}
+
+
+@given(st.dictionaries(st.integers(1, 2**31 - 1), st.text(min_size=1).filter(str.strip), max_size=5))
+def test_any_names_come_back(tmp_path_factory: pytest.TempPathFactory, labels: dict[int, str]) -> None:
+    labels = {number: name for number, name in labels.items() if name.isprintable() or name.isascii()}
+    labels = {number: name for number, name in labels.items() if list(labels.values()).count(name) == 1}
+    path = tmp_path_factory.mktemp("labels") / "label_map.pbtxt"
+    path.write_bytes(label_map_text(labels).encode())
+    if labels:
+        assert read_label_map(path) == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ('item {\n  name: "/m/01g317"\n  id: 1\n  display_name: "person"\n}\n', {1: "/m/01g317"}),
+        ("item { id: 3 display_name: 'person' }", {3: "person"}),
+        ("item{id:1,name:'a'}item{name:'b';id:2}", {1: "a", 2: "b"}),
+        ("# cats only\nitem: <\n id: 1 # one\n name: 'ca' \"t\" >", {1: "cat"}),
+        (r"item { id: 1 name: '\x41\102\n\'\"\\' }", {1: "AB\n'\"\\"}),
+        ("item { id: 1 name: 'a' keypoints { id: 7 label: '}' } keypoints: < id: 8 > }", {1: "a"}),
+        ("\ufeffitem { id: 90 name: 'toothbrush' } item { id: 1 name: 'Bär' }", {1: "Bär", 90: "toothbrush"}),
+        (r"item { id: 1 name: 'B\303\244r' }", {1: "Bär"}),
+    ],
+)
+def test_every_way_of_writing_is_read(tmp_path: Path, text: str, labels: dict[int, str]) -> None:
+    path = tmp_path / "label_map.pbtxt"
+    path.write_text(text, encoding="utf-8")
+    assert read_label_map(path) == labels
+    assert list(read_label_map(path)) == sorted(labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "holds no item"),
+        (b"# nothing\n", "holds no item"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"cat\ndog\n", "'item' was expected, not 'cat'"),
+        (b"item id: 1", "'{' was expected"),
+        (b"item", "'{' was expected"),
+        (b"item { id: 1 name: 'a'", "begins in line 1 is not closed"),
+        (b"item { id: 1 name: 'a' x {", "not closed"),
+        (b"item {\n id: 1 name: 'a }", "line 2"),
+        (b"item { id: 1 name: }", "'name' has no value"),
+        (b"item { id: 1 name }", "'name' has no value"),
+        (b"item { 'id': 1 }", "a field's name was expected"),
+        (b"item { id: 1 name: 'a' } item { id: 1 name: 'b' }", "the id 1 is there twice"),
+        (b"item { id: 1 name: 'a' }\nitem { id: 2 name: 'a' }", "line 2: the name 'a' is there twice"),
+        (b"item { id: 1 id: 2 name: 'a' }", "'id' is there twice in one item"),
+        (b"item { id: 0 name: 'a' }", "the id is 0"),
+        (b"item { id: -1 name: 'a' }", "the id is -1"),
+        (b"item { id: 99999999999 name: 'a' }", "the id is 99999999999"),
+        (b"item { id: 1.5 name: 'a' }", "'1.5' is not a whole number"),
+        (b"item { id: '1' name: 'a' }", "'1' is not a whole number"),
+        (b"item { name: 'a' }", "has no id"),
+        (b"item { id: 1 }", "has no name"),
+        (b"item { id: 1 name: ' ' }", "has no name"),
+        (b"item { id: 1 name: a }", "has no name"),
+        (rb"item { id: 1 name: '\377' }", "is not UTF-8"),
+        (b"item { id: 1 name: @ }", "'@ }' is not understood"),
+    ],
+)
+def test_a_broken_file_is_65_with_the_reason(tmp_path: Path, text: bytes, reason: str) -> None:
+    path = tmp_path / "label_map.pbtxt"
+    path.write_bytes(text)
+    with pytest.raises(BoxcarError) as caught:
+        read_label_map(path)
+    assert caught.value.code == ExitCode.DATA
+    assert reason in caught.value.what
+    assert str(path) in caught.value.what
+
+
+@given(st.binary(max_size=80) | st.text("item{}<>:idname'\"\\ 01\n#", max_size=60).map(str.encode))
+def test_any_bytes_give_labels_or_a_plain_refusal(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("labels") / "label_map.pbtxt"
+    path.write_bytes(content)
+    try:
+        labels = read_label_map(path)
+    except BoxcarError as error:
+        assert error.code == ExitCode.DATA
+    else:
+        assert labels
+        assert min(labels) >= 1
+
+
+def test_a_missing_file_is_64(tmp_path: Path) -> None:
+    with pytest.raises(BoxcarError) as caught:
+        read_label_map(tmp_path / "label_map.pbtxt")
+    assert caught.value.code == ExitCode.USAGE
