@@ -1,0 +1,35 @@
+"""One thing that was looked at, and the table of all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one thing."""
+
+    name: str
+    ok: bool  # nothing about it stands in the way of a run
+    what: str  # a sentence
+    do: str | None  # what to do about it, a sentence; None where there is nothing to do
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Prints the findings as a table on stdout, what to do under what was found."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for finding in findings:
+        mark = Text("ok", "green") if finding.ok else Text("not ok", "bold red")
+        # Text, not str: a path with square brackets in it is no markup.
+        sentences = Text(finding.what if finding.do is None else f"{finding.what}\n{finding.do}")
+        table.add_row(mark, Text(finding.name), sentences)
+    console = Console()
+    console.print(table)
+    wrong = [finding.name for finding in findings if not finding.ok]
+    console.print(Text(f"Not ok: {', '.join(wrong)}." if wrong else "All is here."))

