@@ -203,11 +203,9 @@ def _many(features: dict[str, list[Any]], name: str, kind: type) -> list[Any]:
 
 
 def _text(features: dict[str, list[Any]], name: str) -> str:
+    # A file name is whatever bytes the disk holds; it is for people to read, so what is not UTF-8 is replaced.
     values = _many(features, name, bytes)
-    try:
-        return values[0].decode() if values else ""
-    except UnicodeDecodeError as error:
-        raise _Unfit(f"{name} is not UTF-8") from error
+    return values[0].decode(errors="replace") if values else ""
 
 
 def _values(feature: bytes) -> list[Any]:
