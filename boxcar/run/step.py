@@ -102,6 +102,7 @@ class Step:
             (`export/` holds `saved_model/` too); None where all of it is.
         resumable: True where the step goes on with what an earlier, unfinished start left (training, evaluation);
             else leftovers are cleared.
+        hashed: files (`files` of `Committed`) whose hash the step knows from reading them back; `commit` hashes the rest.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Step:
     parameters: Mapping[str, Any]
     owns: Sequence[str] | None = None
     resumable: bool = False
+    hashed: dict[str, dict[str, Any]] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def done(self) -> Committed | None:
@@ -167,7 +169,7 @@ class Step:
             if name == MARKER or (self.owns is not None and name.split("/")[0] not in self.owns):
                 continue
             path = self.folder / name
-            files[name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            files[name] = self.hashed.get(name) or {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         replace_json(
             self.folder / MARKER,
             {

@@ -1,0 +1,5 @@
+"""The records step: a folder of labelled photographs becomes TFRecord shards, a label map and `dataset.json`."""
+
+from boxcar.records.build import build_records
+
+__all__ = ["build_records"]

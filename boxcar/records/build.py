@@ -1,0 +1,311 @@
+"""The step itself: look at every picture once, decide, then write.
+
+What is known of the pictures lies in SQLite's temporary storage, on disk as soon as it is large, so that the memory needed
+does not depend on their number.
+"""
+
+import hashlib
+import json
+import math
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from boxcar.detectors.label_map import label_map_text, read_label_map, write_label_map
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records.examine import Batch, Examined
+from boxcar.records.faults import Fault
+from boxcar.records.layout import LABEL_MAP, Layout, folder_split
+from boxcar.records.shards import Shard, Stored, Written
+from boxcar.records.split import SCHEMA, SPLITS, assign_splits
+from boxcar.records.summary import Summary
+from boxcar.records.voc import Labelled
+from boxcar.records.workers import Workers
+from boxcar.run.progress import Progress
+from boxcar.run.step import MARKER, Committed, Step
+from boxcar.storage import local_path, replace_json
+
+DATASET = "dataset.json"
+SHARD_BYTES = 100_000_000
+SHARD_PICTURES = 5_000  # of very small pictures; a shard's list of pictures is held in memory
+BATCH = 32
+
+
+class _Source(NamedTuple):
+    root: Path
+    database: sqlite3.Connection
+    layout: Layout
+    workers: Workers
+
+
+@dataclass
+class _Found:
+    """What the look at all pictures found, apart from the table of sound ones."""
+
+    digest: str  # of everything read
+    faults: list[Fault] = field(default_factory=list)
+    classes: set[str] = field(default_factory=set)
+    clipped: int = 0
+    without_xml: int = 0
+
+
+def build_records(
+    data: str,
+    output: str,
+    *,
+    on_fault: Literal["stop", "skip"] = "stop",
+    label_map: str | None = None,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+    full_decode: bool = True,
+) -> Committed:
+    """Makes TFRecord shards, `label_map.pbtxt` and `dataset.json` of pictures that were labelled in Pascal VOC XML.
+
+    Nothing is done where `output` holds the records of the same pictures, made with the same settings.
+
+    Args:
+        data: folder (URI) of the pictures and their XML files, in any nesting; see `boxcar.records.layout`.
+        output: the step's own folder (URI).
+        on_fault: stop at faulty pictures, or leave them out and list them in `dataset.json`.
+        label_map: a `label_map.pbtxt` (URI) whose ids are kept; by default the one that lies in `data`, if any. Classes
+            that it lacks are appended.
+        validation_fraction, test_fraction: shares in (0, 1) taken by hash for a split that no folder gives.
+        seed: of that hash.
+        full_decode: decode every picture to its end, so that a damaged one is found here and not in training.
+
+    Raises:
+        BoxcarError: 64 for a wrong argument; 65 for faulty data, with one line a fault in `details`; 69 where something may
+            not be read or written.
+    """
+    started = time.monotonic()
+    root, folder = local_path(data), local_path(output)
+    _check_arguments(root, on_fault, validation_fraction, test_fraction)
+    given = _given_labels(root, label_map)
+    parameters = {
+        "on_fault": on_fault,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "full_decode": full_decode,
+    }
+
+    def step_for(found: _Found) -> Step:
+        inputs = {"data": found.digest, "label_map": hashlib.sha256(label_map_text(given).encode()).hexdigest()}
+        return Step("records", folder, inputs, parameters, started=started)
+
+    if full_decode and (folder / MARKER).is_file():
+        # To see that nothing has changed the pictures need not be decoded.
+        with _opened(root, folder) as source:
+            committed = step_for(_look(source, full_decode=False)).done()
+        if committed is not None:
+            return committed
+    with _opened(root, folder) as source:
+        found = _look(source, full_decode)
+        step = step_for(found)
+        committed = step.done()
+        if committed is not None:
+            return committed
+        _check_found(root, found, on_fault)
+        found.faults += assign_splits(source.database, validation_fraction, test_fraction, seed)
+        labels, warnings = _labels(given, found.classes)
+        if found.without_xml:
+            noun = "picture has" if found.without_xml == 1 else "pictures have"
+            warnings.insert(0, f"{found.without_xml} {noun} no XML and count as pictures without objects.")
+        with step.writing():
+            _write(source, step, labels, found, warnings)
+    committed = step.done()
+    assert committed is not None, "a step that was just committed is not believed"
+    return committed
+
+
+@contextmanager
+def _opened(root: Path, output: Path) -> Iterator[_Source]:
+    """The data folder, listed, with the processes that read it."""
+    # A database without a name lies in a file without a name, which SQLite removes by itself.
+    with closing(sqlite3.connect("", isolation_level=None)) as database:
+        database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+        database.executescript("CREATE TABLE inputs (name BLOB, sha256 BLOB);" + SCHEMA)
+        layout = Layout(root, output, database)
+        if not layout.pictures:
+            what = f"{root} holds no picture" + (f", only {layout.xmls} XML files." if layout.xmls else ".")
+            raise BoxcarError(ExitCode.DATA, what, "Name a folder with JPEG, PNG, BMP or WebP pictures as --data.")
+        with Workers(layout.pictures) as workers:
+            yield _Source(root, database, layout, workers)
+
+
+def _check_arguments(root: Path, on_fault: str, validation_fraction: float, test_fraction: float) -> None:
+    if not root.is_dir():
+        what = f"{root} is no folder." if root.exists() else f"There is no folder {root}."
+        raise BoxcarError(ExitCode.USAGE, what, "Name the folder of your labelled pictures as --data.")
+    if on_fault not in ("stop", "skip"):
+        raise BoxcarError(ExitCode.USAGE, f"--on-fault cannot be {on_fault}.", "Choose stop or skip.")
+    fractions = (validation_fraction, test_fraction)
+    if not all(math.isfinite(share) and share > 0 for share in fractions) or sum(fractions) >= 1:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"{validation_fraction} for validation and {test_fraction} for test leave no sound split.",
+            "Choose two fractions above 0 whose sum is below 1.",
+        )
+
+
+def _given_labels(root: Path, label_map: str | None) -> dict[int, str]:
+    """The labels to keep: of the file that was named, else of the one in the data folder or directly below it."""
+    if label_map is not None:
+        return read_label_map(local_path(label_map))
+    lying = [path for path in (root / LABEL_MAP, *sorted(root.glob(f"[!.]*/{LABEL_MAP}"))) if path.is_file()]
+    maps = [read_label_map(path) for path in lying]
+    if any(other != maps[0] for other in maps):
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"{root} holds label maps that differ: {', '.join(map(str, lying))}.",
+            "Name the one that counts as --label-map.",
+        )
+    return maps[0] if maps else {}
+
+
+def _look(source: _Source, full_decode: bool) -> _Found:
+    """Examines all pictures and XML files; sound ones go to the table `pictures`."""
+    root, database, layout, workers = source
+    found = _Found("")
+    with Progress("Reading pictures", layout.pictures, "pictures") as progress:
+        pairs = layout.pairs()
+        batches = iter(lambda: Batch(root, list(islice(pairs, BATCH)), full_decode), Batch(root, [], full_decode))
+        for batch in workers.run("examine", batches, progress.advance):
+            database.execute("BEGIN")
+            for examined in batch:
+                _keep(examined, found, database)
+            database.execute("COMMIT")
+    found.faults = sorted(found.faults + layout.faults)
+    digest = hashlib.sha256()
+    for name, sha256 in database.execute("SELECT name, sha256 FROM inputs ORDER BY name"):
+        digest.update(b"%d %s %s\n" % (len(name), name, sha256))
+    found.digest = digest.hexdigest()
+    return found
+
+
+def _keep(examined: Examined, found: _Found, database: sqlite3.Connection) -> None:
+    picture, xml = examined.pair
+    read = ((picture, examined.picture_sha256), (xml, examined.xml_sha256))
+    database.executemany("INSERT INTO inputs VALUES (?, ?)", [row for row in read if row[0] is not None])
+    found.faults += examined.faults
+    if examined.faults:
+        return
+    assert picture is not None
+    found.classes.update(item.name for item in examined.objects)
+    found.clipped += examined.clipped
+    found.without_xml += xml is None
+    boxes = sorted((item.name, item.xmin, item.ymin, item.xmax, item.ymax) for item in examined.objects)
+    database.execute(
+        "INSERT INTO pictures VALUES (?, ?, ?, NULL, NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            picture,
+            examined.picture_sha256,
+            folder_split(picture) or (folder_split(xml) if xml is not None else None),
+            examined.size,
+            examined.modified,
+            examined.width,
+            examined.height,
+            examined.treatment,
+            examined.turn,
+            json.dumps(examined.objects),
+            hashlib.sha256(json.dumps([examined.picture_sha256.hex(), boxes]).encode()).digest(),
+        ),
+    )
+
+
+def _check_found(root: Path, found: _Found, on_fault: str) -> None:
+    if found.faults and on_fault == "stop":
+        faults = "1 fault" if len(found.faults) == 1 else f"{len(found.faults)} faults"
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The labelled pictures in {root} have {faults}.",
+            "Mend what is listed above, or leave those pictures out with --on-fault skip.",
+            tuple(map(str, found.faults)),
+        )
+    if not found.classes:
+        left = " that is without a fault" if found.faults else ""
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"{root} holds no labelled box{left}.",
+            "Label your pictures with labelImg and save as Pascal VOC.",
+            tuple(map(str, found.faults)),
+        )
+
+
+def _labels(given: dict[int, str], classes: Iterable[str]) -> tuple[dict[int, str], list[str]]:
+    """All labels, and a warning for each that was appended to given ones."""
+    labels, warnings = dict(given), []
+    for name in sorted(set(classes) - set(given.values())):
+        number = max(labels, default=0) + 1
+        labels[number] = name
+        if given:
+            warnings.append(f"The class {name} was not in the label map and was appended as id {number}.")
+    return labels, warnings
+
+
+def _write(source: _Source, step: Step, labels: dict[int, str], found: _Found, warnings: list[str]) -> None:
+    root, database, _, workers = source
+    summary = Summary(labels)
+    total = int(database.execute("SELECT COUNT(*) FROM pictures").fetchone()[0])
+    with Progress("Writing records", total, "pictures") as progress:
+        try:
+            for written in workers.run("write", _shards(root, step.folder, database, summary), progress.advance):
+                assert isinstance(written, Written)
+                step.hashed[written.name] = {"bytes": written.bytes, "sha256": written.sha256}
+        except BaseException:
+            # Before the step clears its folder: nobody may write into it after that.
+            workers.kill()
+            raise
+    write_label_map(step.folder / LABEL_MAP, labels)
+    replace_json(
+        step.folder / DATASET,
+        {
+            "version": _version(database, labels),
+            "label_map": {str(number): name for number, name in labels.items()},
+            "splits": summary.splits_json(),
+            "faults": [fault.as_json() for fault in found.faults],
+            "warnings": warnings + summary.warnings(),
+            "clipped_boxes": found.clipped,
+            "pictures_without_xml": found.without_xml,
+            "encoded_anew": summary.encoded,
+            **summary.sizes_json(),
+        },
+    )
+
+
+def _shards(root: Path, folder: Path, database: sqlite3.Connection, summary: Summary) -> Iterator[Shard]:
+    """The shards to write. Their pictures come in the order of their hashes, which is as good as shuffled."""
+    ids = {name: number for number, name in summary.labels.items()}
+    for split in SPLITS:
+        count, size = database.execute("SELECT COUNT(*), SUM(size) FROM pictures WHERE split = ?", (split,)).fetchone()
+        number = max(1, math.ceil((size or 0) / SHARD_BYTES), math.ceil(count / SHARD_PICTURES))
+        rows = database.execute(
+            "SELECT name, sha256, ROW_NUMBER() OVER (PARTITION BY sha256 ORDER BY digest, name) - 1,"
+            " size, modified, width, height, treatment, turn, objects"
+            " FROM pictures WHERE split = ? ORDER BY sha256, digest, name",
+            (split,),
+        )
+        for index in range(number):
+            pictures = []
+            for row in islice(rows, count * (index + 1) // number - count * index // number):
+                picture = Stored(*row[:-1], [Labelled(*item) for item in json.loads(row[-1])])
+                kept = picture.treatment == "keep"
+                summary.add(split, picture.sha256, picture.width, picture.height, kept, picture.objects)
+                pictures.append(picture)
+            name = f"{split}-{index:05d}-of-{number:05d}.tfrecord"
+            summary.splits[split].shards.append(name)
+            yield Shard(folder / name, root, pictures, ids)
+
+
+def _version(database: sqlite3.Connection, labels: dict[int, str]) -> str:
+    """The data set's version: the hash of its images, boxes and label map, in whatever order and folders they lay."""
+    digest = hashlib.sha256(label_map_text(labels).encode())
+    for (picture,) in database.execute("SELECT digest FROM pictures ORDER BY digest"):
+        digest.update(picture)
+    return digest.hexdigest()

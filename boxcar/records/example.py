@@ -1,0 +1,105 @@
+"""A record: protobuf's `tf.train.Example` with the Object Detection API's keys, encoded without TensorFlow.
+
+The messages are those of tensorflow/core/example/{example,feature}.proto, the wire format is that of
+https://protobuf.dev/programming-guides/encoding. An Example holds a map from names to lists of bytes, floats or
+integers; every level is a tag, the length of what follows, and what follows.
+"""
+
+import struct
+from collections.abc import Sequence
+
+from boxcar.records.voc import Labelled
+
+_LENGTH_DELIMITED = 2
+_FIELD_1 = bytes([1 << 3 | _LENGTH_DELIMITED])
+_FIELD_2 = bytes([2 << 3 | _LENGTH_DELIMITED])
+_FIELD_3 = bytes([3 << 3 | _LENGTH_DELIMITED])
+
+
+def encoded_example(
+    encoded: bytes,
+    image_format: str,
+    width: int,
+    height: int,
+    filename: bytes,
+    source_id: int,
+    sha256: str,
+    objects: Sequence[Labelled],
+    ids: dict[str, int],
+) -> list[bytes]:
+    """One record as pieces that only need to be joined.
+
+    Args:
+        encoded: the picture's file, RGB.
+        image_format: `jpeg` or `png`.
+        width, height: of the picture, pixels.
+        filename: the source file's path, relative to the data folder.
+        source_id: a number that stands for the picture; Model Garden's COCO evaluator reads it as int64.
+        sha256: of the source file, hexadecimal.
+        objects: with boxes in pixels of this picture.
+        ids: each class's id.
+    """
+    boxes = {
+        "image/object/bbox/xmin": [item.xmin / width for item in objects],
+        "image/object/bbox/ymin": [item.ymin / height for item in objects],
+        "image/object/bbox/xmax": [item.xmax / width for item in objects],
+        "image/object/bbox/ymax": [item.ymax / height for item in objects],
+        "image/object/area": [(item.xmax - item.xmin) * (item.ymax - item.ymin) for item in objects],
+    }
+    features = [
+        *_bytes("image/encoded", [encoded]),
+        *_bytes("image/filename", [filename]),
+        *_bytes("image/format", [image_format.encode()]),
+        *_integers("image/height", [height]),
+        *_bytes("image/key/sha256", [sha256.encode()]),
+        *_bytes("image/source_id", [str(source_id).encode()]),
+        *_integers("image/width", [width]),
+        *(piece for key, values in boxes.items() for piece in _floats(key, values)),
+        *_integers("image/object/class/label", [ids[item.name] for item in objects]),
+        *_bytes("image/object/class/text", [item.name.encode() for item in objects]),
+        *_integers("image/object/difficult", [item.difficult for item in objects]),
+        *_integers("image/object/is_crowd", [0] * len(objects)),
+        *_integers("image/object/truncated", [item.truncated for item in objects]),
+        *_bytes("image/object/view", [item.pose.encode() for item in objects]),
+    ]
+    return [_FIELD_1, _varint(sum(map(len, features))), *features]
+
+
+def _bytes(key: str, values: list[bytes]) -> list[bytes]:
+    # The picture itself is never copied here: only its header is made, so the pieces are joined once, in the end.
+    pieces = [piece for value in values for piece in (_FIELD_1, _varint(len(value)), value)]
+    return _feature(key, _FIELD_1, pieces)
+
+
+def _floats(key: str, values: list[float]) -> list[bytes]:
+    return _feature(key, _FIELD_2, _packed(struct.pack(f"<{len(values)}f", *values)))
+
+
+def _integers(key: str, values: list[int]) -> list[bytes]:
+    return _feature(key, _FIELD_3, _packed(b"".join(map(_varint, values))))
+
+
+def _packed(values: bytes) -> list[bytes]:
+    return [_FIELD_1, _varint(len(values)), values] if values else []
+
+
+def _feature(key: str, kind: bytes, pieces: list[bytes]) -> list[bytes]:
+    """An entry of the map: its key, then a Feature that holds one list of the given kind."""
+    name = key.encode()
+    size = sum(map(len, pieces))
+    listing = kind + _varint(size)
+    value = _FIELD_2 + _varint(len(listing) + size) + listing
+    entry = _FIELD_1 + _varint(len(name)) + name + value
+    return [_FIELD_1, _varint(len(entry) + size), entry, *pieces]
+
+
+def _varint(number: int) -> bytes:
+    """Base-128, the lower groups first. The numbers here are never negative."""
+    if number < 128:
+        return bytes((number,))
+    groups = bytearray()
+    while number > 127:
+        groups.append(number & 127 | 128)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)

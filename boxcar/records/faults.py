@@ -1,0 +1,63 @@
+"""What can be wrong with labelled pictures."""
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Kind = Literal[
+    "broken_xml",  # not well-formed, not an <annotation>, or a size that is no number
+    "dangerous_xml",  # declares entities, as an entity bomb does
+    "xml_too_large",
+    "missing_picture",  # the XML is there, its picture is not
+    "two_annotations",  # a second XML for one picture
+    "same_stem",  # two pictures that one XML's name fits
+    "not_a_picture",
+    "picture_too_large",
+    "truncated_picture",  # cannot be decoded to its end
+    "size_mismatch",  # the XML's size fits the picture in no orientation
+    "no_class_name",
+    "box_incomplete",  # a side is missing or no number
+    "box_not_finite",
+    "box_upside_down",
+    "box_without_area",
+    "box_outside",
+    "duplicate_across_splits",  # byte-identical pictures in two split folders; never stops the step
+]
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One thing that is wrong with one file.
+
+    Args:
+        file: the file's path, relative to the data folder.
+        kind: which fault it is.
+        reason: what is wrong, in words that finish the sentence "FILE: ...".
+        done: what was done about it.
+    """
+
+    file: str
+    kind: Kind
+    reason: str
+    done: str = "left out"
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}"
+
+
+class FaultyError(Exception):
+    """A fault that makes looking further into the same file pointless."""
+
+    def __init__(self, kind: Kind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind: Kind = kind
+        self.reason = reason
+
+
+def shown(path: bytes) -> str:
+    """A file's name as text that can be printed and stored: bytes that are not UTF-8 are replaced, controls are escaped."""
+    text = os.fsdecode(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
