@@ -9,12 +9,16 @@ from boxcar.detectors.anchors import make_anchors
 from boxcar.detectors.specification import Specification
 
 
-def preprocess(picture: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Numbers 0 to 255 [H, W, 3], or a batch [B, H, W, 3], to float32 [S, S, 3] or [B, S, S, 3] in [-1, 1]."""
+def resize(picture: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Numbers 0 to 255 [H, W, 3], or a batch [B, H, W, 3], to float32 of side S; as `preprocessing.preprocess` does it."""
     batch = picture if picture.shape.rank == 4 else picture[None]
     resized = tf.raw_ops.ResizeBilinear(images=batch, size=[image_size, image_size], half_pixel_centers=False)
-    normalised = resized * (2.0 / 255.0) - 1.0
-    return normalised if picture.shape.rank == 4 else normalised[0]
+    return resized if picture.shape.rank == 4 else resized[0]
+
+
+def normalise(pixels: tf.Tensor) -> tf.Tensor:
+    """float32 0 to 255 to [-1, 1]."""
+    return pixels * (2.0 / 255.0) - 1.0
 
 
 def decode_boxes(box_encodings: tf.Tensor, specification: Specification) -> tf.Tensor:

@@ -42,7 +42,6 @@ def build(specification: Specification, batch_norm_momentum: float) -> Network:
         input_specs=tf_keras.layers.InputSpec(shape=[None, size, size, 3]),
         norm_momentum=batch_norm_momentum,
         norm_epsilon=EPSILON,
-        kernel_initializer=_initializer(),
     )
 
     def batch_norm(name: str) -> tf_keras.layers.Layer:
@@ -52,13 +51,13 @@ def build(specification: Specification, batch_norm_momentum: float) -> Network:
         return tf_keras.layers.ReLU(6.0, name=name)(x)
 
     def separable(filters: int, name: str, **settings: object) -> tf_keras.layers.Layer:
-        settings.setdefault("pointwise_initializer", _initializer())
+        settings.setdefault("pointwise_initializer", "VarianceScaling")
         return tf_keras.layers.SeparableConv2D(
-            filters, 3, padding="same", depthwise_initializer=_initializer(), name=name, **settings
+            filters, 3, padding="same", depthwise_initializer=_depthwise(), name=name, **settings
         )
 
     def lateral(name: str) -> tf_keras.layers.Layer:
-        return tf_keras.layers.Conv2D(CHANNELS, 1, kernel_initializer=_initializer(), name=name)
+        return tf_keras.layers.Conv2D(CHANNELS, 1, name=name)
 
     # The pyramid. Level 6 of Model Garden's numbering is the 1280-channel output, which still has stride 32.
     inputs = tf_keras.Input([size, size, 3], name="image")
@@ -82,13 +81,11 @@ def build(specification: Specification, batch_norm_momentum: float) -> Network:
     # The heads.
     tower = [separable(CHANNELS, f"tower_{depth}", use_bias=False) for depth in range(TOWER_DEPTH)]
     norms = [[batch_norm(f"tower_{depth}_norm_{level}") for depth in range(TOWER_DEPTH)] for level in range(levels)]
-    predictor = {
-        "depthwise_initializer": _initializer(0.01),
-        "pointwise_initializer": _initializer(0.01),
-    }
-    box_head = separable_head(per_cell * 4, "box_head", tf_keras.initializers.Zeros(), predictor)
+    box_head = separable(per_cell * 4, "box_head", pointwise_initializer=_predictor())
     prior = tf_keras.initializers.Constant(-math.log((1 - CLASS_PRIOR) / CLASS_PRIOR))
-    class_head = separable_head(per_cell * specification.class_slots, "class_head", prior, predictor)
+    class_head = separable(
+        per_cell * specification.class_slots, "class_head", pointwise_initializer=_predictor(), bias_initializer=prior
+    )
     boxes, classes = [], []
     for level, x in enumerate(pyramid):
         for depth in range(TOWER_DEPTH):
@@ -136,15 +133,14 @@ def build(specification: Specification, batch_norm_momentum: float) -> Network:
     )
 
 
-def separable_head(
-    filters: int, name: str, bias: tf_keras.initializers.Initializer, settings: dict[str, object]
-) -> tf_keras.layers.Layer:
-    """The separable 3x3 convolution that predicts for every anchor of a cell."""
-    return tf_keras.layers.SeparableConv2D(filters, 3, padding="same", bias_initializer=bias, name=name, **settings)
+def _depthwise() -> tf_keras.initializers.Initializer:
+    # Keeps the variance of what passes through. The zoo's 0.03 shrinks it below the batch norms' epsilon, and a network that
+    # starts from random weights then does not learn; its own weights were trained for 50,000 steps from a classifier's.
+    return tf_keras.initializers.TruncatedNormal(stddev=1 / 3)
 
 
-def _initializer(deviation: float = 0.03) -> tf_keras.initializers.Initializer:
-    return tf_keras.initializers.TruncatedNormal(stddev=deviation)
+def _predictor() -> tf_keras.initializers.Initializer:
+    return tf_keras.initializers.TruncatedNormal(stddev=0.01)
 
 
 def _backbone_layers(backbone: MobileNet) -> list[tf_keras.layers.Layer]:

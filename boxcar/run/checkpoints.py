@@ -118,5 +118,5 @@ def read_scores(evaluation: Path) -> list[dict[str, Any]]:
 
 
 def best_score(scores: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The line of the checkpoint that is chosen: highest AP on validation, the earlier of equals."""
-    return max(scores, key=lambda score: (score["AP"] or 0.0, -score["step"])) if scores else None
+    """The line of the checkpoint that is chosen: highest AP on validation, the later of equals."""
+    return max(scores, key=lambda score: (score["AP"] or 0.0, score["step"])) if scores else None

@@ -117,9 +117,7 @@ class Step:
     def done(self) -> Committed | None:
         """The finished step with these very inputs and parameters, or None."""
         committed = read_commit(self.folder, self.name)
-        # Compared as JSON, in which tuples are lists, because the one side was read from JSON.
-        wanted = json.loads(json.dumps([dict(self.inputs), dict(self.parameters)]))
-        if committed is not None and [committed.inputs, committed.parameters] == wanted:
+        if committed is not None and {"inputs": committed.inputs, "parameters": committed.parameters} == self._identity():
             return committed
         return None
 
@@ -150,9 +148,10 @@ class Step:
             )
         make_folder(self.folder)
         if self.resumable:
+            self._check_same()
+            replace_json(self.folder / UNFINISHED, self._identity())
             with surroundings(self.folder):
                 (self.folder / MARKER).unlink(missing_ok=True)
-                (self.folder / UNFINISHED).touch()
             return
         # The order matters to a kill in between: the marker that says "finished" goes before any of the files does, and
         # the one that says "mine" is there before the first new file is.
@@ -161,6 +160,30 @@ class Step:
             (self.folder / MARKER).unlink(missing_ok=True)
         for name in self._owned():
             remove_tree(self.folder / name)
+
+    def _check_same(self) -> None:
+        """Going on is only for what was begun with the same inputs and parameters; hours of work are not cleared away."""
+        for name in (MARKER, UNFINISHED):
+            try:
+                found = json.loads((self.folder / name).read_text(encoding="utf-8"))
+                begun = {"inputs": found["inputs"], "parameters": found["parameters"]}
+            except (FileNotFoundError, ValueError, KeyError):
+                continue
+            wanted = self._identity()
+            if begun == wanted:
+                return
+            settings = begun["parameters"], wanted["parameters"]
+            changed = [key for key in {**settings[0], **settings[1]} if settings[0].get(key) != settings[1].get(key)]
+            words = [f"{key} was {settings[0].get(key)} and now is {settings[1].get(key)}" for key in changed]
+            raise BoxcarError(
+                ExitCode.USAGE,
+                f"{self.folder} was begun with other settings or data: {', '.join(words) or 'its inputs have changed'}.",
+                "Repeat the settings it was begun with, or choose another --output.",
+            )
+
+    def _identity(self) -> Any:
+        # As JSON, in which tuples are lists, because what it is compared with was read from JSON.
+        return json.loads(json.dumps({"inputs": dict(self.inputs), "parameters": dict(self.parameters)}))
 
     def commit(self) -> None:
         """Writes `step.json`: from here on the step is finished."""

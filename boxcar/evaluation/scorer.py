@@ -1,0 +1,87 @@
+"""Runs a checkpoint over a split and scores what it finds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from boxcar.detectors.decoding import decode
+from boxcar.detectors.detections import Detections
+from boxcar.detectors.examples import Example, read_examples
+from boxcar.detectors.input_pipeline import Split, evaluation_batches
+from boxcar.detectors.network import load_weights
+from boxcar.detectors.registry import build_network
+from boxcar.detectors.specification import Specification
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.checkpoints import Checkpoint
+from boxcar.scoring import Truth, score
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Described:
+    """A picture's identity; its pixels stay in the records."""
+
+    sha256: str
+    truth: Truth
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A split to score on."""
+
+    examples: Sequence[Described]
+    split: Split
+
+
+class Scorer:
+    """One network whose weights are exchanged from checkpoint to checkpoint."""
+
+    def __init__(self, specification: Specification) -> None:
+        self.specification = specification
+        self._network = build_network(specification)
+        model = self._network.model
+        self._run = tf.function(
+            lambda pixels: model(pixels, training=False),
+            input_signature=[tf.TensorSpec([None, specification.image_size, specification.image_size, 3], tf.float32)],
+        )
+
+    def load(self, records: Path, name: str) -> Pictures:
+        """A split of the records, its checksums verified."""
+        shards = sorted(records.glob(f"{name}-*.tfrecord"))
+        return Pictures([_described(example) for example in read_examples(shards)], Split(shards))
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Loads a checkpoint's weights; 65 where it is of another data set or does not fit."""
+        if checkpoint.dataset_version != self.specification.dataset_version:
+            raise BoxcarError(
+                ExitCode.DATA,
+                f"The checkpoint {checkpoint.prefix} was trained on data version {checkpoint.dataset_version}, "
+                f"the records are of {self.specification.dataset_version}.",
+                "Score it in the run that it belongs to.",
+            )
+        load_weights(self._network, checkpoint.prefix, class_predictor=True)
+
+    def score(self, pictures: Pictures) -> tuple[dict[str, Any], list[Detections]]:
+        """COCO scores as `scoring.score` gives them, and each picture's detections."""
+        found = []
+        for pixels in evaluation_batches(pictures.split, self.specification.image_size, BATCH):
+            heads = self._run(pixels)
+            for boxes, logits in zip(heads["box_encodings"].numpy(), heads["class_logits"].numpy(), strict=True):
+                found.append(decode(boxes, logits, self.specification))
+        truths = [example.truth for example in pictures.examples]
+        return score(truths, found, self.specification.labels), found
+
+
+def _described(example: Example) -> Described:
+    truth = Truth(
+        width=example.width,
+        height=example.height,
+        boxes=example.boxes,
+        labels=example.labels,
+        is_crowd=example.is_crowd,
+    )
+    return Described(example.sha256, truth)

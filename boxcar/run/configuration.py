@@ -1,0 +1,108 @@
+"""The one typed configuration of a run: YAML in, validated once, unknown keys refused; the same for CLI, KFP and Job."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from boxcar.detectors.registry import ARCHITECTURES, check_image_size, find_architecture
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage import replace_text
+
+CONFIGURATION = "config.yaml"
+DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
+
+# The words of `--formats` and of the manifest.
+Format = Literal[
+    "saved_model",
+    "tflite_float32",
+    "tflite_float16",
+    "tflite_dynamic",
+    "tflite_int8",
+    "tflite_float32_nms",
+    "tflite_int8_nms",
+    "tfjs_float32",
+    "tfjs_float16",
+    "tfjs_uint8",
+]
+
+
+class Configuration(BaseModel):
+    """Everything that decides what a run computes. What is None is derived from the data when training starts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str | None = Field(None, description="Folder with pictures and labelImg's XML files.")
+    architecture: str = Field(DEFAULT_ARCHITECTURE, description="Which detector to train.")
+    image_size: int | None = Field(None, description="Side of the network's input, in pixels.")
+    steps: int | None = Field(None, ge=1, description="Training steps.")
+    batch_size: int | None = Field(None, ge=1, le=1024, description="Pictures a training step.")
+    learning_rate: float | None = Field(None, gt=0, description="Highest learning rate, reached after the warm-up.")
+    checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
+    init: str = Field("none", description="Weights to start from: none, or the URI of a checkpoint (.../ckpt-0).")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation.")
+    label_map: str | None = Field(None, description="A label_map.pbtxt whose ids are kept.")
+    on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
+    validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
+    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that only the final scores see.")
+    formats: tuple[Format, ...] = Field(
+        ("tflite_float32", "tflite_int8", "tfjs_float32"), description="Files to export besides the SavedModel."
+    )
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+    def check(self) -> None:
+        """Raises BoxcarError 64 for an unknown architecture or an image size that it cannot read."""
+        check_image_size(find_architecture(self.architecture), self.size)
+
+    @property
+    def size(self) -> int:
+        """Side of the network's input, in pixels."""
+        return self.image_size or ARCHITECTURES[self.architecture].image_size
+
+
+def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuration:
+    """A configuration from a YAML file, where there is one, and the options given beside it, which win.
+
+    Raises:
+        BoxcarError: 64 for a file that cannot be read, an unknown key or a value that does not fit, each on a line of its own.
+    """
+    settings: dict[str, Any] = {}
+    if file is not None:
+        try:
+            loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise BoxcarError(ExitCode.USAGE, f"{file} cannot be read: {reason}.", "Give --config a YAML file.") from error
+        if not isinstance(loaded, dict | None):
+            raise BoxcarError(ExitCode.USAGE, f"{file} is not a mapping.", "Write lines such as `steps: 2000`.")
+        settings |= loaded or {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    try:
+        configuration = Configuration.model_validate(settings)
+    except ValidationError as error:
+        details = tuple(f"{'.'.join(map(str, one['loc'])) or 'configuration'}: {one['msg']}" for one in error.errors())
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"The configuration does not fit: {details[0]}.",
+            f"These settings exist: {', '.join(Configuration.model_fields)}.",
+            details,
+        ) from error
+    configuration.check()
+    return configuration
+
+
+def read_configuration(run: Path) -> Configuration | None:
+    """The configuration that a run was started with, or None where there is none."""
+    path = run / CONFIGURATION
+    return make_configuration(path, {}) if path.exists() else None
+
+
+def write_configuration(run: Path, configuration: Configuration) -> None:
+    """Keeps a run's configuration beside its results."""
+    settings = configuration.model_dump(mode="json", exclude_none=True)
+    replace_text(run / CONFIGURATION, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

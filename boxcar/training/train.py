@@ -1,0 +1,231 @@
+"""The train step: from records to checkpoints, resumable at every moment."""
+
+import json
+import math
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boxcar.detectors.label_map import read_label_map
+from boxcar.detectors.specification import SPECIFICATION, Specification, specification_json
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.checkpoints import best_score, read_scores, write_status
+from boxcar.run.configuration import Configuration
+from boxcar.run.progress import Progress
+from boxcar.run.step import Committed, Step, require_commit
+from boxcar.storage import local_path, replace_text
+from boxcar.training.settings import Settings, derive_settings
+from boxcar.training.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from boxcar.training.store import CheckpointStore
+
+STEPS_PER_LOOP = 10  # between two looks at signals, losses and the clock
+BACKLOG_LIMIT = 5  # checkpoints that may wait for the evaluator before the trainer does
+PATIENCE_SECONDS = 1800.0  # for which the evaluator may score nothing while the trainer waits for it
+HEARTBEAT_SECONDS = 10.0
+
+
+def train(run: str, configuration: Configuration, *, evaluator: bool = True) -> Committed:
+    """Trains a detector on `<run>/records` into `<run>/train`, going on from the last checkpoint where there is one.
+
+    Args:
+        run: URI of the run's folder.
+        configuration: architecture, image size, initial weights and whatever else is not to be derived.
+        evaluator: whether an evaluator scores the checkpoints meanwhile. The trainer then waits for it where it falls behind,
+            and at the end, and clears scored checkpoints away.
+
+    Raises:
+        BoxcarError: 64 without records or for another configuration than the one that was begun; 65 where training diverges;
+            69 where nothing can be written or the evaluator does not keep up; 75 after SIGTERM, 130 after SIGINT, both with a
+            checkpoint.
+    """
+    folder = local_path(run)
+    records = require_commit(folder / "records", "records")
+    dataset = json.loads((records.folder / "dataset.json").read_text(encoding="utf-8"))
+    settings = derive_settings(configuration, dataset["splits"]["train"]["pictures"])
+    specification = Specification(
+        architecture=configuration.architecture,
+        image_size=configuration.size,
+        labels=read_label_map(records.folder / "label_map.pbtxt"),
+        dataset_version=dataset["version"],
+    )
+    step = Step(
+        "train",
+        folder / "train",
+        inputs={"records": records.digest},
+        parameters={
+            "architecture": specification.architecture,
+            "image_size": specification.image_size,
+            "init": configuration.init,
+            **settings.parameters(),
+        },
+        resumable=True,
+    )
+    finished = step.done()
+    if finished is not None:
+        return finished
+    stop = StopRequest()
+    with step.writing():
+        write_status(step.folder, "RUNNING", 0)
+        replace_text(step.folder / SPECIFICATION, specification_json(specification))
+        heart = _Heart(step.folder)
+        try:
+            _train(step.folder, folder / "eval", records, specification, configuration.init, settings, stop, evaluator, heart)
+        except BaseException:
+            heart.stop("FAILED")
+            raise
+        heart.stop("DONE")
+    return require_commit(step.folder, "train")
+
+
+def _train(
+    train_folder: Path,
+    eval_folder: Path,
+    records: Committed,
+    specification: Specification,
+    init: str,
+    settings: Settings,
+    stop: StopRequest,
+    evaluator: bool,
+    heart: "_Heart",
+) -> None:
+    import orbit
+    import tf_keras
+
+    from boxcar.detectors.input_pipeline import Split, training_batches
+    from boxcar.detectors.network import load_weights
+    from boxcar.detectors.registry import build_network
+    from boxcar.training.history import History
+    from boxcar.training.store import CheckpointStore
+    from boxcar.training.trainer import Trainer
+
+    tf_keras.utils.set_random_seed(settings.seed)
+    network = build_network(specification, settings.batch_norm_momentum)
+    split = Split(sorted(records.folder.glob("train-*.tfrecord")))
+    # The trainer's variables must exist before a checkpoint is restored, and the step before the data is laid out.
+    trainer = Trainer(network, settings)
+    store = CheckpointStore(train_folder, network, trainer.optimizer, specification.dataset_version or "")
+    first_step = store.restore_latest()
+    if first_step == 0 and init != "none":
+        load_weights(network, local_path(init), class_predictor=False)
+    trainer.read(training_batches(split, specification, settings.batch_size, settings.seed, first_step))
+    history = History(train_folder, first_step)
+    clock = time.monotonic()
+
+    with Progress("Training", settings.steps, "steps", done=first_step) as progress:
+        if first_step:
+            progress.say(f"Going on from the checkpoint of step {first_step}.")
+        heart.step = first_step
+
+        def after_loop(output: Any) -> None:
+            nonlocal clock
+            now = time.monotonic()
+            reached = int(trainer.step.numpy())
+            steps = reached - heart.step
+            losses = {name: float(value) for name, value in output.items()}
+            history.append(reached, losses, now - clock, steps * settings.batch_size, steps)
+            clock = now
+            heart.step = reached
+            if not math.isfinite(losses["loss"]):
+                raise BoxcarError(
+                    ExitCode.DATA,
+                    f"Training diverged: the loss is not finite between steps {reached - steps + 1} and {reached}.",
+                    "Lower --learning-rate and run again with --resume.",
+                )
+            best = best_score(read_scores(eval_folder))
+            note = f"loss {losses['loss']:.3f}"
+            if best is not None and best["AP50"] is not None:
+                note += f", best AP50 {best['AP50']:.3f} at step {best['step']}"
+            progress.advance(steps, note)
+
+        controller = orbit.Controller(
+            trainer=trainer, global_step=trainer.step, steps_per_loop=STEPS_PER_LOOP, train_actions=[after_loop]
+        )
+        try:
+            while heart.step < settings.steps:
+                interval = settings.checkpoint_interval_steps
+                goal = min((heart.step // interval + 1) * interval, settings.steps)
+                while heart.step < goal and stop.signal is None:
+                    controller.train(min(heart.step + STEPS_PER_LOOP, goal), checkpoint_at_completion=False)
+                store.save(heart.step)
+                if stop.signal is not None and heart.step < settings.steps:
+                    raise _stopped(stop, heart.step, settings.steps)
+                if evaluator:
+                    _wait_for_evaluator(store, eval_folder, BACKLOG_LIMIT, stop, progress)
+                    store.clear_away(eval_folder)
+                clock = time.monotonic()
+        finally:
+            history.close()
+    heart.done(settings.steps)
+    if evaluator:
+        with Progress("Scoring the last checkpoints", len(store.unscored(eval_folder)), "checkpoints") as progress:
+            _wait_for_evaluator(store, eval_folder, 0, stop, progress)
+        store.clear_away(eval_folder)
+
+
+def _wait_for_evaluator(store: "CheckpointStore", evaluation: Path, most: int, stop: StopRequest, progress: Progress) -> None:
+    """Waits until at most `most` checkpoints are not scored."""
+    waiting = store.unscored(evaluation)
+    if len(waiting) > most > 0:
+        progress.say(f"{len(waiting)} checkpoints wait for the evaluator; training goes on when {most} or fewer do.")
+    patience = time.monotonic() + PATIENCE_SECONDS
+    while len(waiting) > most:
+        if stop.signal is not None:
+            raise _stopped(stop, waiting[-1], waiting[-1])
+        if time.monotonic() > patience:
+            raise BoxcarError(
+                ExitCode.SURROUNDINGS,
+                f"The evaluator scored nothing in {PATIENCE_SECONDS / 60:.0f} minutes; {len(waiting)} checkpoints wait.",
+                "See why it stopped, then run again with --resume; `boxcar train --no-evaluator` does without it.",
+            )
+        time.sleep(0.2)
+        left = store.unscored(evaluation)
+        if len(left) < len(waiting):
+            patience = time.monotonic() + PATIENCE_SECONDS
+            if most == 0:
+                progress.advance(len(waiting) - len(left))
+        waiting = left
+
+
+def _stopped(stop: StopRequest, step: int, steps: int) -> BoxcarError:
+    code = ExitCode.INTERRUPTED if stop.signal and stop.signal.name == "SIGINT" else ExitCode.AGAIN
+    return BoxcarError(
+        code,
+        f"Stopped at step {step} of {steps}; its checkpoint is saved.",
+        "The same command with --resume goes on from there.",
+    )
+
+
+class _Heart:
+    """Says every few seconds that the trainer lives, also while TensorFlow is busy with one long call."""
+
+    def __init__(self, train: Path) -> None:
+        self.step = 0
+        self._train = train
+        self._last: int | None = None
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def done(self, last_checkpoint: int) -> None:
+        """Training is over; the evaluator may finish."""
+        with self._lock:
+            self._last = last_checkpoint
+            self._write()
+
+    def stop(self, state: str) -> None:
+        self._stop.set()
+        self._thread.join()
+        if state == "FAILED" and self._last is None:
+            write_status(self._train, "FAILED", self.step)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with self._lock:
+                self._write()
+
+    def _write(self) -> None:
+        write_status(self._train, "RUNNING" if self._last is None else "DONE", self.step, self._last)
