@@ -24,7 +24,7 @@ from boxcar.records.layout import LABEL_MAP, Layout, folder_split
 from boxcar.records.shards import Shard, Stored, Written
 from boxcar.records.split import SCHEMA, SPLITS, assign_splits
 from boxcar.records.summary import Summary
-from boxcar.records.voc import Labelled
+from boxcar.records.voc import packed, unpacked
 from boxcar.records.workers import Workers
 from boxcar.run.progress import Progress
 from boxcar.run.step import MARKER, Committed, Step
@@ -213,7 +213,7 @@ def _keep(examined: Examined, found: _Found, database: sqlite3.Connection) -> No
             examined.height,
             examined.treatment,
             examined.turn,
-            json.dumps(examined.objects),
+            packed(examined.objects),
             hashlib.sha256(json.dumps([examined.picture_sha256.hex(), boxes]).encode()).digest(),
         ),
     )
@@ -294,9 +294,10 @@ def _shards(root: Path, folder: Path, database: sqlite3.Connection, summary: Sum
         for index in range(number):
             pictures = []
             for row in islice(rows, count * (index + 1) // number - count * index // number):
-                picture = Stored(*row[:-1], [Labelled(*item) for item in json.loads(row[-1])])
+                picture = Stored(*row)
+                objects = unpacked(picture.objects)
                 kept = picture.treatment == "keep"
-                summary.add(split, picture.sha256, picture.width, picture.height, kept, picture.objects)
+                summary.add(split, picture.sha256, picture.width, picture.height, kept, objects)
                 pictures.append(picture)
             name = f"{split}-{index:05d}-of-{number:05d}.tfrecord"
             summary.splits[split].shards.append(name)

@@ -11,7 +11,7 @@ from boxcar.records.example import encoded_example
 from boxcar.records.faults import FaultyError, shown
 from boxcar.records.pictures import LARGEST_FILE, Treatment, stored_bytes
 from boxcar.records.tfrecord import verify, write_record
-from boxcar.records.voc import Labelled
+from boxcar.records.voc import unpacked
 from boxcar.storage.local import surroundings
 
 _ADVANCE = 64  # pictures between two words of progress
@@ -30,7 +30,7 @@ class Stored:
     height: int
     treatment: Treatment
     turn: bool
-    objects: list[Labelled]
+    objects: str  # as `voc.packed` makes it
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _record(shard: Shard, picture: Stored) -> list[bytes]:
         picture.name,
         source_id(picture.sha256, picture.occurrence),
         picture.sha256.hex(),
-        picture.objects,
+        unpacked(picture.objects),
         shard.ids,
     )
 

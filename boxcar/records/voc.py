@@ -4,6 +4,7 @@ Boxes are taken as the edges of a rectangle in pixels, the picture's top left co
 and merely writes 1 where an edge lies at 0.
 """
 
+import json
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -39,6 +40,16 @@ class Annotation:
     filename: str | None  # the picture's name without folders; it may lie
     size: tuple[int, int] | None  # (width, height) in pixels; None where the file says nothing of it
     objects: tuple[tuple[str, tuple[str | None, ...], int, int, str], ...]
+
+
+def packed(objects: list[Labelled]) -> str:
+    """Objects as text, to be put aside until they are written."""
+    return json.dumps(objects)
+
+
+def unpacked(text: str) -> list[Labelled]:
+    """What `packed` made a text of."""
+    return [Labelled(*item) for item in json.loads(text)]
 
 
 def read_annotation(content: bytes) -> Annotation:
