@@ -1,0 +1,66 @@
+"""The report: one page that a person opens after a run, and `run.json`, which scripts read."""
+
+import hashlib
+import json
+from typing import Any
+
+from boxcar.report.evidence import Evidence, read_evidence
+from boxcar.report.page import render, software
+from boxcar.run.step import Committed, Step, require_commit
+from boxcar.storage import local_path, replace_json, replace_text
+
+__all__ = ["write_report"]
+
+RUN_FILE = "run.json"
+
+
+def write_report(run: str) -> Committed:
+    """Writes `<run>/report/index.html` and `<run>/run.json` from what the finished steps left there.
+
+    The page is one file that needs no network. Where it has been made from these very results already, it is left alone.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        BoxcarError: 64 where a step is not finished (it says which one to run), 65 where its results were changed or cannot
+            be understood, 69 where the run's folder cannot be written.
+    """
+    folder = local_path(run)
+    evidence = read_evidence(folder)
+    inputs = {name: committed.digest for name, committed in evidence.committed.items()}
+    if evidence.configuration is not None:
+        inputs["config.yaml"] = hashlib.sha256(evidence.configuration.encode()).hexdigest()
+    step = Step("report", folder / "report", inputs, {})
+    if step.done() is None:
+        with step.writing() as report:
+            replace_text(report / "index.html", render(evidence))
+    committed = require_commit(folder / "report", "report")
+    _write_run_file(evidence, committed)
+    return committed
+
+
+def _write_run_file(evidence: Evidence, report: Committed) -> None:
+    """Writes `run.json`, where it does not say the same already."""
+    test, specification = evidence.test, evidence.specification
+    steps = {**evidence.committed, "report": report}
+    content: dict[str, Any] = {
+        "scores": {
+            "AP": test.AP,
+            "AP50": test.AP50,
+            "AP75": test.AP75,
+            "per_class": {name: score.model_dump() for name, score in test.per_class.items()},
+        },
+        "seconds": {name: committed.seconds for name, committed in steps.items()},
+        "dataset_version": evidence.dataset.version,
+        "architecture": specification.architecture,
+        "image_size": specification.image_size,
+        "labels": {str(label): name for label, name in specification.labels.items()},
+        "checkpoint_step": test.step,
+        "code_version": {name: committed.code_version for name, committed in steps.items()},
+        "versions": software(),
+        "files": [file.model_dump() for file in evidence.files],
+    }
+    path = evidence.run / RUN_FILE
+    if not path.exists() or path.read_bytes() != (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode():
+        replace_json(path, content)

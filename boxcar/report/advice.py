@@ -1,0 +1,258 @@
+"""What to do next, told from this run's own curves and counts. Each rule says what it saw.
+
+The thresholds are rules of thumb. They are chosen so that a rule speaks only where its advice is likely to help.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from boxcar.report.evidence import Evidence, ExportedFile, Score
+
+FEW_BOXES = 100  # of a class, to train on
+FEW_TEST_BOXES = 50  # below this, one box more or less moves the scores visibly
+GOOD, LEARNT = 0.85, 0.1  # AP50 from which a detector is good, and below which it has learnt next to nothing
+LONG_TRAINING_SECONDS = 45 * 60
+SLOW_IMAGES_PER_SECOND = 25.0  # a processor; graphics cards do hundreds
+LARGEST_IMAGE_SIZE = 640
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One thing to do."""
+
+    do: str  # an imperative, without a full stop
+    because: str  # what in this run speaks for it; whole sentences
+
+
+def advise(evidence: Evidence) -> list[Advice]:
+    """The advice for a run, the most useful first; one entry at least, which says so where nothing stands out."""
+    rules: tuple[Callable[[Evidence], Iterator[Advice]], ...] = (
+        _nothing_learnt,
+        _skipped_pictures,
+        _still_rising,
+        _overfitting,
+        _unlike_validation,
+        _weak_classes,
+        _small_boxes,
+        _loose_boxes,
+        _plateau,
+        _weaker_files,
+        _slow_training,
+        _rough_scores,
+    )
+    found = [advice for rule in rules for advice in rule(evidence)]
+    return found or [_all_fine(evidence)]
+
+
+def _nothing_learnt(evidence: Evidence) -> Iterator[Advice]:
+    if (evidence.test.AP50 or 0) < LEARNT:
+        pictures = evidence.dataset.splits["train"].pictures
+        yield Advice(
+            "Look at the labels above, then train longer",
+            f"AP50 on the test pictures is {_score(evidence.test.AP50)}: the detector finds next to nothing yet. It saw "
+            f"{pictures:,} training pictures for {_last_step(evidence):,} steps. Boxes that lie beside their objects are "
+            "the other common cause.",
+        )
+
+
+def _skipped_pictures(evidence: Evidence) -> Iterator[Advice]:
+    faults = evidence.dataset.faults
+    if faults:
+        yield Advice(
+            "Repair the files listed under “Left out or changed”",
+            f"{_many(len(faults), 'file')} could not be used as {'it was' if len(faults) == 1 else 'they were'}, the "
+            f"first of them {faults[0].file}: {faults[0].reason}.",
+        )
+
+
+def _still_rising(evidence: Evidence) -> Iterator[Advice]:
+    scores = _judged(evidence)
+    if len(scores) < 4 or _falls_at_the_end(scores):
+        return
+    cut = len(scores) * 2 // 3
+    before, after = max(_ap(score) for score in scores[:cut]), max(_ap(score) for score in scores[cut:])
+    if after - before > 0.03 and after < 0.9:
+        last = _last_step(evidence)
+        yield Advice(
+            f"Train longer: --steps {2 * last}",
+            f"Validation AP was still rising when training ended: {before:.2f} was the best up to step "
+            f"{scores[cut - 1].step:,}, {after:.2f} after it.",
+        )
+
+
+def _overfitting(evidence: Evidence) -> Iterator[Advice]:
+    scores = _judged(evidence)
+    losses = [point.loss for point in evidence.history]
+    if len(scores) < 4 or len(losses) < 4 or not _falls_at_the_end(scores):
+        return
+    best = max(scores, key=_ap)
+    at_best = [point.loss for point in evidence.history if point.step <= best.step][-5:]
+    if not at_best or median(losses[-5:]) > 0.95 * median(at_best):
+        return
+    yield Advice(
+        "Label more pictures",
+        f"It begins to learn its training pictures by heart: after step {best.step:,} the training loss went on falling "
+        f"({median(at_best):.2f} to {median(losses[-5:]):.2f}) while validation AP fell from {_ap(best):.2f} to "
+        f"{_ap(scores[-1]):.2f}. The checkpoint of step {evidence.test.step:,} was kept, so nothing is lost; longer "
+        "training will not help, more pictures will.",
+    )
+
+
+def _unlike_validation(evidence: Evidence) -> Iterator[Advice]:
+    chosen = next((score for score in evidence.scores if score.step == evidence.test.step), None)
+    if chosen is None or chosen.AP50 is None or evidence.test.AP50 is None:
+        return
+    if chosen.AP50 - evidence.test.AP50 > 0.1:
+        yield Advice(
+            "Compare the test pictures with the others, and label more like them",
+            f"AP50 is {chosen.AP50:.2f} on the validation pictures but {evidence.test.AP50:.2f} on the test pictures: "
+            "they show something that the training pictures hardly do.",
+        )
+
+
+def _weak_classes(evidence: Evidence) -> Iterator[Advice]:
+    counts = evidence.dataset.splits["train"].per_class
+    scores = {name: score.AP50 for name, score in evidence.test.per_class.items()}
+    for name, score in scores.items():
+        boxes = counts.get(name, 0)
+        if score is None:
+            yield Advice(
+                f"Label more pictures with “{name}”",
+                f"No test picture shows it, so nobody knows how well it is found; {_many(boxes, 'box', 'boxes')} of it "
+                f"{'is' if boxes == 1 else 'are'} there to train on.",
+            )
+            continue
+        others = [other for key, other in scores.items() if key != name and other is not None]
+        behind = bool(others) and median(others) - score > 0.15
+        if score >= GOOD or not (behind or (boxes < FEW_BOXES and score >= LEARNT)):
+            continue
+        against = f", against {median(others):.2f} for the others" if others else ""
+        yield Advice(
+            f"Label more pictures with “{name}”",
+            f"Its AP50 is {score:.2f}{against}, and it has {_many(boxes, 'box', 'boxes')} to train on"
+            f"{_others_have(counts, name)}.",
+        )
+
+
+def _small_boxes(evidence: Evidence) -> Iterator[Advice]:
+    test, size = evidence.test, evidence.specification.image_size
+    larger = test.AP_large if test.AP_large is not None else test.AP_medium
+    if test.AP_small is None or larger is None or larger - test.AP_small <= 0.2 or size >= LARGEST_IMAGE_SIZE:
+        return
+    yield Advice(
+        f"Use a larger input: --image-size {min(2 * size, LARGEST_IMAGE_SIZE)}",
+        f"Small objects (under 32 × 32 pixels) score AP {test.AP_small:.2f}, the larger ones {larger:.2f}. Every picture "
+        f"is scaled to {size} × {size} pixels before the network sees it; that costs small objects most. Training takes "
+        "about as many times longer as there are more pixels.",
+    )
+
+
+def _loose_boxes(evidence: Evidence) -> Iterator[Advice]:
+    test = evidence.test
+    if test.AP is None or test.AP50 is None or test.AP50 < GOOD or test.AP >= 0.6 * test.AP50:
+        return
+    if next(_still_rising(evidence), None) is None:
+        yield Advice(
+            f"If the boxes must fit tightly, train longer: --steps {2 * _last_step(evidence)}",
+            f"AP50 is {test.AP50:.2f} but AP, which asks for tight boxes, only {test.AP:.2f}: objects are found, their "
+            "outlines not exactly met. That comes last in training. Check too that the labelled boxes are tight.",
+        )
+
+
+def _plateau(evidence: Evidence) -> Iterator[Advice]:
+    scores = _judged(evidence)
+    score = evidence.test.AP50
+    if score is None or not LEARNT <= score < GOOD or len(scores) < 4 or _falls_at_the_end(scores):
+        return
+    if next(_still_rising(evidence), None) is not None:
+        return
+    pictures = evidence.dataset.splits["train"].pictures
+    because = f"Validation AP has levelled off at {max(map(_ap, scores)):.2f}; more steps will change little."
+    if pictures < 500:
+        yield Advice("Label more pictures", f"{because} It has {pictures:,} pictures to train on; some hundreds help most.")
+    else:
+        yield Advice(
+            "Try a larger input or a heavier architecture",
+            f"{because} With {pictures:,} training pictures, the network rather than the data may be the limit.",
+        )
+
+
+def _weaker_files(evidence: Evidence) -> Iterator[Advice]:
+    model = next((file for file in evidence.files if file.format == "saved_model"), None)
+    if model is None or model.AP50 is None or model.AP50 < LEARNT:
+        return
+    judged = [file for file in evidence.files if file.AP50 is not None]
+    weaker = [file for file in judged if model.AP50 - (file.AP50 or 0.0) > 0.03]
+    # The model itself is among those that keep up, so there always is one.
+    better = min((file for file in judged if file not in weaker), key=_distance_to_a_phone)
+    for file in weaker:
+        yield Advice(
+            f"Prefer {better.path} to {file.path} where accuracy matters",
+            f"Its AP50 is {file.AP50:.2f}, the model's own {model.AP50:.2f}: that much is lost in {file.format}.",
+        )
+
+
+def _slow_training(evidence: Evidence) -> Iterator[Advice]:
+    seconds = evidence.committed["train"].seconds
+    rates = [point.images_per_second for point in evidence.history if point.images_per_second is not None]
+    if seconds > LONG_TRAINING_SECONDS and rates and median(rates) < SLOW_IMAGES_PER_SECOND:
+        yield Advice(
+            "Train on a GPU",
+            f"Training took {seconds / 60:.0f} minutes at {median(rates):.1f} pictures a second, which is a processor's "
+            "rate; one graphics card does it many times faster.",
+        )
+
+
+def _rough_scores(evidence: Evidence) -> Iterator[Advice]:
+    boxes = sum(score.boxes for score in evidence.test.per_class.values())
+    if boxes < FEW_TEST_BOXES:
+        yield Advice(
+            "Take the scores as rough, and label more test pictures",
+            f"They come from {_many(boxes, 'box', 'boxes')} in {_many(evidence.test.pictures, 'picture')}: one object more "
+            f"or less that is found moves AP50 by about {1 / max(boxes, 1):.2f}.",
+        )
+
+
+def _all_fine(evidence: Evidence) -> Advice:
+    return Advice(
+        "Try the exported files on pictures from where they will be used",
+        f"Nothing in this run stands out: AP50 is {_score(evidence.test.AP50)} on {evidence.test.pictures:,} test pictures, "
+        "no class lags behind, and every exported file keeps up with the model.",
+    )
+
+
+def _judged(evidence: Evidence) -> list[Score]:
+    return [score for score in evidence.scores if score.AP is not None]
+
+
+def _ap(score: Score) -> float:
+    return score.AP or 0.0
+
+
+def _falls_at_the_end(scores: Sequence[Score]) -> bool:
+    """Whether the best lies well before the end, and the end is clearly below it."""
+    best = max(scores, key=_ap)
+    return best.step <= 0.75 * scores[-1].step and _ap(best) - _ap(scores[-1]) > 0.03
+
+
+def _last_step(evidence: Evidence) -> int:
+    return max([point.step for point in evidence.history] + [score.step for score in evidence.scores], default=0)
+
+
+def _others_have(counts: dict[str, int], name: str) -> str:
+    others = [count for key, count in counts.items() if key != name]
+    return f"; the others have {median(others):,.0f}" if others else ""
+
+
+def _distance_to_a_phone(file: ExportedFile) -> int:
+    """0 for a TFLite file, which runs where another TFLite file was meant to run."""
+    return 0 if file.format.startswith("tflite") else 1 if file.format.startswith("tfjs") else 2
+
+
+def _score(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2f}"
+
+
+def _many(count: int, singular: str, plural: str | None = None) -> str:
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"

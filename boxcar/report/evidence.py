@@ -1,0 +1,214 @@
+"""What the finished steps left in a run's folder, read and checked: all that the page and its advice are made from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from boxcar.detectors.specification import Specification, read_specification
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.configuration import CONFIGURATION
+from boxcar.run.step import Committed, require_commit
+
+# The steps whose results the page shows, and where in the run each lies.
+STEPS = {"records": "records", "train": "train", "evaluate": "eval", "freeze": "export/saved_model", "convert": "export"}
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Split(_Row):
+    """One of train, validation and test in `dataset.json`."""
+
+    pictures: Count
+    negatives: Count = 0  # pictures without a box
+    boxes: Count
+    per_class: dict[str, Count]  # boxes of each class
+
+
+class Fault(_Row):
+    """One picture or XML file that could not be used as it is."""
+
+    file: str
+    kind: str
+    reason: str
+    done: str
+
+
+class Dataset(_Row):
+    """`records/dataset.json`."""
+
+    version: str
+    splits: dict[str, Split]
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[str, ...] = ()
+    clipped_boxes: Count = 0
+
+
+class TrainingPoint(_Row):
+    """One line of `train/history.jsonl`."""
+
+    step: Count
+    loss: float
+    localization_loss: float | None = None
+    classification_loss: float | None = None
+    regularization_loss: float | None = None
+    learning_rate: float | None = None
+    images_per_second: float | None = None
+    seconds: float | None = None
+
+
+class ClassScore(_Row):
+    """One class's scores; None where there is no true box to measure them by."""
+
+    AP: Share | None
+    AP50: Share | None
+    boxes: Count
+
+
+class Score(_Row):
+    """One line of `eval/scores.jsonl`: a checkpoint on the validation pictures."""
+
+    step: Count
+    AP: Share | None
+    AP50: Share | None
+    AP75: Share | None
+    AP_small: Share | None = None
+    AP_medium: Share | None = None
+    AP_large: Share | None = None
+    AR_1: Share | None = None
+    AR_10: Share | None = None
+    AR_100: Share | None = None
+    per_class: dict[str, ClassScore]
+
+
+class Detection(_Row):
+    """A box that the chosen checkpoint found."""
+
+    box: tuple[float, float, float, float]  # ymin, xmin, ymax, xmax, normalised
+    score: Share
+    id: Annotated[int, Field(ge=1)]
+
+
+class FoundPicture(_Row):
+    """What was found in one test picture."""
+
+    sha256: str
+    detections: tuple[Detection, ...]
+
+
+class ChosenScore(Score):
+    """`eval/test.json`: the chosen checkpoint on the test pictures."""
+
+    pictures: Count
+    examples: tuple[FoundPicture, ...] = ()
+
+
+class ExportedFile(_Row):
+    """One entry of `export/manifest.json`."""
+
+    path: str
+    format: str
+    bytes: Count
+    sha256: str
+    AP: Share | None = None
+    AP50: Share | None = None
+    milliseconds: float | None = None
+    agrees: bool | None = None  # None where the model itself finds too little to judge by
+
+
+class Manifest(_Row):
+    """`export/manifest.json`."""
+
+    files: tuple[ExportedFile, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A finished run."""
+
+    run: Path
+    committed: Mapping[str, Committed]  # by the step's name
+    dataset: Dataset
+    specification: Specification
+    history: tuple[TrainingPoint, ...]  # ascending steps
+    scores: tuple[Score, ...]  # ascending steps
+    test: ChosenScore
+    files: tuple[ExportedFile, ...]
+    configuration: str | None  # the text of config.yaml, where `boxcar run` left one
+
+
+def read_evidence(run: Path) -> Evidence:
+    """Reads a run whose steps are all finished.
+
+    Raises:
+        BoxcarError: 64 where a step is missing (it names the step to run), 65 where a step's files were changed or cannot
+            be understood.
+    """
+    committed = {step: require_commit(run / folder, step) for step, folder in STEPS.items()}
+    history = _lines(run / "train" / "history.jsonl", TrainingPoint, "train")
+    scores = _lines(run / "eval" / "scores.jsonl", Score, "evaluate")
+    configuration = run / CONFIGURATION
+    return Evidence(
+        run=run,
+        committed=committed,
+        dataset=_whole(run / "records" / "dataset.json", Dataset, "records"),
+        specification=read_specification(run / "export" / "saved_model"),
+        history=tuple(sorted(history, key=lambda point: point.step)),
+        scores=tuple(sorted(scores, key=lambda score: score.step)),
+        test=_whole(run / "eval" / "test.json", ChosenScore, "evaluate"),
+        files=_whole(run / "export" / "manifest.json", Manifest, "convert").files,
+        configuration=_text(configuration, "run") if configuration.exists() else None,
+    )
+
+
+_R = TypeVar("_R", bound=_Row)
+
+
+def _whole(path: Path, kind: type[_R], step: str) -> _R:
+    try:
+        return kind.model_validate(_parse(_text(path, step)))
+    except ValueError as error:
+        raise _unreadable(path, error, step) from error
+
+
+def _lines(path: Path, kind: type[_R], step: str) -> list[_R]:
+    rows = []
+    for number, line in enumerate(_text(path, step).splitlines(), 1):
+        try:
+            rows.append(kind.model_validate(_parse(line)))
+        except ValueError as error:
+            raise _unreadable(path, error, step, number) from error
+    return rows
+
+
+def _parse(text: str) -> Any:
+    return json.loads(text)
+
+
+def _text(path: Path, step: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error, step) from error
+
+
+def _unreadable(path: Path, error: Exception, step: str, line: int | None = None) -> BoxcarError:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    else:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    where = f"Line {line} of {path}" if line else f"{path}"
+    return BoxcarError(
+        ExitCode.DATA,
+        f"{where} cannot be used: {' '.join(reason.split()).rstrip('.')}.",
+        f"Run `boxcar {step}` into that folder again.",
+    )

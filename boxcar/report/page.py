@@ -1,0 +1,209 @@
+"""The page: everything that is said on it, put into the templates beside this file."""
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from boxcar.report.advice import advise
+from boxcar.report.charts import Chart, Line, line_chart
+from boxcar.report.evidence import Evidence
+from boxcar.report.pictures import SHOWN_SCORE, labelled_pictures, scored_pictures
+from boxcar.run.step import MARKER
+
+LABELLED_PICTURES, SCORED_PICTURES = 8, 12
+MOST_LISTED = 200  # faults or warnings; more are counted
+
+# What a person does with a file of each format.
+PURPOSES = {
+    "saved_model": "Servers and Python programs with TensorFlow; the other files are made from it.",
+    "tflite_float32": "Phones and the Raspberry Pi, in full precision.",
+    "tflite_float16": "Phones, at half the size; fast on phone GPUs.",
+    "tflite_dynamic": "Phones and the Raspberry Pi: 8-bit weights, computed in float.",
+    "tflite_int8": "Phones and the Raspberry Pi: 8-bit throughout, smallest and usually fastest.",
+    "tflite_float32_nms": "Phones, in full precision; answers finished boxes.",
+    "tflite_int8_nms": "Phones, 8-bit throughout; answers finished boxes.",
+    "tfjs_float32": "Web pages with TensorFlow.js, in full precision.",
+    "tfjs_float16": "Web pages with TensorFlow.js, at half the download.",
+    "tfjs_uint8": "Web pages with TensorFlow.js, at a quarter of the download.",
+}
+
+STEP_TITLES = {
+    "records": "Checking and packing the pictures",
+    "train": "Training",
+    "evaluate": "Scoring every checkpoint, beside training",
+    "freeze": "Freezing the chosen checkpoint",
+    "convert": "Converting, and checking each file",
+}
+
+_PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "tensorflowjs", "ai-edge-litert", "numpy", "pillow")
+
+
+def render(evidence: Evidence) -> str:
+    """The page as HTML. It needs nothing from anywhere else.
+
+    Raises:
+        BoxcarError: 65 where the records do not hold the pictures that the scores were measured on.
+    """
+    environment = Environment(
+        loader=PackageLoader("boxcar.report", "."),
+        autoescape=True,  # every file name and class name is somebody else's text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "score": score_text,
+        "size": size_text,
+        "duration": duration_text,
+        "count": lambda number: f"{number:,}",
+    }
+    return environment.get_template("index.html.jinja").render(_content(evidence))
+
+
+def software() -> dict[str, str]:
+    """The versions of what is installed where the report is written: Python's, and those of the packages that matter."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # the report needs none of those that train or convert
+    return found
+
+
+def _content(evidence: Evidence) -> dict[str, Any]:
+    records = evidence.run / "records"
+    labels = evidence.specification.labels
+    trained = (evidence.committed["train"].folder / MARKER).stat().st_mtime
+    rates = [point.images_per_second for point in evidence.history if point.images_per_second]
+    return {
+        "title": f"Detector for {_listed(list(labels.values()))}",
+        "run_name": evidence.run.resolve().name,
+        "date": f"{datetime.fromtimestamp(trained, UTC):%-d %B %Y}",
+        "specification": evidence.specification,
+        "test": evidence.test,
+        "verdict": verdict(evidence.test.AP50),
+        "advice": advise(evidence),
+        "classes": _classes(evidence),
+        "sizes": [
+            ("Small", "under 32 × 32 pixels", evidence.test.AP_small),
+            ("Medium", "up to 96 × 96 pixels", evidence.test.AP_medium),
+            ("Large", "over 96 × 96 pixels", evidence.test.AP_large),
+        ],
+        "charts": _charts(evidence),
+        "rate": sum(rates) / len(rates) if rates else None,
+        "last_step": max((point.step for point in evidence.history), default=evidence.test.step),
+        "dataset": evidence.dataset,
+        "most_listed": MOST_LISTED,
+        "labelled": labelled_pictures(sorted(records.glob("train-*.tfrecord")), labels, LABELLED_PICTURES),
+        "scored": scored_pictures(sorted(records.glob("test-*.tfrecord")), evidence.test.examples[:SCORED_PICTURES], labels),
+        "shown_score": SHOWN_SCORE,
+        "files": evidence.files,
+        "purposes": PURPOSES,
+        "steps": [(title, evidence.committed[step]) for step, title in STEP_TITLES.items()],
+        "software": software(),
+        "configuration": evidence.configuration,
+    }
+
+
+def verdict(ap50: float | None) -> str:
+    """One sentence about how good a detector with this AP50 is."""
+    if ap50 is None:
+        return "There was no labelled object in the test pictures, so nobody knows how good it is."
+    for least, sentence in (
+        (0.95, "It finds and names nearly every object in pictures it has never seen."),
+        (0.85, "It finds and names most objects in pictures it has never seen, with few mistakes."),
+        (0.6, "It is usable with care: it finds many objects in new pictures, and misses or confuses some."),
+        (0.3, "It has begun to learn: it finds some objects in new pictures and misses many."),
+        (0.1, "It is weak: it misses most objects in new pictures."),
+    ):
+        if ap50 >= least:
+            return sentence
+    return "It finds next to nothing in new pictures yet."
+
+
+def _classes(evidence: Evidence) -> list[dict[str, Any]]:
+    """One row a class, in the label map's order."""
+    train = evidence.dataset.splits["train"].per_class
+    return [
+        {"name": name, "AP": score.AP, "AP50": score.AP50, "boxes": score.boxes, "train_boxes": train.get(name, 0)}
+        for name, score in evidence.test.per_class.items()
+    ]
+
+
+def _charts(evidence: Evidence) -> list[tuple[Chart, str]]:
+    """Chart and caption of each curve that this run has."""
+    history, scores = evidence.history, evidence.scores
+    chosen = next((score for score in scores if score.step == evidence.test.step), None)
+    mark = None
+    if chosen is not None and chosen.AP is not None:
+        mark = (chosen.step, chosen.AP, f"chosen: step {chosen.step:,}, AP {chosen.AP:.2f}")
+
+    def line(name: str, field: str, style: str, rows: Any = history) -> Line:
+        pairs = [(row.step, getattr(row, field)) for row in rows]
+        return Line(name, [(float(step), value) for step, value in pairs if value is not None], style)
+
+    found = [
+        (
+            line_chart(
+                "Accuracy on validation pictures",
+                [line("AP50", "AP50", "two", scores), line("AP", "AP", "one", scores)],
+                y_range=(0, 1),
+                mark=mark,
+            ),
+            "Every checkpoint scored on pictures that are not trained on; the one with the highest AP is kept.",
+        ),
+        (
+            line_chart(
+                "Training loss",
+                [
+                    line("total", "loss", "one"),
+                    line("naming", "classification_loss", "two"),
+                    line("placing", "localization_loss", "three"),
+                ],
+            ),
+            "How wrong the network is on its training pictures, and the two parts: naming objects and placing boxes.",
+        ),
+        (
+            line_chart("Learning rate", [line("learning rate", "learning_rate", "one")]),
+            "How large the steps are: a warm-up, then smaller and smaller.",
+        ),
+    ]
+    return [(chart, caption) for chart, caption in found if chart is not None]
+
+
+def score_text(value: float | None) -> str:
+    """0.962, or a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def size_text(count: int) -> str:
+    """A number of bytes as people say it: 3.4 MB."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 2 min 31 s, 1 h 20 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _listed(names: list[str]) -> str:
+    """ "circle, square and triangle", or how many there are."""
+    if len(names) > 4:
+        return f"{len(names)} classes"
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

@@ -1,0 +1,170 @@
+"""Pictures for the page: thumbnails as data URIs, with the boxes to draw over them."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from boxcar.detectors.boxes import iou_matrix
+from boxcar.detectors.examples import Example, read_examples
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.report.evidence import FoundPicture
+
+SIDE = 320  # a thumbnail's longer side, pixels at most; the boxes over it are drawn on a canvas whose longer side this is
+SHOWN_SCORE = 0.3  # found boxes below this are not drawn
+LOOKED_THROUGH = 200  # training pictures from which the few that are shown are picked
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A box on the canvas over a thumbnail, with what is written at it (at `text_x`, `text_y`, from or up to there)."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str
+    text_x: float
+    text_y: float
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A thumbnail with boxes to draw over it on a canvas of `width` x `height`."""
+
+    uri: str
+    width: float
+    height: float
+    name: str
+    true: tuple[Drawn, ...]
+    found: tuple[Drawn, ...]
+    caption: str
+
+
+def labelled_pictures(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Picture]:
+    """A few pictures with their labelled boxes, such that as many classes as possible are seen."""
+    looked_through = [set(example.labels.tolist()) for example in islice(read_examples(shards), LOOKED_THROUGH)]
+    chosen: list[int] = []
+    seen: set[int] = set()
+    for number, ids in enumerate(looked_through):
+        if len(chosen) < most and ids - seen:
+            chosen.append(number)
+            seen |= ids
+    rest = [number for number, ids in enumerate(looked_through) if ids and number not in chosen]
+    wanted = set(chosen + rest[: most - len(chosen)])
+    # Read again rather than kept: two hundred pictures off a camera would fill the memory.
+    numbered = enumerate(islice(read_examples(shards), max(wanted, default=-1) + 1))
+    return [_labelled(example, labels) for number, example in numbered if number in wanted]
+
+
+def scored_pictures(shards: Sequence[Path], found: Iterable[FoundPicture], labels: Mapping[int, str]) -> list[Picture]:
+    """Test pictures with their true boxes and what was found in them, in the order of `found`.
+
+    Raises:
+        BoxcarError: 65 where the shards hold no such picture, or its bytes are no picture.
+    """
+    wanted = {picture.sha256: picture for picture in found}
+    done: dict[str, Picture] = {}
+    for example in read_examples(shards):
+        if example.sha256 in wanted and example.sha256 not in done:
+            done[example.sha256] = _scored(example, wanted[example.sha256], labels)
+        if len(done) == len(wanted):
+            break
+    missing = wanted.keys() - done.keys()
+    if missing:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"eval/test.json shows the picture {min(missing)}, which the test records do not hold.",
+            "Run `boxcar evaluate` for this run again.",
+        )
+    return [done[sha256] for sha256 in wanted]
+
+
+def _labelled(example: Example, labels: Mapping[int, str]) -> Picture:
+    uri, width, height = _thumbnail(example)
+    names = [labels.get(int(label), f"id {label}") for label in example.labels]
+    true = tuple(_drawn(box, name, width, height) for box, name in zip(example.boxes, names, strict=True))
+    return Picture(uri, width, height, example.filename, true, (), counted(names) or "no box")
+
+
+def _scored(example: Example, found: FoundPicture, labels: Mapping[int, str]) -> Picture:
+    picture = _labelled(example, labels)
+    shown = sorted((d for d in found.detections if d.score >= SHOWN_SCORE), key=lambda d: -d.score)
+    boxes = np.array([d.box for d in shown], np.float32).reshape(-1, 4)
+    hits = _hits(example, boxes, [d.id for d in shown])
+    # A box that was found has its name from the found one; two names on one box could not be read.
+    true = tuple(replace(box, text="") if place in hits else box for place, box in enumerate(picture.true))
+    return Picture(
+        picture.uri,
+        picture.width,
+        picture.height,
+        picture.name,
+        true,
+        tuple(
+            _drawn(box, f"{labels.get(d.id, f'id {d.id}')} {d.score:.2f}", picture.width, picture.height)
+            for box, d in zip(boxes, shown, strict=True)
+        ),
+        _verdict(len(example.boxes), len(hits), len(shown) - len(hits)),
+    )
+
+
+def _hits(example: Example, boxes: NDArray[np.float32], ids: Sequence[int]) -> set[int]:
+    """Which true boxes are found: met by a box of their class, each by one only, with an IoU of 0.5 or more."""
+    overlaps = iou_matrix(boxes, example.boxes)
+    overlaps[np.array(ids, np.int64)[:, None] != example.labels[None, :]] = 0
+    hits = set()
+    for row in range(len(boxes) if len(example.boxes) else 0):
+        best = int(np.argmax(overlaps[row]))
+        if overlaps[row, best] >= 0.5:
+            hits.add(best)
+            overlaps[:, best] = 0
+    return hits
+
+
+def _verdict(true: int, hits: int, false: int) -> str:
+    found = f"{hits} of {true} found" if true else "nothing to find"
+    return f"{found}, {false} false" if false else found
+
+
+def _thumbnail(example: Example) -> tuple[str, float, float]:
+    """A data URI of a JPEG of at most `SIDE` pixels, and the canvas's width and height."""
+    try:
+        with Image.open(io.BytesIO(example.encoded)) as image:
+            image.draft("RGB", (2 * SIDE, 2 * SIDE))
+            small = image.convert("RGB")
+            small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The picture {example.filename or example.sha256} in the records cannot be decoded: {error}.",
+            "Remove or repair it, then run `boxcar records` and what follows again.",
+        ) from error
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=82, optimize=True)
+    scale = SIDE / max(small.size)
+    uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return uri, round(small.width * scale, 1), round(small.height * scale, 1)
+
+
+def _drawn(box: NDArray[np.float32], text: str, width: float, height: float) -> Drawn:
+    """A normalised box on a canvas, cut at its edges."""
+    top, left, bottom, right = (float(edge) for edge in np.clip(box, 0, 1))
+    x, y = round(left * width, 1), round(top * height, 1)
+    w, h = round(max(right - left, 0) * width, 1), round(max(bottom - top, 0) * height, 1)
+    # Above the box where there is room, else inside; at the right edge the text ends where the box does.
+    text_y = round(y - 5 if y > 18 else y + 16, 1)
+    anchor, text_x = ("end", x + w - 2) if left > 0.6 else ("start", x + 2)
+    return Drawn(x, y, w, h, text, round(text_x, 1), text_y, anchor)
+
+
+def counted(names: Sequence[str]) -> str:
+    """ "2 × circle, square"."""
+    parts = [f"{names.count(name)} × {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names)]
+    return ", ".join(parts)

@@ -1,0 +1,274 @@
+"""The report: from a finished run to one page and run.json, whatever the data's names are."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from finished_run import rewrite, write_run
+
+from boxcar.errors import BoxcarError
+from boxcar.report import write_report
+from boxcar.report.page import duration_text, size_text, verdict
+from boxcar.run.step import read_commit
+
+VOID = {"meta", "image", "rect", "line", "path", "circle", "br"}
+HOSTILE = ("<script>alert(1)</script>", "a\"b'c & d", "</svg></style>{{ 7 * 7 }}")
+
+
+class Page(HTMLParser):
+    """The page's elements and text; fails where tags do not close."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def read_page(run: Path) -> Page:
+    return Page((run / "report" / "index.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = write_run(tmp_path_factory.mktemp("runs") / "demo")
+    write_report(str(run))
+    return run
+
+
+@pytest.fixture
+def fresh_run(run: Path, tmp_path: Path) -> Path:
+    """The run before its report."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(copy / "report")
+    (copy / "run.json").unlink()
+    return copy
+
+
+def test_the_page_says_what_a_person_wants_to_know(run: Path) -> None:
+    page = read_page(run)
+    words = re.sub(r"\s+", " ", page.text)
+    for expected in (
+        "Detector for circle, square and triangle",
+        "It finds and names nearly every object in pictures it has never seen.",
+        "0.964",
+        "0.803",
+        "2 min 31 s",
+        "900 steps",
+        "the checkpoint of step 825 was chosen",
+        "tflite/detector_int8.tflite",
+        "3.5 MB",
+        "4.2 ms",
+        "5e" * 32,
+        "ssd_mobilenet_v2_fpnlite_320x320",
+        "data: data/shapes",
+    ):
+        assert expected in words, expected
+
+
+def test_the_page_needs_nothing_from_anywhere(run: Path) -> None:
+    html = (run / "report" / "index.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert len(html) < 3_000_000
+    assert not page.all("script") and not page.all("link") and not page.all("img") and not page.all("iframe")
+    assert all(image["href"].startswith("data:image/jpeg;base64,") for image in page.all("image"))
+    assert "http://" not in html and "https://" not in html and "url(" not in html and "@import" not in html
+
+
+def test_pictures_charts_and_tables_are_there_and_named(run: Path) -> None:
+    page = read_page(run)
+    assert len(page.all("image")) == 12 + 8
+    named = [svg["aria-label"] for svg in page.all("svg") if svg.get("role") == "img"]
+    assert len(named) == 12 + 8 + 3
+    assert all(named)
+    assert all("aria-label" in svg or svg.get("aria-hidden") == "true" for svg in page.all("svg"))
+    assert all(cell.get("scope") in ("row", "col") for cell in page.all("th"))
+    classes = [rect.get("class") for rect in page.all("rect")]
+    truths = json.loads((run / "records" / "dataset.json").read_text())["splits"]["test"]["boxes"]
+    # One box was missed, none below a score of 0.3 is drawn; one in the legend.
+    assert classes.count("found") == truths - 1 + 1
+    assert classes.count("true") > truths
+    words = re.sub(r"\s+", " ", page.text)
+    assert "1 of 2 found" in words
+    assert "3 of 4 found, 1 false" in words
+
+
+def test_a_missed_box_is_named(run: Path) -> None:
+    html = (run / "report" / "index.html").read_text(encoding="utf-8")
+    figure = next(part for part in html.split("<figure") if "1 of 2 found" in part)
+    assert figure.count('class="true-text"') == 1
+    assert figure.count('class="found-text"') == 1
+
+
+def test_run_json(run: Path) -> None:
+    content = json.loads((run / "run.json").read_text())
+    test = json.loads((run / "eval" / "test.json").read_text())
+    assert content["scores"] == {name: test[name] for name in ("AP", "AP50", "AP75", "per_class")}
+    assert list(content["seconds"]) == ["records", "train", "evaluate", "freeze", "convert", "report"]
+    assert content["seconds"]["train"] == pytest.approx(151.2, abs=1)
+    assert content["dataset_version"] == "5e" * 32
+    assert content["checkpoint_step"] == 825
+    assert content["image_size"] == 128
+    assert content["files"][0]["format"] == "saved_model"
+    assert content["versions"]["python"].startswith("3.")
+
+
+def test_again_does_nothing_and_a_lost_run_json_comes_back(run: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (run / "report" / "index.html", run / "run.json")}
+    first = (run / "run.json").read_bytes()
+    write_report(str(run))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    (run / "run.json").unlink()
+    write_report(str(run))
+    assert (run / "run.json").read_bytes() == first
+
+
+def test_new_results_make_a_new_page(fresh_run: Path) -> None:
+    run = fresh_run
+    write_report(str(run))
+    rewrite(run, "evaluate", "eval", "test.json", lambda test: test.update(AP50=0.512))
+    write_report(str(run))
+    assert "0.512" in read_page(run).text
+    assert json.loads((run / "run.json").read_text())["scores"]["AP50"] == 0.512
+
+
+def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
+    name = "\"><img src=x onerror='alert(1)'>-{}.jpg"
+    run = write_run(tmp_path / "<b>run", HOSTILE, name)
+    rewrite(
+        run,
+        "records",
+        "records",
+        "dataset.json",
+        lambda dataset: dataset.update(
+            faults=[{"file": f"{name} & <i>", "kind": "broken_xml", "reason": "<u>not</u> well-formed", "done": "left out"}],
+            warnings=["the class <script>alert(1)</script> has one box"],
+            clipped_boxes=2,
+        ),
+    )
+    rewrite(
+        run,
+        "convert",
+        "export",
+        "manifest.json",
+        lambda manifest: manifest["files"].append(
+            {"path": "<em>x</em>", "format": "<em>y</em>", "bytes": 1, "sha256": "00", "AP50": None, "agrees": None}
+        ),
+    )
+    (run / "config.yaml").write_text("data: </pre><script>alert(1)</script>\n")
+    write_report(str(run))
+    page = read_page(run)
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "img", "b", "i", "u", "em"}
+    assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
+    for hostile in (*HOSTILE, name.format(1), "<u>not</u>", "<em>x</em>", "</pre><script>"):
+        assert hostile in page.text
+    assert "2 boxes that stood out of the picture" in page.text
+    assert "cannot be judged" in page.text
+
+
+@pytest.mark.parametrize(
+    ("folder", "step"),
+    [("records", "records"), ("train", "train"), ("eval", "evaluate"), ("export/saved_model", "freeze"), ("export", "convert")],
+)
+def test_a_missing_step_is_named(fresh_run: Path, folder: str, step: str) -> None:
+    run = fresh_run
+    (run / folder / "step.json").unlink()
+    with pytest.raises(BoxcarError, match=f"Run `boxcar {step}`") as refused:
+        write_report(str(run))
+    assert refused.value.code == 64
+    assert not (run / "report").exists()
+    assert not (run / "run.json").exists()
+
+
+def test_changed_and_unusable_results_are_refused(fresh_run: Path) -> None:
+    run = fresh_run
+    with (run / "eval" / "test.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(BoxcarError, match="are not those") as refused:
+        write_report(str(run))
+    assert refused.value.code == 65
+    rewrite(run, "evaluate", "eval", "test.json", lambda test: test.update(AP=7))
+    with pytest.raises(BoxcarError, match=r"test\.json cannot be used: AP: ") as refused:
+        write_report(str(run))
+    assert refused.value.code == 65
+    rewrite(
+        run, "evaluate", "eval", "test.json", lambda test: test.update(AP=0.5, examples=[{"sha256": "no", "detections": []}])
+    )
+    with pytest.raises(BoxcarError, match="shows the picture no,") as refused:
+        write_report(str(run))
+    assert refused.value.code == 65
+    assert read_commit(run / "report", "report") is None
+
+
+def test_a_run_that_found_nothing_has_a_page_too(fresh_run: Path) -> None:
+    run = fresh_run
+    rewrite(
+        run,
+        "evaluate",
+        "eval",
+        "test.json",
+        lambda test: test.update(
+            AP=None,
+            AP50=None,
+            AP75=None,
+            AP_medium=None,
+            AP_large=None,
+            AR_1=None,
+            AR_100=None,
+            examples=[],
+            per_class={"raccoon": {"AP": None, "AP50": None, "boxes": 0}},
+        ),
+    )
+    (run / "eval" / "scores.jsonl").write_text("")
+    (run / "train" / "history.jsonl").write_text("")
+    rewrite(run, "evaluate", "eval", "test.json", lambda test: test)
+    rewrite(run, "train", "train", "step.json", lambda step: step)
+    (run / "config.yaml").unlink()
+    write_report(str(run))
+    page = read_page(run)
+    assert "nobody knows how good it is" in page.text
+    assert "No test picture shows it" in page.text
+
+
+def test_no_tensorflow_is_loaded(run: Path) -> None:
+    code = (
+        "import sys; from boxcar.report import write_report; write_report(sys.argv[1]); "
+        "assert not {'tensorflow', 'tf_keras', 'matplotlib', 'boxcar.records', 'boxcar.export'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run)], check=True)
+
+
+def test_numbers_as_people_say_them() -> None:
+    assert [duration_text(s) for s in (0.04, 9.94, 9.96, 59.4, 59.6, 151.2, 3599.7, 4830)] == [
+        "0.0 s", "9.9 s", "10 s", "59 s", "1 min 0 s", "2 min 31 s", "1 h 0 min", "1 h 20 min",
+    ]  # fmt: skip
+    assert [size_text(n) for n in (0, 999, 1000, 3_498_112, 2_500_000_000)] == [
+        "0 bytes", "999 bytes", "1.0 kB", "3.5 MB", "2.5 GB",
+    ]  # fmt: skip
+    assert len({verdict(score) for score in (None, 0.0, 0.2, 0.4, 0.7, 0.9, 0.99)}) == 7

@@ -1,0 +1,128 @@
+"""The advice: each rule speaks where it should, says what it saw, and is silent where it should be."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxcar.detectors.specification import Specification
+from boxcar.report.advice import Advice, advise
+from boxcar.report.evidence import ChosenScore, ClassScore, Dataset, Evidence, ExportedFile, Fault, Score, Split, TrainingPoint
+from boxcar.run.step import Committed
+
+
+def evidence(
+    *,
+    curve: tuple[float, ...] = (0.3, 0.6, 0.75, 0.8, 0.81, 0.81),
+    losses: tuple[float, ...] = (2.0, 1.0, 0.6, 0.4, 0.35, 0.33),
+    ap50: float | None = 0.95,
+    ap: float | None = 0.8,
+    sizes: tuple[float | None, float | None, float | None] = (None, 0.8, 0.8),
+    classes: dict[str, tuple[float | None, int, int]] | None = None,  # AP50, test boxes, training boxes
+    pictures: int = 400,
+    faults: tuple[Fault, ...] = (),
+    files: tuple[tuple[str, float | None], ...] = (("saved_model", 0.95), ("tflite_float32", 0.95), ("tflite_int8", 0.94)),
+    seconds: float = 150.0,
+    rate: float = 90.0,
+    image_size: int = 320,
+) -> Evidence:
+    classes = classes or {"cat": (ap50, 80, 300), "dog": (ap50, 90, 280)}
+    per_class = {name: ClassScore(AP=score, AP50=score, boxes=boxes) for name, (score, boxes, _) in classes.items()}
+    splits = {
+        "train": Split(pictures=pictures, boxes=580, per_class={name: count for name, (_, _, count) in classes.items()}),
+        "test": Split(pictures=60, boxes=170, per_class={}),
+    }
+    step = 100 * (curve.index(max(curve)) + 1) if curve else 100
+    common: dict[str, Any] = {"AP75": ap, "per_class": per_class}
+    return Evidence(
+        run=Path("run"),
+        committed={"train": Committed(Path("run/train"), "train", {}, {}, {}, "0", seconds)},
+        dataset=Dataset(version="v", splits=splits, faults=faults),
+        specification=Specification(architecture="a", image_size=image_size, labels=dict(enumerate(classes, 1))),
+        history=tuple(TrainingPoint(step=100 * i, loss=loss, images_per_second=rate) for i, loss in enumerate(losses, 1)),
+        scores=tuple(Score(step=100 * i, AP=one, AP50=min(1, 1.18 * one), **common) for i, one in enumerate(curve, 1)),
+        test=ChosenScore(
+            step=step, AP=ap, AP50=ap50, AP_small=sizes[0], AP_medium=sizes[1], AP_large=sizes[2], pictures=60, **common
+        ),
+        files=tuple(ExportedFile(path=f"file-{kind}", format=kind, bytes=1, sha256="", AP50=score) for kind, score in files),
+        configuration=None,
+    )
+
+
+def only(found: list[Advice]) -> Advice:
+    (advice,) = found
+    return advice
+
+
+def test_a_fine_run_is_called_fine() -> None:
+    advice = only(advise(evidence()))
+    assert advice.do.startswith("Try the exported files")
+    assert "AP50 is 0.95 on 60 test pictures" in advice.because
+
+
+@pytest.mark.parametrize(
+    ("changes", "do", "because"),
+    [
+        ({"curve": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}, "Train longer: --steps 1200", "0.40 was the best up to step 400, 0.60"),
+        (
+            {"curve": (0.3, 0.5, 0.7, 0.6, 0.55, 0.5), "losses": (2.0, 1.0, 0.8, 0.4, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1)},
+            "Label more pictures",
+            "validation AP fell from 0.70 to 0.50",
+        ),
+        ({"sizes": (0.2, 0.6, 0.8)}, "Use a larger input: --image-size 640", "score AP 0.20, the larger ones 0.80"),
+        ({"sizes": (0.2, 0.6, 0.8), "image_size": 128}, "Use a larger input: --image-size 256", "128 × 128"),
+        ({"ap": 0.5}, "If the boxes must fit tightly, train longer", "AP, which asks for tight boxes, only 0.50"),
+        ({"classes": {"cat": (0.95, 80, 300), "<dog>": (0.5, 90, 12)}}, "Label more pictures with “<dog>”",
+         "Its AP50 is 0.50, against 0.95 for the others, and it has 12 boxes to train on; the others have 300."),
+        ({"classes": {"cat": (0.95, 80, 300), "dog": (None, 0, 1)}}, "Label more pictures with “dog”", "1 box of it is there"),
+        ({"files": (("saved_model", 0.95), ("tflite_float32", 0.95), ("tflite_int8", 0.8))},
+         "Prefer file-tflite_float32 to file-tflite_int8 where accuracy matters", "Its AP50 is 0.80, the model's own 0.95"),
+        ({"files": (("saved_model", 0.95), ("tflite_int8", 0.8))}, "Prefer file-saved_model to file-tflite_int8", "0.80"),
+        ({"seconds": 7200, "rate": 9.0}, "Train on a GPU", "Training took 120 minutes at 9.0 pictures a second"),
+        ({"faults": (Fault(file="a.xml", kind="broken_xml", reason="not well-formed", done="left out"),)},
+         "Repair the files listed", "1 file could not be used as it was, the first of them a.xml: not well-formed."),
+        ({"classes": {"cat": (0.95, 5, 300), "dog": (0.95, 6, 300)}}, "Take the scores as rough", "They come from 11 boxes"),
+        ({"curve": (0.6, 0.8, 0.85, 0.86, 0.86, 0.86), "ap50": 0.8, "classes": {"cat": (0.86, 60, 300)}},
+         "Compare the test pictures with the others", "but 0.80 on the test pictures"),
+    ],
+)  # fmt: skip
+def test_one_finding_one_advice(changes: dict[str, Any], do: str, because: str) -> None:
+    found = [advice for advice in advise(evidence(**changes)) if advice.do.startswith(do)]
+    assert because in only(found).because
+    # None of these runs is wrong in more than one respect, apart from what a low score brings along.
+    assert len(advise(evidence(**changes))) <= 2
+
+
+def test_a_levelled_off_and_middling_run_needs_pictures_or_a_heavier_model() -> None:
+    middling = {"curve": (0.3, 0.45, 0.5, 0.5, 0.5, 0.5), "ap50": 0.6, "ap": 0.5}
+    assert "Label more pictures" in [advice.do for advice in advise(evidence(**middling, pictures=120))]
+    assert "Try a larger input or a heavier architecture" in [
+        advice.do for advice in advise(evidence(**middling, pictures=900))
+    ]
+
+
+def test_a_run_that_learnt_nothing_says_so_first_and_judges_no_file() -> None:
+    found = advise(evidence(ap50=0.02, ap=0.01, curve=(0.0, 0.01), files=(("saved_model", 0.02), ("tflite_int8", 0.0))))
+    assert found[0].do == "Look at the labels above, then train longer"
+    assert "400 training pictures for 600 steps" in found[0].because
+    assert not [advice for advice in found if advice.do.startswith("Prefer")]
+    assert not [advice for advice in found if "“" in advice.do]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"curve": (0.5, 0.8, 0.85, 0.9, 0.93, 0.95)},  # still rising, but there is nothing left to gain
+        {"curve": (0.1, 0.9)},  # too few checkpoints to speak of a course
+        {"sizes": (0.1, 0.8, 0.8), "image_size": 640},  # the largest input there is
+        {"seconds": 7200, "rate": 400.0},  # that was a GPU
+        {"seconds": 600, "rate": 9.0},  # slow, but soon over
+        {"classes": {"cat": (0.95, 80, 300), "dog": (0.95, 80, 20)}},  # few boxes are enough where the score is good
+    ],
+)
+def test_silence_where_nothing_can_be_gained(changes: dict[str, Any]) -> None:
+    assert only(advise(evidence(**changes))).do.startswith("Try the exported files")
+
+
+def test_no_rule_stumbles_over_an_empty_run() -> None:
+    assert advise(evidence(curve=(), losses=(), ap50=None, ap=None, files=(), classes={"cat": (None, 0, 0)}))
