@@ -1,1 +1,370 @@
-def main() -> None: ...
+"""The command `boxcar`. Each sub-command loads what it needs when it is called: `boxcar --help` loads nothing."""
+
+import os
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from boxcar import __version__
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode
+
+if TYPE_CHECKING:
+    from boxcar.run.configuration import Configuration
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its panels double the time of --help
+    help="Trains object detectors from your own labelled photographs, and hands back files for phone, browser and server.",
+)
+
+
+class OnFault(StrEnum):
+    stop = "stop"
+    skip = "skip"
+
+
+class Evaluator(StrEnum):
+    here = "here"
+    elsewhere = "elsewhere"
+    none = "none"
+
+
+Data = Annotated[str, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="DIR")]
+Output = Annotated[str, typer.Option(help="Folder to write into.", metavar="DIR")]
+Run = Annotated[str, typer.Option(help="The run's folder.", metavar="DIR")]
+Architecture = Annotated[str | None, typer.Option(help="Which detector to train.", metavar="NAME")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the network's input, in pixels.", metavar="PIXELS")]
+Steps = Annotated[int | None, typer.Option(help="Training steps; derived from the data if not given.")]
+BatchSize = Annotated[int | None, typer.Option(help="Pictures a training step.")]
+LearningRate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
+Init = Annotated[
+    str | None, typer.Option(help="Weights to start from: none or .../ckpt-0.", metavar="none|URI")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of weights, data order, augmentation and split.")]
+Formats = Annotated[str | None, typer.Option(help="Files to export, comma-separated.", metavar="NAMES")]
+LabelMap = Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")]
+Config = Annotated[Path | None, typer.Option(help="Settings as YAML; options given beside it win.", metavar="FILE")]
+Fault = Annotated[OnFault | None, typer.Option(help="Stop at faulty pictures, or leave them out.")]
+
+
+@app.command()
+def run(
+    data: Annotated[str | None, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="DIR")] = None,
+    output: Annotated[str, typer.Option(help="The run's folder.", metavar="DIR")] = ...,  # type: ignore[assignment]
+    architecture: Architecture = None,
+    image_size: ImageSize = None,
+    steps: Steps = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    init: Init = None,
+    formats: Formats = None,
+    label_map: LabelMap = None,
+    on_fault: Fault = None,
+    seed: Seed = None,
+    config: Config = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")] = False,
+) -> None:
+    """From labelled pictures to exported files and a report."""
+    given = _given(
+        data=data,
+        architecture=architecture,
+        image_size=image_size,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        init=init,
+        formats=formats,
+        label_map=label_map,
+        on_fault=on_fault,
+        seed=seed,
+    )
+
+    def work() -> None:
+        from boxcar.report import print_summary
+        from boxcar.run.chain import run_all
+
+        configuration = _configuration(config, given)
+        if configuration.data is None:
+            raise BoxcarError(ExitCode.USAGE, "No pictures were named.", "Add --data and the folder they lie in.")
+        if not run_all(configuration, output, resume=resume):
+            print(f"{output} holds this very run, finished; nothing was done.")
+        print_summary(output)
+
+    _do("run", work, output)
+
+
+@app.command()
+def shapes(
+    output: Output,
+    pictures: Annotated[int, typer.Option(help="How many pictures.")] = 640,
+    image_size: Annotated[int, typer.Option(help="Their side, in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="Other seed, other pictures.")] = 0,
+) -> None:
+    """Make a small data set to try things on."""
+
+    def work() -> None:
+        from boxcar.shapes import make_shapes
+
+        print(f"The pictures are in {make_shapes(output, pictures=pictures, image_size=image_size, seed=seed)}.")
+
+    _do("shapes", work)
+
+
+@app.command()
+def records(
+    data: Data,
+    output: Output,
+    on_fault: Annotated[OnFault, typer.Option(help="Stop at faulty pictures, or leave them out.")] = OnFault.stop,
+    label_map: LabelMap = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    full_decode: Annotated[bool, typer.Option(help="Decode every picture to its end to find damaged ones.")] = True,
+) -> None:
+    """Check labelled pictures, split them and write TFRecord shards."""
+
+    def work() -> None:
+        from boxcar.records import build_records
+
+        build_records(data, output, on_fault=on_fault.value, label_map=label_map, seed=seed, full_decode=full_decode)
+        print(f"The records are in {output}.")
+
+    _do("records", work)
+
+
+@app.command()
+def train(
+    run: Run,
+    architecture: Architecture = None,
+    image_size: ImageSize = None,
+    steps: Steps = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    init: Init = None,
+    seed: Seed = None,
+    config: Config = None,
+    evaluator: Annotated[
+        Evaluator, typer.Option(help="Start the evaluator beside the trainer, expect one elsewhere, or do without.")
+    ] = Evaluator.here,
+) -> None:
+    """Train on a run's records; goes on from the last checkpoint."""
+    given = _given(
+        architecture=architecture,
+        image_size=image_size,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        init=init,
+        seed=seed,
+    )
+
+    def work() -> None:
+        from boxcar.run.configuration import CONFIGURATION, write_configuration
+        from boxcar.run.step import require_commit
+        from boxcar.storage import local_path
+
+        folder = local_path(run)
+        require_commit(folder / "records", "records")
+        kept = folder / CONFIGURATION
+        configuration = _configuration(config or (kept if kept.exists() else None), given)
+        if evaluator is Evaluator.here:
+            from boxcar.run.launch import lock, train_and_evaluate
+
+            descriptor = lock(folder)
+            write_configuration(folder, configuration)
+            train_and_evaluate(folder)
+            os.close(descriptor)
+            print(f"The checkpoints are in {folder / 'train'}, their scores in {folder / 'eval' / 'scores.jsonl'}.")
+        else:
+            from boxcar.training import train as train_step
+
+            train_step(run, configuration, evaluator=evaluator is Evaluator.elsewhere)
+
+    _do("train", work, run)
+
+
+@app.command()
+def evaluate(run: Run) -> None:
+    """Score a run's checkpoints, while it trains or later."""
+
+    def work() -> None:
+        from boxcar.evaluation import evaluate as evaluate_step
+
+        print(f"The scores are in {evaluate_step(run).folder / 'scores.jsonl'}.")
+
+    # The trainer's own failure is what a person must see first; the evaluator's would cover it up.
+    _do("evaluate", work)
+
+
+@app.command()
+def freeze(
+    architecture: Annotated[str, typer.Option(help="Which detector the checkpoint is of.", metavar="NAME")],
+    checkpoint: Annotated[str, typer.Option(help="The checkpoint without its endings: .../ckpt-0.", metavar="PREFIX")],
+    output: Output,
+    label_map: LabelMap = None,
+    image_size: ImageSize = None,
+) -> None:
+    """Make a SavedModel of a checkpoint."""
+
+    def work() -> None:
+        from boxcar.export import freeze as freeze_step
+
+        freeze_step(architecture, checkpoint, output, label_map=label_map, image_size=image_size)
+        print(f"The SavedModel is in {output}.")
+
+    _do("freeze", work)
+
+
+@app.command()
+def convert(
+    saved_model: Annotated[str, typer.Option(help="What `boxcar freeze` wrote.", metavar="DIR")],
+    records: Annotated[str, typer.Option(help="What `boxcar records` wrote: for calibration and checks.", metavar="DIR")],
+    output: Output,
+    formats: Formats = None,
+) -> None:
+    """Convert a SavedModel to TFLite and TensorFlow.js."""
+
+    def work() -> None:
+        from boxcar.export import convert as convert_step
+
+        chosen = _configuration(None, _given(formats=formats)).formats
+        convert_step(saved_model, records, output, formats=chosen)
+        print(f"The files are in {output}, described in manifest.json.")
+
+    _do("convert", work)
+
+
+@app.command()
+def report(run: Run) -> None:
+    """Write the page that shows a run, and run.json."""
+
+    def work() -> None:
+        from boxcar.report import print_summary, write_report
+
+        write_report(run)
+        print_summary(run)
+
+    _do("report", work, run)
+
+
+@app.command()
+def doctor(
+    output: Annotated[str, typer.Option(help="Where runs would be written.", metavar="DIR")] = ".",
+) -> None:
+    """Say what this machine has and lacks."""
+
+    def work() -> None:
+        from boxcar.doctor import examine, print_findings
+
+        findings = examine(output)
+        print_findings(findings)
+        missing = [finding for finding in findings if not finding.ok]
+        if missing:
+            what = f"{len(missing)} of {len(findings)} findings are not as they should be: {missing[0].what}"
+            raise BoxcarError(ExitCode.SURROUNDINGS, what, missing[0].do or "See the table above.")
+
+    _do("doctor", work)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"boxcar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command and ends the process with one of `errors.ExitCode`."""
+    _quiet()
+    from typer.exceptions import TyperException
+
+    try:
+        # Our own exit codes: typer's for wrong usage is 2.
+        code = typer.main.get_command(app)(standalone_mode=False)
+    except TyperException as error:
+        command = "boxcar"
+        _say(getattr(error, "format_message", error.__str__)(), f"See `{command} --help`.")
+        code = ExitCode.USAGE
+    except typer.Abort:
+        code = ExitCode.INTERRUPTED
+    sys.exit(int(code or 0))
+
+
+def _do(step: str, work: Callable[[], None], run: str | None = None) -> None:
+    """Does a step's work and turns what goes wrong into an exit code, a last line on stderr and `<run>/failure.json`."""
+    try:
+        work()
+        return
+    except BoxcarError as error:
+        failure = error
+    except ChildEnded as ended:
+        raise typer.Exit(ended.code) from None
+    except KeyboardInterrupt:
+        failure = BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C.", _GO_ON)
+    except OSError as error:
+        what = f"{error.filename or 'The operating system'}: {error.strerror or error}."
+        failure = BoxcarError(ExitCode.SURROUNDINGS, what, "Free disk space or mend its permissions, then run this again.")
+    except Exception as error:  # noqa: BLE001 - the outermost place: whatever comes here is a defect of ours
+        import traceback
+
+        traceback.print_exc()
+        what = f"Boxcar itself failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no word'}."
+        failure = BoxcarError(ExitCode.DEFECT, what, "Please report this with the lines above.")
+    for line in failure.details:
+        print(line, file=sys.stderr)
+    _say(failure.what, failure.do)
+    if run is not None:
+        _record(run, step, failure)
+    raise typer.Exit(int(failure.code))
+
+
+def _record(run: str, step: str, failure: BoxcarError) -> None:
+    from boxcar.run.failure import record_failure
+    from boxcar.storage import local_path
+
+    try:
+        record_failure(local_path(run), step, failure)
+    except (BoxcarError, OSError) as error:
+        # Said before the last line would be lost on nobody, but the last line is the failure's own.
+        print(f"failure.json could not be written: {error}", file=sys.stderr)
+        _say(failure.what, failure.do)
+
+
+_GO_ON = "The same command with --resume goes on from there."
+
+
+def _say(what: str, do: str) -> None:
+    print(f"{what} {do}", file=sys.stderr, flush=True)
+
+
+def _configuration(config: Path | None, given: dict[str, Any]) -> "Configuration":
+    from boxcar.run.configuration import make_configuration
+
+    return make_configuration(config, given)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given, paths made absolute so that a run finds them from any folder."""
+    found = {name: value for name, value in options.items() if value is not None}
+    for name in ("data", "label_map", "init"):
+        value = found.get(name)
+        if value is not None and "://" not in value and value != "none":
+            found[name] = str(Path(value).expanduser().absolute())
+    return found
+
+
+def _quiet() -> None:
+    """TensorFlow's start-up noise tells a person nothing. Set before it is imported, and inherited by child processes."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")

@@ -33,3 +33,15 @@ class BoxcarError(Exception):
         self.what = what
         self.do = do
         self.details = details
+
+
+class ChildEnded(Exception):
+    """A child process ended with this code after saying why; nothing is left to say.
+
+    Args:
+        code: the child's exit code, which becomes ours.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"a child process ended with {code}")
+        self.code = code

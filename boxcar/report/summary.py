@@ -1,0 +1,53 @@
+"""What a person reads on the terminal when a run has ended."""
+
+import json
+import shlex
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from boxcar.storage import local_path
+
+
+def print_summary(run: str) -> None:
+    """Prints a finished run's scores, its exported files, where the rest lies, and what to try next."""
+    folder = local_path(run)
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    files = json.loads((folder / "export" / "manifest.json").read_text(encoding="utf-8"))["files"]
+    console = Console(highlight=False, soft_wrap=True)
+
+    scores = Table(title="Scores on the test pictures", title_justify="left", box=None, pad_edge=False, title_style="bold")
+    for name in ("class", "AP50", "AP"):
+        scores.add_column(name, justify="left" if name == "class" else "right")
+    scores.add_row("all", _number(record["scores"]["AP50"]), _number(record["scores"]["AP"]))
+    for name, values in record["scores"]["per_class"].items():
+        scores.add_row(name, _number(values["AP50"]), _number(values["AP"]))
+
+    exported = Table(title="Exported files", title_justify="left", box=None, pad_edge=False, title_style="bold")
+    for name in ("file", "size", "AP50", "a picture"):
+        exported.add_column(name, justify="left" if name == "file" else "right")
+    for entry in files:
+        exported.add_row(
+            str(folder / "export" / entry["path"]),
+            f"{entry['bytes'] / 1e6:.1f} MB",
+            _number(entry["AP50"]),
+            f"{entry['milliseconds']:.1f} ms",
+        )
+
+    console.print()
+    console.print(scores)
+    console.print()
+    console.print(exported)
+    for entry in files:
+        if not entry.get("judged", True):
+            console.print(
+                f"{entry['path']} could not be judged: {entry['compared'].get('reason', 'the model finds too little')}."
+            )
+    console.print(f"\nReport       {folder / 'report' / 'index.html'}")
+    console.print(f"TensorBoard  tensorboard --logdir {shlex.quote(str(folder))}")
+    console.print("Next         boxcar run --data DIR --output runs/mine   (DIR: your pictures with labelImg's XML files)")
+
+
+def _number(value: Any) -> str:
+    return "no objects" if value is None else f"{value:.3f}"

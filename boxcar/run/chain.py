@@ -1,0 +1,106 @@
+"""All steps of a run, one after the other, on this machine."""
+
+import os
+from pathlib import Path
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.export import convert, freeze
+from boxcar.records import build_records
+from boxcar.report import write_report
+from boxcar.run.checkpoints import best_score, read_scores
+from boxcar.run.configuration import CONFIGURATION, Configuration, read_configuration, write_configuration
+from boxcar.run.failure import FAILURE, clear_failure
+from boxcar.run.launch import lock, train_and_evaluate
+from boxcar.run.step import read_commit
+from boxcar.storage import local_path, make_folder
+
+# What may lie in a run's folder before anything was begun there.
+_TRACES = {FAILURE, ".lock"}
+
+
+def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
+    """Takes pictures all the way to exported files and a report.
+
+    Args:
+        configuration: with `data` set; paths in it are absolute.
+        output: the run's folder (URI).
+        resume: go on with a run that was begun there.
+
+    Returns:
+        False where the run was finished already and nothing was done.
+
+    Raises:
+        BoxcarError: 64 where the folder holds something else, or an unfinished run and `resume` is not set; else as the steps.
+        ChildEnded: training ended badly and has said why.
+    """
+    run = local_path(output)
+    assert configuration.data is not None, "a run needs pictures"
+    begun = _check_folder(run, configuration, resume)
+    make_folder(run)
+    descriptor = lock(run)
+    try:
+        if not begun:
+            write_configuration(run, configuration)
+        try:
+            records = build_records(
+                configuration.data,
+                str(run / "records"),
+                on_fault=configuration.on_fault,
+                label_map=configuration.label_map,
+                validation_fraction=configuration.validation_fraction,
+                test_fraction=configuration.test_fraction,
+                seed=configuration.seed,
+                replace=False,
+            )
+        except BoxcarError:
+            if not begun:
+                (run / CONFIGURATION).unlink()  # nothing was begun: the next try needs no --resume
+            raise
+        report = read_commit(run / "report", "report")
+        if report is not None and report.inputs.get("records") == records.digest and (run / "run.json").exists():
+            return False
+        train_and_evaluate(run)
+        export(run, configuration)
+        write_report(str(run))
+        clear_failure(run)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def export(run: Path, configuration: Configuration) -> None:
+    """Freezes the run's chosen checkpoint and converts it."""
+    best = best_score(read_scores(run / "eval"))
+    assert best is not None, "a finished evaluation has scored a checkpoint"
+    saved_model, records = run / "export" / "saved_model", run / "records"
+    freeze(configuration.architecture, str(run / "train" / f"ckpt-{best['step']}"), str(saved_model))
+    convert(str(saved_model), str(records), str(run / "export"), formats=configuration.formats)
+
+
+def _check_folder(run: Path, configuration: Configuration, resume: bool) -> bool:
+    """Whether this very run was begun here; an error where something else was."""
+    begun = read_configuration(run)
+    if begun is None:
+        names = {path.name for path in run.iterdir()} - _TRACES if run.is_dir() else set()
+        if names:
+            raise BoxcarError(
+                ExitCode.USAGE,
+                f"{run} already holds files that no run wrote ({min(names)}, for one).",
+                "Choose another --output.",
+            )
+        return False
+    old, new = begun.model_dump(), configuration.model_dump()
+    changed = [f"{name} was {old[name]} and now is {new[name]}" for name in new if old[name] != new[name]]
+    if changed:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"{run} holds a run with other settings: {', '.join(changed)}.",
+            "Choose another --output for a new run, or repeat the old settings.",
+        )
+    if not resume and not (run / "run.json").exists():
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"{run} holds a run that is not finished.",
+            "Add --resume to go on with it, or choose another --output.",
+        )
+    return True

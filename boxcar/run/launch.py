@@ -1,0 +1,129 @@
+"""Training on this machine: the trainer and the evaluator beside it, as child processes.
+
+They talk through the run's folder alone, as they do on a cluster; here they are started, watched and ended.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode
+from boxcar.storage.local import surroundings
+
+EVALUATOR_LOG = ".evaluator.log"
+EVALUATOR_STARTS = 3
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def train_and_evaluate(run: Path) -> None:
+    """Trains the run as its `config.yaml` says, with the evaluator beside it, until both steps are committed.
+
+    Raises:
+        ChildEnded: the trainer ended with another code than 0, and has said why.
+        BoxcarError: 69 where the trainer was killed, or the evaluator fails again and again.
+    """
+    interrupted: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        interrupted.append(number)
+        # Ctrl-C on a terminal reaches the children by itself; anything else is passed on.
+        if number == signal.SIGTERM:
+            trainer.send_signal(number)
+        elif len(interrupted) > 1:
+            trainer.kill()
+
+    with surroundings(run), (run / EVALUATOR_LOG).open("ab") as log:
+        trainer = _start(run, "train", "--evaluator", "elsewhere")
+        evaluator = _start(run, "evaluate", log=log.fileno())
+        starts = 1
+        before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while True:
+                code = trainer.poll()
+                if code is not None and (code != 0 or evaluator.poll() == 0):
+                    break
+                if evaluator.poll() not in (None, 0) and not interrupted:
+                    if starts == EVALUATOR_STARTS:
+                        raise _evaluator_failed(run)
+                    evaluator = _start(run, "evaluate", log=log.fileno())
+                    starts += 1
+                time.sleep(0.1)
+        finally:
+            for child in (trainer, evaluator):
+                _end(child)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"The trainer was ended by {name}" + (", which is what a lack of memory looks like." if code == -9 else "."),
+            "Run again with --resume, with a smaller --batch-size if memory was short.",
+        )
+    if code != 0:
+        raise ChildEnded(code)
+
+
+def _start(run: Path, *arguments: str, log: int | None = None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "boxcar", *arguments, "--run", str(run)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        # The run's lock is inherited: as long as a child lives, nobody else works in the run.
+        close_fds=False,
+    )
+
+
+def _die_with_parent() -> None:
+    """A trainer whose parent was killed would go on into a run that somebody has started again."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Ends a child that still runs: asked first, then made to."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _evaluator_failed(run: Path) -> BoxcarError:
+    lines = (run / EVALUATOR_LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return BoxcarError(
+        ExitCode.SURROUNDINGS,
+        f"The evaluator failed {EVALUATOR_STARTS} times, the last time with: {lines[-1] if lines else 'no word'}",
+        f"See {run / EVALUATOR_LOG}, then run again with --resume.",
+    )
+
+
+def lock(run: Path) -> int:
+    """Takes the run for this process and its children until they have all ended.
+
+    Raises:
+        BoxcarError: 69 where another process has it for longer than 10 seconds.
+    """
+    import fcntl
+
+    with surroundings(run):
+        descriptor = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    os.set_inheritable(descriptor, True)
+    for _ in range(100):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            time.sleep(0.1)
+    os.close(descriptor)
+    raise BoxcarError(
+        ExitCode.SURROUNDINGS, f"Another process is at work in {run}.", "Wait for it or end it, then run this again."
+    )
