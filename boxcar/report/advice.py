@@ -194,7 +194,7 @@ def _weaker_files(evidence: Evidence) -> Iterator[Advice]:
 
 
 def _slow_training(evidence: Evidence) -> Iterator[Advice]:
-    seconds = evidence.committed["train"].seconds
+    seconds = evidence.training_seconds
     rates = [point.images_per_second for point in evidence.history if point.images_per_second is not None]
     if seconds > LONG_TRAINING_SECONDS and rates and median(rates) < SLOW_IMAGES_PER_SECOND:
         yield Advice(

@@ -42,6 +42,14 @@ class Fault(_Row):
     done: str
 
 
+class Spread(_Row):
+    """The smallest, the middle and the largest of many values."""
+
+    min: float
+    median: float
+    max: float
+
+
 class Dataset(_Row):
     """`records/dataset.json`."""
 
@@ -50,6 +58,9 @@ class Dataset(_Row):
     faults: tuple[Fault, ...] = ()
     warnings: tuple[str, ...] = ()
     clipped_boxes: Count = 0
+    picture_width: Spread | None = None  # pixels
+    picture_height: Spread | None = None
+    relative_box_size: Spread | None = None  # square root of box area over picture area, 0 to 1
 
 
 class TrainingPoint(_Row):
@@ -144,15 +155,28 @@ class Evidence:
     files: tuple[ExportedFile, ...]
     configuration: str | None  # the text of config.yaml, where `boxcar run` left one
 
+    @property
+    def training_seconds(self) -> float:
+        """How long training took; over all its starts, where it was interrupted: `step.json` knows of the last one only."""
+        told = [point.seconds for point in self.history if point.seconds is not None]
+        return max(self.committed["train"].seconds, *told[-1:], 0.0)
+
 
 def read_evidence(run: Path) -> Evidence:
     """Reads a run whose steps are all finished.
 
     Raises:
-        BoxcarError: 64 where a step is missing (it names the step to run), 65 where a step's files were changed or cannot
-            be understood.
+        BoxcarError: 64 where a step is missing (it names the step to run), 65 where a step's files were changed, belong to
+            other records or cannot be understood.
     """
     committed = {step: require_commit(run / folder, step) for step, folder in STEPS.items()}
+    for step in ("train", "evaluate"):
+        if committed[step].inputs.get("records", committed["records"].digest) != committed["records"].digest:
+            raise BoxcarError(
+                ExitCode.DATA,
+                f"{run / STEPS[step]} was made from other records than those in {run / 'records'}.",
+                f"Run `boxcar {step}`, and what follows it, again.",
+            )
     history = _lines(run / "train" / "history.jsonl", TrainingPoint, "train")
     scores = _lines(run / "eval" / "scores.jsonl", Score, "evaluate")
     configuration = run / CONFIGURATION

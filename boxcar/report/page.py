@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from boxcar.report.advice import advise
 from boxcar.report.charts import Chart, Line, line_chart
-from boxcar.report.evidence import Evidence
+from boxcar.report.evidence import Dataset, Evidence
 from boxcar.report.pictures import SHOWN_SCORE, labelled_pictures, scored_pictures
 from boxcar.run.step import MARKER
 
@@ -97,12 +97,14 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "rate": sum(rates) / len(rates) if rates else None,
         "last_step": max((point.step for point in evidence.history), default=evidence.test.step),
         "dataset": evidence.dataset,
+        "extent": _extent(evidence.dataset, evidence.specification.image_size),
         "most_listed": MOST_LISTED,
         "labelled": labelled_pictures(sorted(records.glob("train-*.tfrecord")), labels, LABELLED_PICTURES),
         "scored": scored_pictures(sorted(records.glob("test-*.tfrecord")), evidence.test.examples[:SCORED_PICTURES], labels),
         "shown_score": SHOWN_SCORE,
         "files": evidence.files,
         "purposes": PURPOSES,
+        "training_seconds": evidence.training_seconds,
         "steps": [(title, evidence.committed[step]) for step, title in STEP_TITLES.items()],
         "software": software(),
         "configuration": evidence.configuration,
@@ -123,6 +125,26 @@ def verdict(ap50: float | None) -> str:
         if ap50 >= least:
             return sentence
     return "It finds next to nothing in new pictures yet."
+
+
+def _extent(dataset: Dataset, image_size: int) -> str | None:
+    """How large the pictures and the objects on them are, in words."""
+    width, height, box = dataset.picture_width, dataset.picture_height, dataset.relative_box_size
+    if width is None or height is None:
+        return None
+    if (width.min, height.min) == (width.max, height.max):
+        said = f"All pictures are {width.median:.0f} × {height.median:.0f} pixels."
+    else:
+        said = (
+            f"The pictures are {width.min:.0f} to {width.max:.0f} pixels wide and {height.min:.0f} to {height.max:.0f} high, "
+            f"typically {width.median:.0f} × {height.median:.0f}."
+        )
+    if box is not None and box.max > 0:
+        said += (
+            f" An object typically takes {box.median:.0%} of the picture’s side, about {box.median * image_size:.0f} pixels at "
+            f"the network’s input; the smallest takes {box.min * image_size:.0f} there."
+        )
+    return said
 
 
 def _classes(evidence: Evidence) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ from boxcar.detectors.examples import Example, read_examples
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.report.evidence import FoundPicture
 
-SIDE = 320  # a thumbnail's longer side, pixels at most; the boxes over it are drawn on a canvas whose longer side this is
+SIDE = 320  # a thumbnail's longer side, pixels at most
+CANVAS = 240  # height of the canvas over each thumbnail; equal, so that lines and letters are of one size in a row
 SHOWN_SCORE = 0.3  # found boxes below this are not drawn
 LOOKED_THROUGH = 200  # training pictures from which the few that are shown are picked
 
@@ -148,9 +149,8 @@ def _thumbnail(example: Example) -> tuple[str, float, float]:
         ) from error
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82, optimize=True)
-    scale = SIDE / max(small.size)
     uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return uri, round(small.width * scale, 1), round(small.height * scale, 1)
+    return uri, round(CANVAS * small.width / small.height, 1), CANVAS
 
 
 def _drawn(box: NDArray[np.float32], text: str, width: float, height: float) -> Drawn:

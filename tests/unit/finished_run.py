@@ -46,7 +46,17 @@ def write_run(run: Path, names: tuple[str, ...] = CLASSES, file_name: str = "sha
         replace_text(folder / "label_map.pbtxt", "".join(f"item {{ id: {i} name: 'x{i}' }}\n" for i in range(1, 4)))
         replace_json(
             folder / "dataset.json",
-            {"version": "5e" * 32, "splits": split, "faults": [], "warnings": [], "clipped_boxes": 0, "other": {"key": 1}},
+            {
+                "version": "5e" * 32,
+                "splits": split,
+                "faults": [],
+                "warnings": [],
+                "clipped_boxes": 0,
+                "other": {"key": 1},
+                "picture_width": {"min": PIXELS, "median": PIXELS, "max": PIXELS},
+                "picture_height": {"min": PIXELS, "median": PIXELS, "max": PIXELS},
+                "relative_box_size": {"min": 0.18, "median": 0.3, "max": 0.45, "0.05": 0.2},
+            },
         )
     with committing("train", run / "train", {"steps": 900}) as folder:
         replace_text(folder / "history.jsonl", "".join(json.dumps(point) + "\n" for point in history()))

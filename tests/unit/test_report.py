@@ -14,7 +14,7 @@ from finished_run import rewrite, write_run
 from boxcar.errors import BoxcarError
 from boxcar.report import write_report
 from boxcar.report.page import duration_text, size_text, verdict
-from boxcar.run.step import read_commit
+from boxcar.run.step import Step, read_commit
 
 VOID = {"meta", "image", "rect", "line", "path", "circle", "br"}
 HOSTILE = ("<script>alert(1)</script>", "a\"b'c & d", "</svg></style>{{ 7 * 7 }}")
@@ -87,6 +87,8 @@ def test_the_page_says_what_a_person_wants_to_know(run: Path) -> None:
         "5e" * 32,
         "ssd_mobilenet_v2_fpnlite_320x320",
         "data: data/shapes",
+        "All pictures are 192 × 192 pixels.",
+        "takes 30% of the picture’s side, about 38 pixels at the network’s input; the smallest takes 23 there.",
     ):
         assert expected in words, expected
 
@@ -224,6 +226,17 @@ def test_changed_and_unusable_results_are_refused(fresh_run: Path) -> None:
         write_report(str(run))
     assert refused.value.code == 65
     assert read_commit(run / "report", "report") is None
+
+
+def test_scores_of_other_records_are_refused(fresh_run: Path) -> None:
+    records = read_commit(fresh_run / "records", "records")
+    assert records
+    Step("train", fresh_run / "train", {"records": records.digest}, {}).commit()
+    write_report(str(fresh_run))
+    Step("evaluate", fresh_run / "eval", {"records": "0" * 64}, {}).commit()
+    with pytest.raises(BoxcarError, match=r"eval was made from other records .* Run `boxcar evaluate`") as refused:
+        write_report(str(fresh_run))
+    assert refused.value.code == 65
 
 
 def test_a_run_that_found_nothing_has_a_page_too(fresh_run: Path) -> None:
