@@ -4,7 +4,7 @@ Each takes `image` float32 [H, W, 3] with values 0 to 255, `boxes` float32 [N, 4
 from which all its randomness comes: the same seed gives the same picture, whoever asks and whenever.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -60,15 +60,14 @@ def colour(image: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, seed: tf.Tenso
     return tf.clip_by_value(image, 0.0, 255.0), boxes, labels
 
 
-DEFAULT: tuple[Augmentation, ...] = (horizontal_flip, zoom, colour)
+AUGMENTATIONS: dict[str, Augmentation] = {"horizontal_flip": horizontal_flip, "zoom": zoom, "colour": colour}
 
 
-def augment(
-    image: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, chosen: tuple[Augmentation, ...] = DEFAULT
-) -> Sample:
-    """Applies the chosen augmentations one after the other, each with a seed of its own."""
-    for one, own_seed in zip(chosen, tf.unstack(tf.random.split(seed, len(chosen))), strict=True):
-        image, boxes, labels = one(image, boxes, labels, own_seed)
+def augment(image: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, names: Sequence[str]) -> Sample:
+    """Applies the named augmentations one after the other, each with a seed of its own."""
+    if names:
+        for name, own_seed in zip(names, tf.unstack(tf.random.split(seed, len(names))), strict=True):
+            image, boxes, labels = AUGMENTATIONS[name](image, boxes, labels, own_seed)
     return image, boxes, labels
 
 

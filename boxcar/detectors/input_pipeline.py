@@ -55,7 +55,12 @@ class Split:
 
 
 def training_batches(
-    split: Split, specification: Specification, batch_size: int, seed: int, first_step: int
+    split: Split,
+    specification: Specification,
+    batch_size: int,
+    augmentations: Sequence[str],
+    seed: int,
+    first_step: int,
 ) -> tf.data.Dataset:
     """Endless batches, beginning with the one of step `first_step` (from 0).
 
@@ -74,7 +79,7 @@ def training_batches(
         image = graph.resize(image, specification.image_size)
         image.set_shape([specification.image_size, specification.image_size, 3])
         own_seed = tf.stack([tf.constant(seed, tf.int64), position])
-        image, boxes, labels = augmentation.augment(image, boxes, labels, own_seed)
+        image, boxes, labels = augmentation.augment(image, boxes, labels, own_seed, augmentations)
         box_targets, class_targets = assign_targets(boxes, labels, anchors, specification.box_coder)
         return {
             "image": tf.ensure_shape(graph.normalise(image), [specification.image_size, specification.image_size, 3]),

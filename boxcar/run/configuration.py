@@ -27,6 +27,8 @@ Format = Literal[
     "tfjs_uint8",
 ]
 
+Augmentation = Literal["horizontal_flip", "zoom", "colour"]
+
 
 class Configuration(BaseModel):
     """Everything that decides what a run computes. What is None is derived from the data when training starts."""
@@ -42,6 +44,9 @@ class Configuration(BaseModel):
     checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
     init: str = Field("none", description="Weights to start from: none, or the URI of a checkpoint (.../ckpt-0).")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation.")
+    augmentations: tuple[Augmentation, ...] = Field(
+        ("horizontal_flip", "zoom", "colour"), description="How training pictures are varied."
+    )
     label_map: str | None = Field(None, description="A label_map.pbtxt whose ids are kept.")
     on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
@@ -50,7 +55,7 @@ class Configuration(BaseModel):
         ("tflite_float32", "tflite_int8", "tfjs_float32"), description="Files to export besides the SavedModel."
     )
 
-    @field_validator("formats", mode="before")
+    @field_validator("formats", "augmentations", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value

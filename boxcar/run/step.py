@@ -112,6 +112,7 @@ class Step:
     owns: Sequence[str] | None = None
     resumable: bool = False
     hashed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    committed: Committed | None = field(default=None, init=False)  # set by `commit`
     started: float = field(default_factory=time.monotonic)
 
     def done(self) -> Committed | None:
@@ -185,7 +186,7 @@ class Step:
         # As JSON, in which tuples are lists, because what it is compared with was read from JSON.
         return json.loads(json.dumps({"inputs": dict(self.inputs), "parameters": dict(self.parameters)}))
 
-    def commit(self) -> None:
+    def commit(self) -> Committed:
         """Writes `step.json`: from here on the step is finished."""
         files = {}
         for name in list_files(self.folder):
@@ -193,18 +194,18 @@ class Step:
                 continue
             path = self.folder / name
             files[name] = self.hashed.get(name) or {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        replace_json(
-            self.folder / MARKER,
-            {
-                "step": self.name,
-                "files": files,
-                "inputs": dict(self.inputs),
-                "parameters": dict(self.parameters),
-                "code_version": __version__,
-                "seconds": round(time.monotonic() - self.started, 2),
-            },
-        )
+        record = {
+            "step": self.name,
+            "files": files,
+            "inputs": dict(self.inputs),
+            "parameters": dict(self.parameters),
+            "code_version": __version__,
+            "seconds": round(time.monotonic() - self.started, 2),
+        }
+        replace_json(self.folder / MARKER, record)
         (self.folder / UNFINISHED).unlink(missing_ok=True)
+        self.committed = Committed(folder=self.folder, **record)
+        return self.committed
 
     def _owned(self) -> list[str]:
         """Names directly below the folder that are this step's, its two markers left out."""

@@ -9,7 +9,7 @@ from boxcar.run.configuration import Configuration
 EPOCHS = 60
 FEWEST_STEPS, MOST_DERIVED_STEPS = 600, 30_000
 CHECKPOINTS = 12  # a run leaves about this many points on its evaluation curve
-LEARNING_RATE_PER_PICTURE = 0.0025  # times the batch size, as the zoo's 0.08 goes with its batch of 128 (doubled twice)
+LEARNING_RATE_PER_PICTURE = 0.0125  # times the batch size, from random weights
 WARM_UP_SHARE = 0.05
 
 
@@ -24,6 +24,7 @@ class Settings:
         warm_up_steps: steps of the warm-up.
         checkpoint_interval_steps: steps between checkpoints.
         batch_norm_momentum: share of the moving statistics that one step keeps.
+        augmentations: how training pictures are varied, by name, in this order.
         seed: of weights, data order and augmentation.
     """
 
@@ -33,6 +34,7 @@ class Settings:
     warm_up_steps: int
     checkpoint_interval_steps: int
     batch_norm_momentum: float
+    augmentations: tuple[str, ...]
     seed: int
 
     def parameters(self) -> dict[str, Any]:
@@ -56,5 +58,6 @@ def derive_settings(configuration: Configuration, pictures: int) -> Settings:
         warm_up_steps=max(1, min(round(steps * WARM_UP_SHARE), 1000)),
         checkpoint_interval_steps=min(interval, steps),
         batch_norm_momentum=round(momentum, 4),
+        augmentations=configuration.augmentations,
         seed=configuration.seed,
     )

@@ -111,7 +111,8 @@ def _train(
     first_step = store.restore_latest()
     if first_step == 0 and init != "none":
         load_weights(network, local_path(init), class_predictor=False)
-    trainer.read(training_batches(split, specification, settings.batch_size, settings.seed, first_step))
+    batches = training_batches(split, specification, settings.batch_size, settings.augmentations, settings.seed, first_step)
+    trainer.read(batches)
     history = History(train_folder, first_step)
     clock = time.monotonic()
 
