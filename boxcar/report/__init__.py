@@ -59,7 +59,7 @@ def _write_run_file(evidence: Evidence, report: Committed) -> None:
         "checkpoint_step": test.step,
         "code_version": {name: committed.code_version for name, committed in steps.items()},
         "versions": software(),
-        "files": [file.model_dump() for file in evidence.files],
+        "files": [file.model_dump() for file in evidence.manifest.files],
     }
     path = evidence.run / RUN_FILE
     if not path.exists() or path.read_bytes() != (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode():

@@ -179,10 +179,10 @@ def _plateau(evidence: Evidence) -> Iterator[Advice]:
 
 
 def _weaker_files(evidence: Evidence) -> Iterator[Advice]:
-    model = next((file for file in evidence.files if file.format == "saved_model"), None)
+    model = next((file for file in evidence.manifest.files if file.format == "saved_model"), None)
     if model is None or model.AP50 is None or model.AP50 < LEARNT:
         return
-    judged = [file for file in evidence.files if file.AP50 is not None]
+    judged = [file for file in evidence.manifest.files if file.AP50 is not None]
     weaker = [file for file in judged if model.AP50 - (file.AP50 or 0.0) > 0.03]
     # The model itself is among those that keep up, so there always is one.
     better = min((file for file in judged if file not in weaker), key=_distance_to_a_phone)

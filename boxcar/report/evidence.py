@@ -132,13 +132,15 @@ class ExportedFile(_Row):
     AP: Share | None = None
     AP50: Share | None = None
     milliseconds: float | None = None
-    agrees: bool | None = None  # None where the model itself finds too little to judge by
+    agrees: bool | None = None  # None where it cannot be judged
+    reason: str | None = None  # why it cannot
 
 
 class Manifest(_Row):
     """`export/manifest.json`."""
 
     files: tuple[ExportedFile, ...]
+    threads: int | None = None  # that the files ran with
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Evidence:
     history: tuple[TrainingPoint, ...]  # ascending steps
     scores: tuple[Score, ...]  # ascending steps
     test: ChosenScore
-    files: tuple[ExportedFile, ...]
+    manifest: Manifest
     configuration: str | None  # the text of config.yaml, where `boxcar run` left one
 
     @property
@@ -167,16 +169,10 @@ def read_evidence(run: Path) -> Evidence:
 
     Raises:
         BoxcarError: 64 where a step is missing (it names the step to run), 65 where a step's files were changed, belong to
-            other records or cannot be understood.
+            another state of the run or cannot be understood.
     """
     committed = {step: require_commit(run / folder, step) for step, folder in STEPS.items()}
-    for step in ("train", "evaluate"):
-        if committed[step].inputs.get("records", committed["records"].digest) != committed["records"].digest:
-            raise BoxcarError(
-                ExitCode.DATA,
-                f"{run / STEPS[step]} was made from other records than those in {run / 'records'}.",
-                f"Run `boxcar {step}`, and what follows it, again.",
-            )
+    _check_chain(run, committed)
     history = _lines(run / "train" / "history.jsonl", TrainingPoint, "train")
     scores = _lines(run / "eval" / "scores.jsonl", Score, "evaluate")
     configuration = run / CONFIGURATION
@@ -188,9 +184,21 @@ def read_evidence(run: Path) -> Evidence:
         history=tuple(sorted(history, key=lambda point: point.step)),
         scores=tuple(sorted(scores, key=lambda score: score.step)),
         test=_whole(run / "eval" / "test.json", ChosenScore, "evaluate"),
-        files=_whole(run / "export" / "manifest.json", Manifest, "convert").files,
+        manifest=_whole(run / "export" / "manifest.json", Manifest, "convert"),
         configuration=_text(configuration, "run") if configuration.exists() else None,
     )
+
+
+def _check_chain(run: Path, committed: Mapping[str, Committed]) -> None:
+    """65 where a step was made from another state of an earlier one than that which lies there now."""
+    for step, one in committed.items():
+        for earlier in one.inputs.keys() & committed.keys():
+            if one.inputs[earlier] != committed[earlier].digest:
+                raise BoxcarError(
+                    ExitCode.DATA,
+                    f"{run / STEPS[step]} was made from other {earlier} results than those in {run / STEPS[earlier]}.",
+                    f"Run `boxcar {step}`, and what follows it, again.",
+                )
 
 
 _R = TypeVar("_R", bound=_Row)

@@ -38,7 +38,16 @@ STEP_TITLES = {
     "convert": "Converting, and checking each file",
 }
 
-_PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "tensorflowjs", "ai-edge-litert", "numpy", "pillow")
+_PACKAGES = (
+    "tensorflow",
+    "tensorflow-cpu",  # the same under another name
+    "tf-models-official",
+    "tf-keras",
+    "tensorflowjs",
+    "ai-edge-litert",
+    "numpy",
+    "pillow",
+)
 
 
 def render(evidence: Evidence) -> str:
@@ -102,7 +111,8 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "labelled": labelled_pictures(sorted(records.glob("train-*.tfrecord")), labels, LABELLED_PICTURES),
         "scored": scored_pictures(sorted(records.glob("test-*.tfrecord")), evidence.test.examples[:SCORED_PICTURES], labels),
         "shown_score": SHOWN_SCORE,
-        "files": evidence.files,
+        "files": evidence.manifest.files,
+        "threads": evidence.manifest.threads,
         "purposes": PURPOSES,
         "training_seconds": evidence.training_seconds,
         "steps": [(title, evidence.committed[step]) for step, title in STEP_TITLES.items()],

@@ -84,7 +84,7 @@ def write_run(run: Path, names: tuple[str, ...] = CLASSES, file_name: str = "sha
             {"architecture": "ssd_mobilenet_v2_fpnlite_320x320", "image_size": 128, "labels": labels_by_id},
         )
     with committing("convert", run / "export", owns=("tflite", "tfjs", "manifest.json")) as folder:
-        replace_json(folder / "manifest.json", {"files": files(), "machine": "a laptop"})
+        replace_json(folder / "manifest.json", {"files": files(), "threads": 2})
     return run
 
 

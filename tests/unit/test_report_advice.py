@@ -7,7 +7,18 @@ import pytest
 
 from boxcar.detectors.specification import Specification
 from boxcar.report.advice import Advice, advise
-from boxcar.report.evidence import ChosenScore, ClassScore, Dataset, Evidence, ExportedFile, Fault, Score, Split, TrainingPoint
+from boxcar.report.evidence import (
+    ChosenScore,
+    ClassScore,
+    Dataset,
+    Evidence,
+    ExportedFile,
+    Fault,
+    Manifest,
+    Score,
+    Split,
+    TrainingPoint,
+)
 from boxcar.run.step import Committed
 
 
@@ -44,7 +55,9 @@ def evidence(
         test=ChosenScore(
             step=step, AP=ap, AP50=ap50, AP_small=sizes[0], AP_medium=sizes[1], AP_large=sizes[2], pictures=60, **common
         ),
-        files=tuple(ExportedFile(path=f"file-{kind}", format=kind, bytes=1, sha256="", AP50=score) for kind, score in files),
+        manifest=Manifest(
+            files=tuple(ExportedFile(path=f"file-{kind}", format=kind, bytes=1, sha256="", AP50=score) for kind, score in files)
+        ),
         configuration=None,
     )
 
