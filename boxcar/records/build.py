@@ -27,7 +27,7 @@ from boxcar.records.summary import Summary
 from boxcar.records.voc import packed, unpacked
 from boxcar.records.workers import Workers
 from boxcar.run.progress import Progress
-from boxcar.run.step import MARKER, Committed, Step
+from boxcar.run.step import MARKER, Committed, Step, read_commit
 from boxcar.storage import local_path, replace_json
 
 DATASET = "dataset.json"
@@ -64,6 +64,7 @@ def build_records(
     test_fraction: float = 0.15,
     seed: int = 0,
     full_decode: bool = True,
+    replace: bool = True,
 ) -> Committed:
     """Makes TFRecord shards, `label_map.pbtxt` and `dataset.json` of pictures that were labelled in Pascal VOC XML.
 
@@ -78,6 +79,7 @@ def build_records(
         validation_fraction, test_fraction: shares in (0, 1) taken by hash for a split that no folder gives.
         seed: of that hash.
         full_decode: decode every picture to its end, so that a damaged one is found here and not in training.
+        replace: whether finished records of other pictures or settings in `output` are replaced, or an error.
 
     Raises:
         BoxcarError: 64 for a wrong argument; 65 for faulty data, with one line a fault in `details`; 69 where something may
@@ -111,6 +113,12 @@ def build_records(
         committed = step.done()
         if committed is not None:
             return committed
+        if not replace and read_commit(folder, "records") is not None:
+            raise BoxcarError(
+                ExitCode.USAGE,
+                f"The pictures in {root} have changed since the records in {folder} were made of them.",
+                "Choose another --output for a new run.",
+            )
         _check_found(root, found, on_fault)
         found.faults += assign_splits(source.database, validation_fraction, test_fraction, seed)
         labels, warnings = _labels(given, found.classes)
