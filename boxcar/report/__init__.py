@@ -6,10 +6,11 @@ from typing import Any
 
 from boxcar.report.evidence import Evidence, read_evidence
 from boxcar.report.page import render, software
+from boxcar.report.summary import print_summary
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import local_path, replace_json, replace_text
 
-__all__ = ["write_report"]
+__all__ = ["print_summary", "write_report"]
 
 RUN_FILE = "run.json"
 
