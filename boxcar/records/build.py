@@ -5,26 +5,22 @@ does not depend on their number.
 """
 
 import hashlib
-import json
 import math
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from boxcar.detectors.label_map import label_map_text, read_label_map, write_label_map
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.examine import Batch, Examined
-from boxcar.records.faults import Fault
-from boxcar.records.layout import LABEL_MAP, Layout, folder_split
+from boxcar.records.examine import INSERT, Batch, Looked
+from boxcar.records.layout import LABEL_MAP, Layout
 from boxcar.records.shards import Shard, Stored, Written
 from boxcar.records.split import SCHEMA, SPLITS, assign_splits
-from boxcar.records.summary import Summary
-from boxcar.records.voc import packed, unpacked
+from boxcar.records.summary import Counts, Summary
 from boxcar.records.workers import Workers
 from boxcar.run.progress import Progress
 from boxcar.run.step import MARKER, Committed, Step, read_commit
@@ -41,17 +37,6 @@ class _Source(NamedTuple):
     database: sqlite3.Connection
     layout: Layout
     workers: Workers
-
-
-@dataclass
-class _Found:
-    """What the look at all pictures found, apart from the table of sound ones."""
-
-    digest: str  # of everything read
-    faults: list[Fault] = field(default_factory=list)
-    classes: set[str] = field(default_factory=set)
-    clipped: int = 0
-    without_xml: int = 0
 
 
 def build_records(
@@ -97,19 +82,20 @@ def build_records(
         "full_decode": full_decode,
     }
 
-    def step_for(found: _Found) -> Step:
-        inputs = {"data": found.digest, "label_map": hashlib.sha256(label_map_text(given).encode()).hexdigest()}
+    def step_for(source: _Source) -> Step:
+        inputs = {"data": _digest(source.database), "label_map": hashlib.sha256(label_map_text(given).encode()).hexdigest()}
         return Step("records", folder, inputs, parameters, started=started)
 
     if full_decode and (folder / MARKER).is_file():
         # To see that nothing has changed the pictures need not be decoded.
         with _opened(root, folder) as source:
-            committed = step_for(_look(source, full_decode=False)).done()
+            _look(source, full_decode=False)
+            committed = step_for(source).done()
         if committed is not None:
             return committed
     with _opened(root, folder) as source:
         found = _look(source, full_decode)
-        step = step_for(found)
+        step = step_for(source)
         committed = step.done()
         if committed is not None:
             return committed
@@ -127,9 +113,8 @@ def build_records(
             warnings.insert(0, f"{found.without_xml} {noun} no XML and count as pictures without objects.")
         with step.writing():
             _write(source, step, labels, found, warnings)
-    committed = step.done()
-    assert committed is not None, "a step that was just committed is not believed"
-    return committed
+    assert step.committed is not None
+    return step.committed
 
 
 @contextmanager
@@ -139,11 +124,11 @@ def _opened(root: Path, output: Path) -> Iterator[_Source]:
     with closing(sqlite3.connect("", isolation_level=None)) as database:
         database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
         database.executescript("CREATE TABLE inputs (name BLOB, sha256 BLOB);" + SCHEMA)
-        layout = Layout(root, output, database)
-        if not layout.pictures:
-            what = f"{root} holds no picture" + (f", only {layout.xmls} XML files." if layout.xmls else ".")
-            raise BoxcarError(ExitCode.DATA, what, "Name a folder with JPEG, PNG, BMP or WebP pictures as --data.")
-        with Workers(layout.pictures) as workers:
+        with Workers() as workers:  # they start while the folder is listed
+            layout = Layout(root, output, database)
+            if not layout.pictures:
+                what = f"{root} holds no picture" + (f", only {layout.xmls} XML files." if layout.xmls else ".")
+                raise BoxcarError(ExitCode.DATA, what, "Name a folder with JPEG, PNG, BMP or WebP pictures as --data.")
             yield _Source(root, database, layout, workers)
 
 
@@ -177,57 +162,33 @@ def _given_labels(root: Path, label_map: str | None) -> dict[int, str]:
     return maps[0] if maps else {}
 
 
-def _look(source: _Source, full_decode: bool) -> _Found:
+def _look(source: _Source, full_decode: bool) -> Looked:
     """Examines all pictures and XML files; sound ones go to the table `pictures`."""
     root, database, layout, workers = source
-    found = _Found("")
+    found = Looked()
     with Progress("Reading pictures", layout.pictures, "pictures") as progress:
         pairs = layout.pairs()
         batches = iter(lambda: Batch(root, list(islice(pairs, BATCH)), full_decode), Batch(root, [], full_decode))
-        for batch in workers.run("examine", batches, progress.advance):
+        for looked in workers.run("examine", batches, progress.advance):
+            assert isinstance(looked, Looked)
             database.execute("BEGIN")
-            for examined in batch:
-                _keep(examined, found, database)
+            database.executemany("INSERT INTO inputs VALUES (?, ?)", looked.read)
+            database.executemany(INSERT, looked.rows)
             database.execute("COMMIT")
+            found.add(looked)
     found.faults = sorted(found.faults + layout.faults)
-    digest = hashlib.sha256()
-    for name, sha256 in database.execute("SELECT name, sha256 FROM inputs ORDER BY name"):
-        digest.update(b"%d %s %s\n" % (len(name), name, sha256))
-    found.digest = digest.hexdigest()
     return found
 
 
-def _keep(examined: Examined, found: _Found, database: sqlite3.Connection) -> None:
-    picture, xml = examined.pair
-    read = ((picture, examined.picture_sha256), (xml, examined.xml_sha256))
-    database.executemany("INSERT INTO inputs VALUES (?, ?)", [row for row in read if row[0] is not None])
-    found.faults += examined.faults
-    if examined.faults:
-        return
-    assert picture is not None
-    found.classes.update(item.name for item in examined.objects)
-    found.clipped += examined.clipped
-    found.without_xml += xml is None
-    boxes = sorted((item.name, item.xmin, item.ymin, item.xmax, item.ymax) for item in examined.objects)
-    database.execute(
-        "INSERT INTO pictures VALUES (?, ?, ?, NULL, NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            picture,
-            examined.picture_sha256,
-            folder_split(picture) or (folder_split(xml) if xml is not None else None),
-            examined.size,
-            examined.modified,
-            examined.width,
-            examined.height,
-            examined.treatment,
-            examined.turn,
-            packed(examined.objects),
-            hashlib.sha256(json.dumps([examined.picture_sha256.hex(), boxes]).encode()).digest(),
-        ),
-    )
+def _digest(database: sqlite3.Connection) -> str:
+    """The hash of the names and content of everything that was read."""
+    digest = hashlib.sha256()
+    for name, sha256 in database.execute("SELECT name, sha256 FROM inputs ORDER BY name"):
+        digest.update(b"%d %s %s\n" % (len(name), name, sha256))
+    return digest.hexdigest()
 
 
-def _check_found(root: Path, found: _Found, on_fault: str) -> None:
+def _check_found(root: Path, found: Looked, on_fault: str) -> None:
     if found.faults and on_fault == "stop":
         faults = "1 fault" if len(found.faults) == 1 else f"{len(found.faults)} faults"
         raise BoxcarError(
@@ -257,19 +218,21 @@ def _labels(given: dict[int, str], classes: Iterable[str]) -> tuple[dict[int, st
     return labels, warnings
 
 
-def _write(source: _Source, step: Step, labels: dict[int, str], found: _Found, warnings: list[str]) -> None:
+def _write(source: _Source, step: Step, labels: dict[int, str], found: Looked, warnings: list[str]) -> None:
     root, database, _, workers = source
-    summary = Summary(labels)
+    counts: dict[str, Counts] = {}
     total = int(database.execute("SELECT COUNT(*) FROM pictures").fetchone()[0])
     with Progress("Writing records", total, "pictures") as progress:
         try:
-            for written in workers.run("write", _shards(root, step.folder, database, summary), progress.advance):
+            for written in workers.run("write", _shards(root, step.folder, database, labels), progress.advance):
                 assert isinstance(written, Written)
                 step.hashed[written.name] = {"bytes": written.bytes, "sha256": written.sha256}
+                counts[written.name] = written.counts
         except BaseException:
             # Before the step clears its folder: nobody may write into it after that.
             workers.kill()
             raise
+    summary = Summary(labels, counts)
     write_label_map(step.folder / LABEL_MAP, labels)
     replace_json(
         step.folder / DATASET,
@@ -281,15 +244,15 @@ def _write(source: _Source, step: Step, labels: dict[int, str], found: _Found, w
             "warnings": warnings + summary.warnings(),
             "clipped_boxes": found.clipped,
             "pictures_without_xml": found.without_xml,
-            "encoded_anew": summary.encoded,
+            "encoded_anew": summary.whole.encoded,
             **summary.sizes_json(),
         },
     )
 
 
-def _shards(root: Path, folder: Path, database: sqlite3.Connection, summary: Summary) -> Iterator[Shard]:
+def _shards(root: Path, folder: Path, database: sqlite3.Connection, labels: dict[int, str]) -> Iterator[Shard]:
     """The shards to write. Their pictures come in the order of their hashes, which is as good as shuffled."""
-    ids = {name: number for number, name in summary.labels.items()}
+    ids = {name: number for number, name in labels.items()}
     for split in SPLITS:
         count, size = database.execute("SELECT COUNT(*), SUM(size) FROM pictures WHERE split = ?", (split,)).fetchone()
         number = max(1, math.ceil((size or 0) / SHARD_BYTES), math.ceil(count / SHARD_PICTURES))
@@ -300,16 +263,9 @@ def _shards(root: Path, folder: Path, database: sqlite3.Connection, summary: Sum
             (split,),
         )
         for index in range(number):
-            pictures = []
-            for row in islice(rows, count * (index + 1) // number - count * index // number):
-                picture = Stored(*row)
-                objects = unpacked(picture.objects)
-                kept = picture.treatment == "keep"
-                summary.add(split, picture.sha256, picture.width, picture.height, kept, objects)
-                pictures.append(picture)
             name = f"{split}-{index:05d}-of-{number:05d}.tfrecord"
-            summary.splits[split].shards.append(name)
-            yield Shard(folder / name, root, pictures, ids)
+            pictures = islice(rows, count * (index + 1) // number - count * index // number)
+            yield Shard(folder / name, root, [Stored(*row) for row in pictures], ids)
 
 
 def _version(database: sqlite3.Connection, labels: dict[int, str]) -> str:

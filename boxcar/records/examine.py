@@ -2,17 +2,26 @@
 
 import errno
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.pictures import LARGEST_FILE, Picture, Treatment, inspect
-from boxcar.records.voc import LARGEST_XML, Annotation, Labelled, checked_objects, read_annotation
+from boxcar.records.split import folder_split
+from boxcar.records.voc import LARGEST_XML, Annotation, Labelled, checked_objects, packed, read_annotation
+
+# Into the table whose schema is `split.SCHEMA`.
+INSERT = (
+    "INSERT INTO pictures"
+    " (name, sha256, folder, size, modified, width, height, treatment, turn, objects, digest)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 class Pair(NamedTuple):
@@ -52,15 +61,66 @@ class Examined:
         self.faults.append(Fault(shown(file), kind, reason))
 
 
-def examine(batch: Batch, advance: Callable[[int], None]) -> list[Examined]:
+@dataclass
+class Looked:
+    """What was found in many pairs: rows for the tables `inputs` and `pictures`, and what is known beside them."""
+
+    read: list[tuple[bytes, bytes]] = field(default_factory=list)  # (name, SHA-256) of every file
+    rows: list[tuple[Any, ...]] = field(default_factory=list)  # what INSERT takes; sound pictures only
+    faults: list[Fault] = field(default_factory=list)
+    classes: set[str] = field(default_factory=set)
+    clipped: int = 0
+    without_xml: int = 0
+
+    def add(self, other: "Looked") -> None:
+        """Takes in what does not belong in a table."""
+        self.faults += other.faults
+        self.classes |= other.classes
+        self.clipped += other.clipped
+        self.without_xml += other.without_xml
+
+    def take(self, examined: Examined) -> None:
+        picture, xml = examined.pair
+        if picture is not None:
+            self.read.append((picture, examined.picture_sha256))
+        if xml is not None:
+            self.read.append((xml, examined.xml_sha256))
+        self.faults += examined.faults
+        if examined.faults:
+            return
+        assert picture is not None
+        boxes = sorted(item[:5] for item in examined.objects)
+        self.classes.update(item.name for item in examined.objects)
+        self.clipped += examined.clipped
+        self.without_xml += xml is None
+        self.rows.append(
+            (
+                picture,
+                examined.picture_sha256,
+                folder_split(picture) or (folder_split(xml) if xml is not None else None),
+                examined.size,
+                examined.modified,
+                examined.width,
+                examined.height,
+                examined.treatment,
+                examined.turn,
+                packed(examined.objects),
+                hashlib.sha256(json.dumps([examined.picture_sha256.hex(), boxes]).encode()).digest(),
+            )
+        )
+
+
+def examine(batch: Batch, advance: Callable[[int], None]) -> Looked:
     """Reads and checks the pairs.
 
     Raises:
         BoxcarError: 69 where a file may not be read.
     """
-    found = [_examined(batch.root, pair, batch.full_decode) for pair in batch.pairs]
-    advance(len(found))
-    return found
+    looked = Looked()
+    for pair in batch.pairs:
+        looked.take(_examined(batch.root, pair, batch.full_decode))
+    advance(len(batch.pairs))
+    return looked
 
 
 def _examined(root: Path, pair: Pair, full_decode: bool) -> Examined:
@@ -138,13 +198,13 @@ def read_file(root: Path, name: bytes, limit: int, too_large: Kind) -> tuple[byt
     path = os.path.join(os.fsencode(root), name)  # noqa: PTH118 - names need not be text
     try:
         # Without O_NONBLOCK a named pipe would be waited for.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise FaultyError(unusable, "it is no file")
             if status.st_size > limit:
                 raise FaultyError(too_large, f"it has {status.st_size:,} bytes; {limit:,} are the most")
-            return file.read(limit + 1), status
+            return file.readall(), status
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             raise FaultyError(unusable, "it is a link to nothing") from error

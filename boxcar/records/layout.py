@@ -1,4 +1,4 @@
-"""How labelled pictures lie in a folder: which XML belongs to which picture, and which split a path names.
+"""How labelled pictures lie in a folder: which XML belongs to which picture.
 
 An XML's picture is, in this order:
 1. the picture of its own name (`a.xml`: `a.jpg`) beside it,
@@ -24,22 +24,14 @@ LABEL_MAP = "label_map.pbtxt"
 
 _PICTURE_FOLDERS = frozenset({b"images", b"jpegimages", b"image", b"imgs", b"img", b"pictures", b"photos"})
 _XML_FOLDERS = frozenset({b"annotations", b"annotation", b"xmls", b"xml", b"labels"})
-_SPLITS = {b"train": "train", b"test": "test", b"val": "validation", b"validation": "validation"}
 
 _SCHEMA = """
-CREATE TABLE files (folder BLOB, name BLOB, stem BLOB, picture INT, PRIMARY KEY (folder, name)) WITHOUT ROWID;
-CREATE INDEX by_stem ON files (folder, stem) WHERE picture;
+CREATE TABLE files (
+    picture INT, folder BLOB, stem BLOB, name BLOB, PRIMARY KEY (picture, folder, stem, name)
+) WITHOUT ROWID;
 CREATE TABLE taken (folder BLOB, name BLOB, xml BLOB, PRIMARY KEY (folder, name)) WITHOUT ROWID;
 CREATE TABLE unpaired (xml BLOB);
 """
-
-
-def folder_split(path: bytes) -> str | None:
-    """The split that a folder on the path names, the innermost one where several do."""
-    for part in reversed(path.split(b"/")[:-1]):
-        if part.lower() in _SPLITS:
-            return _SPLITS[part.lower()]
-    return None
 
 
 class Layout:
@@ -65,14 +57,14 @@ class Layout:
 
     def pairs(self) -> Iterator[Pair]:
         """Every picture and every XML once. What is wrong with the pairing itself is added to `faults`."""
-        xmls = self._database.execute("SELECT folder, name, stem FROM files WHERE NOT picture ORDER BY folder, name")
+        xmls = self._database.execute("SELECT folder, name, stem FROM files WHERE picture = 0 ORDER BY folder, stem, name")
         for folder, name, stem in xmls:
             yield from self._by_stem(folder, name, stem)
         for (xml,) in self._database.execute("SELECT xml FROM unpaired ORDER BY xml"):
             yield from self._by_filename(xml)
         left = self._database.execute(
-            "SELECT folder, name FROM files f WHERE picture AND NOT EXISTS"
-            " (SELECT 1 FROM taken t WHERE t.folder = f.folder AND t.name = f.name) ORDER BY folder, name"
+            "SELECT folder, name FROM files f WHERE picture = 1 AND NOT EXISTS"
+            " (SELECT 1 FROM taken t WHERE t.folder = f.folder AND t.name = f.name) ORDER BY folder, stem, name"
         )
         for folder, name in left:
             yield Pair(_joined(folder, name), None)
@@ -113,14 +105,12 @@ class Layout:
             self._blame(xml, "two_annotations", f"it is about {shown(named)}, which {shown(owner)} describes already")
 
     def _named(self, place: bytes, named: bytes) -> list[bytes]:
-        exact = self._database.execute(
-            "SELECT name FROM files WHERE folder = ? AND name = ? AND picture", (place, named)
-        ).fetchall()
-        return [row[0] for row in exact] or self._pictures(place, named) or self._pictures(place, _stem(named))
+        same = self._pictures(place, _stem(named))
+        return [named] if named in same else self._pictures(place, named) or same
 
     def _pictures(self, folder: bytes, stem: bytes) -> list[bytes]:
         rows = self._database.execute(
-            "SELECT name FROM files WHERE folder = ? AND stem = ? AND picture ORDER BY name", (folder, stem)
+            "SELECT name FROM files WHERE picture = 1 AND folder = ? AND stem = ? ORDER BY name", (folder, stem)
         )
         return [row[0] for row in rows]
 
@@ -161,8 +151,8 @@ class Layout:
         self.faults.append(Fault(shown(file), kind, reason))
 
 
-def _walk(root: Path, leave_out: Path) -> Iterator[tuple[bytes, bytes, bytes, int]]:
-    """(folder, name, stem, is a picture) of all pictures and XML files. Links to folders are followed, each folder once."""
+def _walk(root: Path, leave_out: Path) -> Iterator[tuple[int, bytes, bytes, bytes]]:
+    """(is a picture, folder, stem, name) of all pictures and XML files. Links to folders are followed, each folder once."""
     top = os.fsencode(root)
     seen = {_identity(os.fsencode(leave_out))}
 
@@ -185,7 +175,7 @@ def _walk(root: Path, leave_out: Path) -> Iterator[tuple[bytes, bytes, bytes, in
             suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - names need not be text
             is_picture = suffix.decode("ascii", "replace") in SUFFIXES
             if not name.startswith(b".") and (is_picture or suffix == b".xml"):
-                yield relative, name, _stem(name), int(is_picture)
+                yield int(is_picture), relative, _stem(name), name
 
 
 def _identity(path: bytes) -> tuple[int, int] | None:

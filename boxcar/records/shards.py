@@ -10,6 +10,7 @@ from boxcar.records.examine import read_file
 from boxcar.records.example import encoded_example
 from boxcar.records.faults import FaultyError, shown
 from boxcar.records.pictures import LARGEST_FILE, Treatment, stored_bytes
+from boxcar.records.summary import Counts
 from boxcar.records.tfrecord import verify, write_record
 from boxcar.records.voc import unpacked
 from boxcar.storage.local import surroundings
@@ -45,9 +46,12 @@ class Shard:
 
 @dataclass(frozen=True)
 class Written:
+    """A shard that has been read back."""
+
     name: str
     bytes: int
     sha256: str
+    counts: Counts
 
 
 def write_shard(shard: Shard, advance: Callable[[int], None]) -> Written:
@@ -57,20 +61,21 @@ def write_shard(shard: Shard, advance: Callable[[int], None]) -> Written:
         BoxcarError: 69 where it cannot be written or does not read back; 65 where a picture has changed since it was
             examined.
     """
+    counts = Counts()
     with surroundings(shard.path):
-        with shard.path.open("xb", buffering=1 << 20) as file:
+        with shard.path.open("xb", buffering=0) as file:
             for number, picture in enumerate(shard.pictures, start=1):
-                write_record(file, _record(shard, picture))
+                write_record(file, _record(shard, picture, counts))
                 if number % _ADVANCE == 0:
                     advance(_ADVANCE)
         records, size, digest = verify(shard.path)
         if records != len(shard.pictures):
             raise OSError(f"{shard.path} holds {records} records instead of {len(shard.pictures)}")
     advance(len(shard.pictures) % _ADVANCE)
-    return Written(shard.path.name, size, digest)
+    return Written(shard.path.name, size, digest, counts)
 
 
-def _record(shard: Shard, picture: Stored) -> list[bytes]:
+def _record(shard: Shard, picture: Stored, counts: Counts) -> list[bytes]:
     try:
         content, status = read_file(shard.root, picture.name, LARGEST_FILE, "picture_too_large")
         if (status.st_size, status.st_mtime_ns) != (picture.size, picture.modified):
@@ -82,6 +87,8 @@ def _record(shard: Shard, picture: Stored) -> list[bytes]:
             f"{shown(picture.name)} has changed while records were being made of it ({error}).",
             "Let the data folder rest, then run the same command again.",
         ) from error
+    objects = unpacked(picture.objects)
+    counts.add(picture.sha256.hex(), picture.width, picture.height, picture.treatment != "keep", objects)
     return encoded_example(
         encoded,
         image_format,
@@ -90,7 +97,7 @@ def _record(shard: Shard, picture: Stored) -> list[bytes]:
         picture.name,
         source_id(picture.sha256, picture.occurrence),
         picture.sha256.hex(),
-        unpacked(picture.objects),
+        objects,
         shard.ids,
     )
 

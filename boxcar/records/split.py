@@ -24,6 +24,17 @@ CREATE TABLE pictures (
 """
 
 
+_FOLDERS = {b"train": "train", b"test": "test", b"val": "validation", b"validation": "validation"}
+
+
+def folder_split(path: bytes) -> str | None:
+    """The split that a folder on the path names, the innermost one where several do."""
+    for part in reversed(path.split(b"/")[:-1]):
+        if part.lower() in _FOLDERS:
+            return _FOLDERS[part.lower()]
+    return None
+
+
 def position(sha256: bytes, seed: int) -> float:
     """Where a picture lies in [0, 1), by its content alone."""
     digest = hashlib.sha256(b"%d:" % seed + sha256.hex().encode()).digest()

@@ -6,8 +6,8 @@ CRC-32C, all little-endian.
 
 import hashlib
 import struct
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import google_crc32c
 
@@ -15,12 +15,13 @@ _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 
 
-def write_record(file: BinaryIO, pieces: list[bytes]) -> int:
-    """Appends one record, given as pieces of its bytes, and returns the bytes written."""
+def write_record(file: FileIO, pieces: list[bytes]) -> None:
+    """Appends one record, given as pieces of its bytes, to a file that was opened without a buffer."""
     data = b"".join(pieces)
     length = _LENGTH.pack(len(data))
-    file.write(b"".join((length, _CHECKSUM.pack(_masked(length)), data, _CHECKSUM.pack(_masked(data)))))
-    return len(data) + 16
+    record = memoryview(b"".join((length, _CHECKSUM.pack(_masked(length)), data, _CHECKSUM.pack(_masked(data)))))
+    while record:  # an unbuffered file may take a part of it only
+        record = record[file.write(record) :]
 
 
 def verify(path: Path) -> tuple[int, int, str]:

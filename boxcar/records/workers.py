@@ -17,19 +17,14 @@ import boxcar
 from boxcar.errors import BoxcarError, ExitCode
 
 MOST_WORKERS = 3  # each holds some 30 MB; the step as a whole stays below 150
-PICTURES_A_WORKER = 200  # fewer are read before another process has started
 
 
 class Workers:
-    """A pool that holds one task a process and so never more than a few in memory.
+    """A pool that holds one task a process and so never more than a few in memory."""
 
-    Args:
-        pictures: how many pictures there are to do, for the number of processes.
-    """
-
-    def __init__(self, pictures: int) -> None:
+    def __init__(self) -> None:
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        count = max(1, min(cores, MOST_WORKERS, 1 + pictures // PICTURES_A_WORKER))
+        count = min(cores, MOST_WORKERS)
         path = os.pathsep.join(filter(None, [str(Path(boxcar.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
         self._processes: dict[Connection, subprocess.Popen[bytes]] = {}
         for _ in range(count):

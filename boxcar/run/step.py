@@ -194,7 +194,7 @@ class Step:
                 continue
             path = self.folder / name
             files[name] = self.hashed.get(name) or {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        record = {
+        record: dict[str, Any] = {
             "step": self.name,
             "files": files,
             "inputs": dict(self.inputs),
