@@ -86,7 +86,7 @@ def run(
     )
 
     def work() -> None:
-        from boxcar.report import print_summary
+        from boxcar.report.summary import print_summary
         from boxcar.run.chain import run_all
 
         configuration = _configuration(config, given)
@@ -243,7 +243,8 @@ def report(run: Run) -> None:
     """Write the page that shows a run, and run.json."""
 
     def work() -> None:
-        from boxcar.report import print_summary, write_report
+        from boxcar.report import write_report
+        from boxcar.report.summary import print_summary
 
         write_report(run)
         print_summary(run)

@@ -27,6 +27,7 @@ class Progress:
         self.title, self.total, self.unit = title, total, unit
         self.done = self._first = done
         self._note = ""
+        self._said: int | None = None  # where the last plain line stood
         self._started = self._spoken = time.monotonic()
         self._bar: Bar | None = None
         if sys.stderr.isatty():
@@ -55,7 +56,7 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._bar:
             self._bar.stop()
-        elif kind is None:
+        elif kind is None and self._said != self.done:
             self._say()
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
@@ -79,7 +80,7 @@ class Progress:
         return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
 
     def _say(self) -> None:
-        self._spoken = time.monotonic()
+        self._spoken, self._said = time.monotonic(), self.done
         rate = self._rate()
         left = f", {(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
         note = f", {self._note}" if self._note else ""
