@@ -1,0 +1,202 @@
+"""The whole way on a small data set, as a person goes it: `boxcar run`, then what it left."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+STEPS = 300
+
+
+def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("end_to_end") / "pictures"
+    made = boxcar("shapes", "--output", str(folder), "--pictures", "320", "--image-size", "160")
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def arguments(pictures: Path, output: Path) -> list[str]:
+    chosen = ["--data", str(pictures), "--output", str(output), "--image-size", "128", "--steps", str(STEPS), "--init", "none"]
+    return ["run", *chosen]
+
+
+@pytest.fixture(scope="module")
+def run(pictures: Path) -> Path:
+    output = pictures.parent / "run"
+    done = boxcar(*arguments(pictures, output))
+    assert done.returncode == 0, done.stderr
+    (output.parent / "stdout").write_text(done.stdout)
+    (output.parent / "stderr").write_text(done.stderr)
+    return output
+
+
+def read(path: Path) -> dict:  # type: ignore[type-arg]
+    return json.loads(path.read_text())
+
+
+def test_it_learns(run: Path) -> None:
+    scores = read(run / "run.json")["scores"]
+    assert scores["AP50"] > 0.6
+    assert set(scores["per_class"]) == {"circle", "square", "triangle"}
+
+
+def test_the_folder_has_the_agreed_names(run: Path) -> None:
+    for name in (
+        "records/dataset.json",
+        "records/label_map.pbtxt",
+        "train/status.json",
+        "eval/scores.jsonl",
+        "eval/test.json",
+        "export/saved_model/saved_model/saved_model.pb",
+        "export/saved_model/checkpoint/ckpt-0.index",
+        "export/saved_model/label_map.pbtxt",
+        "export/saved_model/detector.json",
+        "export/tflite/detector_float32.tflite",
+        "export/tflite/detector_int8.tflite",
+        "export/tflite/detector.json",
+        "export/tfjs/float32/model.json",
+        "export/tfjs/float32/detector.json",
+        "export/manifest.json",
+        "report/index.html",
+        "run.json",
+    ):
+        assert (run / name).is_file(), name
+    assert not (run / "failure.json").exists()
+    for step in ("records", "train", "eval", "export/saved_model", "export", "report"):
+        record = read(run / step / "step.json")
+        for name, entry in record["files"].items():
+            content = (run / step / name).read_bytes()
+            assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}, f"{step}/{name}"
+        assert not (run / step / ".unfinished").exists()
+
+
+def test_every_checkpoint_was_scored_once_and_in_order(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / "eval" / "scores.jsonl").read_text().splitlines()]
+    interval = read(run / "train" / "step.json")["parameters"]["checkpoint_interval_steps"]
+    assert [line["step"] for line in lines] == list(range(interval, STEPS + 1, interval))
+    assert all({"AP", "AP50", "AP75", "per_class"} <= set(line) for line in lines)
+    best = max(lines, key=lambda line: (line["AP"], line["step"]))
+    assert read(run / "eval" / "test.json")["step"] == best["step"]
+    assert (run / "train" / f"ckpt-{best['step']}.index").exists()
+
+
+def test_every_exported_file_was_measured_and_agrees(run: Path) -> None:
+    files = {entry["format"]: entry for entry in read(run / "export" / "manifest.json")["files"]}
+    assert set(files) == {"saved_model", "tflite_float32", "tflite_int8", "tfjs_float32"}
+    reference = files["saved_model"]
+    assert reference["AP50"] > 0.6
+    for entry in files.values():
+        path = run / "export" / entry["path"]
+        assert entry["agrees"]
+        assert abs(entry["AP50"] - reference["AP50"]) <= 0.02
+        assert entry["milliseconds"] > 0
+        if path.is_dir():
+            names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            lines = sorted(f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}" for name in names)
+            assert entry["sha256"] == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+            assert entry["bytes"] == sum((path / name).stat().st_size for name in names)
+        else:
+            assert entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+            assert entry["bytes"] == path.stat().st_size
+    assert files["tflite_int8"]["bytes"] < files["tflite_float32"]["bytes"] / 2.5
+
+
+def test_what_a_person_sees(run: Path) -> None:
+    out, err = (run.parent / "stdout").read_text(), (run.parent / "stderr").read_text()
+    for word in ("Scores on the test pictures", "detector_int8.tflite", "report/index.html", "tensorboard --logdir"):
+        assert word in out
+    assert re.search(r"Training: \d+ of \d+ steps", err)
+    # Neither TensorFlow's start-up noise nor a warning of a library is for a person.
+    for noise in ("WARNING", "oneDNN", "cuda", "absl", "Traceback", "np.float32", "deprecat"):
+        assert noise not in out + err, noise
+
+
+def test_the_same_run_again_does_nothing(run: Path, pictures: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    again = boxcar(*arguments(pictures, run))
+    assert again.returncode == 0, again.stderr
+    assert "nothing was done" in again.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_another_run_in_the_same_folder_is_refused(run: Path, pictures: Path, tmp_path: Path) -> None:
+    other = boxcar(*arguments(pictures, run), "--seed", "7")
+    assert other.returncode == 64
+    assert "seed was 0 and now is 7" in other.stderr.splitlines()[-1]
+    (run / "failure.json").unlink()
+    changed = tmp_path / "pictures"
+    shutil.copytree(pictures, changed)
+    added = sorted(changed.glob("*.jpg"))[0]
+    added.write_bytes(added.read_bytes() + b"\0")
+    refused = boxcar(*arguments(pictures, run)[:2], str(changed), *arguments(pictures, run)[3:])
+    assert refused.returncode == 64
+    (run / "failure.json").unlink()
+
+
+def test_changed_pictures_are_another_run(run: Path, pictures: Path) -> None:
+    picture = sorted(pictures.glob("*.jpg"))[0]
+    content = picture.read_bytes()
+    try:
+        picture.write_bytes(content + b"\0")
+        refused = boxcar(*arguments(pictures, run))
+    finally:
+        picture.write_bytes(content)
+    assert refused.returncode == 64, refused.stderr
+    assert "changed" in refused.stderr.splitlines()[-1]
+    assert (run / "run.json").exists()
+    assert read(run / "failure.json")["code"] == 64
+    (run / "failure.json").unlink()
+
+
+def test_tensorboard_lists_train_and_eval_and_no_others(run: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "tensorboard"), "--logdir", str(run), "--port", str(port)]
+    board = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        runs: list[str] = []
+        deadline = time.monotonic() + 60
+        while sorted(runs) != ["eval", "train"] and time.monotonic() < deadline:
+            time.sleep(1)
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/data/runs", timeout=5) as answer:
+                    runs = json.load(answer)
+            except OSError:
+                continue
+        assert sorted(runs) == ["eval", "train"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/data/plugin/scalars/tags", timeout=5) as answer:
+            tags = json.load(answer)
+        assert {"loss", "learning_rate", "images_per_second"} <= set(tags["train"])
+        assert {"AP", "AP50", "AP_per_class/circle"} <= set(tags["eval"])
+    finally:
+        board.terminate()
+        board.wait()
+
+
+def test_steps_alone_go_the_same_way(run: Path, tmp_path: Path) -> None:
+    best = read(run / "eval" / "test.json")["step"]
+    architecture = "ssd_mobilenet_v2_fpnlite_320x320"
+    frozen = boxcar(
+        "freeze", "--architecture", architecture, "--checkpoint", str(run / "train" / f"ckpt-{best}"), "--output", str(tmp_path / "m")
+    )
+    assert frozen.returncode == 0, frozen.stderr
+    assert (tmp_path / "m" / "label_map.pbtxt").read_bytes() == (run / "records" / "label_map.pbtxt").read_bytes()
+    for step in ("train", "evaluate", "report"):
+        again = boxcar(step, "--run", str(run))
+        assert again.returncode == 0, again.stderr
+    assert os.listdir(tmp_path) == ["m"]
