@@ -1,10 +1,12 @@
 """The command `boxcar`. Each sub-command loads what it needs when it is called: `boxcar --help` loads nothing."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -287,6 +289,7 @@ def _options(
 def main() -> None:
     """Runs the command and ends the process with one of `errors.ExitCode`."""
     _quiet()
+    signal.signal(signal.SIGTERM, _terminate)
     from typer.exceptions import TyperException
 
     try:
@@ -310,8 +313,10 @@ def _do(step: str, work: Callable[[], None], run: str | None = None) -> None:
         failure = error
     except ChildEnded as ended:
         raise typer.Exit(ended.code) from None
+    except _Terminated:
+        failure = BoxcarError(ExitCode.AGAIN, "Stopped by SIGTERM.", _go_on(step))
     except KeyboardInterrupt:
-        failure = BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C.", _GO_ON)
+        failure = BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C.", _go_on(step))
     except OSError as error:
         what = f"{error.filename or 'The operating system'}: {error.strerror or error}."
         failure = BoxcarError(ExitCode.SURROUNDINGS, what, "Free disk space or mend its permissions, then run this again.")
@@ -341,7 +346,17 @@ def _record(run: str, step: str, failure: BoxcarError) -> None:
         _say(failure.what, failure.do)
 
 
-_GO_ON = "The same command with --resume goes on from there."
+def _go_on(step: str) -> str:
+    return "The same command with --resume goes on from there." if step == "run" else "The same command starts it again."
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which like Ctrl-C may come anywhere and must leave nothing half-written."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough; a second must not disturb the tidying up
+    raise _Terminated
 
 
 def _say(what: str, do: str) -> None:

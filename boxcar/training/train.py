@@ -197,7 +197,7 @@ def _stopped(stop: StopRequest, step: int, steps: int) -> BoxcarError:
     return BoxcarError(
         code,
         f"Stopped at step {step} of {steps}; its checkpoint is saved.",
-        "The same command with --resume goes on from there.",
+        "Start it again to go on from there: `boxcar train`, or `boxcar run` with --resume.",
     )
 
 
