@@ -35,6 +35,7 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
     """
     run = local_path(output)
     assert configuration.data is not None, "a run needs pictures"
+    _check_init(configuration.init)
     begun = _check_folder(run, configuration, resume)
     make_folder(run)
     descriptor = lock(run)
@@ -75,6 +76,16 @@ def export(run: Path, configuration: Configuration) -> None:
     saved_model, records = run / "export" / "saved_model", run / "records"
     freeze(configuration.architecture, str(run / "train" / f"ckpt-{best['step']}"), str(saved_model))
     convert(str(saved_model), str(records), str(run / "export"), formats=configuration.formats)
+
+
+def _check_init(init: str) -> None:
+    """A wrong path is said at once, not when training starts."""
+    if init != "none" and not local_path(f"{init}.index").is_file():
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"There is no checkpoint {init}.",
+            "Name it without its endings, .../ckpt-0 where ckpt-0.index lies, or use --init none.",
+        )
 
 
 def _check_folder(run: Path, configuration: Configuration, resume: bool) -> bool:

@@ -9,7 +9,9 @@ from boxcar.run.configuration import Configuration
 EPOCHS = 60
 FEWEST_STEPS, MOST_DERIVED_STEPS = 600, 30_000
 CHECKPOINTS = 12  # a run leaves about this many points on its evaluation curve
-LEARNING_RATE_PER_PICTURE = 0.0125  # times the batch size, from random weights
+# Times the batch size. Random weights bear far more than the zoo's 0.08 for a batch of 128, and on short runs need it: drawn
+# shapes at 128 px, batch 16, 600 steps scored AP 0.43 at 0.0025, 0.74 at 0.0075 and at 0.019.
+RATE_FROM_RANDOM, RATE_FROM_TRAINED = 0.0125, 0.005
 WARM_UP_SHARE = 0.05
 
 
@@ -51,10 +53,11 @@ def derive_settings(configuration: Configuration, pictures: int) -> Settings:
     # Moving statistics are an average over about 1 / (1 - momentum) steps: over a twentieth of the run, they have forgotten
     # the random start when the run ends, and over ten steps at least, they are smooth. 0.997 is the zoo's, for 50,000 steps.
     momentum = min(max(1 - 20 / steps, 0.9), 0.997)
+    rate = RATE_FROM_RANDOM if configuration.init == "none" else RATE_FROM_TRAINED
     return Settings(
         steps=steps,
         batch_size=batch_size,
-        learning_rate=configuration.learning_rate or LEARNING_RATE_PER_PICTURE * batch_size,
+        learning_rate=configuration.learning_rate or rate * batch_size,
         warm_up_steps=max(1, min(round(steps * WARM_UP_SHARE), 1000)),
         checkpoint_interval_steps=min(interval, steps),
         batch_norm_momentum=round(momentum, 4),
