@@ -16,7 +16,7 @@ from typing import Any
 
 from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import file_sha256, list_files, make_folder, remove_tree, replace_json
+from boxcar.storage import file_sha256, is_temporary, list_files, make_folder, remove_tree, replace_json
 from boxcar.storage.local import surroundings
 
 MARKER = "step.json"
@@ -140,47 +140,63 @@ class Step:
 
     def begin(self) -> None:
         """Takes possession of the folder."""
-        strangers = self._owned() if self.folder.exists() else []
-        if strangers and not (self.folder / UNFINISHED).exists() and not (self.folder / MARKER).exists():
-            raise BoxcarError(
-                ExitCode.USAGE,
-                f"{self.folder} already holds files that no {self.name} step wrote ({strangers[0]}, for one).",
-                "Choose another --output, or move those files away.",
-            )
+        self.check()
         make_folder(self.folder)
-        if self.resumable:
-            self._check_same()
-            replace_json(self.folder / UNFINISHED, self._identity())
-            with surroundings(self.folder):
-                (self.folder / MARKER).unlink(missing_ok=True)
-            return
         # The order matters to a kill in between: the marker that says "finished" goes before any of the files does, and
         # the one that says "mine" is there before the first new file is.
+        replace_json(self.folder / UNFINISHED, {"step": self.name, **self._identity()})
         with surroundings(self.folder):
-            (self.folder / UNFINISHED).touch()
             (self.folder / MARKER).unlink(missing_ok=True)
-        for name in self._owned():
-            remove_tree(self.folder / name)
+        if not self.resumable:
+            for name in self._owned():
+                remove_tree(self.folder / name)
 
-    def _check_same(self) -> None:
-        """Going on is only for what was begun with the same inputs and parameters; hours of work are not cleared away."""
+    def check(self) -> None:
+        """Raises BoxcarError 64 where the folder is not this step's to write into; touches nothing.
+
+        Going on is only for what was begun with the same inputs and parameters: hours of work are not cleared away.
+        """
+        begun = self._begun()
+        if begun is None:
+            # A kill may have left the temporary file of the very first marker, and nothing else.
+            strangers = [name for name in self._owned() if not is_temporary(name)]
+            if strangers:
+                raise BoxcarError(
+                    ExitCode.USAGE,
+                    f"{self.folder} already holds files that no {self.name} step wrote ({strangers[0]}, for one).",
+                    "Choose another folder, or move those files away.",
+                )
+        elif begun["step"] != self.name:
+            raise BoxcarError(
+                ExitCode.USAGE,
+                f"{self.folder} holds what the step {begun['step']} wrote, and {self.name} would clear it away.",
+                "Choose another folder.",
+            )
+        elif self.resumable and (changed := self._changed(begun)):
+            raise BoxcarError(
+                ExitCode.USAGE,
+                f"{self.folder} was begun with other settings or data: {', '.join(changed)}.",
+                "Repeat the settings it was begun with, or choose another folder.",
+            )
+
+    def _begun(self) -> dict[str, Any] | None:
+        """What a marker in the folder says of the step that was finished or begun there; None where none can be understood."""
         for name in (MARKER, UNFINISHED):
             try:
                 found = json.loads((self.folder / name).read_text(encoding="utf-8"))
-                begun = {"inputs": found["inputs"], "parameters": found["parameters"]}
-            except (FileNotFoundError, ValueError, KeyError):
+                return {"step": str(found["step"]), "inputs": dict(found["inputs"]), "parameters": dict(found["parameters"])}
+            except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
                 continue
-            wanted = self._identity()
-            if begun == wanted:
-                return
-            settings = begun["parameters"], wanted["parameters"]
-            changed = [key for key in {**settings[0], **settings[1]} if settings[0].get(key) != settings[1].get(key)]
-            words = [f"{key} was {settings[0].get(key)} and now is {settings[1].get(key)}" for key in changed]
-            raise BoxcarError(
-                ExitCode.USAGE,
-                f"{self.folder} was begun with other settings or data: {', '.join(words) or 'its inputs have changed'}.",
-                "Repeat the settings it was begun with, or choose another --output.",
-            )
+        return None
+
+    def _changed(self, begun: dict[str, Any]) -> list[str]:
+        """In words, what differs between this step and the one that was begun."""
+        wanted = self._identity()
+        old, new = begun["parameters"], wanted["parameters"]
+        words = [
+            f"{key} was {old.get(key)} and now is {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)
+        ]
+        return words or ([] if begun["inputs"] == wanted["inputs"] else ["its inputs have changed"])
 
     def _identity(self) -> Any:
         # As JSON, in which tuples are lists, because what it is compared with was read from JSON.
@@ -214,6 +230,7 @@ class Step:
 
     def _clear(self) -> None:
         """Removes what an interrupted step wrote, and its folder where nothing else lies in it."""
+        (self.folder / MARKER).unlink(missing_ok=True)  # an interruption may come between the commit and its return
         for name in self._owned():
             remove_tree(self.folder / name)
         (self.folder / UNFINISHED).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from boxcar.storage.local import (
     file_sha256,
     folder_sha256,
+    is_temporary,
     list_files,
     local_path,
     make_folder,
@@ -14,6 +15,7 @@ from boxcar.storage.local import (
 __all__ = [
     "file_sha256",
     "folder_sha256",
+    "is_temporary",
     "list_files",
     "local_path",
     "make_folder",

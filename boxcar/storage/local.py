@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from boxcar.errors import BoxcarError, ExitCode
 
+_TEMPORARY = ".tmp"
+
 
 def local_path(uri: str | os.PathLike[str]) -> Path:
     """The path that a plain path or a `file:` URI names.
@@ -25,9 +27,7 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
     parts = urlsplit(text)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
-            raise BoxcarError(
-                ExitCode.USAGE, f"{text} names a file on another host.", "Write file:/// and an absolute path."
-            )
+            raise BoxcarError(ExitCode.USAGE, f"{text} names a file on another host.", "Write file:/// and an absolute path.")
         return Path(unquote(parts.path))
     if "://" in text:
         raise BoxcarError(
@@ -35,7 +35,12 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
             f"{text} is not a local path, and {parts.scheme}:// is not read by this version.",
             "Copy it to a local folder first and name that.",
         )
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise BoxcarError(
+            ExitCode.USAGE, f"{text} names the home of a user who is not known here.", "Write the folder's whole path."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -62,7 +67,7 @@ def make_folder(path: Path) -> Path:
 def replace_text(path: Path, text: str) -> None:
     """Writes a whole file so that a reader sees the old one or the new one, never a part, even after power loss."""
     # The writer's own process id keeps two writers of one file from sharing a temporary file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     with surroundings(path):
         try:
             with temporary.open("w", encoding="utf-8") as file:
@@ -74,6 +79,11 @@ def replace_text(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is what a kill in the middle of `replace_text` leaves."""
+    return name.startswith(".") and name.endswith(_TEMPORARY)
 
 
 def replace_json(path: Path, value: Any) -> None:
@@ -102,10 +112,14 @@ def remove_tree(path: Path) -> None:
 def list_files(folder: Path) -> list[str]:
     """All files below a folder as sorted POSIX paths relative to it; hidden names are left out."""
     found = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
     return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise error  # os.walk would leave out what it may not read
 
 
 def file_sha256(path: Path) -> str:
