@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from boxcar.storage import file_sha256, replace_json
+from boxcar.storage import file_sha256, read_whole_lines, replace_json
 
 State = Literal["RUNNING", "DONE", "FAILED"]
 _MARKER = re.compile(r"ckpt-(\d+)\.json")
@@ -53,7 +53,8 @@ def mark_checkpoint(train: Path, step: int, dataset_version: str) -> None:
 
 
 def list_checkpoints(train: Path) -> list[Checkpoint]:
-    """All complete checkpoints, oldest first. One whose files do not have the sizes that its marker lists is left out."""
+    """All complete checkpoints, oldest first. One without a whole marker, or whose files do not have the sizes that its
+    marker lists, is left out."""
     found = []
     for path in train.glob("ckpt-*.json"):
         match = _MARKER.fullmatch(path.name)
@@ -62,11 +63,11 @@ def list_checkpoints(train: Path) -> list[Checkpoint]:
         try:
             marker = json.loads(path.read_text(encoding="utf-8"))
             complete = all((train / name).stat().st_size == entry["bytes"] for name, entry in marker["files"].items())
-        except FileNotFoundError:
-            continue  # retention removed it between the listing and the look
+            checkpoint = Checkpoint(int(match[1]), train / path.stem, str(marker["dataset_version"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # retention removed it between the listing and the look, or this is no marker of ours
         if complete:
-            step = int(match[1])
-            found.append(Checkpoint(step, train / f"ckpt-{step}", marker["dataset_version"]))
+            found.append(checkpoint)
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
@@ -110,11 +111,7 @@ def append_score(evaluation: Path, score: dict[str, Any]) -> None:
 
 def read_scores(evaluation: Path) -> list[dict[str, Any]]:
     """The ledger: one dictionary a scored checkpoint (`step`, `AP`, `AP50`, `AP75`, `per_class`, ...), oldest first."""
-    try:
-        text = (evaluation / "scores.jsonl").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [json.loads(line) for line in read_whole_lines(evaluation / "scores.jsonl")]
 
 
 def best_score(scores: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -91,6 +91,19 @@ def replace_json(path: Path, value: Any) -> None:
     replace_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_whole_lines(path: Path) -> list[str]:
+    """The lines of a file that is appended to, as they are so far; empty where there is no file.
+
+    A last line without its end is left out: it is being written, or a kill cut it short, in the middle of a character even.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    # Not `splitlines`, which also splits at characters that JSON leaves as they are, U+2028 for one.
+    return content[: content.rfind(b"\n") + 1].decode("utf-8").split("\n")[:-1]
+
+
 def sync_folder(folder: Path) -> None:
     """Makes the names in a folder durable, after a rename for instance."""
     descriptor = os.open(folder, os.O_RDONLY)

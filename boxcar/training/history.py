@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from boxcar.storage import read_whole_lines, replace_text
+
 HISTORY = "history.jsonl"
 
 
@@ -17,7 +19,7 @@ class History:
         self._path = train / HISTORY
         kept = [line for line in read_history(train) if line["step"] <= first_step]
         self._seconds = kept[-1]["seconds"] if kept else 0.0
-        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        replace_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._writer = tf.summary.create_file_writer(str(train), flush_millis=10_000)
 
     def append(self, step: int, losses: dict[str, float], seconds: float, pictures: int, steps: int) -> None:
@@ -38,8 +40,4 @@ class History:
 
 def read_history(train: Path) -> list[dict[str, Any]]:
     """The whole lines written so far; a last line that a kill cut short is left out."""
-    path = train / HISTORY
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [json.loads(line) for line in read_whole_lines(train / HISTORY)]
