@@ -9,6 +9,17 @@ from boxcar.detectors.anchors import make_anchors
 from boxcar.detectors.specification import Specification
 
 
+def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
+    """The pixels, uint8 [H, W, 3], of a JPEG or PNG: those that Pillow sees, to the last bit."""
+    picture = tf.cond(
+        tf.io.is_jpeg(encoded),
+        # TensorFlow's default is the fast transform, which is off by up to 8 of 255.
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_png(encoded, channels=3),
+    )
+    return tf.ensure_shape(picture, [None, None, 3])
+
+
 def resize(picture: tf.Tensor, image_size: int) -> tf.Tensor:
     """Numbers 0 to 255 [H, W, 3], or a batch [B, H, W, 3], to float32 of side S; as `preprocessing.preprocess` does it."""
     batch = picture if picture.shape.rank == 4 else picture[None]

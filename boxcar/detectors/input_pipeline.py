@@ -113,7 +113,6 @@ def _payload(split: Split, index: tf.Tensor) -> tf.Tensor:
 def _parse(payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """A serialised example to its picture (uint8 [H, W, 3]), boxes [N, 4] normalised and labels [N] int64."""
     features = tf.io.parse_single_example(payload, _FEATURES)
-    picture = tf.io.decode_image(features["image/encoded"], channels=3, expand_animations=False)
-    picture.set_shape([None, None, 3])
+    picture = graph.decode_picture(features["image/encoded"])
     sides = [tf.sparse.to_dense(features[f"image/object/bbox/{side}"]) for side in ("ymin", "xmin", "ymax", "xmax")]
     return picture, tf.stack(sides, axis=1), tf.sparse.to_dense(features["image/object/class/label"])
