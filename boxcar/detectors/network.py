@@ -7,10 +7,14 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from boxcar.detectors.specification import Anchors
 from boxcar.errors import BoxcarError, ExitCode
 
+# 91 slots of the zoo's checkpoints at 6 anchors a cell: 546 elements.
+CLASS_PREDICTOR_BIAS = "model/_box_predictor/_prediction_heads/class_predictions_with_background/_class_predictor_layers/0/bias"
+
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-_BOOKKEEPING = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter" + _VALUE)
+_UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -54,19 +58,13 @@ def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> li
     Raises:
         BoxcarError: 64 where there is no such checkpoint, 65 where it is broken or does not fit, with each name that does not.
     """
-    if not prefix.with_name(prefix.name + ".index").is_file():
-        raise BoxcarError(
-            ExitCode.USAGE,
-            f"There is no checkpoint {prefix}.",
-            "Name it without its endings: .../ckpt-0 where ckpt-0.index lies.",
-        )
+    reader = _open(prefix)
     variables = network.variables_by_name()
     skipped: set[str] = set()
     if not class_predictor:
         mine = {id(variable) for layer in network.class_predictor for variable in layer.variables}
         skipped = {name for name, variable in variables.items() if id(variable) in mine}
     try:
-        reader = tf.train.load_checkpoint(str(prefix))
         shapes = reader.get_variable_to_shape_map()
         problems, values = [], {}
         for name, variable in variables.items():
@@ -79,10 +77,8 @@ def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> li
                 problems.append(f"{name}: {list(shape)} in the checkpoint, {variable.shape.as_list()} in the network")
             else:
                 values[name] = reader.get_tensor(name + _VALUE)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise BoxcarError(
-            ExitCode.DATA, f"The checkpoint {prefix} cannot be read: {str(error).splitlines()[0]}.", "Copy it again."
-        ) from error
+    except _UNREADABLE as error:
+        raise _unreadable(prefix, error) from error
     if problems:
         raise BoxcarError(
             ExitCode.DATA,
@@ -95,11 +91,45 @@ def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> li
     return sorted(skipped)
 
 
-def count_class_slots(prefix: Path, network_tree_name: str) -> int | None:
-    """Elements of a variable's last axis in a checkpoint, or None where it has no such variable."""
-    shapes = tf.train.load_checkpoint(str(prefix)).get_variable_to_shape_map()
-    shape = shapes.get(network_tree_name + _VALUE)
-    return int(shape[-1]) if shape else None
+def count_class_slots(prefix: Path, anchors: Anchors) -> int:
+    """How many class slots, background included, the class predictor in a checkpoint has.
+
+    Args:
+        prefix: the checkpoint's path without `.index`.
+        anchors: of the architecture; each of a cell's anchors has a bias for each slot.
+
+    Raises:
+        BoxcarError: 64 where there is no such checkpoint, 65 where it is broken or of another architecture.
+    """
+    shape = _open(prefix).get_variable_to_shape_map().get(CLASS_PREDICTOR_BIAS + _VALUE)
+    per_cell = len(anchors.aspect_ratios) * anchors.scales_per_octave
+    if shape is None or len(shape) != 1 or shape[0] % per_cell or shape[0] < 2 * per_cell:
+        found = "is missing" if shape is None else f"has the shape {list(shape)}"
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The checkpoint {prefix} is of another architecture: {CLASS_PREDICTOR_BIAS} {found}.",
+            "Name the --architecture that it was trained with.",
+        )
+    return int(shape[0]) // per_cell
+
+
+def _open(prefix: Path) -> Any:
+    """A reader of the checkpoint."""
+    if not prefix.with_name(prefix.name + ".index").is_file():
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"There is no checkpoint {prefix}.",
+            "Name it without its endings: .../ckpt-0 where ckpt-0.index lies.",
+        )
+    try:
+        return tf.train.load_checkpoint(str(prefix))
+    except _UNREADABLE as error:
+        raise _unreadable(prefix, error) from error
+
+
+def _unreadable(prefix: Path, error: Exception) -> BoxcarError:
+    reason = str(error).splitlines()[0].rstrip(".")
+    return BoxcarError(ExitCode.DATA, f"The checkpoint {prefix} cannot be read: {reason}.", "Copy it again.")
 
 
 def _trackable(tree: Any) -> Any:

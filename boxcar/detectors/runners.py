@@ -1,0 +1,209 @@
+"""Detections from any exported file: a SavedModel, a TFLite file, a TensorFlow.js folder.
+
+Importing this loads none of the three; each runner loads what it needs when it is opened.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from boxcar.detectors.anchors import make_anchors
+from boxcar.detectors.decoding import decode
+from boxcar.detectors.detections import Detections
+from boxcar.detectors.preprocessing import check_value_range, preprocess
+from boxcar.detectors.specification import Specification, read_specification
+from boxcar.errors import BoxcarError, ExitCode
+
+Floats = npt.NDArray[np.float32]
+
+HEADS_SIGNATURE = "heads"
+
+
+class Runner(ABC):
+    """A detector loaded from one exported file. Use it as a context manager, or call `close`.
+
+    Attributes:
+        specification: the `detector.json` that lies beside the file.
+        path: the file or folder it was opened from.
+    """
+
+    def __init__(self, path: Path, specification: Specification) -> None:
+        self.path, self.specification = path, specification
+
+    @abstractmethod
+    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
+        """The raw answers for one preprocessed picture.
+
+        Args:
+            pixels: float32 [S, S, 3] in [-1, 1], as `preprocessing.preprocess` gives them.
+
+        Returns:
+            `box_encodings` [A, 4] and `class_logits` [A, C], float32.
+        """
+
+    def detect(self, picture: npt.NDArray[np.uint8]) -> Detections:
+        """What the detector finds in a uint8 RGB picture [H, W, 3]."""
+        return self.decode(*self.heads(preprocess(picture, self.specification.image_size)))
+
+    def decode(self, box_encodings: Floats, class_logits: Floats) -> Detections:
+        """`decoding.decode` for this file's heads.
+
+        Raises:
+            BoxcarError: 65 where the file answers numbers that are not finite.
+        """
+        try:
+            return decode(box_encodings, class_logits, self.specification)
+        except ValueError as error:
+            raise _unusable(self.path, str(error)) from error
+
+    def close(self) -> None:  # noqa: B027 - most runners hold nothing that outlives them
+        """Ends what the runner started."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_runner(path: Path, threads: int = 2) -> Runner:
+    """Loads an exported detector.
+
+    Args:
+        path: the folder that `freeze` wrote or the SavedModel in it, a `.tflite` file, or a folder with a `model.json`;
+            `detector.json` lies in that folder, beside the `.tflite` file, or beside the SavedModel.
+        threads: how many the host may compute with. TensorFlow keeps the number it was started with, and TensorFlow.js
+            always computes with one: its threads do not work in Node.
+
+    Raises:
+        BoxcarError: 64 where nothing of the kind is there, 65 where it cannot be loaded or does not fit its `detector.json`,
+            69 where the program that runs it is not installed.
+    """
+    if path.is_file() and path.suffix == ".tflite":
+        return TFLiteRunner(path, read_specification(path.parent), threads)
+    if (path / "model.json").is_file():
+        from boxcar.detectors.runners_tfjs import TFJSRunner
+
+        return TFJSRunner(path, read_specification(path))
+    if (path / "saved_model" / "saved_model.pb").is_file():
+        return SavedModelRunner(path / "saved_model", read_specification(path), threads)
+    if (path / "saved_model.pb").is_file():
+        return SavedModelRunner(path, read_specification(path.parent), threads)
+    raise BoxcarError(
+        ExitCode.USAGE,
+        f"{path} is no exported detector.",
+        "Name a .tflite file, a folder with a model.json, or the folder that `boxcar freeze` wrote.",
+    )
+
+
+class SavedModelRunner(Runner):
+    """A frozen detector in TensorFlow. `detect` runs the signature `serving_default`, preprocessing and NMS included."""
+
+    def __init__(self, path: Path, specification: Specification, threads: int) -> None:
+        super().__init__(path, specification)
+        import tensorflow as tf
+
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        # Where TensorFlow computes already, it refuses, and keeps the threads that it has.
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        self._constant = tf.constant
+        try:
+            self._model = tf.saved_model.load(str(path))  # held: the signatures do not keep its variables alive
+            self._heads = self._model.signatures[HEADS_SIGNATURE]
+            self._serving = self._model.signatures["serving_default"]
+        except (OSError, KeyError, ValueError, RuntimeError, AttributeError, tf.errors.OpError) as error:
+            raise _unusable(path, _first_line(error)) from error
+        check_heads(path, specification, {n: s.shape.as_list() for n, s in self._heads.structured_outputs.items()})
+
+    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
+        check_value_range(pixels)
+        outputs = self._heads(image=self._constant(pixels[None]))
+        return outputs["box_encodings"].numpy()[0], outputs["class_logits"].numpy()[0]
+
+    def detect(self, picture: npt.NDArray[np.uint8]) -> Detections:
+        outputs = {name: value.numpy()[0] for name, value in self._serving(input_tensor=self._constant(picture[None])).items()}
+        boxes = outputs["detection_boxes"]
+        found = np.arange(len(boxes)) < int(outputs["num_detections"])
+        # As the host's decoder does: a box that clipping has left without an area is no find.
+        found &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        return Detections(
+            boxes=boxes[found],
+            scores=outputs["detection_scores"][found],
+            classes=outputs["detection_classes"][found].astype(np.int64),
+        )
+
+
+class TFLiteRunner(Runner):
+    """A TFLite file in ai-edge-litert."""
+
+    def __init__(self, path: Path, specification: Specification, threads: int) -> None:
+        super().__init__(path, specification)
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            with _without_notices():
+                interpreter = Interpreter(model_path=str(path), num_threads=threads)
+                # Outputs are taken by the signature's names: the order of a TFLite file's outputs is the converter's own.
+                self._run = interpreter.get_signature_runner(HEADS_SIGNATURE)
+                # Allocates, too: what the file lacks shows here.
+                self._run(image=np.zeros([1, specification.image_size, specification.image_size, 3], np.float32))
+        except (ValueError, RuntimeError) as error:
+            raise _unusable(path, _first_line(error)) from error
+        shapes = {name: list(detail["shape"]) for name, detail in self._run.get_output_details().items()}
+        check_heads(path, specification, shapes)
+
+    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
+        check_value_range(pixels)
+        outputs: dict[str, Any] = self._run(image=pixels[None])
+        return outputs["box_encodings"][0], outputs["class_logits"][0]
+
+
+def check_heads(path: Path, specification: Specification, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Holds the shapes of a file's outputs against its `detector.json`.
+
+    Raises:
+        BoxcarError: 65 where they differ.
+    """
+    anchors = len(make_anchors(specification.image_size, specification.anchors))
+    for name, wanted in (("box_encodings", [1, anchors, 4]), ("class_logits", [1, anchors, specification.class_slots])):
+        if name not in shapes:
+            raise _unusable(path, f"it has no output {name}, only {', '.join(sorted(shapes)) or 'none'}")
+        if [int(size) for size in shapes[name]] != wanted:
+            raise _unusable(path, f"its {name} are {list(map(int, shapes[name]))}, and by its detector.json {wanted}")
+
+
+@contextlib.contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keeps lines that begin with INFO off standard error; ai-edge-litert has no setting for what its C++ side prints."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as words:
+        os.dup2(words.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            words.seek(0)
+            for line in words.read().splitlines(keepends=True):
+                if not line.startswith(b"INFO"):
+                    os.write(2, line)
+
+
+def _unusable(path: Path, reason: str) -> BoxcarError:
+    return BoxcarError(ExitCode.DATA, f"{path} cannot be used: {reason.rstrip('.')}.", "Export the model again.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

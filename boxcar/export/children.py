@@ -1,0 +1,140 @@
+"""Converters as child processes: a segmentation fault, a hang or a lack of memory in one is an answer, not our own end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from boxcar.errors import BoxcarError, ExitCode
+
+AT_ONCE = 2  # a converter needs up to 1.3 GB and little more than one core
+_POLL_SECONDS = 0.1
+_LAST_LINES = 8
+
+
+@dataclass(frozen=True)
+class Child:
+    """A converter to be run."""
+
+    format: str
+    module: str  # run as `python -m module arguments`
+    arguments: tuple[str, ...]
+    timeout_seconds: float
+
+
+@dataclass
+class _Running:
+    child: Child
+    process: subprocess.Popen[bytes]
+    words: IO[bytes]  # what it prints, on both streams
+    started: float
+
+
+def run_children(children: Sequence[Child], finished: Callable[[Child], None], at_once: int = AT_ONCE) -> None:
+    """Runs the children, a few at once; the first that fails ends the others.
+
+    Args:
+        children: what to run, the longest first for the best time in all.
+        finished: called as each ends well.
+        at_once: how many may run side by side.
+
+    Raises:
+        BoxcarError: what a child itself said could not be done (its own code); 69 where one was killed, which is what
+            happens where memory runs out; 70 where one crashed, failed with a traceback or took too long, with its last lines.
+    """
+    waiting, running = list(children), list[_Running]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                running.append(_start(waiting.pop(0)))
+            for one in list(running):
+                if one.process.poll() is not None:
+                    running.remove(one)
+                    _judge(one)
+                    finished(one.child)
+                elif time.monotonic() - one.started > one.child.timeout_seconds:
+                    raise _failure(one, f"it took more than {one.child.timeout_seconds:.0f} s", ExitCode.DEFECT)
+            if running:
+                time.sleep(_POLL_SECONDS)
+    finally:
+        for one in running:
+            one.process.kill()
+            one.process.wait()
+
+
+def run_as_child(main: Callable[[], None]) -> None:
+    """What a child's module does when it is run: `main`, with our own errors told to the parent.
+
+    The child ends when its parent does, however that comes about: its standard input is a pipe that the parent holds open.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        main()
+    except BoxcarError as error:
+        sys.stderr.write(json.dumps({"code": error.code, "what": error.what, "do": error.do}) + "\n")
+        sys.stderr.flush()
+        os._exit(error.code)  # the interpreter's own end waits for TensorFlow's threads
+    except OSError as error:
+        # A full disk, for instance; what a converter gets wrong by itself ends in a traceback.
+        what = f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}."
+        do = "Free disk space, then run the same command again."
+        sys.stderr.write(json.dumps({"code": ExitCode.SURROUNDINGS, "what": what, "do": do}) + "\n")
+        sys.stderr.flush()
+        os._exit(ExitCode.SURROUNDINGS)
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(ExitCode.AGAIN)
+
+
+def _start(child: Child) -> _Running:
+    words = tempfile.TemporaryFile()  # noqa: SIM115 - goes with the child
+    process = subprocess.Popen(
+        [sys.executable, "-m", child.module, *child.arguments],
+        stdin=subprocess.PIPE,
+        stdout=words,
+        stderr=words,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "1"},
+    )
+    return _Running(child, process, words, time.monotonic())
+
+
+def _judge(one: _Running) -> None:
+    code = one.process.returncode
+    if code == 0:
+        return
+    if code in (ExitCode.DATA, ExitCode.SURROUNDINGS):
+        try:
+            told = json.loads(_lines(one)[-1])
+            error = BoxcarError(ExitCode(told["code"]), told["what"], told["do"])
+        except (IndexError, ValueError, KeyError, TypeError):
+            raise _failure(one, f"it ended with exit code {code}", ExitCode.DEFECT) from None
+        raise error
+    if code == -signal.SIGKILL:
+        raise _failure(one, "it was killed, as happens where memory runs out", ExitCode.SURROUNDINGS)
+    if code < 0:
+        raise _failure(one, f"it crashed ({signal.Signals(-code).name})", ExitCode.DEFECT)
+    raise _failure(one, f"it ended with exit code {code}", ExitCode.DEFECT)
+
+
+def _failure(one: _Running, reason: str, code: ExitCode) -> BoxcarError:
+    do = (
+        "Free memory, or give the machine more, then run the same command again."
+        if code == ExitCode.SURROUNDINGS
+        else f"Report this with the lines above, or leave {one.child.format} out of --formats."
+    )
+    return BoxcarError(code, f"The converter to {one.child.format} failed: {reason}.", do, tuple(_lines(one)[-_LAST_LINES:]))
+
+
+def _lines(one: _Running) -> list[str]:
+    one.words.seek(0)
+    return [line for line in one.words.read().decode(errors="replace").splitlines() if line.strip()]

@@ -1,0 +1,220 @@
+"""Freezing: a checkpoint becomes a SavedModel with preprocessing and decoding inside, and everything that goes with it."""
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boxcar.detectors.coco_labels import COCO_LABELS
+from boxcar.detectors.label_map import read_label_map, write_label_map
+from boxcar.detectors.registry import build_network, check_image_size, find_architecture
+from boxcar.detectors.specification import (
+    SPECIFICATION,
+    Anchors,
+    Specification,
+    Thresholds,
+    read_specification,
+    specification_json,
+)
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.step import Committed, Step
+from boxcar.storage import file_sha256, local_path, replace_text
+
+if TYPE_CHECKING:
+    from boxcar.detectors.network import Network
+
+LABEL_MAP = "label_map.pbtxt"
+COCO_SLOTS = 91  # class slots of the zoo's checkpoints
+
+
+def freeze(
+    architecture: str,
+    checkpoint: str,
+    output: str,
+    *,
+    label_map: str | None = None,
+    image_size: int | None = None,
+    dataset_version: str | None = None,
+) -> Committed:
+    """Writes `saved_model/`, `checkpoint/ckpt-0`, `label_map.pbtxt` and `detector.json` into `output`.
+
+    The SavedModel's signature `serving_default` takes `input_tensor`, uint8 [1, H, W, 3], and answers `detection_boxes`
+    [1, M, 4] (ymin, xmin, ymax, xmax, normalised), `detection_classes` [1, M] (from 1), `detection_scores` [1, M] and
+    `num_detections` [1]. The signature `heads` takes `image`, float32 [1, S, S, 3] in [-1, 1], and answers `box_encodings`
+    [1, A, 4] and `class_logits` [1, A, C]. Batch norms use their moving statistics in both.
+
+    Args:
+        architecture: name in the registry.
+        checkpoint: prefix of a checkpoint of ours or of the TF2 Detection Zoo's (`.../ckpt-0`).
+        output: folder, or URI of one.
+        label_map: a `label_map.pbtxt`. Without it, in this order: the one beside the checkpoint, the labels in
+            `detector.json` beside it, the label map in `../records` of a run, COCO's labels where there are 91 slots.
+        image_size: side of the network's input in pixels; by default that in `detector.json` beside the checkpoint, else
+            the architecture's.
+        dataset_version: what the weights were trained on; by default that in `detector.json` beside the checkpoint.
+
+    Returns:
+        The finished step; without any work where it was done before from the same inputs.
+
+    Raises:
+        BoxcarError: 64 for a wrong name, size or path, 65 where checkpoint, label map and architecture do not fit together
+            or a weight is not finite, 69 where `output` cannot be written.
+    """
+    started = time.monotonic()
+    find_architecture(architecture)
+    prefix = local_path(checkpoint)
+    files = _checkpoint_files(prefix)
+    specification, label_file = _specify(architecture, prefix, label_map, image_size, dataset_version)
+    inputs = {f"checkpoint{path.name.removeprefix(prefix.name)}": file_sha256(path) for path in files}
+    if label_file is not None:
+        inputs["label_map"] = file_sha256(label_file)
+    step = Step(
+        "freeze",
+        local_path(output),
+        inputs,
+        {"checkpoint": prefix.name, "specification": specification.model_dump(mode="json")},
+        started=started,
+    )
+    if committed := step.done():
+        return committed
+    with step.writing() as folder:
+        write_frozen(_load(specification, prefix), specification, folder)
+    done = step.done()
+    assert done is not None
+    return done
+
+
+def write_frozen(network: "Network", specification: Specification, folder: Path) -> None:
+    """Writes what `freeze` writes, for a network in memory.
+
+    Raises:
+        BoxcarError: 69 where the folder cannot be written.
+    """
+    import tensorflow as tf
+
+    from boxcar.detectors import graph
+
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # "Assets written to", and the like
+    size = specification.image_size
+    model = network.model
+
+    def serve(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
+        heads = model(graph.normalise(graph.resize(input_tensor, size)), training=False)
+        return graph.detect(heads["box_encodings"], heads["class_logits"], specification)
+
+    def heads(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers: dict[str, tf.Tensor] = model(image, training=False)
+        return answers
+
+    signatures = {
+        "serving_default": tf.function(serve, input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "input_tensor")]),
+        "heads": tf.function(heads, input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32, "image")]),
+    }
+    # Only the variables are handed over: a Keras model in the tree would have every layer of it traced once more.
+    served = tf.Module()
+    served.held = model.variables
+    try:
+        tf.saved_model.save(served, str(folder / "saved_model"), signatures=signatures)
+        tf.train.Checkpoint(model=network.trackable()).write(str(folder / "checkpoint" / "ckpt-0"))
+    except tf.errors.OpError as error:
+        reason = str(error.message).splitlines()[0]
+        raise BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"{folder} cannot be written: {reason}.",
+            "Free disk space or choose a folder that you may write to, then run the same command again.",
+        ) from error
+    write_label_map(folder / LABEL_MAP, specification.labels)
+    replace_text(folder / SPECIFICATION, specification_json(specification))
+
+
+def _checkpoint_files(prefix: Path) -> list[Path]:
+    """The checkpoint's index and data files."""
+    index = prefix.with_name(f"{prefix.name}.index")
+    data = sorted(prefix.parent.glob(f"{prefix.name}.data-*")) if prefix.parent.is_dir() else []
+    if not index.is_file() or not data:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"There is no checkpoint {prefix}.",
+            "Name it without its endings: .../ckpt-0 where ckpt-0.index and ckpt-0.data-00000-of-00001 lie.",
+        )
+    return [index, *data]
+
+
+def _specify(
+    architecture: str, prefix: Path, label_map: str | None, image_size: int | None, dataset_version: str | None
+) -> tuple[Specification, Path | None]:
+    """The detector's description, and the file that its labels came from where that was a label map."""
+    row = find_architecture(architecture)
+    trained = read_specification(prefix.parent) if (prefix.parent / SPECIFICATION).is_file() else None
+    if trained is not None and trained.architecture != architecture:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The checkpoint {prefix} is of the architecture {trained.architecture}, not {architecture}.",
+            f"Name --architecture {trained.architecture}.",
+        )
+    size = image_size or (trained.image_size if trained else row.image_size)
+    check_image_size(row, size)
+    anchors = trained.anchors if trained else Anchors()
+
+    from boxcar.detectors.network import count_class_slots  # loads TensorFlow
+
+    slots = count_class_slots(prefix, anchors)
+    label_file, labels = _find_labels(prefix, label_map, trained, slots)
+    if max(labels) + 1 != slots:
+        source = label_file or (prefix.parent / SPECIFICATION)
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The label map {source} does not fit the checkpoint {prefix}: its highest id is {max(labels)}, "
+            f"and the checkpoint tells {slots - 1} classes apart.",
+            "Give --label-map the label map that the checkpoint was trained with.",
+        )
+    specification = Specification(
+        architecture=architecture,
+        image_size=size,
+        labels=labels,
+        anchors=anchors,
+        thresholds=trained.thresholds if trained else Thresholds(),
+        dataset_version=dataset_version or (trained.dataset_version if trained else None),
+    )
+    return specification, label_file
+
+
+def _find_labels(
+    prefix: Path, label_map: str | None, trained: Specification | None, slots: int
+) -> tuple[Path | None, dict[int, str]]:
+    if label_map is not None:
+        given = local_path(label_map)
+        return given, read_label_map(given)
+    beside = prefix.parent / LABEL_MAP
+    if beside.is_file():
+        return beside, read_label_map(beside)
+    if trained is not None:
+        return None, trained.labels
+    of_run = prefix.parent.parent / "records" / LABEL_MAP
+    if of_run.is_file():
+        return of_run, read_label_map(of_run)
+    if slots == COCO_SLOTS:
+        return None, COCO_LABELS
+    raise BoxcarError(
+        ExitCode.USAGE,
+        f"No label map lies beside the checkpoint {prefix}, and it has {slots - 1} classes.",
+        "Give the label map that it was trained with: --label-map FILE.",
+    )
+
+
+def _load(specification: Specification, prefix: Path) -> "Network":
+    import numpy as np
+
+    from boxcar.detectors.network import load_weights
+
+    network = build_network(specification)
+    load_weights(network, prefix, class_predictor=True)
+    broken = [name for name, variable in network.variables_by_name().items() if not np.isfinite(variable.numpy()).all()]
+    if broken:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The checkpoint {prefix} holds numbers that are not finite, in {broken[0]} for one.",
+            "Freeze an earlier checkpoint.",
+            tuple(broken),
+        )
+    return network

@@ -1,0 +1,64 @@
+"""Pictures out of the records, for calibration and for comparing exported files."""
+
+import io
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from boxcar.detectors.examples import Example, index_shard, read_examples
+from boxcar.errors import BoxcarError, ExitCode
+
+
+def find_shards(records: Path, split: str) -> list[Path]:
+    """A split's shards, in their order."""
+    return sorted(records.glob(f"{split}-*-of-*.tfrecord"))
+
+
+def count_pictures(records: Path, split: str) -> int:
+    """How many pictures a split has.
+
+    Raises:
+        BoxcarError: 65 where a shard is damaged, 69 where it cannot be read.
+    """
+    return sum(len(index_shard(shard)) for shard in find_shards(records, split))
+
+
+def sample_pictures(records: Path, split: str, most: int) -> Iterator[tuple[Example, npt.NDArray[np.uint8]]]:
+    """At most that many of a split's labelled pictures, spread evenly over it, with their pixels, uint8 RGB [H, W, 3].
+
+    Evenly, because what lies side by side in the records often lay side by side in front of the camera.
+
+    Raises:
+        BoxcarError: 65 where a shard is damaged, or a picture in it, 69 where it cannot be read.
+    """
+    stride = max(1, -(-count_pictures(records, split) // most))
+    for example in islice(read_examples(find_shards(records, split)), 0, None, stride):
+        yield example, decode_picture(example)
+
+
+def decode_picture(example: Example) -> npt.NDArray[np.uint8]:
+    """An example's pixels, uint8 RGB [H, W, 3].
+
+    Raises:
+        BoxcarError: 65 where they cannot be decoded, or are of another size than the record says.
+    """
+    try:
+        with Image.open(io.BytesIO(example.encoded), formats=("JPEG", "PNG")) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unusable(example, str(error).rstrip(".")) from error
+    if pixels.shape != (example.height, example.width, 3):
+        raise _unusable(example, f"its pixels are {pixels.shape[1]} x {pixels.shape[0]}")
+    return pixels
+
+
+def _unusable(example: Example, reason: str) -> BoxcarError:
+    return BoxcarError(
+        ExitCode.DATA,
+        f"The picture {example.filename or example.source_id} in the records cannot be used: {reason}.",
+        "Run `boxcar records` into that folder again.",
+    )

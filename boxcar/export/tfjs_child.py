@@ -1,0 +1,79 @@
+"""Converts a SavedModel's signature `heads` to a TensorFlow.js graph model; a process of its own, because of the stubs
+below and because a converter can crash.
+
+    python -m boxcar.export.tfjs_child FORMAT FROZEN FOLDER
+"""
+
+import importlib
+import json
+import sys
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+from boxcar.detectors.specification import read_specification
+from boxcar.export.children import run_as_child
+
+OUTPUTS = ("box_encodings", "class_logits")
+
+
+def convert(kind: str, frozen: Path, folder: Path) -> None:
+    """Writes `model.json` and its shards.
+
+    Args:
+        kind: `tfjs_float32`, `tfjs_float16` or `tfjs_uint8`: how the weights are stored.
+        frozen: the folder that `freeze` wrote.
+        folder: where to.
+    """
+    stored = kind.removeprefix("tfjs_")
+    _converter().convert_tf_saved_model(
+        str(frozen / "saved_model"),
+        str(folder),
+        signature_def="heads",
+        # With a map of the outputs' names, `predict` in a browser answers by name.
+        use_structured_outputs_names=True,
+        quantization_dtype_map=None if stored == "float32" else {stored: "*"},
+        metadata={"labels": read_specification(frozen).labels},
+    )
+    path = folder / "model.json"
+    model = json.loads(path.read_text(encoding="utf-8"))
+    model["signature"]["outputs"] = name_outputs(model["signature"]["outputs"])
+    model["signature"]["inputs"] = {"image": next(iter(model["signature"]["inputs"].values()))}
+    path.write_text(json.dumps(model), encoding="utf-8")
+
+
+def name_outputs(outputs: dict[str, Any]) -> dict[str, Any]:
+    """The signature's outputs under their own names.
+
+    The converter finds the names again by type and shape, and leaves the graph's names (`Identity:0`, `Identity_1:0`) where
+    two outputs are alike: boxes and classes are with three classes, four numbers an anchor each. The graph's names are
+    numbered in the alphabetical order of the outputs' own (`tf.nest` flattens a dictionary in that order).
+    """
+    tensors = sorted(outputs.values(), key=lambda tensor: str(tensor["name"]))
+    assert len(tensors) == len(OUTPUTS), outputs
+    return dict(zip(OUTPUTS, tensors, strict=True))
+
+
+def _converter() -> Any:
+    """The converter's module.
+
+    tensorflowjs imports, for formats that are not asked for here, two packages that are left out of our environment. Empty
+    modules stand in for them, but only once TensorFlow, Keras and Hub are imported, which look whether the real ones exist.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("tensorflow", "tf_keras", "tensorflow_hub"):
+            importlib.import_module(name)
+        for name in ("tensorflow_decision_forests", "jax", "jax.experimental", "jax.experimental.jax2tf"):
+            sys.modules.setdefault(name, types.ModuleType(name))
+        return importlib.import_module("tensorflowjs.converters.tf_saved_model_conversion_v2")
+
+
+def main() -> None:
+    kind, frozen, folder = sys.argv[1:]
+    convert(kind, Path(frozen), Path(folder))
+
+
+if __name__ == "__main__":
+    run_as_child(main)
