@@ -45,9 +45,7 @@ ImageSize = Annotated[int | None, typer.Option(help="Side of the network's input
 Steps = Annotated[int | None, typer.Option(help="Training steps; derived from the data if not given.")]
 BatchSize = Annotated[int | None, typer.Option(help="Pictures a training step.")]
 LearningRate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
-Init = Annotated[
-    str | None, typer.Option(help="Weights to start from: none or .../ckpt-0.", metavar="none|URI")
-]
+Init = Annotated[str | None, typer.Option(help="Weights to start from: none or .../ckpt-0.", metavar="none|URI")]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, data order, augmentation and split.")]
 Formats = Annotated[str | None, typer.Option(help="Files to export, comma-separated.", metavar="NAMES")]
 LabelMap = Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")]
@@ -370,13 +368,8 @@ def _configuration(config: Path | None, given: dict[str, Any]) -> "Configuration
 
 
 def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given, paths made absolute so that a run finds them from any folder."""
-    found = {name: value for name, value in options.items() if value is not None}
-    for name in ("data", "label_map", "init"):
-        value = found.get(name)
-        if value is not None and "://" not in value and value != "none":
-            found[name] = str(Path(value).expanduser().absolute())
-    return found
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _quiet() -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from boxcar.detectors.registry import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import replace_text
+from boxcar.storage import local_path, replace_text
 
 CONFIGURATION = "config.yaml"
 DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
@@ -40,7 +40,9 @@ class Configuration(BaseModel):
     image_size: int | None = Field(None, description="Side of the network's input, in pixels.")
     steps: int | None = Field(None, ge=1, description="Training steps.")
     batch_size: int | None = Field(None, ge=1, le=1024, description="Pictures a training step.")
-    learning_rate: float | None = Field(None, gt=0, description="Highest learning rate, reached after the warm-up.")
+    learning_rate: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Highest learning rate, reached after the warm-up."
+    )
     checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
     init: str = Field("none", description="Weights to start from: none, or the URI of a checkpoint (.../ckpt-0).")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation.")
@@ -55,6 +57,21 @@ class Configuration(BaseModel):
         ("tflite_float32", "tflite_int8", "tfjs_float32"), description="Files to export besides the SavedModel."
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # `steps: yes` would be 1
+            raise ValueError("Input should not be yes, no, true or false")
+        return value
+
+    @field_validator("data", "init", "label_map")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        """A path that is found from any folder; URIs stay as they are."""
+        if value in (None, "", "none") or "://" in value or value.startswith("file:"):
+            return value
+        return str(local_path(value).absolute())
+
     @field_validator("formats", "augmentations", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
@@ -67,7 +84,7 @@ class Configuration(BaseModel):
     @property
     def size(self) -> int:
         """Side of the network's input, in pixels."""
-        return self.image_size or ARCHITECTURES[self.architecture].image_size
+        return ARCHITECTURES[self.architecture].image_size if self.image_size is None else self.image_size
 
 
 def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuration:
@@ -80,7 +97,7 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
     if file is not None:
         try:
             loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise BoxcarError(ExitCode.USAGE, f"{file} cannot be read: {reason}.", "Give --config a YAML file.") from error
         if not isinstance(loaded, dict | None):

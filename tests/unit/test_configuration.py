@@ -1,0 +1,144 @@
+"""The one typed configuration: YAML in, validated once, unknown keys refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxcar.errors import BoxcarError
+from boxcar.run.configuration import CONFIGURATION, Configuration, make_configuration, read_configuration, write_configuration
+
+ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
+
+
+def refused(file: Path | None, given: dict[str, Any]) -> BoxcarError:
+    with pytest.raises(BoxcarError) as error:
+        make_configuration(file, given)
+    assert error.value.code == 64
+    return error.value
+
+
+def yaml(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_defaults_need_nothing() -> None:
+    configuration = make_configuration(None, {})
+    assert configuration.size == 320
+    assert configuration.formats == ("tflite_float32", "tflite_int8", "tfjs_float32")
+    assert configuration.init == "none"
+    assert configuration.data is None
+
+
+def test_options_beat_the_file_and_the_file_beats_defaults(tmp_path: Path) -> None:
+    file = yaml(tmp_path, "steps: 50\nimage_size: 128\nseed: 3\n")
+    configuration = make_configuration(file, {"steps": 70, "image_size": None})
+    assert (configuration.steps, configuration.size, configuration.seed, configuration.batch_size) == (70, 128, 3, None)
+    assert make_configuration(yaml(tmp_path, ""), {}) == make_configuration(None, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("stepz: 5", "stepz"),
+        ("steps: many", "steps"),
+        ("steps: 2.5", "steps"),
+        ("steps: 0", "steps"),
+        ("steps: yes", "steps"),
+        ("steps: [5]", "steps"),
+        ("batch_size: 4096", "batch_size"),
+        ("learning_rate: -1", "learning_rate"),
+        ("learning_rate: .inf", "learning_rate"),
+        ("learning_rate: .nan", "learning_rate"),
+        ("seed: -1", "seed"),
+        ("data: 5", "data"),
+        ("on_fault: perhaps", "on_fault"),
+        ("validation_fraction: 0.7", "validation_fraction"),
+        ("formats: tflite_float64", "formats"),
+        ("formats: {a: b}", "formats"),
+        ("augmentations: [spin]", "augmentations"),
+        ("1: 2", "1"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, key: str) -> None:
+    error = refused(yaml(tmp_path, text), {})
+    assert any(line.startswith(key) for line in error.details), error.details
+    assert key in error.what
+    assert "image_size" in error.do
+
+
+def test_every_wrong_setting_has_a_line(tmp_path: Path) -> None:
+    error = refused(yaml(tmp_path, "steps: 0\nseed: -1\ncolour: red\n"), {})
+    assert [line.split(":")[0] for line in error.details] == ["steps", "seed", "colour"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"- steps\n- 5\n",
+        b"steps",
+        b"\x00\x01\x02",
+        b"\xff\xfe\xfd",
+        b"steps: [",
+        b"steps: !!python/object/apply:os.system [ls]",
+        b"data: 2001-99-99",
+        b"[" * 20_000,
+        b"? [1]\n: 2",
+    ],
+    ids=["list", "word", "control", "latin", "cut", "python", "date", "deep", "list as key"],
+)
+def test_what_is_no_mapping_in_yaml_is_refused_with_its_name(tmp_path: Path, content: bytes) -> None:
+    error = refused(yaml(tmp_path, content), {})
+    assert "settings.yaml" in error.what
+    assert "\n" not in error.what
+
+
+@pytest.mark.parametrize("name", ["nothing.yaml", "."])
+def test_a_file_that_cannot_be_read_is_refused_with_its_name(tmp_path: Path, name: str) -> None:
+    assert str(tmp_path / name) in refused(tmp_path / name, {}).what
+
+
+@pytest.mark.parametrize("size", [0, 1, 32, 100, 333, 2080, -64])
+def test_an_image_size_the_architecture_cannot_read(size: int) -> None:
+    assert str(size) in refused(None, {"image_size": size}).what
+
+
+@pytest.mark.parametrize("size", [64, 128, 320, 2048])
+def test_an_image_size_it_can_read(size: int) -> None:
+    assert make_configuration(None, {"image_size": size}).size == size
+
+
+def test_an_unknown_architecture_is_answered_with_those_there_are() -> None:
+    error = refused(None, {"architecture": "yolo"})
+    assert "yolo" in error.what
+    assert ARCHITECTURE in error.do
+
+
+@pytest.mark.parametrize("value", ["saved_model, tflite_int8,", ["saved_model", "tflite_int8"], ("saved_model", "tflite_int8")])
+def test_formats_as_a_list_and_with_commas(value: Any) -> None:
+    assert make_configuration(None, {"formats": value}).formats == ("saved_model", "tflite_int8")
+
+
+def test_paths_become_absolute_wherever_they_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = yaml(tmp_path, "data: pictures\nlabel_map: file:///maps/a.pbtxt\n")
+    configuration = make_configuration(file, {"init": "zoo/ckpt-0"})
+    assert configuration.data == str(tmp_path / "pictures")
+    assert configuration.init == str(tmp_path / "zoo" / "ckpt-0")
+    assert configuration.label_map == "file:///maps/a.pbtxt"
+    assert make_configuration(None, {"data": "~/x", "init": "none"}).data == str(Path.home() / "x")
+
+
+def test_a_run_keeps_its_configuration(tmp_path: Path) -> None:
+    assert read_configuration(tmp_path) is None
+    for configuration in (
+        Configuration(),
+        Configuration(data="/Bilder/Bären", steps=5, formats=(), augmentations=("zoom",), learning_rate=1e-5),
+    ):
+        write_configuration(tmp_path, configuration)
+        assert read_configuration(tmp_path) == configuration
+    (tmp_path / CONFIGURATION).write_text("stepz: 1")
+    with pytest.raises(BoxcarError, match="stepz"):
+        read_configuration(tmp_path)
