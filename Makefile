@@ -61,7 +61,7 @@ clean: ## Remove the environment and everything that was built
 
 .PHONY: demo
 demo: $(READY) ## Make a small data set and take it all the way: under 6 minutes on 2 cores
-	@$(VENV)/bin/boxcar shapes --output runs/shapes
+	@$(VENV)/bin/boxcar shapes --output runs/shapes --pictures 900
 	@$(VENV)/bin/boxcar run --data runs/shapes --output runs/demo --config examples/demo.yaml --resume
 
 ##@ Development

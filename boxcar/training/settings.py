@@ -49,7 +49,7 @@ def derive_settings(configuration: Configuration, pictures: int) -> Settings:
     batch_size = configuration.batch_size or (16 if configuration.size <= 192 else 8)
     derived = -(-EPOCHS * pictures // batch_size // 100) * 100
     steps = configuration.steps or min(max(derived, FEWEST_STEPS), MOST_DERIVED_STEPS)
-    interval = configuration.checkpoint_interval_steps or min(max(steps // CHECKPOINTS, 25), 1000)
+    interval = configuration.checkpoint_interval_steps or min(max(-(-steps // CHECKPOINTS), 25), 1000)
     # Moving statistics are an average over about 1 / (1 - momentum) steps: over a twentieth of the run, they have forgotten
     # the random start when the run ends, and over ten steps at least, they are smooth. 0.997 is the zoo's, for 50,000 steps.
     momentum = min(max(1 - 20 / steps, 0.9), 0.997)
