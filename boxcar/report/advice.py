@@ -34,6 +34,7 @@ def advise(evidence: Evidence) -> list[Advice]:
         _overfitting,
         _unlike_validation,
         _weak_classes,
+        _few_pictures,
         _small_boxes,
         _loose_boxes,
         _plateau,
@@ -41,8 +42,12 @@ def advise(evidence: Evidence) -> list[Advice]:
         _slow_training,
         _rough_scores,
     )
-    found = [advice for rule in rules for advice in rule(evidence)]
-    return found or [_all_fine(evidence)]
+    # Two rules may come to the same thing to do; the first of them has said why.
+    found: dict[str, Advice] = {}
+    for rule in rules:
+        for advice in rule(evidence):
+            found.setdefault(advice.do, advice)
+    return list(found.values()) or [_all_fine(evidence)]
 
 
 def _nothing_learnt(evidence: Evidence) -> Iterator[Advice]:
@@ -124,14 +129,21 @@ def _weak_classes(evidence: Evidence) -> Iterator[Advice]:
             )
             continue
         others = [other for key, other in scores.items() if key != name and other is not None]
-        behind = bool(others) and median(others) - score > 0.15
-        if score >= GOOD or not (behind or (boxes < FEW_BOXES and score >= LEARNT)):
-            continue
-        against = f", against {median(others):.2f} for the others" if others else ""
+        if score < GOOD and others and median(others) - score > 0.15:
+            yield Advice(
+                f"Label more pictures with “{name}”",
+                f"Its AP50 is {score:.2f}, against {median(others):.2f} for the others, and it has "
+                f"{_many(boxes, 'box', 'boxes')} to train on{_others_have(counts, name)}.",
+            )
+
+
+def _few_pictures(evidence: Evidence) -> Iterator[Advice]:
+    counts = evidence.dataset.splits["train"].per_class.values()
+    if counts and max(counts) < FEW_BOXES and LEARNT <= (evidence.test.AP50 or 0.0) < GOOD:
         yield Advice(
-            f"Label more pictures with “{name}”",
-            f"Its AP50 is {score:.2f}{against}, and it has {_many(boxes, 'box', 'boxes')} to train on"
-            f"{_others_have(counts, name)}.",
+            "Label more pictures",
+            f"No class has more than {_many(max(counts), 'box', 'boxes')} to train on; from {FEW_BOXES} on, a detector "
+            "usually finds much more.",
         )
 
 

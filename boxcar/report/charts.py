@@ -65,6 +65,7 @@ def line_chart(
     lines: Sequence[Line],
     *,
     y_range: tuple[float, float] | None = None,
+    logarithmic: bool = False,
     mark: tuple[float, float, str] | None = None,
 ) -> Chart | None:
     """A chart over training steps, or None where there is nothing to draw.
@@ -72,7 +73,8 @@ def line_chart(
     Args:
         title: what is shown.
         lines: those without points are left out.
-        y_range: lowest and highest value of the axis; without it, it follows the data, logarithmic where that spans much.
+        y_range: lowest and highest value of the axis; without it, it follows the data.
+        logarithmic: draw a logarithmic axis where the data span more than `LOG_FROM`.
         mark: x, y and a short text of a point to point out.
     """
     lines = [line for line in lines if line.points]
@@ -80,7 +82,7 @@ def line_chart(
         return None
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
-    logarithmic = y_range is None and min(ys) > 0 and max(ys) / min(ys) > LOG_FROM
+    logarithmic = logarithmic and y_range is None and min(ys) > 0 and max(ys) / min(ys) > LOG_FROM
     x_ticks = [x for x in _linear_ticks(0, max(xs), 5) if x <= max(xs)]
     if y_range:
         low, high = y_range

@@ -196,6 +196,7 @@ def _charts(evidence: Evidence) -> list[tuple[Chart, str]]:
                     line("naming", "classification_loss", "two"),
                     line("placing", "localization_loss", "three"),
                 ],
+                logarithmic=True,
             ),
             "How wrong the network is on its training pictures, and the two parts: naming objects and placing boxes.",
         ),

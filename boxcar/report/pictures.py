@@ -47,6 +47,7 @@ class Picture:
     true: tuple[Drawn, ...]
     found: tuple[Drawn, ...]
     caption: str
+    description: str  # what a person who cannot see it is told
 
 
 def labelled_pictures(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Picture]:
@@ -92,7 +93,8 @@ def _labelled(example: Example, labels: Mapping[int, str]) -> Picture:
     uri, width, height = _thumbnail(example)
     names = [labels.get(int(label), f"id {label}") for label in example.labels]
     true = tuple(_drawn(box, name, width, height) for box, name in zip(example.boxes, names, strict=True))
-    return Picture(uri, width, height, example.filename, true, (), counted(names) or "no box")
+    caption = counted(names) or "no box"
+    return Picture(uri, width, height, example.filename, true, (), caption, f"{example.filename}. Labelled: {caption}.")
 
 
 def _scored(example: Example, found: FoundPicture, labels: Mapping[int, str]) -> Picture:
@@ -102,17 +104,20 @@ def _scored(example: Example, found: FoundPicture, labels: Mapping[int, str]) ->
     hits = _hits(example, boxes, [d.id for d in shown])
     # A box that was found has its name from the found one; two names on one box could not be read.
     true = tuple(replace(box, text="") if place in hits else box for place, box in enumerate(picture.true))
-    return Picture(
-        picture.uri,
-        picture.width,
-        picture.height,
-        picture.name,
-        true,
-        tuple(
-            _drawn(box, f"{labels.get(d.id, f'id {d.id}')} {d.score:.2f}", picture.width, picture.height)
-            for box, d in zip(boxes, shown, strict=True)
-        ),
-        _verdict(len(example.boxes), len(hits), len(shown) - len(hits)),
+    texts = [f"{labels.get(d.id, f'id {d.id}')} {d.score:.2f}" for d in shown]
+    # Of boxes that all but cover one another only the best is named: more words there could not be read.
+    covered: list[bool] = np.any(np.triu(iou_matrix(boxes, boxes) > 0.5, 1), axis=0).tolist()
+    drawn = tuple(
+        _drawn(box, "" if hidden else text, picture.width, picture.height)
+        for box, text, hidden in zip(boxes, texts, covered, strict=True)
+    )
+    verdict = _verdict(len(example.boxes), len(hits), len(shown) - len(hits))
+    return replace(
+        picture,
+        true=true,
+        found=drawn,
+        caption=verdict,
+        description=f"{picture.description} Found: {', '.join(texts) or 'nothing'}; {verdict}.",
     )
 
 

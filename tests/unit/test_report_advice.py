@@ -106,6 +106,17 @@ def test_one_finding_one_advice(changes: dict[str, Any], do: str, because: str) 
     assert len(advise(evidence(**changes))) <= 2
 
 
+def test_where_all_classes_are_short_of_boxes_it_is_said_once() -> None:
+    classes: dict[str, tuple[float | None, int, int]] = {"a": (0.7, 40, 62), "b": (0.35, 40, 66), "c": (0.65, 40, 56)}
+    found = advise(evidence(ap50=0.6, ap=0.4, curve=(0.1, 0.3, 0.35, 0.45), classes=classes, pictures=77))
+    assert [advice.do for advice in found] == [
+        "Train longer: --steps 1200",
+        "Label more pictures with “b”",
+        "Label more pictures",
+    ]
+    assert "No class has more than 66 boxes" in found[2].because
+
+
 def test_a_levelled_off_and_middling_run_needs_pictures_or_a_heavier_model() -> None:
     middling = {"curve": (0.3, 0.45, 0.5, 0.5, 0.5, 0.5), "ap50": 0.6, "ap": 0.5}
     assert "Label more pictures" in [advice.do for advice in advise(evidence(**middling, pictures=120))]

@@ -26,12 +26,13 @@ def test_a_line_runs_from_corner_to_corner() -> None:
     assert chart.description == "AP: 0 at step 0, 1 at step 100."
 
 
+@pytest.mark.parametrize("logarithmic", [False, True])
 @pytest.mark.parametrize(
     "values",
     [[3.0, 2.0, 2.5], [1e-5, 3e-5], [0.0, 0.0], [7.0], [1200.0, 0.3], [1e6, 1e-6], [5.0, 5.0], [0.0, 1e9], [-2.0, 3.0]],
 )
-def test_everything_lies_inside(values: list[float]) -> None:
-    chart = line_chart("loss", [Line("loss", list(enumerate(values, 1)), "one")])
+def test_everything_lies_inside(values: list[float], logarithmic: bool) -> None:
+    chart = line_chart("loss", [Line("loss", list(enumerate(values, 1)), "one")], logarithmic=logarithmic)
     assert chart
     for x, y in points(chart):
         assert chart.left <= x <= chart.right
@@ -44,12 +45,14 @@ def test_everything_lies_inside(values: list[float]) -> None:
 
 
 def test_a_wide_span_is_drawn_logarithmically() -> None:
-    wide = line_chart("loss", [Line("loss", [(1, 1.0), (2, 10.0), (3, 100.0)], "one")])
+    wide = line_chart("loss", [Line("loss", [(1, 1.0), (2, 10.0), (3, 100.0)], "one")], logarithmic=True)
     assert wide and wide.logarithmic
     heights = [y for _, y in points(wide)]
     assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)
-    narrow = line_chart("loss", [Line("loss", [(1, 1.0), (2, 10.0)], "one")])
+    narrow = line_chart("loss", [Line("loss", [(1, 1.0), (2, 10.0)], "one")], logarithmic=True)
     assert narrow and not narrow.logarithmic
+    unasked = line_chart("rate", [Line("rate", [(1, 1.0), (2, 100.0)], "one")])
+    assert unasked and not unasked.logarithmic
 
 
 def test_many_points_are_thinned_and_keep_their_course() -> None:
