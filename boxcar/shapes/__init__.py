@@ -45,9 +45,7 @@ def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed
         ("--seed", seed, 0, 2**32 - 1),
     ):
         if not low <= value <= high:
-            raise BoxcarError(
-                ExitCode.USAGE, f"{name} {value} is out of range.", f"Give a number from {low} to {high}."
-            )
+            raise BoxcarError(ExitCode.USAGE, f"{name} {value} is out of range.", f"Give a number from {low} to {high}.")
     folder = local_path(output).resolve()
     parameters = {"pictures": pictures, "image_size": image_size, "seed": seed}
     with Progress("Drawing shapes", pictures, "pictures") as progress:

@@ -11,6 +11,7 @@ from PIL import Image
 
 import boxcar.shapes
 from boxcar.errors import BoxcarError
+from boxcar.run.step import Step
 from boxcar.shapes import CLASSES, draw_scenes, make_shapes
 from boxcar.shapes.scene import LARGEST, SMALLEST
 from boxcar.storage import list_files
@@ -178,8 +179,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_leftovers_of_a_killed_start_are_cleared(tmp_path: Path) -> None:
     leftover = tmp_path / ".shapes.unfinished"
-    leftover.mkdir()
-    (leftover / ".unfinished").touch()
+    Step("shapes", leftover, {}, {"pictures": 99, "image_size": 64, "seed": 1}).begin()
     (leftover / "shapes-0099.jpg").write_bytes(b"half")
     folder = make_shapes(str(tmp_path / "shapes"), pictures=1, image_size=64)
     assert list_files(folder) == ["shapes-0001.jpg", "shapes-0001.xml", "step.json"]
