@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boxcar import __version__
-from boxcar.errors import BoxcarError, ChildEnded, ExitCode
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused
 
 if TYPE_CHECKING:
     from boxcar.run.configuration import Configuration
@@ -86,12 +86,13 @@ def run(
     )
 
     def work() -> None:
-        from boxcar.report.summary import print_summary
-        from boxcar.run.chain import run_all
-
         configuration = _configuration(config, given)
         if configuration.data is None:
             raise BoxcarError(ExitCode.USAGE, "No pictures were named.", "Add --data and the folder they lie in.")
+        # Behind the check, because these take a moment to load.
+        from boxcar.report.summary import print_summary
+        from boxcar.run.chain import run_all
+
         if not run_all(configuration, output, resume=resume):
             print(f"{output} holds this very run, finished; nothing was done.")
         print_summary(output)
@@ -294,8 +295,9 @@ def main() -> None:
         # Our own exit codes: typer's for wrong usage is 2.
         code = typer.main.get_command(app)(standalone_mode=False)
     except TyperException as error:
-        command = "boxcar"
-        _say(getattr(error, "format_message", error.__str__)(), f"See `{command} --help`.")
+        context = getattr(error, "ctx", None)
+        command = f"boxcar {context.info_name}" if context is not None and context.parent is not None else "boxcar"
+        _say(f"{error.format_message().rstrip('.')}.", f"See `{command} --help`.")
         code = ExitCode.USAGE
     except typer.Abort:
         code = ExitCode.INTERRUPTED
@@ -306,6 +308,8 @@ def _do(step: str, work: Callable[[], None], run: str | None = None) -> None:
     """Does a step's work and turns what goes wrong into an exit code, a last line on stderr and `<run>/failure.json`."""
     try:
         work()
+        if run is not None:
+            _clear(run)
         return
     except BoxcarError as error:
         failure = error
@@ -327,9 +331,16 @@ def _do(step: str, work: Callable[[], None], run: str | None = None) -> None:
     for line in failure.details:
         print(line, file=sys.stderr)
     _say(failure.what, failure.do)
-    if run is not None:
+    if run is not None and not isinstance(failure, Refused):
         _record(run, step, failure)
     raise typer.Exit(int(failure.code))
+
+
+def _clear(run: str) -> None:
+    from boxcar.run.failure import clear_failure
+    from boxcar.storage import local_path
+
+    clear_failure(local_path(run))
 
 
 def _record(run: str, step: str, failure: BoxcarError) -> None:
@@ -339,9 +350,10 @@ def _record(run: str, step: str, failure: BoxcarError) -> None:
     try:
         record_failure(local_path(run), step, failure)
     except (BoxcarError, OSError) as error:
-        # Said before the last line would be lost on nobody, but the last line is the failure's own.
-        print(f"failure.json could not be written: {error}", file=sys.stderr)
-        _say(failure.what, failure.do)
+        if str(error) != str(failure):
+            # The last line is the failure's own.
+            print(f"failure.json could not be written: {error}", file=sys.stderr)
+            _say(failure.what, failure.do)
 
 
 def _go_on(step: str) -> str:

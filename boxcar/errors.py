@@ -35,6 +35,10 @@ class BoxcarError(Exception):
         self.details = details
 
 
+class Refused(BoxcarError):
+    """A run's folder is somebody else's, or of another run, or taken: not even this failure is to be written there."""
+
+
 class ChildEnded(Exception):
     """A child process ended with this code after saying why; nothing is left to say.
 

@@ -3,19 +3,19 @@
 import os
 from pathlib import Path
 
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
 from boxcar.records import build_records
 from boxcar.report import write_report
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.configuration import CONFIGURATION, Configuration, read_configuration, write_configuration
-from boxcar.run.failure import FAILURE, clear_failure
+from boxcar.run.failure import FAILURE, LOCK
 from boxcar.run.launch import lock, train_and_evaluate
 from boxcar.run.step import read_commit
-from boxcar.storage import local_path, make_folder
+from boxcar.storage import is_temporary, local_path, make_folder
 
 # What may lie in a run's folder before anything was begun there.
-_TRACES = {FAILURE, ".lock"}
+_TRACES = {FAILURE, LOCK}
 
 
 def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
@@ -63,7 +63,6 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
         train_and_evaluate(run)
         export(run, configuration)
         write_report(str(run))
-        clear_failure(run)
     finally:
         os.close(descriptor)
     return True
@@ -92,9 +91,10 @@ def _check_folder(run: Path, configuration: Configuration, resume: bool) -> bool
     """Whether this very run was begun here; an error where something else was."""
     begun = read_configuration(run)
     if begun is None:
-        names = {path.name for path in run.iterdir()} - _TRACES if run.is_dir() else set()
+        found = {path.name for path in run.iterdir()} - _TRACES if run.is_dir() else set()
+        names = [name for name in found if not is_temporary(name)]
         if names:
-            raise BoxcarError(
+            raise Refused(
                 ExitCode.USAGE,
                 f"{run} already holds files that no run wrote ({min(names)}, for one).",
                 "Choose another --output.",
@@ -103,13 +103,13 @@ def _check_folder(run: Path, configuration: Configuration, resume: bool) -> bool
     old, new = begun.model_dump(), configuration.model_dump()
     changed = [f"{name} was {old[name]} and now is {new[name]}" for name in new if old[name] != new[name]]
     if changed:
-        raise BoxcarError(
+        raise Refused(
             ExitCode.USAGE,
             f"{run} holds a run with other settings: {', '.join(changed)}.",
             "Choose another --output for a new run, or repeat the old settings.",
         )
     if not resume and not (run / "run.json").exists():
-        raise BoxcarError(
+        raise Refused(
             ExitCode.USAGE,
             f"{run} holds a run that is not finished.",
             "Add --resume to go on with it, or choose another --output.",

@@ -7,11 +7,14 @@ from boxcar.errors import BoxcarError
 from boxcar.storage import replace_json
 
 FAILURE = "failure.json"
+LOCK = ".lock"  # of a folder that a run was begun in
+
+_SIGNS = (LOCK, "records")
 
 
 def record_failure(run: Path, step: str, error: BoxcarError) -> None:
-    """Writes `<run>/failure.json`, where the run's folder exists."""
-    if run.is_dir():
+    """Writes `<run>/failure.json`, where that folder is a run's."""
+    if any((run / sign).exists() for sign in _SIGNS):
         replace_json(
             run / FAILURE,
             {

@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from boxcar.errors import BoxcarError, ChildEnded, ExitCode
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused
+from boxcar.run.failure import LOCK
+from boxcar.storage import make_folder
 from boxcar.storage.local import surroundings
 
 EVALUATOR_LOG = ".evaluator.log"
@@ -27,30 +29,31 @@ def train_and_evaluate(run: Path) -> None:
         ChildEnded: the trainer ended with another code than 0, and has said why.
         BoxcarError: 69 where the trainer was killed, or the evaluator fails again and again.
     """
-    interrupted: list[int] = []
+    stops: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
-        interrupted.append(number)
+        stops.append(number)
         # Ctrl-C on a terminal reaches the children by itself; anything else is passed on.
         if number == signal.SIGTERM:
             trainer.send_signal(number)
-        elif len(interrupted) > 1:
+        elif len(stops) > 1:
             trainer.kill()
 
+    make_folder(run / "train")  # or an evaluator that is quicker than the trainer finds no training
     with surroundings(run), (run / EVALUATOR_LOG).open("ab") as log:
         trainer = _start(run, "train", "--evaluator", "elsewhere")
-        evaluator = _start(run, "evaluate", log=log.fileno())
+        evaluator = _start(run, "evaluate", log=log.fileno(), gpu=False)
         starts = 1
         before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             while True:
                 code = trainer.poll()
-                if code is not None and (code != 0 or evaluator.poll() == 0):
+                if code is not None and (code != 0 or stops or evaluator.poll() == 0):
                     break
-                if evaluator.poll() not in (None, 0) and not interrupted:
+                if evaluator.poll() not in (None, 0) and not stops:
                     if starts == EVALUATOR_STARTS:
                         raise _evaluator_failed(run)
-                    evaluator = _start(run, "evaluate", log=log.fileno())
+                    evaluator = _start(run, "evaluate", log=log.fileno(), gpu=False)
                     starts += 1
                 time.sleep(0.1)
         finally:
@@ -58,23 +61,36 @@ def train_and_evaluate(run: Path) -> None:
                 _end(child)
             for number, handler in before.items():
                 signal.signal(number, handler)
+    if stops and code <= 0:
+        raise _stopped(stops[0])
     if code < 0:
         name = signal.Signals(-code).name
         raise BoxcarError(
             ExitCode.SURROUNDINGS,
             f"The trainer was ended by {name}" + (", which is what a lack of memory looks like." if code == -9 else "."),
-            "Run again with --resume, with a smaller --batch-size if memory was short.",
+            "Run again with --resume; if memory was short, start another run with a smaller --batch-size.",
         )
     if code != 0:
         raise ChildEnded(code)
 
 
-def _start(run: Path, *arguments: str, log: int | None = None) -> subprocess.Popen[bytes]:
+def _stopped(number: int) -> BoxcarError:
+    code, how = (ExitCode.INTERRUPTED, "Ctrl-C") if number == signal.SIGINT else (ExitCode.AGAIN, "SIGTERM")
+    return BoxcarError(
+        code,
+        f"Stopped by {how}; what was trained and scored so far is kept.",
+        "Start it again to go on from there: `boxcar train`, or `boxcar run` with --resume.",
+    )
+
+
+def _start(run: Path, *arguments: str, log: int | None = None, gpu: bool = True) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "boxcar", *arguments, "--run", str(run)],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
+        # The trainer takes all of a GPU's memory; the evaluator lives on the processor.
+        env=None if gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         # The run's lock is inherited: as long as a child lives, nobody else works in the run.
         close_fds=False,
@@ -115,7 +131,7 @@ def lock(run: Path) -> int:
     import fcntl
 
     with surroundings(run):
-        descriptor = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(run / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     os.set_inheritable(descriptor, True)
     for _ in range(100):
         try:
@@ -124,6 +140,4 @@ def lock(run: Path) -> int:
         except BlockingIOError:
             time.sleep(0.1)
     os.close(descriptor)
-    raise BoxcarError(
-        ExitCode.SURROUNDINGS, f"Another process is at work in {run}.", "Wait for it or end it, then run this again."
-    )
+    raise Refused(ExitCode.SURROUNDINGS, f"Another process is at work in {run}.", "Wait for it or end it, then run this again.")

@@ -105,7 +105,9 @@ def test_every_exported_file_was_measured_and_agrees(run: Path) -> None:
         assert abs(entry["AP50"] - reference["AP50"]) <= 0.02
         assert entry["milliseconds"] > 0
         if path.is_dir():
-            names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            names = sorted(
+                p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")
+            )
             lines = sorted(f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}" for name in names)
             assert entry["sha256"] == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
             assert entry["bytes"] == sum((path / name).stat().st_size for name in names)
@@ -137,14 +139,14 @@ def test_another_run_in_the_same_folder_is_refused(run: Path, pictures: Path, tm
     other = boxcar(*arguments(pictures, run), "--seed", "7")
     assert other.returncode == 64
     assert "seed was 0 and now is 7" in other.stderr.splitlines()[-1]
-    (run / "failure.json").unlink()
+    assert not (run / "failure.json").exists(), "the run there did not fail"
     changed = tmp_path / "pictures"
     shutil.copytree(pictures, changed)
     added = sorted(changed.glob("*.jpg"))[0]
     added.write_bytes(added.read_bytes() + b"\0")
     refused = boxcar(*arguments(pictures, run)[:2], str(changed), *arguments(pictures, run)[3:])
     assert refused.returncode == 64
-    (run / "failure.json").unlink()
+    assert not (run / "failure.json").exists(), "the run there did not fail"
 
 
 def test_changed_pictures_are_another_run(run: Path, pictures: Path) -> None:
@@ -192,7 +194,13 @@ def test_steps_alone_go_the_same_way(run: Path, tmp_path: Path) -> None:
     best = read(run / "eval" / "test.json")["step"]
     architecture = "ssd_mobilenet_v2_fpnlite_320x320"
     frozen = boxcar(
-        "freeze", "--architecture", architecture, "--checkpoint", str(run / "train" / f"ckpt-{best}"), "--output", str(tmp_path / "m")
+        "freeze",
+        "--architecture",
+        architecture,
+        "--checkpoint",
+        str(run / "train" / f"ckpt-{best}"),
+        "--output",
+        str(tmp_path / "m"),
     )
     assert frozen.returncode == 0, frozen.stderr
     assert (tmp_path / "m" / "label_map.pbtxt").read_bytes() == (run / "records" / "label_map.pbtxt").read_bytes()

@@ -1,0 +1,141 @@
+"""The command as a person meets it: exit codes, last words, and what it loads, in real child processes."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ("run", "shapes", "records", "train", "evaluate", "freeze", "convert", "report", "doctor")
+
+
+def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True, timeout=120)
+
+
+def last_words(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """The last line on stderr: what happened and what to do, with no traceback anywhere."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert re.fullmatch(r"\S.*\S\. [A-Z].*[.`]", line), line
+    return line
+
+
+def loaded(*arguments: str) -> set[str]:
+    """Names of the modules that a command has loaded when it ends."""
+    program = (
+        "import sys\n"
+        "from boxcar.cli import main\n"
+        "sys.argv = ['boxcar', *sys.argv[1:]]\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "finally:\n    print('LOADED', *sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_help_shows_every_command_and_loads_nothing_heavy() -> None:
+    shown = boxcar("--help")
+    assert shown.returncode == 0
+    assert shown.stderr == ""
+    for command in COMMANDS:
+        assert re.search(rf"^\s+{command}\s+\S", shown.stdout, re.MULTILINE), command
+    heavy = {"tensorflow", "tf_keras", "numpy", "yaml", "PIL", "jinja2", "boxcar.detectors"}
+    assert not (heavy | {"pydantic", "rich", "asyncio"}) & loaded("--help")
+    assert not heavy & loaded("run", "--help")  # typer itself loads pydantic to show defaults
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(command: str) -> None:
+    shown = boxcar(command, "--help")
+    assert shown.returncode == 0
+    assert "--" in shown.stdout
+    # No option without a word on it.
+    assert not re.search(r"^\s+--[a-z-]+(?: +[A-Z|a-z\[\]]+)?\s*(?:\[required\])?$\n\s+--", shown.stdout, re.MULTILINE), (
+        shown.stdout
+    )
+
+
+def test_records_and_shapes_never_load_tensorflow(tmp_path: Path) -> None:
+    for modules in (
+        loaded("shapes", "--output", str(tmp_path / "shapes"), "--pictures", "8", "--image-size", "64"),
+        loaded("records", "--data", str(tmp_path / "shapes"), "--output", str(tmp_path / "records")),
+    ):
+        assert "PIL" in modules
+        assert not {"tensorflow", "tf_keras", "official", "orbit"} & modules
+    assert (tmp_path / "records" / "step.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--no-such-option",), "--no-such-option"),
+        (("dance",), "dance"),
+        (("run", "--output", "{tmp}/run", "--epochs", "5"), "--epochs"),
+        (("run", "--data", "{tmp}"), "--output"),
+        (("run", "--output", "{tmp}/run"), "--data"),
+        (("run", "--data", "{tmp}/no-such-folder", "--output", "{tmp}/run"), "no-such-folder"),
+        (("run", "--data", "{tmp}", "--output", "gs://bucket/run"), "gs://bucket/run"),
+        (("run", "--data", "{tmp}", "--output", "{tmp}/run", "--architecture", "yolo"), "yolo"),
+        (("run", "--data", "{tmp}", "--output", "{tmp}/run", "--image-size", "100"), "100"),
+        (("run", "--data", "{tmp}", "--output", "{tmp}/run", "--image-size", "big"), "--image-size"),
+        (("run", "--data", "{tmp}", "--output", "{tmp}/run", "--formats", "onnx"), "formats"),
+        (("run", "--data", "{tmp}", "--output", "{tmp}/run", "--on-fault", "cry"), "cry"),
+        (("run", "--data", "{tmp}", "--output", "{tmp}/run", "--init", "{tmp}/ckpt-0"), "ckpt-0"),
+        (("run", "--data", "{tmp}", "--output", "{tmp}/run", "--config", "{tmp}/no.yaml"), "no.yaml"),
+        (("run", "--data", "{tmp}", "--output", "{tmp}/run", "--config", "{tmp}/binary.yaml"), "binary.yaml"),
+        (("records", "--data", "{tmp}/no-such-folder", "--output", "{tmp}/records"), "no-such-folder"),
+        (("train", "--run", "{tmp}/nothing"), "records"),
+        (("evaluate", "--run", "{tmp}/nothing"), "records"),
+        (("freeze", "--architecture", "yolo", "--checkpoint", "{tmp}/ckpt-0", "--output", "{tmp}/m"), "yolo"),
+        (("convert", "--saved-model", "{tmp}/no", "--records", "{tmp}/no", "--output", "{tmp}/m"), "no"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_usage_is_64_and_names_what_is_wrong(tmp_path: Path, arguments: tuple[str, ...], word: str) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\x00\xff")
+    before = sorted(tmp_path.rglob("*"))
+    done = boxcar(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
+    assert word in last_words(done, 64)
+    made = [path for path in sorted(tmp_path.rglob("*")) if path not in before]
+    assert {path.name for path in made} <= {"run", ".lock", "failure.json"}
+
+
+def test_an_empty_data_folder_is_65_and_the_run_says_so_too(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    run = tmp_path / "run"
+    command = ("run", "--data", str(tmp_path / "empty"), "--output", str(run))
+    line = last_words(boxcar(*command), 65)
+    failure = json.loads((run / "failure.json").read_text())
+    assert set(failure) == {"step", "code", "what", "do", "at"}
+    assert failure["code"] == 65
+    assert line == f"{failure['what']} {failure['do']}"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", failure["at"])
+    # Nothing was begun: the same command is not told to add --resume.
+    assert last_words(boxcar(*command), 65) == line
+
+
+def test_a_folder_of_somebody_else_gets_no_files_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "holiday.txt").write_text("mine")
+    for command in (
+        ("run", "--data", str(tmp_path), "--output", str(tmp_path)),
+        ("records", "--data", str(tmp_path), "--output", str(tmp_path)),
+        ("train", "--run", str(tmp_path)),
+        ("report", "--run", str(tmp_path)),
+    ):
+        assert boxcar(*command).returncode in (64, 65)
+        assert [path.name for path in tmp_path.iterdir()] == ["holiday.txt"], command
+
+
+def test_no_permission_is_69(tmp_path: Path) -> None:
+    line = last_words(boxcar("shapes", "--output", "/proc/boxcar/shapes", "--pictures", "8"), 69)
+    assert "/proc" in line
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"boxcar \d+\.\d+\.\d+\n", boxcar("--version").stdout)
