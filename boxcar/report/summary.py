@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from boxcar.storage import local_path
 
@@ -22,14 +23,14 @@ def print_summary(run: str) -> None:
         scores.add_column(name, justify="left" if name == "class" else "right")
     scores.add_row("all", _number(record["scores"]["AP50"]), _number(record["scores"]["AP"]))
     for name, values in record["scores"]["per_class"].items():
-        scores.add_row(name, _number(values["AP50"]), _number(values["AP"]))
+        scores.add_row(Text(name), _number(values["AP50"]), _number(values["AP"]))
 
     exported = Table(title="Exported files", title_justify="left", box=None, pad_edge=False, title_style="bold")
     for name in ("file", "size", "AP50", "a picture"):
         exported.add_column(name, justify="left" if name == "file" else "right")
     for entry in files:
         exported.add_row(
-            str(folder / "export" / entry["path"]),
+            Text(str(folder / "export" / entry["path"])),
             f"{entry['bytes'] / 1e6:.1f} MB",
             _number(entry["AP50"]),
             f"{entry['milliseconds']:.1f} ms",
@@ -44,8 +45,8 @@ def print_summary(run: str) -> None:
             console.print(
                 f"{entry['path']} could not be judged: {entry['compared'].get('reason', 'the model finds too little')}."
             )
-    console.print(f"\nReport       {folder / 'report' / 'index.html'}")
-    console.print(f"TensorBoard  tensorboard --logdir {shlex.quote(str(folder))}")
+    console.print(f"\nReport       {folder / 'report' / 'index.html'}", markup=False)
+    console.print(f"TensorBoard  tensorboard --logdir {shlex.quote(str(folder))}", markup=False)
     console.print("Next         boxcar run --data DIR --output runs/mine   (DIR: your pictures with labelImg's XML files)")
 
 
