@@ -73,7 +73,7 @@ def build_records(
     started = time.monotonic()
     root, folder = local_path(data), local_path(output)
     _check_arguments(root, on_fault, validation_fraction, test_fraction)
-    given = _given_labels(root, label_map)
+    given = _given_labels(root, folder, label_map)
     parameters = {
         "on_fault": on_fault,
         "validation_fraction": validation_fraction,
@@ -109,8 +109,10 @@ def build_records(
         found.faults += assign_splits(source.database, validation_fraction, test_fraction, seed)
         labels, warnings = _labels(given, found.classes)
         if found.without_xml:
-            noun = "picture has" if found.without_xml == 1 else "pictures have"
-            warnings.insert(0, f"{found.without_xml} {noun} no XML and count as pictures without objects.")
+            said = "picture has no XML and counts as a picture without objects."
+            if found.without_xml > 1:
+                said = "pictures have no XML and count as pictures without objects."
+            warnings.insert(0, f"{found.without_xml} {said}")
         with step.writing():
             _write(source, step, labels, found, warnings)
     assert step.committed is not None
@@ -147,11 +149,13 @@ def _check_arguments(root: Path, on_fault: str, validation_fraction: float, test
         )
 
 
-def _given_labels(root: Path, label_map: str | None) -> dict[int, str]:
+def _given_labels(root: Path, output: Path, label_map: str | None) -> dict[int, str]:
     """The labels to keep: of the file that was named, else of the one in the data folder or directly below it."""
     if label_map is not None:
         return read_label_map(local_path(label_map))
-    lying = [path for path in (root / LABEL_MAP, *sorted(root.glob(f"[!.]*/{LABEL_MAP}"))) if path.is_file()]
+    places = (root / LABEL_MAP, *sorted(root.glob(f"[!.]*/{LABEL_MAP}")))
+    # The step's own output of an earlier start may lie in the data folder; what it wrote is not given to it.
+    lying = [path for path in places if path.is_file() and path.parent.resolve() != output.resolve()]
     maps = [read_label_map(path) for path in lying]
     if any(other != maps[0] for other in maps):
         raise BoxcarError(

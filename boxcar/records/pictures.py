@@ -14,7 +14,14 @@ import zlib
 from dataclasses import dataclass
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
+from PIL import (
+    BmpImagePlugin,  # noqa: F401 - these four register the formats, instead of all that Pillow knows
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 from boxcar.records.faults import FaultyError
 
@@ -23,7 +30,7 @@ LARGEST_FILE = 200_000_000  # bytes
 JPEG_QUALITY = 95
 MOST_PIXELS = 89_478_485  # Pillow's limit against decompression bombs: a quarter of a gibibyte of RGB
 
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 _ORIENTATION = 0x0112
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

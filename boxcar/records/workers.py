@@ -69,7 +69,7 @@ class Workers:
         free = list(self._processes)
         busy: set[Connection] = set()
         more = True
-        while more or busy:
+        while True:
             while free and more:
                 task = next(waiting, None)
                 if task is None:
@@ -77,6 +77,8 @@ class Workers:
                 else:
                     self._send(free[-1], (name, task))
                     busy.add(free.pop())
+            if not busy:
+                return
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
                 kind, value = self._receive(ready)

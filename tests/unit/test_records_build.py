@@ -1,0 +1,262 @@
+"""The records step as a whole: which files it finds, what it writes, when it does nothing, and that it repeats itself."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labelled import data_set, label, pair, picture, records_of, save
+
+from boxcar.detectors.label_map import read_label_map, write_label_map
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records import build_records
+from boxcar.records.tfrecord import verify, write_record
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "records.json"
+RACCOON = Path(os.environ.get("BOXCAR_SHARED", Path(__file__).parents[3] / "shared")) / "datasets" / "raccoon"
+
+
+def _dataset(output: Path) -> dict[str, Any]:
+    return dict(json.loads((output / "dataset.json").read_text()))
+
+
+def _names(output: Path) -> dict[str, int]:
+    return {name: split["pictures"] for name, split in _dataset(output)["splits"].items()}
+
+
+def test_the_files_and_counts(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 20)
+    label(data / "p0.xml", boxes=[("dog", 1, 1, 9, 9), ("cat", 1, 1, 9, 9)])
+    label(data / "p1.xml", boxes=[])
+    save(data / "plain.png", picture("plain"))
+    (data / ".hidden.xml").write_text("<")
+    (data / ".git").mkdir()
+    (data / ".git" / "broken.xml").write_text("<")
+    committed = build_records(str(data), str(tmp_path / "out"))
+    shards = [f"{split}-00000-of-00001.tfrecord" for split in ("test", "train", "validation")]
+    assert sorted(committed.files) == ["dataset.json", "label_map.pbtxt", *shards]
+    assert read_label_map(tmp_path / "out" / "label_map.pbtxt") == {1: "cat", 2: "dog"}
+    dataset = _dataset(tmp_path / "out")
+    splits = dataset["splits"].values()
+    assert sum(split["pictures"] for split in splits) == 21
+    assert sum(split["negatives"] for split in splits) == 2
+    assert sum(split["boxes"] for split in splits) == 20
+    assert sum(split["per_class"]["dog"] for split in splits) == 1
+    hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in data.iterdir() if path.suffix in (".jpg", ".png")}
+    assert {name for split in splits for name in split["images"]} == hashes
+    assert dataset["pictures_without_xml"] == 1
+    assert dataset["warnings"][0] == "1 picture has no XML and counts as a picture without objects."
+    assert dataset["picture_width"]["median"] == 64
+    for split in splits:
+        (shard,) = split["shards"]
+        assert verify(tmp_path / "out" / shard)[0] == split["pictures"]
+
+
+def test_the_same_inputs_again_do_nothing_and_others_do(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data")
+    first = build_records(str(data), str(tmp_path / "out"))
+    stamp = (tmp_path / "out" / "step.json").stat().st_mtime_ns
+    assert build_records(str(data), (tmp_path / "out").as_uri()) == first
+    assert (tmp_path / "out" / "step.json").stat().st_mtime_ns == stamp
+    version = _dataset(tmp_path / "out")["version"]
+
+    label(data / "p3.xml", boxes=[("cat", 8, 6, 40, 31)])
+    assert build_records(str(data), str(tmp_path / "out")) != first
+    assert _dataset(tmp_path / "out")["version"] != version
+    assert build_records(str(data), str(tmp_path / "out"), seed=1).parameters["seed"] == 1
+
+
+def test_a_version_is_that_of_images_boxes_and_labels_wherever_they_lie(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "a", 8)
+    build_records(str(data), str(tmp_path / "out_a"))
+    (tmp_path / "b" / "images").mkdir(parents=True)
+    (tmp_path / "b" / "annotations").mkdir()
+    for number in range(8):
+        shutil.copy(data / f"p{number}.jpg", tmp_path / "b" / "images" / f"q{9 - number}.jpg")
+        shutil.copy(data / f"p{number}.xml", tmp_path / "b" / "annotations" / f"q{9 - number}.xml")
+    build_records(str(tmp_path / "b"), str(tmp_path / "out_b"))
+    a, b = _dataset(tmp_path / "out_a"), _dataset(tmp_path / "out_b")
+    assert a["version"] == b["version"]
+    assert a["splits"] == b["splits"]
+
+
+def test_faulty_new_data_leave_the_finished_records_alone(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data")
+    first = build_records(str(data), str(tmp_path / "out"))
+    (data / "p0.xml").write_text("<")
+    with pytest.raises(BoxcarError):
+        build_records(str(data), str(tmp_path / "out"))
+    (data / "p0.xml").unlink()
+    label(data / "p0.xml")
+    assert build_records(str(data), str(tmp_path / "out")) == first
+
+
+@pytest.mark.parametrize(
+    ("xml", "image", "filename"),
+    [
+        ("a.xml", "a.jpg", ""),
+        ("a.xml", "a.JPEG", "lies.jpg"),
+        ("annotations/a.xml", "images/a.jpg", ""),
+        ("Annotations/a.xml", "JPEGImages/a.jpg", ""),
+        ("set/annotations/train/a.xml", "set/images/train/a.jpg", ""),
+        ("annotations/xmls/a.xml", "images/a.png", ""),
+        ("annotations/a.xml", "a.jpg", ""),
+        ("a.xml", "b.jpg", "b.jpg"),
+        ("a.xml", "b.jpg", "b"),
+        ("a.xml", "b.v2.jpg", "b.v2"),
+        ("a.xml", "b.jpg", "C:\\Users\\me\\b.jpg"),
+        ("annotations/a.xml", "images/b.png", "b.jpg"),
+    ],
+)
+def test_an_xml_finds_its_picture(tmp_path: Path, xml: str, image: str, filename: str) -> None:
+    data = data_set(tmp_path / "data" / "others", 4).parent
+    save(data / image, picture("a"))
+    label(data / xml, boxes=[("owl", 1, 1, 9, 9)], filename=filename)
+    build_records(str(data), str(tmp_path / "out"))
+    dataset = _dataset(tmp_path / "out")
+    assert sum(split["per_class"]["owl"] for split in dataset["splits"].values()) == 1
+    assert dataset["pictures_without_xml"] == 0
+
+
+def test_split_folders_are_kept(tmp_path: Path) -> None:
+    for folder, count in (("train", 12), ("test", 3)):
+        for number in range(count):
+            pair(tmp_path / "data" / "images" / folder, f"{folder}{number}")
+    build_records(str(tmp_path / "data"), str(tmp_path / "out"))
+    counts = _names(tmp_path / "out")
+    assert counts["test"] == 3
+    assert counts["train"] + counts["validation"] == 12
+    assert counts["validation"] > 0
+
+
+def test_links_in_a_circle_and_the_output_below_the_data_do_no_harm(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data")
+    (data / "again").symlink_to(data)
+    (data / "more").symlink_to(tmp_path / "elsewhere")
+    pair(tmp_path / "elsewhere", "linked")
+    first = build_records(str(data), str(data / "records"))
+    assert sum(_names(data / "records").values()) == 7
+    assert build_records(str(data), str(data / "records")) == first
+
+
+def test_names_that_are_not_utf_8_are_read(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data")
+    for suffix in (b".jpg", b".xml"):
+        os.rename(os.fsencode(data / "p0") + suffix, os.fsencode(data) + b"/caf\xe9" + suffix)  # noqa: PTH104
+    build_records(str(data), str(tmp_path / "out"))
+    assert sum(_names(tmp_path / "out").values()) == 6
+    os.rename(os.fsencode(data) + b"/caf\xe9.jpg", os.fsencode(data / "gone.jpg"))  # noqa: PTH104
+    build_records(str(data), str(tmp_path / "out"), on_fault="skip")
+    assert _dataset(tmp_path / "out")["faults"][0]["file"] == "caf\ufffd.xml"
+
+
+def test_given_labels_are_kept_and_new_ones_appended(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data")
+    label(data / "p0.xml", boxes=[("ant", 1, 1, 9, 9), ("zebra", 1, 1, 9, 9)])
+    write_label_map(data / "label_map.pbtxt", {2: "zebra", 7: "mouse"})
+    build_records(str(data), str(tmp_path / "out"))
+    assert read_label_map(tmp_path / "out" / "label_map.pbtxt") == {2: "zebra", 7: "mouse", 8: "ant", 9: "cat"}
+    warnings = _dataset(tmp_path / "out")["warnings"]
+    assert "The class ant was not in the label map and was appended as id 8." in warnings
+    assert "The class mouse of the label map has no example." in warnings
+
+    write_label_map(tmp_path / "given.pbtxt", {5: "cat"})
+    build_records(str(data), str(tmp_path / "out"), label_map=str(tmp_path / "given.pbtxt"))
+    assert read_label_map(tmp_path / "out" / "label_map.pbtxt") == {5: "cat", 6: "ant", 7: "zebra"}
+
+
+def test_label_maps_that_differ_are_65(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data")
+    (data / "annotations").mkdir()
+    write_label_map(data / "label_map.pbtxt", {1: "cat"})
+    write_label_map(data / "annotations" / "label_map.pbtxt", {1: "dog"})
+    with pytest.raises(BoxcarError) as caught:
+        build_records(str(data), str(tmp_path / "out"))
+    assert caught.value.code == ExitCode.DATA
+    assert "label maps that differ" in caught.value.what
+
+
+def test_golden_bytes(tmp_path: Path) -> None:
+    """The same pictures give the same files, byte for byte, in every version. Renew by deleting the golden file's entries."""
+    data = tmp_path / "data"
+    for number in range(6):
+        save(data / f"p{number}.png", picture(number, (8, 8)), compress_level=0)
+        label(data / f"p{number}.xml", (8, 8), [("cat", 1, 1, 5, 7), ("dog's", 0, 2, 8, 4)][: number % 3])
+    committed = build_records(str(data), str(tmp_path / "out"))
+    shard = (tmp_path / "out" / "test-00000-of-00001.tfrecord").read_bytes()
+    golden = json.loads(GOLDEN.read_text())
+    assert {name: entry["sha256"] for name, entry in committed.files.items()} == golden["sha256"]
+    assert shard.hex() == golden["test shard"]
+
+
+def test_a_spoilt_shard_does_not_verify(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+    with path.open("xb", buffering=0) as file:
+        write_record(file, [b"one", b" record"])
+        write_record(file, [b""])
+    assert verify(path)[:2] == (2, 10 + 32)
+    assert records_of(path) == [b"one record", b""]
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        with pytest.raises(OSError, match="is not what was written"):
+            verify(path)
+    for end in range(1, len(content)):
+        path.write_bytes(content[:end])
+        if end != 26:  # a whole record less
+            with pytest.raises(OSError, match="is not what was written"):
+                verify(path)
+
+
+def test_a_killed_step_leaves_no_process_and_the_next_start_finishes(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for number in range(150):
+        save(data / f"{number}.bmp", picture(number, (500, 400)))
+        label(data / f"{number}.xml", (500, 400))
+    out = tmp_path / "out"
+    code = "import sys; from boxcar.records import build_records; build_records(*sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", code, str(data), str(out)], stderr=subprocess.DEVNULL)
+    while not list(out.glob("*.tfrecord")):
+        assert process.poll() is None
+        time.sleep(0.002)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert children
+    assert not (out / "step.json").exists()
+    deadline = time.monotonic() + 20
+    while any(b"boxcar.records.worker" in _command(child) for child in children):
+        assert time.monotonic() < deadline, "a worker outlives its step"
+        time.sleep(0.05)
+    again = build_records(str(data), str(out))
+    fresh = build_records(str(data), str(tmp_path / "fresh"))
+    assert again.files == fresh.files
+
+
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def test_no_tensorflow_is_loaded() -> None:
+    code = "import sys, boxcar.records, boxcar.records.worker; sys.exit('tensorflow' in sys.modules or 'numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(not RACCOON.is_dir(), reason="BOXCAR_SHARED names no folder with datasets/raccoon")
+def test_raccoon_runs_through_as_it_is(tmp_path: Path) -> None:
+    build_records(str(RACCOON), str(tmp_path / "out"))
+    dataset = _dataset(tmp_path / "out")
+    assert sum(split["pictures"] for split in dataset["splits"].values()) == 200
+    assert dataset["faults"] == []
+    assert dataset["label_map"] == {"1": "raccoon"}
+    assert dataset["encoded_anew"] > 0  # the grey ones

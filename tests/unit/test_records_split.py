@@ -1,0 +1,125 @@
+"""The split: by folder where folders say so, else by content, so that a picture stays where it is."""
+
+import hashlib
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records.faults import Fault
+from boxcar.records.split import SCHEMA, assign_splits, folder_split, position
+
+Rows = list[tuple[int, str | None]]  # (content, folder)
+
+
+def _assigned(rows: Rows, seed: int = 0, fractions: tuple[float, float] = (0.15, 0.15)) -> tuple[list[str | None], list[Fault]]:
+    """The split of each row, None where the row was removed."""
+    database = sqlite3.connect("")
+    database.executescript(SCHEMA)
+    contents = [(b"%05d.jpg" % n, hashlib.sha256(b"%d" % content).digest(), folder) for n, (content, folder) in enumerate(rows)]
+    database.executemany("INSERT INTO pictures (name, sha256, folder) VALUES (?, ?, ?)", contents)
+    faults = assign_splits(database, *fractions, seed)
+    found = dict(database.execute("SELECT name, split FROM pictures"))
+    return [found.get(name) for name, _, _ in contents], faults
+
+
+@settings(deadline=2000)
+@given(st.sets(st.integers(0, 99999), min_size=3, max_size=60), st.integers(0, 5))
+def test_every_split_gets_pictures_and_copies_stay_together(contents: set[int], seed: int) -> None:
+    rows: Rows = [(content, None) for content in [*contents, *sorted(contents)[:5]]]
+    splits, faults = _assigned(rows, seed)
+    assert set(splits) == {"train", "validation", "test"}
+    assert faults == []
+    where: dict[int, str | None] = {}
+    for (content, _), split in zip(rows, splits, strict=True):
+        assert where.setdefault(content, split) == split
+
+
+@settings(deadline=2000, max_examples=30)
+@given(st.sets(st.integers(0, 99999), min_size=200, max_size=250), st.sets(st.integers(100000, 199999), max_size=60))
+def test_adding_pictures_moves_none(contents: set[int], more: set[int]) -> None:
+    before, _ = _assigned([(content, None) for content in sorted(contents)])
+    after, _ = _assigned([(content, None) for content in [*sorted(contents), *more]])
+    assert before == after[: len(before)]
+
+
+def test_fractions_are_kept_and_a_seed_gives_another_split() -> None:
+    rows: Rows = [(content, None) for content in range(4000)]
+    splits, _ = _assigned(rows, fractions=(0.1, 0.25))
+    assert abs(splits.count("validation") / 4000 - 0.1) < 0.02
+    assert abs(splits.count("test") / 4000 - 0.25) < 0.03
+    other, _ = _assigned(rows, seed=1, fractions=(0.1, 0.25))
+    assert 0.2 < sum(a != b for a, b in zip(splits, other, strict=True)) / 4000 < 0.8
+
+
+def test_folders_are_the_split_and_what_they_lack_comes_out_of_train() -> None:
+    rows: Rows = [(n, "test") for n in range(10)] + [(n, "train") for n in range(10, 60)] + [(n, None) for n in range(60, 100)]
+    splits, _ = _assigned(rows)
+    assert set(splits[:10]) == {"test"}
+    assert set(splits[10:]) == {"train", "validation"}
+    assert 5 <= splits.count("validation") <= 25
+
+
+def test_all_folders_given_leave_nothing_to_the_hash() -> None:
+    rows: Rows = [(0, "train"), (1, None), (2, "validation"), (3, "test")]
+    assert _assigned(rows)[0] == ["train", "train", "validation", "test"]
+
+
+def test_a_split_that_hashing_leaves_empty_takes_the_lowest_hashes() -> None:
+    tried = 0
+    for start in range(0, 600, 6):
+        rows: Rows = [(content, None) for content in range(start, start + 6)]
+        positions = [position(hashlib.sha256(b"%d" % content).digest(), 0) for content, _ in rows]
+        if min(positions) < 0.3:
+            continue
+        splits, _ = _assigned(rows)
+        assert splits.count("test") == 1
+        assert splits[positions.index(min(positions))] == "test"
+        tried += 1
+    assert tried > 5
+
+
+@settings(deadline=2000)
+@given(st.lists(st.tuples(st.integers(0, 8), st.sampled_from(["train", "test", "validation", None])), min_size=1, max_size=30))
+def test_any_folders_give_disjoint_splits_or_65(rows: Rows) -> None:
+    try:
+        splits, faults = _assigned(rows)
+    except BoxcarError as error:
+        assert error.code == ExitCode.DATA
+        return
+    assert len(faults) == splits.count(None)
+    contents = {
+        name: {c for (c, _), s in zip(rows, splits, strict=True) if s == name} for name in ("train", "validation", "test")
+    }
+    assert not contents["train"] & contents["test"]
+    assert not contents["train"] & contents["validation"]
+    assert not contents["validation"] & contents["test"]
+    assert all(contents.values())
+    assert set().union(*contents.values()) == {content for content, _ in rows}
+    for (_, folder), split in zip(rows, splits, strict=True):
+        assert split is None or folder in (None, "train") or split == folder
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_different_pictures_are_65(count: int) -> None:
+    with pytest.raises(BoxcarError) as caught:
+        _assigned([(content % count, None) for content in range(10)])
+    assert caught.value.code == ExitCode.DATA
+
+
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [
+        (b"a.jpg", None),
+        (b"train.jpg", None),
+        (b"Train/a.jpg", "train"),
+        (b"images/VAL/a.jpg", "validation"),
+        (b"validation/deep/a.jpg", "validation"),
+        (b"train/test/a.jpg", "test"),
+        (b"training/a.jpg", None),
+    ],
+)
+def test_folder_names(path: bytes, split: str | None) -> None:
+    assert folder_split(path) == split
