@@ -18,27 +18,27 @@ def print_summary(run: str) -> None:
     files = json.loads((folder / "export" / "manifest.json").read_text(encoding="utf-8"))["files"]
     console = Console(highlight=False, soft_wrap=True)
 
-    scores = Table(title="Scores on the test pictures", title_justify="left", box=None, pad_edge=False, title_style="bold")
+    scores = Table(box=None, pad_edge=False)
     for name in ("class", "AP50", "AP"):
         scores.add_column(name, justify="left" if name == "class" else "right")
     scores.add_row("all", _number(record["scores"]["AP50"]), _number(record["scores"]["AP"]))
     for name, values in record["scores"]["per_class"].items():
         scores.add_row(Text(name), _number(values["AP50"]), _number(values["AP"]))
 
-    exported = Table(title="Exported files", title_justify="left", box=None, pad_edge=False, title_style="bold")
+    exported = Table(box=None, pad_edge=False)
     for name in ("file", "size", "AP50", "a picture"):
-        exported.add_column(name, justify="left" if name == "file" else "right")
+        exported.add_column(name, justify="left" if name == "file" else "right", overflow="fold")
     for entry in files:
         exported.add_row(
-            Text(str(folder / "export" / entry["path"])),
+            Text(entry["path"]),
             f"{entry['bytes'] / 1e6:.1f} MB",
             _number(entry["AP50"]),
             f"{entry['milliseconds']:.1f} ms",
         )
 
-    console.print()
+    console.print("\nScores on the test pictures", style="bold")
     console.print(scores)
-    console.print()
+    console.print(f"\nExported files, in {folder / 'export'}", style="bold", markup=False)
     console.print(exported)
     for entry in files:
         if not entry.get("judged", True):
