@@ -14,7 +14,8 @@ from boxcar.errors import BoxcarError, ExitCode
 CLASS_PREDICTOR_BIAS = "model/_box_predictor/_prediction_heads/class_predictions_with_background/_class_predictor_layers/0/bias"
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-_UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError)
+# IndexError is what the reader makes of a data file that ends too soon.
+_UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
 
 @dataclass(frozen=True)

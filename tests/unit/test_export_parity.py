@@ -1,0 +1,100 @@
+"""The limits that an exported file is held against."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from boxcar.detectors.detections import Detections
+from boxcar.export.parity import Tally, _count, judge
+
+
+def _scores(ap50: float | None, *boxes: int) -> dict[str, Any]:
+    return {"AP50": ap50, "AP": ap50, "per_class": {str(n): {"AP50": ap50, "boxes": count} for n, count in enumerate(boxes)}}
+
+
+def _tally(found: int, references: int, overlap: float = 0.95) -> Tally:
+    return Tally(seconds=[0.01], references=references, overlaps=[overlap] * found, lost_worst="a.jpg", overlap_worst="b.jpg")
+
+
+@pytest.mark.parametrize(("difference", "agrees"), [(0.0, True), (1e-3, True), (1.1e-3, False)])
+def test_exact_formats_by_their_numbers(difference: float, agrees: bool) -> None:
+    tally = Tally(seconds=[0.01], raw_difference=difference, raw_worst="a.jpg")
+    for kind in ("tflite_float32", "tfjs_float32"):
+        verdict = judge(kind, tally, _scores(0.0, 100), _scores(0.0, 100))
+        assert verdict.agrees is agrees
+        assert [failure.endswith("worst on a.jpg") for failure in verdict.failures] == [True] * (not agrees)
+
+
+@pytest.mark.parametrize(
+    ("tally", "ap50", "words"),
+    [
+        (_tally(100, 100), 0.90, None),
+        (_tally(100, 100), 0.881, None),
+        (_tally(100, 100), 0.879, "AP50 is 0.879, 0.021 below"),
+        (_tally(100, 100), 0.95, None),  # better than its model is no fault
+        (_tally(90, 100), 0.90, None),
+        (_tally(89, 100), 0.90, "89 of the SavedModel's 100 detections are found, 0.89 of them"),
+        (_tally(100, 100, 0.81), 0.90, None),
+        (_tally(100, 100, 0.79), 0.90, "overlap the SavedModel's by 0.79 on average"),
+        (_tally(4, 5), 0.90, None),  # a single one is never told from chance
+        (_tally(3, 5), 0.90, "3 of the SavedModel's 5"),
+        (_tally(0, 0), 0.90, None),  # nothing scored high enough to ask for
+    ],
+)
+def test_quantised_formats_by_what_they_find(tally: Tally, ap50: float, words: str | None) -> None:
+    for kind in ("tflite_int8", "tflite_float16", "tflite_dynamic", "tfjs_float16", "tfjs_uint8"):
+        verdict = judge(kind, tally, _scores(ap50, 100, 100), _scores(0.90, 100, 100))
+        assert verdict.agrees is (words is None)
+        assert verdict.reason is None
+        assert all(words is not None and words in failure for failure in verdict.failures)
+        assert len(verdict.failures) == (words is not None)
+
+
+def test_a_loss_of_one_object_among_few() -> None:
+    assert judge("tflite_int8", _tally(20, 20), _scores(0.80, 20, 0), _scores(0.85, 20, 0)).agrees is True
+    assert judge("tflite_int8", _tally(20, 20), _scores(0.79, 20, 0), _scores(0.85, 20, 0)).agrees is False
+
+
+@pytest.mark.parametrize(("ap50", "words"), [(0.099, "next to nothing"), (None, "no objects")])
+def test_a_model_that_finds_nothing_judges_nobody(ap50: float | None, words: str) -> None:
+    verdict = judge("tflite_int8", _tally(0, 50), _scores(ap50 and 0.0, 20), _scores(ap50, 20))
+    assert verdict.agrees is None
+    assert verdict.reason is not None and words in verdict.reason
+    assert not verdict.failures
+
+
+def test_what_is_counted_of_a_picture() -> None:
+    def found(*rows: tuple[float, float, float, int]) -> Detections:
+        boxes = np.array([[0.0, left, 0.5, right] for _, left, right, _ in rows], np.float32).reshape(-1, 4)
+        scores = np.array([score for score, *_ in rows], np.float32)
+        return Detections(boxes, scores, np.array([label for *_, label in rows], np.int64))
+
+    zeros = np.zeros((2, 4), np.float32)
+    moved = zeros.copy()
+    moved[1, 2] = -0.25
+    tally = Tally()
+    reference = found((0.9, 0.0, 0.5, 1), (0.8, 0.5, 1.0, 2), (0.2, 0.0, 1.0, 1))
+    _count(tally, "a.jpg", (zeros, zeros), (zeros, zeros), reference, reference)
+    assert (tally.references, tally.overlaps, tally.raw_difference) == (2, [1.0, 1.0], 0.0)
+    # One box at 0.8 of its place, the other one of another class.
+    other = found((0.9, 0.0, 0.4, 1), (0.8, 0.5, 1.0, 1))
+    _count(tally, "b.jpg", (zeros, zeros), (zeros, moved), reference, other)
+    assert tally.references == 4
+    assert tally.overlaps == pytest.approx([1.0, 1.0, 0.8])
+    assert (tally.raw_difference, tally.raw_worst) == (0.25, "b.jpg")
+    assert (tally.lost_worst, tally.overlap_worst) == ("b.jpg", "b.jpg")
+    assert len(tally.detections) == 2
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["tflite_float32", "tflite_int8"])
+def test_numbers_that_are_not_finite(number: float, kind: str) -> None:
+    good, bad = np.zeros((2, 4), np.float32), np.full((2, 4), number, np.float32)
+    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    tally = Tally(seconds=[0.01])
+    _count(tally, "a.jpg", (good, good), (good, bad), nothing, nothing)
+    _count(tally, "b.jpg", (good, good), (good, good), nothing, nothing)
+    verdict = judge(kind, tally, _scores(0.0, 20), _scores(0.0, 20))
+    assert verdict.agrees is False
+    assert verdict.failures == ("it answers numbers that are not finite, on a.jpg for one",)

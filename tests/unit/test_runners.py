@@ -1,0 +1,229 @@
+"""The runners: every exported file answers as its SavedModel does, and what is broken is told in a sentence."""
+
+import json
+import os
+import shutil
+import signal
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import IMAGE_SIZE, ExportedRun
+
+from boxcar.detectors import runners_tfjs
+from boxcar.detectors.preprocessing import preprocess
+from boxcar.detectors.runners import Runner, open_runner
+from boxcar.detectors.runners_tfjs import TFJSRunner
+from boxcar.detectors.specification import Specification, read_specification, specification_json
+from boxcar.errors import BoxcarError, ExitCode
+
+FILES = ("tflite/detector_float32.tflite", "tflite/detector_int8.tflite", "tfjs/float32")
+
+
+@pytest.fixture(scope="module")
+def model(exported_run: ExportedRun) -> Iterator[Runner]:
+    with open_runner(exported_run.frozen) as runner:
+        yield runner
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    # Not square, and no multiple of anything; smooth, so that it has something of a photograph.
+    rows, columns = np.mgrid[0:77, 0:131]
+    return np.stack([rows * 3, columns, (rows * columns) // 50], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("file", [FILES[0], FILES[2]])
+def test_float_files_answer_as_the_savedmodel_does(
+    exported_run: ExportedRun, model: Runner, picture: np.ndarray, file: str
+) -> None:
+    pixels = preprocess(picture, IMAGE_SIZE)
+    wanted = model.heads(pixels)
+    assert wanted[0].shape == wanted[1].shape  # the case in which outputs cannot be told apart by shape
+    assert np.abs(wanted[0] - wanted[1]).max() > 0.5
+    with open_runner(exported_run.export / file) as runner:
+        for one, other in zip(wanted, runner.heads(pixels), strict=True):
+            assert other.dtype == np.float32
+            np.testing.assert_allclose(other, one, rtol=0, atol=1e-3)
+
+
+def test_int8_answers_nearly_so(exported_run: ExportedRun, model: Runner, picture: np.ndarray) -> None:
+    pixels = preprocess(picture, IMAGE_SIZE)
+    with open_runner(exported_run.export / FILES[1]) as runner:
+        for one, other in zip(model.heads(pixels), runner.heads(pixels), strict=True):
+            assert other.dtype == np.float32
+            assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("file", [FILES[0], FILES[2]])
+def test_the_host_decodes_as_the_graph_does(exported_run: ExportedRun, model: Runner, picture: np.ndarray, file: str) -> None:
+    in_graph = model.detect(picture)
+    assert len(in_graph.scores) > 10
+    with open_runner(exported_run.export / file) as runner:
+        on_host = runner.detect(picture)
+    # The graph drops boxes without an area after it has counted to 100, the host before.
+    count = min(len(in_graph.scores), len(on_host.scores)) - 5
+    np.testing.assert_allclose(on_host.scores[:count], in_graph.scores[:count], atol=1e-3)
+    same = on_host.classes[:count] == in_graph.classes[:count]
+    assert same.mean() > 0.9  # neighbours with equal scores may change places
+    np.testing.assert_allclose(on_host.boxes[:count][same], in_graph.boxes[:count][same], atol=2e-2)
+
+
+def test_pixels_of_another_range_are_refused(exported_run: ExportedRun, model: Runner) -> None:
+    pixels = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 200.0, np.float32)
+    with pytest.raises(ValueError, match=r"lie in \[-1, 1\]"):
+        model.heads(pixels)
+    for file in FILES:
+        with open_runner(exported_run.export / file) as runner, pytest.raises(ValueError, match=r"lie in \[-1, 1\]"):
+            runner.heads(pixels)
+
+
+def test_the_savedmodel_itself_can_be_named(exported_run: ExportedRun, model: Runner, picture: np.ndarray) -> None:
+    with open_runner(exported_run.frozen / "saved_model") as runner:
+        np.testing.assert_array_equal(runner.detect(picture).boxes, model.detect(picture).boxes)
+
+
+def _copy(exported_run: ExportedRun, folder: Path, file: str) -> Path:
+    """One exported file with what lies beside it."""
+    source = exported_run.export / file
+    if source.is_dir():
+        return Path(shutil.copytree(source, folder / "copy"))
+    shutil.copytree(source.parent, folder / "copy")
+    return folder / "copy" / source.name
+
+
+@pytest.mark.parametrize("file", FILES[1:])
+def test_a_folder_can_be_copied_away_alone(exported_run: ExportedRun, tmp_path: Path, picture: np.ndarray, file: str) -> None:
+    with open_runner(_copy(exported_run, tmp_path, file)) as runner:
+        assert len(runner.detect(picture).scores)
+        assert runner.specification.labels == {1: "circle", 2: "square", 3: "triangle"}
+
+
+def test_what_is_no_exported_detector(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    for path in (tmp_path, tmp_path / "notes.txt", tmp_path / "nothing.tflite"):
+        with pytest.raises(BoxcarError, match="is no exported detector") as caught:
+            open_runner(path)
+        assert caught.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("file", FILES[1:])
+def test_without_its_description(exported_run: ExportedRun, tmp_path: Path, file: str) -> None:
+    path = _copy(exported_run, tmp_path, file)
+    (tmp_path / "copy" / "detector.json").unlink()
+    with pytest.raises(BoxcarError, match=r"holds no detector\.json") as caught:
+        open_runner(path)
+    assert caught.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("file", ["saved_model", *FILES[1:]])
+@pytest.mark.parametrize("change", [{"image_size": 128}, {"labels": {1: "one", 2: "two"}}])
+def test_with_the_description_of_another(
+    exported_run: ExportedRun, tmp_path: Path, file: str, change: dict[str, object]
+) -> None:
+    path = _copy(exported_run, tmp_path, file)
+    beside = tmp_path / "copy" / "detector.json"
+    specification = Specification.model_validate(json.loads(beside.read_text()) | change)
+    beside.write_text(specification_json(specification))
+    with pytest.raises(BoxcarError, match="cannot be used") as caught:
+        open_runner(path)
+    assert caught.value.code == ExitCode.DATA
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3", b"\x00" * 5000])
+def test_a_tflite_file_that_is_none(exported_run: ExportedRun, tmp_path: Path, content: bytes) -> None:
+    path = _copy(exported_run, tmp_path, FILES[1])
+    path.write_bytes(content)
+    with pytest.raises(BoxcarError, match=f"{path} cannot be used") as caught:
+        open_runner(path)
+    assert caught.value.code == ExitCode.DATA
+
+
+def test_a_savedmodel_that_is_none(exported_run: ExportedRun, tmp_path: Path) -> None:
+    path = _copy(exported_run, tmp_path, "saved_model")
+    pb = path / "saved_model" / "saved_model.pb"
+    pb.write_bytes(pb.read_bytes()[:1000])
+    with pytest.raises(BoxcarError, match="cannot be used") as caught:
+        open_runner(path)
+    assert caught.value.code == ExitCode.DATA
+
+
+@pytest.mark.parametrize("damage", ["not json", "no weights", "other outputs", "cut off shard"])
+def test_a_tfjs_model_that_is_broken(exported_run: ExportedRun, tmp_path: Path, damage: str) -> None:
+    path = _copy(exported_run, tmp_path, FILES[2])
+    model = json.loads((path / "model.json").read_text())
+    shard = path / model["weightsManifest"][0]["paths"][-1]
+    if damage == "not json":
+        (path / "model.json").write_text("{")
+    elif damage == "no weights":
+        shard.unlink()
+    elif damage == "other outputs":
+        model["signature"]["outputs"] = {"boxes": model["signature"]["outputs"]["box_encodings"]}
+        (path / "model.json").write_text(json.dumps(model))
+    else:
+        shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(BoxcarError, match="cannot be used") as caught:
+        open_runner(path)
+    assert caught.value.code == ExitCode.DATA
+    if damage == "other outputs":
+        assert "no output box_encodings, only boxes" in caught.value.what
+
+
+def test_the_wasm_backend_and_the_outputs_names(exported_run: ExportedRun) -> None:
+    path = exported_run.export / FILES[2]
+    with TFJSRunner(path, read_specification(path)) as runner:
+        assert runner.started["backend"] == "wasm"
+        assert runner.started["version"] == "4.22.0"
+    model = json.loads((path / "model.json").read_text())
+    assert list(model["signature"]["outputs"]) == ["box_encodings", "class_logits"]
+    assert list(model["signature"]["inputs"]) == ["image"]
+    metadata = model["userDefinedMetadata"]
+    assert metadata["structuredOutputKeys"] == ["box_encodings", "class_logits"]
+    assert metadata["labels"] == {"1": "circle", "2": "square", "3": "triangle"}
+
+
+def test_node_is_killed(exported_run: ExportedRun, picture: np.ndarray) -> None:
+    path = exported_run.export / FILES[2]
+    with TFJSRunner(path, read_specification(path)) as runner:
+        runner.detect(picture)
+        os.kill(runner._node.pid, signal.SIGKILL)
+        with pytest.raises(BoxcarError, match="Node ended by signal 9") as caught:
+            runner.detect(picture)
+        assert caught.value.code == ExitCode.SURROUNDINGS
+
+
+def test_node_hangs(exported_run: ExportedRun, picture: np.ndarray) -> None:
+    path = exported_run.export / FILES[2]
+    with TFJSRunner(path, read_specification(path), answer_seconds=1.0) as runner:
+        os.kill(runner._node.pid, signal.SIGSTOP)
+        with pytest.raises(BoxcarError, match="did not answer within 1 s") as caught:
+            runner.detect(picture)
+        assert caught.value.code == ExitCode.SURROUNDINGS
+        assert runner._node.poll() is not None
+
+
+def test_node_speaks_up(exported_run: ExportedRun) -> None:
+    path = exported_run.export / FILES[2]
+    with TFJSRunner(path, read_specification(path)) as runner:
+        assert runner._node.stdin is not None
+        runner._node.stdin.write(struct.pack("<I", 8) + bytes(8))  # two numbers are no picture
+        runner._node.stdin.flush()
+        with pytest.raises(BoxcarError, match=r"cannot be used: .*shape") as caught:
+            runner.heads(np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.float32))
+        assert caught.value.code == ExitCode.DATA
+
+
+def test_node_ends_with_the_runner(exported_run: ExportedRun) -> None:
+    path = exported_run.export / FILES[2]
+    with TFJSRunner(path, read_specification(path)) as runner:
+        assert runner._node.poll() is None
+    assert runner._node.poll() is not None
+
+
+def test_without_the_npm_packages(exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners_tfjs, "PROGRAM", tmp_path / "runner.mjs")
+    with pytest.raises(BoxcarError, match="make setup") as caught:
+        open_runner(exported_run.export / FILES[2])
+    assert caught.value.code == ExitCode.SURROUNDINGS

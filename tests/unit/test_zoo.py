@@ -1,0 +1,162 @@
+"""The reference detector against the Object Detection API's own answers, on a checkpoint in the zoo's format."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from conftest import ARCHITECTURE
+
+from boxcar.detectors.anchors import make_anchors
+from boxcar.detectors.coco_labels import COCO_LABELS
+from boxcar.detectors.decoding import decode
+from boxcar.detectors.preprocessing import preprocess
+from boxcar.detectors.specification import Specification, Thresholds
+
+if TYPE_CHECKING:
+    from boxcar.detectors.network import Network
+
+SHARED = Path(os.environ.get("BOXCAR_SHARED", Path(__file__).parents[3] / "shared"))
+ZOO = SHARED / "zoo" / "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8"
+CHECKPOINT = ZOO / "checkpoint" / "ckpt-0"
+
+pytestmark = pytest.mark.skipif(
+    not ZOO.is_dir(), reason=f"the zoo's golden answers are not there: BOXCAR_SHARED names no folder with {ZOO.name}"
+)
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    with np.load(ZOO / "expected.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def specification() -> Specification:
+    # The zoo keeps every score above this; ours keeps fewer.
+    return Specification(architecture=ARCHITECTURE, image_size=320, labels=COCO_LABELS, thresholds=Thresholds(score=1e-8))
+
+
+@pytest.fixture(scope="module")
+def network(specification: Specification) -> "Network":
+    from boxcar.detectors.network import load_weights
+    from boxcar.detectors.registry import build_network
+
+    network = build_network(specification)
+    assert load_weights(network, CHECKPOINT, class_predictor=True) == []
+    return network
+
+
+def test_every_variable_has_its_name_in_the_zoo(network: "Network") -> None:
+    import tensorflow as tf
+
+    shapes = tf.train.load_checkpoint(str(CHECKPOINT)).get_variable_to_shape_map()
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    zoo = {name.removesuffix(suffix): shape for name, shape in shapes.items() if name.startswith("model/")}
+    ours = {name: variable.shape.as_list() for name, variable in network.variables_by_name().items()}
+    assert len(ours) == 384
+    assert ours == zoo
+
+
+def test_saved_names_are_the_zoos(network: "Network", tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    tf.train.Checkpoint(model=network.trackable()).write(str(tmp_path / "ckpt-0"))
+    before = tf.train.load_checkpoint(str(CHECKPOINT)).get_variable_to_shape_map()
+    after = tf.train.load_checkpoint(str(tmp_path / "ckpt-0")).get_variable_to_shape_map()
+    # Beside the weights the zoo's has a counter of savings, which `write` leaves out.
+    assert {n: s for n, s in before.items() if n.startswith("model/")} == {
+        n: s for n, s in after.items() if n.startswith("model/")
+    }
+
+
+def test_class_slots_are_counted(specification: Specification) -> None:
+    from boxcar.detectors.network import count_class_slots
+
+    assert count_class_slots(CHECKPOINT, specification.anchors) == 91
+
+
+def test_preprocessing(expected: dict[str, Any]) -> None:
+    import tensorflow as tf
+
+    from boxcar.detectors import graph
+
+    wanted = expected["preprocessed"][0]
+    np.testing.assert_allclose(preprocess(expected["image"], 320), wanted, rtol=0, atol=1e-5)
+    in_graph = graph.normalise(graph.resize(tf.constant(expected["image"]), 320)).numpy()
+    np.testing.assert_allclose(in_graph, wanted, rtol=0, atol=1e-5)
+
+
+def test_anchors(expected: dict[str, Any], specification: Specification) -> None:
+    ours = make_anchors(320, specification.anchors)
+    assert ours.shape == (12804, 4)
+    np.testing.assert_allclose(ours, expected["anchors"], rtol=0, atol=1e-6)
+
+
+def test_heads(expected: dict[str, Any], network: "Network") -> None:
+    heads = network.model(expected["preprocessed"], training=False)
+    np.testing.assert_allclose(heads["box_encodings"], expected["box_encodings"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(heads["class_logits"], expected["class_predictions"], rtol=0, atol=1e-4)
+
+
+def _detections(expected: dict[str, Any]) -> tuple[Any, Any, Any]:
+    count = int(expected["num_detections"][0])
+    boxes = expected["detection_boxes"][0, :count]
+    scores = expected["detection_scores"][0, :count]
+    return boxes, scores, expected["detection_classes"][0, :count] + 1  # the API counts classes from 0 here
+
+
+def test_decoding_on_the_host(expected: dict[str, Any], specification: Specification) -> None:
+    boxes, scores, classes = _detections(expected)
+    ours = decode(expected["box_encodings"][0], expected["class_predictions"][0], specification)
+    np.testing.assert_allclose(ours.scores, scores, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(ours.classes, classes)
+    np.testing.assert_allclose(ours.boxes, boxes, rtol=0, atol=1e-5)
+
+
+def test_decoding_in_the_graph(expected: dict[str, Any], specification: Specification) -> None:
+    from boxcar.detectors import graph
+
+    boxes, scores, classes = _detections(expected)
+    heads = expected["box_encodings"], expected["class_predictions"]
+    ours = {name: value.numpy()[0] for name, value in graph.detect(*heads, specification).items()}
+    assert ours["num_detections"] == len(scores)
+    np.testing.assert_allclose(ours["detection_scores"], scores, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(ours["detection_classes"], classes)
+    np.testing.assert_allclose(ours["detection_boxes"], boxes, rtol=0, atol=1e-5)
+
+
+def test_losses(expected: dict[str, Any], network: "Network", specification: Specification) -> None:
+    from boxcar.detectors.losses import detection_losses
+    from boxcar.detectors.targets import assign_targets
+
+    boxes = expected["groundtruth_boxes"]
+    labels = expected["groundtruth_classes"]
+    box_targets, class_targets = assign_targets(
+        boxes, labels, make_anchors(320, specification.anchors), specification.box_coder
+    )
+    losses = detection_losses(
+        expected["box_encodings"],
+        expected["class_predictions"],
+        box_targets[None],
+        class_targets[None],
+        network.regularized,
+    )
+    for name in ("classification", "localization", "regularization"):
+        ours, wanted = float(getattr(losses, name)), float(expected[f"loss_{name}"])
+        assert ours == pytest.approx(wanted, rel=1e-4), name
+
+
+def test_freezing_knows_cocos_labels_and_answers_the_same(expected: dict[str, Any], tmp_path: Path) -> None:
+    from boxcar.detectors.runners import open_runner
+    from boxcar.export import freeze
+
+    freeze(ARCHITECTURE, str(CHECKPOINT), str(tmp_path / "saved_model"))
+    with open_runner(tmp_path / "saved_model") as runner:
+        assert runner.specification.labels == COCO_LABELS
+        found = runner.detect(expected["image"])
+    _, scores, classes = _detections(expected)
+    # These weights are random and magnify rounding: between eager and compiled graphs the heads differ by 0.002.
+    np.testing.assert_allclose(found.scores[:20], scores[:20], rtol=0, atol=2e-3)
+    assert (found.classes[:20] == classes[:20]).mean() > 0.7
