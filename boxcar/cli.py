@@ -164,25 +164,27 @@ def train(
     )
 
     def work() -> None:
-        from boxcar.run.configuration import CONFIGURATION, write_configuration
-        from boxcar.run.step import require_commit
+        from boxcar.run.configuration import make_configuration, read_configuration, write_configuration
         from boxcar.storage import local_path
+        from boxcar.training import check_training
+        from boxcar.training import train as train_step
 
         folder = local_path(run)
-        require_commit(folder / "records", "records")
-        kept = folder / CONFIGURATION
-        configuration = _configuration(config or (kept if kept.exists() else None), given)
+        configuration = _configuration(config, given)
+        kept = read_configuration(folder)
+        if kept is not None:
+            configuration = make_configuration(None, kept.model_dump() | configuration.model_dump(exclude_unset=True))
         if evaluator is Evaluator.here:
             from boxcar.run.launch import lock, train_and_evaluate
 
+            # Before the configuration is written: one that is refused must not take the place of the run's own.
+            check_training(run, configuration)
             descriptor = lock(folder)
             write_configuration(folder, configuration)
             train_and_evaluate(folder)
             os.close(descriptor)
             print(f"The checkpoints are in {folder / 'train'}, their scores in {folder / 'eval' / 'scores.jsonl'}.")
         else:
-            from boxcar.training import train as train_step
-
             train_step(run, configuration, evaluator=evaluator is Evaluator.elsewhere)
 
     _do("train", work, run)

@@ -8,7 +8,7 @@ from boxcar.detectors.specification import SPECIFICATION, read_specification
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import Checkpoint, Status, append_score, best_score, list_checkpoints, read_scores, read_status
 from boxcar.run.progress import Progress
-from boxcar.run.step import Committed, Step, require_commit
+from boxcar.run.step import Committed, Step, begun_identity, require_commit
 from boxcar.storage import local_path, replace_json
 
 if TYPE_CHECKING:
@@ -26,36 +26,40 @@ def evaluate(run: str) -> Committed:
     checkpoint (highest AP) on the test split into `<run>/eval/test.json`. Started again, it goes on where it was.
 
     Raises:
-        BoxcarError: 64 without records or training; 69 where training failed, or its trainer says nothing for 5 minutes.
+        BoxcarError: 64 without records or training, or where the scores there are another training's; 65 where a checkpoint
+            is missing or does not fit; 69 where training failed, or its trainer says nothing for 5 minutes.
     """
     folder = local_path(run)
     records = require_commit(folder / "records", "records")
     train_folder = folder / "train"
     if not train_folder.is_dir():
         raise BoxcarError(ExitCode.USAGE, f"{folder} holds no training.", "Run `boxcar train` with the same --run first.")
-    step = Step("evaluate", folder / "eval", inputs={"records": records.digest}, parameters={}, resumable=True)
+    watch = _Watch(train_folder)
+    while (training := begun_identity(train_folder, "train")) is None:
+        watch.wait()
+    inputs = {"records": records.digest, "training": training}
+    step = Step("evaluate", folder / "eval", inputs=inputs, parameters={}, resumable=True)
     finished = step.done()
     if finished is not None:
         return finished
     with step.writing():
-        scorer = _score_all(records.folder, train_folder, step.folder)
+        scorer = _score_all(records.folder, train_folder, step.folder, watch)
         _score_chosen(scorer, records.folder, train_folder, step.folder)
     return require_commit(step.folder, "evaluate")
 
 
-def _score_all(records: Path, train: Path, evaluation: Path) -> "Scorer":
+def _score_all(records: Path, train: Path, evaluation: Path, watch: "_Watch") -> "Scorer":
     """Follows the trainer to its end."""
-    watch = _Watch(train)
     while not (train / SPECIFICATION).exists():
-        watch.look()
-        time.sleep(POLL_SECONDS)
+        watch.wait()
 
     from boxcar.evaluation.board import Board
     from boxcar.evaluation.scorer import Scorer
 
     scorer = Scorer(read_specification(train))
     validation = scorer.load(records, "validation")
-    with Board(evaluation) as board, Progress("Evaluating", len(list_checkpoints(train)), "checkpoints") as progress:
+    before = len(read_scores(evaluation))
+    with Board(evaluation) as board, Progress("Evaluating", before, "checkpoints", done=before) as progress:
         while True:
             # Looked at before the listing: a checkpoint that is written in between is then found in the next round.
             status = watch.look()
@@ -76,7 +80,7 @@ def _score_all(records: Path, train: Path, evaluation: Path) -> "Scorer":
                     "Run `boxcar train` again; it goes on from the newest checkpoint there is.",
                 )
             else:
-                time.sleep(POLL_SECONDS)
+                watch.wait()
 
 
 def _score(scorer: "Scorer", checkpoint: Checkpoint, pictures: Any) -> dict[str, Any]:
@@ -89,7 +93,14 @@ def _score(scorer: "Scorer", checkpoint: Checkpoint, pictures: Any) -> dict[str,
 def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path) -> None:
     """`test.json`: the chosen checkpoint on pictures that had no say in choosing it."""
     best = best_score(read_scores(evaluation))
-    chosen = next(checkpoint for checkpoint in list_checkpoints(train) if best and checkpoint.step == best["step"])
+    assert best is not None, "the last checkpoint was scored"
+    chosen = next((checkpoint for checkpoint in list_checkpoints(train) if checkpoint.step == best["step"]), None)
+    if chosen is None:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The checkpoint of step {best['step']}, which scored best, is missing in {train}.",
+            "Put it back, or start another run.",
+        )
     scorer.restore(chosen)
     pictures = scorer.load(records, "test")
     scores, detections = scorer.score(pictures)
@@ -125,17 +136,20 @@ class _Watch:
         self._heard = time.monotonic()
 
     def look(self) -> Status | None:
-        """The trainer's status.
-
-        Raises:
-            BoxcarError: 69 where training has failed, or was silent for too long while not DONE.
-        """
+        """The trainer's status."""
         status = read_status(self._train)
         if status != self._last:
             self._words += self._last is not None
             self._last, self._heard = status, time.monotonic()
-        if status is not None and status.state == "DONE":
-            return status
+        return status
+
+    def wait(self) -> None:
+        """Waits a moment, with nothing to score, for the trainer's next word.
+
+        Raises:
+            BoxcarError: 69 where training has failed, or was silent for too long.
+        """
+        status = self.look()
         failed = status is not None and status.state == "FAILED" and self._words > 0
         if failed or time.monotonic() - self._heard > SILENCE_SECONDS:
             reason = "Training failed" if failed else f"The trainer has said nothing for {SILENCE_SECONDS / 60:.0f} minutes"
@@ -144,4 +158,4 @@ class _Watch:
                 f"{reason}; the checkpoints so far are scored.",
                 "See its own last words, then run `boxcar train` again; evaluation goes on where it was.",
             )
-        return status
+        time.sleep(POLL_SECONDS)

@@ -89,6 +89,25 @@ def require_commit(folder: Path, step: str) -> Committed:
     )
 
 
+def begun_identity(folder: Path, step: str) -> str | None:
+    """SHA-256 over inputs and parameters of the step that was begun or finished in a folder; None where none was."""
+    begun = _read_begun(folder)
+    if begun is None or begun["step"] != step:
+        return None
+    return hashlib.sha256(json.dumps(begun, sort_keys=True).encode()).hexdigest()
+
+
+def _read_begun(folder: Path) -> dict[str, Any] | None:
+    """What a marker in the folder says of the step that was finished or begun there; None where none can be understood."""
+    for name in (MARKER, UNFINISHED):
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+            return {"step": str(found["step"]), "inputs": dict(found["inputs"]), "parameters": dict(found["parameters"])}
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
 @dataclass
 class Step:
     """One step about to be done in one folder.
@@ -156,7 +175,7 @@ class Step:
 
         Going on is only for what was begun with the same inputs and parameters: hours of work are not cleared away.
         """
-        begun = self._begun()
+        begun = _read_begun(self.folder)
         if begun is None:
             # A kill may have left the temporary file of the very first marker, and nothing else.
             strangers = [name for name in self._owned() if not is_temporary(name)]
@@ -178,16 +197,6 @@ class Step:
                 f"{self.folder} was begun with other settings or data: {', '.join(changed)}.",
                 "Repeat the settings it was begun with, or choose another folder.",
             )
-
-    def _begun(self) -> dict[str, Any] | None:
-        """What a marker in the folder says of the step that was finished or begun there; None where none can be understood."""
-        for name in (MARKER, UNFINISHED):
-            try:
-                found = json.loads((self.folder / name).read_text(encoding="utf-8"))
-                return {"step": str(found["step"]), "inputs": dict(found["inputs"]), "parameters": dict(found["parameters"])}
-            except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-                continue
-        return None
 
     def _changed(self, begun: dict[str, Any]) -> list[str]:
         """In words, what differs between this step and the one that was begun."""

@@ -1,5 +1,5 @@
 """The train step: checkpoints from records. TensorFlow is loaded when training starts, not when this is imported."""
 
-from boxcar.training.train import train
+from boxcar.training.train import check_training, train
 
-__all__ = ["train"]
+__all__ = ["check_training", "train"]

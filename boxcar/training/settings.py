@@ -14,6 +14,9 @@ CHECKPOINTS = 12  # a run leaves about this many points on its evaluation curve
 RATE_FROM_RANDOM, RATE_FROM_TRAINED = 0.0125, 0.005
 WARM_UP_SHARE = 0.05
 
+# What to do then. Not --resume: a training is gone on with at its own settings only.
+DIVERGED = "Start another run with a lower --learning-rate."
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -11,6 +11,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import best_score, list_checkpoints, mark_checkpoint, read_scores, remove_checkpoint
 from boxcar.storage import make_folder, remove_tree
 from boxcar.storage.local import surroundings, sync_folder
+from boxcar.training.settings import DIVERGED
 
 KEEP_LAST = 3
 
@@ -42,7 +43,7 @@ class CheckpointStore:
                 raise BoxcarError(
                     ExitCode.DATA,
                     f"Training diverged: at step {step}, {name} holds values that are not finite.",
-                    "Lower --learning-rate and run again with --resume.",
+                    DIVERGED,
                 )
         # Written under another name first, then renamed: a prefix that exists is whole.
         temporary = make_folder(self._train / ".writing")
@@ -52,7 +53,7 @@ class CheckpointStore:
             raise BoxcarError(
                 ExitCode.SURROUNDINGS,
                 f"The checkpoint of step {step} cannot be written to {self._train}: {error.message.splitlines()[0]}.",
-                "Free disk space, then run again with --resume.",
+                "Free disk space, then start it again to go on from the checkpoint before.",
             ) from error
         with surroundings(self._train):
             for path in sorted(temporary.glob(f"ckpt-{step}.*")):

@@ -5,6 +5,7 @@ import json
 import math
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from boxcar.run.configuration import Configuration
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import local_path, replace_text
-from boxcar.training.settings import Settings, derive_settings
+from boxcar.training.settings import DIVERGED, Settings, derive_settings
 from boxcar.training.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -42,6 +43,41 @@ def train(run: str, configuration: Configuration, *, evaluator: bool = True) -> 
             69 where nothing can be written or the evaluator does not keep up; 75 after SIGTERM, 130 after SIGINT, both with a
             checkpoint.
     """
+    plan = _plan(run, configuration)
+    step = plan.step
+    finished = step.done()
+    if finished is not None:
+        return finished
+    stop = StopRequest()
+    with step.writing():
+        write_status(step.folder, "RUNNING", 0)
+        replace_text(step.folder / SPECIFICATION, specification_json(plan.specification))
+        heart = _Heart(step.folder)
+        try:
+            _train(plan, local_path(run) / "eval", configuration.init, stop, evaluator, heart)
+        except BaseException:
+            heart.stop("FAILED")
+            raise
+        heart.stop("DONE")
+    return require_commit(step.folder, "train")
+
+
+def check_training(run: str, configuration: Configuration) -> None:
+    """Raises BoxcarError as `train` would before it starts: 64 without records, or where other settings were begun with."""
+    _plan(run, configuration).step.check()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A training with all that is decided before it starts."""
+
+    step: Step
+    records: Committed
+    specification: Specification
+    settings: Settings
+
+
+def _plan(run: str, configuration: Configuration) -> _Plan:
     folder = local_path(run)
     records = require_commit(folder / "records", "records")
     dataset = json.loads((records.folder / "dataset.json").read_text(encoding="utf-8"))
@@ -64,34 +100,10 @@ def train(run: str, configuration: Configuration, *, evaluator: bool = True) -> 
         },
         resumable=True,
     )
-    finished = step.done()
-    if finished is not None:
-        return finished
-    stop = StopRequest()
-    with step.writing():
-        write_status(step.folder, "RUNNING", 0)
-        replace_text(step.folder / SPECIFICATION, specification_json(specification))
-        heart = _Heart(step.folder)
-        try:
-            _train(step.folder, folder / "eval", records, specification, configuration.init, settings, stop, evaluator, heart)
-        except BaseException:
-            heart.stop("FAILED")
-            raise
-        heart.stop("DONE")
-    return require_commit(step.folder, "train")
+    return _Plan(step, records, specification, settings)
 
 
-def _train(
-    train_folder: Path,
-    eval_folder: Path,
-    records: Committed,
-    specification: Specification,
-    init: str,
-    settings: Settings,
-    stop: StopRequest,
-    evaluator: bool,
-    heart: "_Heart",
-) -> None:
+def _train(plan: _Plan, eval_folder: Path, init: str, stop: StopRequest, evaluator: bool, heart: "_Heart") -> None:
     import orbit
     import tf_keras
 
@@ -102,9 +114,10 @@ def _train(
     from boxcar.training.store import CheckpointStore
     from boxcar.training.trainer import Trainer
 
+    train_folder, specification, settings = plan.step.folder, plan.specification, plan.settings
     tf_keras.utils.set_random_seed(settings.seed)
     network = build_network(specification, settings.batch_norm_momentum)
-    split = Split(sorted(records.folder.glob("train-*.tfrecord")))
+    split = Split(sorted(plan.records.folder.glob("train-*.tfrecord")))
     # The trainer's variables must exist before a checkpoint is restored, and the step before the data is laid out.
     trainer = Trainer(network, settings)
     store = CheckpointStore(train_folder, network, trainer.optimizer, specification.dataset_version or "")
@@ -130,11 +143,12 @@ def _train(
             history.append(reached, losses, now - clock, steps * settings.batch_size, steps)
             clock = now
             heart.step = reached
+            heart.check()
             if not math.isfinite(losses["loss"]):
                 raise BoxcarError(
                     ExitCode.DATA,
                     f"Training diverged: the loss is not finite between steps {reached - steps + 1} and {reached}.",
-                    "Lower --learning-rate and run again with --resume.",
+                    DIVERGED,
                 )
             best = best_score(read_scores(eval_folder))
             note = f"loss {losses['loss']:.3f}"
@@ -181,7 +195,7 @@ def _wait_for_evaluator(store: "CheckpointStore", evaluation: Path, most: int, s
             raise BoxcarError(
                 ExitCode.SURROUNDINGS,
                 f"The evaluator scored nothing in {PATIENCE_SECONDS / 60:.0f} minutes; {len(waiting)} checkpoints wait.",
-                "See why it stopped, then run again with --resume; `boxcar train --no-evaluator` does without it.",
+                "See why it stopped, then start it again; `boxcar train --evaluator none` does without it.",
             )
         time.sleep(0.2)
         left = store.unscored(evaluation)
@@ -208,6 +222,7 @@ class _Heart:
         self.step = 0
         self._train = train
         self._last: int | None = None
+        self._refused: BoxcarError | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -225,10 +240,19 @@ class _Heart:
         if state == "FAILED" and self._last is None:
             write_status(self._train, "FAILED", self.step)
 
+    def check(self) -> None:
+        """Raises what kept a beat from being written: a trainer that nobody hears counts as dead."""
+        if self._refused is not None:
+            raise self._refused
+
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            with self._lock:
-                self._write()
+            try:
+                with self._lock:
+                    self._write()
+            except BoxcarError as error:
+                self._refused = error
+                return
 
     def _write(self) -> None:
         write_status(self._train, "RUNNING" if self._last is None else "DONE", self.step, self._last)

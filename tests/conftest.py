@@ -1,0 +1,20 @@
+"""What many tests share: a small set of real records, made once by the real steps."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# TensorFlow's start-up noise, before anybody imports it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def shapes_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The records of 40 drawn pictures of 96 px. Read only: a test that changes them copies them first."""
+    from boxcar.records import build_records
+    from boxcar.shapes import make_shapes
+
+    folder = tmp_path_factory.mktemp("shapes")
+    pictures = make_shapes(str(folder / "pictures"), pictures=40, image_size=96)
+    return build_records(str(pictures), str(folder / "records")).folder

@@ -1,0 +1,213 @@
+"""The evaluator follows a trainer that is played here: checkpoints of an untrained network at 64 px, and words of its own."""
+
+import importlib
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from boxcar.detectors.label_map import read_label_map
+from boxcar.detectors.specification import SPECIFICATION, Specification, specification_json
+from boxcar.errors import BoxcarError
+from boxcar.evaluation import evaluate
+from boxcar.run.checkpoints import append_score, mark_checkpoint, read_scores, remove_checkpoint, write_status
+from boxcar.run.step import Step, read_commit, require_commit
+
+SETTINGS = importlib.import_module("boxcar.evaluation.evaluate")  # the module; the package offers its function by that name
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, shapes_records: Path) -> Path:
+    """A run with records and a training that was begun, with the files of a checkpoint but no marker."""
+    import tensorflow as tf
+
+    from boxcar.detectors.registry import build_network
+
+    run = tmp_path_factory.mktemp("begun") / "run"
+    shutil.copytree(shapes_records, run / "records")
+    step = Step("train", run / "train", {"records": "r"}, {"steps": 30}, resumable=True)
+    step.begin()
+    dataset = json.loads((shapes_records / "dataset.json").read_text())
+    specification = Specification(
+        architecture="ssd_mobilenet_v2_fpnlite_320x320",
+        image_size=64,
+        labels=read_label_map(shapes_records / "label_map.pbtxt"),
+        dataset_version=dataset["version"],
+    )
+    (step.folder / SPECIFICATION).write_text(specification_json(specification), encoding="utf-8")
+    network = build_network(specification)
+    tf.train.Checkpoint(model=network.trackable()).write(str(run / "ckpt"))
+    return run
+
+
+class Training:
+    """The trainer's part."""
+
+    def __init__(self, run: Path) -> None:
+        self.run, self.folder = run, run / "train"
+        self.version = json.loads((self.folder / SPECIFICATION).read_text())["dataset_version"]
+
+    def checkpoint(self, step: int) -> None:
+        for path in self.run.glob("ckpt.*"):
+            shutil.copy(path, self.folder / path.name.replace("ckpt.", f"ckpt-{step}."))
+        mark_checkpoint(self.folder, step, self.version)
+
+    def scored(self) -> list[int]:
+        return [score["step"] for score in read_scores(self.run / "eval")]
+
+
+@pytest.fixture
+def training(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
+    monkeypatch.setattr(SETTINGS, "POLL_SECONDS", 0.01)
+    shutil.copytree(begun, tmp_path / "run")
+    return Training(tmp_path / "run")
+
+
+def refused(training: Training, code: int) -> str:
+    with pytest.raises(BoxcarError) as error:
+        evaluate(str(training.run))
+    assert error.value.code == code
+    assert read_commit(training.run / "eval", "evaluate") is None
+    return error.value.what
+
+
+def meanwhile(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    event = threading.Event()
+    for _ in range(3000):
+        if what():
+            return
+        event.wait(0.02)
+    raise AssertionError("it never came")
+
+
+def test_every_checkpoint_is_scored_once_while_training_goes_on(training: Training) -> None:
+    write_status(training.folder, "RUNNING", 0)
+    training.checkpoint(20)
+    training.checkpoint(10)
+
+    def work() -> None:
+        wait_for(lambda: training.scored() == [10, 20])
+        training.checkpoint(30)
+        write_status(training.folder, "DONE", 30, 30)
+
+    trainer = meanwhile(work)
+    committed = evaluate(str(training.run))
+    trainer.join()
+    assert training.scored() == [10, 20, 30]
+    for line in read_scores(training.run / "eval"):
+        assert {"step", "AP", "AP50", "AP75", "per_class"} <= set(line)
+        assert len(line["per_class"]) == 3
+    test = json.loads((training.run / "eval" / "test.json").read_text())
+    assert (test["step"], test["split"]) == (30, "test")
+    assert {"AP", "AP50", "per_class", "examples"} <= set(test)
+    assert test["pictures"] == json.loads((training.run / "records" / "dataset.json").read_text())["splits"]["test"]["pictures"]
+    events = [name for name in committed.files if "tfevents" in name]
+    assert len(events) == 1
+    assert {"scores.jsonl", "test.json", *events} == set(committed.files)
+    # The same again: nothing is done, even where the trainer is long gone.
+    before = {path: path.stat().st_mtime_ns for path in (training.run / "eval").iterdir()}
+    assert evaluate(str(training.run)).digest == committed.digest
+    assert before == {path: path.stat().st_mtime_ns for path in (training.run / "eval").iterdir()}
+    # Another training's checkpoints are not covered by these scores.
+    shutil.rmtree(training.folder)
+    Step("train", training.folder, {"records": "r"}, {"steps": 99}, resumable=True).begin()
+    with pytest.raises(BoxcarError, match="inputs have changed") as error:
+        evaluate(str(training.run))
+    assert error.value.code == 64
+
+
+def test_started_again_it_goes_on_where_it_was(training: Training) -> None:
+    earlier = Step(
+        "evaluate",
+        training.run / "eval",
+        {
+            "records": require_commit(training.run / "records", "records").digest,
+            "training": str(SETTINGS.begun_identity(training.folder, "train")),
+        },
+        {},
+        resumable=True,
+    )
+    earlier.begin()
+    append_score(training.run / "eval", {"step": 10, "AP": 0.9, "AP50": 0.9, "per_class": {}})
+    with (training.run / "eval" / "scores.jsonl").open("a") as file:
+        file.write('{"step": 20, "AP": 0.')
+    for step in (10, 20):
+        training.checkpoint(step)
+    write_status(training.folder, "DONE", 20, 20)
+    evaluate(str(training.run))
+    assert training.scored() == [10, 20]
+    assert read_scores(training.run / "eval")[0]["AP"] == 0.9
+    assert json.loads((training.run / "eval" / "test.json").read_text())["step"] == 10
+
+
+def test_training_that_fails_ends_it_when_all_is_scored(training: Training) -> None:
+    write_status(training.folder, "RUNNING", 0)
+    training.checkpoint(10)
+
+    def work() -> None:
+        wait_for(lambda: training.scored() == [10])
+        training.checkpoint(20)
+        write_status(training.folder, "FAILED", 25)
+
+    trainer = meanwhile(work)
+    assert "Training failed" in refused(training, 69)
+    trainer.join()
+    assert training.scored() == [10, 20]
+
+
+def test_a_failure_of_an_earlier_life_is_no_news(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_status(training.folder, "FAILED", 5)
+    (training.folder / SPECIFICATION).unlink()
+    monkeypatch.setattr(SETTINGS, "SILENCE_SECONDS", 0.3)
+    assert "said nothing" in refused(training, 69)
+
+
+def test_silence_ends_it(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SETTINGS, "SILENCE_SECONDS", 1.0)
+    (training.folder / SPECIFICATION).unlink()
+    beats = 0
+
+    def work() -> None:
+        nonlocal beats
+        for _ in range(15):  # one and a half of what counts as silence, but not silent
+            write_status(training.folder, "RUNNING", 1)
+            threading.Event().wait(0.1)
+            beats += 1
+
+    trainer = meanwhile(work)
+    assert "said nothing" in refused(training, 69)
+    trainer.join()
+    assert beats == 15
+
+
+def test_a_last_checkpoint_that_is_missing_is_named(training: Training) -> None:
+    training.checkpoint(10)
+    training.checkpoint(20)
+    remove_checkpoint(training.folder, 20)
+    write_status(training.folder, "DONE", 20, 20)
+    assert "20" in refused(training, 65)
+    assert training.scored() == [10]
+
+
+def test_a_checkpoint_of_other_data_is_refused(training: Training) -> None:
+    training.version = "other"
+    training.checkpoint(10)
+    write_status(training.folder, "DONE", 10, 10)
+    assert "data version other" in refused(training, 65)
+    assert training.scored() == []
+
+
+def test_without_records_or_training_it_is_wrong_usage(training: Training, tmp_path: Path) -> None:
+    shutil.rmtree(training.folder)
+    assert "no training" in refused(training, 64)
+    shutil.rmtree(training.run / "records")
+    assert "records" in refused(training, 64)

@@ -1,0 +1,150 @@
+"""Training itself, a few steps at 64 px: resumed it is what it would have been, and what diverges leaves nothing behind."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from boxcar.errors import BoxcarError
+from boxcar.run.checkpoints import list_checkpoints, read_status
+from boxcar.run.configuration import CONFIGURATION, make_configuration, read_configuration, write_configuration
+from boxcar.run.step import read_commit, require_commit
+from boxcar.training import train
+from boxcar.training.history import read_history
+
+STEPS, INTERVAL = 40, 20
+SETTINGS = {"image_size": 64, "steps": STEPS, "batch_size": 4, "checkpoint_interval_steps": INTERVAL, "learning_rate": 0.02}
+
+
+def make_run(folder: Path, records: Path, **changes: Any) -> Path:
+    """A run's folder with records and a configuration."""
+    shutil.copytree(records, folder / "records")
+    write_configuration(folder, make_configuration(None, SETTINGS | changes))
+    return folder
+
+
+def train_in(run: Path) -> None:
+    configuration = read_configuration(run)
+    assert configuration is not None
+    train(str(run), configuration, evaluator=False)
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Training listens to signals for as long as its process lives; the tests' process goes on."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, shapes_records: Path) -> Path:
+    run = make_run(tmp_path_factory.mktemp("undisturbed") / "run", shapes_records)
+    train_in(run)
+    return run
+
+
+def test_a_training_leaves_checkpoints_history_and_its_word(undisturbed: Path) -> None:
+    folder = undisturbed / "train"
+    assert [checkpoint.step for checkpoint in list_checkpoints(folder)] == [20, 40]
+    history = read_history(folder)
+    assert [line["step"] for line in history] == [10, 20, 30, 40]
+    assert history[-1]["loss"] < history[0]["loss"]
+    for line in history:
+        parts = sum(line[f"{part}_loss"] for part in ("classification", "localization", "regularization"))
+        assert line["loss"] == pytest.approx(parts, rel=1e-5)
+    assert history[-1]["learning_rate"] < history[0]["learning_rate"] * 0.1
+    status = read_status(folder)
+    assert status is not None
+    assert (status.state, status.step, status.last_checkpoint) == ("DONE", 40, 40)
+    committed = require_commit(folder, "train")
+    assert {"detector.json", "history.jsonl", "status.json", "ckpt-40.json", "ckpt-40.index"} <= set(committed.files)
+    version = json.loads((undisturbed / "records" / "dataset.json").read_text())["version"]
+    assert {checkpoint.dataset_version for checkpoint in list_checkpoints(folder)} == {version}
+
+
+def test_a_finished_training_is_left_alone(undisturbed: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (undisturbed / "train").iterdir()}
+    train_in(undisturbed)
+    assert before == {path: path.stat().st_mtime_ns for path in (undisturbed / "train").iterdir()}
+
+
+def test_other_settings_are_refused_and_the_runs_own_are_kept(undisturbed: Path) -> None:
+    before = (undisturbed / CONFIGURATION).read_bytes()
+    command = [sys.executable, "-m", "boxcar", "train", "--run", str(undisturbed), "--steps", "99"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 64, refused.stderr
+    assert "steps was 40 and now is 99" in refused.stderr.splitlines()[-1]
+    assert (undisturbed / CONFIGURATION).read_bytes() == before
+
+
+def test_stopped_by_sigterm_and_resumed_it_is_what_it_would_have_been(
+    tmp_path: Path, shapes_records: Path, undisturbed: Path
+) -> None:
+    run = make_run(tmp_path / "run", shapes_records)
+    command = [sys.executable, "-m", "boxcar", "train", "--run", str(run), "--evaluator", "none"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not read_history(run / "train"):
+        assert child.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 75, said
+    steps = [checkpoint.step for checkpoint in list_checkpoints(run / "train")]
+    assert steps[-1] in (10, 20, 30), "it stopped at once, with a checkpoint"
+    assert f"Stopped at step {steps[-1]} of 40" in said.splitlines()[-1]
+    assert json.loads((run / "failure.json").read_text())["code"] == 75
+    assert read_commit(run / "train", "train") is None
+    # Half a line and a checkpoint without its marker, as a kill a moment later might leave them.
+    with (run / "train" / "history.jsonl").open("a") as file:
+        file.write('{"step": 39, "lo')
+    (run / "train" / "ckpt-39.index").write_bytes(b"half")
+
+    train_in(run)
+    pairs = zip(read_history(run / "train"), read_history(undisturbed / "train"), strict=True)
+    for resumed, straight in pairs:
+        assert resumed["step"] == straight["step"]
+        for name in ("loss", "classification_loss", "localization_loss", "gradient_norm", "learning_rate"):
+            assert resumed[name] == pytest.approx(straight[name], rel=1e-5), (resumed["step"], name)
+    assert {20, 40} <= {checkpoint.step for checkpoint in list_checkpoints(run / "train")}
+
+
+@pytest.mark.parametrize("changes", [{"learning_rate": 1e30}], ids=["learning rate"])
+def test_what_diverges_ends_with_65_and_leaves_no_broken_checkpoint(
+    tmp_path: Path, shapes_records: Path, changes: dict[str, Any]
+) -> None:
+    import tensorflow as tf
+
+    run = make_run(tmp_path / "run", shapes_records, checkpoint_interval_steps=5, **changes)
+    with pytest.raises(BoxcarError, match="diverged") as error:
+        train_in(run)
+    assert error.value.code == 65
+    assert "--learning-rate" in error.value.do
+    assert "--resume" not in error.value.do, "another learning rate is another run"
+    for checkpoint in list_checkpoints(run / "train"):
+        reader = tf.train.load_checkpoint(str(checkpoint.prefix))
+        for name in reader.get_variable_to_shape_map():
+            value = reader.get_tensor(name)
+            assert isinstance(value, bytes) or np.isfinite(value).all(), (checkpoint.step, name)
+    status = read_status(run / "train")
+    assert status is not None
+    assert status.state == "FAILED"
+    assert not list((run / "train").glob("ckpt-*.index")), "the first loop of ten steps is broken already"
+
+
+def test_without_records_it_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(BoxcarError, match="records") as error:
+        train(str(tmp_path), make_configuration(None, SETTINGS))
+    assert error.value.code == 64
+    assert not list(tmp_path.iterdir())
