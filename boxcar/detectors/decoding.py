@@ -52,18 +52,17 @@ def decode(box_encodings: Floats, class_logits: Floats, specification: Specifica
     anchor_index, class_index = np.nonzero(logits > lowest)
     scores = _sigmoid(logits[anchor_index, class_index])
     boxes = decode_boxes(box_encodings[anchor_index], anchors[anchor_index], specification.box_coder)
+    clipped = np.clip(boxes, 0.0, 1.0)
+    visible = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
     kept: list[npt.NDArray[np.intp]] = []
     for label in np.unique(class_index):
-        candidates = np.nonzero(class_index == label)[0]
+        candidates = np.nonzero((class_index == label) & visible)[0]
         order = candidates[np.argsort(-scores[candidates], kind="stable")]
         kept.append(order[suppress(boxes[order], thresholds.iou, thresholds.max_detections_per_class)])
     chosen = np.concatenate(kept) if kept else np.zeros(0, np.intp)
-    clipped = np.clip(boxes[chosen], 0.0, 1.0)
-    visible = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
-    chosen, clipped = chosen[visible], clipped[visible]
     best = np.argsort(-scores[chosen], kind="stable")[: thresholds.max_detections]
     return Detections(
-        boxes=clipped[best],
+        boxes=clipped[chosen][best],
         scores=scores[chosen][best],
         classes=(class_index[chosen][best] + 1).astype(np.int64),
     )

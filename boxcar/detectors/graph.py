@@ -52,9 +52,12 @@ def detect(box_encodings: tf.Tensor, class_logits: tf.Tensor, specification: Spe
         [B, M] from 1, `num_detections` [B]; rows behind `num_detections` are zeros (class 1 there means nothing).
     """
     thresholds = specification.thresholds
+    decoded = decode_boxes(box_encodings, specification)
+    clipped = tf.clip_by_value(decoded, 0.0, 1.0)
+    visible = (clipped[..., 2] > clipped[..., 0]) & (clipped[..., 3] > clipped[..., 1])
     boxes, scores, classes, count = tf.image.combined_non_max_suppression(
-        decode_boxes(box_encodings, specification)[:, :, None, :],
-        tf.sigmoid(class_logits[:, :, 1:]),
+        decoded[:, :, None, :],
+        tf.where(visible[..., None], tf.sigmoid(class_logits[:, :, 1:]), 0.0),
         max_output_size_per_class=thresholds.max_detections_per_class,
         max_total_size=thresholds.max_detections,
         iou_threshold=thresholds.iou,

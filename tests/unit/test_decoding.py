@@ -1,0 +1,156 @@
+"""From heads to detections: the host's decoder against the graph's, and suppression against the plain definition."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from boxcar.detectors import graph
+from boxcar.detectors.anchors import feature_sizes, make_anchors
+from boxcar.detectors.boxes import iou_matrix
+from boxcar.detectors.decoding import decode, decode_boxes, suppress
+from boxcar.detectors.specification import Specification, Thresholds
+
+LABELS = {1: "a", 2: "b", 4: "d"}  # with a gap, as a label map may have one
+
+
+def specification(size: int = 64, **thresholds: float) -> Specification:
+    return Specification(architecture="any", image_size=size, labels=LABELS, thresholds=Thresholds(**thresholds))
+
+
+SMALL = specification()
+COUNT = len(make_anchors(64, SMALL.anchors))
+
+
+def test_anchors_are_those_of_the_api() -> None:
+    """Cells in order, the first level's square of 4 strides and its next scale, wide before tall; centred where the stride
+    divides the input."""
+    assert feature_sizes(320, SMALL.anchors) == [40, 20, 10, 5, 3]
+    anchors = make_anchors(320, SMALL.anchors) * 320
+    assert anchors.shape == ((1600 + 400 + 100 + 25 + 9) * 6, 4)
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    sizes = anchors[:, 2:] - anchors[:, :2]
+    np.testing.assert_allclose(centres[:6], 4, atol=1e-4)
+    np.testing.assert_allclose(centres[6:12], [[4, 12]] * 6, atol=1e-4)
+    np.testing.assert_allclose(centres[40 * 6], [12, 4], atol=1e-4)
+    root, octave = np.sqrt(2), 2**0.5
+    expected = [(h * s, w * s) for h, w in ((32, 32), (32 / root, 32 * root), (32 * root, 32 / root)) for s in (1, octave)]
+    np.testing.assert_allclose(sizes[:6], expected, rtol=1e-5)
+    # 128 does not divide 320: the last level's cells begin in the corner.
+    np.testing.assert_allclose(centres[-54], [0, 0], atol=1e-4)
+    np.testing.assert_allclose(sizes[-54], [512, 512], rtol=1e-5)
+
+
+def random_heads(seed: int, spread: float = 1.0, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    encodings = random.normal(0, spread, (COUNT, 4)).astype(np.float32)
+    logits = random.normal(-3, 2, (COUNT, SMALL.class_slots)).astype(np.float32)
+    if ties:
+        logits = np.round(logits)
+    return encodings, logits
+
+
+def both(encodings: np.ndarray, logits: np.ndarray, chosen: Specification) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of score, class and box, from the host and from the graph."""
+    ours = decode(encodings, logits, chosen)
+    theirs = graph.detect(tf.constant(encodings[None]), tf.constant(logits[None]), chosen)
+    count = int(theirs["num_detections"][0])
+    rows = np.column_stack([ours.scores, ours.classes, ours.boxes])
+    names = ("detection_scores", "detection_classes")
+    return rows, np.column_stack([*(theirs[name][0, :count].numpy() for name in names), theirs["detection_boxes"][0, :count]])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("thresholds", [{}, {"score": 0.3}, {"iou": 0.3, "max_detections_per_class": 5}, {"max_detections": 7}])
+def test_host_and_graph_find_the_same(seed: int, thresholds: dict[str, float]) -> None:
+    ours, theirs = both(*random_heads(seed), specification(**thresholds))
+    assert len(ours) > 5
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_boxes_far_outside_and_without_area_are_found_by_neither() -> None:
+    """With wild encodings many boxes lie outside the picture or are larger than any."""
+    for seed in range(4):
+        encodings, logits = random_heads(seed, spread=40)
+        ours, theirs = both(encodings, logits, SMALL)
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+        heights, widths = ours[:, 4] - ours[:, 2], ours[:, 5] - ours[:, 3]
+        assert (heights > 0).all()
+        assert (widths > 0).all()
+        assert ours[:, 2:].min() >= 0
+        assert ours[:, 2:].max() <= 1
+
+
+def test_ties_give_the_same_scores_in_both() -> None:
+    for seed in range(4):
+        ours, theirs = both(*random_heads(seed, ties=True), SMALL)
+        np.testing.assert_allclose(ours[:, 0], theirs[:, 0], atol=2e-6)
+        assert len(np.unique(ours[:, 0])) < len(ours), "there are ties"
+
+
+def test_where_nothing_is_found_there_is_nothing() -> None:
+    encodings, _ = random_heads(0)
+    ours, theirs = both(encodings, np.full((COUNT, SMALL.class_slots), -20, np.float32), SMALL)
+    assert ours.shape == theirs.shape == (0, 6)
+    # The background's slot is no class.
+    logits = np.full((COUNT, SMALL.class_slots), -20, np.float32)
+    logits[:, 0] = 20
+    assert len(both(encodings, logits, SMALL)[0]) == 0
+
+
+def test_one_anchor_can_be_two_things() -> None:
+    logits = np.full((COUNT, SMALL.class_slots), -20, np.float32)
+    middle = COUNT // 12 * 6
+    logits[middle, [1, 4]] = [3, 2]
+    ours, theirs = both(np.zeros((COUNT, 4), np.float32), logits, SMALL)
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    assert ours[:, 1].tolist() == [1, 4]
+    np.testing.assert_allclose(ours[:, 0], [1 / (1 + np.exp(-3)), 1 / (1 + np.exp(-2))], rtol=1e-5)
+    np.testing.assert_allclose(ours[0, 2:], np.clip(make_anchors(64, SMALL.anchors)[middle], 0, 1), atol=1e-6)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    encodings, logits = random_heads(0)
+    for wrong in ((encodings[:-1], logits), (encodings, logits[:, :-1]), (encodings[None], logits)):
+        with pytest.raises(ValueError, match="do not fit"):
+            decode(*wrong, SMALL)
+    logits[5, 0] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        decode(encodings, logits, SMALL)
+
+
+def test_host_and_graph_decode_boxes_alike_however_wild() -> None:
+    anchors = make_anchors(64, SMALL.anchors)
+    encodings = np.random.default_rng(0).normal(0, 60, (COUNT, 4)).astype(np.float32)
+    ours = decode_boxes(encodings, anchors, SMALL.box_coder)
+    assert np.isfinite(ours).all()
+    theirs = graph.decode_boxes(tf.constant(encodings[None]), SMALL)[0].numpy()
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def naive(boxes: np.ndarray, threshold: float, most: int) -> list[int]:
+    kept: list[int] = []
+    for index in range(len(boxes)):
+        if len(kept) < most and all(iou_matrix(boxes[[index]], boxes[[other]])[0, 0] <= threshold for other in kept):
+            kept.append(index)
+    return kept
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    corners=arrays(np.float32, st.tuples(st.integers(0, 140), st.just(4)), elements=st.integers(0, 12).map(float)),
+    threshold=st.sampled_from([0.1, 0.3, 0.5, 0.6, 1.0]),
+    most=st.sampled_from([1, 3, 63, 64, 65, 100]),
+)
+def test_suppression_is_the_plain_definition(corners: np.ndarray, threshold: float, most: int) -> None:
+    boxes = np.concatenate([np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], axis=1)
+    assert suppress(boxes, threshold, most).tolist() == naive(boxes, threshold, most)
+
+
+def test_suppression_reaches_across_blocks() -> None:
+    """The first of 64 boxes compared at once silences the 65th and the 130th."""
+    apart = np.arange(140, dtype=np.float32)[:, None] * 10 + np.array([[0, 0, 1, 1]], np.float32)
+    apart[[64, 129]] = apart[0]
+    assert suppress(apart, 0.5, 200).tolist() == [index for index in range(140) if index not in (64, 129)]
