@@ -7,6 +7,7 @@ integers; every level is a tag, the length of what follows, and what follows.
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 from boxcar.records.voc import Labelled
 
@@ -84,13 +85,17 @@ def _packed(values: bytes) -> list[bytes]:
 
 
 def _feature(key: str, kind: bytes, pieces: list[bytes]) -> list[bytes]:
-    """An entry of the map: its key, then a Feature that holds one list of the given kind."""
+    return [_feature_head(key, kind, sum(map(len, pieces))), *pieces]
+
+
+@lru_cache(maxsize=4096)
+def _feature_head(key: str, kind: bytes, size: int) -> bytes:
+    """What stands before a list of `size` bytes: the map's entry, its key, and a Feature that holds a list of this kind."""
     name = key.encode()
-    size = sum(map(len, pieces))
     listing = kind + _varint(size)
     value = _FIELD_2 + _varint(len(listing) + size) + listing
     entry = _FIELD_1 + _varint(len(name)) + name + value
-    return [_FIELD_1, _varint(len(entry) + size), entry, *pieces]
+    return _FIELD_1 + _varint(len(entry) + size) + entry
 
 
 def _varint(number: int) -> bytes:
