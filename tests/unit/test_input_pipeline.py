@@ -1,0 +1,137 @@
+"""Records as tensors: the same batches whenever they are asked for, every picture once an epoch, every kind of picture."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from example_bytes import example, floats, frame, integers, texts
+from PIL import Image
+
+from boxcar.detectors.anchors import make_anchors
+from boxcar.detectors.examples import read_examples
+from boxcar.detectors.input_pipeline import Split, evaluation_batches, training_batches
+from boxcar.detectors.preprocessing import check_value_range, preprocess
+from boxcar.detectors.specification import Specification
+from boxcar.errors import BoxcarError
+
+SPECIFICATION = Specification(architecture="any", image_size=64, labels={1: "a", 2: "b", 3: "c"})
+ALL = ("horizontal_flip", "zoom", "colour")
+
+
+def shard_of(path: Path, pictures: list[tuple[bytes, int, int]]) -> Path:
+    """A shard of encoded pictures with their height and width, each with one box of class 1."""
+    sides = {
+        f"image__object__bbox__{side}": (2, floats(value))
+        for side, value in zip(("ymin", "xmin", "ymax", "xmax"), (0.25, 0.25, 0.75, 0.75), strict=True)
+    }
+    path.write_bytes(
+        b"".join(
+            frame(
+                example(
+                    image__encoded=(1, texts(encoded)),
+                    image__height=(3, integers(height)),
+                    image__width=(3, integers(width)),
+                    image__object__class__label=(3, integers(1)),
+                    **sides,
+                )
+            )
+            for encoded, height, width in pictures
+        )
+    )
+    return path
+
+
+def encode(pixels: np.ndarray, kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two shards of 7 and 4 PNG files, each of one grey that tells which it is; and an empty shard between them."""
+    folder = tmp_path_factory.mktemp("numbered")
+    files = [(encode(np.full((20, 30, 3), 20 * number, np.uint8), "PNG"), 20, 30) for number in range(11)]
+    return [shard_of(folder / "a", files[:7]), shard_of(folder / "b", []), shard_of(folder / "c", files[7:])]
+
+
+def order(batches: tf.data.Dataset, count: int) -> list[int]:
+    """Which pictures the first batches hold."""
+    return [round((float(image[0, 0, 0]) + 1) * 127.5 / 20) for batch in batches.take(count) for image in batch["image"]]
+
+
+def test_a_split_gives_each_example_at_its_place(numbered: list[Path]) -> None:
+    split = Split(numbered)
+    assert len(split) == 11
+    encoded = [example.encoded for example in read_examples(numbered)]
+    assert all(encoded[index] in split.payload(index) for index in range(11))
+    assert len(Split([])) == 0
+
+
+def test_a_shard_that_was_cut_short_is_refused(numbered: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "cut").write_bytes(numbered[0].read_bytes()[:-3])
+    with pytest.raises(BoxcarError, match="cut") as error:
+        Split([tmp_path / "cut"])
+    assert error.value.code == 65
+
+
+def test_every_epoch_is_a_permutation_of_its_own(numbered: list[Path]) -> None:
+    # 11 batches of 3 are three epochs of 11; their borders lie inside of batches.
+    seen = order(training_batches(Split(numbered), SPECIFICATION, 3, (), 5, 0), 11)
+    epochs = [seen[:11], seen[11:22], seen[22:]]
+    assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    other = order(training_batches(Split(numbered), SPECIFICATION, 3, (), 6, 0), 4)
+    assert other != seen[:12]
+
+
+@pytest.mark.parametrize("first", [1, 4, 9])
+def test_from_any_step_on_the_batches_are_those_of_an_undisturbed_run(shapes_records: Path, first: int) -> None:
+    split = Split(sorted(shapes_records.glob("train-*.tfrecord")))
+    straight = list(training_batches(split, SPECIFICATION, 4, ALL, 1, 0).take(first + 2))[first:]
+    resumed = list(training_batches(split, SPECIFICATION, 4, ALL, 1, first).take(2))
+    for ours, theirs in zip(resumed, straight, strict=True):
+        for name in ("image", "box_targets", "class_targets"):
+            np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_batches_have_the_promised_shapes_and_range(shapes_records: Path) -> None:
+    split = Split(sorted(shapes_records.glob("train-*.tfrecord")))
+    anchors = len(make_anchors(64, SPECIFICATION.anchors))
+    for batch in training_batches(split, SPECIFICATION, 5, ALL, 1, 0).take(6):
+        assert batch["image"].shape == (5, 64, 64, 3)
+        assert batch["box_targets"].shape == (5, anchors, 4)
+        assert batch["class_targets"].shape == (5, anchors)
+        check_value_range(batch["image"].numpy())
+        assert batch["image"].numpy().min() < -0.5, "0 to 1 would be the usual mistake"
+        assert batch["class_targets"].numpy().max() in (1, 2, 3)
+
+
+def test_a_split_of_one_picture_can_be_trained_on(numbered: list[Path], tmp_path: Path) -> None:
+    shard = shard_of(tmp_path / "one", [(encode(np.full((9, 9, 3), 40, np.uint8), "PNG"), 9, 9)])
+    assert order(training_batches(Split([shard]), SPECIFICATION, 3, (), 0, 7), 2) == [2] * 6
+
+
+def test_every_kind_of_picture_is_read_as_the_host_reads_it(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    colour = random.integers(0, 256, (33, 47, 3), np.uint8)
+    grey = random.integers(0, 256, (50, 20), np.uint8)
+    files = [encode(colour, "PNG"), encode(grey, "PNG"), encode(colour, "JPEG"), encode(grey, "JPEG")]
+    shard = shard_of(tmp_path / "kinds", [(file, *np.asarray(Image.open(io.BytesIO(file))).shape[:2]) for file in files])
+    batches = list(evaluation_batches(Split([shard]), 64, 3))
+    assert [batch.shape for batch in batches] == [(3, 64, 64, 3), (1, 64, 64, 3)]
+    for file, ours in zip(files, np.concatenate(batches), strict=True):
+        pixels = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+        # Two JPEG decoders may differ by a shade or two.
+        np.testing.assert_allclose(ours, preprocess(pixels, 64), atol=1e-5 if file[:4] == b"\x89PNG" else 8 / 255)
+
+
+def test_evaluation_goes_through_the_split_in_its_order(numbered: list[Path]) -> None:
+    seen = [
+        round((float(image[0, 0, 0]) + 1) * 127.5 / 20)
+        for batch in evaluation_batches(Split(numbered), 64, 4)
+        for image in batch
+    ]
+    assert seen == list(range(11))

@@ -1,0 +1,62 @@
+"""What is derived from the size of a data set, and what is said outright."""
+
+import pytest
+
+from boxcar.run.configuration import Configuration
+from boxcar.training.settings import FEWEST_STEPS, MOST_DERIVED_STEPS, RATE_FROM_RANDOM, derive_settings
+
+
+def test_what_is_said_is_kept() -> None:
+    said = Configuration(
+        steps=7, batch_size=3, learning_rate=0.5, checkpoint_interval_steps=2, seed=9, augmentations=("zoom",), image_size=64
+    )
+    settings = derive_settings(said, 1000)
+    assert (settings.steps, settings.batch_size, settings.learning_rate) == (7, 3, 0.5)
+    assert (settings.checkpoint_interval_steps, settings.seed, settings.augmentations) == (2, 9, ("zoom",))
+
+
+@pytest.mark.parametrize("pictures", [1, 10, 140, 2000, 100_000])
+@pytest.mark.parametrize("size", [64, 320, 640])
+def test_what_is_derived_is_sound_for_any_data_set(pictures: int, size: int) -> None:
+    settings = derive_settings(Configuration(image_size=size), pictures)
+    assert FEWEST_STEPS <= settings.steps <= MOST_DERIVED_STEPS
+    assert settings.batch_size == (16 if size == 64 else 8)
+    assert 1 <= settings.warm_up_steps <= settings.steps // 10
+    assert 8 <= settings.steps / settings.checkpoint_interval_steps <= 40
+    assert 0.9 <= settings.batch_norm_momentum <= 0.997
+
+
+def test_more_pictures_are_trained_on_for_longer_up_to_a_limit() -> None:
+    steps = [derive_settings(Configuration(), pictures).steps for pictures in (10, 200, 1000, 5000, 50_000)]
+    assert steps == sorted(steps)
+    assert steps[0] == FEWEST_STEPS < steps[1] < steps[2] < steps[-1] == MOST_DERIVED_STEPS
+    # 60 epochs in batches of 8.
+    assert steps[1] == 1500
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 24, 25, 700])
+def test_the_shortest_runs_have_a_checkpoint_and_a_warm_up(steps: int) -> None:
+    settings = derive_settings(Configuration(steps=steps), 50)
+    assert 1 <= settings.checkpoint_interval_steps <= steps
+    assert 1 <= settings.warm_up_steps <= steps
+    assert derive_settings(Configuration(steps=steps, checkpoint_interval_steps=10_000), 50).checkpoint_interval_steps == steps
+
+
+def test_the_rate_goes_with_the_batch_and_is_lower_for_trained_weights() -> None:
+    small, large = (derive_settings(Configuration(batch_size=size), 100).learning_rate for size in (4, 16))
+    assert large == pytest.approx(4 * small) == pytest.approx(16 * RATE_FROM_RANDOM)
+    assert derive_settings(Configuration(batch_size=16, init="/zoo/ckpt-0"), 100).learning_rate < large
+
+
+def test_the_learning_rate_climbs_then_falls_to_nothing() -> None:
+    from boxcar.training.trainer import WarmUpCosine
+
+    settings = derive_settings(Configuration(steps=200, learning_rate=0.5), 100)
+    rates = [float(WarmUpCosine(settings)(step)) for step in range(200)]
+    peak = settings.warm_up_steps
+    assert rates[0] == pytest.approx(0.5 / peak)
+    assert max(rates) == pytest.approx(0.5)
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[(200 + peak) // 2] == pytest.approx(0.25, abs=0.01)
+    assert rates[-1] < 0.001
