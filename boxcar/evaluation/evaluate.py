@@ -59,7 +59,8 @@ def _score_all(records: Path, train: Path, evaluation: Path, watch: "_Watch") ->
     scorer = Scorer(read_specification(train))
     validation = scorer.load(records, "validation")
     before = len(read_scores(evaluation))
-    with Board(evaluation) as board, Progress("Evaluating", before, "checkpoints", done=before) as progress:
+    with Board(evaluation) as board, Progress("Evaluating", before, "checkpoints") as progress:
+        progress.go_on_from(before)
         while True:
             # Looked at before the listing: a checkpoint that is written in between is then found in the next round.
             status = watch.look()

@@ -18,14 +18,13 @@ class Progress:
         title: what is being done ("Reading pictures").
         total: how many units there are.
         unit: the unit's plural ("pictures", "steps").
-        done: units that an earlier start did already.
 
-    Use as a context manager and call `advance` after each unit, or `note` when there is something to say in between.
+    Use as a context manager and call `advance` after each unit.
     """
 
-    def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
+    def __init__(self, title: str, total: int, unit: str) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done = self._first = done
+        self.done = self._first = 0
         self._note = ""
         self._said: int | None = None  # where the last plain line stood
         self._started = self._spoken = time.monotonic()
@@ -46,7 +45,7 @@ class Progress:
                 progress.TextColumn("{task.fields[note]}"),
                 console=Console(stderr=True),
             )
-            self._task = self._bar.add_task(title, total=total, completed=done, rate="", note="")
+            self._task = self._bar.add_task(title, total=total, rate="", note="")
 
     def __enter__(self) -> "Progress":
         if self._bar:
@@ -68,6 +67,17 @@ class Progress:
             self._bar.update(self._task, completed=self.done, rate=f"{self._rate():.1f} {self.unit}/s", note=self._note)
         elif time.monotonic() - self._spoken >= PLAIN_SECONDS:
             self._say()
+
+    def go_on_from(self, done: int) -> None:
+        """Units that an earlier start did; rate and time left count from here."""
+        self.done = self._first = done
+        self._started = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """A short text behind the bar, when there is something to say but nothing to count."""
+        self._note = text
+        if self._bar:
+            self._bar.update(self._task, note=text)
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""

@@ -104,6 +104,25 @@ def _plan(run: str, configuration: Configuration) -> _Plan:
 
 
 def _train(plan: _Plan, eval_folder: Path, init: str, stop: StopRequest, evaluator: bool, heart: "_Heart") -> None:
+    with Progress("Training", plan.settings.steps, "steps") as progress:
+        progress.note("starting TensorFlow")
+        store = _train_to_the_end(plan, eval_folder, init, stop, evaluator, heart, progress)
+    heart.done(plan.settings.steps)
+    if evaluator:
+        with Progress("Scoring the last checkpoints", len(store.unscored(eval_folder)), "checkpoints") as progress:
+            _wait_for_evaluator(store, eval_folder, 0, stop, progress)
+        store.clear_away(eval_folder)
+
+
+def _train_to_the_end(
+    plan: _Plan,
+    eval_folder: Path,
+    init: str,
+    stop: StopRequest,
+    evaluator: bool,
+    heart: "_Heart",
+    progress: Progress,
+) -> "CheckpointStore":
     import orbit
     import tf_keras
 
@@ -114,72 +133,71 @@ def _train(plan: _Plan, eval_folder: Path, init: str, stop: StopRequest, evaluat
     from boxcar.training.store import CheckpointStore
     from boxcar.training.trainer import Trainer
 
-    train_folder, specification, settings = plan.step.folder, plan.specification, plan.settings
+    settings = plan.settings
     tf_keras.utils.set_random_seed(settings.seed)
-    network = build_network(specification, settings.batch_norm_momentum)
+    network = build_network(plan.specification, settings.batch_norm_momentum)
     split = Split(sorted(plan.records.folder.glob("train-*.tfrecord")))
     # The trainer's variables must exist before a checkpoint is restored, and the step before the data is laid out.
     trainer = Trainer(network, settings)
-    store = CheckpointStore(train_folder, network, trainer.optimizer, specification.dataset_version or "")
-    first_step = store.restore_latest()
-    if first_step == 0 and init != "none":
+    store = CheckpointStore(plan.step.folder, network, trainer.optimizer, plan.specification.dataset_version or "")
+    heart.step = store.restore_latest()
+    if heart.step:
+        progress.say(f"Going on from the checkpoint of step {heart.step}.")
+        progress.go_on_from(heart.step)
+    elif init != "none":
         load_weights(network, local_path(init), class_predictor=False)
-    batches = training_batches(split, specification, settings.batch_size, settings.augmentations, settings.seed, first_step)
-    trainer.read(batches)
-    history = History(train_folder, first_step)
+    trainer.read(
+        training_batches(
+            split, plan.specification, settings.batch_size, settings.augmentations, settings.seed, first_step=heart.step
+        )
+    )
+    history = History(plan.step.folder, heart.step)
+    progress.note("the first steps take longer")
     clock = time.monotonic()
 
-    with Progress("Training", settings.steps, "steps", done=first_step) as progress:
-        if first_step:
-            progress.say(f"Going on from the checkpoint of step {first_step}.")
-        heart.step = first_step
+    def after_loop(output: Any) -> None:
+        nonlocal clock
+        now = time.monotonic()
+        reached = int(trainer.step.numpy())
+        steps = reached - heart.step
+        losses = {name: float(value) for name, value in output.items()}
+        history.append(reached, losses, now - clock, steps * settings.batch_size, steps)
+        clock = now
+        heart.step = reached
+        heart.check()
+        if not math.isfinite(losses["loss"]):
+            raise BoxcarError(
+                ExitCode.DATA,
+                f"Training diverged: the loss is not finite between steps {reached - steps + 1} and {reached}.",
+                DIVERGED,
+            )
+        best = best_score(read_scores(eval_folder))
+        note = f"loss {losses['loss']:.3f}"
+        if best is not None and best["AP50"] is not None:
+            note += f", best AP50 {best['AP50']:.3f} at step {best['step']}"
+        progress.advance(steps, note)
 
-        def after_loop(output: Any) -> None:
-            nonlocal clock
-            now = time.monotonic()
-            reached = int(trainer.step.numpy())
-            steps = reached - heart.step
-            losses = {name: float(value) for name, value in output.items()}
-            history.append(reached, losses, now - clock, steps * settings.batch_size, steps)
-            clock = now
-            heart.step = reached
-            heart.check()
-            if not math.isfinite(losses["loss"]):
-                raise BoxcarError(
-                    ExitCode.DATA,
-                    f"Training diverged: the loss is not finite between steps {reached - steps + 1} and {reached}.",
-                    DIVERGED,
-                )
-            best = best_score(read_scores(eval_folder))
-            note = f"loss {losses['loss']:.3f}"
-            if best is not None and best["AP50"] is not None:
-                note += f", best AP50 {best['AP50']:.3f} at step {best['step']}"
-            progress.advance(steps, note)
-
-        controller = orbit.Controller(
-            trainer=trainer, global_step=trainer.step, steps_per_loop=STEPS_PER_LOOP, train_actions=[after_loop]
-        )
-        try:
-            while heart.step < settings.steps:
-                interval = settings.checkpoint_interval_steps
-                goal = min((heart.step // interval + 1) * interval, settings.steps)
-                while heart.step < goal and stop.signal is None:
-                    with contextlib.redirect_stdout(None):  # orbit prints; our progress says the same in a line
-                        controller.train(min(heart.step + STEPS_PER_LOOP, goal), checkpoint_at_completion=False)
+    controller = orbit.Controller(
+        trainer=trainer, global_step=trainer.step, steps_per_loop=STEPS_PER_LOOP, train_actions=[after_loop]
+    )
+    try:
+        while heart.step < settings.steps:
+            interval = settings.checkpoint_interval_steps
+            goal = min((heart.step // interval + 1) * interval, settings.steps)
+            while heart.step < goal and stop.signal is None:
+                with contextlib.redirect_stdout(None):  # orbit prints; our progress says the same in a line
+                    controller.train(min(heart.step + STEPS_PER_LOOP, goal), checkpoint_at_completion=False)
+            if heart.step > 0:
                 store.save(heart.step)
-                if stop.signal is not None and heart.step < settings.steps:
-                    raise _stopped(stop, heart.step, settings.steps)
-                if evaluator:
-                    _wait_for_evaluator(store, eval_folder, BACKLOG_LIMIT, stop, progress)
-                    store.clear_away(eval_folder)
-                clock = time.monotonic()
-        finally:
-            history.close()
-    heart.done(settings.steps)
-    if evaluator:
-        with Progress("Scoring the last checkpoints", len(store.unscored(eval_folder)), "checkpoints") as progress:
-            _wait_for_evaluator(store, eval_folder, 0, stop, progress)
-        store.clear_away(eval_folder)
+            if stop.signal is not None and heart.step < settings.steps:
+                raise _stopped(stop, heart.step, settings.steps)
+            if evaluator:
+                _wait_for_evaluator(store, eval_folder, BACKLOG_LIMIT, stop, progress)
+                store.clear_away(eval_folder)
+            clock = time.monotonic()
+    finally:
+        history.close()
+    return store
 
 
 def _wait_for_evaluator(store: "CheckpointStore", evaluation: Path, most: int, stop: StopRequest, progress: Progress) -> None:
@@ -210,7 +228,7 @@ def _stopped(stop: StopRequest, step: int, steps: int) -> BoxcarError:
     code = ExitCode.INTERRUPTED if stop.signal and stop.signal.name == "SIGINT" else ExitCode.AGAIN
     return BoxcarError(
         code,
-        f"Stopped at step {step} of {steps}; its checkpoint is saved.",
+        f"Stopped at step {step} of {steps}; its checkpoint is saved." if step else "Stopped before the first step.",
         "Start it again to go on from there: `boxcar train`, or `boxcar run` with --resume.",
     )
 
