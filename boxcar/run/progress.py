@@ -64,7 +64,7 @@ class Progress:
         if note is not None:
             self._note = note
         if self._bar:
-            self._bar.update(self._task, completed=self.done, rate=f"{self._rate():.1f} {self.unit}/s", note=self._note)
+            self._bar.update(self._task, total=self.total, completed=self.done, rate=f"{self._rate():.1f} {self.unit}/s", note=self._note)
         elif time.monotonic() - self._spoken >= PLAIN_SECONDS:
             self._say()
 
