@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from boxcar.detectors.label_map import label_map_text, read_label_map, write_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.examine import INSERT, Batch, Looked
-from boxcar.records.layout import LABEL_MAP, Layout
+from boxcar.records.layout import LABEL_MAP, LAYOUT_SCHEMA, Layout
 from boxcar.records.shards import Shard, Stored, Written
 from boxcar.records.split import SCHEMA, SPLITS, assign_splits
 from boxcar.records.summary import Counts, Summary
@@ -126,6 +126,8 @@ def _opened(root: Path, output: Path) -> Iterator[_Source]:
     with closing(sqlite3.connect("", isolation_level=None)) as database:
         database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
         database.executescript("CREATE TABLE inputs (name BLOB, sha256 BLOB);" + SCHEMA)
+        database.executescript(LAYOUT_SCHEMA)
+        database.execute("BEGIN")  # nobody else will ever see it: a commit for each row would only take time
         with Workers() as workers:  # they start while the folder is listed
             layout = Layout(root, output, database)
             if not layout.pictures:
@@ -175,10 +177,8 @@ def _look(source: _Source, full_decode: bool) -> Looked:
         batches = iter(lambda: Batch(root, list(islice(pairs, BATCH)), full_decode), Batch(root, [], full_decode))
         for looked in workers.run("examine", batches, progress.advance):
             assert isinstance(looked, Looked)
-            database.execute("BEGIN")
             database.executemany("INSERT INTO inputs VALUES (?, ?)", looked.read)
             database.executemany(INSERT, looked.rows)
-            database.execute("COMMIT")
             found.add(looked)
     found.faults = sorted(found.faults + layout.faults)
     return found

@@ -22,10 +22,12 @@ from boxcar.records.voc import LARGEST_XML, read_annotation
 
 LABEL_MAP = "label_map.pbtxt"
 
+_IS_PICTURE = {**{suffix.encode(): 1 for suffix in SUFFIXES}, b".xml": 0}
 _PICTURE_FOLDERS = frozenset({b"images", b"jpegimages", b"image", b"imgs", b"img", b"pictures", b"photos"})
 _XML_FOLDERS = frozenset({b"annotations", b"annotation", b"xmls", b"xml", b"labels"})
 
-_SCHEMA = """
+# All files, which picture is whose, and the XML files that found none by their own name.
+LAYOUT_SCHEMA = """
 CREATE TABLE files (
     picture INT, folder BLOB, stem BLOB, name BLOB, PRIMARY KEY (picture, folder, stem, name)
 ) WITHOUT ROWID;
@@ -40,7 +42,7 @@ class Layout:
     Args:
         root: the data folder.
         leave_out: a folder that is passed over where it lies below `root`: the step's own output.
-        database: where the tables are made.
+        database: holds the tables of `LAYOUT_SCHEMA`.
 
     Raises:
         BoxcarError: 69 where a folder may not be read.
@@ -50,7 +52,6 @@ class Layout:
         self.root = root
         self.faults: list[Fault] = []
         self._database = database
-        database.executescript(_SCHEMA)
         database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", _walk(root, leave_out))
         files, pictures = database.execute("SELECT COUNT(*), TOTAL(picture) FROM files").fetchone()
         self.pictures, self.xmls = int(pictures), files - int(pictures)
@@ -172,10 +173,10 @@ def _walk(root: Path, leave_out: Path) -> Iterator[tuple[int, bytes, bytes, byte
         folders[:] = sorted(name for name in folders if not name.startswith(b"."))
         relative = b"" if parent == top else os.path.relpath(parent, top)
         for name in names:
-            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - names need not be text
-            is_picture = suffix.decode("ascii", "replace") in SUFFIXES
-            if not name.startswith(b".") and (is_picture or suffix == b".xml"):
-                yield int(is_picture), relative, _stem(name), name
+            stem, suffix = os.path.splitext(name)  # noqa: PTH122 - names need not be text
+            picture = _IS_PICTURE.get(suffix.lower())
+            if picture is not None and not name.startswith(b"."):
+                yield picture, relative, stem, name
 
 
 def _identity(path: bytes) -> tuple[int, int] | None:
