@@ -117,7 +117,8 @@ def write_frozen(network: "Network", specification: Specification, folder: Path)
         tf.saved_model.save(served, str(folder / "saved_model"), signatures=signatures)
         tf.train.Checkpoint(model=network.trackable()).write(str(folder / "checkpoint" / "ckpt-0"))
     except tf.errors.OpError as error:
-        reason = str(error.message).splitlines()[0]
+        # "{{function_node ...}} path; No space left on device [Op:SaveV2]"
+        reason = str(error.message).splitlines()[0].rpartition("; ")[2].partition(" [Op:")[0]
         raise BoxcarError(
             ExitCode.SURROUNDINGS,
             f"{folder} cannot be written: {reason}.",

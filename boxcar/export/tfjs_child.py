@@ -4,8 +4,10 @@ below and because a converter can crash.
     python -m boxcar.export.tfjs_child FORMAT FROZEN FOLDER
 """
 
+import errno
 import importlib
 import json
+import os
 import sys
 import types
 import warnings
@@ -25,17 +27,26 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
         kind: `tfjs_float32`, `tfjs_float16` or `tfjs_uint8`: how the weights are stored.
         frozen: the folder that `freeze` wrote.
         folder: where to.
+
+    Raises:
+        OSError: where the disk is full.
     """
     stored = kind.removeprefix("tfjs_")
-    _converter().convert_tf_saved_model(
-        str(frozen / "saved_model"),
-        str(folder),
-        signature_def="heads",
-        # With a map of the outputs' names, `predict` in a browser answers by name.
-        use_structured_outputs_names=True,
-        quantization_dtype_map=None if stored == "float32" else {stored: "*"},
-        metadata={"labels": read_specification(frozen).labels},
-    )
+    converter = _converter()
+    try:
+        converter.convert_tf_saved_model(
+            str(frozen / "saved_model"),
+            str(folder),
+            signature_def="heads",
+            # With a map of the outputs' names, `predict` in a browser answers by name.
+            use_structured_outputs_names=True,
+            quantization_dtype_map=None if stored == "float32" else {stored: "*"},
+            metadata={"labels": read_specification(frozen).labels},
+        )
+    except converter.tf.errors.ResourceExhaustedError as error:
+        if "No space left" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
     path = folder / "model.json"
     model = json.loads(path.read_text(encoding="utf-8"))
     model["signature"]["outputs"] = name_outputs(model["signature"]["outputs"])

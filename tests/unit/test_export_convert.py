@@ -7,18 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ARCHITECTURE, ExportedRun, write_checkpoint
+from exported import ARCHITECTURE, ExportedRun, write_checkpoint
 
+from boxcar.detectors.examples import read_examples
 from boxcar.detectors.label_map import write_label_map
 from boxcar.detectors.specification import read_specification
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import convert, freeze, parity
 from boxcar.export.children import Child
 from boxcar.export.convert import _child, labels_text
+from boxcar.export.pictures import find_shards
 from boxcar.export.tfjs_child import name_outputs
 from boxcar.export.tflite_child import calibration
 from boxcar.run.step import MARKER, Step, read_commit
-from boxcar.storage import file_sha256, folder_sha256, list_files
+from boxcar.storage import file_sha256, folder_sha256
 
 convert_module = __import__("boxcar.export.convert", fromlist=["convert"])
 
@@ -217,10 +219,10 @@ def test_files_of_other_weights_are_refused_by_name(
         _convert(exported_run, output, formats=["tflite_float32", "tflite_int8"])
     assert caught.value.code == ExitCode.NO
     assert "tflite/detector_float32.tflite, tflite/detector_int8.tflite do not agree" in caught.value.what
-    pictures = {path.removesuffix(".jpg") for path in list_files(exported_run.folder.parent / "shapes")}
+    pictures = {example.filename for example in read_examples(find_shards(exported_run.records, "test"))}
     exact, *quantised = caught.value.details
     assert exact.startswith("tflite/detector_float32.tflite: heads differ by ")
     assert "at most 0.001 is allowed" in exact
-    assert exact.rpartition("worst on ")[2].removesuffix(".jpg") in pictures
+    assert exact.rpartition("worst on ")[2] in pictures
     assert quantised and all(line.startswith("tflite/detector_int8.tflite: ") for line in quantised)
     assert not output.exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ARCHITECTURE, IMAGE_SIZE, ExportedRun
+from exported import ARCHITECTURE, IMAGE_SIZE, ExportedRun
 
 from boxcar.detectors.anchors import make_anchors
 from boxcar.detectors.label_map import read_label_map, write_label_map

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import IMAGE_SIZE, ExportedRun
+from exported import IMAGE_SIZE, ExportedRun
 
 from boxcar.detectors import runners_tfjs
 from boxcar.detectors.preprocessing import preprocess

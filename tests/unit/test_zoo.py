@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import ARCHITECTURE
+from exported import ARCHITECTURE
 
 from boxcar.detectors.anchors import make_anchors
 from boxcar.detectors.coco_labels import COCO_LABELS

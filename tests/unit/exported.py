@@ -1,0 +1,58 @@
+"""A small detector for tests: a checkpoint with random weights, and the run that is exported from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
+IMAGE_SIZE = 64
+
+
+@dataclass(frozen=True)
+class ExportedRun:
+    """A run's folder with records, a checkpoint that was never trained, and everything that is exported by default."""
+
+    folder: Path
+
+    @property
+    def records(self) -> Path:
+        return self.folder / "records"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "train" / "ckpt-7"
+
+    @property
+    def export(self) -> Path:
+        return self.folder / "export"
+
+    @property
+    def frozen(self) -> Path:
+        return self.export / "saved_model"
+
+
+def write_checkpoint(train: Path, labels: dict[int, str], seed: int) -> Path:
+    """A checkpoint with random weights and its `detector.json`, as training leaves them; its prefix."""
+    import tensorflow as tf
+
+    from boxcar.detectors.registry import build_network
+    from boxcar.detectors.specification import SPECIFICATION, Specification, specification_json
+
+    specification = Specification(
+        architecture=ARCHITECTURE, image_size=IMAGE_SIZE, labels=labels, dataset_version="of-the-test"
+    )
+    tf.keras.utils.set_random_seed(seed)
+    network = build_network(specification)
+    random = np.random.default_rng(seed)
+    for name, variable in network.variables_by_name().items():
+        # Of fresh weights next to nothing reaches the heads; these keep the variance from layer to layer (He et al. 2015).
+        if name.endswith("kernel"):
+            inputs = int(np.prod(variable.shape[:2] if "depthwise" in name else variable.shape[:-1]))
+            variable.assign(random.normal(0, np.sqrt(1.5 / inputs), variable.shape))
+        if "class_predictions_with_background" in name and name.endswith("bias"):
+            variable.assign(random.normal(-2, 0.5, variable.shape))
+    prefix = train / "ckpt-7"
+    tf.train.Checkpoint(model=network.trackable()).write(str(prefix))
+    (train / SPECIFICATION).write_text(specification_json(specification), encoding="utf-8")
+    return prefix
