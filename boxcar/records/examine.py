@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Callable
@@ -105,7 +104,7 @@ class Looked:
                 examined.treatment,
                 examined.turn,
                 packed(examined.objects),
-                hashlib.sha256(json.dumps([examined.picture_sha256.hex(), boxes]).encode()).digest(),
+                hashlib.sha256(examined.picture_sha256 + repr(boxes).encode()).digest(),
             )
         )
 

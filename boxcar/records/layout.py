@@ -31,8 +31,22 @@ LAYOUT_SCHEMA = """
 CREATE TABLE files (
     picture INT, folder BLOB, stem BLOB, name BLOB, PRIMARY KEY (picture, folder, stem, name)
 ) WITHOUT ROWID;
-CREATE TABLE taken (folder BLOB, name BLOB, xml BLOB, PRIMARY KEY (folder, name)) WITHOUT ROWID;
+CREATE TABLE taken (
+    folder BLOB, name BLOB, xml_folder BLOB, xml_name BLOB, PRIMARY KEY (folder, name)
+) WITHOUT ROWID;
 CREATE TABLE unpaired (xml BLOB);
+"""
+# One XML and one picture of its name beside it: almost always all of them, so they are paired in one go.
+_PAIR_PLAIN = """
+INSERT INTO taken SELECT x.folder, p.name, x.folder, x.name
+FROM files x JOIN files p ON p.picture = 1 AND p.folder = x.folder AND p.stem = x.stem
+WHERE x.picture = 0 GROUP BY x.folder, x.stem HAVING COUNT(*) = 1
+"""
+_OTHER_XMLS = """
+SELECT folder, name, stem FROM files x
+WHERE picture = 0 AND 1 != (SELECT COUNT(*) FROM files p WHERE p.picture = 1 AND p.folder = x.folder AND p.stem = x.stem)
+    * (SELECT COUNT(*) FROM files y WHERE y.picture = 0 AND y.folder = x.folder AND y.stem = x.stem)
+ORDER BY folder, stem, name
 """
 
 
@@ -58,8 +72,10 @@ class Layout:
 
     def pairs(self) -> Iterator[Pair]:
         """Every picture and every XML once. What is wrong with the pairing itself is added to `faults`."""
-        xmls = self._database.execute("SELECT folder, name, stem FROM files WHERE picture = 0 ORDER BY folder, stem, name")
-        for folder, name, stem in xmls:
+        self._database.execute(_PAIR_PLAIN)
+        for folder, name, xml_folder, xml_name in self._database.execute("SELECT * FROM taken ORDER BY folder, name"):
+            yield Pair(_joined(folder, name), _joined(xml_folder, xml_name))
+        for folder, name, stem in self._database.execute(_OTHER_XMLS):
             yield from self._by_stem(folder, name, stem)
         for (xml,) in self._database.execute("SELECT xml FROM unpaired ORDER BY xml"):
             yield from self._by_filename(xml)
@@ -117,10 +133,13 @@ class Layout:
 
     def _take(self, folder: bytes, name: bytes, xml: bytes) -> bytes | None:
         """Makes a picture an XML's own; the XML that has it already, where one does."""
-        row = self._database.execute("SELECT xml FROM taken WHERE folder = ? AND name = ?", (folder, name)).fetchone()
-        if row is not None:
-            return bytes(row[0])
-        self._database.execute("INSERT INTO taken VALUES (?, ?, ?)", (folder, name, xml))
+        owner = self._database.execute(
+            "SELECT xml_folder, xml_name FROM taken WHERE folder = ? AND name = ?", (folder, name)
+        ).fetchone()
+        if owner is not None:
+            return _joined(*owner)
+        xml_folder, _, xml_name = xml.rpartition(b"/")
+        self._database.execute("INSERT INTO taken VALUES (?, ?, ?, ?)", (folder, name, xml_folder, xml_name))
         return None
 
     def _filename(self, xml: bytes) -> bytes:

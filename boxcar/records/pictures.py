@@ -9,7 +9,6 @@ Every record holds an 8-bit RGB picture that stands upright without a look at it
 
 import io
 import struct
-import warnings
 import zlib
 from dataclasses import dataclass
 from typing import Literal
@@ -82,26 +81,24 @@ def inspect(content: bytes, full_decode: bool) -> Picture:
     Raises:
         FaultyError: `not_a_picture`, `picture_too_large` or `truncated_picture`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of what is checked here anyway
-        image = _opened(content)
-        width, height = image.size
-        if width * height > MOST_PIXELS:
-            raise FaultyError("picture_too_large", f"the picture has {width}×{height} pixels; {MOST_PIXELS:,} are the most")
-        orientation = _orientation(image.info.get("exif"))
-        png = image.format == "PNG"
-        if png:
-            # IHDR's bit depth 8 and colour type 2, which is RGB.
-            plain = content[24:26] == b"\x08\x02" and "transparency" not in image.info
-            scan = 0
-        else:
-            frame, scan = _jpeg_frame(content) if image.format in ("JPEG", "MPO") else (0, 0)
-            # SOF0 and SOF1: sequential Huffman coding, which every decoder of JPEG reads.
-            plain = image.mode == "RGB" and frame in (0xC0, 0xC1)
-        if full_decode or not plain or png:
-            _decode(image)
-        elif content.rfind(b"\xff\xd9") < scan:
-            raise FaultyError("truncated_picture", "the JPEG is cut off: it has no end marker")
+    image = _opened(content)
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise FaultyError("picture_too_large", f"the picture has {width}×{height} pixels; {MOST_PIXELS:,} are the most")
+    orientation = _orientation(image.info.get("exif"))
+    png = image.format == "PNG"
+    if png:
+        # IHDR's bit depth 8 and colour type 2, which is RGB.
+        plain = content[24:26] == b"\x08\x02" and "transparency" not in image.info
+        scan = 0
+    else:
+        frame, scan = _jpeg_frame(content) if image.format in ("JPEG", "MPO") else (0, 0)
+        # SOF0 and SOF1: sequential Huffman coding, which every decoder of JPEG reads.
+        plain = image.mode == "RGB" and frame in (0xC0, 0xC1)
+    if full_decode or not plain or png:
+        _decode(image)
+    elif content.rfind(b"\xff\xd9") < scan:
+        raise FaultyError("truncated_picture", "the JPEG is cut off: it has no end marker")
     return Picture(width, height, orientation, plain, png)
 
 
@@ -117,20 +114,18 @@ def stored_bytes(content: bytes, treatment: Treatment, turn: bool) -> tuple[byte
         return content, "png" if content.startswith(b"\x89PNG") else "jpeg"
     if treatment == "strip":
         return _without_exif(content), "jpeg"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = _opened(content)
-        png = image.format == "PNG"
-        orientation = _orientation(image.info.get("exif")) if turn else 1
-        upright = _rgb(image)
-        if orientation != 1:
-            upright = upright.transpose(_TRANSPOSED[orientation])
-        upright.info.clear()  # EXIF, profiles and transparency stay behind
-        file = io.BytesIO()
-        if png:
-            upright.save(file, "PNG")
-        else:
-            upright.save(file, "JPEG", quality=JPEG_QUALITY)
+    image = _opened(content)
+    png = image.format == "PNG"
+    orientation = _orientation(image.info.get("exif")) if turn else 1
+    upright = _rgb(image)
+    if orientation != 1:
+        upright = upright.transpose(_TRANSPOSED[orientation])
+    upright.info.clear()  # EXIF, profiles and transparency stay behind
+    file = io.BytesIO()
+    if png:
+        upright.save(file, "PNG")
+    else:
+        upright.save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue(), "png" if png else "jpeg"
 
 

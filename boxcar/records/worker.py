@@ -6,6 +6,7 @@
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -21,6 +22,7 @@ def _serve(connection: Connection) -> None:
     """Answers tasks until the caller closes its end or dies."""
     # The caller alone hears Ctrl-C, says so, and ends its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # Pillow warns of what is checked here anyway
     try:
         while True:
             name, task = connection.recv()
