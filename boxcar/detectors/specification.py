@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from boxcar.errors import BoxcarError, ExitCode
 
 SPECIFICATION = "detector.json"
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Anchors(BaseModel):
@@ -18,9 +20,15 @@ class Anchors(BaseModel):
 
     min_level: int = Field(3, ge=2, le=9)  # the stride of a level is 2 to its power, in pixels of the input
     max_level: int = Field(7, ge=2, le=9)
-    anchor_scale: float = Field(4.0, gt=0)  # side of a level's smallest square anchor, in strides
-    aspect_ratios: tuple[float, ...] = (1.0, 2.0, 0.5)  # width over height
+    anchor_scale: Positive = 4.0  # side of a level's smallest square anchor, in strides
+    aspect_ratios: tuple[Positive, ...] = Field((1.0, 2.0, 0.5), min_length=1)  # width over height
     scales_per_octave: int = Field(2, ge=1, le=8)
+
+    @model_validator(mode="after")
+    def _levels_ascend(self) -> "Anchors":
+        if self.min_level > self.max_level:
+            raise ValueError("min_level is above max_level")
+        return self
 
 
 class BoxCoder(BaseModel):
@@ -28,10 +36,10 @@ class BoxCoder(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    y_scale: float = 10.0
-    x_scale: float = 10.0
-    height_scale: float = 5.0
-    width_scale: float = 5.0
+    y_scale: Positive = 10.0
+    x_scale: Positive = 10.0
+    height_scale: Positive = 5.0
+    width_scale: Positive = 5.0
 
 
 class Thresholds(BaseModel):
@@ -69,6 +77,8 @@ class Specification(BaseModel):
     def _labels_start_at_one(self) -> "Specification":
         if not self.labels or min(self.labels) < 1:
             raise ValueError("labels need at least one class, with ids from 1")
+        if self.value_range != (-1.0, 1.0):
+            raise ValueError("value_range is [-1, 1] for every detector that this version knows")
         return self
 
     @property

@@ -7,11 +7,12 @@ from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
 from boxcar.records import build_records
 from boxcar.report import write_report
+from boxcar.report.evidence import STEPS
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.configuration import CONFIGURATION, Configuration, read_configuration, write_configuration
 from boxcar.run.failure import FAILURE, LOCK
 from boxcar.run.launch import lock, train_and_evaluate
-from boxcar.run.step import read_commit
+from boxcar.run.step import Committed, read_commit
 from boxcar.storage import is_temporary, local_path, make_folder
 
 # What may lie in a run's folder before anything was begun there.
@@ -57,8 +58,7 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
             if not begun:
                 (run / CONFIGURATION).unlink()  # nothing was begun: the next try needs no --resume
             raise
-        report = read_commit(run / "report", "report")
-        if report is not None and report.inputs.get("records") == records.digest and (run / "run.json").exists():
+        if is_finished(run, records):
             return False
         train_and_evaluate(run)
         export(run, configuration)
@@ -66,6 +66,15 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def is_finished(run: Path, records: Committed) -> bool:
+    """Whether the run's report is there, of these records, and all that it was made from still is what it was."""
+    report = read_commit(run / "report", "report")
+    if report is None or report.inputs.get("records") != records.digest or not (run / "run.json").exists():
+        return False
+    others = [(name, read_commit(run / folder, name)) for name, folder in STEPS.items() if name != "records"]
+    return all(step is not None and step.digest == report.inputs.get(name) for name, step in others)
 
 
 def export(run: Path, configuration: Configuration) -> None:

@@ -1,0 +1,50 @@
+"""When a run counts as finished, and whose folder it may go into."""
+
+from pathlib import Path
+
+import pytest
+from finished_run import write_run
+
+from boxcar.errors import Refused
+from boxcar.report import write_report
+from boxcar.run.chain import is_finished, run_all
+from boxcar.run.configuration import Configuration, make_configuration, write_configuration
+from boxcar.run.step import require_commit
+
+
+def test_a_run_is_finished_as_long_as_all_of_it_is_what_it_was(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    records = require_commit(run / "records", "records")
+    assert not is_finished(run, records)
+    write_report(str(run))
+    assert is_finished(run, records)
+    one_of_each = [
+        next(path for path in (run / folder).rglob("*") if path.is_file() and path.name != "step.json")
+        for folder in ("train", "eval", "export/saved_model", "export/tflite", "export/tfjs", "report")
+    ]
+    for path in [*one_of_each, run / "run.json"]:
+        away = path.rename(tmp_path / "away")
+        assert not is_finished(run, records), path
+        away.rename(path)
+        assert is_finished(run, records)
+
+
+def start(run: Path, configuration: Configuration, resume: bool = False) -> str:
+    before = sorted(run.iterdir())
+    with pytest.raises(Refused) as error:
+        run_all(configuration, str(run), resume=resume)
+    assert error.value.code == 64
+    assert sorted(run.iterdir()) == before
+    return error.value.what
+
+
+def test_other_folders_are_refused_and_untouched(tmp_path: Path) -> None:
+    ours = make_configuration(None, {"data": str(tmp_path), "steps": 5})
+    (tmp_path / "holiday.jpg").write_text("mine")
+    assert "holiday.jpg" in start(tmp_path, ours)
+    assert "holiday.jpg" in start(tmp_path, ours, resume=True)
+    run = tmp_path / "run"
+    run.mkdir()
+    write_configuration(run, ours)
+    assert "not finished" in start(run, ours)
+    assert "steps was 5 and now is 6" in start(run, ours.model_copy(update={"steps": 6}), resume=True)
