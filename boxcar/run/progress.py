@@ -64,7 +64,7 @@ class Progress:
         if note is not None:
             self._note = note
         if self._bar:
-            self._bar.update(self._task, total=self.total, completed=self.done, rate=f"{self._rate():.1f} {self.unit}/s", note=self._note)
+            self._bar.update(self._task, total=self.total, completed=self.done, rate=self._rate_text(), note=self._note)
         elif time.monotonic() - self._spoken >= PLAIN_SECONDS:
             self._say()
 
@@ -89,10 +89,14 @@ class Progress:
     def _rate(self) -> float:
         return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
 
+    def _rate_text(self) -> str:
+        rate = self._rate()
+        return f"{rate:.1f}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s each"
+
     def _say(self) -> None:
         self._spoken, self._said = time.monotonic(), self.done
         rate = self._rate()
         left = f", {(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
         note = f", {self._note}" if self._note else ""
-        line = f"{self.title}: {self.done} of {self.total} {self.unit}, {rate:.1f}/s{left}{note}"
+        line = f"{self.title}: {self.done} of {self.total} {self.unit}, {self._rate_text()}{left}{note}"
         print(line, file=sys.stderr, flush=True)  # noqa: T201
