@@ -129,10 +129,10 @@ def records(
     """Check labelled pictures, split them and write TFRecord shards."""
 
     def work() -> None:
-        from boxcar.records import build_records
+        from boxcar.records import build_records, summary_lines
 
-        build_records(data, output, on_fault=on_fault.value, label_map=label_map, seed=seed, full_decode=full_decode)
-        print(f"The records are in {output}.")
+        made = build_records(data, output, on_fault=on_fault.value, label_map=label_map, seed=seed, full_decode=full_decode)
+        print(*summary_lines(made.folder), f"The records are in {output}.", sep="\n")
 
     _do("records", work)
 

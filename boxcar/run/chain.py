@@ -1,11 +1,12 @@
 """All steps of a run, one after the other, on this machine."""
 
 import os
+import sys
 from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
-from boxcar.records import build_records
+from boxcar.records import build_records, summary_lines
 from boxcar.report import write_report
 from boxcar.report.evidence import STEPS
 from boxcar.run.checkpoints import best_score, read_scores
@@ -60,6 +61,7 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
             raise
         if is_finished(run, records):
             return False
+        print(*summary_lines(records.folder), sep="\n", file=sys.stderr, flush=True)  # noqa: T201
         train_and_evaluate(run)
         export(run, configuration)
         write_report(str(run))

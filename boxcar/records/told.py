@@ -1,0 +1,18 @@
+"""What a person is told when the records are made."""
+
+import json
+from pathlib import Path
+
+
+def summary_lines(records: Path) -> list[str]:
+    """The split in a line, then every warning, then how many pictures were left out and where they are listed."""
+    dataset = json.loads((records / "dataset.json").read_text(encoding="utf-8"))
+    splits = dataset["splits"]
+    counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())
+    boxes = sum(split["boxes"] for split in splits.values())
+    lines = [f"{counts} pictures; {boxes} boxes of {len(dataset['label_map'])} classes."]
+    lines += [f"Warning: {warning}" for warning in dataset["warnings"]]
+    if dataset["faults"]:
+        count = len({fault["file"] for fault in dataset["faults"]})
+        lines.append(f"{count} faulty files are listed in {records / 'dataset.json'}, with what was done.")
+    return lines
