@@ -10,7 +10,8 @@ def summary_lines(records: Path) -> list[str]:
     splits = dataset["splits"]
     counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())
     boxes = sum(split["boxes"] for split in splits.values())
-    lines = [f"{counts} pictures; {boxes} boxes of {len(dataset['label_map'])} classes."]
+    kinds = len(dataset["label_map"])
+    lines = [f"{counts} pictures; {boxes} boxes of {kinds} class{'es' if kinds != 1 else ''}."]
     lines += [f"Warning: {warning}" for warning in dataset["warnings"]]
     if dataset["faults"]:
         count = len({fault["file"] for fault in dataset["faults"]})
