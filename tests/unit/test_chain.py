@@ -18,10 +18,8 @@ def test_a_run_is_finished_as_long_as_all_of_it_is_what_it_was(tmp_path: Path) -
     assert not is_finished(run, records)
     write_report(str(run))
     assert is_finished(run, records)
-    one_of_each = [
-        next(path for path in (run / folder).rglob("*") if path.is_file() and path.name != "step.json")
-        for folder in ("train", "eval", "export/saved_model", "export/tflite", "export/tfjs", "report")
-    ]
+    committed = {"train": "train", "evaluate": "eval", "freeze": "export/saved_model", "convert": "export", "report": "report"}
+    one_of_each = [run / folder / min(require_commit(run / folder, step).files) for step, folder in committed.items()]
     for path in [*one_of_each, run / "run.json"]:
         away = path.rename(tmp_path / "away")
         assert not is_finished(run, records), path
