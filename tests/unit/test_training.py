@@ -127,7 +127,7 @@ def test_what_diverges_ends_with_65_and_leaves_no_broken_checkpoint(
     import tensorflow as tf
 
     run = make_run(tmp_path / "run", shapes_records, checkpoint_interval_steps=5, **changes)
-    with pytest.raises(BoxcarError, match="diverged") as error:
+    with pytest.raises(BoxcarError, match=r"diverged.* loss is not finite between steps 1 and \d+\.") as error:
         train_in(run)
     assert error.value.code == 65
     assert "--learning-rate" in error.value.do
@@ -141,6 +141,26 @@ def test_what_diverges_ends_with_65_and_leaves_no_broken_checkpoint(
     assert status is not None
     assert status.state == "FAILED"
     assert not list((run / "train").glob("ckpt-*.index")), "the first loop of ten steps is broken already"
+
+
+def test_weights_that_are_not_finite_are_never_a_checkpoint(tmp_path: Path) -> None:
+    """The loss alone does not tell: moving statistics have no part in it."""
+    import tf_keras
+
+    from boxcar.detectors.registry import build_network
+    from boxcar.detectors.specification import Specification
+    from boxcar.training.store import CheckpointStore
+
+    network = build_network(Specification(architecture="ssd_mobilenet_v2_fpnlite_320x320", image_size=64, labels={1: "a"}))
+    store = CheckpointStore(tmp_path, network, tf_keras.optimizers.SGD(), "version")
+    store.save(1)
+    variance = next(variable for name, variable in network.variables_by_name().items() if name.endswith("moving_variance"))
+    variance.assign(variance * np.inf)
+    with pytest.raises(BoxcarError, match=r"step 2, .*moving_variance") as error:
+        store.save(2)
+    assert error.value.code == 65
+    assert [checkpoint.step for checkpoint in list_checkpoints(tmp_path)] == [1]
+    assert not list(tmp_path.rglob("ckpt-2*"))
 
 
 def test_without_records_it_is_wrong_usage(tmp_path: Path) -> None:
