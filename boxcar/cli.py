@@ -334,7 +334,7 @@ def _do(step: str, work: Callable[[], None], run: str | None = None) -> None:
         print(line, file=sys.stderr)
     _say(failure.what, failure.do)
     if run is not None and not isinstance(failure, Refused):
-        _record(run, step, failure)
+        _record(run, failure.step or step, failure)
     raise typer.Exit(int(failure.code))
 
 

@@ -25,6 +25,9 @@ class BoxcarError(Exception):
         what: one sentence, what happened, with the names of the files or options it is about; ends with a full stop.
         do: one sentence, what to do about it; ends with a full stop.
         details: further lines, one finding each, shown before the sentence (five faults in a folder: five lines).
+
+    Attributes:
+        step: the step of a run that it happened in, where a chain of steps has set it.
     """
 
     def __init__(self, code: ExitCode, what: str, do: str, details: tuple[str, ...] = ()) -> None:
@@ -33,6 +36,7 @@ class BoxcarError(Exception):
         self.what = what
         self.do = do
         self.details = details
+        self.step: str | None = None
 
 
 class Refused(BoxcarError):

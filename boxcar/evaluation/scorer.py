@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from boxcar.detectors.decoding import decode
@@ -71,9 +73,19 @@ class Scorer:
         for pixels in evaluation_batches(pictures.split, self.specification.image_size, BATCH):
             heads = self._run(pixels)
             for boxes, logits in zip(heads["box_encodings"].numpy(), heads["class_logits"].numpy(), strict=True):
-                found.append(decode(boxes, logits, self.specification))
+                found.append(self._decode(boxes, logits))
         truths = [example.truth for example in pictures.examples]
         return score(truths, found, self.specification.labels), found
+
+    def _decode(self, boxes: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]) -> Detections:
+        try:
+            return decode(boxes, logits, self.specification)
+        except ValueError as error:  # finite weights, but so large that what they answer is not
+            raise BoxcarError(
+                ExitCode.DATA,
+                f"The detector's answers cannot be used: {error}.",
+                "Training has diverged; start another run with a lower --learning-rate.",
+            ) from error
 
 
 def _described(example: Example) -> Described:

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode, Refused
@@ -36,25 +38,17 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
         ChildEnded: training ended badly and has said why.
     """
     run = local_path(output)
-    assert configuration.data is not None, "a run needs pictures"
-    _check_init(configuration.init)
     begun = _check_folder(run, configuration, resume)
+    if not begun:
+        _check_init(configuration.init)
     make_folder(run)
     descriptor = lock(run)
     try:
         if not begun:
             write_configuration(run, configuration)
         try:
-            records = build_records(
-                configuration.data,
-                str(run / "records"),
-                on_fault=configuration.on_fault,
-                label_map=configuration.label_map,
-                validation_fraction=configuration.validation_fraction,
-                test_fraction=configuration.test_fraction,
-                seed=configuration.seed,
-                replace=False,
-            )
+            with _naming("records"):
+                records = _build_records(configuration, run)
         except BoxcarError:
             if not begun:
                 (run / CONFIGURATION).unlink()  # nothing was begun: the next try needs no --resume
@@ -62,12 +56,38 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
         if is_finished(run, records):
             return False
         print(*summary_lines(records.folder), sep="\n", file=sys.stderr, flush=True)  # noqa: T201
-        train_and_evaluate(run)
+        with _naming("train"):
+            train_and_evaluate(run)
         export(run, configuration)
-        write_report(str(run))
+        with _naming("report"):
+            write_report(str(run))
     finally:
         os.close(descriptor)
     return True
+
+
+def _build_records(configuration: Configuration, run: Path) -> Committed:
+    assert configuration.data is not None, "a run needs pictures"
+    return build_records(
+        configuration.data,
+        str(run / "records"),
+        on_fault=configuration.on_fault,
+        label_map=configuration.label_map,
+        validation_fraction=configuration.validation_fraction,
+        test_fraction=configuration.test_fraction,
+        seed=configuration.seed,
+        replace=False,
+    )
+
+
+@contextmanager
+def _naming(step: str) -> Iterator[None]:
+    """Tells `failure.json` which step it was."""
+    try:
+        yield
+    except BoxcarError as error:
+        error.step = error.step or step
+        raise
 
 
 def is_finished(run: Path, records: Committed) -> bool:
@@ -84,8 +104,10 @@ def export(run: Path, configuration: Configuration) -> None:
     best = best_score(read_scores(run / "eval"))
     assert best is not None, "a finished evaluation has scored a checkpoint"
     saved_model, records = run / "export" / "saved_model", run / "records"
-    freeze(configuration.architecture, str(run / "train" / f"ckpt-{best['step']}"), str(saved_model))
-    convert(str(saved_model), str(records), str(run / "export"), formats=configuration.formats)
+    with _naming("freeze"):
+        freeze(configuration.architecture, str(run / "train" / f"ckpt-{best['step']}"), str(saved_model))
+    with _naming("convert"):
+        convert(str(saved_model), str(records), str(run / "export"), formats=configuration.formats)
 
 
 def _check_init(init: str) -> None:
@@ -100,6 +122,8 @@ def _check_init(init: str) -> None:
 
 def _check_folder(run: Path, configuration: Configuration, resume: bool) -> bool:
     """Whether this very run was begun here; an error where something else was."""
+    if run.exists() and not run.is_dir():
+        raise Refused(ExitCode.USAGE, f"{run} is a file.", "Choose a folder as --output.")
     begun = read_configuration(run)
     if begun is None:
         found = {path.name for path in run.iterdir()} - _TRACES if run.is_dir() else set()

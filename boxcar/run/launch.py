@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused
+from boxcar import storage
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.run.failure import LOCK
-from boxcar.storage import make_folder
 from boxcar.storage.local import surroundings
 
 EVALUATOR_LOG = ".evaluator.log"
@@ -39,8 +39,10 @@ def train_and_evaluate(run: Path) -> None:
         elif len(stops) > 1:
             trainer.kill()
 
-    make_folder(run / "train")  # or an evaluator that is quicker than the trainer finds no training
-    with surroundings(run), (run / EVALUATOR_LOG).open("ab") as log:
+    storage.make_folder(run / "train")  # or an evaluator that is quicker than the trainer finds no training
+    with surroundings(run):
+        log = (run / EVALUATOR_LOG).open("ab")
+    with log:
         trainer = _start(run, "train", "--evaluator", "elsewhere")
         evaluator = _start(run, "evaluate", log=log.fileno(), gpu=False)
         starts = 1
@@ -128,16 +130,8 @@ def lock(run: Path) -> int:
     Raises:
         BoxcarError: 69 where another process has it for longer than 10 seconds.
     """
-    import fcntl
-
     with surroundings(run):
-        descriptor = os.open(run / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        (run / LOCK).touch()
+    descriptor = storage.lock(run / LOCK)
     os.set_inheritable(descriptor, True)
-    for _ in range(100):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError:
-            time.sleep(0.1)
-    os.close(descriptor)
-    raise Refused(ExitCode.SURROUNDINGS, f"Another process is at work in {run}.", "Wait for it or end it, then run this again.")
+    return descriptor

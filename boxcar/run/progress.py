@@ -72,6 +72,8 @@ class Progress:
         """Units that an earlier start did; rate and time left count from here."""
         self.done = self._first = done
         self._started = time.monotonic()
+        if self._bar:
+            self._bar.update(self._task, total=self.total, completed=done)
 
     def note(self, text: str) -> None:
         """A short text behind the bar, when there is something to say but nothing to count."""

@@ -7,6 +7,7 @@ there is its own to clear away, and somebody else's folder is never touched.
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 
 from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import file_sha256, is_temporary, list_files, make_folder, remove_tree, replace_json
+from boxcar.storage import file_sha256, is_temporary, list_files, lock, make_folder, remove_tree, replace_json
 from boxcar.storage.local import surroundings
 
 MARKER = "step.json"
@@ -146,16 +147,22 @@ class Step:
         """The folder to write into; commits at the end. After an error nothing half-written remains.
 
         Raises:
-            BoxcarError: 64 where the folder holds files that are not this step's, 69 where it cannot be written.
+            BoxcarError: 64 where the folder holds files that are not this step's, 69 where it cannot be written, or another
+                process writes there.
         """
-        self.begin()
+        self.check()
+        descriptor = lock(make_folder(self.folder))
         try:
-            yield self.folder
-            self.commit()
-        except BaseException:
-            if not self.resumable:
-                self._clear()
-            raise
+            self.begin()
+            try:
+                yield self.folder
+                self.commit()
+            except BaseException:
+                if not self.resumable:
+                    self._clear()
+                raise
+        finally:
+            os.close(descriptor)
 
     def begin(self) -> None:
         """Takes possession of the folder."""

@@ -123,9 +123,7 @@ def _accumulate(
     results = np.column_stack(
         [
             np.repeat(np.arange(1, len(detections) + 1), [len(found.scores) for found in detections]),
-            _joined(
-                (_pixels(found.boxes, truth) for found, truth in zip(detections, truths, strict=True)), np.float64, 4
-            ),
+            _joined((_pixels(found.boxes, truth) for found, truth in zip(detections, truths, strict=True)), np.float64, 4),
             _joined((found.scores for found in detections), np.float64),
             found_classes,
         ]

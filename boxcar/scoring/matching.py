@@ -16,9 +16,7 @@ class Matches:
     reference: NDArray[np.int64]  # [K], index into the reference's detections
     other: NDArray[np.int64]  # [K], index into the other's detections; -1 where unmatched
     iou: NDArray[np.float32]  # [K], 0 to 1; 0 where unmatched
-    score_difference: NDArray[
-        np.float32
-    ]  # [K], other's score minus the reference's; an unmatched one's other score is 0
+    score_difference: NDArray[np.float32]  # [K], other's score minus the reference's; an unmatched one's other score is 0
 
 
 def match(reference: Detections, other: Detections, *, min_score: float = 0.3) -> Matches:

@@ -1,16 +1,18 @@
 """The local folder: whole-file writes that a crash cannot halve, and the hashes that contracts are built on."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, ExitCode, Refused
 
 _TEMPORARY = ".tmp"
 
@@ -111,6 +113,25 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock(path: Path) -> int:
+    """Takes an existing file or folder for this process, until the descriptor that it answers is closed or the process ends.
+
+    Raises:
+        BoxcarError: 69 where another process has it for longer than 10 seconds.
+    """
+    with surroundings(path):
+        descriptor = os.open(path, os.O_RDONLY)
+    for _ in range(100):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            time.sleep(0.1)
+    os.close(descriptor)
+    what = f"Another process is at work in {path}."
+    raise Refused(ExitCode.SURROUNDINGS, what, "Wait for it or end it, then run this again.")
 
 
 def remove_tree(path: Path) -> None:

@@ -110,7 +110,7 @@ def _train(plan: _Plan, eval_folder: Path, init: str, stop: StopRequest, evaluat
     heart.done(plan.settings.steps)
     if evaluator:
         with Progress("Scoring the last checkpoints", len(store.unscored(eval_folder)), "checkpoints") as progress:
-            _wait_for_evaluator(store, eval_folder, 0, stop, progress)
+            _wait_for_evaluator(store, eval_folder, 0, stop, progress, plan.settings.steps, plan.settings.steps)
         store.clear_away(eval_folder)
 
 
@@ -124,6 +124,7 @@ def _train_to_the_end(
     progress: Progress,
 ) -> "CheckpointStore":
     import orbit
+    import tensorflow as tf
     import tf_keras
 
     from boxcar.detectors.input_pipeline import Split, training_batches
@@ -151,6 +152,7 @@ def _train_to_the_end(
             split, plan.specification, settings.batch_size, settings.augmentations, settings.seed, first_step=heart.step
         )
     )
+    saved = heart.step
     history = History(plan.step.folder, heart.step)
     progress.note("the first steps take longer")
     clock = time.monotonic()
@@ -187,20 +189,29 @@ def _train_to_the_end(
             while heart.step < goal and stop.signal is None:
                 with contextlib.redirect_stdout(None):  # orbit prints; our progress says the same in a line
                     controller.train(min(heart.step + STEPS_PER_LOOP, goal), checkpoint_at_completion=False)
-            if heart.step > 0:
+            if heart.step > saved:
                 store.save(heart.step)
+                saved = heart.step
             if stop.signal is not None and heart.step < settings.steps:
                 raise _stopped(stop, heart.step, settings.steps)
             if evaluator:
-                _wait_for_evaluator(store, eval_folder, BACKLOG_LIMIT, stop, progress)
+                _wait_for_evaluator(store, eval_folder, BACKLOG_LIMIT, stop, progress, heart.step, settings.steps)
                 store.clear_away(eval_folder)
             clock = time.monotonic()
+    except tf.errors.ResourceExhaustedError as error:
+        raise BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"Memory ran out after step {heart.step}: {error.message.splitlines()[0]}.",
+            "Start another run with a smaller --batch-size or --image-size.",
+        ) from error
     finally:
         history.close()
     return store
 
 
-def _wait_for_evaluator(store: "CheckpointStore", evaluation: Path, most: int, stop: StopRequest, progress: Progress) -> None:
+def _wait_for_evaluator(
+    store: "CheckpointStore", evaluation: Path, most: int, stop: StopRequest, progress: Progress, step: int, steps: int
+) -> None:
     """Waits until at most `most` checkpoints are not scored."""
     waiting = store.unscored(evaluation)
     if len(waiting) > most > 0:
@@ -208,7 +219,7 @@ def _wait_for_evaluator(store: "CheckpointStore", evaluation: Path, most: int, s
     patience = time.monotonic() + PATIENCE_SECONDS
     while len(waiting) > most:
         if stop.signal is not None:
-            raise _stopped(stop, waiting[-1], waiting[-1])
+            raise _stopped(stop, step, steps)
         if time.monotonic() > patience:
             raise BoxcarError(
                 ExitCode.SURROUNDINGS,

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import socket
@@ -207,4 +206,4 @@ def test_steps_alone_go_the_same_way(run: Path, tmp_path: Path) -> None:
     for step in ("train", "evaluate", "report"):
         again = boxcar(step, "--run", str(run))
         assert again.returncode == 0, again.stderr
-    assert os.listdir(tmp_path) == ["m"]
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
