@@ -93,12 +93,13 @@ class Progress:
 
     def _rate_text(self) -> str:
         rate = self._rate()
-        return f"{rate:.1f}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s each"
+        if rate == 0:
+            return ""
+        return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
 
     def _say(self) -> None:
         self._spoken, self._said = time.monotonic(), self.done
         rate = self._rate()
-        left = f", {(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
-        note = f", {self._note}" if self._note else ""
-        line = f"{self.title}: {self.done} of {self.total} {self.unit}, {self._rate_text()}{left}{note}"
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
+        words = [f"{self.title}: {self.done} of {self.total} {self.unit}", self._rate_text(), left, self._note]
+        print(", ".join(filter(None, words)), file=sys.stderr, flush=True)  # noqa: T201

@@ -155,10 +155,10 @@ def _train_to_the_end(
     saved = heart.step
     history = History(plan.step.folder, heart.step)
     progress.note("the first steps take longer")
-    clock = time.monotonic()
+    clock, first_loop = time.monotonic(), True
 
     def after_loop(output: Any) -> None:
-        nonlocal clock
+        nonlocal clock, first_loop
         now = time.monotonic()
         reached = int(trainer.step.numpy())
         steps = reached - heart.step
@@ -177,6 +177,10 @@ def _train_to_the_end(
         note = f"loss {losses['loss']:.3f}"
         if best is not None and best["AP50"] is not None:
             note += f", best AP50 {best['AP50']:.3f} at step {best['step']}"
+        if first_loop:
+            progress.go_on_from(reached)  # it took long to build the graph, which says nothing of the steps to come
+            first_loop = False
+            steps = 0
         progress.advance(steps, note)
 
     controller = orbit.Controller(
