@@ -1,7 +1,11 @@
 """What a person reads on the terminal when a run has ended."""
 
 import json
+import os
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -46,8 +50,18 @@ def print_summary(run: str) -> None:
                 f"{entry['path']} could not be judged: {entry['compared'].get('reason', 'the model finds too little')}."
             )
     console.print(f"\nReport       {folder / 'report' / 'index.html'}", markup=False)
-    console.print(f"TensorBoard  tensorboard --logdir {shlex.quote(str(folder))}", markup=False)
-    console.print("Next         boxcar run --data DIR --output runs/mine   (DIR: your pictures with labelImg's XML files)")
+    console.print(f"TensorBoard  {_command('tensorboard')} --logdir {shlex.quote(str(folder))}", markup=False)
+    console.print(f"Next         {_command('boxcar')} run --data DIR --output runs/mine", markup=False)
+    console.print("             (DIR: a folder with your own pictures and labelImg's XML files)")
+
+
+def _command(name: str) -> str:
+    """How to call a command of this environment from here: it need not be activated."""
+    own = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    if not own.exists() or (found is not None and Path(found).resolve() == own.resolve()):
+        return name
+    return shlex.quote(os.path.relpath(own) if own.is_relative_to(Path.cwd()) else str(own))
 
 
 def _number(value: Any) -> str:
