@@ -45,7 +45,7 @@ ImageSize = Annotated[int | None, typer.Option(help="Side of the network's input
 Steps = Annotated[int | None, typer.Option(help="Training steps; derived from the data if not given.")]
 BatchSize = Annotated[int | None, typer.Option(help="Pictures a training step.")]
 LearningRate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
-Init = Annotated[str | None, typer.Option(help="Weights to start from: none or .../ckpt-0.", metavar="none|URI")]
+Init = Annotated[str | None, typer.Option(help="Weights to start from: none, zoo, or .../ckpt-0.", metavar="none|zoo|URI")]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, data order, augmentation and split.")]
 Formats = Annotated[str | None, typer.Option(help="Files to export, comma-separated.", metavar="NAMES")]
 LabelMap = Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")]
@@ -166,7 +166,7 @@ def train(
     def work() -> None:
         from boxcar.run.configuration import make_configuration, read_configuration, write_configuration
         from boxcar.storage import local_path
-        from boxcar.training import check_training
+        from boxcar.training import check_training, settle_init
         from boxcar.training import train as train_step
 
         folder = local_path(run)
@@ -174,6 +174,10 @@ def train(
         kept = read_configuration(folder)
         if kept is not None:
             configuration = make_configuration(None, kept.model_dump() | configuration.model_dump(exclude_unset=True))
+        if configuration.init is None:
+            configuration, sentence = settle_init(configuration)
+            if sentence is not None:
+                print(sentence, file=sys.stderr, flush=True)
         if evaluator is Evaluator.here:
             from boxcar.run.launch import lock, train_and_evaluate
 

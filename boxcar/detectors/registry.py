@@ -21,6 +21,7 @@ class Architecture:
         image_size: default side of the input, in pixels.
         size_multiple: the input's side must be a multiple of this, in pixels.
         source: where its definition comes from.
+        zoo: address of the weights that the TF2 Detection Zoo publishes for it, trained on COCO; None where it has none.
     """
 
     name: str
@@ -28,7 +29,11 @@ class Architecture:
     image_size: int
     size_multiple: int
     source: str
+    zoo: str | None
 
+
+# models/research/object_detection/g3doc/tf2_detection_zoo.md in the TensorFlow Model Garden's repository.
+_ZOO = "https://download.tensorflow.org/models/object_detection/tf2/20200711"
 
 ARCHITECTURES = {
     architecture.name: architecture
@@ -39,6 +44,15 @@ ARCHITECTURES = {
             image_size=320,
             size_multiple=32,
             source="TF2 Detection Zoo, ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8",
+            zoo=f"{_ZOO}/ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8.tar.gz",
+        ),
+        Architecture(
+            name="ssd_mobilenet_v2_fpnlite_640x640",
+            module="ssd_mobilenet_v2_fpnlite",
+            image_size=640,
+            size_multiple=32,
+            source="TF2 Detection Zoo, ssd_mobilenet_v2_fpnlite_640x640_coco17_tpu-8",
+            zoo=f"{_ZOO}/ssd_mobilenet_v2_fpnlite_640x640_coco17_tpu-8.tar.gz",
         ),
     )
 }

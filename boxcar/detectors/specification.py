@@ -54,6 +54,15 @@ class Thresholds(BaseModel):
     max_detections: int = Field(100, ge=1)
 
 
+class InitialCheckpoint(BaseModel):
+    """The weights that training started from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str  # as it was asked for: a path or an address
+    sha256: str  # of the checkpoint's files, as `checkpoint_sources.InitialWeights` says
+
+
 class Specification(BaseModel):
     """A detector without its weights.
 
@@ -72,6 +81,7 @@ class Specification(BaseModel):
     box_coder: BoxCoder = BoxCoder()
     thresholds: Thresholds = Thresholds()
     dataset_version: str | None = None
+    initial_checkpoint: InitialCheckpoint | None = None  # None for random weights
 
     @model_validator(mode="after")
     def _labels_start_at_one(self) -> "Specification":

@@ -96,6 +96,7 @@ def convert(saved_model: str, records: str, output: str, *, formats: Sequence[st
             "image_size": specification.image_size,
             "labels": specification.labels,
             "checkpoint": frozen.parameters["checkpoint"],
+            "initial_checkpoint": specification.model_dump(mode="json")["initial_checkpoint"],
             "dataset_version": specification.dataset_version,
             "threads": THREADS,
             "milliseconds": "Median of a picture: from its bytes' pixels to detections for the SavedModel, "

@@ -176,6 +176,7 @@ def _specify(
         anchors=anchors,
         thresholds=trained.thresholds if trained else Thresholds(),
         dataset_version=dataset_version or (trained.dataset_version if trained else None),
+        initial_checkpoint=trained.initial_checkpoint if trained else None,
     )
     return specification, label_file
 

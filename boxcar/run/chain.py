@@ -17,6 +17,7 @@ from boxcar.run.failure import FAILURE, LOCK
 from boxcar.run.launch import lock, train_and_evaluate
 from boxcar.run.step import Committed, read_commit
 from boxcar.storage import is_temporary, local_path, make_folder
+from boxcar.training import settle_init
 
 # What may lie in a run's folder before anything was begun there.
 _TRACES = {FAILURE, LOCK}
@@ -39,18 +40,22 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
     """
     run = local_path(output)
     begun = _check_folder(run, configuration, resume)
-    if not begun:
-        _check_init(configuration.init)
+    if begun is None:
+        configuration, sentence = settle_init(configuration)
+        if sentence is not None:
+            print(sentence, file=sys.stderr, flush=True)  # noqa: T201
+    else:
+        configuration = begun
     make_folder(run)
     descriptor = lock(run)
     try:
-        if not begun:
+        if begun is None:
             write_configuration(run, configuration)
         try:
             with _naming("records"):
                 records = _build_records(configuration, run)
         except BoxcarError:
-            if not begun:
+            if begun is None:
                 (run / CONFIGURATION).unlink()  # nothing was begun: the next try needs no --resume
             raise
         if is_finished(run, records):
@@ -110,18 +115,8 @@ def export(run: Path, configuration: Configuration) -> None:
         convert(str(saved_model), str(records), str(run / "export"), formats=configuration.formats)
 
 
-def _check_init(init: str) -> None:
-    """A wrong path is said at once, not when training starts."""
-    if init != "none" and not local_path(f"{init}.index").is_file():
-        raise BoxcarError(
-            ExitCode.USAGE,
-            f"There is no checkpoint {init}.",
-            "Name it without its endings, .../ckpt-0 where ckpt-0.index lies, or use --init none.",
-        )
-
-
-def _check_folder(run: Path, configuration: Configuration, resume: bool) -> bool:
-    """Whether this very run was begun here; an error where something else was."""
+def _check_folder(run: Path, configuration: Configuration, resume: bool) -> Configuration | None:
+    """What this very run was begun with, None where nothing was begun; an error where something else was."""
     if run.exists() and not run.is_dir():
         raise Refused(ExitCode.USAGE, f"{run} is a file.", "Choose a folder as --output.")
     begun = read_configuration(run)
@@ -134,7 +129,9 @@ def _check_folder(run: Path, configuration: Configuration, resume: bool) -> bool
                 f"{run} already holds files that no run wrote ({min(names)}, for one).",
                 "Choose another --output.",
             )
-        return False
+        return None
+    if configuration.init is None:
+        configuration = configuration.model_copy(update={"init": begun.init})  # settled when it was begun
     old, new = begun.model_dump(), configuration.model_dump()
     changed = [f"{name} was {old[name]} and now is {new[name]}" for name in new if old[name] != new[name]]
     if changed:
@@ -149,4 +146,4 @@ def _check_folder(run: Path, configuration: Configuration, resume: bool) -> bool
             f"{run} holds a run that is not finished.",
             "Add --resume to go on with it, or choose another --output.",
         )
-    return True
+    return begun

@@ -44,7 +44,10 @@ class Configuration(BaseModel):
         None, gt=0, allow_inf_nan=False, description="Highest learning rate, reached after the warm-up."
     )
     checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
-    init: str = Field("none", description="Weights to start from: none, or the URI of a checkpoint (.../ckpt-0).")
+    init: str | None = Field(
+        None,
+        description="Weights to start from: none, zoo, or a checkpoint; the zoo's where they can be had if not set.",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation.")
     augmentations: tuple[Augmentation, ...] = Field(
         ("horizontal_flip", "zoom", "colour"), description="How training pictures are varied."
@@ -68,7 +71,7 @@ class Configuration(BaseModel):
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         """A path that is found from any folder; URIs stay as they are."""
-        if value in (None, "", "none") or "://" in value or value.startswith("file:"):
+        if value in (None, "", "none", "zoo") or "://" in value or value.startswith("file:"):
             return value
         return str(local_path(value).absolute())
 

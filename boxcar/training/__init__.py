@@ -1,5 +1,6 @@
 """The train step: checkpoints from records. TensorFlow is loaded when training starts, not when this is imported."""
 
+from boxcar.training.initial import settle_init
 from boxcar.training.train import check_training, train
 
-__all__ = ["check_training", "train"]
+__all__ = ["check_training", "settle_init", "train"]

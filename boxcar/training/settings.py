@@ -56,7 +56,7 @@ def derive_settings(configuration: Configuration, pictures: int) -> Settings:
     # Moving statistics are an average over about 1 / (1 - momentum) steps: over a twentieth of the run, they have forgotten
     # the random start when the run ends, and over ten steps at least, they are smooth. 0.997 is the zoo's, for 50,000 steps.
     momentum = min(max(1 - 20 / steps, 0.9), 0.997)
-    rate = RATE_FROM_RANDOM if configuration.init == "none" else RATE_FROM_TRAINED
+    rate = RATE_FROM_RANDOM if configuration.init in (None, "none") else RATE_FROM_TRAINED
     return Settings(
         steps=steps,
         batch_size=batch_size,

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boxcar.detectors.checkpoint_sources import InitialWeights
 from boxcar.detectors.label_map import read_label_map
-from boxcar.detectors.specification import SPECIFICATION, Specification, specification_json
+from boxcar.detectors.specification import SPECIFICATION, InitialCheckpoint, Specification, specification_json
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.checkpoints import best_score, read_scores, write_status
+from boxcar.run.checkpoints import best_score, list_checkpoints, read_scores, write_status
 from boxcar.run.configuration import Configuration
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import local_path, replace_text
+from boxcar.training.initial import find_initial
 from boxcar.training.settings import DIVERGED, Settings, derive_settings
 from boxcar.training.stopping import StopRequest
 
@@ -51,10 +53,12 @@ def train(run: str, configuration: Configuration, *, evaluator: bool = True) -> 
     stop = StopRequest()
     with step.writing():
         write_status(step.folder, "RUNNING", 0)
-        replace_text(step.folder / SPECIFICATION, specification_json(plan.specification))
+        initial = find_initial(configuration) if not list_checkpoints(step.folder) else None
+        if initial is not None or not (step.folder / SPECIFICATION).exists():
+            replace_text(step.folder / SPECIFICATION, specification_json(_with_initial(plan.specification, initial)))
         heart = _Heart(step.folder)
         try:
-            _train(plan, local_path(run) / "eval", configuration.init, stop, evaluator, heart)
+            _train(plan, initial, local_path(run) / "eval", stop, evaluator, heart)
         except BaseException:
             heart.stop("FAILED")
             raise
@@ -95,7 +99,7 @@ def _plan(run: str, configuration: Configuration) -> _Plan:
         parameters={
             "architecture": specification.architecture,
             "image_size": specification.image_size,
-            "init": configuration.init,
+            "init": configuration.init or "none",
             **settings.parameters(),
         },
         resumable=True,
@@ -103,10 +107,19 @@ def _plan(run: str, configuration: Configuration) -> _Plan:
     return _Plan(step, records, specification, settings)
 
 
-def _train(plan: _Plan, eval_folder: Path, init: str, stop: StopRequest, evaluator: bool, heart: "_Heart") -> None:
+def _with_initial(specification: Specification, initial: InitialWeights | None) -> Specification:
+    if initial is None:
+        return specification
+    checkpoint = InitialCheckpoint(source=initial.source, sha256=initial.sha256)
+    return specification.model_copy(update={"initial_checkpoint": checkpoint})
+
+
+def _train(
+    plan: _Plan, initial: InitialWeights | None, eval_folder: Path, stop: StopRequest, evaluator: bool, heart: "_Heart"
+) -> None:
     with Progress("Training", plan.settings.steps, "steps") as progress:
         progress.note("starting TensorFlow")
-        store = _train_to_the_end(plan, eval_folder, init, stop, evaluator, heart, progress)
+        store = _train_to_the_end(plan, initial, eval_folder, stop, evaluator, heart, progress)
     heart.done(plan.settings.steps)
     if evaluator:
         with Progress("Scoring the last checkpoints", len(store.unscored(eval_folder)), "checkpoints") as progress:
@@ -116,8 +129,8 @@ def _train(plan: _Plan, eval_folder: Path, init: str, stop: StopRequest, evaluat
 
 def _train_to_the_end(
     plan: _Plan,
+    initial: InitialWeights | None,
     eval_folder: Path,
-    init: str,
     stop: StopRequest,
     evaluator: bool,
     heart: "_Heart",
@@ -145,8 +158,10 @@ def _train_to_the_end(
     if heart.step:
         progress.say(f"Going on from the checkpoint of step {heart.step}.")
         progress.go_on_from(heart.step)
-    elif init != "none":
-        load_weights(network, local_path(init), class_predictor=False)
+    elif initial is not None:
+        kept = load_weights(network, initial.prefix, class_predictor=False)
+        every = len(network.variables_by_name())
+        progress.say(f"Loaded {every - len(kept)} of {every} variables of {initial.source}; the class predictor starts anew.")
     trainer.read(
         training_batches(
             split, plan.specification, settings.batch_size, settings.augmentations, settings.seed, first_step=heart.step

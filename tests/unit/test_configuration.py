@@ -28,7 +28,7 @@ def test_defaults_need_nothing() -> None:
     configuration = make_configuration(None, {})
     assert configuration.size == 320
     assert configuration.formats == ("tflite_float32", "tflite_int8", "tfjs_float32")
-    assert configuration.init == "none"
+    assert configuration.init is None
     assert configuration.data is None
 
 

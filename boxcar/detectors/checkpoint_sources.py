@@ -1,0 +1,167 @@
+"""Where weights to start from may lie: a checkpoint's prefix, a folder, the zoo's archive, or the address of one.
+
+What is downloaded or unpacked is kept in a cache, under a name made from what it was made of, so that it is done once.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage import file_sha256, local_path, make_folder
+from boxcar.storage.local import surroundings
+
+ANSWER_SECONDS = 10.0  # for which an address may keep us waiting, to begin with and between two pieces
+MOST_BYTES = 4 << 30  # of an archive, and of what is in it; the zoo's largest is under 2 GB
+_PIECE = 1 << 20
+_PART = re.compile(r"(ckpt-\d+)\.(index|data-\d{5}-of-\d{5})")
+_ARCHIVES = (".tar.gz", ".tgz")
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """A checkpoint on this machine.
+
+    Attributes:
+        prefix: what TensorFlow calls its path: without `.index`.
+        source: as it was asked for.
+        sha256: of the lines `<sha256>  <ending>` of its files, sorted.
+    """
+
+    prefix: Path
+    source: str
+    sha256: str
+
+
+def find_checkpoint(source: str) -> InitialWeights:
+    """Finds the checkpoint that a source names, and brings it here where it is not.
+
+    Args:
+        source: a prefix (`.../ckpt-0`), a folder that holds one checkpoint or has it in `checkpoint/`, the zoo's `.tar.gz`,
+            or the http(s) address of one.
+
+    Raises:
+        BoxcarError: 64 where there is none, or more than one; 65 for a broken archive; 69 for an address that does not answer
+            or a cache that cannot be written.
+    """
+    if urlsplit(source).scheme in ("http", "https"):
+        prefix = _in_folder(_unpacked(_downloaded(source)), source)
+    else:
+        path = local_path(source)
+        if path.name.endswith(_ARCHIVES) and path.is_file():
+            prefix = _in_folder(_unpacked(path), source)
+        elif path.is_dir():
+            prefix = _in_folder(path, source)
+        else:
+            prefix = path
+    parts = sorted(prefix.parent.glob(f"{prefix.name}.*")) if prefix.parent.is_dir() else []
+    parts = [part for part in parts if _PART.fullmatch(f"ckpt-0{part.name.removeprefix(prefix.name)}")]
+    if not any(part.suffix == ".index" for part in parts):
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"There is no checkpoint {source}.",
+            "Name it without its endings (.../ckpt-0 where ckpt-0.index lies), or a folder or .tar.gz that holds one, or none.",
+        )
+    lines = "".join(f"{file_sha256(part)}  {part.name.removeprefix(prefix.name)}\n" for part in parts)
+    return InitialWeights(prefix, source, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `boxcar` in the user's cache (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "boxcar"
+
+
+def _in_folder(folder: Path, source: str) -> Path:
+    """The one checkpoint that lies in a folder, or in the `checkpoint` folder one or two levels below."""
+    for pattern in ("ckpt-*.index", "checkpoint/ckpt-*.index", "*/checkpoint/ckpt-*.index"):
+        found = sorted(folder.glob(pattern))
+        if len(found) > 1:
+            names = ", ".join(path.name.removesuffix(".index") for path in found[:5])
+            raise BoxcarError(
+                ExitCode.USAGE, f"{source} holds {len(found)} checkpoints: {names}.", "Name one of them without its endings."
+            )
+        if found:
+            return found[0].with_suffix("")
+    return folder / "ckpt-0"  # which is not there, and is said to be missing
+
+
+def _downloaded(address: str) -> Path:
+    """The archive at an address, from the cache where it is there already."""
+    folder = make_folder(cache_folder())
+    archive = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.tar.gz"
+    if archive.exists():
+        return archive
+    what = f"{address} cannot be downloaded"
+    do = "Download it elsewhere and name the file as --init, or use --init none."
+    descriptor, name = tempfile.mkstemp(dir=folder, suffix=".part")
+    try:
+        request = urllib.request.Request(address, headers={"User-Agent": "boxcar"})  # noqa: S310 - http(s) by the caller
+        with os.fdopen(descriptor, "wb") as file, urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
+            announced = answer.headers.get("Content-Length")
+            received = _copy(answer, file, what)
+        if announced is not None and received != int(announced):
+            raise BoxcarError(ExitCode.SURROUNDINGS, f"{what}: it broke off after {received} bytes.", do)
+        Path(name).replace(archive)
+    except (OSError, ValueError) as error:  # URLError, time-outs and a full disk are OSErrors
+        reason = getattr(error, "reason", None) or error.strerror if isinstance(error, OSError) else str(error)
+        raise BoxcarError(ExitCode.SURROUNDINGS, f"{what}: {reason or type(error).__name__}.", do) from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return archive
+
+
+def _unpacked(archive: Path) -> Path:
+    """A folder with the checkpoint's files of an archive, nothing else of it; from the cache where it is there already."""
+    folder = cache_folder() / file_sha256(archive)[:16]
+    if folder.is_dir():
+        return folder
+    with surroundings(folder):
+        work = Path(tempfile.mkdtemp(dir=make_folder(folder.parent), suffix=".part"))
+    try:
+        left = MOST_BYTES
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                part = _PART.fullmatch(member.name.rsplit("/", 1)[-1])
+                content = tar.extractfile(member) if part and member.isfile() else None
+                if content is None:
+                    continue
+                # Into a flat folder under a name of our own: whatever paths and links the archive holds lead nowhere.
+                with content, (work / part[0]).open("xb") as file:  # type: ignore[index]
+                    left -= _copy(content, file, f"{archive} cannot be unpacked", left)
+        if not folder.is_dir():
+            work.replace(folder)
+    except (tarfile.TarError, EOFError, zlib.error, FileExistsError) as error:
+        raise BoxcarError(
+            ExitCode.DATA, f"{archive} is not a sound archive: {str(error) or type(error).__name__}.", "Download it again."
+        ) from error
+    except OSError as error:
+        if error.errno is None:  # gzip's own complaint about what it reads
+            raise BoxcarError(ExitCode.DATA, f"{archive} is not a sound archive: {error}.", "Download it again.") from error
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def _copy(source: IO[bytes], target: IO[bytes], what: str, most: int = MOST_BYTES) -> int:
+    """Copies piece by piece; the bytes it were. An archive that is made to fill the disk is stopped."""
+    copied = 0
+    while piece := source.read(_PIECE):
+        copied += len(piece)
+        if copied > most:
+            raise BoxcarError(
+                ExitCode.DATA, f"{what}: it holds more than {MOST_BYTES >> 30} GB.", "Name a checkpoint of a detector."
+            )
+        target.write(piece)
+    return copied

@@ -1,0 +1,42 @@
+"""Deciding what training starts from, before anything is begun."""
+
+from boxcar.detectors.checkpoint_sources import InitialWeights, find_checkpoint
+from boxcar.detectors.registry import find_architecture
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.configuration import Configuration
+
+
+def settle_init(configuration: Configuration) -> tuple[Configuration, str | None]:
+    """The configuration with its `init` decided, and a sentence where a person should know of it.
+
+    What was asked for by name must be there. Where nothing was asked for, the zoo's weights are taken if they can be had.
+
+    Raises:
+        BoxcarError: 64 or 65 for a checkpoint that is missing or broken, 69 for one that cannot be downloaded.
+    """
+    if configuration.init is not None:
+        find_initial(configuration)
+        return configuration, None
+    try:
+        zoo = configuration.model_copy(update={"init": "zoo"})
+        find_initial(zoo)
+        return zoo, None
+    except BoxcarError as error:
+        if error.code not in (ExitCode.SURROUNDINGS, ExitCode.USAGE):
+            raise
+        sentence = f"Starting from random weights, which need more pictures and steps: {error.what}"
+        return configuration.model_copy(update={"init": "none"}), sentence
+
+
+def find_initial(configuration: Configuration) -> InitialWeights | None:
+    """The checkpoint that a settled configuration names, brought to this machine; None for random weights."""
+    if configuration.init in (None, "none"):
+        return None
+    if configuration.init != "zoo":
+        return find_checkpoint(str(configuration.init))
+    architecture = find_architecture(configuration.architecture)
+    if architecture.zoo is None:
+        raise BoxcarError(
+            ExitCode.USAGE, f"The zoo publishes no weights for {architecture.name}.", "Use --init none or another architecture."
+        )
+    return find_checkpoint(architecture.zoo)

@@ -1,0 +1,185 @@
+"""Where weights to start from may lie, and what is said where they do not."""
+
+import functools
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boxcar.detectors import checkpoint_sources
+from boxcar.detectors.checkpoint_sources import find_checkpoint
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.configuration import make_configuration
+from boxcar.training import settle_init
+
+PARTS = {"ckpt-0.index": b"the index", "ckpt-0.data-00000-of-00001": b"the data" * 1000}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "boxcar"
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> Path:
+    folder = tmp_path / "model" / "checkpoint"
+    folder.mkdir(parents=True)
+    for name, content in PARTS.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def archive(tmp_path: Path, unpacked: Path) -> Path:
+    path = tmp_path / "served" / "model.tar.gz"
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(unpacked.parent, "model")
+    return path
+
+
+@pytest.fixture
+def server(archive: Path) -> Iterator[str]:
+    handler = functools.partial(_Quiet, directory=str(archive.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
+        threading.Thread(target=http_server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http_server.server_port}"
+        http_server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/cut"):
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"only this")
+        else:
+            super().do_GET()
+
+
+def content(prefix: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in prefix.parent.glob("ckpt-0.*")}
+
+
+def test_every_kind_of_source_leads_to_the_same_checkpoint(unpacked: Path, archive: Path, server: str) -> None:
+    sources = [str(unpacked / "ckpt-0"), str(unpacked), str(unpacked.parent), str(unpacked.parent.parent), str(archive)]
+    found = [find_checkpoint(source) for source in [*sources, f"{server}/model.tar.gz"]]
+    lines = sorted(f"{hashlib.sha256(data).hexdigest()}  {name.removeprefix('ckpt-0')}\n" for name, data in PARTS.items())
+    by_ending = "".join(sorted(lines, key=lambda line: line.split("  ")[1]))
+    assert {weights.sha256 for weights in found} == {hashlib.sha256(by_ending.encode()).hexdigest()}
+    assert all(content(weights.prefix) == PARTS for weights in found)
+    assert [weights.source for weights in found] == [*sources, f"{server}/model.tar.gz"]
+
+
+def test_what_was_downloaded_is_not_downloaded_again(server: str, archive: Path, cache: Path) -> None:
+    first = find_checkpoint(f"{server}/model.tar.gz")
+    archive.unlink()
+    assert find_checkpoint(f"{server}/model.tar.gz") == first
+    assert not list(cache.glob("*.part"))
+
+
+@pytest.mark.parametrize("path", ["/missing.tar.gz", "/cut.tar.gz"])
+def test_what_cannot_be_downloaded_is_69_and_leaves_nothing(server: str, cache: Path, path: str) -> None:
+    with pytest.raises(BoxcarError, match="cannot be downloaded") as caught:
+        find_checkpoint(server + path)
+    assert caught.value.code is ExitCode.SURROUNDINGS
+    assert list(cache.iterdir()) == []
+
+
+def test_nobody_there_is_69() -> None:
+    with pytest.raises(BoxcarError, match=r"http://127\.0\.0\.1:9/model\.tar\.gz cannot be downloaded") as caught:
+        find_checkpoint("http://127.0.0.1:9/model.tar.gz")
+    assert caught.value.code is ExitCode.SURROUNDINGS
+
+
+def test_an_archive_cannot_write_outside_and_brings_nothing_else(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "hostile.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name in ("../../ckpt-0.index", "/tmp/model/ckpt-0.data-00000-of-00001", "model/setup.py", "model/.bashrc"):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            tar.addfile(member, io.BytesIO(b"evil"))
+        link = tarfile.TarInfo("model/ckpt-1.index")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    weights = find_checkpoint(str(path))
+    assert weights.prefix.is_relative_to(cache)
+    assert sorted(p.name for p in weights.prefix.parent.iterdir()) == ["ckpt-0.data-00000-of-00001", "ckpt-0.index"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "twice"])
+def test_a_broken_archive_is_65_and_leaves_nothing(archive: Path, cache: Path, damage: str) -> None:
+    if damage == "twice":
+        with tarfile.open(archive, "w:gz") as tar:
+            for folder in ("a", "b"):
+                tar.addfile(tarfile.TarInfo(f"{folder}/ckpt-0.index"), io.BytesIO())
+    else:
+        whole = archive.read_bytes()
+        archive.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"\x1f\x8b" + bytes(500))
+    with pytest.raises(BoxcarError, match="not a sound archive") as caught:
+        find_checkpoint(str(archive))
+    assert caught.value.code is ExitCode.DATA
+    assert list(cache.iterdir()) == []
+
+
+def test_an_archive_made_to_fill_the_disk_is_stopped(archive: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint_sources, "MOST_BYTES", 5000)
+    with pytest.raises(BoxcarError, match="holds more than") as caught:
+        find_checkpoint(str(archive))
+    assert caught.value.code is ExitCode.DATA
+    assert list(cache.iterdir()) == []
+
+
+def test_a_folder_with_two_checkpoints_is_not_guessed_at(unpacked: Path) -> None:
+    for name, data in PARTS.items():
+        (unpacked / name.replace("ckpt-0", "ckpt-7")).write_bytes(data)
+    with pytest.raises(BoxcarError, match="holds 2 checkpoints: ckpt-0, ckpt-7") as caught:
+        find_checkpoint(str(unpacked))
+    assert caught.value.code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.tar.gz", "model/ckpt-0", ""])
+def test_nothing_there_is_64(tmp_path: Path, unpacked: Path, name: str) -> None:
+    with pytest.raises(BoxcarError) as caught:
+        find_checkpoint(str(tmp_path / name) if name else "")
+    assert caught.value.code is ExitCode.USAGE
+
+
+def test_the_zoo_is_taken_where_it_can_be_had(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_zoo_at(f"{server}/model.tar.gz", monkeypatch)
+    settled, sentence = settle_init(make_configuration(None, {}))
+    assert (settled.init, sentence) == ("zoo", None)
+
+
+def test_without_the_zoo_it_is_random_weights_and_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    point_zoo_at("http://127.0.0.1:9/model.tar.gz", monkeypatch)
+    settled, sentence = settle_init(make_configuration(None, {}))
+    assert settled.init == "none"
+    assert sentence is not None
+    assert "random weights" in sentence
+
+
+def test_asked_for_by_name_the_zoo_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    point_zoo_at("http://127.0.0.1:9/model.tar.gz", monkeypatch)
+    with pytest.raises(BoxcarError) as caught:
+        settle_init(make_configuration(None, {"init": "zoo"}))
+    assert caught.value.code is ExitCode.SURROUNDINGS
+
+
+def point_zoo_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    from boxcar.detectors import registry
+
+    rows = {name: dataclasses.replace(row, zoo=address) for name, row in registry.ARCHITECTURES.items()}
+    monkeypatch.setattr(registry, "ARCHITECTURES", rows)
