@@ -42,6 +42,8 @@ lock: $(UV) ## Renew the lock files, and see that they resolve on macOS arm64 an
 	$(UV) pip compile requirements/requirements.in --override requirements/overrides.txt --quiet --upgrade --universal \
 		--python-version $(PYTHON_VERSION) --generate-hashes --no-emit-index-url --no-header \
 		--output-file requirements/requirements.txt
+	echo "uv==$(UV_VERSION)" | $(UV) pip compile - --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate --output-file requirements/uv.txt
 	@$(MAKE) --no-print-directory lock-check
 	$(NPM) install --prefix $(TFJS) --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 

@@ -306,7 +306,10 @@ def main() -> None:
         _say(f"{error.format_message().rstrip('.')}.", f"See `{command} --help`.")
         code = ExitCode.USAGE
     except typer.Abort:
-        code = ExitCode.INTERRUPTED
+        # A signal outside of a step: while options are read, or while a failure is written down.
+        by_sigterm = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        _say("Stopped by SIGTERM." if by_sigterm else "Stopped by Ctrl-C.", "The same command starts it again.")
+        code = ExitCode.AGAIN if by_sigterm else ExitCode.INTERRUPTED
     sys.exit(int(code or 0))
 
 

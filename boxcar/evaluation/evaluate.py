@@ -68,8 +68,8 @@ def _score_all(records: Path, train: Path, evaluation: Path, watch: "_Watch") ->
             waiting = [checkpoint for checkpoint in list_checkpoints(train) if checkpoint.step not in scored]
             if waiting:
                 line = _score(scorer, waiting[0], validation)
+                board.scalars(line)  # first: a scalar twice is a dot on a dot, one that is lost is lost for good
                 append_score(evaluation, line)
-                board.scalars(line)
                 progress.total = len(scored) + len(waiting)
                 progress.advance(1, f"AP50 {line['AP50'] or 0:.3f} at step {line['step']}")
             elif status is not None and status.state == "DONE":

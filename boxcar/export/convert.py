@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from boxcar.detectors.label_map import read_label_map
 from boxcar.detectors.runners import Runner, open_runner
@@ -16,21 +16,13 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
 from boxcar.export.parity import Verdict, compare
 from boxcar.export.pictures import count_pictures, sample_pictures
+from boxcar.run.configuration import DEFAULT_FORMATS, Format
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import file_sha256, folder_sha256, local_path, make_folder, remove_tree, replace_json, replace_text
 from boxcar.storage.local import surroundings
 
-DEFAULT_FORMATS = ("tflite_float32", "tflite_int8", "tfjs_float32")
-FORMATS = (
-    "tflite_float32",
-    "tflite_float16",
-    "tflite_dynamic",
-    "tflite_int8",
-    "tfjs_float32",
-    "tfjs_float16",
-    "tfjs_uint8",
-)
+FORMATS = tuple(kind for kind in get_args(Format) if kind != "saved_model")
 _SLOW = frozenset({"tflite_int8", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # these are begun first
 THREADS = 2  # that the files are timed with
 TEST_PICTURES = 200  # that they are compared on, at most

@@ -11,6 +11,7 @@ from boxcar.detectors.registry import build_network, check_image_size, find_arch
 from boxcar.detectors.specification import (
     SPECIFICATION,
     Anchors,
+    BoxCoder,
     Specification,
     Thresholds,
     read_specification,
@@ -153,7 +154,7 @@ def _specify(
             f"The checkpoint {prefix} is of the architecture {trained.architecture}, not {architecture}.",
             f"Name --architecture {trained.architecture}.",
         )
-    size = image_size or (trained.image_size if trained else row.image_size)
+    size = image_size if image_size is not None else (trained.image_size if trained else row.image_size)
     check_image_size(row, size)
     anchors = trained.anchors if trained else Anchors()
 
@@ -174,6 +175,7 @@ def _specify(
         image_size=size,
         labels=labels,
         anchors=anchors,
+        box_coder=trained.box_coder if trained else BoxCoder(),
         thresholds=trained.thresholds if trained else Thresholds(),
         dataset_version=dataset_version or (trained.dataset_version if trained else None),
         initial_checkpoint=trained.initial_checkpoint if trained else None,

@@ -173,6 +173,8 @@ def read_evidence(run: Path) -> Evidence:
     """
     committed = {step: require_commit(run / folder, step) for step, folder in STEPS.items()}
     _check_chain(run, committed)
+    test = _whole(run / "eval" / "test.json", ChosenScore, "evaluate")
+    _check_exported(run, committed, test.step)
     history = _lines(run / "train" / "history.jsonl", TrainingPoint, "train")
     scores = _lines(run / "eval" / "scores.jsonl", Score, "evaluate")
     configuration = run / CONFIGURATION
@@ -183,7 +185,7 @@ def read_evidence(run: Path) -> Evidence:
         specification=read_specification(run / "export" / "saved_model"),
         history=tuple(sorted(history, key=lambda point: point.step)),
         scores=tuple(sorted(scores, key=lambda score: score.step)),
-        test=_whole(run / "eval" / "test.json", ChosenScore, "evaluate"),
+        test=test,
         manifest=_whole(run / "export" / "manifest.json", Manifest, "convert"),
         configuration=_text(configuration, "run") if configuration.exists() else None,
     )
@@ -201,6 +203,17 @@ def _check_chain(run: Path, committed: Mapping[str, Committed]) -> None:
                 )
 
 
+def _check_exported(run: Path, committed: Mapping[str, Committed], step: int) -> None:
+    """65 where the exported files are not of the checkpoint whose scores are shown."""
+    scored = committed["train"].files.get(f"ckpt-{step}.index", {}).get("sha256")
+    if committed["freeze"].inputs.get("checkpoint.index") != scored:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"{run / STEPS['freeze']} is not of the checkpoint of step {step}, which was chosen and scored.",
+            f"Freeze {run / 'train' / f'ckpt-{step}'} and convert it, then make the report again.",
+        )
+
+
 _R = TypeVar("_R", bound=_Row)
 
 
@@ -213,7 +226,8 @@ def _whole(path: Path, kind: type[_R], step: str) -> _R:
 
 def _lines(path: Path, kind: type[_R], step: str) -> list[_R]:
     rows = []
-    for number, line in enumerate(_text(path, step).splitlines(), 1):
+    # Split at line feeds alone: JSON leaves other ends of lines, U+2028 for one, as they are in a class's name.
+    for number, line in enumerate(filter(None, _text(path, step).split("\n")), 1):
         try:
             rows.append(kind.model_validate(_parse(line)))
         except ValueError as error:

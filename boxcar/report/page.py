@@ -23,8 +23,6 @@ PURPOSES = {
     "tflite_float16": "Phones, at half the size; fast on phone GPUs.",
     "tflite_dynamic": "Phones and the Raspberry Pi: 8-bit weights, computed in float.",
     "tflite_int8": "Phones and the Raspberry Pi: 8-bit throughout, smallest and usually fastest.",
-    "tflite_float32_nms": "Phones, in full precision; answers finished boxes.",
-    "tflite_int8_nms": "Phones, 8-bit throughout; answers finished boxes.",
     "tfjs_float32": "Web pages with TensorFlow.js, in full precision.",
     "tfjs_float16": "Web pages with TensorFlow.js, at half the download.",
     "tfjs_uint8": "Web pages with TensorFlow.js, at a quarter of the download.",

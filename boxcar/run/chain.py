@@ -39,6 +39,9 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
         ChildEnded: training ended badly and has said why.
     """
     run = local_path(output)
+    if not local_path(configuration.data or "").is_dir():
+        what = f"There is no folder {configuration.data}."
+        raise Refused(ExitCode.USAGE, what, "Name the folder that holds the pictures as --data.")
     begun = _check_folder(run, configuration, resume)
     if begun is None:
         configuration, sentence = settle_init(configuration)
@@ -49,8 +52,7 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
     make_folder(run)
     descriptor = lock(run)
     try:
-        if begun is None:
-            write_configuration(run, configuration)
+        write_configuration(run, configuration)
         try:
             with _naming("records"):
                 records = _build_records(configuration, run)
@@ -60,6 +62,9 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
             raise
         if is_finished(run, records):
             return False
+        if begun is not None and not resume:
+            what = f"{run} holds a finished run of which files are missing or changed."
+            raise Refused(ExitCode.USAGE, what, "Add --resume to make them again, or choose another --output.")
         print(*summary_lines(records.folder), sep="\n", file=sys.stderr, flush=True)  # noqa: T201
         with _naming("train"):
             train_and_evaluate(run)
@@ -132,6 +137,9 @@ def _check_folder(run: Path, configuration: Configuration, resume: bool) -> Conf
         return None
     if configuration.init is None:
         configuration = configuration.model_copy(update={"init": begun.init})  # settled when it was begun
+    finished = (run / "run.json").exists()
+    if not finished:  # after a conversion that failed the way on is often fewer formats
+        begun = begun.model_copy(update={"formats": configuration.formats})
     old, new = begun.model_dump(), configuration.model_dump()
     changed = [f"{name} was {old[name]} and now is {new[name]}" for name in new if old[name] != new[name]]
     if changed:
@@ -140,7 +148,7 @@ def _check_folder(run: Path, configuration: Configuration, resume: bool) -> Conf
             f"{run} holds a run with other settings: {', '.join(changed)}.",
             "Choose another --output for a new run, or repeat the old settings.",
         )
-    if not resume and not (run / "run.json").exists():
+    if not resume and not finished:
         raise Refused(
             ExitCode.USAGE,
             f"{run} holds a run that is not finished.",

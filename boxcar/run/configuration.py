@@ -20,13 +20,12 @@ Format = Literal[
     "tflite_float16",
     "tflite_dynamic",
     "tflite_int8",
-    "tflite_float32_nms",
-    "tflite_int8_nms",
     "tfjs_float32",
     "tfjs_float16",
     "tfjs_uint8",
 ]
 
+DEFAULT_FORMATS: tuple[Format, ...] = ("tflite_float32", "tflite_int8", "tfjs_float32")
 Augmentation = Literal["horizontal_flip", "zoom", "colour"]
 
 
@@ -56,9 +55,7 @@ class Configuration(BaseModel):
     on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that only the final scores see.")
-    formats: tuple[Format, ...] = Field(
-        ("tflite_float32", "tflite_int8", "tfjs_float32"), description="Files to export besides the SavedModel."
-    )
+    formats: tuple[Format, ...] = Field(DEFAULT_FORMATS, description="Files to export besides the SavedModel.")
 
     @field_validator("*", mode="before")
     @classmethod

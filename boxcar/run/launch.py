@@ -14,6 +14,7 @@ from types import FrameType
 
 from boxcar import storage
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
+from boxcar.run.checkpoints import read_scores
 from boxcar.run.failure import LOCK
 from boxcar.storage.local import surroundings
 
@@ -33,11 +34,12 @@ def train_and_evaluate(run: Path) -> None:
 
     def forward(number: int, frame: FrameType | None) -> None:
         stops.append(number)
-        # Ctrl-C on a terminal reaches the children by itself; anything else is passed on.
-        if number == signal.SIGTERM:
-            trainer.send_signal(number)
-        elif len(stops) > 1:
+        # The children have a process group of their own, so a terminal's Ctrl-C reaches them only from here. A second one
+        # is a person who will not wait for the checkpoint.
+        if number == signal.SIGINT and len(stops) > 1:
             trainer.kill()
+        else:
+            trainer.send_signal(number)
 
     storage.make_folder(run / "train")  # or an evaluator that is quicker than the trainer finds no training
     with surroundings(run):
@@ -45,7 +47,7 @@ def train_and_evaluate(run: Path) -> None:
     with log:
         trainer = _start(run, "train", "--evaluator", "elsewhere")
         evaluator = _start(run, "evaluate", log=log.fileno(), gpu=False)
-        starts = 1
+        starts, scored = 1, 0
         before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             while True:
@@ -53,6 +55,9 @@ def train_and_evaluate(run: Path) -> None:
                 if code is not None and (code != 0 or stops or evaluator.poll() == 0):
                     break
                 if evaluator.poll() not in (None, 0) and not stops:
+                    lines = len(read_scores(run / "eval"))
+                    if lines > scored:  # one that got something done has not failed for good
+                        starts, scored = 0, lines
                     if starts == EVALUATOR_STARTS:
                         raise _evaluator_failed(run)
                     evaluator = _start(run, "evaluate", log=log.fileno(), gpu=False)
@@ -93,6 +98,7 @@ def _start(run: Path, *arguments: str, log: int | None = None, gpu: bool = True)
         stderr=log,
         # The trainer takes all of a GPU's memory; the evaluator lives on the processor.
         env=None if gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        process_group=0,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         # The run's lock is inherited: as long as a child lives, nobody else works in the run.
         close_fds=False,

@@ -13,5 +13,5 @@ class StopRequest:
         signal.signal(signal.SIGINT, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number)
+        self.signal = self.signal or signal.Signals(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)

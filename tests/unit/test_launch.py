@@ -78,14 +78,12 @@ def pid(run: Path, part: str) -> int:
     return int((run / f"{part}.pid").read_text().splitlines()[-1])
 
 
-def send(number: signal.Signals, run: Path, *parts: str) -> threading.Thread:
-    """Sends this process a signal, and Ctrl-C to the children as a terminal does, when the named parts have begun."""
+def send(number: signal.Signals, run: Path) -> threading.Thread:
+    """Sends this process, and no other, a signal when both children have begun."""
 
     def work() -> None:
         wait_for(lambda: all((run / f"{part}.pid").exists() for part in ("train", "evaluate")))
         time.sleep(0.3)
-        for part in parts:
-            os.kill(pid(run, part), number)
         os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=work)
@@ -142,8 +140,7 @@ def test_an_evaluator_that_fails_once_costs_nothing(play: Callable[[str, str], P
 def test_stopped_from_outside(play: Callable[[str, str], Path], train: str, number: signal.Signals, code: int) -> None:
     run = play(train, "wait()")
     handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-    alive = ("evaluate",) if train == "sys.exit(0)" else ("train", "evaluate")
-    sender = send(number, run, *(alive if number == signal.SIGINT else ()))
+    sender = send(number, run)
     with pytest.raises((BoxcarError, ChildEnded)) as stopped:
         train_and_evaluate(run)
     sender.join()
