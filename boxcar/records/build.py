@@ -1,31 +1,30 @@
-"""The step itself: look at every picture once, decide, then write.
-
-What is known of the pictures lies in SQLite's temporary storage, on disk as soon as it is large, so that the memory needed
-does not depend on their number.
-"""
+"""The step itself: look at every picture once, decide, then write."""
 
 import hashlib
 import math
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from boxcar.detectors.label_map import label_map_text, read_label_map, write_label_map
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records.database import temporary_database
 from boxcar.records.examine import INSERT, Batch, Looked
 from boxcar.records.layout import LABEL_MAP, LAYOUT_SCHEMA, Layout
 from boxcar.records.shards import Shard, Stored, Written
 from boxcar.records.split import SCHEMA, SPLITS, assign_splits
-from boxcar.records.summary import Counts, Summary
+from boxcar.records.summary import SUMMARY_SCHEMA, Summary, dataset_pieces
+from boxcar.records.voc import packed
 from boxcar.records.workers import Workers
 from boxcar.run.progress import Progress
 from boxcar.run.step import MARKER, Committed, Step, read_commit
-from boxcar.storage import local_path, replace_json
+from boxcar.storage import local_path, replace_pieces
 
+INPUTS_SCHEMA = "CREATE TABLE inputs (name BLOB, sha256 BLOB);"
 DATASET = "dataset.json"
 SHARD_BYTES = 100_000_000
 SHARD_PICTURES = 5_000  # of very small pictures; a shard's list of pictures is held in memory
@@ -102,11 +101,13 @@ def build_records(
         if not replace and read_commit(folder, "records") is not None:
             raise BoxcarError(
                 ExitCode.USAGE,
-                f"The pictures in {root} have changed since the records in {folder} were made of them.",
+                f"The pictures in {root}, the label map or the settings have changed since the records in {folder} were made.",
                 "Choose another --output for a new run.",
             )
         _check_found(root, found, on_fault)
         found.faults += assign_splits(source.database, validation_fraction, test_fraction, seed)
+        if source.database.execute("SELECT 1 FROM pictures WHERE objects != ? LIMIT 1", (packed([]),)).fetchone() is None:
+            raise _without_boxes(root, found)  # the labelled ones were copies of others
         labels, warnings = _labels(given, found.classes)
         if found.without_xml:
             said = "picture has no XML and counts as a picture without objects."
@@ -121,19 +122,19 @@ def build_records(
 
 @contextmanager
 def _opened(root: Path, output: Path) -> Iterator[_Source]:
-    """The data folder, listed, with the processes that read it."""
-    # A database without a name lies in a file without a name, which SQLite removes by itself.
-    with closing(sqlite3.connect("", isolation_level=None)) as database:
-        database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
-        database.executescript("CREATE TABLE inputs (name BLOB, sha256 BLOB);" + SCHEMA)
-        database.executescript(LAYOUT_SCHEMA)
-        database.execute("BEGIN")  # nobody else will ever see it: a commit for each row would only take time
-        with Workers() as workers:  # they start while the folder is listed
-            layout = Layout(root, output, database)
-            if not layout.pictures:
-                what = f"{root} holds no picture" + (f", only {layout.xmls} XML files." if layout.xmls else ".")
-                raise BoxcarError(ExitCode.DATA, what, "Name a folder with JPEG, PNG, BMP or WebP pictures as --data.")
-            yield _Source(root, database, layout, workers)
+    """The data folder, listed, with the processes that read it.
+
+    Raises:
+        BoxcarError: 65 where the folder holds no picture; 69 where it cannot be read, or SQLite's temporary files, from
+            here to the end of the `with`, cannot be written.
+    """
+    # The workers start while the folder is listed.
+    with temporary_database(INPUTS_SCHEMA + SCHEMA + LAYOUT_SCHEMA + SUMMARY_SCHEMA) as database, Workers() as workers:
+        layout = Layout(root, output, database)
+        if not layout.pictures:
+            what = f"{root} holds no picture" + (f", only {layout.xmls} XML files." if layout.xmls else ".")
+            raise BoxcarError(ExitCode.DATA, what, "Name a folder with JPEG, PNG, BMP or WebP pictures as --data.")
+        yield _Source(root, database, layout, workers)
 
 
 def _check_arguments(root: Path, on_fault: str, validation_fraction: float, test_fraction: float) -> None:
@@ -202,13 +203,17 @@ def _check_found(root: Path, found: Looked, on_fault: str) -> None:
             tuple(map(str, found.faults)),
         )
     if not found.classes:
-        left = " that is without a fault" if found.faults else ""
-        raise BoxcarError(
-            ExitCode.DATA,
-            f"{root} holds no labelled box{left}.",
-            "Label your pictures with labelImg and save as Pascal VOC.",
-            tuple(map(str, found.faults)),
-        )
+        raise _without_boxes(root, found)
+
+
+def _without_boxes(root: Path, found: Looked) -> BoxcarError:
+    left = " that is without a fault" if found.faults else ""
+    return BoxcarError(
+        ExitCode.DATA,
+        f"{root} holds no labelled box{left}.",
+        "Label your pictures with labelImg and save as Pascal VOC.",
+        tuple(map(str, found.faults)),
+    )
 
 
 def _labels(given: dict[int, str], classes: Iterable[str]) -> tuple[dict[int, str], list[str]]:
@@ -224,34 +229,31 @@ def _labels(given: dict[int, str], classes: Iterable[str]) -> tuple[dict[int, st
 
 def _write(source: _Source, step: Step, labels: dict[int, str], found: Looked, warnings: list[str]) -> None:
     root, database, _, workers = source
-    counts: dict[str, Counts] = {}
+    summary = Summary(labels, database)
     total = int(database.execute("SELECT COUNT(*) FROM pictures").fetchone()[0])
     with Progress("Writing records", total, "pictures") as progress:
         try:
             for written in workers.run("write", _shards(root, step.folder, database, labels), progress.advance):
                 assert isinstance(written, Written)
                 step.hashed[written.name] = {"bytes": written.bytes, "sha256": written.sha256}
-                counts[written.name] = written.counts
+                summary.add(written.name, written.counts)
         except BaseException:
             # Before the step clears its folder: nobody may write into it after that.
             workers.kill()
             raise
-    summary = Summary(labels, counts)
     write_label_map(step.folder / LABEL_MAP, labels)
-    replace_json(
-        step.folder / DATASET,
-        {
-            "version": _version(database, labels),
-            "label_map": {str(number): name for number, name in labels.items()},
-            "splits": summary.splits_json(),
-            "faults": [fault.as_json() for fault in found.faults],
-            "warnings": warnings + summary.warnings(),
-            "clipped_boxes": found.clipped,
-            "pictures_without_xml": found.without_xml,
-            "encoded_anew": summary.whole.encoded,
-            **summary.sizes_json(),
-        },
-    )
+    dataset = {
+        "version": _version(database, labels),
+        "label_map": {str(number): name for number, name in labels.items()},
+        "splits": summary.splits_json(),
+        "faults": [fault.as_json() for fault in found.faults],
+        "warnings": warnings + summary.warnings(),
+        "clipped_boxes": found.clipped,
+        "pictures_without_xml": found.without_xml,
+        "encoded_anew": summary.encoded,
+        **summary.sizes_json(),
+    }
+    replace_pieces(step.folder / DATASET, dataset_pieces(dataset, database))
 
 
 def _shards(root: Path, folder: Path, database: sqlite3.Connection, labels: dict[int, str]) -> Iterator[Shard]:

@@ -88,7 +88,7 @@ def _record(shard: Shard, picture: Stored, counts: Counts) -> list[bytes]:
             "Let the data folder rest, then run the same command again.",
         ) from error
     objects = unpacked(picture.objects)
-    counts.add(picture.sha256.hex(), picture.width, picture.height, picture.treatment != "keep", objects)
+    counts.add(picture.width, picture.height, picture.treatment != "keep", objects)
     return encoded_example(
         encoded,
         image_format,

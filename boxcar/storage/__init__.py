@@ -11,6 +11,7 @@ from boxcar.storage.local import (
     read_whole_lines,
     remove_tree,
     replace_json,
+    replace_pieces,
     replace_text,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "read_whole_lines",
     "remove_tree",
     "replace_json",
+    "replace_pieces",
     "replace_text",
 ]

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -68,12 +68,17 @@ def make_folder(path: Path) -> Path:
 
 def replace_text(path: Path, text: str) -> None:
     """Writes a whole file so that a reader sees the old one or the new one, never a part, even after power loss."""
+    replace_pieces(path, [text])
+
+
+def replace_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """`replace_text` with a text that need not be in memory at once."""
     # The writer's own process id keeps two writers of one file from sharing a temporary file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     with surroundings(path):
         try:
             with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -84,7 +89,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is what a kill in the middle of `replace_text` leaves."""
+    """Whether a file of this name is what a kill in the middle of `replace_pieces` leaves."""
     return name.startswith(".") and name.endswith(_TEMPORARY)
 
 

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,10 @@ from labelled import data_set, label, pair, picture, records_of, save
 from boxcar.detectors.label_map import read_label_map, write_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
+from boxcar.records.summary import _spread
 from boxcar.records.tfrecord import verify, write_record
+from boxcar.records.told import summary_lines
+from boxcar.run.step import read_commit
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "records.json"
 RACCOON = Path(os.environ.get("BOXCAR_SHARED", Path(__file__).parents[3] / "shared")) / "datasets" / "raccoon"
@@ -194,6 +199,39 @@ def test_golden_bytes(tmp_path: Path) -> None:
     golden = json.loads(GOLDEN.read_text())
     assert {name: entry["sha256"] for name, entry in committed.files.items()} == golden["sha256"]
     assert shard.hex() == golden["test shard"]
+
+
+def test_dataset_json_is_written_as_a_whole_one_would_be(tmp_path: Path) -> None:
+    """Its hashes are streamed, into the place that nothing else in it can be taken for."""
+    data = data_set(tmp_path / "data", 5)
+    label(data / "p0.xml", boxes=[('"images": []', 1, 1, 9, 9)])
+    build_records(str(data), str(tmp_path / "out"))
+    text = (tmp_path / "out" / "dataset.json").read_text()
+    dataset = json.loads(text)
+    assert text == json.dumps(dataset, indent=2, ensure_ascii=False) + "\n"
+    assert dataset["label_map"]["1"] == '"images": []'
+    for split in dataset["splits"].values():
+        assert split["images"] == sorted(split["images"])
+        assert len(split["images"]) == split["pictures"]
+    assert summary_lines(tmp_path / "out")[0] == "3 train, 1 validation, 1 test pictures; 5 boxes of 2 classes."
+
+
+def test_a_refusal_to_replace_names_all_that_may_have_changed(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 4)
+    first = build_records(str(data), str(tmp_path / "out"))
+    assert build_records(str(data), str(tmp_path / "out"), replace=False) == first
+    with pytest.raises(BoxcarError, match=r"The pictures in .*, the label map or the settings have changed") as caught:
+        build_records(str(data), str(tmp_path / "out"), replace=False, seed=1)
+    assert caught.value.code == ExitCode.USAGE
+    assert read_commit(tmp_path / "out", "records") == first
+
+
+def test_quantiles_are_those_of_the_sorted_values() -> None:
+    values = [random.Random(number).choice([0.125, 0.25, 0.5, 1.0]) for number in range(77)]
+    found = _spread(iter(sorted(Counter(values).items())), 77)
+    assert found["median"] == found["0.5"] == sorted(values)[38]
+    assert (found["min"], found["0.05"], found["0.95"], found["max"]) == tuple(sorted(values)[at] for at in (0, 4, 72, 76))
+    assert set(_spread(iter([(7, 1)]), 1).values()) == {7}
 
 
 def test_a_spoilt_shard_does_not_verify(tmp_path: Path) -> None:

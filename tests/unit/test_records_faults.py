@@ -5,6 +5,8 @@ import io
 import json
 import os
 import resource
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from PIL import Image
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
+from boxcar.records.database import temporary_database
 from boxcar.records.faults import FaultyError
 from boxcar.records.pictures import inspect, stored_bytes
 from boxcar.records.voc import checked_objects, read_annotation
@@ -313,6 +316,43 @@ def test_a_full_disk_is_69_and_leaves_nothing(tmp_path: Path) -> None:
     answer = _in_child(data, tmp_path / "out", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)))
     assert answer.stdout.startswith("69 ")
     assert "tfrecord cannot be written" in answer.stdout
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("limit", [20_000, 3_000_000])  # while the folder is listed; while the pictures are read
+def test_a_full_temporary_folder_is_69_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    deep = tmp_path / "data" / "/".join(letter * 240 for letter in "abcd")
+    deep.mkdir(parents=True)
+    # Long names, so that a few pictures are more than SQLite's cache of 2 MB holds.
+    for number in range(1500):
+        (deep / f"{number:0240}.jpg").touch()
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path / "scratch"))
+    answer = _in_child(tmp_path / "data", tmp_path / "out", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert answer.stdout == f"69 SQLite's temporary files in {tmp_path}/scratch cannot be written: disk I/O error.\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_a_mistake_in_sql_is_a_defect() -> None:
+    with pytest.raises(BoxcarError, match="database or disk is full") as caught, temporary_database("") as database:
+        database.execute("PRAGMA max_page_count = 1")
+        database.execute("CREATE TABLE a (b)")
+    assert caught.value.code == ExitCode.SURROUNDINGS
+    assert "SQLITE_TMPDIR" in caught.value.do
+    with pytest.raises(sqlite3.OperationalError, match="no such table"), temporary_database("") as database:
+        database.execute("SELECT * FROM missing")
+
+
+def test_labelled_pictures_that_are_copies_of_unlabelled_ones_are_65(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data" / "train", 4)
+    for path in data.glob("*.xml"):
+        if path.stem != "p0":
+            label(path, boxes=[])
+    (tmp_path / "data" / "test").mkdir()
+    shutil.copy(data / "p0.jpg", tmp_path / "data" / "test" / "p0.jpg")
+    with pytest.raises(BoxcarError, match="no labelled box that is without a fault") as caught:
+        build_records(str(tmp_path / "data"), str(tmp_path / "out"))
+    assert caught.value.code == ExitCode.DATA
     assert not (tmp_path / "out").exists()
 
 
