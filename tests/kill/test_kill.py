@@ -59,11 +59,21 @@ def test_a_run_killed_in_every_step_ends_like_an_undisturbed_one(tmp_path: Path)
     make_shapes(str(pictures), pictures=120, image_size=96)
     undisturbed = build_records(str(pictures), str(tmp_path / "records"))
 
+    committed: dict[str, int] = {}  # when each step was
+
+    def note_committed(*finished: str) -> None:
+        """What was finished before a kill must be the very same afterwards: each step commits once."""
+        for name in finished:
+            step, folder = name.split(" in ")
+            assert read_commit(run / folder, step) is not None, name
+            assert committed.setdefault(name, (run / folder / "step.json").stat().st_mtime_ns) > 0
+        assert committed == {name: (run / name.split(" in ")[1] / "step.json").stat().st_mtime_ns for name in committed}
+
     # In the order in which a run gets there: each kill hits one step in its middle, and the next start gets further.
     kill_when(start(pictures, run), lambda: (run / "records" / ".unfinished").exists(), log)
     assert not (run / "records" / "step.json").exists()
     kill_when(start(pictures, run), lambda: any((run / "train").glob("ckpt-*.json")), log)
-    assert read_commit(run / "records", "records") is not None
+    note_committed("records in records")
 
     # The evaluator alone is killed: the run goes on by itself and starts it again.
     process = start(pictures, run)
@@ -74,25 +84,24 @@ def test_a_run_killed_in_every_step_ends_like_an_undisturbed_one(tmp_path: Path)
     evaluator = children(process.pid)["evaluate"]
     os.kill(evaluator, signal.SIGKILL)
     kill_when(process, lambda: (run / "export" / "saved_model" / ".unfinished").exists(), log)
-    assert read_commit(run / "train", "train") is not None
-    assert read_commit(run / "eval", "evaluate") is not None
     assert read_commit(run / "export" / "saved_model", "freeze") is None
-    committed = {step: (run / step / "step.json").stat().st_mtime_ns for step in ("records", "train", "eval")}
+    note_committed("train in train", "evaluate in eval")
 
     kill_when(start(pictures, run), lambda: (run / "export" / ".unfinished").exists(), log)
     assert read_commit(run / "export", "convert") is None
+    note_committed("freeze in export/saved_model")
     kill_when(start(pictures, run), lambda: (run / "report" / ".unfinished").exists(), log)
     assert not (run / "run.json").exists()
+    note_committed("convert in export")
     last = start(pictures, run)
     assert last.wait(timeout=300) == 0, log.read_text()
+    note_committed("report in report")
 
     records = read_commit(run / "records", "records")
     assert records is not None
     assert records.files == undisturbed.files
     for name in records.files:
         assert (run / "records" / name).read_bytes() == (undisturbed.folder / name).read_bytes()
-    # Committed once: a later start believed it and left it alone.
-    assert committed == {step: (run / step / "step.json").stat().st_mtime_ns for step in committed}
     scored = [json.loads(line)["step"] for line in scores.read_text().splitlines()]
     interval = json.loads((run / "train" / "step.json").read_text())["parameters"]["checkpoint_interval_steps"]
     assert scored == [*range(interval, STEPS, interval), STEPS]
