@@ -52,7 +52,8 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
     make_folder(run)
     descriptor = lock(run)
     try:
-        write_configuration(run, configuration)
+        if read_configuration(run) != configuration:
+            write_configuration(run, configuration)
         try:
             with _naming("records"):
                 records = _build_records(configuration, run)
