@@ -37,17 +37,24 @@ class Evaluator(StrEnum):
     none = "none"
 
 
+# Written out, because --help must not load what knows them; a test compares.
+_ARCHITECTURES = "ssd_mobilenet_v2_fpnlite_320x320 (the default of run and train) or ssd_mobilenet_v2_fpnlite_640x640."
+_FORMATS = (
+    "Files to export, comma-separated: tflite_float32,tflite_int8,tfjs_float32 if not given; also tflite_float16, "
+    "tflite_dynamic, tfjs_float16, tfjs_uint8, and saved_model for nothing else."
+)
+
 Data = Annotated[str, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="DIR")]
 Output = Annotated[str, typer.Option(help="Folder to write into.", metavar="DIR")]
 Run = Annotated[str, typer.Option(help="The run's folder.", metavar="DIR")]
-Architecture = Annotated[str | None, typer.Option(help="Which detector to train.", metavar="NAME")]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the network's input, in pixels.", metavar="PIXELS")]
+Architecture = Annotated[str | None, typer.Option(help=_ARCHITECTURES, metavar="NAME")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the network's input, a multiple of 32.", metavar="PIXELS")]
 Steps = Annotated[int | None, typer.Option(help="Training steps; derived from the data if not given.")]
 BatchSize = Annotated[int | None, typer.Option(help="Pictures a training step.")]
 LearningRate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
 Init = Annotated[str | None, typer.Option(help="Weights to start from: none, zoo, or .../ckpt-0.", metavar="none|zoo|URI")]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, data order, augmentation and split.")]
-Formats = Annotated[str | None, typer.Option(help="Files to export, comma-separated.", metavar="NAMES")]
+Formats = Annotated[str | None, typer.Option(help=_FORMATS, metavar="NAMES")]
 LabelMap = Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")]
 Config = Annotated[Path | None, typer.Option(help="Settings as YAML; options given beside it win.", metavar="FILE")]
 Fault = Annotated[OnFault | None, typer.Option(help="Stop at faulty pictures, or leave them out.")]
@@ -209,7 +216,7 @@ def evaluate(run: Run) -> None:
 
 @app.command()
 def freeze(
-    architecture: Annotated[str, typer.Option(help="Which detector the checkpoint is of.", metavar="NAME")],
+    architecture: Annotated[str, typer.Option(help=_ARCHITECTURES, metavar="NAME")],
     checkpoint: Annotated[str, typer.Option(help="The checkpoint without its endings: .../ckpt-0.", metavar="PREFIX")],
     output: Output,
     label_map: LabelMap = None,
@@ -303,7 +310,11 @@ def main() -> None:
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = f"boxcar {context.info_name}" if context is not None and context.parent is not None else "boxcar"
-        _say(f"{error.format_message().rstrip('.')}.", f"See `{command} --help`.")
+        message = error.format_message()
+        if "\n" in message:  # the help itself, where `boxcar` was called alone
+            print(message, file=sys.stderr)
+        else:
+            _say(f"{message.rstrip('.')}.", f"See `{command} --help`.")
         code = ExitCode.USAGE
     except typer.Abort:
         # A signal outside of a step: while options are read, or while a failure is written down.

@@ -135,6 +135,8 @@ def _check_labels(specification: Specification, records: Path) -> None:
 
 
 def _run_converters(kinds: Sequence[str], frozen: Path, records: Path, folder: Path) -> None:
+    if not kinds:
+        return
     work = make_folder(folder / _WORK)
     with Progress("Converting", len(kinds), "files") as progress:
         begun = sorted(kinds, key=lambda kind: kind not in _SLOW)

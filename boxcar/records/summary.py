@@ -80,11 +80,15 @@ class Summary:
     def warnings(self) -> list[str]:
         """What a person should know of the classes, a sentence each."""
         said = []
-        for name in self._labels.values():
-            count = sum(split.per_class[name] for split in self._splits.values())
-            if count == 0:
-                said.append(f"The class {name} of the label map has no example.")
-            elif count == 1:
+        counts = {name: sum(split.per_class[name] for split in self._splits.values()) for name in self._labels.values()}
+        absent = [name for name, count in counts.items() if count == 0]
+        if len(absent) == 1:
+            said.append(f"The class {absent[0]} of the label map has no example.")
+        elif absent:
+            some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+            said.append(f"{len(absent)} classes of the label map have no example: {some}")
+        for name, count in counts.items():
+            if count == 1:
                 said.append(f"The class {name} has one example only.")
             said += [
                 f"The class {name} has no example in the {name_of_split} split."

@@ -55,7 +55,7 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
         if read_configuration(run) != configuration:
             write_configuration(run, configuration)
         try:
-            with _naming("records"):
+            with _naming("records", resumes=begun is not None):
                 records = _build_records(configuration, run)
         except BoxcarError:
             if begun is None:
@@ -92,12 +92,14 @@ def _build_records(configuration: Configuration, run: Path) -> Committed:
 
 
 @contextmanager
-def _naming(step: str) -> Iterator[None]:
-    """Tells `failure.json` which step it was."""
+def _naming(step: str, *, resumes: bool = True) -> Iterator[None]:
+    """Tells `failure.json` which step it was, and the person that a run which was begun is gone on with."""
     try:
         yield
     except BoxcarError as error:
         error.step = error.step or step
+        if resumes:
+            error.do = error.do.replace("the same command again", "the same command again with --resume")
         raise
 
 

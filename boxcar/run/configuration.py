@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from boxcar.detectors.registry import ARCHITECTURES, check_image_size, find_architecture
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import ExitCode, Refused
 from boxcar.storage import local_path, replace_text
 
 CONFIGURATION = "config.yaml"
@@ -55,7 +56,7 @@ class Configuration(BaseModel):
     on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that only the final scores see.")
-    formats: tuple[Format, ...] = Field(DEFAULT_FORMATS, description="Files to export besides the SavedModel.")
+    formats: tuple[Format, ...] = Field(DEFAULT_FORMATS, min_length=1, description="Files to export besides the SavedModel.")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -99,23 +100,35 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
             loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
-            raise BoxcarError(ExitCode.USAGE, f"{file} cannot be read: {reason}.", "Give --config a YAML file.") from error
+            raise Refused(ExitCode.USAGE, f"{file} cannot be read: {reason}.", "Give --config a YAML file.") from error
         if not isinstance(loaded, dict | None):
-            raise BoxcarError(ExitCode.USAGE, f"{file} is not a mapping.", "Write lines such as `steps: 2000`.")
+            raise Refused(ExitCode.USAGE, f"{file} is not a mapping.", "Write lines such as `steps: 2000`.")
         settings |= loaded or {}
     settings |= {name: value for name, value in given.items() if value is not None}
     try:
         configuration = Configuration.model_validate(settings)
     except ValidationError as error:
-        details = tuple(f"{'.'.join(map(str, one['loc'])) or 'configuration'}: {one['msg']}" for one in error.errors())
-        raise BoxcarError(
+        # Where an element does not fit, that the list is then too short says nothing more.
+        found = [one for one in error.errors() if one["type"] != "too_short" or error.error_count() == 1]
+        problems = tuple(_problem(one) for one in found)
+        unknown = any(one["type"] == "extra_forbidden" for one in found)
+        raise Refused(
             ExitCode.USAGE,
-            f"The configuration does not fit: {details[0]}.",
-            f"These settings exist: {', '.join(Configuration.model_fields)}.",
-            details,
+            f"{problems[0]}.",
+            f"These settings exist: {', '.join(Configuration.model_fields)}." if unknown else "Change that setting.",
+            problems if len(problems) > 1 else (),
         ) from error
     configuration.check()
     return configuration
+
+
+def _problem(error: ErrorDetails) -> str:
+    """`steps is 0: Input should be greater than or equal to 1`; a list's element is called by the list's name."""
+    name = str(error["loc"][0]) if error["loc"] else "the configuration"
+    if error["type"] == "extra_forbidden":
+        return f"There is no setting {name}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name} cannot be {error['input']!r}: {message}"
 
 
 def read_configuration(run: Path) -> Configuration | None:

@@ -39,6 +39,7 @@ class Progress:
                 progress.BarColumn(bar_width=28),
                 progress.MofNCompleteColumn(),
                 progress.TextColumn("{task.fields[rate]}"),
+                progress.TextColumn("elapsed"),
                 progress.TimeElapsedColumn(),
                 progress.TextColumn("left"),
                 progress.TimeRemainingColumn(),

@@ -139,3 +139,15 @@ def test_no_permission_is_69(tmp_path: Path) -> None:
 
 def test_version() -> None:
     assert re.fullmatch(r"boxcar \d+\.\d+\.\d+\n", boxcar("--version").stdout)
+
+
+def test_the_names_in_the_help_are_those_that_exist() -> None:
+    from typing import get_args
+
+    from boxcar import cli
+    from boxcar.detectors.registry import ARCHITECTURES
+    from boxcar.run.configuration import DEFAULT_ARCHITECTURE, Format
+
+    assert all(name in cli._ARCHITECTURES for name in ARCHITECTURES)
+    assert f"{DEFAULT_ARCHITECTURE} (the default" in cli._ARCHITECTURES
+    assert all(name in cli._FORMATS for name in get_args(Format))

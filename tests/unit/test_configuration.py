@@ -58,20 +58,21 @@ def test_options_beat_the_file_and_the_file_beats_defaults(tmp_path: Path) -> No
         ("validation_fraction: 0.7", "validation_fraction"),
         ("formats: tflite_float64", "formats"),
         ("formats: {a: b}", "formats"),
+        ("formats: []", "formats"),
         ("augmentations: [spin]", "augmentations"),
         ("1: 2", "1"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, key: str) -> None:
     error = refused(yaml(tmp_path, text), {})
-    assert any(line.startswith(key) for line in error.details), error.details
     assert key in error.what
-    assert "image_size" in error.do
+    assert ("image_size" in error.do) == ("There is no setting" in error.what)  # what there is, where something else was meant
 
 
 def test_every_wrong_setting_has_a_line(tmp_path: Path) -> None:
     error = refused(yaml(tmp_path, "steps: 0\nseed: -1\ncolour: red\n"), {})
-    assert [line.split(":")[0] for line in error.details] == ["steps", "seed", "colour"]
+    words = ["steps cannot be 0", "seed cannot be -1", "There is no setting colour"]
+    assert [line.split(":")[0] for line in error.details] == words
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_run_keeps_its_configuration(tmp_path: Path) -> None:
     assert read_configuration(tmp_path) is None
     for configuration in (
         Configuration(),
-        Configuration(data="/Bilder/Bären", steps=5, formats=(), augmentations=("zoom",), learning_rate=1e-5),
+        Configuration(data="/Bilder/Bären", steps=5, formats=("saved_model",), augmentations=("zoom",), learning_rate=1e-5),
     ):
         write_configuration(tmp_path, configuration)
         assert read_configuration(tmp_path) == configuration
