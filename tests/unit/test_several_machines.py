@@ -91,7 +91,9 @@ def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-def test_a_lost_machine_stops_the_other_and_both_go_on_together(tmp_path: Path, shapes_records: Path, number: signal.Signals) -> None:
+def test_a_lost_machine_stops_the_other_and_both_go_on_together(
+    tmp_path: Path, shapes_records: Path, number: signal.Signals
+) -> None:
     steps = 2000  # more than are trained here
     run = make_run(tmp_path / "run", shapes_records, steps=steps)
     processes = start(run, 2)
