@@ -10,8 +10,6 @@ from boxcar.detectors.label_map import read_label_map, write_label_map
 from boxcar.detectors.registry import build_network, check_image_size, find_architecture
 from boxcar.detectors.specification import (
     SPECIFICATION,
-    Anchors,
-    BoxCoder,
     Specification,
     Thresholds,
     read_specification,
@@ -156,11 +154,11 @@ def _specify(
         )
     size = image_size if image_size is not None else (trained.image_size if trained else row.image_size)
     check_image_size(row, size)
-    anchors = trained.anchors if trained else Anchors()
+    anchors = trained.anchors if trained else row.anchors
 
     from boxcar.detectors.network import count_class_slots  # loads TensorFlow
 
-    slots = count_class_slots(prefix, anchors)
+    slots = count_class_slots(prefix, row, anchors)
     label_file, labels = _find_labels(prefix, label_map, trained, slots)
     if max(labels) + 1 != slots:
         source = label_file or (prefix.parent / SPECIFICATION)
@@ -175,7 +173,7 @@ def _specify(
         image_size=size,
         labels=labels,
         anchors=anchors,
-        box_coder=trained.box_coder if trained else BoxCoder(),
+        box_coder=trained.box_coder if trained else row.box_coder,
         thresholds=trained.thresholds if trained else Thresholds(),
         dataset_version=dataset_version or (trained.dataset_version if trained else None),
         initial_checkpoint=trained.initial_checkpoint if trained else None,

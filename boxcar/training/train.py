@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from boxcar.detectors.checkpoint_sources import InitialWeights
 from boxcar.detectors.label_map import read_label_map
+from boxcar.detectors.registry import find_architecture
 from boxcar.detectors.specification import SPECIFICATION, InitialCheckpoint, Specification, specification_json
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import best_score, list_checkpoints, read_scores, write_status
@@ -86,11 +87,8 @@ def _plan(run: str, configuration: Configuration) -> _Plan:
     records = require_commit(folder / "records", "records")
     dataset = json.loads((records.folder / "dataset.json").read_text(encoding="utf-8"))
     settings = derive_settings(configuration, dataset["splits"]["train"]["pictures"])
-    specification = Specification(
-        architecture=configuration.architecture,
-        image_size=configuration.size,
-        labels=read_label_map(records.folder / "label_map.pbtxt"),
-        dataset_version=dataset["version"],
+    specification = find_architecture(configuration.architecture).specify(
+        configuration.size, read_label_map(records.folder / "label_map.pbtxt"), dataset["version"]
     )
     step = Step(
         "train",

@@ -167,19 +167,20 @@ def test_a_damaged_checkpoint(exported_run: ExportedRun, tmp_path: Path, ending:
 def test_weights_that_are_not_finite(exported_run: ExportedRun, tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from boxcar.detectors.network import CLASS_PREDICTOR_BIAS, load_weights
-    from boxcar.detectors.registry import build_network
+    from boxcar.detectors.network import load_weights
+    from boxcar.detectors.registry import build_network, find_architecture
 
+    name = find_architecture(ARCHITECTURE).class_predictor_bias
     network = build_network(read_specification(exported_run.frozen))
     load_weights(network, exported_run.checkpoint, class_predictor=True)
-    bias = network.variables_by_name()[CLASS_PREDICTOR_BIAS]
+    bias = network.variables_by_name()[name]
     bias.assign(tf.where(tf.range(bias.shape[0]) == 3, np.nan, bias))
     tf.train.Checkpoint(model=network.trackable()).write(str(tmp_path / "ckpt-9"))
     shutil.copy(exported_run.frozen / "detector.json", tmp_path)
     with pytest.raises(BoxcarError, match="not finite") as caught:
         freeze(ARCHITECTURE, str(tmp_path / "ckpt-9"), str(tmp_path / "out"))
     assert caught.value.code == ExitCode.DATA
-    assert caught.value.details == (CLASS_PREDICTOR_BIAS,)
+    assert caught.value.details == (name,)
     assert not (tmp_path / "out").exists()
 
 

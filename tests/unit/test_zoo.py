@@ -73,8 +73,9 @@ def test_saved_names_are_the_zoos(network: "Network", tmp_path: Path) -> None:
 
 def test_class_slots_are_counted(specification: Specification) -> None:
     from boxcar.detectors.network import count_class_slots
+    from boxcar.detectors.registry import find_architecture
 
-    assert count_class_slots(CHECKPOINT, specification.anchors) == 91
+    assert count_class_slots(CHECKPOINT, find_architecture(ARCHITECTURE), specification.anchors) == 91
 
 
 def test_preprocessing(expected: dict[str, Any]) -> None:
