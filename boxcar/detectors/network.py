@@ -83,7 +83,9 @@ def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> li
         raise BoxcarError(
             ExitCode.DATA,
             f"{len(problems)} of {len(variables)} variables do not fit the checkpoint {prefix}.",
-            "Use a checkpoint of the same architecture, or --init none.",
+            "Name a checkpoint of the same architecture and classes."
+            if class_predictor
+            else "Name a checkpoint of the same architecture, or use --init none.",
             tuple(problems),
         )
     for name, value in values.items():
