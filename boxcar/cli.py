@@ -249,13 +249,26 @@ def freeze(
     output: Output,
     label_map: LabelMap = None,
     image_size: ImageSize = None,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Detections score above this; the checkpoint's own if not given, 1e-8 for the zoo's.", metavar="SCORE"
+        ),
+    ] = None,
 ) -> None:
     """Make a SavedModel of a checkpoint."""
 
     def work() -> None:
         from boxcar.export import freeze as freeze_step
 
-        freeze_step(architecture, checkpoint, output, label_map=label_map, image_size=image_size)
+        freeze_step(
+            architecture,
+            checkpoint,
+            output,
+            label_map=label_map,
+            image_size=image_size,
+            score_threshold=score_threshold,
+        )
         print(f"The SavedModel is in {output}.")
 
     _do("freeze", work)
