@@ -112,7 +112,7 @@ def test_every_checkpoint_is_scored_once_while_training_goes_on(training: Traini
     assert test["pictures"] == json.loads((training.run / "records" / "dataset.json").read_text())["splits"]["test"]["pictures"]
     events = [name for name in committed.files if "tfevents" in name]
     assert len(events) == 1
-    assert {"scores.jsonl", "test.json", *events} == set(committed.files)
+    assert {"scores.jsonl", "test.json", "confusion.json", "curves.json", *events} == set(committed.files)
     # The same again: nothing is done, even where the trainer is long gone.
     before = {path: path.stat().st_mtime_ns for path in (training.run / "eval").iterdir()}
     assert evaluate(str(training.run)).digest == committed.digest
