@@ -143,7 +143,7 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
     curves_by_name = {names[label]: curve for label, curve in curves(pictures.truths, detections, labels).items()}
     board.curves(chosen.step, {name: curve for name, curve in curves_by_name.items() if curve.truths})
     counts = confusion(pictures.truths, detections, labels, SHOWN_SCORE)
-    title = f"Test pictures, step {chosen.step}: score {SHOWN_SCORE} or more, IoU {IOU} or more"
+    title = f"Test pictures, step {chosen.step}:\nscore {SHOWN_SCORE} or more, IoU {IOU} or more"
     board.confusion(chosen.step, draw_confusion(counts, list(names.values()), title))
     origin = {"step": chosen.step, "split": "test", "iou": IOU}
     labelled = {"labels": [*names.values(), "background"], "counts": counts.tolist()}

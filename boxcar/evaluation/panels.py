@@ -1,4 +1,4 @@
-"""What the board shows of pictures: labelled beside found boxes, and the confusion matrix."""
+"""What the board shows of pictures: labelled above found boxes, and the confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -14,8 +14,8 @@ from boxcar.detectors.examples import read_examples
 from boxcar.scoring import Truth
 
 MOST = 4  # pictures whose boxes are drawn for every checkpoint
-SIDE = 400  # the longer side of each, in pixels
-_GAP, _HEAD = 8, 22  # pixels between the two halves, and above them
+SIDE = 340  # the longer side of each, in pixels; what is wider than 350 TensorBoard shrinks until its letters are gone
+_HEAD = 22  # pixels above each half, for a word on it
 _INK, _PAPER, _MUTED = (32, 33, 36), (255, 255, 255), (95, 99, 104)
 
 
@@ -48,7 +48,7 @@ class Panels:
             self._labelled.append(draw(small, example.boxes, captions, TRUE, SIDE))
 
     def draw(self, detections: Sequence[Detections]) -> list[NDArray[np.uint8]]:
-        """Each chosen picture, uint8 [H, W, 3]: labelled boxes left, found ones right. One of `detections` a picture."""
+        """Each chosen picture, uint8 [H, W, 3]: labelled boxes above, found ones below. One of `detections` a picture."""
         return [
             _panel(labelled, self._found(small, detections[place]))
             for place, small, labelled in zip(self._chosen, self._small, self._labelled, strict=True)
@@ -65,14 +65,12 @@ class Panels:
 
 def _panel(labelled: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = labelled.shape[:2]
-    sheet = Image.new("RGB", (2 * width + _GAP, height + _HEAD), _PAPER)
+    sheet = Image.new("RGB", (width, 2 * (height + _HEAD)), _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for x, words, colour, half in (
-        (0, "labelled", TRUE, labelled),
-        (width + _GAP, f"found, score {SHOWN_SCORE} or more", FOUND, found),
-    ):
-        pen.text((x, 2), words, fill=colour, font=font)
-        sheet.paste(Image.fromarray(half), (x, _HEAD))
+    pen.text((0, 2), "labelled", fill=TRUE, font=font)
+    sheet.paste(Image.fromarray(labelled), (0, _HEAD))
+    pen.text((0, height + _HEAD + 2), f"found, score {SHOWN_SCORE} or more", fill=FOUND, font=font)
+    sheet.paste(Image.fromarray(found), (0, height + 2 * _HEAD))
     return np.asarray(sheet)
 
 
@@ -82,23 +80,27 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], title: str) 
     Args:
         counts: [K + 1, K + 1] as `scoring.confusion` answers it.
         names: of its K classes.
-        title: a line above it.
+        title: lines above it.
 
     Returns:
         uint8 [H, W, 3]. A cell is the darker the larger a share of its row it holds; green on the diagonal, else orange.
     """
     size = len(counts)
-    cell = 56 if size <= 12 else 36 if size <= 32 else 22
+    cell = 44 if size <= 12 else 36 if size <= 32 else 22  # pixels
     font = ImageFont.load_default(14 if cell > 22 else 11)
     rows, columns = [*names, "nothing there"], [*names, "missed"]
     rows, columns = ([_short(name, font) for name in side] for side in (rows, columns))
-    margin = int(max(font.getlength(name) for name in rows)) + 44
-    top = int(max(font.getlength(name) for name in columns)) + 64
-    sheet = Image.new("RGB", (max(margin + size * cell, round(font.getlength(title))) + 24, top + size * cell + 16), _PAPER)
+    margin = int(max(font.getlength(name) for name in rows)) + 40
+    lines = title.splitlines()
+    head = 8 + 18 * len(lines) + 6
+    top = head + 22 + int(max(font.getlength(name) for name in columns)) + 12
+    width = max(margin + size * cell, *(round(font.getlength(line)) + 8 for line in lines)) + 8
+    sheet = Image.new("RGB", (width, top + size * cell + 8), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((12, 8), title, fill=_INK, font=font)
-    pen.text((margin, 30), "found as", fill=_MUTED, font=font)
-    _paste_upright(sheet, "labelled as", (12, top), _MUTED, font)
+    for number, line in enumerate(lines):
+        pen.text((8, 8 + 18 * number), line, fill=_INK, font=font)
+    pen.text((margin, head), "found as", fill=_MUTED, font=font)
+    _paste_upright(sheet, "labelled as", (8, top), _MUTED, font)
     for place, name in enumerate(columns):
         _paste_upright(sheet, name, (margin + place * cell + cell // 2 - 9, top - 6), _INK, font, ends=True)
     for row, name in enumerate(rows):
