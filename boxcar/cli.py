@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boxcar import __version__
-from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused, explain
 
 if TYPE_CHECKING:
     from boxcar.run.configuration import Configuration
@@ -230,13 +230,25 @@ def train(
 
 
 @app.command()
-def evaluate(run: Run) -> None:
+def evaluate(
+    run: Run,
+    sidecar: Annotated[
+        bool, typer.Option("--sidecar", help="Beside a trainer in a pod: write eval/verdict.json at the end, wait for SIGTERM.")
+    ] = False,
+) -> None:
     """Score a run's checkpoints, while it trains or later."""
+    # Before TensorFlow is loaded: the trainer takes all of a GPU's memory, the evaluator lives on the processor.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
     def work() -> None:
-        from boxcar.evaluation import evaluate as evaluate_step
+        if sidecar:
+            from boxcar.evaluation.sidecar import evaluate_beside
 
-        print(f"The scores are in {evaluate_step(run).folder / 'scores.jsonl'}.")
+            evaluate_beside(run)
+        else:
+            from boxcar.evaluation import evaluate as evaluate_step
+
+            print(f"The scores are in {evaluate_step(run).folder / 'scores.jsonl'}.")
 
     # The trainer's own failure is what a person must see first; the evaluator's would cover it up.
     _do("evaluate", work)
@@ -380,15 +392,12 @@ def _do(step: str, work: Callable[[], None], run: str | None = None) -> None:
         failure = BoxcarError(ExitCode.AGAIN, "Stopped by SIGTERM.", _go_on(step))
     except KeyboardInterrupt:
         failure = BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C.", _go_on(step))
-    except OSError as error:
-        what = f"{error.filename or 'The operating system'}: {error.strerror or error}."
-        failure = BoxcarError(ExitCode.SURROUNDINGS, what, "Free disk space or mend its permissions, then run this again.")
-    except Exception as error:  # noqa: BLE001 - the outermost place: whatever comes here is a defect of ours
-        import traceback
+    except Exception as error:  # noqa: BLE001 - the outermost place
+        failure = explain(error)
+        if failure.code == ExitCode.DEFECT:
+            import traceback
 
-        traceback.print_exc()
-        what = f"Boxcar itself failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no word'}."
-        failure = BoxcarError(ExitCode.DEFECT, what, "Please report this with the lines above.")
+            traceback.print_exc()
     for line in failure.details:
         print(line, file=sys.stderr)
     _say(failure.what, failure.do)
