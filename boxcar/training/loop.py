@@ -249,7 +249,7 @@ class TrainingLoop:
         """The error that names the pictures of the step at a row of the last loop."""
         assert self._trainer.last is not None, "the trainer has trained"
         size, step = self._settings.batch_size, first + row
-        members = batch_members(len(self._split), size, self._settings.seed, step)
+        members = batch_members(len(self._split), size, self._settings.augmentations, self._settings.seed, step)
         finite = self._trainer.last.finite[row]
         guilty = members
         where = f"the loss is not finite at step {step + 1}"
