@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 from PIL import ImageFont
-from tensorflow.python.ops import control_flow_case, control_flow_ops
+from tensorflow.python.ops import cond, control_flow_case, control_flow_ops
 
 sys.modules["tensorflow_io"] = types.ModuleType("tensorflow_io")
 
@@ -29,6 +29,7 @@ tf.compat.v1.estimator = estimator
 sys.modules["tensorflow.compat.v1.estimator"] = estimator
 
 control_flow_ops.case = control_flow_case.case
+control_flow_ops.cond = cond.cond
 
 
 def _size(font: ImageFont.FreeTypeFont, text: str) -> tuple[int, int]:
