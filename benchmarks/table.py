@@ -11,8 +11,8 @@ from measuring import ROOT, Result
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Measured by `make bench` (or `make bench-NAME` for one section), both sides in one run on the same machine; a benchmark ends with
-1 where a figure is not reached. `make bench-setup` lays down what is compared with. Times of a shared machine vary by some 10 %.
+Measured by `make bench` (or `make bench-NAME` for one section), both sides in one run on the same machine; it ends with 1 where
+a figure is not reached. `make bench-setup` lays down what is compared with. Times of a shared machine vary by some 10 %.
 """
 
 
