@@ -17,7 +17,7 @@ class Architecture:
 
     Attributes:
         name: as `--architecture` takes it.
-        module: the file in this package with its `build(specification, batch_norm_momentum) -> Network`.
+        module: the file in this package with its `build(specification, batch_norm_momentum, synchronized) -> Network`.
         image_size: default side of the input, in pixels.
         size_multiple: the input's side must be a multiple of this, in pixels.
         source: where its definition comes from.
@@ -82,10 +82,20 @@ def check_image_size(architecture: Architecture, image_size: int) -> None:
         )
 
 
-def build_network(specification: Specification, batch_norm_momentum: float = 0.997) -> "Network":
-    """Builds the specification's network with random weights. Loads TensorFlow."""
+def build_network(specification: Specification, batch_norm_momentum: float = 0.997, *, synchronized: bool = False) -> "Network":
+    """Builds the specification's network with random weights. Loads TensorFlow.
+
+    Args:
+        specification: what to build.
+        batch_norm_momentum: share of the moving statistics that a training step keeps.
+        synchronized: whether batch norms take their statistics over all replicas of a distribution strategy; names, shapes
+            and inference are the same either way.
+
+    Raises:
+        BoxcarError: 64 for an unknown architecture or an image size that it cannot read.
+    """
     architecture = find_architecture(specification.architecture)
     check_image_size(architecture, specification.image_size)
     module = importlib.import_module(f"boxcar.detectors.{architecture.module}")
-    network: Network = module.build(specification, batch_norm_momentum)
+    network: Network = module.build(specification, batch_norm_momentum, synchronized)
     return network

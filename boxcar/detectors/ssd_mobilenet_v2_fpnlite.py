@@ -24,12 +24,13 @@ EPSILON = 0.001
 CLASS_PRIOR = 0.01  # Lin et al. 2017, section 4.1; the zoo's class bias of -4.6
 
 
-def build(specification: Specification, batch_norm_momentum: float) -> Network:
+def build(specification: Specification, batch_norm_momentum: float, synchronized: bool) -> Network:
     """Builds the network with random weights.
 
     Args:
         specification: image size (a multiple of 32), anchors and number of class slots.
         batch_norm_momentum: share of the moving statistics that a step keeps; 0.997 in the zoo, lower for short runs.
+        synchronized: whether batch norms take their statistics over all replicas.
 
     Returns:
         The network; its checkpoint tree has the zoo's names.
@@ -42,10 +43,13 @@ def build(specification: Specification, batch_norm_momentum: float) -> Network:
         input_specs=tf_keras.layers.InputSpec(shape=[None, size, size, 3]),
         norm_momentum=batch_norm_momentum,
         norm_epsilon=EPSILON,
+        use_sync_bn=synchronized,
     )
 
     def batch_norm(name: str) -> tf_keras.layers.Layer:
-        return tf_keras.layers.BatchNormalization(momentum=batch_norm_momentum, epsilon=EPSILON, name=name)
+        return tf_keras.layers.BatchNormalization(
+            momentum=batch_norm_momentum, epsilon=EPSILON, synchronized=synchronized, name=name
+        )
 
     def relu6(x: tf.Tensor, name: str) -> tf.Tensor:
         return tf_keras.layers.ReLU(6.0, name=name)(x)

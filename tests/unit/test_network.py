@@ -1,11 +1,14 @@
 """Weights by name: saved and loaded they are the same, and what does not fit is listed."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from boxcar.detectors.network import Network, count_class_slots, load_weights
 from boxcar.detectors.registry import build_network
@@ -15,20 +18,18 @@ from boxcar.errors import BoxcarError
 NAME = "ssd_mobilenet_v2_fpnlite_320x320"
 
 
-def build(labels: int) -> Network:
-    return build_network(
-        Specification(architecture=NAME, image_size=64, labels={label: str(label) for label in range(1, labels + 1)})
-    )
+def specify(labels: int) -> Specification:
+    return Specification(architecture=NAME, image_size=64, labels={label: str(label) for label in range(1, labels + 1)})
 
 
 @pytest.fixture(scope="module")
 def three() -> Network:
-    return build(3)
+    return build_network(specify(3))
 
 
 @pytest.fixture(scope="module")
 def five() -> Network:
-    return build(5)
+    return build_network(specify(5))
 
 
 @pytest.fixture
@@ -133,3 +134,20 @@ def test_class_slots_are_counted(prefix: Path, tmp_path: Path) -> None:
     with pytest.raises(BoxcarError) as error:
         count_class_slots(tmp_path / "nothing", anchors)
     assert error.value.code == 64
+
+
+def test_synchronised_batch_norms_have_the_same_names(three: Network) -> None:
+    network = build_network(specify(3), synchronized=True)
+    assert {n: v.shape for n, v in network.variables_by_name().items()} == {
+        n: v.shape for n, v in three.variables_by_name().items()
+    }
+    norms = [layer for layer in network.model.submodules if isinstance(layer, tf_keras.layers.BatchNormalization)]
+    assert norms
+    assert all(norm.synchronized for norm in norms)
+
+
+@pytest.mark.slow
+def test_synchronised_batch_norms_take_their_statistics_over_all_replicas() -> None:
+    script = Path(__file__).with_name("two_replicas.py")
+    done = subprocess.run([sys.executable, str(script), NAME], capture_output=True, text=True, check=True)
+    assert float(done.stdout.splitlines()[-1]) < 1e-4  # 7e-6; each replica by itself gives other numbers altogether

@@ -49,7 +49,7 @@ def test_the_rate_goes_with_the_batch_and_is_lower_for_trained_weights() -> None
 
 
 def test_the_learning_rate_climbs_then_falls_to_nothing() -> None:
-    from boxcar.training.trainer import WarmUpCosine
+    from boxcar.training.optimizers import WarmUpCosine
 
     settings = derive_settings(Configuration(steps=200, learning_rate=0.5), 100)
     rates = [float(WarmUpCosine(settings)(step)) for step in range(200)]
