@@ -29,7 +29,8 @@ def measure(*, steps: int = 80, repetitions: int = 2) -> Result:
         with scratch() as folder:
             made = new_run(folder / "run", records)
             configuration = folder / "config.yaml"
-            configuration.write_text(f"augmentations: [{augmentations}]\n" if augmentations else "{}\n")
+            settings = f"checkpoint_interval_steps: {steps}\n"  # as the API, none meanwhile
+            configuration.write_text(settings + (f"augmentations: [{augmentations}]\n" if augmentations else ""))
             command = [*BOXCAR, "train", "--run", made, "--evaluator", "none", "--init", "none", "--config", configuration]
             ended = run([*command, "--image-size", SIZE, "--batch-size", BATCH, "--steps", steps], onednn=onednn)
             keep(label, [line["images_per_second"] for line in history(made)], ended.megabytes)

@@ -44,7 +44,7 @@ def main() -> None:
         with tf.summary.create_file_writer(folder).as_default(), contextlib.redirect_stdout(sys.stderr):  # COCO prints
             for some in (pictures, pictures.take(FEW), pictures):
                 started = time.perf_counter()
-                tf.train.Checkpoint(model=model).restore(prefix).expect_partial().assert_existing_objects_matched()
+                tf.train.Checkpoint(model=model).read(prefix).assert_existing_objects_matched().expect_partial()
                 scores = model_lib_v2.eager_eval_loop(model, configs, some, global_step=step)
                 seconds.append(time.perf_counter() - started)
     found = {
