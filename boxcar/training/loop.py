@@ -26,7 +26,7 @@ from boxcar.training.panel import make_panel
 from boxcar.training.plan import Plan
 from boxcar.training.stopping import StopRequest
 from boxcar.training.store import CheckpointStore
-from boxcar.training.trainer import SCALARS, Trainer, agree
+from boxcar.training.trainer import SCALARS, Trainer
 from boxcar.training.waiting import BACKLOG_LIMIT, wait_for_evaluator
 
 # It warns where a loop ends early, which is how ours stops.
@@ -295,7 +295,7 @@ class TrainingLoop:
         return self._agree(stalled)
 
     def _agree(self, flag: bool) -> bool:
-        return flag if self._alone else agree(self._strategy, [flag])[0]
+        return flag if self._alone else self._trainer.agree(flag)
 
     def _check_stop(self) -> None:
         if self._stop.asked():
