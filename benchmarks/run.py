@@ -5,6 +5,7 @@ Usage: python benchmarks/run.py [training] [input] [evaluator] [checkpoints] [le
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="which; all if none is named")
     parser.add_argument("--tiny", action="store_true", help="only see that it runs: no figure of it means anything")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that children end too
     missed = False
     for name in arguments.names or BENCHMARKS:
         title, module, minutes = BENCHMARKS[name]
