@@ -30,9 +30,8 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
     """Scores the checkpoints in `<run>/train` on the validation split until training is DONE and the last one is scored.
 
     Appends a line for each to `<run>/eval/scores.jsonl`, writes TensorBoard's `eval` run, and at the end scores the chosen
-    checkpoint (highest AP) on the test split into `<run>/eval/test.json`, `confusion.json` and
-    `curves.json`. Started again, it goes on
-    where it was. For a process of its own: TensorFlow is told to leave GPUs alone.
+    checkpoint (highest AP) on the test split into `<run>/eval/test.json`, `confusion.json` and `curves.json`. Started again,
+    it goes on where it was. For a process of its own: TensorFlow is told to leave GPUs alone.
 
     Args:
         run: URI of the run's folder.
