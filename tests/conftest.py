@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-# TensorFlow's start-up noise, before anybody imports it.
+# As the command sets them, before anybody imports TensorFlow.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 

@@ -14,11 +14,11 @@ def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.flo
     Returns:
         [N, M] in 0 to 1; 0 where neither box has an area. A box that is upside down counts as one without area.
     """
-    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
-    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    intersection = np.prod(np.maximum(bottom_right - top_left, 0), axis=-1, dtype=np.float32)
-    area_a = np.prod(np.maximum(a[:, 2:] - a[:, :2], 0), axis=-1, dtype=np.float32)
-    area_b = np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), axis=-1, dtype=np.float32)
+    height = np.minimum(a[:, None, 2], b[:, 2]) - np.maximum(a[:, None, 0], b[:, 0])
+    width = np.minimum(a[:, None, 3], b[:, 3]) - np.maximum(a[:, None, 1], b[:, 1])
+    intersection = np.maximum(height, 0) * np.maximum(width, 0)
+    area_a = np.maximum(a[:, 2] - a[:, 0], 0) * np.maximum(a[:, 3] - a[:, 1], 0)
+    area_b = np.maximum(b[:, 2] - b[:, 0], 0) * np.maximum(b[:, 3] - b[:, 1], 0)
     union = area_a[:, None] + area_b[None, :] - intersection
     result: NDArray[np.float32] = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
     return result

@@ -47,10 +47,7 @@ def read_examples(paths: Iterable[Path]) -> Iterator[Example]:
     """
     for path in paths:
         for offset, payload in _payloads(path):
-            try:
-                yield _example(decode_features(payload))
-            except _Unfit as error:
-                raise _broken(path, offset, str(error)) from error
+            yield decode_example(payload, path, offset)
 
 
 def index_shard(path: Path) -> list[tuple[int, int]]:
@@ -72,6 +69,18 @@ def index_shard(path: Path) -> list[tuple[int, int]]:
             places.append((offset + HEADER.size, length))
             offset = end
     return places
+
+
+def decode_example(payload: bytes, path: Path, offset: int) -> Example:
+    """A serialised `tf.train.Example` as the labelled picture it holds; the record's shard and offset are for the error.
+
+    Raises:
+        BoxcarError: 65 where it is no labelled picture.
+    """
+    try:
+        return _example(decode_features(payload))
+    except _Unfit as error:
+        raise _broken(path, offset, str(error)) from error
 
 
 def decode_features(payload: bytes) -> dict[str, list[Any]]:

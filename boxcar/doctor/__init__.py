@@ -11,9 +11,10 @@ from boxcar.doctor.software import (
     examine_tensorflow,
     examine_tensorflowjs,
     examine_tfjs_packages,
+    visible_gpus,
 )
 
-__all__ = ["Finding", "examine", "print_findings"]
+__all__ = ["Finding", "examine", "print_findings", "visible_gpus"]
 
 
 def examine(folder: str = ".") -> list[Finding]:

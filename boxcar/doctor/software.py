@@ -13,6 +13,7 @@ from typing import Any
 
 import boxcar
 from boxcar.doctor.finding import Finding
+from boxcar.errors import BoxcarError, ExitCode
 
 PROBE = Path(__file__).with_name("probe.py")
 # A cold disk on a busy machine takes a minute to import TensorFlow; what takes longer hangs.
@@ -41,6 +42,19 @@ def examine_tensorflow() -> list[Finding]:
         _package("tf-keras", "tf-keras", answers["tf_keras"]),
         _package("Model Garden", "tf-models-official", answers[GARDEN]),
     ]
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that TensorFlow sees; asked in a process of its own, so that this one stays small.
+
+    Raises:
+        BoxcarError: 69 where TensorFlow does not load.
+    """
+    answer = _probe("tensorflow")["tensorflow"]
+    if answer["error"] is not None:
+        raise BoxcarError(ExitCode.SURROUNDINGS, f"TensorFlow does not load: {answer['error'].rstrip('.')}.", SETUP)
+    names: list[str] = answer["gpus"]
+    return names
 
 
 def examine_litert() -> Finding:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from boxcar.doctor import visible_gpus
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
 from boxcar.records import build_records, summary_lines
@@ -17,7 +18,7 @@ from boxcar.run.failure import FAILURE, LOCK
 from boxcar.run.launch import lock, train_and_evaluate
 from boxcar.run.step import Committed, read_commit
 from boxcar.storage import is_temporary, local_path, make_folder
-from boxcar.training import settle_init
+from boxcar.training import require_gpus, settle_init
 
 # What may lie in a run's folder before anything was begun there.
 _TRACES = {FAILURE, LOCK}
@@ -43,6 +44,8 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
         what = f"There is no folder {configuration.data}."
         raise Refused(ExitCode.USAGE, what, "Name the folder that holds the pictures as --data.")
     begun = _check_folder(run, configuration, resume)
+    if configuration.gpus:  # before the records, which may take an hour
+        require_gpus(configuration.gpus, len(visible_gpus()))
     if begun is None:
         configuration, sentence = settle_init(configuration)
         if sentence is not None:

@@ -116,4 +116,18 @@ def read_scores(evaluation: Path) -> list[dict[str, Any]]:
 
 def best_score(scores: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The line of the checkpoint that is chosen: highest AP on validation, the later of equals."""
-    return max(scores, key=lambda score: (score["AP"] or 0.0, score["step"])) if scores else None
+    return next(iter(best_scores(scores, 1)), None)
+
+
+def best_scores(scores: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The lines of the best checkpoints, at most so many, best first."""
+    return sorted(scores, key=lambda score: (score["AP"] or 0.0, score["step"]), reverse=True)[:count]
+
+
+def has_stalled(scores: list[dict[str, Any]], patience: int) -> bool:
+    """Whether the last `patience` checkpoints or more have not raised the highest AP."""
+    highest, since = -1.0, 0
+    for score in sorted(scores, key=lambda score: score["step"]):
+        ap = score["AP"] or 0.0
+        highest, since = (ap, 0) if ap > highest else (highest, since + 1)
+    return since >= patience

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from boxcar.detectors.registry import ARCHITECTURES, check_image_size, find_architecture
@@ -27,7 +27,10 @@ Format = Literal[
 ]
 
 DEFAULT_FORMATS: tuple[Format, ...] = ("tflite_float32", "tflite_int8", "tfjs_float32")
-Augmentation = Literal["horizontal_flip", "zoom", "colour"]
+Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mosaic"]
+Optimizer = Literal["sgd", "adamw"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+OnDivergence = Literal["stop", "rollback"]
 
 
 class Configuration(BaseModel):
@@ -48,9 +51,27 @@ class Configuration(BaseModel):
         None,
         description="Weights to start from: none, zoo, or a checkpoint; the zoo's where they can be had if not set.",
     )
+    optimizer: Optimizer = Field("sgd", description="SGD with momentum 0.9, or AdamW.")
+    ema_decay: float | None = Field(
+        None, gt=0, lt=1, description="Score and export an exponential moving average of the weights with this decay."
+    )
+    freeze_backbone: bool = Field(False, description="Leave the backbone's weights and statistics as they are.")
+    precision: Precision = Field("float32", description="Numbers that layers compute in; weights stay float32.")
+    xla: bool = Field(False, description="Compile the training step with XLA: for a GPU, on CPUs it is much slower.")
+    gpus: int | None = Field(
+        None, ge=0, le=64, description="GPUs to train on, which must be there; all that are seen if not set, 0 for none."
+    )
+    on_divergence: OnDivergence = Field(
+        "stop", description="At a loss that is not finite: stop, or return to the last checkpoint with half the learning rate."
+    )
+    keep_best: int = Field(1, ge=1, le=1000, description="Checkpoints of the highest AP that are kept.")
+    keep_last: int = Field(3, ge=1, le=1000, description="Newest checkpoints that are kept.")
+    early_stopping_checkpoints: int | None = Field(
+        None, ge=1, description="Stop training when so many checkpoints in a row have not raised the highest AP."
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation.")
     augmentations: tuple[Augmentation, ...] = Field(
-        ("horizontal_flip", "zoom", "colour"), description="How training pictures are varied."
+        ("horizontal_flip", "scale_jitter", "colour"), description="How training pictures are varied, in this order."
     )
     label_map: str | None = Field(None, description="A label_map.pbtxt whose ids are kept.")
     on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
@@ -60,8 +81,9 @@ class Configuration(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # `steps: yes` would be 1
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        is_switch = cls.model_fields[info.field_name or ""].annotation is bool
+        if isinstance(value, bool) and not is_switch:  # `steps: yes` would be 1
             raise ValueError("Input should not be yes, no, true or false")
         return value
 
@@ -77,6 +99,13 @@ class Configuration(BaseModel):
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+    @field_validator("augmentations")
+    @classmethod
+    def _each_once(cls, value: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("Input should name each augmentation once")
+        return value
 
     def check(self) -> None:
         """Raises BoxcarError 64 for an unknown architecture or an image size that it cannot read."""

@@ -1,6 +1,7 @@
 """The train step: checkpoints from records. TensorFlow is loaded when training starts, not when this is imported."""
 
+from boxcar.training.devices import read_machines, require_gpus
 from boxcar.training.initial import settle_init
 from boxcar.training.train import check_training, train
 
-__all__ = ["check_training", "settle_init", "train"]
+__all__ = ["check_training", "read_machines", "require_gpus", "settle_init", "train"]

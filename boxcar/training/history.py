@@ -1,13 +1,16 @@
-"""`train/history.jsonl` and the `train` run in TensorBoard: what the losses did."""
+"""`train/history.jsonl` and the `train` run in TensorBoard: what the losses did, and how fast."""
 
 import json
 import math
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from boxcar.storage import read_whole_lines, replace_text
+from boxcar.training.trainer import SCALARS, Loop
 
 HISTORY = "history.jsonl"
 
@@ -17,27 +20,70 @@ class History:
 
     def __init__(self, train: Path, first_step: int) -> None:
         self._path = train / HISTORY
-        kept = [line for line in read_history(train) if line["step"] <= first_step]
-        self._seconds = kept[-1]["seconds"] if kept else 0.0
-        replace_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._train = train
+        self.cut(first_step)
+        if first_step:
+            self._hide_later(first_step)
         self._writer = tf.summary.create_file_writer(str(train), flush_millis=10_000)
 
-    def append(self, step: int, losses: dict[str, float], seconds: float, pictures: int, steps: int) -> None:
-        """Adds the means over the last `steps` steps, which took `seconds` and saw `pictures` pictures."""
+    def cut(self, step: int) -> None:
+        """Forgets what was written of later steps, because they are trained again."""
+        kept = [line for line in read_history(self._train) if line["step"] <= step]
+        self._seconds = kept[-1]["seconds"] if kept else 0.0
+        replace_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def append(self, step: int, loop: Loop, seconds: float, pictures: int) -> None:
+        """Adds the means over a loop that ended with `step`, took `seconds` in all and saw `pictures` pictures."""
         self._seconds += seconds
-        speed = {"images_per_second": pictures / seconds, "steps_per_second": steps / seconds}
-        line: dict[str, Any] = {"step": step, **losses, "images_per_second": round(speed["images_per_second"], 2)}
+        losses = dict(zip(SCALARS, loop.scalars.mean(axis=0).tolist(), strict=True))
+        losses["learning_rate"] = float(loop.scalars[-1, SCALARS.index("learning_rate")])
+        speed = {
+            "images_per_second": pictures / seconds,
+            "steps_per_second": loop.steps / seconds,
+            "input_wait_share": loop.waited_seconds / seconds,
+            "memory_gb": memory_gb(),
+        }
+        line: dict[str, Any] = {"step": step, **losses, **{name: round(value, 3) for name, value in speed.items()}}
         line["seconds"] = round(self._seconds, 2)
+        line["step_losses"] = [value if math.isfinite(value) else None for value in loop.scalars[:, 0].tolist()]
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({k: v if math.isfinite(v) else None for k, v in line.items()}) + "\n")
+            file.write(json.dumps({k: _number(v) for k, v in line.items()}) + "\n")
         with self._writer.as_default(step=step):
             for name, value in {**losses, **speed}.items():
                 tf.summary.scalar(name, value)
 
+    def pictures(self, panel: Any) -> None:
+        """Shows pictures, uint8 [N, H, W, 3], as training sees them at its start."""
+        with self._writer.as_default(step=0):
+            tf.summary.image("augmented_pictures", panel, max_outputs=len(panel))
+        self._writer.flush()
+
     def close(self) -> None:
         self._writer.close()
+
+    def _hide_later(self, step: int) -> None:
+        """Tells TensorBoard to forget what an earlier start wrote behind the checkpoint."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        writer = EventFileWriter(str(self._train))
+        writer.add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+        writer.close()
 
 
 def read_history(train: Path) -> list[dict[str, Any]]:
     """The whole lines written so far; a last line that a kill cut short is left out."""
     return [json.loads(line) for line in read_whole_lines(train / HISTORY)]
+
+
+def memory_gb() -> float:
+    """The most memory that a GPU, or where there is none this process, has had in use, in units of 10^9 bytes."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if gpus:
+        return max(float(tf.config.experimental.get_memory_info(f"GPU:{i}")["peak"]) for i in range(len(gpus))) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from boxcar.run.configuration import Configuration
+from boxcar.run.configuration import Configuration, Optimizer, Precision
 
 # An epoch of a small data set is over in seconds: these many are what 200 photographs need from random weights.
 EPOCHS = 60
@@ -12,6 +12,8 @@ CHECKPOINTS = 12  # a run leaves about this many points on its evaluation curve
 # Times the batch size. Random weights bear far more than the zoo's 0.08 for a batch of 128, and on short runs need it: drawn
 # shapes at 128 px, batch 16, 600 steps scored AP 0.43 at 0.0025, 0.74 at 0.0075 and at 0.019.
 RATE_FROM_RANDOM, RATE_FROM_TRAINED = 0.0125, 0.005
+# AdamW scales each step by the gradient itself, so its rate does not grow with the batch.
+ADAMW_RATE_FROM_RANDOM, ADAMW_RATE_FROM_TRAINED = 0.002, 0.0005
 WARM_UP_SHARE = 0.05
 
 # What to do then. Not --resume: a training is gone on with at its own settings only.
@@ -24,27 +26,46 @@ class Settings:
 
     Attributes:
         steps: optimizer steps in all.
-        batch_size: pictures a step.
+        batch_size: pictures a step, all replicas together.
+        optimizer: `sgd` with momentum 0.9, or `adamw`.
         learning_rate: highest learning rate; a linear warm-up leads to it, a cosine down to zero.
         warm_up_steps: steps of the warm-up.
         checkpoint_interval_steps: steps between checkpoints.
         batch_norm_momentum: share of the moving statistics that one step keeps.
+        ema_decay: of the average of the weights that is scored and exported; None for the weights themselves.
+        freeze_backbone: whether the backbone stays as it is.
+        precision: what layers compute in; variables are float32 always.
+        xla: whether the step's gradients are compiled.
         augmentations: how training pictures are varied, by name, in this order.
         seed: of weights, data order and augmentation.
     """
 
     steps: int
     batch_size: int
+    optimizer: Optimizer
     learning_rate: float
     warm_up_steps: int
     checkpoint_interval_steps: int
     batch_norm_momentum: float
+    ema_decay: float | None
+    freeze_backbone: bool
+    precision: Precision
+    xla: bool
     augmentations: tuple[str, ...]
     seed: int
 
     def parameters(self) -> dict[str, Any]:
         """As they stand in `step.json`."""
         return asdict(self)
+
+    def sentence(self, pictures: int) -> str:
+        """What will be trained, for a person."""
+        epochs = self.steps * self.batch_size / pictures
+        return (
+            f"Training {self.steps} steps of {self.batch_size} pictures ({epochs:.1f} times through {pictures}), "
+            f"{self.optimizer} with a learning rate up to {self.learning_rate:g}, "
+            f"a checkpoint every {self.checkpoint_interval_steps} steps."
+        )
 
 
 def derive_settings(configuration: Configuration, pictures: int) -> Settings:
@@ -56,14 +77,23 @@ def derive_settings(configuration: Configuration, pictures: int) -> Settings:
     # Moving statistics are an average over about 1 / (1 - momentum) steps: over a twentieth of the run, they have forgotten
     # the random start when the run ends, and over ten steps at least, they are smooth. 0.997 is the zoo's, for 50,000 steps.
     momentum = min(max(1 - 20 / steps, 0.9), 0.997)
-    rate = RATE_FROM_RANDOM if configuration.init in (None, "none") else RATE_FROM_TRAINED
+    random = configuration.init in (None, "none")
+    if configuration.optimizer == "adamw":
+        rate = ADAMW_RATE_FROM_RANDOM if random else ADAMW_RATE_FROM_TRAINED
+    else:
+        rate = (RATE_FROM_RANDOM if random else RATE_FROM_TRAINED) * batch_size
     return Settings(
         steps=steps,
         batch_size=batch_size,
-        learning_rate=configuration.learning_rate or rate * batch_size,
+        optimizer=configuration.optimizer,
+        learning_rate=configuration.learning_rate or rate,
         warm_up_steps=max(1, min(round(steps * WARM_UP_SHARE), 1000)),
         checkpoint_interval_steps=min(interval, steps),
         batch_norm_momentum=round(momentum, 4),
+        ema_decay=configuration.ema_decay,
+        freeze_backbone=configuration.freeze_backbone,
+        precision=configuration.precision,
+        xla=configuration.xla,
         augmentations=configuration.augmentations,
         seed=configuration.seed,
     )

@@ -1,7 +1,9 @@
-"""Being told to stop: the loop looks at this between its blocks of steps, saves, and leaves."""
+"""Being told to stop: the loop looks at this between its steps, saves, and leaves."""
 
 import signal
 from types import FrameType
+
+from boxcar.errors import BoxcarError, ExitCode
 
 
 class StopRequest:
@@ -11,6 +13,18 @@ class StopRequest:
         self.signal: signal.Signals | None = None
         signal.signal(signal.SIGTERM, self._remember)
         signal.signal(signal.SIGINT, self._remember)
+
+    def asked(self) -> bool:
+        """Whether to stop."""
+        return self.signal is not None
+
+    def error(self, step: int, steps: int) -> BoxcarError:
+        """What to end with: 130 after Ctrl-C, else 75."""
+        return BoxcarError(
+            ExitCode.INTERRUPTED if self.signal is signal.SIGINT else ExitCode.AGAIN,
+            f"Stopped at step {step} of {steps}; its checkpoint is saved." if step else "Stopped before the first step.",
+            "Start it again to go on from there: `boxcar train`, or `boxcar run` with --resume.",
+        )
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.signal = self.signal or signal.Signals(number)

@@ -1,53 +1,76 @@
 """Checkpoints on disk: written atomically, found by their markers, restored, and cleared away once scored."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from boxcar.detectors.network import Network
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.checkpoints import best_score, list_checkpoints, mark_checkpoint, read_scores, remove_checkpoint
+from boxcar.run.checkpoints import best_scores, list_checkpoints, mark_checkpoint, read_scores, remove_checkpoint
 from boxcar.storage import make_folder, remove_tree
 from boxcar.storage.local import surroundings, sync_folder
-from boxcar.training.settings import DIVERGED
-
-KEEP_LAST = 3
+from boxcar.training.divergence import Diverged
 
 
 class CheckpointStore:
-    """The checkpoints of one training.
+    """The checkpoints of one training. Under `model/` they hold, by the zoo's names, the weights that are scored and
+    exported; where these are averages, the weights that training goes on with lie under `trained/`.
 
     Args:
         train: the run's `train/` folder.
-        network: whose weights they hold, under the zoo's names.
+        network: whose weights they hold.
         optimizer: whose slots and step they hold besides.
+        averages: the average of a variable by the variable's `id`; empty where the weights themselves are scored.
         dataset_version: written into every marker.
+        is_chief: False on the other machines of a training, which take part in saving but leave no file.
     """
 
-    def __init__(self, train: Path, network: Network, optimizer: tf.keras.optimizers.Optimizer, dataset_version: str) -> None:
+    def __init__(
+        self,
+        train: Path,
+        network: Network,
+        optimizer: Any,
+        averages: Mapping[int, tf.Variable],
+        dataset_version: str,
+        *,
+        is_chief: bool = True,
+    ) -> None:
         self._train = train
-        self._network = network
         self._dataset_version = dataset_version
-        self._checkpoint = tf.train.Checkpoint(model=network.trackable(), optimizer=optimizer)
+        self._is_chief = is_chief
+        self._variables = network.variables_by_name()
+        self._copies: dict[str, tuple[tf.Variable, tf.Variable]] = {}
+        objects = {"optimizer": optimizer}
+        if averages:
+            # Copies, because TensorFlow saves a variable once, under its shortest name: an average under the optimizer's.
+            for name, variable in self._variables.items():
+                source = averages.get(id(variable), variable)
+                self._copies[name] = (tf.Variable(tf.zeros_like(source), trainable=False), source)
+            objects |= {"model": _tree(self._copies), "trained": network.trackable()}
+        else:
+            objects["model"] = network.trackable()
+        self._checkpoint = tf.train.Checkpoint(**objects)
 
     def save(self, step: int) -> None:
         """Writes the checkpoint of a step. A checkpoint with a NaN or an infinity is never written.
 
         Raises:
-            BoxcarError: 65 where the weights are not finite, 69 where they cannot be written.
+            Diverged: the weights are not finite.
+            BoxcarError: 69 where they cannot be written.
         """
-        for name, variable in self._network.variables_by_name().items():
+        for copy, source in self._copies.values():
+            copy.assign(source.numpy())
+        for name, variable in self._variables.items():
             if not np.isfinite(variable.numpy()).all():
-                raise BoxcarError(
-                    ExitCode.DATA,
-                    f"Training diverged: at step {step}, {name} holds values that are not finite.",
-                    DIVERGED,
-                )
+                raise Diverged(step, f"at step {step}, {name} holds values that are not finite")
         # Written under another name first, then renamed: a prefix that exists is whole.
-        temporary = make_folder(self._train / ".writing")
+        temporary = make_folder(self._train / (".writing" if self._is_chief else f".writing-{os.getpid()}"))
         try:
+            # Every machine takes part: what each keeps a share of is added up here.
             self._checkpoint.write(str(temporary / f"ckpt-{step}"))
         except tf.errors.OpError as error:
             raise BoxcarError(
@@ -55,14 +78,15 @@ class CheckpointStore:
                 f"The checkpoint of step {step} cannot be written to {self._train}: {error.message.splitlines()[0]}.",
                 "Free disk space, then start it again to go on from the checkpoint before.",
             ) from error
-        with surroundings(self._train):
-            for path in sorted(temporary.glob(f"ckpt-{step}.*")):
-                with path.open("rb+") as file:
-                    # TensorFlow closes its files without making them durable; the marker must not outlive the data.
-                    os.fsync(file.fileno())
-                path.replace(self._train / path.name)
-            sync_folder(self._train)
-        mark_checkpoint(self._train, step, self._dataset_version)
+        if self._is_chief:
+            with surroundings(self._train):
+                for path in sorted(temporary.glob(f"ckpt-{step}.*")):
+                    with path.open("rb+") as file:
+                        # TensorFlow closes its files without making them durable; the marker must not outlive the data.
+                        os.fsync(file.fileno())
+                    path.replace(self._train / path.name)
+                sync_folder(self._train)
+            mark_checkpoint(self._train, step, self._dataset_version)
         remove_tree(temporary)
 
     def restore_latest(self) -> int:
@@ -91,11 +115,25 @@ class CheckpointStore:
         scored = {score["step"] for score in read_scores(evaluation)}
         return [checkpoint.step for checkpoint in list_checkpoints(self._train) if checkpoint.step not in scored]
 
-    def clear_away(self, evaluation: Path) -> None:
-        """Removes the checkpoints that nobody needs: scored, not the best, and not among the last three."""
+    def clear_away(self, evaluation: Path, *, keep_best: int, keep_last: int) -> None:
+        """Removes the checkpoints that nobody needs: scored, not among the best ones, and not among the last ones."""
         scores = read_scores(evaluation)
-        best = best_score(scores)
         scored = {score["step"] for score in scores}
-        for checkpoint in list_checkpoints(self._train)[:-KEEP_LAST]:
-            if checkpoint.step in scored and best is not None and checkpoint.step != best["step"]:
+        kept = {score["step"] for score in best_scores(scores, keep_best)}
+        for checkpoint in list_checkpoints(self._train)[:-keep_last]:
+            if checkpoint.step in scored - kept:
                 remove_checkpoint(self._train, checkpoint.step)
+
+
+def _tree(copies: Mapping[str, tuple[tf.Variable, tf.Variable]]) -> tf.Module:
+    """Modules whose checkpoint has the copies under the names (`model/a/b`) that the originals have."""
+    root = tf.Module()
+    for name, (copy, _) in copies.items():
+        node = root
+        *path, attribute = name.split("/")[1:]
+        for part in path:
+            if not hasattr(node, part):
+                setattr(node, part, tf.Module())
+            node = getattr(node, part)
+        setattr(node, attribute, copy)
+    return root

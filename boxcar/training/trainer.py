@@ -1,82 +1,165 @@
-"""One training step, in Model Garden's loop (orbit)."""
+"""Training steps, in Model Garden's loop (orbit), on whatever `devices.make_strategy` gave."""
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orbit
 import tensorflow as tf
-import tf_keras
 
-from boxcar.detectors.losses import detection_losses
+from boxcar.detectors.losses import count_matches, detection_losses
 from boxcar.detectors.network import Network
+from boxcar.training.optimizers import WarmUpCosine, make_optimizer
 from boxcar.training.settings import Settings
 
 CLIP_NORM = 10.0  # of the gradient of all variables; only the first steps from random weights come near it
+SCALARS = ("loss", "classification_loss", "localization_loss", "regularization_loss", "gradient_norm", "learning_rate")
 
 
-class WarmUpCosine(tf_keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """Linear from near zero to the highest rate, then a cosine down to zero at the last step."""
+@dataclass(frozen=True)
+class Loop:
+    """What a loop of steps gave.
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self._settings = settings
-
-    def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        highest, warm_up = self._settings.learning_rate, self._settings.warm_up_steps
-        step = tf.cast(step, tf.float32)
-        share = (step - warm_up) / max(self._settings.steps - warm_up, 1)
-        cosine = 0.5 * highest * (1.0 + tf.cos(3.14159265 * tf.clip_by_value(share, 0.0, 1.0)))
-        return tf.where(step < warm_up, highest * (step + 1.0) / warm_up, cosine)
-
-    def get_config(self) -> dict[str, Any]:
-        return self._settings.parameters()
-
-
-class Trainer(orbit.StandardTrainer):  # type: ignore[misc]
-    """Runs steps over batches of `input_pipeline.training_batches`, which `read` takes before the first one.
-
-    `train(n)` answers the means over its n steps: `loss`, `classification_loss`, `localization_loss`, `regularization_loss`,
-    `gradient_norm`, and the `learning_rate` of the last one.
+    Attributes:
+        scalars: [steps, 6] float32, a column for each of `SCALARS`.
+        finite: [steps, pictures of this machine], whether a picture's own loss is a finite number.
+        seconds: it took.
+        waited_seconds: of these, for the input.
     """
 
-    def __init__(self, network: Network, settings: Settings) -> None:
-        self.network = network
-        self.schedule = WarmUpCosine(settings)
-        self.optimizer = tf_keras.optimizers.SGD(self.schedule, momentum=0.9)
-        self.optimizer.build(network.model.trainable_variables)
-        names = ("loss", "classification_loss", "localization_loss", "regularization_loss", "gradient_norm")
-        self._means = {name: tf_keras.metrics.Mean(name) for name in names}
+    scalars: npt.NDArray[np.float32]
+    finite: npt.NDArray[np.bool_]
+    seconds: float
+    waited_seconds: float
 
-    def read(self, batches: tf.data.Dataset) -> None:
+    @property
+    def steps(self) -> int:
+        return len(self.scalars)
+
+    @property
+    def first_unhealthy(self) -> int | None:
+        """Which step, from 0, was the first whose loss was not finite; None where none was."""
+        found = np.flatnonzero(~np.isfinite(self.scalars[:, 0]))
+        return int(found[0]) if found.size else None
+
+
+class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
+    """Runs steps over batches of `input_pipeline.training_batches`, which `read` takes before the first one.
+
+    A step whose loss or gradient is not finite leaves the weights as its momentum takes them, so that they stay finite until
+    somebody looks at `last`.
+
+    Args:
+        network: made in the strategy's scope, as this is.
+        settings: of the training.
+        strategy: that the batches are distributed by.
+        stopping: asked between steps, where all replicas are on this machine; True ends the loop early.
+    """
+
+    def __init__(self, network: Network, settings: Settings, strategy: Any, stopping: Callable[[], bool]) -> None:
+        self.network = network
+        self.last: Loop | None = None
+        self._settings = settings
+        self._strategy = strategy
+        self._replicas = strategy.num_replicas_in_sync
+        self._stopping = stopping
+        if settings.freeze_backbone:
+            for layer in network.backbone:
+                layer.trainable = False
+        self.trained = network.model.trainable_variables
+        trained = {id(variable) for variable in self.trained}
+        # AdamW decays the weights itself, and what is frozen has a constant loss.
+        decayed = () if settings.optimizer == "adamw" else network.regularized
+        self._regularized = [variable for variable in decayed if id(variable) in trained]
+        self.schedule = WarmUpCosine(settings)
+        self.optimizer = make_optimizer(settings, self.schedule, self.trained)
+        self._scales_loss = settings.precision == "mixed_float16"
+        self._batches: Any = None
+        self._flags_of_all = tf.function(self._add_flags)
+        self._distributed_step = tf.function(self._step_of_all)
+        self._gradients = tf.function(self._gradients_of, jit_compile=True) if settings.xla else self._gradients_of
+
+    def read(self, batches: Any) -> None:
         """Takes the batches to train on, beginning with the next step's."""
-        super().__init__(batches, options=orbit.StandardTrainerOptions(use_tf_while_loop=True))
+        self._batches = iter(batches)
 
     @property
     def step(self) -> tf.Variable:
         """Steps done so far."""
         return self.optimizer.iterations
 
-    def train_loop_begin(self) -> None:
-        for mean in self._means.values():
-            mean.reset_state()
+    def train(self, num_steps: tf.Tensor) -> dict[str, float]:
+        """Trains so many steps, or fewer when it is told to stop; the means over them, and `last`."""
+        began, waited = time.monotonic(), 0.0
+        rows = []
+        for _ in range(int(num_steps)):
+            asked = time.monotonic()
+            batch = next(self._batches)
+            waited += time.monotonic() - asked
+            rows.append(self._distributed_step(batch))
+            if self._stopping():
+                break
+        # Only here does the host wait for what a GPU computes.
+        scalars = np.stack([row.numpy() for row, _ in rows])
+        finite = np.stack([one.numpy() for _, one in rows])
+        self.last = Loop(scalars, finite, time.monotonic() - began, waited)
+        return dict(zip(SCALARS, scalars.mean(axis=0).tolist(), strict=True))
 
-    def train_step(self, iterator: Any) -> None:
-        batch = next(iterator)
-        variables = self.network.model.trainable_variables
+    def agree(self, flag: bool) -> bool:
+        """Whether any machine has raised a flag. All machines ask this at the same moment, and get the same answer."""
+        if self._replicas == 1:
+            return flag
+        raised = self._strategy.experimental_local_results(self._flags_of_all(tf.constant(float(flag))))
+        return bool(raised[0].numpy() > 0)
+
+    def _add_flags(self, flag: tf.Tensor) -> Any:
+        return self._strategy.run(lambda own: self._sum(tf.identity(own)), args=(flag,))
+
+    def _step_of_all(self, batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        scalars, finite = self._strategy.run(self._step_of_one, args=(batch,))
+        local = self._strategy.experimental_local_results
+        return local(scalars)[0], tf.concat(local(finite), axis=0)
+
+    def _step_of_one(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """One replica's share of a step: the scalars of all replicas together, and its own pictures' `finite`."""
+        matches = self._sum(count_matches(batch["class_targets"]))
+        gradients, losses, finite = self._gradients(batch, matches)
+        gradients, losses = self._sum(gradients), self._sum(losses)
+        total = tf.reduce_sum(losses)
+        clipped, norm = tf.clip_by_global_norm(gradients, CLIP_NORM)
+        if not self._scales_loss:  # where it is scaled, the optimizer leaves such steps out, and expects them
+            healthy = tf.math.is_finite(total) & tf.math.is_finite(norm)
+            clipped = [tf.where(healthy, gradient, tf.zeros_like(gradient)) for gradient in clipped]
+        rate = self.schedule(self.step)
+        self.optimizer.apply_gradients(zip(clipped, self.trained, strict=True), skip_gradients_aggregation=True)
+        return tf.concat([[total], losses, [norm, rate]], axis=0), finite
+
+    def _gradients_of(self, batch: dict[str, tf.Tensor], matches: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Gradients, the three losses [3] and `finite` [b] of a replica's pictures; sums over replicas are the batch's."""
         with tf.GradientTape() as tape:
             heads = self.network.model(batch["image"], training=True)
             losses = detection_losses(
-                heads["box_encodings"],
-                heads["class_logits"],
+                tf.cast(heads["box_encodings"], tf.float32),
+                tf.cast(heads["class_logits"], tf.float32),
                 batch["box_targets"],
                 batch["class_targets"],
-                self.network.regularized,
+                self._regularized,
+                matches,
             )
-            total = losses.total
-        gradients, norm = tf.clip_by_global_norm(tape.gradient(total, variables), CLIP_NORM)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        for name, value in zip(self._means, (total, *losses, norm), strict=True):
-            self._means[name].update_state(value)
+            parts = tf.stack([losses.classification, losses.localization, losses.regularization / self._replicas])
+            total = tf.reduce_sum(parts)
+            if self._scales_loss:
+                total = self.optimizer.get_scaled_loss(total)
+        gradients = tape.gradient(total, self.trained)
+        if self._scales_loss:
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        return gradients, parts, losses.finite
 
-    def train_loop_end(self) -> dict[str, tf.Tensor]:
-        means = {name: mean.result() for name, mean in self._means.items()}
-        return means | {"learning_rate": self.schedule(self.step - 1)}
+    def _sum(self, value: Any) -> Any:
+        """The sum over replicas of a tensor or of each of a list."""
+        if self._replicas == 1:
+            return value
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)

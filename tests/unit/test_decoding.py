@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from boxcar.detectors import graph
+from boxcar.detectors import decoding, graph
 from boxcar.detectors.anchors import feature_sizes, make_anchors
 from boxcar.detectors.boxes import iou_matrix
 from boxcar.detectors.decoding import decode, decode_boxes, suppress
@@ -130,27 +130,60 @@ def test_host_and_graph_decode_boxes_alike_however_wild() -> None:
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def naive(boxes: np.ndarray, threshold: float, most: int) -> list[int]:
+@pytest.mark.parametrize("first", [1, 20, 150])
+@pytest.mark.parametrize("ties", [False, True])
+def test_trying_the_best_candidates_first_changes_nothing(monkeypatch: pytest.MonkeyPatch, first: int, ties: bool) -> None:
+    for thresholds in ({}, {"max_detections": 5}, {"max_detections_per_class": 2}, {"iou": 0.1}):
+        chosen = specification(**thresholds)
+        heads = random_heads(0, ties=ties)
+        whole = decode(*heads, chosen)
+        monkeypatch.setattr(decoding, "_FIRST", first)
+        tried = decode(*heads, chosen)
+        monkeypatch.undo()
+        for name in ("boxes", "scores", "classes"):
+            np.testing.assert_array_equal(getattr(tried, name), getattr(whole, name))
+
+
+def naive(boxes: np.ndarray, classes: np.ndarray, threshold: float, most_per_class: int, most: int) -> list[int]:
     kept: list[int] = []
     for index in range(len(boxes)):
-        if len(kept) < most and all(iou_matrix(boxes[[index]], boxes[[other]])[0, 0] <= threshold for other in kept):
+        rivals = [other for other in kept if classes[other] == classes[index]]
+        apart = all(iou_matrix(boxes[[index]], boxes[[other]])[0, 0] <= threshold for other in rivals)
+        if apart and len(kept) < most and len(rivals) < most_per_class:
             kept.append(index)
     return kept
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=60)
 @given(
     corners=arrays(np.float32, st.tuples(st.integers(0, 140), st.just(4)), elements=st.integers(0, 12).map(float)),
+    classes=st.integers(1, 4),
     threshold=st.sampled_from([0.1, 0.3, 0.5, 0.6, 1.0]),
-    most=st.sampled_from([1, 3, 63, 64, 65, 100]),
+    most_per_class=st.sampled_from([1, 3, 63, 64, 65, 100]),
+    most=st.sampled_from([1, 5, 64, 100, 1000]),
 )
-def test_suppression_is_the_plain_definition(corners: np.ndarray, threshold: float, most: int) -> None:
+def test_suppression_is_the_plain_definition(
+    corners: np.ndarray, classes: int, threshold: float, most_per_class: int, most: int
+) -> None:
     boxes = np.concatenate([np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], axis=1)
-    assert suppress(boxes, threshold, most).tolist() == naive(boxes, threshold, most)
+    labels = np.arange(len(boxes)) * 7 % 11 % classes
+    kept = suppress(boxes, labels, threshold, most_per_class, most)
+    assert kept.tolist() == naive(boxes, labels, threshold, most_per_class, most)
 
 
 def test_suppression_reaches_across_blocks() -> None:
-    """The first of 64 boxes compared at once silences the 65th and the 130th."""
-    apart = np.arange(140, dtype=np.float32)[:, None] * 10 + np.array([[0, 0, 1, 1]], np.float32)
-    apart[[64, 129]] = apart[0]
-    assert suppress(apart, 0.5, 200).tolist() == [index for index in range(140) if index not in (64, 129)]
+    """Boxes are compared 64 at once; the first of them silences the 129th and the 260th."""
+    apart = np.arange(270, dtype=np.float32)[:, None] * 10 + np.array([[0, 0, 1, 1]], np.float32)
+    apart[[128, 259]] = apart[0]
+    kept = suppress(apart, np.zeros(270, np.intp), 0.5, 400, 400)
+    assert kept.tolist() == [index for index in range(270) if index not in (128, 259)]
+    assert suppress(apart, np.arange(270), 0.5, 400, 400).tolist() == list(range(270))
+
+
+def test_huge_but_finite_heads_are_decoded() -> None:
+    encodings, logits = random_heads(0)
+    logits[:] = np.float32(-3e38)
+    assert len(decode(encodings, logits, SMALL).scores) == 0
+    logits[3, 2] = -np.inf
+    with pytest.raises(ValueError, match="finite"):
+        decode(encodings, logits, SMALL)

@@ -11,13 +11,13 @@ from PIL import Image
 
 from boxcar.detectors.anchors import make_anchors
 from boxcar.detectors.examples import read_examples
-from boxcar.detectors.input_pipeline import Split, evaluation_batches, training_batches
+from boxcar.detectors.input_pipeline import Split, batch_members, evaluation_batches, training_batches
 from boxcar.detectors.preprocessing import check_value_range, preprocess
 from boxcar.detectors.specification import Specification
 from boxcar.errors import BoxcarError
 
 SPECIFICATION = Specification(architecture="any", image_size=64, labels={1: "a", 2: "b", 3: "c"})
-ALL = ("horizontal_flip", "zoom", "colour")
+ALL = ("horizontal_flip", "mosaic", "crop", "scale_jitter", "colour")
 
 
 def shard_of(path: Path, pictures: list[tuple[bytes, int, int]]) -> Path:
@@ -70,6 +70,19 @@ def test_a_split_gives_each_example_at_its_place(numbered: list[Path]) -> None:
     assert len(Split([])) == 0
 
 
+def test_a_split_tells_the_name_of_the_picture_at_a_place(shapes_records: Path) -> None:
+    shards = sorted(shapes_records.glob("train-*.tfrecord"))
+    split = Split(shards)
+    assert [split.example(index).filename for index in range(len(split))] == [one.filename for one in read_examples(shards)]
+
+
+def test_a_record_that_is_no_picture_is_told_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "odd").write_bytes(frame(example()) + frame(example(image__height=None)))
+    with pytest.raises(BoxcarError, match=f"record at byte {len(frame(example()))} of .*odd") as error:
+        Split([tmp_path / "odd"]).example(1)
+    assert error.value.code == 65
+
+
 def test_a_shard_that_was_cut_short_is_refused(numbered: list[Path], tmp_path: Path) -> None:
     (tmp_path / "cut").write_bytes(numbered[0].read_bytes()[:-3])
     with pytest.raises(BoxcarError, match="cut") as error:
@@ -95,6 +108,58 @@ def test_from_any_step_on_the_batches_are_those_of_an_undisturbed_run(shapes_rec
     for ours, theirs in zip(resumed, straight, strict=True):
         for name in ("image", "box_targets", "class_targets"):
             np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+@pytest.mark.parametrize("replica_batch_size", [None, 2])
+def test_pipelines_together_give_what_a_single_one_does(shapes_records: Path, replica_batch_size: int | None) -> None:
+    split = Split(sorted(shapes_records.glob("train-*.tfrecord")))
+    alone = list(training_batches(split, SPECIFICATION, 8, ALL, 1, 2).take(3))
+    batches = 3 if replica_batch_size is None else 6
+    dealt = [
+        list(
+            training_batches(
+                split, SPECIFICATION, 8, ALL, 1, 2, pipeline=(number, 2), replica_batch_size=replica_batch_size
+            ).take(batches)
+        )
+        for number in range(2)
+    ]
+    for name in ("image", "box_targets", "class_targets"):
+        slices = [np.concatenate([batch[name] for batch in pipeline]).reshape(3, 4, -1) for pipeline in dealt]
+        together = np.concatenate(slices, axis=1)
+        np.testing.assert_array_equal(together, np.stack([batch[name] for batch in alone]).reshape(3, 8, -1))
+
+
+@pytest.mark.parametrize(("batch_size", "pipelines", "replica_batch_size"), [(7, 2, None), (8, 2, 3)])
+def test_a_batch_that_cannot_be_dealt_out_evenly_is_refused(
+    numbered: list[Path], batch_size: int, pipelines: int, replica_batch_size: int | None
+) -> None:
+    with pytest.raises(BoxcarError, match="evenly") as error:
+        training_batches(
+            Split(numbered),
+            SPECIFICATION,
+            batch_size,
+            (),
+            0,
+            0,
+            pipeline=(0, pipelines),
+            replica_batch_size=replica_batch_size,
+        )
+    assert error.value.code == 64
+
+
+def test_the_members_of_a_batch_are_those_that_were_read(numbered: list[Path]) -> None:
+    # 11 batches of 4 reach into a fourth epoch.
+    read = order(training_batches(Split(numbered), SPECIFICATION, 4, (), 5, 0), 11)
+    assert [member for step in range(11) for member in batch_members(11, 4, (), 5, step)] == read
+
+
+def test_the_members_of_a_mosaic_are_the_four_that_are_seen_in_it(numbered: list[Path]) -> None:
+    members = np.reshape(batch_members(11, 6, ("mosaic",), 5, 3), (6, 4))
+    (batch,) = training_batches(Split(numbered), SPECIFICATION, 6, ("mosaic",), 5, 3).take(1)
+    corners = batch["image"].numpy()[:, [0, 0, -1, -1], [0, -1, 0, -1], 0]
+    np.testing.assert_array_equal(members, np.round((corners + 1) * 127.5 / 20))
+    assert members[:, 0].tolist() == batch_members(11, 6, (), 5, 3)
+    assert len({tuple(others) for others in members[:, 1:]}) == 6
 
 
 def test_batches_have_the_promised_shapes_and_range(shapes_records: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from boxcar.detectors.losses import detection_losses
+from boxcar.detectors.losses import count_matches, detection_losses
 
 ANCHORS, SLOTS = 50, 4
 
@@ -45,7 +45,33 @@ def test_losses_are_their_definitions(matched: float) -> None:
         reference(encodings, logits, boxes, classes, weights),
         rtol=1e-5,
     )
-    assert float(losses.total) == pytest.approx(sum(float(loss) for loss in losses), rel=1e-6)
+    assert float(losses.total) == pytest.approx(sum(float(loss) for loss in losses[:3]), rel=1e-6)
+
+
+def test_a_part_of_a_batch_is_divided_by_the_whole_ones_matches() -> None:
+    """Two replicas' losses add up to those of one that has all pictures."""
+    random = np.random.default_rng(8)
+    heads = random.normal(size=(4, ANCHORS, 4)), random.normal(size=(4, ANCHORS, SLOTS)), random.normal(size=(4, ANCHORS, 4))
+    encodings, logits, boxes = (tf.constant(array, tf.float32) for array in heads)
+    classes = tf.constant((random.random((4, ANCHORS)) < 0.1) * 2, tf.int32)
+    matches = count_matches(classes)
+    whole = detection_losses(encodings, logits, boxes, classes, ())
+    shares = [
+        detection_losses(encodings[part], logits[part], boxes[part], classes[part], (), matches)
+        for part in (slice(0, 1), slice(1, 4))
+    ]
+    assert float(whole.regularization) == 0
+    for name in ("classification", "localization"):
+        assert float(sum(getattr(share, name) for share in shares)) == pytest.approx(float(getattr(whole, name)), rel=1e-6)
+
+
+def test_the_picture_whose_loss_is_not_finite_is_told() -> None:
+    boxes = np.zeros((3, ANCHORS, 4), np.float32)
+    boxes[1, 4, 2] = np.inf
+    classes = np.zeros((3, ANCHORS), np.int32)
+    classes[:, 4] = 1
+    zeros = tf.zeros([3, ANCHORS, 4])
+    assert detection_losses(zeros, zeros, boxes, classes, ()).finite.numpy().tolist() == [True, False, True]
 
 
 def test_wild_logits_give_finite_losses_and_gradients() -> None:

@@ -1,0 +1,81 @@
+"""Which class is taken for which, what is missed and what is found where nothing is."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxcar.detectors.boxes import iou_matrix
+from boxcar.detectors.detections import Detections
+from boxcar.scoring.average_precision import Truth
+from boxcar.scoring.curves import IOU, coverage
+
+
+def confusion(
+    truths: Sequence[Truth], detections: Sequence[Detections], labels: Mapping[int, str], min_score: float
+) -> NDArray[np.int64]:
+    """Counts true boxes against what was found on them.
+
+    A found box meets a true one where their IoU is 0.5 or more. First each found box, best score first, takes the true box of
+    its own class that it overlaps most; then what is left, most overlap first, the true box of another class. Each is
+    taken once. Crowds, and what is found in a crowd of its class, count nowhere.
+
+    Args:
+        truths: one a picture.
+        detections: one a picture, in the same order; those that score below `min_score` are left out.
+        labels: the label map, id to name.
+        min_score: 0 to 1.
+
+    Returns:
+        [K + 1, K + 1]: rows are the true classes in ascending order of id, columns the found ones, and the last of each is
+        the background: its column counts what was missed, its row what was found where nothing is.
+
+    Raises:
+        ValueError: where the two sequences differ in length.
+    """
+    place = {label: index for index, label in enumerate(sorted(labels))}
+    background = len(place)
+    counts = np.zeros((background + 1, background + 1), np.int64)
+    for truth, answer in zip(truths, detections, strict=True):
+        chosen = answer.scores >= min_score
+        boxes, classes = answer.boxes[chosen], answer.classes[chosen]
+        solid = ~truth.is_crowd
+        true_boxes, true_labels = truth.boxes[solid], truth.labels[solid]
+        partner = _partners(true_boxes, true_labels, boxes, classes)
+        crowded = coverage(boxes, truth.boxes[truth.is_crowd]) >= IOU
+        crowded &= classes[:, None] == truth.labels[truth.is_crowd]
+        missed = np.ones(len(true_labels), np.bool_)
+        for row, other in enumerate(partner.tolist()):
+            if other >= 0:
+                missed[other] = False
+                counts[place[int(true_labels[other])], place[int(classes[row])]] += 1
+            elif not crowded[row].any():
+                counts[background, place[int(classes[row])]] += 1
+        for label in true_labels[missed].tolist():
+            counts[place[label], background] += 1
+    return counts
+
+
+def _partners(
+    true_boxes: NDArray[np.float32],
+    true_labels: NDArray[np.int64],
+    boxes: NDArray[np.float32],
+    classes: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """For each found box the index of the true box it takes; -1 for none."""
+    partner = np.full(len(boxes), -1, np.int64)
+    overlaps = iou_matrix(boxes, true_boxes)
+    if not overlaps.size:
+        return partner
+    overlaps[overlaps < IOU] = 0
+    own = np.where(classes[:, None] == true_labels, overlaps, 0)
+    for row in range(len(boxes)):
+        best = int(np.argmax(own[row]))
+        if own[row, best] > 0:
+            partner[row] = best
+            own[:, best] = overlaps[:, best] = overlaps[row] = 0
+    while overlaps.max() > 0:
+        row, best = divmod(int(np.argmax(overlaps)), overlaps.shape[1])
+        partner[row] = best
+        overlaps[:, best] = overlaps[row] = 0
+    return partner

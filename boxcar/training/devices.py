@@ -1,0 +1,102 @@
+"""What training computes on: the processor, a GPU, several, or several machines, as TensorFlow's distribution strategies."""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from boxcar.errors import BoxcarError, ExitCode
+
+TF_CONFIG = "TF_CONFIG"
+
+
+@dataclass(frozen=True)
+class Machines:
+    """The machines of one training, as TF_CONFIG lists them.
+
+    Attributes:
+        count: how many there are.
+        index: which of them this is; the first one writes checkpoints and summaries.
+    """
+
+    count: int = 1
+    index: int = 0
+
+    @property
+    def is_chief(self) -> bool:
+        return self.index == 0
+
+
+def read_machines() -> Machines:
+    """What TF_CONFIG says; one machine where it is not set.
+
+    Raises:
+        BoxcarError: 64 for a TF_CONFIG that is not understood.
+    """
+    text = os.environ.get(TF_CONFIG, "")
+    if not text.strip():
+        return Machines()
+    try:
+        value = json.loads(text)
+        workers, task = value["cluster"]["worker"], value["task"]
+        others = sorted(set(value["cluster"]) - {"worker"})
+        index = int(task["index"])
+        if others or task["type"] != "worker" or not isinstance(workers, list) or not 0 <= index < len(workers):
+            raise ValueError("it lists workers only, and the task is one of them")
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"The environment variable {TF_CONFIG} cannot be understood: {reason}.",
+            'Write {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}.',
+        ) from error
+    return Machines(len(workers), index)
+
+
+def require_gpus(asked: int | None, seen: int) -> None:
+    """Refuses to train for days on the processor where a GPU was meant.
+
+    Raises:
+        BoxcarError: 69 where fewer GPUs are seen than asked for.
+    """
+    if asked is not None and seen < asked:
+        raise BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"{asked} {'GPU was' if asked == 1 else 'GPUs were'} asked for, and TensorFlow sees {seen or 'none'}.",
+            "See `boxcar doctor` for what is missing; --gpus 0 trains on the processor.",
+        )
+
+
+def make_strategy(gpus: int | None, machines: Machines) -> Any:
+    """The strategy that uses `gpus` GPUs of each machine. To be called before TensorFlow computes anything.
+
+    Args:
+        gpus: how many must be there; all that are seen where None, the processor where 0.
+        machines: of `read_machines`.
+
+    Raises:
+        BoxcarError: 69 where fewer GPUs are seen than asked for, or the other machines cannot be reached.
+    """
+    import tensorflow as tf
+
+    seen = tf.config.list_physical_devices("GPU")
+    require_gpus(gpus, len(seen))
+    used = seen if gpus is None else seen[:gpus]
+    tf.config.set_visible_devices(used, "GPU")
+    for gpu in used:
+        # Else TensorFlow takes all of the memory at once, and nobody sees what training needs.
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if machines.count > 1:
+        kind = tf.distribute.experimental.CommunicationImplementation
+        options = tf.distribute.experimental.CommunicationOptions(implementation=kind.AUTO if used else kind.RING)
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+            raise BoxcarError(
+                ExitCode.SURROUNDINGS,
+                f"The {machines.count} machines of {TF_CONFIG} cannot be joined: {str(error).splitlines()[0]}.",
+                "See that each runs the same command and that their ports can be reached.",
+            ) from error
+    if len(used) > 1:
+        return tf.distribute.MirroredStrategy([f"GPU:{number}" for number in range(len(used))])
+    return tf.distribute.get_strategy()

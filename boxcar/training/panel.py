@@ -1,0 +1,34 @@
+"""Pictures as training sees them, with the boxes that it is told: what a person looks at before the losses."""
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from boxcar.detectors.anchors import make_anchors
+from boxcar.detectors.decoding import decode_boxes
+from boxcar.detectors.drawing import draw
+from boxcar.detectors.specification import Specification
+
+MOST = 8  # pictures
+SIDE = 512  # of what is shown, in pixels: captions in smaller ones cannot be read
+
+
+def make_panel(batches: tf.data.Dataset, specification: Specification) -> npt.NDArray[np.uint8]:
+    """The first pictures of a training, uint8 [N, 512, 512, 3], with boxes and class names drawn in.
+
+    The boxes are decoded from the targets, so that what is wrong with matching or coding shows too.
+    """
+    anchors = make_anchors(specification.image_size, specification.anchors)
+    batch = next(iter(batches))
+    panel = []
+    for image, targets, classes in zip(
+        *(batch[name].numpy() for name in ("image", "box_targets", "class_targets")), strict=True
+    ):
+        matched = np.flatnonzero(classes)
+        boxes = decode_boxes(targets[matched], anchors[matched], specification.box_coder)
+        # Each object was given to many anchors: rounded, they all say the same.
+        objects = np.unique(np.column_stack([boxes.round(3), classes[matched]]), axis=0)
+        names = [specification.labels.get(int(label), str(int(label))) for label in objects[:, 4]]
+        pixels = np.clip((image + 1) * 127.5, 0, 255).astype(np.uint8)
+        panel.append(draw(pixels, objects[:, :4].astype(np.float32), names, side=SIDE))
+    return np.stack(panel[:MOST])

@@ -1,0 +1,69 @@
+"""A training with everything that is decided before TensorFlow is loaded."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxcar.detectors.checkpoint_sources import InitialWeights
+from boxcar.detectors.label_map import read_label_map
+from boxcar.detectors.registry import find_architecture
+from boxcar.detectors.specification import InitialCheckpoint, Specification
+from boxcar.run.configuration import Configuration
+from boxcar.run.step import Committed, Step, require_commit
+from boxcar.storage import local_path
+from boxcar.training.settings import Settings, derive_settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be trained, from what, and where it goes.
+
+    Attributes:
+        evaluation: the run's `eval/` folder.
+        pictures: how many the training split has.
+    """
+
+    step: Step
+    records: Committed
+    evaluation: Path
+    specification: Specification
+    configuration: Configuration
+    settings: Settings
+    pictures: int
+
+
+def make_plan(run: str, configuration: Configuration) -> Plan:
+    """Decides what a configuration leaves open.
+
+    Raises:
+        BoxcarError: 64 without records.
+    """
+    folder = local_path(run)
+    records = require_commit(folder / "records", "records")
+    dataset = json.loads((records.folder / "dataset.json").read_text(encoding="utf-8"))
+    pictures = dataset["splits"]["train"]["pictures"]
+    settings = derive_settings(configuration, pictures)
+    specification = find_architecture(configuration.architecture).specify(
+        configuration.size, read_label_map(records.folder / "label_map.pbtxt"), dataset["version"]
+    )
+    step = Step(
+        "train",
+        folder / "train",
+        inputs={"records": records.digest},
+        parameters={
+            "architecture": specification.architecture,
+            "image_size": specification.image_size,
+            "init": configuration.init or "none",
+            **settings.parameters(),
+        },
+        resumable=True,
+    )
+    return Plan(step, records, folder / "eval", specification, configuration, settings, pictures)
+
+
+def with_initial(specification: Specification, initial: InitialWeights | None) -> Specification:
+    """The specification with what training started from."""
+    if initial is None:
+        return specification
+    checkpoint = InitialCheckpoint(source=initial.source, sha256=initial.sha256)
+    return specification.model_copy(update={"initial_checkpoint": checkpoint})

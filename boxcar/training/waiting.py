@@ -1,0 +1,51 @@
+"""Waiting for the evaluator, which works through the checkpoints at its own speed."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.progress import Progress
+
+if TYPE_CHECKING:
+    from boxcar.training.store import CheckpointStore
+
+BACKLOG_LIMIT = 5  # checkpoints that may wait for the evaluator before the trainer does
+PATIENCE_SECONDS = 1800.0  # for which the evaluator may score nothing while the trainer waits for it
+
+
+def wait_for_evaluator(
+    store: "CheckpointStore", evaluation: Path, most: int, progress: Progress, check_stop: Callable[[], None]
+) -> None:
+    """Waits until at most `most` checkpoints are not scored.
+
+    Args:
+        store: whose checkpoints are scored.
+        evaluation: the run's `eval/` folder.
+        most: 0 waits for the last one, and counts them on `progress`.
+        progress: what a person sees.
+        check_stop: called again and again; raises where the process was told to stop.
+
+    Raises:
+        BoxcarError: 69 where the evaluator scores nothing for half an hour.
+    """
+    waiting = store.unscored(evaluation)
+    if len(waiting) > most > 0:
+        progress.say(f"{len(waiting)} checkpoints wait for the evaluator; training goes on when {most} or fewer do.")
+    patience = time.monotonic() + PATIENCE_SECONDS
+    while len(waiting) > most:
+        check_stop()
+        if time.monotonic() > patience:
+            raise BoxcarError(
+                ExitCode.SURROUNDINGS,
+                f"The evaluator scored nothing in {PATIENCE_SECONDS / 60:.0f} minutes; {len(waiting)} checkpoints wait.",
+                "See why it stopped, then start it again; `boxcar train --evaluator none` does without it.",
+            )
+        time.sleep(0.2)
+        left = store.unscored(evaluation)
+        if len(left) < len(waiting):
+            patience = time.monotonic() + PATIENCE_SECONDS
+            if most == 0:
+                progress.advance(len(waiting) - len(left))
+        waiting = left

@@ -1,0 +1,139 @@
+"""A loss that is no number: the training goes back, learns more slowly, and gives up after the third time."""
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from boxcar.errors import BoxcarError
+from boxcar.run.checkpoints import list_checkpoints
+from boxcar.run.configuration import make_configuration
+from boxcar.training import train
+from boxcar.training.divergence import Diverged, note_rollback, read_rollbacks
+from boxcar.training.history import read_history
+from boxcar.training.trainer import Trainer
+
+SETTINGS = {
+    "image_size": 64,
+    "steps": 30,
+    "batch_size": 4,
+    "checkpoint_interval_steps": 10,
+    "learning_rate": 0.02,
+    "on_divergence": "rollback",
+    "init": "none",
+}
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+def train_in(folder: Path, records: Path, **changes: Any) -> Path:
+    shutil.copytree(records, folder / "records", dirs_exist_ok=True)
+    train(str(folder), make_configuration(None, SETTINGS | changes), evaluator=False)
+    return folder / "train"
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, spoiled: set[int]) -> list[int]:
+    """Puts an infinite box into the second picture of the steps with these numbers, counted from 0, each only once."""
+    read, seen = Trainer.read, []
+
+    class Batches:
+        def __init__(self, batches: Any, step: int) -> None:
+            self._batches, self._step = iter(batches), step
+
+        def __iter__(self) -> "Batches":
+            return self
+
+        def __next__(self) -> Any:
+            batch, step = next(self._batches), self._step
+            self._step += 1
+            if step in spoiled:
+                spoiled.remove(step)
+                seen.append(step)
+                classes, boxes = batch["class_targets"].numpy(), batch["box_targets"].numpy()
+                classes[1, 0], boxes[1, 0] = 1, np.inf
+                batch = batch | {"class_targets": classes, "box_targets": boxes}
+            return batch
+
+    monkeypatch.setattr(Trainer, "read", lambda self, batches: read(self, Batches(batches, int(self.step.numpy()))))
+    return seen
+
+
+def test_one_bad_picture_is_named_and_training_goes_back_and_on(
+    tmp_path: Path, shapes_records: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen = spoil(monkeypatch, {4, 16})
+    folder = train_in(tmp_path, shapes_records)
+    assert seen == [4, 16]
+    first, second = read_rollbacks(folder)
+    # Before the first checkpoint it goes back to the weights it began with.
+    assert (first.diverged_at_step, first.back_to_step, first.learning_rate_scale) == (5, 0, 0.5)
+    assert (second.diverged_at_step, second.back_to_step, second.learning_rate_scale) == (17, 10, 0.25)
+    for rollback in (first, second):
+        assert len(rollback.pictures) == 1
+    said = capfd.readouterr().err
+    assert f"{first.pictures[0]}\n" in said
+    assert "for 1 of its 4 pictures. Going back to step 0, with 0.5 times the learning rate." in said
+    assert [checkpoint.step for checkpoint in list_checkpoints(folder)] == [10, 20, 30]
+    history = read_history(folder)
+    assert [line["step"] for line in history] == [10, 20, 30]
+    assert all(np.isfinite(line["step_losses"]).all() for line in history)
+
+
+def test_after_the_third_return_it_ends(tmp_path: Path, shapes_records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Diverged) as error:
+        train_in(tmp_path, shapes_records, learning_rate=1e30)
+    assert error.value.code == 65
+    assert "went back 3 times" in error.value.do
+    assert [rollback.learning_rate_scale for rollback in read_rollbacks(tmp_path / "train")] == [0.5, 0.25, 0.125]
+
+
+def test_a_return_outlives_the_process(tmp_path: Path, shapes_records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after it went back, a training goes on with the lower rate."""
+    plain = train_in(tmp_path / "plain", shapes_records)
+    folder = tmp_path / "killed" / "train"
+    spoil(monkeypatch, {14})
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("boxcar.training.loop.TrainingLoop._roll_back", _then(die))
+    with pytest.raises(KeyboardInterrupt):
+        train_in(tmp_path / "killed", shapes_records)
+    monkeypatch.undo()
+    train_in(tmp_path / "killed", shapes_records)
+    lower = read_history(folder)[-2]["learning_rate"]
+    assert lower == pytest.approx(0.5 * read_history(plain)[-2]["learning_rate"])
+
+
+def _then(after: Any) -> Any:
+    from boxcar.training.loop import TrainingLoop
+
+    original = TrainingLoop._roll_back
+
+    def both(self: TrainingLoop, error: Diverged, beginning: list[Any]) -> None:
+        original(self, error, beginning)
+        after()
+
+    return both
+
+
+def test_returns_are_written_down(tmp_path: Path) -> None:
+    assert read_rollbacks(tmp_path) == []
+    for number in (1, 2, 3):
+        note_rollback(tmp_path, Diverged(7 * number, "somewhere", ("a.jpg",)), number)
+    assert [entry["pictures"] for entry in json.loads((tmp_path / "rollbacks.json").read_text())] == [["a.jpg"]] * 3
+    with pytest.raises(BoxcarError) as error:
+        note_rollback(tmp_path, Diverged(30, "somewhere"), 20)
+    assert "went back 3 times" in error.value.do
+    assert len(read_rollbacks(tmp_path)) == 3

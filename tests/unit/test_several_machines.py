@@ -1,0 +1,121 @@
+"""Two processes on loopback train one detector: together they are one, and neither outlives the other."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from boxcar.run.checkpoints import list_checkpoints
+from boxcar.run.configuration import make_configuration, write_configuration
+from boxcar.training.history import read_history
+
+STEPS, INTERVAL = 20, 10
+SETTINGS = {
+    "image_size": 64,
+    "batch_size": 4,
+    "checkpoint_interval_steps": INTERVAL,
+    "learning_rate": 0.02,
+    "init": "none",
+}
+
+
+def make_run(folder: Path, records: Path, **changes: Any) -> Path:
+    shutil.copytree(records, folder / "records")
+    write_configuration(folder, make_configuration(None, SETTINGS | changes))
+    return folder
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def start(run: Path, machines: int) -> list[subprocess.Popen[str]]:
+    workers = [f"127.0.0.1:{port}" for port in free_ports(machines)]
+    started = []
+    for index in range(machines):
+        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        environment = os.environ | ({"TF_CONFIG": json.dumps(config)} if machines > 1 else {})
+        command = [sys.executable, "-m", "boxcar", "train", "--run", str(run), "--evaluator", "none"]
+        started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    return started
+
+
+def finish(processes: list[subprocess.Popen[str]], seconds: float = 240) -> list[tuple[int, str]]:
+    """Exit code and last words of each; none is left behind."""
+    ends = []
+    try:
+        for process in processes:
+            _, said = process.communicate(timeout=seconds)
+            ends.append((process.returncode, said))
+    finally:
+        for process in processes:
+            process.kill()
+    return ends
+
+
+def step_losses(run: Path) -> list[float]:
+    return [loss for line in read_history(run / "train") for loss in line["step_losses"]]
+
+
+def wait_for_checkpoint(run: Path, processes: list[subprocess.Popen[str]]) -> None:
+    until = time.monotonic() + 240
+    while not list_checkpoints(run / "train"):
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Path) -> None:
+    runs = {machines: make_run(tmp_path / str(machines), shapes_records, steps=STEPS) for machines in (1, 2)}
+    for machines, run in runs.items():
+        for code, said in finish(start(run, machines)):
+            assert code == 0, said
+    one, two = step_losses(runs[1]), step_losses(runs[2])
+    assert len(one) == len(two) == STEPS
+    np.testing.assert_allclose(two, one, rtol=1e-4)
+    assert [checkpoint.step for checkpoint in list_checkpoints(runs[2] / "train")] == [INTERVAL, STEPS]
+    assert not list((runs[2] / "train").glob(".writing*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_a_lost_machine_stops_the_other_and_both_go_on_together(
+    tmp_path: Path, shapes_records: Path, number: signal.Signals
+) -> None:
+    steps = 2000  # more than are trained here
+    run = make_run(tmp_path / "run", shapes_records, steps=steps)
+    processes = start(run, 2)
+    wait_for_checkpoint(run, processes)
+    processes[1].send_signal(number)
+    (chief, chief_said), (other, other_said) = finish(processes)
+    assert chief == 75, chief_said
+    assert other == (75 if number is signal.SIGTERM else -9), other_said
+    reached = list_checkpoints(run / "train")[-1].step
+    assert reached >= INTERVAL
+    assert json.loads((run / "failure.json").read_text())["code"] == 75
+
+    processes = start(run, 2)
+    until = time.monotonic() + 240
+    while list_checkpoints(run / "train")[-1].step < reached + INTERVAL:
+        assert all(process.poll() is None for process in processes), [p.communicate() for p in processes]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    for process in processes:
+        process.terminate()
+    for code, said in finish(processes):
+        assert code == 75, said
+        assert f"Going on from the checkpoint of step {reached}." in said
