@@ -48,7 +48,9 @@ class Evaluator(StrEnum):
 
 
 # Written out, because --help must not load what knows them; a test compares.
-_ARCHITECTURES = "ssd_mobilenet_v2_fpnlite_320x320 (the default of run and train) or ssd_mobilenet_v2_fpnlite_640x640."
+_ARCHITECTURES = (
+    "ssd_mobilenet_v2_fpnlite_320x320 (the default of run and train), or another of those that `boxcar architectures` lists."
+)
 _FORMATS = (
     "Files to export, comma-separated: tflite_float32,tflite_int8,tfjs_float32 if not given; also tflite_float16, "
     "tflite_dynamic, tfjs_float16, tfjs_uint8, and saved_model for nothing else."
@@ -317,6 +319,18 @@ def report(run: Run) -> None:
         print_summary(run)
 
     _do("report", work, run)
+
+
+@app.command()
+def architectures() -> None:
+    """List the detectors that can be trained."""
+
+    def work() -> None:
+        from boxcar.detectors.table import print_architectures
+
+        print_architectures()
+
+    _do("architectures", work)
 
 
 @app.command()

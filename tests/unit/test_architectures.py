@@ -18,7 +18,7 @@ from boxcar.run.configuration import Format
 
 SIZE = 64  # not a multiple of the coarsest level's stride
 
-each = pytest.mark.parametrize("name", ["ssd_mobilenet_v2_fpnlite_320x320", "retinanet_resnet50_fpn_640x640"])
+each = pytest.mark.parametrize("name", {row.build: name for name, row in ARCHITECTURES.items()}.values())
 
 
 def build(name: str) -> Network:
