@@ -171,26 +171,24 @@ main()
 def test_killed_at_random_moments_each_checkpoint_is_scored_once(
     training: Training, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    steps = list(range(10, 130, 10))
+    steps = list(range(10, 80, 10))
     for step in steps:
         training.checkpoint(step)
     write_status(training.folder, "DONE", steps[-1], steps[-1])
     chance = random.Random(4)
     scores = training.run / "eval" / "scores.jsonl"
-    for _ in range(8):
+    for _ in range(4):
         before = len(training.scored())
         if before == len(steps):
             break
         evaluator = start()
         until(lambda before=before: len(training.scored()) > before, evaluator)
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(chance.uniform(0, 0.4))
         evaluator.kill()
         evaluator.wait()
         assert read_commit(training.run / "eval", "evaluate") is None or len(training.scored()) == len(steps)
     assert start().wait(timeout=300) == 0
     assert training.scored() == steps
     assert scores.read_bytes().count(b"\n") == len(steps)
-    assert [line["AP"] for line in read_scores(training.run / "eval")] == [read_scores(training.run / "eval")[0]["AP"]] * len(
-        steps
-    )
+    assert len({line["AP"] for line in read_scores(training.run / "eval")}) == 1  # they are all of the same weights
     assert read_commit(training.run / "eval", "evaluate") is not None
