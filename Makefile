@@ -83,6 +83,44 @@ lint: $(READY) ## Check style, types and the direction of imports
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
+##@ Benchmarks
+
+.bench/%/.ready: benchmarks/environments/%.txt $(UV)
+	@echo "Setting up $(@D) (some 2 GB for TensorFlow, 5 GB for torch) ..."
+	@test -x $(@D)/bin/python || $(UV) venv --quiet --python $(PYTHON_VERSION) $(@D)
+	@$(UV) pip sync --quiet --python $(@D)/bin/python --require-hashes $<
+	@touch $@
+
+.PHONY: bench-setup
+bench-setup: $(READY) .bench/object_detection_api/.ready .bench/ultralytics/.ready ## Lay down what the benchmarks compare with, in .bench
+
+.PHONY: bench
+bench: bench-setup ## Run all benchmarks into docs/benchmarks.md: an hour and a half on 2 quiet cores
+	@$(PYTHON) benchmarks/run.py
+
+BENCHMARKS := bench-training bench-input bench-evaluator bench-checkpoints bench-learning
+.PHONY: $(BENCHMARKS)
+$(BENCHMARKS): bench-%: bench-setup
+	@$(PYTHON) benchmarks/run.py $*
+
+bench-training: ## Images per second and memory of training, against the Object Detection API
+bench-input: ## Images per second of the input pipeline, against Model Garden's
+bench-evaluator: ## Images per second of evaluation, against the Object Detection API's
+bench-checkpoints: ## Time that checkpoints and summaries cost
+bench-learning: ## Accuracy after minutes of training, against Ultralytics YOLO11n
+
 .PHONY: bench-records
 bench-records: $(READY) ## Measure the records step against Model Garden's
 	@$(PYTHON) benchmarks/records.py
+
+.PHONY: bench-golden
+bench-golden: .bench/object_detection_api/.ready ## Make the tests' golden answers anew with the Object Detection API
+	@.bench/object_detection_api/bin/python benchmarks/object_detection_api/golden.py
+
+.PHONY: bench-lock
+bench-lock: $(UV) ## Renew the lock files of the benchmarks' environments
+	@for name in object_detection_api ultralytics; do \
+		$(UV) pip compile benchmarks/environments/$$name.in --override benchmarks/environments/overrides.txt --quiet --upgrade \
+			--universal --python-version $(PYTHON_VERSION) --generate-hashes --no-emit-index-url --no-header \
+			--output-file benchmarks/environments/$$name.txt || exit 1; \
+	done

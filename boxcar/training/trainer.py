@@ -78,6 +78,7 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
         self.optimizer = make_optimizer(settings, self.schedule, self.trained)
         self._scales_loss = settings.precision == "mixed_float16"
         self._batches: Any = None
+        self._flags_of_all = tf.function(self._add_flags)
         self._distributed_step = tf.function(self._step_of_all)
         self._gradients = tf.function(self._gradients_of, jit_compile=True) if settings.xla else self._gradients_of
 
@@ -106,6 +107,16 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
         finite = np.stack([one.numpy() for _, one in rows])
         self.last = Loop(scalars, finite, time.monotonic() - began, waited)
         return dict(zip(SCALARS, scalars.mean(axis=0).tolist(), strict=True))
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any machine has raised a flag. All machines ask this at the same moment, and get the same answer."""
+        if self._replicas == 1:
+            return flag
+        raised = self._strategy.experimental_local_results(self._flags_of_all(tf.constant(float(flag))))
+        return bool(raised[0].numpy() > 0)
+
+    def _add_flags(self, flag: tf.Tensor) -> Any:
+        return self._strategy.run(lambda own: self._sum(tf.identity(own)), args=(flag,))
 
     def _step_of_all(self, batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
         scalars, finite = self._strategy.run(self._step_of_one, args=(batch,))
@@ -152,14 +163,3 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
         if self._replicas == 1:
             return value
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-
-def agree(strategy: Any, flags: list[bool]) -> list[bool]:
-    """Which of the flags any machine has raised. All machines ask this at the same moment, and get the same answer."""
-
-    def summed(values: tf.Tensor) -> tf.Tensor:
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
-
-    values = tf.constant(flags, tf.float32)
-    results = strategy.run(tf.function(summed), args=(values,))
-    return [bool(value > 0) for value in strategy.experimental_local_results(results)[0].numpy()]

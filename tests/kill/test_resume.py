@@ -57,20 +57,17 @@ def tensors(run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_killed_twenty_times_it_is_the_training_that_was_never_touched(
-    tmp_path: Path, shapes_records: Path, optimizer: str
-) -> None:
+def test_killed_twenty_times_it_is_the_training_that_was_never_touched(tmp_path: Path, shapes_records: Path) -> None:
     runs = {}
     for name in ("untouched", "killed"):
         runs[name] = tmp_path / name
         shutil.copytree(shapes_records, runs[name] / "records")
-        write_configuration(runs[name], make_configuration(None, SETTINGS | {"optimizer": optimizer}))
+        write_configuration(runs[name], make_configuration(None, SETTINGS))
     began = time.monotonic()
     assert start(runs["untouched"]).wait(timeout=900) == 0, (runs["untouched"] / ".log").read_text()
     undisturbed_seconds = time.monotonic() - began
 
-    killed, chance = runs["killed"], random.Random(optimizer)
+    killed, chance = runs["killed"], random.Random(0)
     for number in range(KILLS):
         before = step_of(killed)
         process = start(killed)

@@ -78,6 +78,7 @@ def wait_for_checkpoint(run: Path, processes: list[subprocess.Popen[str]]) -> No
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Path) -> None:
     runs = {machines: make_run(tmp_path / str(machines), shapes_records, steps=STEPS) for machines in (1, 2)}
     for machines, run in runs.items():
@@ -90,8 +91,11 @@ def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Pat
     assert not list((runs[2] / "train").glob(".writing*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-def test_a_lost_machine_stops_the_other_and_both_go_on_together(tmp_path: Path, shapes_records: Path, number: signal.Signals) -> None:
+def test_a_lost_machine_stops_the_other_and_both_go_on_together(
+    tmp_path: Path, shapes_records: Path, number: signal.Signals
+) -> None:
     steps = 2000  # more than are trained here
     run = make_run(tmp_path / "run", shapes_records, steps=steps)
     processes = start(run, 2)

@@ -1,0 +1,35 @@
+"""Scores a checkpoint three times with Boxcar's evaluator; prints seconds and scores as JSON. A child of evaluator.py.
+
+Usage: evaluator_child.py RUN SPLIT
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from boxcar.detectors.specification import read_specification
+from boxcar.evaluation.scorer import Scorer
+from boxcar.run.checkpoints import list_checkpoints
+
+
+def main() -> None:
+    run, split = Path(sys.argv[1]), sys.argv[2]
+    checkpoint = list_checkpoints(run / "train")[-1]
+    scorer = Scorer(read_specification(run / "train"))
+    pictures = scorer.load(run / "records", split)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        scorer.restore(checkpoint)
+        scores, _ = scorer.score(pictures)
+        seconds.append(time.perf_counter() - started)
+    print(
+        json.dumps(
+            {"pictures": len(pictures.examples), "seconds": min(seconds[1:]), "AP": scores["AP"], "AP50": scores["AP50"]}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Input pipeline alone, 320 px, batch 8: Boxcar's against Model Garden's RetinaNet dataloader.
+
+Both read the same records, decode, flip, zoom, resize, match anchors and batch, under tf.data's autotuner; nobody trains. In
+processes of their own, in turns.
+"""
+
+import sys
+
+from measuring import ROOT, Result, Row, answer, median, photographs, run, say
+
+SIZE, BATCH = 320, 8
+LEAST_RATIO = 1.5
+TINY = {"seconds": 3, "repetitions": 1}
+
+
+def measure(*, seconds: int = 15, repetitions: int = 3) -> Result:
+    records, data = photographs()
+    child = ROOT / "benchmarks" / "input_pipeline_child.py"
+    rates: dict[str, list[float]] = {"ours": [], "garden": []}
+    for _ in range(repetitions):
+        for side, found in rates.items():
+            found.append(answer(run([sys.executable, child, side, records, SIZE, BATCH, seconds]))["images_per_second"])
+            say(f"  {side}: {found[-1]:.0f} images/s")
+    ours, garden = median(rates["ours"]), median(rates["garden"])
+    ratio = ours / garden
+    row = Row(
+        f"input pipeline alone, {SIZE} px, flip and zoom",
+        f"{ours:.0f} images/s",
+        f"{garden:.0f} images/s (Model Garden)",
+        f"{ratio:.2f} times",
+        f"{LEAST_RATIO} times",
+        ratio >= LEAST_RATIO,
+    )
+    note = (
+        f"On {data}; decoded, varied, resized and matched with anchors, {seconds} seconds each after 30 batches, {repetitions} "
+        "times in turns; the median. Model Garden's side is its RetinaNet task's own decoder and parser (horizontal flip, "
+        "scale 0.6 to 1.4), Boxcar's is `training_batches` with horizontal_flip and zoom (0.6 to 1.4)."
+    )
+    return Result([row], [note])
