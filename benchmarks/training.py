@@ -4,9 +4,7 @@ Whole trainings in processes of their own, in turns, on the same records; each s
 which the graph is built and the caches fill are left out.
 """
 
-
 from measuring import API, API_PYTHON, BOXCAR, Result, Row, answer, history, median, new_run, photographs, run, say, scratch
-
 
 SIZE, BATCH = 320, 8
 WARM_UP_LOOPS = 2  # of ten steps each
