@@ -1,7 +1,7 @@
 """Input pipeline alone, 320 px, batch 8: Boxcar's against Model Garden's RetinaNet dataloader.
 
-Both read the same records, decode, flip, zoom, resize, match anchors and batch, under tf.data's autotuner; nobody trains. In
-processes of their own, in turns.
+Both read the same records, decode, flip, jitter the scale, resize, match anchors and batch, under tf.data's autotuner; nobody
+trains. In processes of their own, in turns.
 """
 
 import sys
@@ -24,7 +24,7 @@ def measure(*, seconds: int = 15, repetitions: int = 3) -> Result:
     ours, garden = median(rates["ours"]), median(rates["garden"])
     ratio = ours / garden
     row = Row(
-        f"input pipeline alone, {SIZE} px, flip and zoom",
+        f"input pipeline alone, {SIZE} px, flip and scale jitter",
         f"{ours:.0f} images/s",
         f"{garden:.0f} images/s (Model Garden)",
         f"{ratio:.2f} times",
@@ -34,6 +34,6 @@ def measure(*, seconds: int = 15, repetitions: int = 3) -> Result:
     note = (
         f"On {data}; decoded, varied, resized and matched with anchors, {seconds} seconds each after 30 batches, {repetitions} "
         "times in turns; the median. Model Garden's side is its RetinaNet task's own decoder and parser (horizontal flip, "
-        "scale 0.6 to 1.4), Boxcar's is `training_batches` with horizontal_flip and zoom (0.6 to 1.4)."
+        "scale 0.6 to 1.4), Boxcar's is `training_batches` with horizontal_flip and scale_jitter (0.6 to 1.4)."
     )
     return Result([row], [note])

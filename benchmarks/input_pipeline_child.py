@@ -22,7 +22,7 @@ def ours(records: Path, size: int, batch: int):
         labels=read_label_map(records / "label_map.pbtxt"),
     )
     split = Split(sorted(records.glob("train-*.tfrecord")))
-    return training_batches(split, specification, batch, ("horizontal_flip", "zoom"), seed=0, first_step=0)
+    return training_batches(split, specification, batch, ("horizontal_flip", "scale_jitter"), seed=0, first_step=0)
 
 
 def garden(records: Path, size: int, batch: int):
@@ -41,7 +41,7 @@ def garden(records: Path, size: int, batch: int):
             "global_batch_size": batch,
             "dtype": "float32",
             "decoder": {"simple_decoder": {"regenerate_source_id": True}},
-            # Its own zoom: scaled by so much, cropped or padded, as Boxcar's `zoom` does.
+            # Its own scale jitter: scaled by so much, cropped or padded, as Boxcar's `scale_jitter` does.
             "parser": {
                 "aug_rand_hflip": True,
                 "aug_scale_min": 0.6,

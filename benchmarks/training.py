@@ -4,11 +4,7 @@ Whole trainings in processes of their own, in turns, on the same records; each s
 which the graph is built and the caches fill are left out.
 """
 
-from typing import get_args
-
 from measuring import API, API_PYTHON, BOXCAR, Result, Row, answer, history, median, new_run, photographs, run, say, scratch
-
-from boxcar.run.configuration import Augmentation
 
 SIZE, BATCH = 320, 8
 WARM_UP_LOOPS = 2  # of ten steps each
@@ -16,7 +12,7 @@ LEAST_RATIO = 1.25
 TINY = {"steps": 40, "repetitions": 1}
 
 # The API's are a flip and a crop of at least three quarters of the picture.
-LIKE_THE_API = "horizontal_flip," + ("crop" if "crop" in get_args(Augmentation) else "zoom")
+LIKE_THE_API = "horizontal_flip,crop"
 
 
 def measure(*, steps: int = 80, repetitions: int = 2) -> Result:

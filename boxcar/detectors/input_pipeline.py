@@ -151,7 +151,7 @@ def _around_mosaic(augmentations: Sequence[str]) -> tuple[Sequence[str], Sequenc
 
 
 def _members(position: tf.Tensor, count: int, seed: int, augmentations: Sequence[str]) -> tf.Tensor:
-    """Which pictures are read for a position (int64, from 0) of the endless sequence of epochs: int64 [1]; [4] of a mosaic."""
+    """Which pictures are read for a position (int64) of the endless sequence of epochs: int64 [1]; [4] of a mosaic."""
     epoch, index = position // count, position % count
     order = tf.stack([tf.constant(seed, tf.int64), epoch])
     own = tf.random.experimental.index_shuffle(index, order, count - 1)[None]
