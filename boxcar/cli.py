@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boxcar import __version__
-from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused, explain
 
 if TYPE_CHECKING:
     from boxcar.run.configuration import Configuration
@@ -48,7 +48,9 @@ class Evaluator(StrEnum):
 
 
 # Written out, because --help must not load what knows them; a test compares.
-_ARCHITECTURES = "ssd_mobilenet_v2_fpnlite_320x320 (the default of run and train) or ssd_mobilenet_v2_fpnlite_640x640."
+_ARCHITECTURES = (
+    "ssd_mobilenet_v2_fpnlite_320x320 (the default of run and train), or another of those that `boxcar architectures` lists."
+)
 _FORMATS = (
     "Files to export, comma-separated: tflite_float32,tflite_int8,tfjs_float32 if not given; also tflite_float16, "
     "tflite_dynamic, tfjs_float16, tfjs_uint8, and saved_model for nothing else."
@@ -230,13 +232,25 @@ def train(
 
 
 @app.command()
-def evaluate(run: Run) -> None:
+def evaluate(
+    run: Run,
+    sidecar: Annotated[
+        bool, typer.Option("--sidecar", help="Beside a trainer in a pod: write eval/verdict.json at the end, wait for SIGTERM.")
+    ] = False,
+) -> None:
     """Score a run's checkpoints, while it trains or later."""
+    # Before TensorFlow is loaded: the trainer takes all of a GPU's memory, the evaluator lives on the processor.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
     def work() -> None:
-        from boxcar.evaluation import evaluate as evaluate_step
+        if sidecar:
+            from boxcar.evaluation.sidecar import evaluate_beside
 
-        print(f"The scores are in {evaluate_step(run).folder / 'scores.jsonl'}.")
+            evaluate_beside(run)
+        else:
+            from boxcar.evaluation import evaluate as evaluate_step
+
+            print(f"The scores are in {evaluate_step(run).folder / 'scores.jsonl'}.")
 
     # The trainer's own failure is what a person must see first; the evaluator's would cover it up.
     _do("evaluate", work)
@@ -249,13 +263,26 @@ def freeze(
     output: Output,
     label_map: LabelMap = None,
     image_size: ImageSize = None,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Detections score above this; the checkpoint's own if not given, 1e-8 for the zoo's.", metavar="SCORE"
+        ),
+    ] = None,
 ) -> None:
     """Make a SavedModel of a checkpoint."""
 
     def work() -> None:
         from boxcar.export import freeze as freeze_step
 
-        freeze_step(architecture, checkpoint, output, label_map=label_map, image_size=image_size)
+        freeze_step(
+            architecture,
+            checkpoint,
+            output,
+            label_map=label_map,
+            image_size=image_size,
+            score_threshold=score_threshold,
+        )
         print(f"The SavedModel is in {output}.")
 
     _do("freeze", work)
@@ -292,6 +319,18 @@ def report(run: Run) -> None:
         print_summary(run)
 
     _do("report", work, run)
+
+
+@app.command()
+def architectures() -> None:
+    """List the detectors that can be trained."""
+
+    def work() -> None:
+        from boxcar.detectors.table import print_architectures
+
+        print_architectures()
+
+    _do("architectures", work)
 
 
 @app.command()
@@ -367,15 +406,12 @@ def _do(step: str, work: Callable[[], None], run: str | None = None) -> None:
         failure = BoxcarError(ExitCode.AGAIN, "Stopped by SIGTERM.", _go_on(step))
     except KeyboardInterrupt:
         failure = BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C.", _go_on(step))
-    except OSError as error:
-        what = f"{error.filename or 'The operating system'}: {error.strerror or error}."
-        failure = BoxcarError(ExitCode.SURROUNDINGS, what, "Free disk space or mend its permissions, then run this again.")
-    except Exception as error:  # noqa: BLE001 - the outermost place: whatever comes here is a defect of ours
-        import traceback
+    except Exception as error:  # noqa: BLE001 - the outermost place
+        failure = explain(error)
+        if failure.code == ExitCode.DEFECT:
+            import traceback
 
-        traceback.print_exc()
-        what = f"Boxcar itself failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no word'}."
-        failure = BoxcarError(ExitCode.DEFECT, what, "Please report this with the lines above.")
+            traceback.print_exc()
     for line in failure.details:
         print(line, file=sys.stderr)
     _say(failure.what, failure.do)

@@ -53,3 +53,14 @@ class ChildEnded(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"a child process ended with {code}")
         self.code = code
+
+
+def explain(error: Exception) -> BoxcarError:
+    """What any exception means to a person: 69 for what the operating system refused, 70 for a defect of ours."""
+    if isinstance(error, BoxcarError):
+        return error
+    if isinstance(error, OSError):
+        what = f"{error.filename or 'The operating system'}: {error.strerror or error}."
+        return BoxcarError(ExitCode.SURROUNDINGS, what, "Free disk space or mend its permissions, then run this again.")
+    what = f"Boxcar itself failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no word'}."
+    return BoxcarError(ExitCode.DEFECT, what, "Please report this with the lines above.")

@@ -13,6 +13,7 @@ from boxcar.detectors.specification import Anchors, BoxCoder, Specification
 Floats = npt.NDArray[np.float32]
 
 _BLOCK = 64  # candidates that are compared at once during suppression
+_FIRST = 2000  # candidates, best first, that are tried before all are
 
 
 @lru_cache(maxsize=8)
@@ -53,17 +54,37 @@ def decode(box_encodings: Floats, class_logits: Floats, specification: Specifica
     anchor_index, classes = np.divmod(np.flatnonzero(logits > lowest), specification.class_slots)
     candidates = np.flatnonzero(classes)  # slot 0 is background
     anchor_index, classes = anchor_index[candidates], classes[candidates]
+    scores = _sigmoid(class_logits[anchor_index, classes])
+    if len(scores) > _FIRST:
+        # A network that has learnt nothing scores every anchor above the threshold. The best of them nearly always suffice.
+        least = np.partition(scores, -_FIRST)[-_FIRST]
+        best = np.flatnonzero(scores >= least)
+        found = _decode(box_encodings, anchors, anchor_index[best], classes[best], scores[best], specification)
+        if len(found.scores) == thresholds.max_detections:
+            return found
+    return _decode(box_encodings, anchors, anchor_index, classes, scores, specification)
+
+
+def _decode(
+    box_encodings: Floats,
+    anchors: Floats,
+    anchor_index: npt.NDArray[np.intp],
+    classes: npt.NDArray[np.intp],
+    scores: Floats,
+    specification: Specification,
+) -> Detections:
+    """Detections from candidates: anchor, class and score [N] of each, earlier anchors and lower classes first."""
     boxes = decode_boxes(box_encodings[anchor_index], anchors[anchor_index], specification.box_coder)
     clipped = np.clip(boxes, 0.0, 1.0)
     visible = np.flatnonzero((clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1]))
-    scores = _sigmoid(class_logits[anchor_index[visible], classes[visible]])
     # Best score first, of equals the lower class, then the earlier anchor.
-    order = visible[np.lexsort((classes[visible], -scores))]
-    scores = np.sort(scores)[::-1]
+    order = visible[np.lexsort((classes[visible], -scores[visible]))]
+    thresholds = specification.thresholds
     kept = suppress(
         boxes[order], classes[order], thresholds.iou, thresholds.max_detections_per_class, thresholds.max_detections
     )
-    return Detections(boxes=clipped[order[kept]], scores=scores[kept], classes=classes[order[kept]].astype(np.int64))
+    chosen = order[kept]
+    return Detections(boxes=clipped[chosen], scores=scores[chosen], classes=classes[chosen].astype(np.int64))
 
 
 def decode_boxes(encodings: Floats, anchors: Floats, coder: BoxCoder) -> Floats:

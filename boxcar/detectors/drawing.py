@@ -1,10 +1,16 @@
-"""Boxes with captions, drawn into a picture's pixels: TensorBoard's panels of training and of evaluation."""
+"""Pictures to look at: which ones, how small, and boxes with captions drawn into their pixels."""
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from boxcar.detectors.examples import Example
+from boxcar.errors import BoxcarError, ExitCode
+
+SHOWN_SCORE = 0.3  # what is found with a lower score is not drawn
 
 Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
 
@@ -15,6 +21,46 @@ FOUND: Colour = (213, 94, 0)
 _WHITE: Colour = (255, 255, 255)
 
 _Rectangle = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+
+
+def choose_pictures(labels: Sequence[set[int]], most: int) -> list[int]:
+    """Which pictures to show so that as many classes as possible are seen.
+
+    Args:
+        labels: each picture's class ids.
+        most: how many may be chosen; fewer are where there are fewer with a box.
+
+    Returns:
+        Their places, ascending.
+    """
+    chosen: list[int] = []
+    seen: set[int] = set()
+    for place, ids in enumerate(labels):
+        if len(chosen) < most and ids - seen:
+            chosen.append(place)
+            seen |= ids
+    rest = [place for place, ids in enumerate(labels) if ids and place not in chosen]
+    return sorted(chosen + rest[: most - len(chosen)])
+
+
+def thumbnail(example: Example, side: int) -> Image.Image:
+    """The picture in RGB, made smaller where its longer side is more than `side` pixels.
+
+    Raises:
+        BoxcarError: 65 where its bytes are no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(example.encoded)) as image:
+            image.draft("RGB", (2 * side, 2 * side))
+            small = image.convert("RGB")
+            small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The picture {example.filename or example.sha256} in the records cannot be decoded: {error}.",
+            "Remove or repair it, then run `boxcar records` and what follows again.",
+        ) from error
+    return small
 
 
 def draw(

@@ -20,10 +20,13 @@ def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(picture, [None, None, 3])
 
 
-def resize(picture: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Numbers 0 to 255 [H, W, 3], or a batch [B, H, W, 3], to float32 of side S; as `preprocessing.preprocess` does it."""
+def resize(picture: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+    """Numbers 0 to 255 [H, W, 3], or a batch [B, H, W, 3], to float32, as `preprocessing.preprocess` does it.
+
+    `size` is the side of what is returned in pixels, or int32 [2], its height and width.
+    """
     batch = picture if picture.shape.rank == 4 else picture[None]
-    resized = tf.raw_ops.ResizeBilinear(images=batch, size=[image_size, image_size], half_pixel_centers=False)
+    resized = tf.raw_ops.ResizeBilinear(images=batch, size=tf.broadcast_to(size, [2]), half_pixel_centers=False)
     return resized if picture.shape.rank == 4 else resized[0]
 
 

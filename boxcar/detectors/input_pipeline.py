@@ -98,7 +98,8 @@ def training_batches(
     Raises:
         BoxcarError: 64 where a step's pictures cannot be dealt out evenly.
     """
-    anchors = make_anchors(specification.image_size, specification.anchors)
+    size = specification.image_size
+    anchors = make_anchors(size, specification.anchors)
     count = len(split)
     number, pipelines = pipeline
     slice_size = batch_size // pipelines
@@ -109,18 +110,20 @@ def training_batches(
             f"A batch of {batch_size} pictures cannot be dealt out evenly to {pipelines} machines, {replica_batch_size} a GPU.",
             "Give a --batch-size that is a multiple of the number of GPUs.",
         )
+    alone, together = _around_mosaic(augmentations)
 
     def sample(counter: tf.Tensor) -> dict[str, tf.Tensor]:
         # The counter is of this pipeline's pictures; the position is the picture's place among those of all pipelines.
         position = counter // slice_size * batch_size + number * slice_size + counter % slice_size
-        image, boxes, labels = _parse(_payload(split, _shuffled(position, count, seed)))
-        image = graph.resize(image, specification.image_size)
-        image.set_shape([specification.image_size, specification.image_size, 3])
-        own_seed = tf.stack([tf.constant(seed, tf.int64), position])
-        image, boxes, labels = augmentation.augment(image, boxes, labels, own_seed, augmentations)
+        indices = tf.unstack(_members(position, count, seed, augmentations))
+        *seeds, mosaic_seed, seed_together = tf.unstack(tf.random.split(_seed(seed, position), len(indices) + 2))
+        read = [augmentation.Sample(*_parse(_payload(split, index))) for index in indices]
+        varied = [augmentation.augment(one, size, own_seed, alone) for one, own_seed in zip(read, seeds, strict=True)]
+        whole = varied[0] if len(varied) == 1 else augmentation.mosaic(varied, size, mosaic_seed)
+        image, boxes, labels, _ = augmentation.cut(augmentation.augment(whole, size, seed_together, together), size)
         box_targets, class_targets = assign_targets(boxes, labels, anchors, specification.box_coder)
         return {
-            "image": tf.ensure_shape(graph.normalise(image), [specification.image_size, specification.image_size, 3]),
+            "image": tf.ensure_shape(graph.normalise(image), [size, size, 3]),
             "box_targets": box_targets,
             "class_targets": class_targets,
         }
@@ -130,17 +133,36 @@ def training_batches(
     return samples.batch(replica_batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def batch_members(split_size: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """Positions in the split of the pictures that `training_batches` reads for a step (from 0), in the batch's order."""
+def batch_members(split_size: int, batch_size: int, augmentations: Sequence[str], seed: int, step: int) -> list[int]:
+    """Positions in the split of the pictures that `training_batches` reads for a step (from 0), in the batch's order.
+
+    Where `mosaic` is among the augmentations each picture of the batch is made of four, which follow one another.
+    """
     positions = tf.range(step * batch_size, (step + 1) * batch_size, dtype=tf.int64)
-    return [int(_shuffled(position, split_size, seed)) for position in positions]
+    return [int(index) for position in positions for index in _members(position, split_size, seed, augmentations)]
 
 
-def _shuffled(position: tf.Tensor, count: int, seed: int) -> tf.Tensor:
-    """The picture, 0 to count - 1, that is read at a position (int64, from 0) of the endless sequence of epochs."""
+def _around_mosaic(augmentations: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What is done to each of a mosaic's pictures, and what to the mosaic; without one, nothing is of the first kind."""
+    if augmentation.MOSAIC not in augmentations:
+        return (), augmentations
+    place = augmentations.index(augmentation.MOSAIC)
+    return augmentations[:place], augmentations[place + 1 :]
+
+
+def _members(position: tf.Tensor, count: int, seed: int, augmentations: Sequence[str]) -> tf.Tensor:
+    """Which pictures are read for a position (int64, from 0) of the endless sequence of epochs: int64 [1]; [4] of a mosaic."""
     epoch, index = position // count, position % count
     order = tf.stack([tf.constant(seed, tf.int64), epoch])
-    return tf.random.experimental.index_shuffle(index, order, count - 1)
+    own = tf.random.experimental.index_shuffle(index, order, count - 1)[None]
+    if augmentation.MOSAIC not in augmentations:
+        return own
+    others = tf.random.stateless_uniform([3], _seed(seed, position), maxval=count, dtype=tf.int64)
+    return tf.concat([own, others], axis=0)
+
+
+def _seed(seed: int, position: tf.Tensor) -> tf.Tensor:
+    return tf.stack([tf.constant(seed, tf.int64), position])
 
 
 def evaluation_batches(split: Split, image_size: int, batch_size: int) -> tf.data.Dataset:

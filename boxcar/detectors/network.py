@@ -7,11 +7,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from boxcar.detectors.architecture import Architecture
 from boxcar.detectors.specification import Anchors
 from boxcar.errors import BoxcarError, ExitCode
-
-# 91 slots of the zoo's checkpoints at 6 anchors a cell: 546 elements.
-CLASS_PREDICTOR_BIAS = "model/_box_predictor/_prediction_heads/class_predictions_with_background/_class_predictor_layers/0/bias"
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 # IndexError is what the reader makes of a data file that ends too soon.
@@ -46,7 +44,7 @@ class Network:
 
 
 def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> list[str]:
-    """Loads a checkpoint by name: the zoo's, or one of ours, which has the same names and more.
+    """Loads a checkpoint by name: a published one, or one of ours, which has the same names and more.
 
     Args:
         network: receives the weights.
@@ -71,20 +69,23 @@ def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> li
         for name, variable in variables.items():
             if name in skipped:
                 continue
-            shape = shapes.get(name + _VALUE)
+            stored = _stored_name(name, shapes)
+            shape = shapes.get(stored)
             if shape is None:
                 problems.append(f"{name}: missing in the checkpoint")
             elif list(shape) != variable.shape.as_list():
                 problems.append(f"{name}: {list(shape)} in the checkpoint, {variable.shape.as_list()} in the network")
             else:
-                values[name] = reader.get_tensor(name + _VALUE)
+                values[name] = reader.get_tensor(stored)
     except _UNREADABLE as error:
         raise _unreadable(prefix, error) from error
     if problems:
         raise BoxcarError(
             ExitCode.DATA,
             f"{len(problems)} of {len(variables)} variables do not fit the checkpoint {prefix}.",
-            "Use a checkpoint of the same architecture, or --init none.",
+            "Name a checkpoint of the same architecture and classes."
+            if class_predictor
+            else "Name a checkpoint of the same architecture, or use --init none.",
             tuple(problems),
         )
     for name, value in values.items():
@@ -92,26 +93,39 @@ def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> li
     return sorted(skipped)
 
 
-def count_class_slots(prefix: Path, anchors: Anchors) -> int:
+def count_class_slots(prefix: Path, architecture: Architecture, anchors: Anchors) -> int:
     """How many class slots, background included, the class predictor in a checkpoint has.
 
     Args:
         prefix: the checkpoint's path without `.index`.
-        anchors: of the architecture; each of a cell's anchors has a bias for each slot.
+        architecture: of the checkpoint.
+        anchors: of the detector; each of a cell's anchors has a bias for each slot.
 
     Raises:
         BoxcarError: 64 where there is no such checkpoint, 65 where it is broken or of another architecture.
     """
-    shape = _open(prefix).get_variable_to_shape_map().get(CLASS_PREDICTOR_BIAS + _VALUE)
+    name = architecture.class_predictor_bias
+    shapes = _open(prefix).get_variable_to_shape_map()
+    shape = shapes.get(_stored_name(name, shapes))
     per_cell = len(anchors.aspect_ratios) * anchors.scales_per_octave
     if shape is None or len(shape) != 1 or shape[0] % per_cell or shape[0] < 2 * per_cell:
         found = "is missing" if shape is None else f"has the shape {list(shape)}"
         raise BoxcarError(
             ExitCode.DATA,
-            f"The checkpoint {prefix} is of another architecture: {CLASS_PREDICTOR_BIAS} {found}.",
+            f"The checkpoint {prefix} is of another architecture: {name} {found}.",
             "Name the --architecture that it was trained with.",
         )
     return int(shape[0]) // per_cell
+
+
+def _stored_name(name: str, shapes: dict[str, Any]) -> str:
+    """Under what a checkpoint has the variable that we call `name`.
+
+    Model Garden's trainer hands a model's parts over beside the model, and the shorter way gives the name: `backbone/...` for
+    what is `model/_backbone/...` in a checkpoint of the model alone (official/core/base_trainer.py, `checkpoint_items`).
+    """
+    part = name.removeprefix("model/_") + _VALUE
+    return part if part in shapes else name + _VALUE
 
 
 def _open(prefix: Path) -> Any:

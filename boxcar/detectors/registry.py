@@ -1,60 +1,24 @@
 """The architectures that can be trained. This table is read without loading TensorFlow; a network is built where asked for."""
 
 import importlib
-from dataclasses import dataclass
+import pkgutil
 from typing import TYPE_CHECKING
 
+from boxcar.detectors import architectures
+from boxcar.detectors.architecture import Architecture
 from boxcar.detectors.specification import Specification
 from boxcar.errors import BoxcarError, ExitCode
 
 if TYPE_CHECKING:
     from boxcar.detectors.network import Network
 
+_FILES = [
+    importlib.import_module(f"{architectures.__name__}.{file.name}") for file in pkgutil.iter_modules(architectures.__path__)
+]
 
-@dataclass(frozen=True)
-class Architecture:
-    """One row of the table.
-
-    Attributes:
-        name: as `--architecture` takes it.
-        module: the file in this package with its `build(specification, batch_norm_momentum, synchronized) -> Network`.
-        image_size: default side of the input, in pixels.
-        size_multiple: the input's side must be a multiple of this, in pixels.
-        source: where its definition comes from.
-        zoo: address of the weights that the TF2 Detection Zoo publishes for it, trained on COCO; None where it has none.
-    """
-
-    name: str
-    module: str
-    image_size: int
-    size_multiple: int
-    source: str
-    zoo: str | None
-
-
-# models/research/object_detection/g3doc/tf2_detection_zoo.md in the TensorFlow Model Garden's repository.
-_ZOO = "https://download.tensorflow.org/models/object_detection/tf2/20200711"
-
-ARCHITECTURES = {
-    architecture.name: architecture
-    for architecture in (
-        Architecture(
-            name="ssd_mobilenet_v2_fpnlite_320x320",
-            module="ssd_mobilenet_v2_fpnlite",
-            image_size=320,
-            size_multiple=32,
-            source="TF2 Detection Zoo, ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8",
-            zoo=f"{_ZOO}/ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8.tar.gz",
-        ),
-        Architecture(
-            name="ssd_mobilenet_v2_fpnlite_640x640",
-            module="ssd_mobilenet_v2_fpnlite",
-            image_size=640,
-            size_multiple=32,
-            source="TF2 Detection Zoo, ssd_mobilenet_v2_fpnlite_640x640_coco17_tpu-8",
-            zoo=f"{_ZOO}/ssd_mobilenet_v2_fpnlite_640x640_coco17_tpu-8.tar.gz",
-        ),
-    )
+# From the lightest to the heaviest.
+ARCHITECTURES: dict[str, Architecture] = {
+    row.name: row for row in sorted((row for file in _FILES for row in file.ARCHITECTURES), key=lambda row: row.multiply_adds)
 }
 
 
@@ -96,6 +60,4 @@ def build_network(specification: Specification, batch_norm_momentum: float = 0.9
     """
     architecture = find_architecture(specification.architecture)
     check_image_size(architecture, specification.image_size)
-    module = importlib.import_module(f"boxcar.detectors.{architecture.module}")
-    network: Network = module.build(specification, batch_norm_momentum, synchronized)
-    return network
+    return architecture.build(specification, batch_norm_momentum, synchronized)

@@ -27,42 +27,39 @@ def assign_targets(
     Returns:
         `box_targets` [A, 4] float32, zeros where not matched, and `class_targets` [A] int32, 0 where not matched.
     """
-    count = tf.shape(boxes)[0]
+    owner = tf.cond(tf.shape(boxes)[0] > 0, lambda: _owners(boxes, anchors), lambda: tf.fill([len(anchors)], -1))
+    # Few anchors own a box: only theirs is computed, and put among zeros.
+    matched = tf.where(owner >= 0)
+    owner = tf.gather(owner, matched[:, 0])
+    encoded = _encode(tf.gather(boxes, owner), tf.gather(anchors, matched[:, 0]), coder)
+    classes = tf.cast(tf.gather(labels, owner), tf.int32)
+    return tf.scatter_nd(matched, encoded, [len(anchors), 4]), tf.scatter_nd(matched, classes, [len(anchors)])
 
-    def match() -> tuple[tf.Tensor, tf.Tensor]:
-        overlap = _iou(boxes, anchors)  # [N, A]
-        best = tf.argmax(overlap, axis=0, output_type=tf.int32)
-        matched = tf.reduce_max(overlap, axis=0) >= MATCHED_IOU
-        # Where two boxes claim one anchor, the first one has it, as in the API.
-        forced = tf.one_hot(tf.argmax(overlap, axis=1, output_type=tf.int32), len(anchors), dtype=tf.int32)
-        is_forced = tf.reduce_any(forced > 0, axis=0)
-        owner = tf.where(is_forced, tf.argmax(forced, axis=0, output_type=tf.int32), best)
-        positive = matched | is_forced
-        encoded = _encode(tf.gather(boxes, owner), anchors, coder)
-        return (
-            tf.where(positive[:, None], encoded, 0.0),
-            tf.where(positive, tf.gather(tf.cast(labels, tf.int32), owner), 0),
-        )
 
-    def nothing() -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.zeros([len(anchors), 4]), tf.zeros([len(anchors)], tf.int32)
-
-    box_targets, class_targets = tf.cond(count > 0, match, nothing)
-    return tf.ensure_shape(box_targets, [len(anchors), 4]), tf.ensure_shape(class_targets, [len(anchors)])
+def _owners(boxes: tf.Tensor, anchors: npt.NDArray[np.float32]) -> tf.Tensor:
+    """Which of the true boxes (one at least) each anchor is matched to, int32 [A]; -1: none."""
+    overlap = _iou(boxes, anchors)  # [N, A]
+    above = tf.where(tf.reduce_max(overlap, axis=0) >= MATCHED_IOU)
+    best = tf.argmax(tf.gather(overlap, above[:, 0], axis=1), axis=0, output_type=tf.int32)
+    forced = tf.argmax(overlap, axis=1, output_type=tf.int32)
+    # Where two boxes claim one anchor, the first one has it, as in the API.
+    claimants = tf.argmax(tf.cast(forced[:, None] == forced[None], tf.int32), axis=1, output_type=tf.int32)
+    owner = tf.tensor_scatter_nd_update(tf.fill([len(anchors)], -1), above, best)
+    return tf.tensor_scatter_nd_update(owner, forced[:, None], claimants)
 
 
 def _iou(boxes: tf.Tensor, anchors: npt.NDArray[np.float32]) -> tf.Tensor:
-    top = tf.maximum(boxes[:, None, 0], anchors[None, :, 0])
-    left = tf.maximum(boxes[:, None, 1], anchors[None, :, 1])
-    bottom = tf.minimum(boxes[:, None, 2], anchors[None, :, 2])
-    right = tf.minimum(boxes[:, None, 3], anchors[None, :, 3])
+    columns = np.ascontiguousarray(anchors.T)
+    top, left, bottom, right = tf.split(boxes, 4, axis=1)  # [N, 1] each
+    top, left = tf.maximum(top, columns[0]), tf.maximum(left, columns[1])
+    bottom, right = tf.minimum(bottom, columns[2]), tf.minimum(right, columns[3])
     common = tf.maximum(bottom - top, 0.0) * tf.maximum(right - left, 0.0)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     anchor_area = (anchors[:, 2] - anchors[:, 0]) * (anchors[:, 3] - anchors[:, 1])
     return common / (area[:, None] + anchor_area[None, :] - common)
 
 
-def _encode(boxes: tf.Tensor, anchors: npt.NDArray[np.float32], coder: BoxCoder) -> tf.Tensor:
+def _encode(boxes: tf.Tensor, anchors: tf.Tensor, coder: BoxCoder) -> tf.Tensor:
     height, width = anchors[:, 2] - anchors[:, 0] + _EPSILON, anchors[:, 3] - anchors[:, 1] + _EPSILON
     box_height, box_width = boxes[:, 2] - boxes[:, 0] + _EPSILON, boxes[:, 3] - boxes[:, 1] + _EPSILON
     y = (boxes[:, 0] + boxes[:, 2]) / 2 - (anchors[:, 0] + anchors[:, 2]) / 2

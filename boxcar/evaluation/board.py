@@ -1,17 +1,30 @@
 """TensorBoard's `eval` run."""
 
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
+from PIL import Image
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.pr_curve import metadata as pr_curve_metadata
+
+from boxcar.scoring import Curve
 
 
 class Board:
-    """Writes the scores of each checkpoint as scalars at its step."""
+    """Writes what is known of each checkpoint at its step.
+
+    Everything may be written again, after a kill for instance: TensorBoard shows the later of two at one step.
+    """
 
     def __init__(self, evaluation: Path) -> None:
         self._writer = tf.summary.create_file_writer(str(evaluation))
+        self._told: list[str] = []
 
     def __enter__(self) -> "Board":
         return self
@@ -20,7 +33,7 @@ class Board:
         self._writer.close()
 
     def scalars(self, line: dict[str, Any]) -> None:
-        """A line of the ledger. What has no ground truth, and so no score, is left out."""
+        """A line of the ledger. What has no ground truth has no score, and a sentence says so."""
         with self._writer.as_default(step=line["step"]):
             for name, value in line.items():
                 if isinstance(value, float) and name != "seconds":
@@ -28,4 +41,48 @@ class Board:
             for label, scores in line["per_class"].items():
                 if scores["AP"] is not None:
                     tf.summary.scalar(f"AP_per_class/{label}", scores["AP"])
+            without = [label for label, scores in line["per_class"].items() if scores["AP"] is None]
+            if without != self._told:
+                self._told = without
+                tf.summary.text("no score", f"The validation pictures hold no {', no '.join(without)}: nothing to score by.")
         self._writer.flush()
+
+    def pictures(self, step: int, pictures: Sequence[NDArray[np.uint8]]) -> None:
+        """Pictures [H, W, 3] of any sizes, under the same tags at each step."""
+        with self._writer.as_default(step=step):
+            for number, picture in enumerate(pictures, 1):
+                _write_image(f"pictures/{number}", picture, "JPEG")
+        self._writer.flush()
+
+    def curves(self, step: int, curves: Mapping[str, Curve]) -> None:
+        """Precision over recall, by class name."""
+        with self._writer.as_default(step=step):
+            for name, curve in curves.items():
+                hits, false = curve.true_positives, curve.false_positives
+                rows = [hits, false, np.zeros(len(hits)), curve.truths - hits, curve.precision, curve.recall]
+                tf.summary.write(
+                    f"precision_recall/{name}",
+                    tf.constant(np.stack(rows), tf.float32),
+                    metadata=pr_curve_metadata.create_summary_metadata(
+                        display_name=name, description="Test pictures, IoU 0.5.", num_thresholds=len(hits)
+                    ),
+                )
+        self._writer.flush()
+
+    def confusion(self, step: int, picture: NDArray[np.uint8]) -> None:
+        """The confusion matrix as a picture [H, W, 3]."""
+        with self._writer.as_default(step=step):
+            _write_image("confusion", picture, "PNG")
+        self._writer.flush()
+
+
+def _write_image(tag: str, picture: NDArray[np.uint8], kind: str) -> None:
+    # tf.summary.image writes PNG only, which makes ten times as much of a photograph.
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, kind, quality=85)
+    height, width = picture.shape[:2]
+    tf.summary.write(
+        tag,
+        tf.constant([f"{width}".encode(), f"{height}".encode(), buffer.getvalue()]),
+        metadata=image_metadata.create_summary_metadata(display_name=None, description=""),
+    )

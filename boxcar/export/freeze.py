@@ -10,8 +10,6 @@ from boxcar.detectors.label_map import read_label_map, write_label_map
 from boxcar.detectors.registry import build_network, check_image_size, find_architecture
 from boxcar.detectors.specification import (
     SPECIFICATION,
-    Anchors,
-    BoxCoder,
     Specification,
     Thresholds,
     read_specification,
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
 LABEL_MAP = "label_map.pbtxt"
 COCO_SLOTS = 91  # class slots of the zoo's checkpoints
+ZOO_THRESHOLDS = Thresholds(score=1e-8)
 
 
 def freeze(
@@ -35,7 +34,7 @@ def freeze(
     *,
     label_map: str | None = None,
     image_size: int | None = None,
-    dataset_version: str | None = None,
+    score_threshold: float | None = None,
 ) -> Committed:
     """Writes `saved_model/`, `checkpoint/ckpt-0`, `label_map.pbtxt` and `detector.json` into `output`.
 
@@ -52,20 +51,21 @@ def freeze(
             `detector.json` beside it, the label map in `../records` of a run, COCO's labels where there are 91 slots.
         image_size: side of the network's input in pixels; by default that in `detector.json` beside the checkpoint, else
             the architecture's.
-        dataset_version: what the weights were trained on; by default that in `detector.json` beside the checkpoint.
+        score_threshold: what a detection's score must be above; by default that in `detector.json` beside the checkpoint,
+            else the zoo's 1e-8, so that the zoo's checkpoints are answered for as the Object Detection API does.
 
     Returns:
         The finished step; without any work where it was done before from the same inputs.
 
     Raises:
-        BoxcarError: 64 for a wrong name, size or path, 65 where checkpoint, label map and architecture do not fit together
-            or a weight is not finite, 69 where `output` cannot be written.
+        BoxcarError: 64 for a wrong name, size, threshold or path, 65 where checkpoint, label map and architecture do not fit
+            together or a weight is not finite, 69 where `output` cannot be written.
     """
     started = time.monotonic()
     find_architecture(architecture)
     prefix = local_path(checkpoint)
     files = _checkpoint_files(prefix)
-    specification, label_file = _specify(architecture, prefix, label_map, image_size, dataset_version)
+    specification, label_file = _specify(architecture, prefix, label_map, image_size, score_threshold)
     inputs = {f"checkpoint{path.name.removeprefix(prefix.name)}": file_sha256(path) for path in files}
     if label_file is not None:
         inputs["label_map"] = file_sha256(label_file)
@@ -143,7 +143,7 @@ def _checkpoint_files(prefix: Path) -> list[Path]:
 
 
 def _specify(
-    architecture: str, prefix: Path, label_map: str | None, image_size: int | None, dataset_version: str | None
+    architecture: str, prefix: Path, label_map: str | None, image_size: int | None, score_threshold: float | None
 ) -> tuple[Specification, Path | None]:
     """The detector's description, and the file that its labels came from where that was a label map."""
     row = find_architecture(architecture)
@@ -156,11 +156,18 @@ def _specify(
         )
     size = image_size if image_size is not None else (trained.image_size if trained else row.image_size)
     check_image_size(row, size)
-    anchors = trained.anchors if trained else Anchors()
+    anchors = trained.anchors if trained else row.anchors
+    thresholds = trained.thresholds if trained else ZOO_THRESHOLDS
+    if score_threshold is not None:
+        if not 0 <= score_threshold < 1:
+            raise BoxcarError(
+                ExitCode.USAGE, f"The score threshold cannot be {score_threshold}.", "Give one from 0 to below 1."
+            )
+        thresholds = thresholds.model_copy(update={"score": score_threshold})
 
     from boxcar.detectors.network import count_class_slots  # loads TensorFlow
 
-    slots = count_class_slots(prefix, anchors)
+    slots = count_class_slots(prefix, row, anchors)
     label_file, labels = _find_labels(prefix, label_map, trained, slots)
     if max(labels) + 1 != slots:
         source = label_file or (prefix.parent / SPECIFICATION)
@@ -175,9 +182,9 @@ def _specify(
         image_size=size,
         labels=labels,
         anchors=anchors,
-        box_coder=trained.box_coder if trained else BoxCoder(),
-        thresholds=trained.thresholds if trained else Thresholds(),
-        dataset_version=dataset_version or (trained.dataset_version if trained else None),
+        box_coder=trained.box_coder if trained else row.box_coder,
+        thresholds=thresholds,
+        dataset_version=trained.dataset_version if trained else None,
         initial_checkpoint=trained.initial_checkpoint if trained else None,
     )
     return specification, label_file

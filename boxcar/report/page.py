@@ -7,10 +7,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from boxcar.detectors.drawing import SHOWN_SCORE
 from boxcar.report.advice import advise
 from boxcar.report.charts import Chart, Line, line_chart
 from boxcar.report.evidence import Dataset, Evidence
-from boxcar.report.pictures import SHOWN_SCORE, labelled_pictures, scored_pictures
+from boxcar.report.pictures import labelled_pictures, scored_pictures
 from boxcar.run.step import MARKER
 
 LABELLED_PICTURES, SCORED_PICTURES = 8, 12
@@ -207,8 +208,8 @@ def _charts(evidence: Evidence) -> list[tuple[Chart, str]]:
 
 
 def score_text(value: float | None) -> str:
-    """0.962, or a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}"
+    """0.962, or why there is none."""
+    return "no objects" if value is None else f"{value:.3f}"
 
 
 def size_text(count: int) -> str:

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from boxcar.detectors.boxes import iou_matrix
+from boxcar.detectors.drawing import SHOWN_SCORE, choose_pictures, thumbnail
 from boxcar.detectors.examples import Example, read_examples
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.report.evidence import FoundPicture
 
 SIDE = 320  # a thumbnail's longer side, pixels at most
 CANVAS = 240  # height of the canvas over each thumbnail; equal, so that lines and letters are of one size in a row
-SHOWN_SCORE = 0.3  # found boxes below this are not drawn
 LOOKED_THROUGH = 200  # training pictures from which the few that are shown are picked
 
 
@@ -53,16 +52,9 @@ class Picture:
 def labelled_pictures(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Picture]:
     """A few pictures with their labelled boxes, such that as many classes as possible are seen."""
     looked_through = [set(example.labels.tolist()) for example in islice(read_examples(shards), LOOKED_THROUGH)]
-    chosen: list[int] = []
-    seen: set[int] = set()
-    for number, ids in enumerate(looked_through):
-        if len(chosen) < most and ids - seen:
-            chosen.append(number)
-            seen |= ids
-    rest = [number for number, ids in enumerate(looked_through) if ids and number not in chosen]
-    wanted = set(chosen + rest[: most - len(chosen)])
+    wanted = choose_pictures(looked_through, most)
     # Read again rather than kept: two hundred pictures off a camera would fill the memory.
-    numbered = enumerate(islice(read_examples(shards), max(wanted, default=-1) + 1))
+    numbered = enumerate(islice(read_examples(shards), wanted[-1] + 1 if wanted else 0))
     return [_labelled(example, labels) for number, example in numbered if number in wanted]
 
 
@@ -141,17 +133,7 @@ def _verdict(true: int, hits: int, false: int) -> str:
 
 def _thumbnail(example: Example) -> tuple[str, float, float]:
     """A data URI of a JPEG of at most `SIDE` pixels, and the canvas's width and height."""
-    try:
-        with Image.open(io.BytesIO(example.encoded)) as image:
-            image.draft("RGB", (2 * SIDE, 2 * SIDE))
-            small = image.convert("RGB")
-            small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BoxcarError(
-            ExitCode.DATA,
-            f"The picture {example.filename or example.sha256} in the records cannot be decoded: {error}.",
-            "Remove or repair it, then run `boxcar records` and what follows again.",
-        ) from error
+    small = thumbnail(example, SIDE)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82, optimize=True)
     uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -27,7 +27,7 @@ Format = Literal[
 ]
 
 DEFAULT_FORMATS: tuple[Format, ...] = ("tflite_float32", "tflite_int8", "tfjs_float32")
-Augmentation = Literal["horizontal_flip", "zoom", "colour"]
+Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mosaic"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 OnDivergence = Literal["stop", "rollback"]
@@ -71,7 +71,7 @@ class Configuration(BaseModel):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation.")
     augmentations: tuple[Augmentation, ...] = Field(
-        ("horizontal_flip", "zoom", "colour"), description="How training pictures are varied."
+        ("horizontal_flip", "scale_jitter", "colour"), description="How training pictures are varied, in this order."
     )
     label_map: str | None = Field(None, description="A label_map.pbtxt whose ids are kept.")
     on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
@@ -99,6 +99,13 @@ class Configuration(BaseModel):
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+    @field_validator("augmentations")
+    @classmethod
+    def _each_once(cls, value: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("Input should name each augmentation once")
+        return value
 
     def check(self) -> None:
         """Raises BoxcarError 64 for an unknown architecture or an image size that it cannot read."""

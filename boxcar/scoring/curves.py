@@ -26,12 +26,12 @@ class Curve:
     @property
     def precision(self) -> NDArray[np.float64]:
         """[201], 0 to 1: how many of the found are true; 0 where nothing is found."""
-        return self.true_positives / np.maximum(self.true_positives + self.false_positives, 1)
+        return np.asarray(self.true_positives / np.maximum(self.true_positives + self.false_positives, 1), np.float64)
 
     @property
     def recall(self) -> NDArray[np.float64]:
         """[201], 0 to 1: how many of the true are found; 0 where there are none."""
-        return self.true_positives / max(self.truths, 1)
+        return np.asarray(self.true_positives / max(self.truths, 1), np.float64)
 
 
 def curves(truths: Sequence[Truth], detections: Sequence[Detections], labels: Mapping[int, str]) -> dict[int, Curve]:

@@ -5,12 +5,12 @@ import logging
 import time
 from typing import Any
 
+import numpy as np
 import orbit
 import tensorflow as tf
 import tf_keras
 
 from boxcar.detectors.checkpoint_sources import InitialWeights
-from boxcar.detectors.examples import decode_features
 from boxcar.detectors.input_pipeline import Split, batch_members, training_batches
 from boxcar.detectors.network import Network, load_weights
 from boxcar.detectors.registry import build_network
@@ -248,17 +248,16 @@ class TrainingLoop:
     def _diverged(self, first: int, row: int) -> Diverged:
         """The error that names the pictures of the step at a row of the last loop."""
         assert self._trainer.last is not None, "the trainer has trained"
-        size, step = self._settings.batch_size, first + row
-        members = batch_members(len(self._split), size, self._settings.seed, step)
-        finite = self._trainer.last.finite[row]
-        guilty = members
+        settings, finite = self._settings, self._trainer.last.finite[row]
+        size, step = settings.batch_size, first + row
+        members = batch_members(len(self._split), size, settings.augmentations, settings.seed, step)
+        each = len(members) // size  # four where they are mosaics
         where = f"the loss is not finite at step {step + 1}"
-        # On several machines each knows its own pictures only, which are not all of the members.
-        if len(finite) == len(members) and not finite.all() and finite.any():
-            guilty = [member for member, sound in zip(members, finite, strict=True) if not sound]
-            where += f", for {len(guilty)} of its {len(members)} pictures"
-        names = [decode_features(self._split.payload(member)).get("image/filename", [b""])[0] for member in guilty]
-        pictures = tuple(dict.fromkeys(name.decode(errors="replace") for name in names))
+        # On several machines each knows its own pictures only, which are not all of the step's.
+        if len(finite) == size and not finite.all() and finite.any():
+            where += f", for {size - finite.sum()} of its {size} pictures"
+            members = [members[each * row + k] for row in np.flatnonzero(~finite) for k in range(each)]
+        pictures = tuple(dict.fromkeys(self._split.example(member).filename for member in members))
         return Diverged(step + 1, where, pictures)
 
     def _remember(self) -> list[Any]:

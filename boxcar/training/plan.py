@@ -6,6 +6,7 @@ from pathlib import Path
 
 from boxcar.detectors.checkpoint_sources import InitialWeights
 from boxcar.detectors.label_map import read_label_map
+from boxcar.detectors.registry import find_architecture
 from boxcar.detectors.specification import InitialCheckpoint, Specification
 from boxcar.run.configuration import Configuration
 from boxcar.run.step import Committed, Step, require_commit
@@ -42,11 +43,8 @@ def make_plan(run: str, configuration: Configuration) -> Plan:
     dataset = json.loads((records.folder / "dataset.json").read_text(encoding="utf-8"))
     pictures = dataset["splits"]["train"]["pictures"]
     settings = derive_settings(configuration, pictures)
-    specification = Specification(
-        architecture=configuration.architecture,
-        image_size=configuration.size,
-        labels=read_label_map(records.folder / "label_map.pbtxt"),
-        dataset_version=dataset["version"],
+    specification = find_architecture(configuration.architecture).specify(
+        configuration.size, read_label_map(records.folder / "label_map.pbtxt"), dataset["version"]
     )
     step = Step(
         "train",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("run", "shapes", "records", "train", "evaluate", "freeze", "convert", "report", "doctor")
+COMMANDS = ("run", "shapes", "records", "train", "evaluate", "freeze", "convert", "report", "architectures", "doctor")
 
 
 def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -145,9 +145,22 @@ def test_the_names_in_the_help_are_those_that_exist() -> None:
     from typing import get_args
 
     from boxcar import cli
-    from boxcar.detectors.registry import ARCHITECTURES
     from boxcar.run.configuration import DEFAULT_ARCHITECTURE, Format
 
-    assert all(name in cli._ARCHITECTURES for name in ARCHITECTURES)
+    assert "`boxcar architectures`" in cli._ARCHITECTURES
     assert f"{DEFAULT_ARCHITECTURE} (the default" in cli._ARCHITECTURES
     assert all(name in cli._FORMATS for name in get_args(Format))
+
+
+def test_the_architectures_are_listed_without_tensorflow() -> None:
+    from boxcar.detectors.registry import ARCHITECTURES
+
+    shown = boxcar("architectures")
+    assert shown.returncode == 0, shown.stderr
+    for row in ARCHITECTURES.values():
+        line = next(line for line in shown.stdout.splitlines() if line.startswith(f"{row.name} "))
+        assert line.split()[1:3] == [str(row.image_size), "px"]
+        assert line.split()[-1] == str(row.average_precision)
+        text = " ".join(shown.stdout.split())
+        assert all(" ".join(words.split()) in text for words in (row.source, row.zoo_loads, ", ".join(row.exports)))
+    assert not {"tensorflow", "tf_keras", "official"} & loaded("architectures")

@@ -60,6 +60,7 @@ def test_options_beat_the_file_and_the_file_beats_defaults(tmp_path: Path) -> No
         ("formats: {a: b}", "formats"),
         ("formats: []", "formats"),
         ("augmentations: [spin]", "augmentations"),
+        ("augmentations: [mosaic, colour, mosaic]", "each augmentation once"),
         ("1: 2", "1"),
     ],
 )
@@ -136,7 +137,9 @@ def test_a_run_keeps_its_configuration(tmp_path: Path) -> None:
     assert read_configuration(tmp_path) is None
     for configuration in (
         Configuration(),
-        Configuration(data="/Bilder/Bären", steps=5, formats=("saved_model",), augmentations=("zoom",), learning_rate=1e-5),
+        Configuration(
+            data="/Bilder/Bären", steps=5, formats=("saved_model",), augmentations=("scale_jitter",), learning_rate=1e-5
+        ),
     ):
         write_configuration(tmp_path, configuration)
         assert read_configuration(tmp_path) == configuration

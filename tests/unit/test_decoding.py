@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from boxcar.detectors import graph
+from boxcar.detectors import decoding, graph
 from boxcar.detectors.anchors import feature_sizes, make_anchors
 from boxcar.detectors.boxes import iou_matrix
 from boxcar.detectors.decoding import decode, decode_boxes, suppress
@@ -128,6 +128,20 @@ def test_host_and_graph_decode_boxes_alike_however_wild() -> None:
     assert np.isfinite(ours).all()
     theirs = graph.decode_boxes(tf.constant(encodings[None]), SMALL)[0].numpy()
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [1, 20, 150])
+@pytest.mark.parametrize("ties", [False, True])
+def test_trying_the_best_candidates_first_changes_nothing(monkeypatch: pytest.MonkeyPatch, first: int, ties: bool) -> None:
+    for thresholds in ({}, {"max_detections": 5}, {"max_detections_per_class": 2}, {"iou": 0.1}):
+        chosen = specification(**thresholds)
+        heads = random_heads(0, ties=ties)
+        whole = decode(*heads, chosen)
+        monkeypatch.setattr(decoding, "_FIRST", first)
+        tried = decode(*heads, chosen)
+        monkeypatch.undo()
+        for name in ("boxes", "scores", "classes"):
+            np.testing.assert_array_equal(getattr(tried, name), getattr(whole, name))
 
 
 def naive(boxes: np.ndarray, classes: np.ndarray, threshold: float, most_per_class: int, most: int) -> list[int]:

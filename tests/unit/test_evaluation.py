@@ -1,19 +1,22 @@
 """The evaluator follows a trainer that is played here: checkpoints of an untrained network at 64 px, and words of its own."""
 
 import importlib
+import io
 import json
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from boxcar.detectors.label_map import read_label_map
 from boxcar.detectors.specification import SPECIFICATION, Specification, specification_json
 from boxcar.errors import BoxcarError
 from boxcar.evaluation import evaluate
-from boxcar.run.checkpoints import append_score, mark_checkpoint, read_scores, remove_checkpoint, write_status
+from boxcar.run.checkpoints import Checkpoint, append_score, mark_checkpoint, read_scores, remove_checkpoint, write_status
 from boxcar.run.step import Step, read_commit, require_commit
 
 SETTINGS = importlib.import_module("boxcar.evaluation.evaluate")  # the module; the package offers its function by that name
@@ -112,7 +115,23 @@ def test_every_checkpoint_is_scored_once_while_training_goes_on(training: Traini
     assert test["pictures"] == json.loads((training.run / "records" / "dataset.json").read_text())["splits"]["test"]["pictures"]
     events = [name for name in committed.files if "tfevents" in name]
     assert len(events) == 1
-    assert {"scores.jsonl", "test.json", *events} == set(committed.files)
+    assert {"scores.jsonl", "test.json", "confusion.json", "curves.json", *events} == set(committed.files)
+    confusion = json.loads((training.run / "eval" / "confusion.json").read_text())
+    assert confusion["labels"][-1] == "background"
+    assert confusion["labels"][:-1] == list(test["per_class"])
+    boxes = {name: entry["boxes"] for name, entry in test["per_class"].items()}
+    assert [sum(row) for row in confusion["counts"][:-1]] == list(boxes.values())
+    curves = json.loads((training.run / "eval" / "curves.json").read_text())["per_class"]
+    assert {name: curve["boxes"] for name, curve in curves.items()} == boxes
+    assert {len(curve[side]) for curve in curves.values() for side in ("precision", "recall")} == {201}
+    shown = summaries(training.run / "eval")
+    for tag in ("AP", "AP50", "AP_per_class/circle", "pictures/1", "pictures/4"):
+        assert [step for step, _ in shown[tag]] == [10, 20, 30], tag
+    for tag in ("confusion", *(f"precision_recall/{name}" for name, count in boxes.items() if count)):
+        assert [step for step, _ in shown[tag]] == [30], tag
+    width, height, picture = shown["pictures/1"][0][1]
+    with Image.open(io.BytesIO(picture)) as image:
+        assert (image.format, image.size) == ("JPEG", (int(width), int(height)))
     # The same again: nothing is done, even where the trainer is long gone.
     before = {path: path.stat().st_mtime_ns for path in (training.run / "eval").iterdir()}
     assert evaluate(str(training.run)).digest == committed.digest
@@ -123,6 +142,76 @@ def test_every_checkpoint_is_scored_once_while_training_goes_on(training: Traini
     with pytest.raises(BoxcarError, match="inputs have changed") as error:
         evaluate(str(training.run))
     assert error.value.code == 64
+
+
+def summaries(folder: Path) -> dict[str, list[tuple[int, Any]]]:
+    """What TensorBoard reads there: tag to steps and values."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.util import tensor_util
+
+    found: dict[str, list[tuple[int, Any]]] = {}
+    for path in sorted(folder.glob("events.*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, tensor_util.make_ndarray(value.tensor)))
+    return found
+
+
+def test_a_class_without_ground_truth_is_put_into_words(tmp_path: Path) -> None:
+    from boxcar.evaluation.board import Board
+
+    per_class = {"fork": {"AP": 0.5, "AP50": 0.6, "boxes": 3}, "knife": {"AP": None, "AP50": None, "boxes": 0}}
+    with Board(tmp_path) as board:
+        for step in (10, 20):
+            board.scalars({"step": step, "AP": 0.5, "AP_small": None, "seconds": 1.0, "per_class": per_class})
+    shown = summaries(tmp_path)
+    assert set(shown) == {"AP", "AP_per_class/fork", "no score/text_summary"} or set(shown) == {
+        "AP",
+        "AP_per_class/fork",
+        "no score",
+    }
+    said = shown.get("no score", shown.get("no score/text_summary"))
+    assert said is not None
+    assert [(step, value.item().decode()) for step, value in said] == [
+        (10, "The validation pictures hold no knife: nothing to score by.")
+    ]
+
+
+def test_a_checkpoint_that_goes_between_listing_and_reading_is_passed_over(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from boxcar.evaluation.scorer import Scorer
+
+    restore = Scorer.restore
+
+    def gone(scorer: Scorer, checkpoint: Checkpoint) -> None:
+        if checkpoint.step == 10:
+            remove_checkpoint(training.folder, 10)
+        restore(scorer, checkpoint)
+
+    monkeypatch.setattr(Scorer, "restore", gone)
+    for step in (10, 20):
+        training.checkpoint(step)
+    write_status(training.folder, "DONE", 20, 20)
+    evaluate(str(training.run))
+    assert training.scored() == [20]
+
+
+def test_pictures_that_are_kept_score_as_those_that_are_read_again(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    from boxcar.detectors.specification import read_specification
+    from boxcar.evaluation import scorer as module
+    from boxcar.run.checkpoints import list_checkpoints
+
+    training.checkpoint(10)
+    scorer = module.Scorer(read_specification(training.folder))
+    scorer.restore(list_checkpoints(training.folder)[0])
+    kept = scorer.load(training.run / "records", "validation")
+    first, again = scorer.score(kept)[0], scorer.score(kept)[0]
+    assert sum(len(batch) for batch in kept.batches or []) == len(kept.examples)
+    monkeypatch.setattr(module, "KEPT_BYTES", 0)
+    read = scorer.load(training.run / "records", "validation")
+    assert first == again == scorer.score(read)[0]
+    assert read.batches is None
 
 
 def test_started_again_it_goes_on_where_it_was(training: Training) -> None:

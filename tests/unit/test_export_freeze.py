@@ -12,7 +12,7 @@ from exported import ARCHITECTURE, IMAGE_SIZE, ExportedRun
 
 from boxcar.detectors.anchors import make_anchors
 from boxcar.detectors.label_map import read_label_map, write_label_map
-from boxcar.detectors.specification import Anchors, read_specification
+from boxcar.detectors.specification import Anchors, Thresholds, read_specification
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import freeze
 from boxcar.run.step import read_commit
@@ -105,10 +105,9 @@ def test_where_labels_come_from(exported_run: ExportedRun, tmp_path: Path, where
     places[where].parent.mkdir(exist_ok=True)
     write_label_map(places[where], labels)
     given = str(places[where]) if where == "given" else None
-    specification, source = _specify(ARCHITECTURE, prefix, given, 64, "v1")
+    specification, source = _specify(ARCHITECTURE, prefix, given, 64, None)
     assert specification.labels == labels
     assert source == places[where]
-    assert specification.dataset_version == "v1"
 
 
 def test_no_label_map_anywhere(exported_run: ExportedRun, tmp_path: Path) -> None:
@@ -167,19 +166,39 @@ def test_a_damaged_checkpoint(exported_run: ExportedRun, tmp_path: Path, ending:
 def test_weights_that_are_not_finite(exported_run: ExportedRun, tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from boxcar.detectors.network import CLASS_PREDICTOR_BIAS, load_weights
-    from boxcar.detectors.registry import build_network
+    from boxcar.detectors.network import load_weights
+    from boxcar.detectors.registry import build_network, find_architecture
 
+    name = find_architecture(ARCHITECTURE).class_predictor_bias
     network = build_network(read_specification(exported_run.frozen))
     load_weights(network, exported_run.checkpoint, class_predictor=True)
-    bias = network.variables_by_name()[CLASS_PREDICTOR_BIAS]
+    bias = network.variables_by_name()[name]
     bias.assign(tf.where(tf.range(bias.shape[0]) == 3, np.nan, bias))
     tf.train.Checkpoint(model=network.trackable()).write(str(tmp_path / "ckpt-9"))
     shutil.copy(exported_run.frozen / "detector.json", tmp_path)
     with pytest.raises(BoxcarError, match="not finite") as caught:
         freeze(ARCHITECTURE, str(tmp_path / "ckpt-9"), str(tmp_path / "out"))
     assert caught.value.code == ExitCode.DATA
-    assert caught.value.details == (CLASS_PREDICTOR_BIAS,)
+    assert caught.value.details == (name,)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_score_threshold_is_the_checkpoints_unless_given(exported_run: ExportedRun, tmp_path: Path) -> None:
+    checkpoint = str(exported_run.checkpoint)
+    assert read_specification(exported_run.frozen).thresholds == Thresholds()
+    freeze(ARCHITECTURE, checkpoint, str(tmp_path / "given"), score_threshold=0.3)
+    assert read_specification(tmp_path / "given").thresholds == Thresholds(score=0.3)
+    alone = _copied_checkpoint(exported_run, tmp_path / "alone")
+    labels = str(exported_run.records / "label_map.pbtxt")
+    freeze(ARCHITECTURE, str(alone), str(tmp_path / "zoo"), label_map=labels, image_size=IMAGE_SIZE)
+    assert read_specification(tmp_path / "zoo").thresholds == Thresholds(score=1e-8)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])
+def test_a_threshold_that_no_score_can_pass_is_wrong_usage(exported_run: ExportedRun, tmp_path: Path, threshold: float) -> None:
+    with pytest.raises(BoxcarError) as caught:
+        freeze(ARCHITECTURE, str(exported_run.checkpoint), str(tmp_path / "out"), score_threshold=threshold)
+    assert caught.value.code == ExitCode.USAGE
     assert not (tmp_path / "out").exists()
 
 

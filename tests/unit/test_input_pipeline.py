@@ -17,7 +17,7 @@ from boxcar.detectors.specification import Specification
 from boxcar.errors import BoxcarError
 
 SPECIFICATION = Specification(architecture="any", image_size=64, labels={1: "a", 2: "b", 3: "c"})
-ALL = ("horizontal_flip", "zoom", "colour")
+ALL = ("horizontal_flip", "mosaic", "crop", "scale_jitter", "colour")
 
 
 def shard_of(path: Path, pictures: list[tuple[bytes, int, int]]) -> Path:
@@ -150,7 +150,16 @@ def test_a_batch_that_cannot_be_dealt_out_evenly_is_refused(
 def test_the_members_of_a_batch_are_those_that_were_read(numbered: list[Path]) -> None:
     # 11 batches of 4 reach into a fourth epoch.
     read = order(training_batches(Split(numbered), SPECIFICATION, 4, (), 5, 0), 11)
-    assert [member for step in range(11) for member in batch_members(11, 4, 5, step)] == read
+    assert [member for step in range(11) for member in batch_members(11, 4, (), 5, step)] == read
+
+
+def test_the_members_of_a_mosaic_are_the_four_that_are_seen_in_it(numbered: list[Path]) -> None:
+    members = np.reshape(batch_members(11, 6, ("mosaic",), 5, 3), (6, 4))
+    (batch,) = training_batches(Split(numbered), SPECIFICATION, 6, ("mosaic",), 5, 3).take(1)
+    corners = batch["image"].numpy()[:, [0, 0, -1, -1], [0, -1, 0, -1], 0]
+    np.testing.assert_array_equal(members, np.round((corners + 1) * 127.5 / 20))
+    assert members[:, 0].tolist() == batch_members(11, 6, (), 5, 3)
+    assert len({tuple(others) for others in members[:, 1:]}) == 6
 
 
 def test_batches_have_the_promised_shapes_and_range(shapes_records: Path) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from boxcar.detectors.network import Network, count_class_slots, load_weights
-from boxcar.detectors.registry import build_network
+from boxcar.detectors.registry import build_network, find_architecture
 from boxcar.detectors.specification import Specification
 from boxcar.errors import BoxcarError
 
@@ -127,12 +127,12 @@ def test_a_broken_checkpoint_is_bad_data_and_changes_nothing(three: Network, pre
 
 
 def test_class_slots_are_counted(prefix: Path, tmp_path: Path) -> None:
-    anchors = Specification(architecture=NAME, image_size=64, labels={1: "a"}).anchors
-    assert count_class_slots(prefix, anchors) == 4
+    row = find_architecture(NAME)
+    assert count_class_slots(prefix, row, row.anchors) == 4
     shutil.copy(f"{prefix}.index", tmp_path / "moved.index")
-    assert count_class_slots(tmp_path / "moved", anchors) == 4  # the index says it
+    assert count_class_slots(tmp_path / "moved", row, row.anchors) == 4  # the index says it
     with pytest.raises(BoxcarError) as error:
-        count_class_slots(tmp_path / "nothing", anchors)
+        count_class_slots(tmp_path / "nothing", row, row.anchors)
     assert error.value.code == 64
 
 

@@ -8,11 +8,17 @@ from boxcar.training.settings import FEWEST_STEPS, MOST_DERIVED_STEPS, RATE_FROM
 
 def test_what_is_said_is_kept() -> None:
     said = Configuration(
-        steps=7, batch_size=3, learning_rate=0.5, checkpoint_interval_steps=2, seed=9, augmentations=("zoom",), image_size=64
+        steps=7,
+        batch_size=3,
+        learning_rate=0.5,
+        checkpoint_interval_steps=2,
+        seed=9,
+        augmentations=("scale_jitter",),
+        image_size=64,
     )
     settings = derive_settings(said, 1000)
     assert (settings.steps, settings.batch_size, settings.learning_rate) == (7, 3, 0.5)
-    assert (settings.checkpoint_interval_steps, settings.seed, settings.augmentations) == (2, 9, ("zoom",))
+    assert (settings.checkpoint_interval_steps, settings.seed, settings.augmentations) == (2, 9, ("scale_jitter",))
 
 
 @pytest.mark.parametrize("pictures", [1, 10, 140, 2000, 100_000])

@@ -9,6 +9,7 @@ import pytest
 from exported import ARCHITECTURE
 
 from boxcar.detectors.anchors import make_anchors
+from boxcar.detectors.boxes import iou_matrix
 from boxcar.detectors.coco_labels import COCO_LABELS
 from boxcar.detectors.decoding import decode
 from boxcar.detectors.preprocessing import preprocess
@@ -73,8 +74,9 @@ def test_saved_names_are_the_zoos(network: "Network", tmp_path: Path) -> None:
 
 def test_class_slots_are_counted(specification: Specification) -> None:
     from boxcar.detectors.network import count_class_slots
+    from boxcar.detectors.registry import find_architecture
 
-    assert count_class_slots(CHECKPOINT, specification.anchors) == 91
+    assert count_class_slots(CHECKPOINT, find_architecture(ARCHITECTURE), specification.anchors) == 91
 
 
 def test_preprocessing(expected: dict[str, Any]) -> None:
@@ -94,10 +96,41 @@ def test_anchors(expected: dict[str, Any], specification: Specification) -> None
     np.testing.assert_allclose(ours, expected["anchors"], rtol=0, atol=1e-6)
 
 
-def test_heads(expected: dict[str, Any], network: "Network") -> None:
-    heads = network.model(expected["preprocessed"], training=False)
-    np.testing.assert_allclose(heads["box_encodings"], expected["box_encodings"], rtol=0, atol=1e-4)
-    np.testing.assert_allclose(heads["class_logits"], expected["class_predictions"], rtol=0, atol=1e-4)
+def test_heads(expected: dict[str, Any], network: "Network", specification: Specification) -> None:
+    """These weights are random and magnify rounding, so that on another CPU the same network answers by 0.003 otherwise.
+
+    What is held to, then, is the network computed in double precision: the API's answers must be as near to that as our own
+    in single precision are. Where TensorFlow has the kernels that the API's answers were computed with, they are the same.
+    """
+    ours = {name: value.numpy() for name, value in network.model(expected["preprocessed"], training=False).items()}
+    wanted = {"box_encodings": expected["box_encodings"], "class_logits": expected["class_predictions"]}
+    exact = _in_double_precision(network, specification, expected["preprocessed"])
+    for name, value in exact.items():
+        rounding = np.abs(ours[name] - value)
+        off = np.abs(wanted[name] - value)
+        assert rounding.max() < 5e-3
+        assert off.max() < 2 * rounding.max()
+        assert off.mean() < 2 * rounding.mean() < 1e-3
+    if "avx512f" in Path("/proc/cpuinfo").read_text():
+        for name, value in wanted.items():
+            np.testing.assert_allclose(ours[name], value, rtol=0, atol=1e-4)
+
+
+def _in_double_precision(network: "Network", specification: Specification, picture: Any) -> dict[str, Any]:
+    import tf_keras
+
+    from boxcar.detectors.registry import build_network
+
+    tf_keras.backend.set_floatx("float64")
+    try:
+        exact = build_network(specification)
+        weights = network.variables_by_name()
+        for name, variable in exact.variables_by_name().items():
+            assert variable.dtype == "float64"
+            variable.assign(weights[name].numpy().astype(np.float64))
+        return {name: value.numpy() for name, value in exact.model(picture.astype(np.float64), training=False).items()}
+    finally:
+        tf_keras.backend.set_floatx("float32")
 
 
 def _detections(expected: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -148,15 +181,22 @@ def test_losses(expected: dict[str, Any], network: "Network", specification: Spe
         assert ours == pytest.approx(wanted, rel=1e-4), name
 
 
-def test_freezing_knows_cocos_labels_and_answers_the_same(expected: dict[str, Any], tmp_path: Path) -> None:
+def test_frozen_as_it_is_it_knows_cocos_labels_and_detects_what_the_api_does(expected: dict[str, Any], tmp_path: Path) -> None:
     from boxcar.detectors.runners import open_runner
     from boxcar.export import freeze
 
     freeze(ARCHITECTURE, str(CHECKPOINT), str(tmp_path / "saved_model"))
     with open_runner(tmp_path / "saved_model") as runner:
         assert runner.specification.labels == COCO_LABELS
+        assert runner.specification.thresholds == Thresholds(score=1e-8)
         found = runner.detect(expected["image"])
-    _, scores, classes = _detections(expected)
-    # These weights are random and magnify rounding: between eager and compiled graphs the heads differ by 0.002.
-    np.testing.assert_allclose(found.scores[:20], scores[:20], rtol=0, atol=2e-3)
-    assert (found.classes[:20] == classes[:20]).mean() > 0.7
+    boxes, scores, classes = _detections(expected)
+    assert len(found.scores) == len(scores) == 100
+    overlap = np.where(found.classes[:, None] == classes[None], iou_matrix(found.boxes, boxes), 0)
+    pairs = overlap.argmax(axis=0)
+    assert sorted(pairs) == list(range(100))  # every one of the API's has one of its own
+    # Rounding in the heads (see test_heads) is 0.0003 in scores, 0.00003 in boxes, with oneDNN or without, fused or not; and
+    # 0.001 is what lies between two neighbours in the list, whose order it may turn round.
+    np.testing.assert_allclose(found.scores[pairs], scores, rtol=0, atol=5e-4)
+    np.testing.assert_allclose(found.boxes[pairs], boxes, rtol=0, atol=1e-4)
+    assert overlap.max(axis=0).min() > 0.998

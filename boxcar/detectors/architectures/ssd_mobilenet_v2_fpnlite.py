@@ -10,13 +10,17 @@ WeightSharedConvolutionalBoxPredictor with a shared prediction tower):
 """
 
 import math
+from typing import TYPE_CHECKING
 
-import tensorflow as tf
-import tf_keras
-from official.vision.modeling.backbones.mobilenet import MobileNet
+from boxcar.detectors.architecture import Architecture
+from boxcar.detectors.specification import Anchors, BoxCoder, Specification
 
-from boxcar.detectors.network import Network
-from boxcar.detectors.specification import Specification
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras
+    from official.vision.modeling.backbones.mobilenet import MobileNet
+
+    from boxcar.detectors.network import Network
 
 CHANNELS = 128
 TOWER_DEPTH = 4
@@ -24,7 +28,7 @@ EPSILON = 0.001
 CLASS_PRIOR = 0.01  # Lin et al. 2017, section 4.1; the zoo's class bias of -4.6
 
 
-def build(specification: Specification, batch_norm_momentum: float, synchronized: bool) -> Network:
+def build(specification: Specification, batch_norm_momentum: float, synchronized: bool) -> "Network":
     """Builds the network with random weights.
 
     Args:
@@ -35,6 +39,12 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
     Returns:
         The network; its checkpoint tree has the zoo's names.
     """
+    import tf_keras
+    from official.vision.modeling.backbones.mobilenet import MobileNet
+
+    from boxcar.detectors.network import Network
+    from boxcar.detectors.upsampling import NearestUpSampling
+
     size = specification.image_size
     levels = specification.anchors.max_level - specification.anchors.min_level + 1
     per_cell = len(specification.anchors.aspect_ratios) * specification.anchors.scales_per_octave
@@ -46,21 +56,21 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
         use_sync_bn=synchronized,
     )
 
-    def batch_norm(name: str) -> tf_keras.layers.Layer:
+    def batch_norm(name: str) -> "tf_keras.layers.Layer":
         return tf_keras.layers.BatchNormalization(
             momentum=batch_norm_momentum, epsilon=EPSILON, synchronized=synchronized, name=name
         )
 
-    def relu6(x: tf.Tensor, name: str) -> tf.Tensor:
+    def relu6(x: "tf.Tensor", name: str) -> "tf.Tensor":
         return tf_keras.layers.ReLU(6.0, name=name)(x)
 
-    def separable(filters: int, name: str, **settings: object) -> tf_keras.layers.Layer:
+    def separable(filters: int, name: str, **settings: object) -> "tf_keras.layers.Layer":
         settings.setdefault("pointwise_initializer", "VarianceScaling")
         return tf_keras.layers.SeparableConv2D(
             filters, 3, padding="same", depthwise_initializer=_depthwise(), name=name, **settings
         )
 
-    def lateral(name: str) -> tf_keras.layers.Layer:
+    def lateral(name: str) -> "tf_keras.layers.Layer":
         return tf_keras.layers.Conv2D(CHANNELS, 1, name=name)
 
     # The pyramid. Level 6 of Model Garden's numbering is the 1280-channel output, which still has stride 32.
@@ -76,7 +86,7 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
     ]
     pyramid = [laterals[0](features["6"])]
     for level, project, (convolve, norm) in zip((4, 3), laterals[1:], smoothing, strict=True):
-        coarser = tf_keras.layers.UpSampling2D(2, name=f"upsample_{level}")(pyramid[0])
+        coarser = NearestUpSampling(f"upsample_{level}")(pyramid[0])
         merged = tf_keras.layers.Add(name=f"merge_{level}")([coarser, project(features[str(level)])])
         pyramid.insert(0, relu6(norm(convolve(merged)), f"smooth_{level}_relu6"))
     for level, (convolve, norm) in zip((6, 7), coarse, strict=True):
@@ -96,9 +106,10 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
             x = relu6(norms[level][depth](tower[depth](x)), f"tower_{depth}_relu6_{level}")
         boxes.append(tf_keras.layers.Reshape([-1, 4], name=f"boxes_{level}")(box_head(x)))
         classes.append(tf_keras.layers.Reshape([-1, specification.class_slots], name=f"classes_{level}")(class_head(x)))
+    # float32 whatever the precision in between.
     outputs = {
-        "box_encodings": tf_keras.layers.Concatenate(axis=1, name="box_encodings")(boxes),
-        "class_logits": tf_keras.layers.Concatenate(axis=1, name="class_logits")(classes),
+        "box_encodings": tf_keras.layers.Concatenate(axis=1, dtype="float32", name="box_encodings")(boxes),
+        "class_logits": tf_keras.layers.Concatenate(axis=1, dtype="float32", name="class_logits")(classes),
     }
     model = tf_keras.Model(inputs, outputs, name="ssd_mobilenet_v2_fpnlite")
 
@@ -137,17 +148,21 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
     )
 
 
-def _depthwise() -> tf_keras.initializers.Initializer:
+def _depthwise() -> "tf_keras.initializers.Initializer":
+    import tf_keras
+
     # Keeps the variance of what passes through. The zoo's 0.03 shrinks it below the batch norms' epsilon, and a network that
     # starts from random weights then does not learn; its own weights were trained for 50,000 steps from a classifier's.
     return tf_keras.initializers.TruncatedNormal(stddev=1 / 3)
 
 
-def _predictor() -> tf_keras.initializers.Initializer:
+def _predictor() -> "tf_keras.initializers.Initializer":
+    import tf_keras
+
     return tf_keras.initializers.TruncatedNormal(stddev=0.01)
 
 
-def _backbone_layers(backbone: MobileNet) -> list[tf_keras.layers.Layer]:
+def _backbone_layers(backbone: "MobileNet") -> "list[tf_keras.layers.Layer]":
     """Convolution, norm, convolution, norm ...: the 104 layers in the order in which they are applied."""
     found = []
     for block in backbone.layers:
@@ -156,3 +171,29 @@ def _backbone_layers(backbone: MobileNet) -> list[tf_keras.layers.Layer]:
             if layer is not None and layer.weights:
                 found.append(layer)
     return found
+
+
+def _row(image_size: int, multiply_adds: int, average_precision: float) -> Architecture:
+    name = f"ssd_mobilenet_v2_fpnlite_{image_size}x{image_size}"
+    # models/research/object_detection/g3doc/tf2_detection_zoo.md in the TensorFlow Model Garden's repository.
+    zoo = "https://download.tensorflow.org/models/object_detection/tf2/20200711"
+    return Architecture(
+        name=name,
+        build=build,
+        image_size=image_size,
+        size_multiple=32,
+        anchors=Anchors(),
+        box_coder=BoxCoder(),
+        class_predictor_bias=(
+            "model/_box_predictor/_prediction_heads/class_predictions_with_background/_class_predictor_layers/0/bias"
+        ),
+        parameters=2_667_002,
+        multiply_adds=multiply_adds,
+        average_precision=average_precision,
+        source=f"TF2 Detection Zoo, {name}_coco17_tpu-8",
+        zoo=f"{zoo}/{name}_coco17_tpu-8.tar.gz",
+        zoo_loads="yes, every variable; tried with a checkpoint in its format",
+    )
+
+
+ARCHITECTURES = (_row(320, 985_034_496, 22.2), _row(640, 3_938_345_600, 28.2))

@@ -1,0 +1,70 @@
+"""What is known of an architecture before its network is built. Loads no TensorFlow."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from boxcar.detectors.specification import Anchors, BoxCoder, Specification
+
+if TYPE_CHECKING:
+    from boxcar.detectors.network import Network
+
+EXPORTS = (
+    "saved_model",
+    "tflite_float32",
+    "tflite_float16",
+    "tflite_dynamic",
+    "tflite_int8",
+    "tfjs_float32",
+    "tfjs_float16",
+    "tfjs_uint8",
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the table.
+
+    Attributes:
+        name: as `--architecture` takes it.
+        build: (specification, batch-norm momentum, whether batch norms are synchronised) to the network with random weights,
+            as `registry.build_network` says.
+        image_size: default side of the input, in pixels.
+        size_multiple: the input's side must be a multiple of this, in pixels.
+        anchors: the grid that it is trained with.
+        box_coder: the scales of its box encodings.
+        class_predictor_bias: the name, in checkpoints, of the bias that has one element for each anchor of a cell and slot.
+        parameters: numbers in the network, moving statistics included, with the 91 slots of COCO.
+        multiply_adds: of all convolutions for one picture of the default size, with 91 slots.
+        average_precision: COCO AP in percent, published for weights trained on COCO at the default size.
+        source: where its definition and that figure are published.
+        zoo: address of those weights, a .tar.gz.
+        zoo_loads: whether those weights can be loaded here, and how that is known.
+        exports: the formats it can be converted to, in the words of `--formats`.
+    """
+
+    name: str
+    build: Callable[[Specification, float, bool], "Network"]
+    image_size: int
+    size_multiple: int
+    anchors: Anchors
+    box_coder: BoxCoder
+    class_predictor_bias: str
+    parameters: int
+    multiply_adds: int
+    average_precision: float
+    source: str
+    zoo: str | None
+    zoo_loads: str
+    exports: tuple[str, ...] = EXPORTS
+
+    def specify(self, image_size: int, labels: dict[int, str], dataset_version: str | None = None) -> Specification:
+        """The description of a detector of this architecture that is to be trained."""
+        return Specification(
+            architecture=self.name,
+            image_size=image_size,
+            labels=labels,
+            anchors=self.anchors,
+            box_coder=self.box_coder,
+            dataset_version=dataset_version,
+        )

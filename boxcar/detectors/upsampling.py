@@ -1,0 +1,22 @@
+"""Nearest-neighbour up-sampling that XLA can differentiate."""
+
+import tensorflow as tf
+import tf_keras
+
+
+class NearestUpSampling(tf_keras.layers.UpSampling2D):  # type: ignore[misc]
+    """Doubles rows and columns of a feature map [B, H, W, C] with known H, W and C.
+
+    The gradient of TensorFlow's own resize (`ResizeNearestNeighborGrad`) has no XLA kernel, so training repeats by
+    broadcasting. Inference keeps the resize, which every converter knows; the values are the same.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(2, interpolation="nearest", name=name)
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if not training:
+            return super().call(inputs)
+        _, height, width, channels = inputs.shape
+        repeated = tf.broadcast_to(inputs[:, :, None, :, None], [tf.shape(inputs)[0], height, 2, width, 2, channels])
+        return tf.reshape(repeated, [-1, 2 * height, 2 * width, channels])
