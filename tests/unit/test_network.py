@@ -151,3 +151,10 @@ def test_synchronised_batch_norms_take_their_statistics_over_all_replicas() -> N
     script = Path(__file__).with_name("two_replicas.py")
     done = subprocess.run([sys.executable, str(script), NAME], capture_output=True, text=True, check=True)
     assert float(done.stdout.splitlines()[-1]) < 1e-4  # 7e-6; each replica by itself gives other numbers altogether
+
+
+@pytest.mark.slow
+def test_two_replicas_gradients_are_those_of_one() -> None:
+    script = Path(__file__).with_name("two_replicas_gradients.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert float(done.stdout.splitlines()[-1]) < 1e-9

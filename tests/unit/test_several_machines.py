@@ -80,12 +80,16 @@ def wait_for_checkpoint(run: Path, processes: list[subprocess.Popen[str]]) -> No
 
 @pytest.mark.slow
 def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Path) -> None:
-    runs = {machines: make_run(tmp_path / str(machines), shapes_records, steps=STEPS) for machines in (1, 2)}
+    # At a higher rate the rounding of gradients, a hundredth in maps this small, is soon another training: what is computed
+    # is held to float64 in test_network.py.
+    settings = {"steps": STEPS, "batch_size": 8, "learning_rate": 0.001}
+    runs = {machines: make_run(tmp_path / str(machines), shapes_records, **settings) for machines in (1, 2)}
     for machines, run in runs.items():
         for code, said in finish(start(run, machines)):
             assert code == 0, said
     one, two = step_losses(runs[1]), step_losses(runs[2])
     assert len(one) == len(two) == STEPS
+    assert np.ptp(one) > 0.01, "losses that stand still would agree, whatever was computed"
     np.testing.assert_allclose(two, one, rtol=1e-4)
     assert [checkpoint.step for checkpoint in list_checkpoints(runs[2] / "train")] == [INTERVAL, STEPS]
     assert not list((runs[2] / "train").glob(".writing*"))
