@@ -11,8 +11,13 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.listen()
+
+    def listen(self) -> None:
+        """Takes the signals; once more after TensorFlow has joined several machines, since it then takes SIGTERM for itself."""
         signal.signal(signal.SIGTERM, self._remember)
-        signal.signal(signal.SIGINT, self._remember)
+        if self.signal is None:  # else the second Ctrl-C is to end the process
+            signal.signal(signal.SIGINT, self._remember)
 
     def asked(self) -> bool:
         """Whether to stop."""

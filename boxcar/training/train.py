@@ -91,6 +91,7 @@ def _loop(
     """Loads TensorFlow, and trains."""
     progress.note("starting TensorFlow")
     strategy = make_strategy(plan.configuration.gpus, read_machines())
+    stop.listen()
     replicas = strategy.num_replicas_in_sync
     if plan.settings.batch_size % replicas:
         raise BoxcarError(
