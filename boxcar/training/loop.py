@@ -128,7 +128,6 @@ class TrainingLoop:
     def _build(self) -> tuple[Trainer, CheckpointStore]:
         settings, specification = self._settings, self._plan.specification
         tf_keras.utils.set_random_seed(settings.seed)
-        policy = tf_keras.mixed_precision.global_policy()
         with self._strategy.scope():
             tf_keras.mixed_precision.set_global_policy(settings.precision)
             try:
@@ -136,7 +135,7 @@ class TrainingLoop:
                     specification, settings.batch_norm_momentum, synchronized=self._strategy.num_replicas_in_sync > 1
                 )
             finally:
-                tf_keras.mixed_precision.set_global_policy(policy)
+                tf_keras.mixed_precision.set_global_policy(None)  # as it is where nobody sets one
             trainer = Trainer(network, settings, self._strategy, self._stop.asked if self._alone else lambda: False)
             store = CheckpointStore(
                 self._plan.step.folder,

@@ -98,6 +98,7 @@ def test_after_the_third_return_it_ends(tmp_path: Path, shapes_records: Path, mo
     assert [rollback.learning_rate_scale for rollback in read_rollbacks(tmp_path / "train")] == [0.5, 0.25, 0.125]
 
 
+@pytest.mark.slow
 def test_a_return_outlives_the_process(tmp_path: Path, shapes_records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after it went back, a training goes on with the lower rate."""
     plain = train_in(tmp_path / "plain", shapes_records)
