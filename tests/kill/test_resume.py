@@ -57,6 +57,7 @@ def tensors(run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_killed_twenty_times_it_is_the_training_that_was_never_touched(tmp_path: Path, shapes_records: Path) -> None:
     runs = {}
     for name in ("untouched", "killed"):
