@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from boxcar.detectors.specification import Anchors, BoxCoder, Specification
 
 if TYPE_CHECKING:
     from boxcar.detectors.network import Network
 
-EXPORTS = (
+# The words of `--formats` and of the manifest.
+Format = Literal[
     "saved_model",
     "tflite_float32",
     "tflite_float16",
@@ -18,7 +19,8 @@ EXPORTS = (
     "tfjs_float32",
     "tfjs_float16",
     "tfjs_uint8",
-)
+]
+EXPORTS: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Architecture:
     source: str
     zoo: str | None
     zoo_loads: str
-    exports: tuple[str, ...] = EXPORTS
+    exports: tuple[Format, ...] = EXPORTS
 
     def specify(self, image_size: int, labels: dict[int, str], dataset_version: str | None = None) -> Specification:
         """The description of a detector of this architecture that is to be trained."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
+from boxcar.detectors.architecture import Format
 from boxcar.detectors.label_map import read_label_map
 from boxcar.detectors.runners import Runner, open_runner
 from boxcar.detectors.runners_tfjs import find_node
@@ -16,7 +17,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
 from boxcar.export.parity import Verdict, compare
 from boxcar.export.pictures import count_pictures, sample_pictures
-from boxcar.run.configuration import DEFAULT_FORMATS, Format
+from boxcar.run.configuration import DEFAULT_FORMATS
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import file_sha256, folder_sha256, local_path, make_folder, remove_tree, replace_json, replace_text

@@ -7,24 +7,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
+from boxcar.detectors.architecture import Format
 from boxcar.detectors.registry import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import ExitCode, Refused
 from boxcar.storage import local_path, replace_text
 
 CONFIGURATION = "config.yaml"
 DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
-
-# The words of `--formats` and of the manifest.
-Format = Literal[
-    "saved_model",
-    "tflite_float32",
-    "tflite_float16",
-    "tflite_dynamic",
-    "tflite_int8",
-    "tfjs_float32",
-    "tfjs_float16",
-    "tfjs_uint8",
-]
 
 DEFAULT_FORMATS: tuple[Format, ...] = ("tflite_float32", "tflite_int8", "tfjs_float32")
 Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mosaic"]

@@ -95,7 +95,7 @@ class TrainingLoop:
         if self._is_chief:
             self._history = History(self._plan.step.folder, self._step)
             if self._step == 0:
-                self._history.pictures(make_panel(self._batches(0, self._split), self._plan.specification))
+                self._history.pictures(make_panel(self._batches(0), self._plan.specification))
         try:
             while self._step < settings.steps:
                 self._read()
@@ -161,17 +161,16 @@ class TrainingLoop:
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return self._batches(
                 self._step,
-                self._split,
                 pipeline=(context.input_pipeline_id, context.num_input_pipelines),
                 replica_batch_size=context.get_per_replica_batch_size(size),
             )
 
         self._trainer.read(self._strategy.distribute_datasets_from_function(batches))
 
-    def _batches(self, first_step: int, split: Split, **share: Any) -> tf.data.Dataset:
+    def _batches(self, first_step: int, **share: Any) -> tf.data.Dataset:
         settings = self._settings
         return training_batches(
-            split,
+            self._split,
             self._plan.specification,
             settings.batch_size,
             settings.augmentations,
@@ -296,5 +295,4 @@ class TrainingLoop:
         return flag if self._alone else self._trainer.agree(flag)
 
     def _check_stop(self) -> None:
-        if self._stop.asked():
-            raise self._stop.error(self._step, self._settings.steps)
+        self._stop.check(self._step, self._settings.steps)

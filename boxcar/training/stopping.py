@@ -23,6 +23,11 @@ class StopRequest:
         """Whether to stop."""
         return self.signal is not None
 
+    def check(self, step: int, steps: int) -> None:
+        """Raises `error` where to stop."""
+        if self.asked():
+            raise self.error(step, steps)
+
     def error(self, step: int, steps: int) -> BoxcarError:
         """What to end with: 130 after Ctrl-C, else 75."""
         return BoxcarError(

@@ -49,7 +49,6 @@ def train(run: str, configuration: Configuration, *, evaluator: bool = True) -> 
         with Progress("Training", plan.settings.steps, "steps") as progress:
             _loop(plan, stop, evaluator, None, progress)
         return None
-    plan.step.check()
     with plan.step.writing():
         write_status(plan.step.folder, "RUNNING", 0)
         heart = Heart(plan.step.folder)
@@ -75,12 +74,7 @@ def _train(plan: Plan, stop: StopRequest, evaluator: bool, heart: Heart) -> None
     if evaluator:
         waiting = len(store.unscored(plan.evaluation))
         with Progress("Scoring the last checkpoints", waiting, "checkpoints") as progress:
-
-            def check_stop() -> None:
-                if stop.asked():
-                    raise stop.error(last, plan.settings.steps)
-
-            wait_for_evaluator(store, plan.evaluation, 0, progress, check_stop)
+            wait_for_evaluator(store, plan.evaluation, 0, progress, lambda: stop.check(last, plan.settings.steps))
         keep = plan.configuration
         store.clear_away(plan.evaluation, keep_best=keep.keep_best, keep_last=keep.keep_last)
 

@@ -26,13 +26,11 @@ class Loop:
     Attributes:
         scalars: [steps, 6] float32, a column for each of `SCALARS`.
         finite: [steps, pictures of this machine], whether a picture's own loss is a finite number.
-        seconds: it took.
-        waited_seconds: of these, for the input.
+        waited_seconds: for the input.
     """
 
     scalars: npt.NDArray[np.float32]
     finite: npt.NDArray[np.bool_]
-    seconds: float
     waited_seconds: float
 
     @property
@@ -93,7 +91,7 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
 
     def train(self, num_steps: tf.Tensor) -> dict[str, float]:
         """Trains so many steps, or fewer when it is told to stop; the means over them, and `last`."""
-        began, waited = time.monotonic(), 0.0
+        waited = 0.0
         rows = []
         for _ in range(int(num_steps)):
             asked = time.monotonic()
@@ -105,13 +103,11 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
         # Only here does the host wait for what a GPU computes.
         scalars = np.stack([row.numpy() for row, _ in rows])
         finite = np.stack([one.numpy() for _, one in rows])
-        self.last = Loop(scalars, finite, time.monotonic() - began, waited)
+        self.last = Loop(scalars, finite, waited)
         return dict(zip(SCALARS, scalars.mean(axis=0).tolist(), strict=True))
 
     def agree(self, flag: bool) -> bool:
         """Whether any machine has raised a flag. All machines ask this at the same moment, and get the same answer."""
-        if self._replicas == 1:
-            return flag
         raised = self._strategy.experimental_local_results(self._flags_of_all(tf.constant(float(flag))))
         return bool(raised[0].numpy() > 0)
 

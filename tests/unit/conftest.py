@@ -1,6 +1,8 @@
 """What several test files share: one small detector, exported once a session through the real steps."""
 
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,12 @@ def exported_run(shapes_records: Path, tmp_path_factory: pytest.TempPathFactory)
     freeze(ARCHITECTURE, str(run.checkpoint), str(run.frozen))
     convert(str(run.frozen), str(run.records), str(run.export))
     return run
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Training listens to signals for as long as its process lives; the tests' process goes on."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)

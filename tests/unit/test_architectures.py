@@ -11,10 +11,10 @@ import tensorflow as tf
 import tf_keras
 
 from boxcar.detectors.anchors import make_anchors
+from boxcar.detectors.architecture import Format
 from boxcar.detectors.coco_labels import COCO_LABELS
 from boxcar.detectors.network import Network
 from boxcar.detectors.registry import ARCHITECTURES, build_network
-from boxcar.run.configuration import Format
 
 SIZE = 64  # not a multiple of the coarsest level's stride
 

@@ -145,7 +145,8 @@ def test_the_names_in_the_help_are_those_that_exist() -> None:
     from typing import get_args
 
     from boxcar import cli
-    from boxcar.run.configuration import DEFAULT_ARCHITECTURE, Format
+    from boxcar.detectors.architecture import Format
+    from boxcar.run.configuration import DEFAULT_ARCHITECTURE
 
     assert "`boxcar architectures`" in cli._ARCHITECTURES
     assert f"{DEFAULT_ARCHITECTURE} (the default" in cli._ARCHITECTURES

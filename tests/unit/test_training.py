@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ from boxcar.training.history import read_history
 
 STEPS, INTERVAL = 40, 20
 SETTINGS = {"image_size": 64, "steps": STEPS, "batch_size": 4, "checkpoint_interval_steps": INTERVAL, "learning_rate": 0.02}
+
+pytestmark = pytest.mark.usefixtures("own_signals")
 
 
 def make_run(folder: Path, records: Path, **changes: Any) -> Path:
@@ -46,15 +47,6 @@ def names_of_training_pictures(run: Path) -> set[str]:
 def step_losses(run: Path) -> list[float]:
     """The loss of every step."""
     return [loss for line in read_history(run / "train") for loss in line["step_losses"]]
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """Training listens to signals for as long as its process lives; the tests' process goes on."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
