@@ -12,6 +12,7 @@ import tensorflow as tf
 from boxcar.detectors.decoding import decode
 from boxcar.detectors.detections import Detections
 from boxcar.detectors.examples import Example, read_examples
+from boxcar.detectors.folding import FoldedNetwork
 from boxcar.detectors.input_pipeline import Split, evaluation_batches
 from boxcar.detectors.network import load_weights
 from boxcar.detectors.registry import build_network
@@ -53,9 +54,9 @@ class Scorer:
     def __init__(self, specification: Specification) -> None:
         self.specification = specification
         self._network = build_network(specification)
-        model = self._network.model
+        self._folded = FoldedNetwork(self._network, specification.image_size)
         self._run = tf.function(
-            lambda pixels: model(pixels, training=False),
+            self._folded.__call__,
             input_signature=[tf.TensorSpec([None, specification.image_size, specification.image_size, 3], tf.float32)],
         )
 
@@ -74,6 +75,7 @@ class Scorer:
                 "Score it in the run that it belongs to.",
             )
         load_weights(self._network, checkpoint.prefix, class_predictor=True)
+        self._folded.refold()
 
     def score(self, pictures: Pictures) -> tuple[dict[str, Any], list[Detections]]:
         """COCO scores as `scoring.score` gives them, and each picture's detections."""

@@ -41,7 +41,7 @@ def freeze(
     The SavedModel's signature `serving_default` takes `input_tensor`, uint8 [1, H, W, 3], and answers `detection_boxes`
     [1, M, 4] (ymin, xmin, ymax, xmax, normalised), `detection_classes` [1, M] (from 1), `detection_scores` [1, M] and
     `num_detections` [1]. The signature `heads` takes `image`, float32 [1, S, S, 3] in [-1, 1], and answers `box_encodings`
-    [1, A, 4] and `class_logits` [1, A, C]. Batch norms use their moving statistics in both.
+    [1, A, 4] and `class_logits` [1, A, C]. In both, batch norms are folded into the convolutions before them.
 
     Args:
         architecture: name in the registry.
@@ -94,26 +94,22 @@ def write_frozen(network: "Network", specification: Specification, folder: Path)
     import tensorflow as tf
 
     from boxcar.detectors import graph
+    from boxcar.detectors.folding import FoldedNetwork
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # "Assets written to", and the like
     size = specification.image_size
-    model = network.model
+    folded = FoldedNetwork(network, size)
 
     def serve(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
-        heads = model(graph.normalise(graph.resize(input_tensor, size)), training=False)
+        heads = folded(graph.normalise(graph.resize(input_tensor, size)))
         return graph.detect(heads["box_encodings"], heads["class_logits"], specification)
-
-    def heads(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        answers: dict[str, tf.Tensor] = model(image, training=False)
-        return answers
 
     signatures = {
         "serving_default": tf.function(serve, input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "input_tensor")]),
-        "heads": tf.function(heads, input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32, "image")]),
+        "heads": tf.function(folded.__call__, input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32, "image")]),
     }
-    # Only the variables are handed over: a Keras model in the tree would have every layer of it traced once more.
     served = tf.Module()
-    served.held = model.variables
+    served.held = folded.weights
     try:
         tf.saved_model.save(served, str(folder / "saved_model"), signatures=signatures)
         tf.train.Checkpoint(model=network.trackable()).write(str(folder / "checkpoint" / "ckpt-0"))

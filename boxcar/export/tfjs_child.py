@@ -11,7 +11,6 @@ import os
 import sys
 import types
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,6 @@ from boxcar.detectors.specification import read_specification
 from boxcar.export.children import run_as_child
 
 OUTPUTS = ("box_encodings", "class_logits")
-BATCH_NORMS = ("BatchNormWithGlobalNormalization", "FusedBatchNorm", "FusedBatchNormV3")
-ADDITIONS = ("BiasAdd", "Add", "AddV2")
-CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
 
 def convert(kind: str, frozen: Path, folder: Path) -> None:
@@ -83,39 +79,7 @@ def _converter() -> Any:
         for name in ("tensorflow_decision_forests", "jax", "jax.experimental", "jax.experimental.jax2tf"):
             sys.modules.setdefault(name, types.ModuleType(name))
         converter = importlib.import_module("tensorflowjs.converters.tf_saved_model_conversion_v2")
-    fold = converter.fold_batch_norms.fold_batch_norms
-    converter.fold_batch_norms.fold_batch_norms = lambda graph: fold(shield_shared_convolutions(graph))
     return converter
-
-
-def shield_shared_convolutions(graph: Any) -> Any:
-    """The graph with an Identity before each batch norm whose convolution somebody else reads too.
-
-    The converter folds a batch norm into the convolution before it and deletes that convolution, without a look at who else
-    reads it (tensorflowjs 4.22.0, converters/fold_batch_norms.py): "Non-existent input" is what then comes of a feature
-    pyramid whose coarse levels start from the convolution of the level below. It leaves alone what it does not find directly
-    before the batch norm.
-
-    Args:
-        graph: a GraphDef, which is changed.
-    """
-    nodes = {node.name: node for node in graph.node}
-    readers = Counter(_producer(name) for node in graph.node for name in node.input)
-    for norm in [node for node in graph.node if node.op in BATCH_NORMS]:
-        found = [nodes[_producer(norm.input[0])]]
-        if found[0].op in ADDITIONS:
-            found += [nodes[_producer(name)] for name in found[0].input]
-        if any(readers[node.name] > 1 for node in found if node.op in CONVOLUTIONS or node.op in ADDITIONS):
-            graph.node.add(
-                name=f"{norm.name}/shield", op="Identity", input=[norm.input[0]], attr={"T": norm.attr["T"]}, device=norm.device
-            )
-            norm.input[0] = f"{norm.name}/shield"
-    return graph
-
-
-def _producer(name: str) -> str:
-    """The node that an input comes from: `^node` is a control input, `node:1` its second output."""
-    return name.removeprefix("^").partition(":")[0]
 
 
 def main() -> None:

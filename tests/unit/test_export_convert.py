@@ -17,7 +17,7 @@ from boxcar.export import convert, freeze, parity
 from boxcar.export.children import Child
 from boxcar.export.convert import _child, labels_text
 from boxcar.export.pictures import find_shards
-from boxcar.export.tfjs_child import name_outputs, shield_shared_convolutions
+from boxcar.export.tfjs_child import name_outputs
 from boxcar.export.tflite_child import calibration
 from boxcar.run.step import MARKER, Step, read_commit
 from boxcar.storage import file_sha256, folder_sha256
@@ -226,31 +226,3 @@ def test_files_of_other_weights_are_refused_by_name(
     assert exact.rpartition("worst on ")[2] in pictures
     assert quantised and all(line.startswith("tflite/detector_int8.tflite: ") for line in quantised)
     assert not output.exists()
-
-
-def test_a_convolution_that_others_read_too_is_shielded_from_folding() -> None:
-    """The converter would delete it: what a feature pyramid's coarse levels start from."""
-    import numpy as np
-    import tensorflow as tf
-
-    kernel, ones = tf.ones([1, 1, 2, 2]), tf.ones([2])
-
-    def normed(x: tf.Tensor, name: str) -> tf.Tensor:
-        return tf.compat.v1.nn.fused_batch_norm(x, ones, ones, ones, ones, is_training=False, name=name)[0]
-
-    def pyramid(x: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        alone = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), ones)
-        shared = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), ones)
-        coarser = tf.nn.conv2d(shared, kernel, 2, "SAME")
-        return normed(alone, "alone"), normed(shared, "shared"), normed(coarser, "coarser")
-
-    traced = tf.function(pyramid).get_concrete_function(tf.TensorSpec([1, 4, 4, 2]))
-    graph = shield_shared_convolutions(traced.graph.as_graph_def())
-    assert [node.name for node in graph.node if node.name.endswith("/shield")] == ["shared/shield"]
-    picture = np.random.default_rng(0).normal(size=(1, 4, 4, 2)).astype(np.float32)
-    names = [tensor.name for tensor in traced.outputs]
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.import_graph_def(graph, name="")
-        ours = session.run(names, {traced.inputs[0].name: picture})
-    for value, wanted in zip(ours, traced(tf.constant(picture)), strict=True):
-        np.testing.assert_allclose(value, wanted, rtol=0, atol=1e-5)
