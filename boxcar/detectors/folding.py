@@ -6,6 +6,7 @@ without AVX-512, and SSD MobileNet V2 FPNLite at 320 pixels took 1.6 s there ins
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,7 @@ class FoldedNetwork:
         variables = {id(variable.handle): variable for variable in model.variables}
         captured = {inner.op.name: variables[id(outer)] for outer, inner in traced.graph.captures}
         graph, reads, self._folds = _fold(traced.graph.as_graph_def(), captured)
-        self._graph = tf.compat.v1.graph_util.extract_sub_graph(graph, [_producer(name) for name in self._outputs.values()])
+        self._graph = _needed(graph, self._outputs.values())
         kept = {node.name for node in self._graph.node}
         self._fed = {name: variable for name, variable in reads.items() if name in kept}
         for name, value in self._values().items():
@@ -175,6 +176,20 @@ def _fold(graph: Any, captured: dict[str, tf.Variable]) -> tuple[Any, dict[str, 
             attr={"T": node.attr["T"], "data_format": node.attr["data_format"]},
         )
     return folded, reads, folds
+
+
+def _needed(graph: Any, outputs: Iterable[str]) -> Any:
+    """What of a GraphDef these tensors come from: a placeholder that nothing is fed to may not be left."""
+    nodes = {node.name: node for node in graph.node}
+    left, needed = [_producer(name) for name in outputs], set[str]()
+    while left:
+        name = left.pop()
+        if name not in needed:
+            needed.add(name)
+            left += [_producer(read) for read in nodes[name].input]
+    return tf.compat.v1.GraphDef(
+        versions=graph.versions, library=graph.library, node=[node for node in graph.node if node.name in needed]
+    )
 
 
 def _producer(name: str) -> str:

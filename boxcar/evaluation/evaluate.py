@@ -9,7 +9,7 @@ from boxcar.detectors.detections import Detections
 from boxcar.detectors.drawing import SHOWN_SCORE
 from boxcar.detectors.specification import SPECIFICATION, read_specification
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.checkpoints import Status, append_score, best_score, list_checkpoints, read_scores, read_status
+from boxcar.run.checkpoints import VERDICT, Status, append_score, best_score, list_checkpoints, read_scores, read_status
 from boxcar.run.progress import Progress
 from boxcar.run.step import MARKER, Committed, Step, begun_identity, require_commit
 from boxcar.scoring import confusion, curves
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 SILENCE_SECONDS = 300.0  # for which the trainer may say nothing before it counts as dead
 EXAMPLES = 12  # test pictures whose detections the report draws
-VERDICT = "verdict.json"
 
 
 def evaluate(run: str, *, sidecar: bool = False) -> Committed:

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import FrameType
 
 from boxcar.errors import ExitCode, explain
-from boxcar.evaluation.evaluate import VERDICT, evaluate
-from boxcar.run.checkpoints import read_status
+from boxcar.evaluation.evaluate import evaluate
+from boxcar.run.checkpoints import VERDICT, read_status
 from boxcar.run.step import Committed
 from boxcar.storage import local_path, make_folder, replace_json
 

@@ -2,7 +2,7 @@
 
 The trainer writes `train/ckpt-<step>.index`, `.data-*` and last the marker `train/ckpt-<step>.json`; a checkpoint without
 its marker does not exist. `train/status.json` says how training stands and beats as the trainer's heart. The evaluator
-appends one whole line a checkpoint to `eval/scores.jsonl`.
+appends one whole line a checkpoint to `eval/scores.jsonl`. Where it is a sidecar, `eval/verdict.json` says how it ended.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from boxcar.storage import file_sha256, read_whole_lines, replace_json
 
 State = Literal["RUNNING", "DONE", "FAILED"]
+VERDICT = "verdict.json"
 _MARKER = re.compile(r"ckpt-(\d+)\.json")
 
 
@@ -131,3 +132,12 @@ def has_stalled(scores: list[dict[str, Any]], patience: int) -> bool:
         ap = score["AP"] or 0.0
         highest, since = (ap, 0) if ap > highest else (highest, since + 1)
     return since >= patience
+
+
+def read_verdict(evaluation: Path) -> dict[str, Any] | None:
+    """How a sidecar ended: `state` (DONE or FAILED), `code`, `what`, `do`; None while it works, or where there is none."""
+    try:
+        verdict: dict[str, Any] = json.loads((evaluation / VERDICT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return verdict

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.checkpoints import read_verdict
 from boxcar.run.progress import Progress
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def wait_for_evaluator(
         check_stop: called again and again; raises where the process was told to stop.
 
     Raises:
-        BoxcarError: 69 where the evaluator scores nothing for half an hour.
+        BoxcarError: with the evaluator's code where it is a sidecar and has given up, 69 where it scores nothing for half an
+            hour.
     """
     waiting = store.unscored(evaluation)
     if len(waiting) > most > 0:
@@ -36,6 +38,13 @@ def wait_for_evaluator(
     patience = time.monotonic() + PATIENCE_SECONDS
     while len(waiting) > most:
         check_stop()
+        verdict = read_verdict(evaluation)
+        if verdict is not None and verdict["state"] == "FAILED":
+            raise BoxcarError(
+                ExitCode(verdict["code"]),
+                f"The evaluator gave up, and {len(waiting)} checkpoints wait for it: {verdict['what']}",
+                f"{verdict['do']} Then start training and evaluator again; both go on from where they were.",
+            )
         if time.monotonic() > patience:
             raise BoxcarError(
                 ExitCode.SURROUNDINGS,
