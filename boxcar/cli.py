@@ -308,6 +308,46 @@ def convert(
 
 
 @app.command()
+def detect(
+    model: Annotated[str, typer.Argument(help="A .tflite file, a TensorFlow.js folder, or what `boxcar freeze` wrote.")],
+    pictures: Annotated[list[str] | None, typer.Argument(help="Pictures, folders of pictures, or videos.")] = None,
+    drawn: Annotated[
+        str | None,
+        typer.Option(help="Folder for pictures with their boxes: detections, if no option says what to write.", metavar="DIR"),
+    ] = None,
+    json: Annotated[str | None, typer.Option(help="File for what was found, as JSON.", metavar="FILE")] = None,
+    csv: Annotated[str | None, typer.Option(help="File for what was found, as CSV.", metavar="FILE")] = None,
+    score: Annotated[float, typer.Option(help="Leave out what scores below.")] = 0.3,
+    camera: Annotated[int | None, typer.Option(help="Number of a camera to read until Ctrl-C.")] = None,
+    threads: Annotated[int, typer.Option(help="Processor threads to compute with.", min=1)] = 2,
+) -> None:
+    """Find objects in pictures with any exported file."""
+
+    def work() -> None:
+        from boxcar.detect import detect as detect_in
+
+        folder = "detections" if drawn is None and json is None and csv is None else drawn
+        written = [place for place in (folder, json, csv) if place is not None]
+        found = detect_in(
+            model,
+            pictures or [],
+            camera=camera,
+            drawn=folder,
+            json=json,
+            table=csv,
+            score=score,
+            threads=threads,
+            say=lambda sentence: print(sentence, flush=True),
+        )
+        print(
+            f"{found.objects} objects in {found.pictures} pictures, {found.milliseconds:.1f} ms a picture; "
+            f"see {', '.join(written)}."
+        )
+
+    _do("detect", work)
+
+
+@app.command()
 def report(run: Run) -> None:
     """Write the page that shows a run, and run.json."""
 

@@ -40,8 +40,10 @@ def freeze(
 
     The SavedModel's signature `serving_default` takes `input_tensor`, uint8 [1, H, W, 3], and answers `detection_boxes`
     [1, M, 4] (ymin, xmin, ymax, xmax, normalised), `detection_classes` [1, M] (from 1), `detection_scores` [1, M] and
-    `num_detections` [1]. The signature `heads` takes `image`, float32 [1, S, S, 3] in [-1, 1], and answers `box_encodings`
-    [1, A, 4] and `class_logits` [1, A, C]. In both, batch norms are folded into the convolutions before them.
+    `num_detections` [1]. `serve_batch` takes `input_tensor`, uint8 [N, H, W, 3], and `serve_bytes` takes `encoded`, the bytes
+    of N JPEG or PNG files of any sizes; both answer the same for each picture. The signature `heads` takes `image`, float32
+    [1, S, S, 3] in [-1, 1], and answers `box_encodings` [1, A, 4] and `class_logits` [1, A, C]. In all of them, batch norms are
+    folded into the convolutions before them.
 
     Args:
         architecture: name in the registry.
@@ -100,12 +102,27 @@ def write_frozen(network: "Network", specification: Specification, folder: Path)
     size = specification.image_size
     folded = FoldedNetwork(network, size)
 
-    def serve(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
-        heads = folded(graph.normalise(graph.resize(input_tensor, size)))
+    def detect(resized: tf.Tensor) -> dict[str, tf.Tensor]:
+        heads = folded(graph.normalise(resized))
         return graph.detect(heads["box_encodings"], heads["class_logits"], specification)
+
+    def serve_bytes(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        # One after the other, because each has a size of its own.
+        return detect(
+            tf.map_fn(
+                lambda one: graph.resize(graph.decode_picture(one), size),
+                encoded,
+                fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+            )
+        )
+
+    def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return detect(graph.resize(pixels, size))
 
     signatures = {
         "serving_default": tf.function(serve, input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "input_tensor")]),
+        "serve_batch": tf.function(serve, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor")]),
+        "serve_bytes": tf.function(serve_bytes, input_signature=[tf.TensorSpec([None], tf.string, "encoded")]),
         "heads": tf.function(folded.__call__, input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32, "image")]),
     }
     served = tf.Module()

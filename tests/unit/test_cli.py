@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("run", "shapes", "records", "train", "evaluate", "freeze", "convert", "report", "architectures", "doctor")
+COMMANDS = ("run", "shapes", "records", "train", "evaluate", "freeze", "convert", "detect", "report", "architectures", "doctor")
 
 
 def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:

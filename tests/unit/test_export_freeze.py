@@ -1,5 +1,6 @@
 """Freezing: what is written, where labels come from, and which checkpoints are refused."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -9,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exported import ARCHITECTURE, IMAGE_SIZE, ExportedRun
+from PIL import Image
 
 from boxcar.detectors.anchors import make_anchors
+from boxcar.detectors.examples import read_examples
 from boxcar.detectors.label_map import read_label_map, write_label_map
 from boxcar.detectors.specification import Anchors, Thresholds, read_specification
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import freeze
+from boxcar.export.pictures import find_shards
 from boxcar.run.step import read_commit
 
 
@@ -69,6 +73,37 @@ def test_the_signatures(exported_run: ExportedRun) -> None:
         "box_encodings": ("float32", [1, anchors, 4]),
         "class_logits": ("float32", [1, anchors, 4]),
     }
+
+
+def test_batches_and_encoded_pictures_are_answered_as_single_ones(exported_run: ExportedRun) -> None:
+    import tensorflow as tf
+
+    model = tf.saved_model.load(str(exported_run.frozen / "saved_model"))
+    examples = list(read_examples(find_shards(exported_run.records, "test")))[:3]
+    pictures = [np.asarray(Image.open(io.BytesIO(example.encoded)).convert("RGB")) for example in examples]
+    alone = [model.signatures["serving_default"](input_tensor=tf.constant(picture[None])) for picture in pictures]
+    encoded = model.signatures["serve_bytes"](encoded=tf.constant([example.encoded for example in examples]))
+    together = model.signatures["serve_batch"](input_tensor=tf.constant(np.stack(pictures)))
+    assert set(encoded) == set(together) == set(alone[0])
+    for answer in (encoded, together):
+        assert [int(count) for count in answer["num_detections"]] == [int(one["num_detections"][0]) for one in alone]
+        for name in ("detection_boxes", "detection_scores"):
+            wanted = np.concatenate([one[name] for one in alone])
+            np.testing.assert_allclose(answer[name], wanted, rtol=0, atol=1e-4)
+
+
+def test_pictures_of_other_sizes_and_kinds_are_served_in_one_request(exported_run: ExportedRun) -> None:
+    import tensorflow as tf
+
+    pictures = [np.full((40 + 9 * number, 70, 3), 30 * number, np.uint8) for number in range(3)]
+    encoded = [
+        tf.io.encode_jpeg(pictures[0]).numpy(),
+        tf.io.encode_png(pictures[1]).numpy(),
+        tf.io.encode_jpeg(pictures[2]).numpy(),
+    ]
+    model = tf.saved_model.load(str(exported_run.frozen / "saved_model"))
+    answer = model.signatures["serve_bytes"](encoded=tf.constant(encoded))
+    assert answer["detection_boxes"].shape == (3, 100, 4)
 
 
 def test_the_checkpoint_has_the_names_and_values_it_came_from(exported_run: ExportedRun) -> None:

@@ -1,0 +1,148 @@
+"""Runs a Boxcar TFLite file on pictures and measures frames a second. Needs nothing else of Boxcar:
+
+    pip install numpy pillow ai-edge-litert
+    python detect.py detector_int8.tflite PICTURE_OR_FOLDER... [--json found.json]
+
+`detector.json` lies beside the model, as `boxcar convert` leaves it.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image, ImageOps
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+
+class Detector:
+    """A TFLite file with its `detector.json`: pictures in, detections out."""
+
+    def __init__(self, model: Path, threads: int, score: float | None) -> None:
+        self.info = json.loads((model.parent / "detector.json").read_text(encoding="utf-8"))
+        self.size = self.info["image_size"]
+        self.lowest = self.info["thresholds"]["score"] if score is None else score
+        self.anchors = make_anchors(self.size, self.info["anchors"])
+        # By the signature's names: the order of a TFLite file's outputs is the converter's own.
+        self.run = Interpreter(model_path=str(model), num_threads=threads).get_signature_runner("heads")
+
+    def detect(self, picture: np.ndarray) -> list[dict]:
+        """What is in a uint8 RGB picture [H, W, 3]: boxes (ymin, xmin, ymax, xmax) from 0 to 1, best score first."""
+        heads = self.run(image=preprocess(picture, self.size)[None])
+        boxes, scores, classes = self.decode(heads["box_encodings"][0], heads["class_logits"][0])
+        return [
+            {"box": [float(side) for side in box], "score": float(score), "class": self.info["labels"][str(id)], "id": int(id)}
+            for box, score, id in zip(boxes, scores, classes, strict=True)
+        ]
+
+    def decode(self, encodings: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes, scores and class ids from raw heads [A, 4] and [A, C]; slot 0 of C is the background."""
+        lowest = np.log(self.lowest / (1 - self.lowest)) if self.lowest > 0 else -np.inf
+        anchor, slot = np.nonzero(logits[:, 1:] > lowest)  # before the sigmoid, which nearly no anchor then needs
+        classes, scores = slot + 1, 1 / (1 + np.exp(-np.clip(logits[anchor, slot + 1], -80, 80)))
+        boxes = decode_boxes(encodings[anchor], self.anchors[anchor], self.info["box_coder"])
+        clipped = np.clip(boxes, 0, 1)
+        seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
+        order = seen[np.lexsort((classes[seen], -scores[seen]))]
+        kept = order[self.suppress(boxes[order], classes[order])]
+        return clipped[kept], scores[kept], classes[kept]
+
+    def suppress(self, boxes: np.ndarray, classes: np.ndarray) -> list[int]:
+        """Which boxes, sorted by falling score, stay beside the better ones of their class."""
+        limits = self.info["thresholds"]
+        kept: list[int] = []
+        alive, counts = np.ones(len(boxes), bool), np.zeros(classes.max(initial=0) + 1, int)
+        for index in range(len(boxes)):
+            if not alive[index] or counts[classes[index]] == limits["max_detections_per_class"]:
+                continue
+            kept.append(index)
+            if len(kept) == limits["max_detections"]:
+                break
+            counts[classes[index]] += 1
+            alive &= (overlap(boxes[index], boxes) <= limits["iou"]) | (classes != classes[index])
+        return kept
+
+
+def preprocess(picture: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [H, W, 3] to float32 [S, S, 3] in [-1, 1]: bilinear, pixels at their corners, as the model was trained."""
+
+    def taps(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        position = np.arange(size, dtype=np.float32) * (np.float32(length) / np.float32(size))
+        first = position.astype(int)
+        return first, np.minimum(first + 1, length - 1), position - first.astype(np.float32)
+
+    (top, bottom, down), (left, right, across) = taps(picture.shape[0]), taps(picture.shape[1])
+
+    def rows(index: np.ndarray) -> np.ndarray:
+        first, second = (picture[index][:, column].astype(np.float32) for column in (left, right))
+        return first + (second - first) * across[None, :, None]
+
+    upper = rows(top)
+    return (upper + (rows(bottom) - upper) * down[:, None, None]) * np.float32(2 / 255) - np.float32(1)
+
+
+def make_anchors(size: int, anchors: dict) -> np.ndarray:
+    """[A, 4] (ymin, xmin, ymax, xmax), by level, row, column, aspect ratio and scale."""
+    scales = 2 ** (np.arange(anchors["scales_per_octave"]) / anchors["scales_per_octave"])
+    roots, levels = np.sqrt(anchors["aspect_ratios"]), []
+    for level in range(anchors["min_level"], anchors["max_level"] + 1):
+        stride = 2**level
+        centres = np.arange(-(-size // stride)) * stride + (stride / 2 if size % stride == 0 else 0)
+        side = anchors["anchor_scale"] * stride
+        heights, widths = np.outer(side / roots, scales).ravel(), np.outer(side * roots, scales).ravel()
+        y, x, shape = np.meshgrid(centres, centres, np.arange(len(heights)), indexing="ij")
+        half = np.stack([heights[shape], widths[shape]], -1) / 2
+        middle = np.stack([y, x], -1)
+        levels.append(np.concatenate([middle - half, middle + half], -1).reshape(-1, 4) / size)
+    return np.concatenate(levels).astype(np.float32)
+
+
+def decode_boxes(encodings: np.ndarray, anchors: np.ndarray, coder: dict) -> np.ndarray:
+    """Boxes from offsets relative to their anchors, in the centre's and the sides' own scales."""
+    sides, centres = anchors[:, 2:] - anchors[:, :2], (anchors[:, 2:] + anchors[:, :2]) / 2
+    middle = encodings[:, :2] / [coder["y_scale"], coder["x_scale"]] * sides + centres
+    half = np.exp(np.minimum(encodings[:, 2:] / [coder["height_scale"], coder["width_scale"]], 20)) * sides / 2
+    return np.concatenate([middle - half, middle + half], axis=1)
+
+
+def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of one box with each of many."""
+    shared = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return shared / np.maximum((box[2:] - box[:2]).prod() + areas - shared, 1e-12)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="a .tflite file with detector.json beside it")
+    parser.add_argument("pictures", type=Path, nargs="+", help="pictures, or folders of them")
+    parser.add_argument("--threads", type=int, default=4, help="how many to compute with; a Raspberry Pi has four cores")
+    parser.add_argument("--score", type=float, help="what a detection's score must be above; detector.json's if not given")
+    parser.add_argument("--json", type=Path, help="file to write the detections to")
+    options = parser.parse_args()
+    paths = [path for given in options.pictures for path in (sorted(given.iterdir()) if given.is_dir() else [given])]
+    paths = [path for path in paths if path.suffix.lower() in ENDINGS] or sys.exit("There are no pictures there.")
+    detector, found, seconds = Detector(options.model, options.threads, options.score), [], []
+    for path in paths:
+        picture = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+        started = time.perf_counter()
+        detections = detector.detect(picture)
+        seconds.append(time.perf_counter() - started)
+        found.append({"path": str(path), "detections": detections})
+        print(path, *(f"{one['class']} {one['score']:.2f}" for one in detections if one["score"] >= 0.5), sep="  ")
+    if options.json:
+        options.json.write_text(json.dumps(found), encoding="utf-8")
+    median = statistics.median(seconds)
+    print(f"{1 / median:.1f} frames a second ({median * 1000:.1f} ms each, {options.threads} threads)")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, ValueError, KeyError) as error:  # a file that is missing, cut short, or of another kind
+        sys.exit(f"detect.py: {error}")
