@@ -15,7 +15,7 @@ from PIL import Image
 
 from boxcar.detect.sources import Frame, find_sources, read_frames
 from boxcar.detectors.detections import Detections
-from boxcar.detectors.drawing import FOUND, draw
+from boxcar.detectors.drawing import FOUND, SHOWN_SCORE, captions, draw
 from boxcar.detectors.runners import open_runner
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import local_path, make_folder, replace_json, replace_text
@@ -47,7 +47,7 @@ def detect(
     drawn: str | None = None,
     json: str | None = None,
     table: str | None = None,
-    score: float = 0.3,
+    score: float = SHOWN_SCORE,
     threads: int = 2,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Found:
@@ -84,13 +84,13 @@ def detect(
             try:
                 while (frame := _next(frames, faults)) is not None:
                     started = time.perf_counter()
-                    found = _above(runner.detect(frame.pixels), score)
+                    found = runner.detect(frame.pixels).above(score)
                     seconds.append(time.perf_counter() - started)
-                    captions = _captions(found, labels)
+                    texts = captions(found, labels)
                     pictures.append(_picture(frame, found, labels))
-                    drawings.add(frame, found, captions)
+                    drawings.add(frame, found, texts)
                     if not source.moves:
-                        say(f"{source.path}: {', '.join(captions) or 'nothing'}")
+                        say(f"{source.path}: {', '.join(texts) or 'nothing'}")
             except KeyboardInterrupt:
                 if source.camera is None:
                     raise
@@ -117,16 +117,6 @@ def _next(frames: Iterator[Frame], faults: list[str]) -> Frame | None:
             raise
         faults.append(error.what)
         return None
-
-
-def _above(found: Detections, score: float) -> Detections:
-    kept = int(np.count_nonzero(found.scores >= score))  # they come best first
-    return Detections(boxes=found.boxes[:kept], scores=found.scores[:kept], classes=found.classes[:kept])
-
-
-def _captions(found: Detections, labels: dict[int, str]) -> list[str]:
-    pairs = zip(found.classes.tolist(), found.scores.tolist(), strict=True)
-    return [f"{labels.get(label, str(label))} {score:.2f}" for label, score in pairs]
 
 
 def _picture(frame: Frame, found: Detections, labels: dict[int, str]) -> dict[str, Any]:
@@ -170,11 +160,11 @@ class _Drawings:
         if self._unfinished is not None:
             self._unfinished.unlink(missing_ok=True)
 
-    def add(self, frame: Frame, found: Detections, captions: Sequence[str]) -> None:
+    def add(self, frame: Frame, found: Detections, texts: Sequence[str]) -> None:
         """Draws what was found in a picture, or in the next frame of a video."""
         if self._folder is None:
             return
-        pixels = draw(frame.pixels, found.boxes, captions, FOUND)
+        pixels = draw(frame.pixels, found.boxes, texts, FOUND)
         if frame.number is not None:
             self._film(self._folder, frame, pixels)
             return

@@ -29,3 +29,8 @@ class Detections:
             raise ValueError(f"Detections hold class {self.classes.min()}; classes count from 1.")
         if (self.scores[1:] > self.scores[:-1]).any():
             raise ValueError("Detections must come in descending order of score.")
+
+    def above(self, score: float) -> "Detections":
+        """Those that score at least so much."""
+        kept = int(np.count_nonzero(self.scores >= score))  # they come best first
+        return Detections(boxes=self.boxes[:kept], scores=self.scores[:kept], classes=self.classes[:kept])

@@ -1,12 +1,13 @@
 """Pictures to look at: which ones, how small, and boxes with captions drawn into their pixels."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from boxcar.detectors.detections import Detections
 from boxcar.detectors.examples import Example
 from boxcar.errors import BoxcarError, ExitCode
 
@@ -61,6 +62,12 @@ def thumbnail(example: Example, side: int) -> Image.Image:
             "Remove or repair it, then run `boxcar records` and what follows again.",
         ) from error
     return small
+
+
+def captions(found: Detections, labels: Mapping[int, str]) -> list[str]:
+    """Class and score of each detection, as `draw` writes them beside its box."""
+    pairs = zip(found.classes.tolist(), found.scores.tolist(), strict=True)
+    return [f"{labels.get(label, str(label))} {score:.2f}" for label, score in pairs]
 
 
 def draw(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from boxcar.detectors.detections import Detections
-from boxcar.detectors.drawing import FOUND, SHOWN_SCORE, TRUE, choose_pictures, draw, thumbnail
+from boxcar.detectors.drawing import FOUND, SHOWN_SCORE, TRUE, captions, choose_pictures, draw, thumbnail
 from boxcar.detectors.examples import read_examples
 from boxcar.scoring import Truth
 
@@ -40,12 +40,12 @@ class Panels:
             if place not in self._chosen:
                 continue
             small = np.asarray(thumbnail(example, SIDE))
-            captions = [
+            names = [
                 f"{labels[int(label)]} (crowd)" if crowd else labels[int(label)]
                 for label, crowd in zip(example.labels, example.is_crowd, strict=True)
             ]
             self._small.append(small)
-            self._labelled.append(draw(small, example.boxes, captions, TRUE, SIDE))
+            self._labelled.append(draw(small, example.boxes, names, TRUE, SIDE))
 
     def draw(self, detections: Sequence[Detections]) -> list[NDArray[np.uint8]]:
         """Each chosen picture, uint8 [H, W, 3]: labelled boxes above, found ones below. One of `detections` a picture."""
@@ -55,12 +55,8 @@ class Panels:
         ]
 
     def _found(self, small: NDArray[np.uint8], found: Detections) -> NDArray[np.uint8]:
-        shown = int(np.count_nonzero(found.scores >= SHOWN_SCORE))
-        captions = [
-            f"{self._labels[int(label)]} {score:.2f}"
-            for label, score in zip(found.classes[:shown], found.scores[:shown], strict=True)
-        ]
-        return draw(small, found.boxes[:shown], captions, FOUND, SIDE)
+        shown = found.above(SHOWN_SCORE)
+        return draw(small, shown.boxes, captions(shown, self._labels), FOUND, SIDE)
 
 
 def _panel(labelled: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np.uint8]:
