@@ -14,9 +14,9 @@ from measuring import say
 
 # Name, title, and minutes on two cores.
 BENCHMARKS = {
-    "training": ("Training", "training", 10),
+    "training": ("Training", "training", 25),
     "input": ("Input pipeline", "input_pipeline", 3),
-    "evaluator": ("Evaluator", "evaluator", 6),
+    "evaluator": ("Evaluator", "evaluator", 5),
     "checkpoints": ("Checkpoints and summaries", "checkpoints", 12),
     "learning": ("Learning", "learning", 45),
 }
