@@ -1,18 +1,16 @@
 """The command `boxcar`. Each sub-command loads what it needs when it is called: `boxcar --help` loads nothing."""
 
 import os
-import signal
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from boxcar import __version__
-from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused, explain
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.process import do_work, run_command
 
 if TYPE_CHECKING:
     from boxcar.run.configuration import Configuration
@@ -127,7 +125,7 @@ def run(
             print(f"{output} holds this very run, finished; nothing was done.")
         print_summary(output)
 
-    _do("run", work, output)
+    do_work("run", work, output)
 
 
 @app.command()
@@ -144,7 +142,7 @@ def shapes(
 
         print(f"The pictures are in {make_shapes(output, pictures=pictures, image_size=image_size, seed=seed)}.")
 
-    _do("shapes", work)
+    do_work("shapes", work)
 
 
 @app.command()
@@ -164,7 +162,7 @@ def records(
         made = build_records(data, output, on_fault=on_fault.value, label_map=label_map, seed=seed, full_decode=full_decode)
         print(*summary_lines(made.folder), f"The records are in {output}.", sep="\n")
 
-    _do("records", work)
+    do_work("records", work)
 
 
 @app.command()
@@ -228,7 +226,7 @@ def train(
         else:
             train_step(run, configuration, evaluator=evaluator is not Evaluator.none)
 
-    _do("train", work, run)
+    do_work("train", work, run)
 
 
 @app.command()
@@ -253,7 +251,7 @@ def evaluate(
             print(f"The scores are in {evaluate_step(run).folder / 'scores.jsonl'}.")
 
     # The trainer's own failure is what a person must see first; the evaluator's would cover it up.
-    _do("evaluate", work)
+    do_work("evaluate", work)
 
 
 @app.command()
@@ -285,7 +283,7 @@ def freeze(
         )
         print(f"The SavedModel is in {output}.")
 
-    _do("freeze", work)
+    do_work("freeze", work)
 
 
 @app.command()
@@ -304,7 +302,7 @@ def convert(
         convert_step(saved_model, records, output, formats=chosen)
         print(f"The files are in {output}, described in manifest.json.")
 
-    _do("convert", work)
+    do_work("convert", work)
 
 
 @app.command()
@@ -344,7 +342,7 @@ def detect(
             f"see {', '.join(written)}."
         )
 
-    _do("detect", work)
+    do_work("detect", work)
 
 
 @app.command()
@@ -358,7 +356,7 @@ def report(run: Run) -> None:
         write_report(run)
         print_summary(run)
 
-    _do("report", work, run)
+    do_work("report", work, run)
 
 
 @app.command()
@@ -370,7 +368,7 @@ def architectures() -> None:
 
         print_architectures()
 
-    _do("architectures", work)
+    do_work("architectures", work)
 
 
 @app.command()
@@ -389,7 +387,7 @@ def doctor(
             what = f"{len(missing)} of {len(findings)} findings are not as they should be: {missing[0].what}"
             raise BoxcarError(ExitCode.SURROUNDINGS, what, missing[0].do or "See the table above.")
 
-    _do("doctor", work)
+    do_work("doctor", work)
 
 
 def _version(asked: bool) -> None:
@@ -407,94 +405,7 @@ def _options(
 
 def main() -> None:
     """Runs the command and ends the process with one of `errors.ExitCode`."""
-    _set_environment()
-    signal.signal(signal.SIGTERM, _terminate)
-    from typer.exceptions import TyperException
-
-    try:
-        # Our own exit codes: typer's for wrong usage is 2.
-        code = typer.main.get_command(app)(standalone_mode=False)
-    except TyperException as error:
-        context = getattr(error, "ctx", None)
-        command = f"boxcar {context.info_name}" if context is not None and context.parent is not None else "boxcar"
-        message = error.format_message()
-        if "\n" in message:  # the help itself, where `boxcar` was called alone
-            print(message, file=sys.stderr)
-        else:
-            _say(f"{message.rstrip('.')}.", f"See `{command} --help`.")
-        code = ExitCode.USAGE
-    except typer.Abort:
-        # A signal outside of a step: while options are read, or while a failure is written down.
-        by_sigterm = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-        _say("Stopped by SIGTERM." if by_sigterm else "Stopped by Ctrl-C.", "The same command starts it again.")
-        code = ExitCode.AGAIN if by_sigterm else ExitCode.INTERRUPTED
-    sys.exit(int(code or 0))
-
-
-def _do(step: str, work: Callable[[], None], run: str | None = None) -> None:
-    """Does a step's work and turns what goes wrong into an exit code, a last line on stderr and `<run>/failure.json`."""
-    try:
-        work()
-        if run is not None:
-            _clear(run)
-        return
-    except BoxcarError as error:
-        failure = error
-    except ChildEnded as ended:
-        raise typer.Exit(ended.code) from None
-    except _Terminated:
-        failure = BoxcarError(ExitCode.AGAIN, "Stopped by SIGTERM.", _go_on(step))
-    except KeyboardInterrupt:
-        failure = BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C.", _go_on(step))
-    except Exception as error:  # noqa: BLE001 - the outermost place
-        failure = explain(error)
-        if failure.code == ExitCode.DEFECT:
-            import traceback
-
-            traceback.print_exc()
-    for line in failure.details:
-        print(line, file=sys.stderr)
-    _say(failure.what, failure.do)
-    if run is not None and not isinstance(failure, Refused):
-        _record(run, failure.step or step, failure)
-    raise typer.Exit(int(failure.code))
-
-
-def _clear(run: str) -> None:
-    from boxcar.run.failure import clear_failure
-    from boxcar.storage import local_path
-
-    clear_failure(local_path(run))
-
-
-def _record(run: str, step: str, failure: BoxcarError) -> None:
-    from boxcar.run.failure import record_failure
-    from boxcar.storage import local_path
-
-    try:
-        record_failure(local_path(run), step, failure)
-    except (BoxcarError, OSError) as error:
-        if str(error) != str(failure):
-            # The last line is the failure's own.
-            print(f"failure.json could not be written: {error}", file=sys.stderr)
-            _say(failure.what, failure.do)
-
-
-def _go_on(step: str) -> str:
-    return "The same command with --resume goes on from there." if step == "run" else "The same command starts it again."
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which like Ctrl-C may come anywhere and must leave nothing half-written."""
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough; a second must not disturb the tidying up
-    raise _Terminated
-
-
-def _say(what: str, do: str) -> None:
-    print(f"{what} {do}", file=sys.stderr, flush=True)
+    run_command(app)
 
 
 def _configuration(config: Path | None, given: dict[str, Any]) -> "Configuration":
@@ -506,13 +417,3 @@ def _configuration(config: Path | None, given: dict[str, Any]) -> "Configuration
 def _given(**options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _set_environment() -> None:
-    """Settings of TensorFlow's that must stand before it is imported, and are inherited by child processes."""
-    # Its start-up noise tells a person nothing.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    # TensorFlow turns oneDNN on by itself on processors with AVX-512 only; on others too it nearly doubles training's speed.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

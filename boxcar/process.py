@@ -1,0 +1,122 @@
+"""A command as a process: its environment, its signals, and how what goes wrong becomes an exit code and a sentence."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import typer
+
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused, explain
+
+
+def run_command(app: typer.Typer) -> None:
+    """Runs the command that the process was started with, and ends the process with one of `errors.ExitCode`."""
+    _set_environment()
+    signal.signal(signal.SIGTERM, _terminate)
+    from typer.exceptions import TyperException
+
+    try:
+        # Our own exit codes: typer's for wrong usage is 2.
+        code = typer.main.get_command(app)(standalone_mode=False)
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = f"boxcar {context.info_name}" if context is not None and context.parent is not None else "boxcar"
+        message = error.format_message()
+        if "\n" in message:  # the help itself, where `boxcar` was called alone
+            print(message, file=sys.stderr)
+        else:
+            _say(f"{message.rstrip('.')}.", f"See `{command} --help`.")
+        code = ExitCode.USAGE
+    except typer.Abort:
+        # A signal outside of a step: while options are read, or while a failure is written down.
+        by_sigterm = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        _say("Stopped by SIGTERM." if by_sigterm else "Stopped by Ctrl-C.", "The same command starts it again.")
+        code = ExitCode.AGAIN if by_sigterm else ExitCode.INTERRUPTED
+    sys.exit(int(code or 0))
+
+
+def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None:
+    """Does a command's work, and turns what goes wrong into an exit code, a last line on stderr and `<run>/failure.json`.
+
+    Args:
+        step: the command's name, which is the step's.
+        work: what to do.
+        run: URI of the run whose failure it would be; None where it would be nobody's.
+
+    Raises:
+        typer.Exit: with the exit code, where something went wrong.
+    """
+    try:
+        work()
+        if run is not None:
+            _clear(run)
+        return
+    except BoxcarError as error:
+        failure = error
+    except ChildEnded as ended:
+        raise typer.Exit(ended.code) from None
+    except _Terminated:
+        failure = BoxcarError(ExitCode.AGAIN, "Stopped by SIGTERM.", _go_on(step))
+    except KeyboardInterrupt:
+        failure = BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C.", _go_on(step))
+    except Exception as error:  # noqa: BLE001 - the outermost place
+        failure = explain(error)
+        if failure.code == ExitCode.DEFECT:
+            import traceback
+
+            traceback.print_exc()
+    for line in failure.details:
+        print(line, file=sys.stderr)
+    _say(failure.what, failure.do)
+    if run is not None and not isinstance(failure, Refused):
+        _record(run, failure.step or step, failure)
+    raise typer.Exit(int(failure.code))
+
+
+def _clear(run: str) -> None:
+    from boxcar.run.failure import clear_failure
+    from boxcar.storage import local_path
+
+    clear_failure(local_path(run))
+
+
+def _record(run: str, step: str, failure: BoxcarError) -> None:
+    from boxcar.run.failure import record_failure
+    from boxcar.storage import local_path
+
+    try:
+        record_failure(local_path(run), step, failure)
+    except (BoxcarError, OSError) as error:
+        if str(error) != str(failure):
+            # The last line is the failure's own.
+            print(f"failure.json could not be written: {error}", file=sys.stderr)
+            _say(failure.what, failure.do)
+
+
+def _go_on(step: str) -> str:
+    return "The same command with --resume goes on from there." if step == "run" else "The same command starts it again."
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which like Ctrl-C may come anywhere and must leave nothing half-written."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough; a second must not disturb the tidying up
+    raise _Terminated
+
+
+def _say(what: str, do: str) -> None:
+    print(f"{what} {do}", file=sys.stderr, flush=True)
+
+
+def _set_environment() -> None:
+    """Settings of TensorFlow's that must stand before it is imported, and are inherited by child processes."""
+    # Its start-up noise tells a person nothing.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    # TensorFlow turns oneDNN on by itself on processors with AVX-512 only; on others too it nearly doubles training's speed.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
