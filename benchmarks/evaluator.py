@@ -60,8 +60,8 @@ def measure(*, steps: int = 60, repetitions: int = 3) -> Result:
             )
         )
     result.notes = [
-        f"On {data}, its training split; a checkpoint after {steps} steps. The second time in a process: restored, run over the "
-        f"pictures, scored; {repetitions} times in turns, in processes of their own, the median. The API's side is its "
+        f"On {data}, its training split; a checkpoint after {steps} steps. The second time in a process: restored, run over "
+        f"the pictures, scored; {repetitions} times in turns, in processes of their own, the median. The API's side is its "
         "`eager_eval_loop` with COCO metrics and its default batch of 1; it traces its graph for each checkpoint anew. Boxcar "
         "runs with oneDNN, which it turns on; the API at its defaults: with oneDNN on a CPU without AVX-512 it takes more than "
         "a second for a picture."

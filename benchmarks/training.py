@@ -6,6 +6,8 @@ which the graph is built and the caches fill are left out.
 
 from measuring import API, API_PYTHON, BOXCAR, Result, Row, answer, history, median, new_run, photographs, run, say, scratch
 
+from boxcar.run.launch import HUGE_PAGES
+
 SIZE, BATCH = 320, 8
 WARM_UP_LOOPS = 2  # of ten steps each
 LEAST_RATIO = 1.25
@@ -28,7 +30,8 @@ def measure(*, steps: int = 80, repetitions: int = 2) -> Result:
             settings = f"checkpoint_interval_steps: {steps}\n"  # as the API, none meanwhile
             configuration.write_text(settings + (f"augmentations: [{augmentations}]\n" if augmentations else ""))
             command = [*BOXCAR, "train", "--run", made, "--evaluator", "none", "--init", "none", "--config", configuration]
-            ended = run([*command, "--image-size", SIZE, "--batch-size", BATCH, "--steps", steps], onednn=onednn)
+            command += ["--image-size", SIZE, "--batch-size", BATCH, "--steps", steps]
+            ended = run(command, onednn=onednn, environment=HUGE_PAGES)  # as `train` does, which starts it as a child
             keep(label, [line["images_per_second"] for line in history(made)], ended.megabytes)
 
     def theirs(label: str, onednn: bool | None) -> None:

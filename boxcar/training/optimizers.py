@@ -50,7 +50,15 @@ class _WarmedAverage:
 
 
 class _SGD(_WarmedAverage, tf_keras.optimizers.SGD):  # type: ignore[misc]
-    pass
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Keras' step, in one operation instead of seven for each of some 160 variables."""
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=self.momentums[self._index_dict[self._var_key(variable)]].handle,
+            lr=tf.cast(self.learning_rate, variable.dtype),
+            grad=gradient,
+            momentum=tf.cast(self.momentum, variable.dtype),
+        )
 
 
 class _AdamW(_WarmedAverage, tf_keras.optimizers.AdamW):  # type: ignore[misc]

@@ -125,10 +125,11 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
         gradients, losses, finite = self._gradients(batch, matches)
         gradients, losses = self._sum(gradients), self._sum(losses)
         total = tf.reduce_sum(losses)
-        clipped, norm = tf.clip_by_global_norm(gradients, CLIP_NORM)
+        norm = tf.linalg.global_norm(gradients)
+        scale = CLIP_NORM / tf.maximum(norm, CLIP_NORM)
         if not self._scales_loss:  # where it is scaled, the optimizer leaves such steps out, and expects them
-            healthy = tf.math.is_finite(total) & tf.math.is_finite(norm)
-            clipped = [tf.where(healthy, gradient, tf.zeros_like(gradient)) for gradient in clipped]
+            scale = tf.where(tf.math.is_finite(total) & tf.math.is_finite(norm), scale, 0.0)
+        clipped = [tf.math.multiply_no_nan(gradient, scale) for gradient in gradients]
         rate = self.schedule(self.step)
         self.optimizer.apply_gradients(zip(clipped, self.trained, strict=True), skip_gradients_aggregation=True)
         return tf.concat([[total], losses, [norm, rate]], axis=0), finite
