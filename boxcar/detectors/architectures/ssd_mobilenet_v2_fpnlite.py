@@ -135,6 +135,8 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
             "_prediction_heads": {"class_predictions_with_background": {"_class_predictor_layers": [class_head]}},
         },
     }
+    if not synchronized:
+        _lighten(backbone)
     # The API regularises the convolutions it builds and the depthwise half of the separable ones, the heads' excepted.
     regularized = [variable for variable in backbone.trainable_variables if "kernel" in variable.name]
     regularized += [layer.kernel for layer in laterals]
@@ -171,6 +173,23 @@ def _backbone_layers(backbone: "MobileNet") -> "list[tf_keras.layers.Layer]":
             if layer is not None and layer.weights:
                 found.append(layer)
     return found
+
+
+def _lighten(backbone: "MobileNet") -> None:
+    """Lets the blocks of the large maps train with less: see `expansion`. The weights stay those of the same layers."""
+    import tensorflow as tf
+    import tf_keras
+
+    from boxcar.detectors.expansion import MOST_CHANNELS, Expansion
+
+    # What it saves was measured on the processor in float32; a GPU's batch norms are another matter.
+    if tf_keras.mixed_precision.global_policy().name != "float32" or tf.config.get_visible_devices("GPU"):
+        return
+    for block in backbone.layers:
+        kernel = getattr(getattr(block, "_conv0", None), "kernel", None)
+        if kernel is not None and kernel.shape[:2] == (1, 1) and kernel.shape[2] <= MOST_CHANNELS:
+            block._norm0 = Expansion(block._conv0, block._norm0)
+            block._conv0 = tf_keras.layers.Layer()  # answers what it is given
 
 
 def _row(image_size: int, multiply_adds: int, average_precision: float) -> Architecture:
