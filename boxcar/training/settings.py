@@ -12,8 +12,9 @@ CHECKPOINTS = 12  # a run leaves about this many points on its evaluation curve
 # Times the batch size. Random weights bear far more than the zoo's 0.08 for a batch of 128, and on short runs need it: drawn
 # shapes at 128 px, batch 16, 600 steps scored AP 0.43 at 0.0025, 0.74 at 0.0075 and at 0.019.
 RATE_FROM_RANDOM, RATE_FROM_TRAINED = 0.0125, 0.005
-# AdamW scales each step by the gradient itself, so its rate does not grow with the batch.
-ADAMW_RATE_FROM_RANDOM, ADAMW_RATE_FROM_TRAINED = 0.002, 0.0005
+# AdamW scales each step by the gradient itself, so its rate does not grow with the batch. The same shapes, 300 steps: AP 0.75
+# at 0.004, 0.81 at 0.008 (SGD at its own rate 0.65); 260 steps: 0.80 at 0.012, 0.78 at 0.016.
+ADAMW_RATE_FROM_RANDOM, ADAMW_RATE_FROM_TRAINED = 0.008, 0.0005
 WARM_UP_SHARE = 0.05
 
 # What to do then. Not --resume: a training is gone on with at its own settings only.

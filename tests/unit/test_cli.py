@@ -137,6 +137,21 @@ def test_no_permission_is_69(tmp_path: Path) -> None:
     assert "/proc" in line
 
 
+def test_a_command_that_computed_does_not_wait_for_the_interpreters_own_end() -> None:
+    program = (
+        "import atexit, sys, types\n"
+        "from boxcar.cli import main\n"
+        "atexit.register(print, 'taken apart')\n"
+        "if sys.argv.pop() == 'computed':\n    sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"
+        "main()\n"
+    )
+    for computed, ending in (("computed", ""), ("not", "taken apart\n")):
+        command = [sys.executable, "-c", program, "--version", computed]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(rf"boxcar \d+\.\d+\.\d+\n{ending}", done.stdout)
+
+
 def test_version() -> None:
     assert re.fullmatch(r"boxcar \d+\.\d+\.\d+\n", boxcar("--version").stdout)
 
