@@ -45,7 +45,7 @@ class Expansion(tf_keras.layers.Layer):  # type: ignore[misc]
         return tf.nn.bias_add(folded, norm.beta - output_mean * factor)
 
 
-@tf.custom_gradient  # type: ignore[misc]
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def _moments(inputs: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
     """Mean [C] and covariance [C, C] of the channels of [B, H, W, C]."""
     channels = inputs.shape[-1]

@@ -22,7 +22,7 @@ class NearestUpSampling(tf_keras.layers.UpSampling2D):  # type: ignore[misc]
         return _doubled(inputs)
 
 
-@tf.custom_gradient  # type: ignore[misc]
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def _doubled(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     _, height, width, channels = inputs.shape
     repeated = tf.broadcast_to(inputs[:, :, None, :, None], [tf.shape(inputs)[0], height, 2, width, 2, channels])
