@@ -346,6 +346,21 @@ def detect(
 
 
 @app.command()
+def demo_page(
+    run: Run,
+    port: Annotated[int, typer.Option(help="Where on 127.0.0.1; 0 for any that is free.", min=0, max=65535)] = 8765,
+) -> None:
+    """Try a run's TensorFlow.js model in a browser, until Ctrl-C."""
+
+    def work() -> None:
+        from boxcar.demo_page import serve
+
+        serve(run, port, say=lambda sentence: print(sentence, flush=True))
+
+    _do("demo-page", work)
+
+
+@app.command()
 def report(run: Run) -> None:
     """Write the page that shows a run, and run.json."""
 

@@ -1,9 +1,14 @@
 """What many tests share: a small set of real records, made once by the real steps."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # As the command sets them, before anybody imports TensorFlow.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -19,3 +24,12 @@ def shapes_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shapes")
     pictures = make_shapes(str(folder / "pictures"), pictures=40, image_size=96)
     return build_records(str(pictures), str(folder / "records")).folder
+
+
+# For a file's tests and no longer: while it runs, nothing else in this thread can use asyncio.
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    from page_visit import launched
+
+    with launched() as browser:
+        yield browser

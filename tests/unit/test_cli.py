@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("run", "shapes", "records", "train", "evaluate", "freeze", "convert", "detect", "report", "architectures", "doctor")
+COMMANDS = (
+    "run",
+    "shapes",
+    "records",
+    "train",
+    "evaluate",
+    "freeze",
+    "convert",
+    "detect",
+    "report",
+    "demo-page",
+    "architectures",
+    "doctor",
+)
 
 
 def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:

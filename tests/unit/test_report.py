@@ -89,8 +89,18 @@ def test_the_page_says_what_a_person_wants_to_know(run: Path) -> None:
         "data: data/shapes",
         "All pictures are 192 × 192 pixels.",
         "takes 30% of the picture’s side, about 38 pixels at the network’s input; the smallest takes 23 there.",
+        "run boxcar demo-page --run demo in the folder that holds this run.",
     ):
         assert expected in words, expected
+
+
+def test_a_run_without_a_file_for_browsers_offers_no_page(fresh_run: Path) -> None:
+    def without(manifest: dict[str, list[dict[str, str]]]) -> None:
+        manifest["files"] = [file for file in manifest["files"] if not file["format"].startswith("tfjs")]
+
+    rewrite(fresh_run, "convert", "export", "manifest.json", without)
+    write_report(str(fresh_run))
+    assert "demo-page" not in read_page(fresh_run).text
 
 
 def test_the_page_needs_nothing_from_anywhere(run: Path) -> None:

@@ -1,0 +1,227 @@
+// The page: what a person does on it, in order, and what they are told.
+
+import { loadDetector, startBackend } from './detector.js';
+import { Failure } from './failure.js';
+import { Camera, readPicture } from './pictures.js';
+import { showResults } from './results.js';
+import { atAddress, inFolder } from './sources.js';
+
+const element = (id) => document.getElementById(id);
+const NOTHING = { boxes: new Float32Array(0), scores: new Float32Array(0), classes: new Int32Array(0) };
+const REMEMBERED = 15; // frames of the camera that times are the median of
+
+const sources = new Map(); // the model menu's values and where each is read from
+let detector = null;
+let image = null; // the picture that is shown, as ImageData
+let found = NOTHING;
+let camera = null;
+let recent = []; // of the camera's last frames: { milliseconds, at }
+
+// TensorFlow.js has one global state, and the page one picture: whatever changes them happens one after the other.
+let last = Promise.resolve();
+function inTurn(work) {
+  last = last.then(work).catch((error) => {
+    if (!(error instanceof Failure)) console.error(error);
+    const text = error instanceof Failure ? error.message : `The page itself failed (${error.message}). Load it again.`;
+    element('failure').textContent = text;
+    element('failure').hidden = false;
+    say('');
+    stopCamera();
+  });
+  return last;
+}
+
+function say(text) {
+  element('status').textContent = text;
+}
+
+function begin(text) {
+  element('failure').hidden = true;
+  say(text);
+}
+
+function loadModel() {
+  return inTurn(async () => {
+    const source = sources.get(element('model').value);
+    if (!source) return;
+    begin('Loading the model …');
+    detector?.dispose();
+    detector = null;
+    showFound(NOTHING);
+    element('title').textContent = 'Try a detector';
+    element('about').textContent = source.name;
+    const backend = await startBackend(document.querySelector('input[name="backend"]:checked').value);
+    detector = await loadDetector(source);
+    const { architecture, image_size: size, labels } = detector.specification;
+    element('title').textContent = `Detector for ${listed(Object.values(labels))}`;
+    element('about').textContent = `${architecture}, ${size} × ${size} pixels · ${backend}`;
+    say('Ready: choose a picture, or use the camera.');
+    if (image && !camera) await detect();
+  });
+}
+
+function showPicture(file) {
+  stopCamera();
+  return inTurn(async () => {
+    begin('Reading the picture …');
+    image = await readPicture(file, element('picture')); // the last one stays where this one cannot be read
+    showFrame();
+    showFound(NOTHING);
+    if (!detector) throw new Failure('No model is loaded.', 'Choose one.');
+    await detect();
+  });
+}
+
+async function detect() {
+  const result = await detector.detect(image);
+  const times = result.milliseconds;
+  recent = camera ? [...recent.slice(1 - REMEMBERED), { times, at: performance.now() }] : [{ times, at: 0 }];
+  const words = showFound(result);
+  if (!camera) say(words.length ? `Found in the picture: ${words.join(', ')}.` : 'Nothing is found in the picture.');
+}
+
+function showFound(result) {
+  found = result;
+  const least = Number(element('score').value);
+  element('least').textContent = least.toFixed(2);
+  const words = showResults(element('boxes'), element('list'), found, detector?.labels ?? {}, least);
+  const measured = Boolean(result.milliseconds) && recent.length > 0;
+  element('count').textContent = measured ? String(words.length) : '–';
+  element('time').replaceChildren(...(measured ? timeShown() : ['–']));
+  element('parts').textContent = measured ? partsShown() : '\u00a0';
+  element('picture').setAttribute('aria-label', `The picture. Found: ${words.join(', ') || 'nothing'}.`);
+  return words;
+}
+
+function timeShown() {
+  const unit = document.createElement('small');
+  unit.textContent = ' ms';
+  return [median(recent.map(({ times }) => times.preparing + times.computing + times.deciding)).toFixed(0), unit];
+}
+
+function partsShown() {
+  if (camera && recent.length > 1) {
+    const seconds = (recent.at(-1).at - recent[0].at) / 1000;
+    return `${((recent.length - 1) / seconds).toFixed(1)} pictures a second`;
+  }
+  const { preparing, computing, deciding } = recent.at(-1).times;
+  return `pixels ${preparing.toFixed(1)}, network ${computing.toFixed(1)}, boxes ${deciding.toFixed(1)}`;
+}
+
+function showFrame() {
+  element('empty').hidden = true;
+  element('frame').hidden = false;
+  element('frame').style.setProperty('--aspect', String(image.width / image.height));
+}
+
+async function startCamera() {
+  await inTurn(async () => {
+    begin('Asking for the camera …');
+    camera = await Camera.open(element('video'), () => {
+      inTurn(async () => {
+        throw new Failure('The camera has gone.', 'Connect it again.');
+      });
+    });
+    recent = [];
+    element('camera').textContent = 'Stop the camera';
+    say('The camera is running.');
+  });
+  while (camera) await inTurn(filmed);
+}
+
+async function filmed() {
+  const seen = await camera?.frame(element('picture'));
+  if (!seen || !camera) return;
+  image = seen;
+  showFrame();
+  if (detector) await detect();
+}
+
+function stopCamera() {
+  if (!camera) return;
+  camera.stop();
+  camera = null;
+  element('camera').textContent = 'Use the camera';
+  say('');
+}
+
+/** Puts models into the menu and loads the first of them. */
+function offer(models) {
+  for (const { text, source } of models) {
+    if (!sources.has(source.name)) element('model').append(new Option(text, source.name));
+    sources.set(source.name, source);
+  }
+  element('model').value = models[0].source.name;
+  return loadModel();
+}
+
+/** The models that models.json beside the page names. */
+async function modelsBeside() {
+  const answer = await fetch('models.json').catch(() => null);
+  const listing = answer?.ok ? await answer.json().catch(() => null) : null;
+  if (!Array.isArray(listing?.models) || !listing.models.length) {
+    element('others').open = true;
+    throw new Failure('No model lies beside this page.', 'Choose one under “Another model”.');
+  }
+  return listing.models.map(({ name, folder, bytes }) => ({
+    text: bytes ? `${name}, ${(bytes / 1e6).toFixed(1)} MB` : name,
+    source: atAddress(folder),
+  }));
+}
+
+function listed(names) {
+  if (names.length > 4) return `${names.length} classes`;
+  return names.length > 1 ? `${names.slice(0, -1).join(', ')} and ${names.at(-1)}` : names[0];
+}
+
+function median(numbers) {
+  return numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
+}
+
+/** Runs what a person asked for with the files they chose; the same ones can be chosen again. */
+function onFiles(input, work) {
+  input.addEventListener('change', () => {
+    if (input.files.length) work([...input.files]);
+    input.value = '';
+  });
+}
+
+function listen() {
+  onFiles(element('file'), ([file]) => showPicture(file));
+  onFiles(element('folder'), (files) => {
+    inTurn(async () => inFolder(files).map((source) => ({ text: source.name, source }))).then((models) => models && offer(models));
+  });
+  element('camera').addEventListener('click', () => (camera ? stopCamera() : startCamera()));
+  element('score').addEventListener('input', () => showFound(found));
+  element('model').addEventListener('change', loadModel);
+  for (const choice of document.querySelectorAll('input[name="backend"]')) choice.addEventListener('change', loadModel);
+  element('address-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    inTurn(async () => atAddress(element('address').value)).then((source) => source && offer([{ text: source.name, source }]));
+  });
+  addEventListener('resize', () => showFound(found));
+  addEventListener('dragover', (event) => {
+    event.preventDefault();
+    element('stage').classList.add('dropping');
+  });
+  addEventListener('dragleave', (event) => {
+    if (!event.relatedTarget) element('stage').classList.remove('dropping');
+  });
+  addEventListener('drop', (event) => {
+    event.preventDefault();
+    element('stage').classList.remove('dropping');
+    const [file] = event.dataTransfer.files;
+    if (file) showPicture(file);
+    else {
+      inTurn(async () => {
+        throw new Failure('What was dropped is not a picture’s file.', 'Save the picture first, then drop its file.');
+      });
+    }
+  });
+}
+
+listen();
+inTurn(async () => {
+  begin('Looking for models …');
+  return modelsBeside();
+}).then((models) => models && offer(models));

@@ -1,0 +1,169 @@
+// A TensorFlow.js detector in the browser: the library's parts that lie beside the page, the model's files, and one picture's way
+// from pixels to detections.
+
+import { makeAnchors, makeDecoder } from './decoding.js';
+import { Failure } from './failure.js';
+import { preprocess } from './preprocessing.js';
+import { readJson } from './sources.js';
+import { readSpecification } from './specification.js';
+
+const LIBRARIES = new URL('vendor/', import.meta.url);
+const OUTPUTS = ['box_encodings', 'class_logits'];
+const EXPORT_AGAIN = 'Export the model again.';
+
+const scripts = new Map();
+
+/**
+ * Makes TensorFlow.js compute with `wasm` or `webgl`. Nothing else is ever loaded, so it cannot fall back to plain JavaScript,
+ * which takes thirty times as long. Returns a few words on what computes.
+ */
+export async function startBackend(name) {
+  if (name === 'webgl' && !document.createElement('canvas').getContext('webgl2')) {
+    throw new Failure('This browser offers no WebGL 2.', 'Choose WebAssembly.');
+  }
+  await loadScript('tf-core.min.js');
+  await loadScript('tf-converter.min.js');
+  await loadScript(`tf-backend-${name}.min.js`);
+  const { tf } = globalThis;
+  const started = await tf.setBackend(name).catch(() => false);
+  if (!started && name === 'wasm') {
+    throw new Failure('WebAssembly does not start.', 'See that vendor/ holds the .wasm files, or choose WebGL.');
+  }
+  if (!started) throw new Failure('WebGL does not start on this device.', 'Choose WebAssembly.');
+  if (name === 'wasm') {
+    const threads = tf.env().getBool('WASM_HAS_MULTITHREAD_SUPPORT') ? tf.wasm.getThreadsCount() : 1;
+    return `WebAssembly, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+  }
+  return tf.env().getBool('WEBGL_RENDER_FLOAT32_ENABLED')
+    ? 'WebGL 2'
+    : 'WebGL 2 with 16-bit numbers, as this device has no others: scores may differ a little';
+}
+
+/** Loads the model of a source (see sources.js) into the backend that was started, and runs it once. */
+export async function loadDetector(source) {
+  const { tf } = globalThis;
+  const specification = await describe(source);
+  const description = await readJson(source, 'model.json');
+  const groups = description.weightsManifest;
+  if (!Array.isArray(groups)) throw new Failure(`model.json of ${source.name} lists no weights.`, EXPORT_AGAIN);
+  const shards = await Promise.all(groups.flatMap((group) => group.paths).map((path) => source.read(path)));
+  const weightSpecs = groups.flatMap((group) => group.weights);
+  const weightData = await new Blob(shards).arrayBuffer();
+  let model;
+  try {
+    model = await tf.loadGraphModel({ load: async () => ({ ...description, weightSpecs, weightData }) });
+  } catch (error) {
+    throw unusable(source, error.message);
+  }
+  // By name: the order of outputs is not kept by the format.
+  const signature = model.modelSignature?.outputs ?? {};
+  for (const name of OUTPUTS) {
+    if (!signature[name]) {
+      model.dispose();
+      throw unusable(source, `it has no output ${name}`);
+    }
+  }
+  const detector = new Detector(source, specification, model, OUTPUTS.map((name) => signature[name].name));
+  try {
+    await detector.warmUp();
+  } catch (error) {
+    detector.dispose();
+    throw error instanceof Failure ? error : unusable(source, error.message);
+  }
+  return detector;
+}
+
+class Detector {
+  constructor(source, specification, model, tensors) {
+    this.source = source;
+    this.specification = specification;
+    this.labels = specification.labels;
+    this.model = model;
+    this.tensors = tensors;
+    this.decode = makeDecoder(specification);
+  }
+
+  /**
+   * What is found in an ImageData: `boxes`, `scores` and `classes` as decoding.js gives them, and the `milliseconds` that
+   * `preparing` the pixels, `computing` the network and `deciding` on boxes took.
+   */
+  async detect(image) {
+    const started = performance.now();
+    const pixels = preprocess(image, this.specification.image_size);
+    const prepared = performance.now();
+    const outputs = this.run(pixels);
+    const [boxes, logits] = await Promise.all(outputs.map((output) => output.data()));
+    globalThis.tf.dispose(outputs);
+    const computed = performance.now();
+    let found;
+    try {
+      found = this.decode(boxes, logits);
+    } catch (error) {
+      throw unusable(this.source, error.message);
+    }
+    const decided = performance.now();
+    const milliseconds = { preparing: prepared - started, computing: computed - prepared, deciding: decided - computed };
+    return { ...found, milliseconds };
+  }
+
+  // Compiles, so that the first picture takes no longer than the others, and holds the answers against detector.json.
+  async warmUp() {
+    const { image_size: size, anchors, classSlots } = this.specification;
+    const outputs = this.run(new Float32Array(size * size * 3));
+    const shapes = outputs.map((output) => output.shape.join(' × '));
+    await Promise.all(outputs.map((output) => output.data()));
+    globalThis.tf.dispose(outputs);
+    const count = makeAnchors(size, anchors).length / 4;
+    [[1, count, 4], [1, count, classSlots]].forEach((wanted, index) => {
+      if (shapes[index] !== wanted.join(' × ')) {
+        const said = `its ${OUTPUTS[index]} are ${shapes[index]}, and by its detector.json ${wanted.join(' × ')}`;
+        throw unusable(this.source, said);
+      }
+    });
+  }
+
+  run(pixels) {
+    const { tf } = globalThis;
+    const size = this.specification.image_size;
+    return tf.tidy(() => this.model.execute(tf.tensor4d(pixels, [1, size, size, 3]), this.tensors));
+  }
+
+  dispose() {
+    this.model.dispose();
+  }
+}
+
+async function describe(source) {
+  const described = await readJson(source, 'detector.json');
+  try {
+    return readSpecification(described);
+  } catch (error) {
+    throw new Failure(`detector.json of ${source.name} cannot be used: ${error.message}.`, EXPORT_AGAIN);
+  }
+}
+
+function unusable(source, reason) {
+  return new Failure(`The model of ${source.name} cannot be used: ${reason.replace(/\.$/, '')}.`, EXPORT_AGAIN);
+}
+
+function loadScript(file) {
+  if (!scripts.has(file)) {
+    const loading = new Promise((resolve, reject) => {
+      const element = document.createElement('script');
+      element.src = new URL(file, LIBRARIES).href;
+      element.onload = () => {
+        // Once, and before the backend starts.
+        if (file === 'tf-backend-wasm.min.js') globalThis.tf.wasm.setWasmPaths(LIBRARIES.href);
+        resolve();
+      };
+      element.onerror = () => {
+        scripts.delete(file);
+        const todo = 'Open the page with `boxcar demo-page`, or lay the library there as its README says.';
+        reject(new Failure(`vendor/${file}, a part of TensorFlow.js, is not beside this page.`, todo));
+      };
+      document.head.append(element);
+    });
+    scripts.set(file, loading);
+  }
+  return scripts.get(file);
+}

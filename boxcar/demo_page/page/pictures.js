@@ -1,0 +1,82 @@
+// Pictures from files and from the camera, drawn on the page's canvas at their own size, and the pixels read back from there.
+
+import { Failure } from './failure.js';
+
+/** Draws a picture's file and returns its ImageData: upright by its EXIF orientation, its colours as they are stored. */
+export async function readPicture(file, canvas) {
+  let bitmap;
+  try {
+    // No conversion by a colour profile: training and the other runners know of none.
+    const options = { imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' };
+    bitmap = await createImageBitmap(file, options);
+  } catch {
+    throw new Failure(
+      `${file.name || 'That file'} cannot be decoded: it is damaged, or no picture that this browser knows.`,
+      'Choose a JPEG, PNG or WebP picture.',
+    );
+  }
+  try {
+    return paint(canvas, bitmap, bitmap.width, bitmap.height);
+  } finally {
+    bitmap.close();
+  }
+}
+
+function paint(canvas, source, width, height) {
+  try {
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const context = canvas.getContext('2d', { alpha: false, willReadFrequently: true });
+    context.drawImage(source, 0, 0);
+    return context.getImageData(0, 0, width, height);
+  } catch {
+    throw new Failure(`A picture of ${width} × ${height} pixels is too large for this browser.`, 'Make it smaller.');
+  }
+}
+
+/** The camera, shown in no place itself; `frame` draws what it sees now. */
+export class Camera {
+  constructor(video, stream) {
+    this.video = video;
+    this.stream = stream;
+  }
+
+  /** Asks for the camera, the one at a phone's back where there are two; `ended` is called when it goes away by itself. */
+  static async open(video, ended) {
+    if (!navigator.mediaDevices?.getUserMedia) {
+      throw new Failure('Browsers give the camera only to pages of this computer, and over https.', 'Open the page in such a way.');
+    }
+    let stream;
+    try {
+      const wanted = { facingMode: 'environment', width: { ideal: 1280 }, height: { ideal: 720 } };
+      stream = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
+      video.srcObject = stream;
+      await video.play();
+    } catch (error) {
+      stream?.getTracks().forEach((track) => track.stop());
+      throw refused(error);
+    }
+    stream.getVideoTracks()[0].addEventListener('ended', ended);
+    return new Camera(video, stream);
+  }
+
+  /** Waits for the browser's next frame, draws it and returns its ImageData; null while there is none. */
+  async frame(canvas) {
+    await new Promise((resolve) => requestAnimationFrame(resolve)); // not called while the page is hidden
+    const { videoWidth: width, videoHeight: height } = this.video;
+    return width && height ? paint(canvas, this.video, width, height) : null;
+  }
+
+  stop() {
+    this.stream.getTracks().forEach((track) => track.stop());
+    this.video.srcObject = null;
+  }
+}
+
+function refused(error) {
+  const reasons = {
+    NotAllowedError: ['The camera was not allowed.', 'Allow it in the browser’s settings for this page.'],
+    NotFoundError: ['There is no camera on this device.', 'Connect one, or choose a picture.'],
+    NotReadableError: ['The camera is used by another program.', 'End that, then try again.'],
+  };
+  return new Failure(...(reasons[error.name] ?? [`The camera does not start (${error.message}).`, 'Try again, or choose a picture.']));
+}

@@ -1,0 +1,77 @@
+// What was found, as boxes over the picture and as a list beside it.
+
+// Told apart from each other with every kind of colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color/, 2008), each with
+// the colour of the letters on it.
+const COLOURS = [
+  ['#d55e00', '#fff'],
+  ['#0072b2', '#fff'],
+  ['#f0e442', '#000'],
+  ['#009e73', '#000'],
+  ['#cc79a7', '#000'],
+  ['#56b4e9', '#000'],
+  ['#e69f00', '#000'],
+];
+const CAPTION_PIXELS = 24; // a caption's height; without so much room above, it stands inside its box
+
+/** Shows the detections that score at least `least`; returns what stands in them, in words, best first. */
+export function showResults(overlay, list, found, labels, least) {
+  const boxes = [];
+  const items = [];
+  const words = [];
+  for (let index = 0; index < found.scores.length && found.scores[index] >= least; index += 1) {
+    const label = found.classes[index];
+    const one = {
+      name: labels[label] ?? String(label),
+      score: found.scores[index].toFixed(2),
+      colours: COLOURS[(label - 1) % COLOURS.length],
+      edges: [...found.boxes.subarray(4 * index, 4 * index + 4)],
+    };
+    words.push(`${one.name} ${one.score}`);
+    boxes.push(boxElement(one, found, index, overlay.clientHeight));
+    items.push(listElement(one, boxes[index]));
+  }
+  overlay.replaceChildren(...boxes);
+  list.replaceChildren(...items);
+  return words;
+}
+
+function boxElement({ name, score, colours, edges }, found, index, height) {
+  const [top, left, bottom, right] = edges;
+  const box = document.createElement('div');
+  box.className = 'box';
+  // The numbers themselves, for whoever looks into the page; the style's percentages are what the browser makes of them.
+  Object.assign(box.dataset, { box: edges.join(' '), score: found.scores[index], id: found.classes[index] });
+  const percent = (share) => `${100 * share}%`;
+  Object.assign(box.style, {
+    top: percent(top),
+    left: percent(left),
+    width: percent(right - left),
+    height: percent(bottom - top),
+    zIndex: found.scores.length - index, // the best on top
+  });
+  box.style.setProperty('--colour', colours[0]);
+  box.style.setProperty('--letters', colours[1]);
+  box.classList.toggle('inside', top * height < CAPTION_PIXELS);
+  box.classList.toggle('from-right', left > 0.7);
+  const caption = document.createElement('span');
+  caption.className = 'caption';
+  caption.textContent = `${name} ${score}`;
+  box.append(caption);
+  return box;
+}
+
+function listElement({ name, score, colours }, box) {
+  const item = document.createElement('li');
+  const swatch = document.createElement('span');
+  swatch.className = 'swatch';
+  swatch.style.background = colours[0];
+  const [nameText, scoreText] = [document.createElement('span'), document.createElement('span')];
+  nameText.className = 'name';
+  nameText.textContent = name;
+  scoreText.className = 'number';
+  scoreText.textContent = score;
+  item.append(swatch, nameText, scoreText);
+  item.addEventListener('mouseenter', () => box.classList.add('pointed'));
+  item.addEventListener('mouseleave', () => box.classList.remove('pointed'));
+  return item;
+}

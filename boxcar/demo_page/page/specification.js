@@ -1,0 +1,31 @@
+// `detector.json`: everything besides the weights that is needed to turn a picture into detections.
+
+/**
+ * Checks a parsed `detector.json` and returns it with `classSlots`, the number of class logits an anchor has.
+ * Throws an Error that names what is missing or unknown.
+ */
+export function readSpecification(value) {
+  if (value?.format_version !== 1) throw new Error('its format_version is not 1');
+  const [low, high] = value.value_range ?? [];
+  if (low !== -1 || high !== 1) throw new Error('its value_range is not [-1, 1]');
+  const ids = Object.keys(value.labels ?? {}).map(Number);
+  if (!ids.length || !ids.every((id) => Number.isInteger(id) && id >= 1)) throw new Error('it has no labels with ids from 1');
+  for (const [part, names] of Object.entries(NUMBERS)) {
+    for (const name of names) {
+      const number = (part ? value[part] : value)?.[name];
+      if (!Number.isFinite(number)) throw new Error(`it has no number ${part ? `${part}.` : ''}${name}`);
+    }
+  }
+  const ratios = value.anchors.aspect_ratios;
+  if (!Array.isArray(ratios) || !ratios.length || !ratios.every((ratio) => ratio > 0)) {
+    throw new Error('it has no anchors.aspect_ratios');
+  }
+  return { ...value, classSlots: Math.max(...ids) + 1 }; // logit slot 0 is background
+}
+
+const NUMBERS = {
+  '': ['image_size'],
+  anchors: ['min_level', 'max_level', 'anchor_scale', 'scales_per_octave'],
+  box_coder: ['y_scale', 'x_scale', 'height_scale', 'width_scale'],
+  thresholds: ['score', 'iou', 'max_detections_per_class', 'max_detections'],
+};

@@ -1,0 +1,128 @@
+"""Serves the page to this computer: it reads what `site.collect` lists and nothing else, and writes nothing."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingTCPServer
+from typing import Any
+from urllib.parse import unquote
+
+from boxcar.demo_page.site import Site, collect
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage import local_path
+
+HOST = "127.0.0.1"
+
+_HEADERS = {
+    # A model that was exported anew is the one that is tried.
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+    # Only a page that is isolated like this may use WebAssembly's threads.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_OWN_NAME = re.compile(rf"({re.escape(HOST)}|localhost)(:\d+)?")
+
+# Written out: the system's own table may lack these, or hold something that browsers do not run.
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+def serve(run: str, port: int, say: Callable[[str], None] = lambda sentence: None) -> None:
+    """Shows a run's TensorFlow.js models on a page, until it is interrupted.
+
+    Args:
+        run: the run's folder (URI).
+        port: where on 127.0.0.1; 0 for any that is free.
+        say: is told the page's address once it can be opened.
+
+    Raises:
+        BoxcarError: 64 where the run has no TensorFlow.js model, 65 where its files were changed, 69 where TensorFlow.js is not
+            installed or the port is taken.
+        KeyboardInterrupt: the end.
+    """
+    site = collect(local_path(run))
+    try:
+        server = _Server(port, site)
+    except OSError as error:
+        # Not the error's own words, which for a taken port repeat the address.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"Port {port} of {HOST} cannot be used: {reason}.",
+            "Choose another with --port; 0 takes any that is free.",
+        ) from error
+    with server:
+        say(f"The page is at http://{HOST}:{server.server_address[1]}/ until Ctrl-C.")
+        server.serve_forever()
+
+
+class _Server(ThreadingTCPServer):
+    """A thread a connection, none of which holds up the end."""
+
+    allow_reuse_address = True  # a port whose last user has just ended is free
+    daemon_threads = True
+
+    def __init__(self, port: int, site: Site) -> None:
+        self.site = site
+        super().__init__((HOST, port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a browser that hung up; all else is a defect, and is shown."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "Boxcar"
+    sys_version = ""
+    error_message_format = "%(code)d %(message)s\n"
+    error_content_type = "text/plain; charset=utf-8"
+    server: _Server
+
+    def do_GET(self) -> None:
+        content = self._content()
+        if content is not None:
+            self.wfile.write(content)
+
+    def do_HEAD(self) -> None:
+        self._content()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a person wants to see the address, and it would scroll away."""
+
+    def _content(self) -> bytes | None:
+        """What stands at the address, after its headers are sent; None where an error was sent instead."""
+        # Another name that leads here is how a page of somebody else would read a model through its visitor's browser.
+        if not _OWN_NAME.fullmatch(self.headers.get("Host", "")):
+            self.send_error(HTTPStatus.FORBIDDEN, f"this server answers to {HOST} and localhost only")
+            return None
+        path = unquote(self.path.partition("?")[0])
+        entry = self.server.site.get(path)
+        try:
+            content = entry.read_bytes() if isinstance(entry, Path) else entry
+        except OSError:
+            content = None  # moved, or exported anew since
+        if content is None:
+            self.send_error(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+            return None
+        ending = (entry if isinstance(entry, Path) else Path(path)).suffix
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", _TYPES.get(ending, "application/octet-stream"))
+        self.send_header("Content-Length", str(len(content)))
+        for header, value in _HEADERS.items():
+            self.send_header(header, value)
+        self.end_headers()
+        return content

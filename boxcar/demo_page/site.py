@@ -1,0 +1,64 @@
+"""What the page's server hands out: a closed list of addresses, each with its file or text."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+from boxcar.detectors.runners_tfjs import find_tfjs
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.step import Committed, require_commit
+
+PAGE = Path(__file__).with_name("page")
+
+# Of TensorFlow.js only these parts: without its plain JavaScript backend nothing can fall back to it.
+LIBRARIES = (
+    "tfjs-core/dist/tf-core.min.js",
+    "tfjs-converter/dist/tf-converter.min.js",
+    "tfjs-backend-wasm/dist/tf-backend-wasm.min.js",
+    "tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm",
+    "tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm",
+    "tfjs-backend-wasm/dist/tfjs-backend-wasm-threaded-simd.wasm",
+    "tfjs-backend-webgl/dist/tf-backend-webgl.min.js",
+)
+
+Site = dict[str, Path | bytes]  # the path of an address, from `/`, to the file or the very bytes that stand there
+
+
+def collect(run: Path) -> Site:
+    """The page, TensorFlow.js and the run's models.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        BoxcarError: 64 where the run has no finished conversion, or none to TensorFlow.js; 65 where its files were changed; 69
+            where TensorFlow.js is not installed.
+    """
+    exported = require_commit(run / "export", "convert")
+    models = _models(exported)
+    if not models:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"{exported.folder} holds no TensorFlow.js model.",
+            "Convert again, with tfjs_float32 among the --formats.",
+        )
+    packages = find_tfjs()
+    site: Site = {f"/{file.name}": file for file in PAGE.iterdir()}
+    site["/"] = PAGE / "index.html"
+    site |= {f"/vendor/{PurePosixPath(library).name}": packages / library for library in LIBRARIES}
+    listing = []
+    for name, files in models.items():
+        site |= {f"/models/{name}/{file.name}": file for file in files}
+        size = sum(exported.files[f"tfjs/{name}/{file.name}"]["bytes"] for file in files)
+        listing.append({"name": name, "folder": f"models/{name}/", "bytes": size})
+    site["/models.json"] = json.dumps({"models": listing}).encode()
+    return site
+
+
+def _models(exported: Committed) -> dict[str, list[Path]]:
+    """Each TensorFlow.js model's name with its files; the one in full precision first."""
+    found: dict[str, list[Path]] = {}
+    for path in map(PurePosixPath, exported.files):
+        match path.parts:
+            case ("tfjs", name, _):
+                found.setdefault(name, []).append(exported.folder / path)
+    return dict(sorted(found.items(), key=lambda model: (model[0] != "float32", model[0])))

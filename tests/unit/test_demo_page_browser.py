@@ -1,0 +1,354 @@
+"""The browser page in a real browser: it finds what Boxcar's runners find, and says in a sentence what it cannot do."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from exported import IMAGE_SIZE, ExportedRun
+from page_visit import Visit, check_same, launched, serving, visiting
+from PIL import Image, ImageOps
+
+from boxcar.detectors.runners import open_runner
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "browser" / "README.md"
+ROOT = Path(__file__).parents[2]
+SURE = 0.3  # detections that score less are not compared between TensorFlow and TensorFlow.js
+
+
+@pytest.fixture(scope="module")
+def address(exported_run: ExportedRun) -> Iterator[str]:
+    with serving("boxcar", "demo-page", "--run", str(exported_run.folder), "--port", "0") as address:
+        yield address
+
+
+@pytest.fixture
+def visit(chromium: "Browser", address: str) -> Iterator[Visit]:
+    with visiting(chromium, address) as visit:
+        visit.wait_until("Ready")
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not square, and no multiple of anything; smooth, so that it has something of a photograph."""
+    rows, columns = np.mgrid[0:177, 0:231]
+    pixels = np.stack([rows * 1.4, columns, (rows * columns) / 170], axis=-1).astype(np.uint8)
+    path = tmp_path_factory.mktemp("pictures") / "picture.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize("backend", ["wasm", "webgl"])
+def test_the_page_finds_what_the_runners_find(visit: Visit, exported_run: ExportedRun, picture: Path, backend: str) -> None:
+    visit.compute_with(backend)
+    found = visit.look_at(picture)
+    with open_runner(exported_run.export / "tfjs" / "float32") as runner:
+        wanted = runner.detect(np.asarray(Image.open(picture)))
+    # The same file, and the same arithmetic but for its order: every detection, within a hundredth of a pixel.
+    assert check_same(found, wanted, least=0.01, score=1e-4, box=0.01 / IMAGE_SIZE) > 20
+    with open_runner(exported_run.frozen) as runner:
+        wanted = runner.detect(np.asarray(Image.open(picture)))
+    assert check_same(found, wanted, least=SURE, score=1e-3, box=0.1 / IMAGE_SIZE) > 5
+    assert visit.page.locator("#count").inner_text() == str(len(found.scores))
+    assert re.fullmatch(r"\d+ ms", visit.page.locator("#time").inner_text())
+    assert re.fullmatch(r"pixels [\d.]+, network [\d.]+, boxes [\d.]+", visit.page.locator("#parts").inner_text())
+
+
+def test_it_computes_with_what_was_chosen_and_nothing_else(visit: Visit, picture: Path) -> None:
+    for backend in ("wasm", "webgl", "wasm"):
+        visit.compute_with(backend)
+        visit.look_at(picture)
+        assert visit.page.evaluate("tf.getBackend()") == backend
+        assert visit.page.evaluate("tf.findBackend('cpu')") is None
+    about = visit.page.locator("#about").inner_text()
+    assert re.fullmatch(
+        rf"ssd_mobilenet_v2_fpnlite_320x320, {IMAGE_SIZE} × {IMAGE_SIZE} pixels · WebAssembly, \d+ threads?", about
+    )
+    assert visit.page.evaluate("crossOriginIsolated"), "or WebAssembly has one thread only"
+    assert visit.page.locator("h1").inner_text() == "Detector for circle, square and triangle"
+
+
+def test_boxes_stand_where_they_are(visit: Visit, picture: Path) -> None:
+    found = visit.look_at(picture)
+    frame = visit.page.locator("#picture").bounding_box()
+    assert frame is not None
+    assert frame["width"] / frame["height"] == pytest.approx(231 / 177, rel=0.01)
+    for index in (0, len(found.scores) // 2):
+        drawn = visit.page.locator(".box").nth(index).bounding_box()
+        assert drawn is not None
+        top, left, bottom, right = found.boxes[index].tolist()
+        assert drawn["x"] == pytest.approx(frame["x"] + left * frame["width"], abs=1)
+        assert drawn["y"] == pytest.approx(frame["y"] + top * frame["height"], abs=1)
+        # A box narrower than its own two lines is drawn as wide as they are.
+        assert drawn["width"] == pytest.approx(max((right - left) * frame["width"], 5), abs=1)
+        assert drawn["height"] == pytest.approx(max((bottom - top) * frame["height"], 5), abs=1)
+
+
+def test_the_score_decides_what_is_shown(visit: Visit, picture: Path) -> None:
+    """By the keyboard, as everything on the page can be done."""
+    found = visit.look_at(picture)
+    scores = found.scores
+    slider = visit.page.get_by_role("slider", name="Show from a score of")
+    slider.focus()
+    for key, least in (("ArrowRight", 0.02), ("End", 0.99), ("Home", 0.01)):
+        visit.page.keyboard.press(key)
+        wanted = int((scores >= least).sum())
+        assert visit.page.locator("#least").inner_text() == f"{least:.2f}"
+        assert visit.page.locator(".box").count() == visit.page.locator("#list li").count() == wanted
+        assert visit.page.locator("#count").inner_text() == str(wanted)
+    names = ["background", "circle", "square", "triangle"]
+    listed = [line.split() for line in visit.page.locator("#list li").all_inner_texts()]
+    assert listed == [[names[label], f"{score:.2f}"] for label, score in zip(found.classes, scores, strict=True)]
+
+
+def test_what_a_screen_reader_is_told(visit: Visit, picture: Path) -> None:
+    found = visit.look_at(picture)
+    page = visit.page
+    label = page.get_by_role("img", name="The picture.").get_attribute("aria-label") or ""
+    assert label.count(",") == len(found.scores) - 1
+    assert f"{found.scores[0]:.2f}" in label
+    assert page.get_by_role("status").inner_text().startswith("Found in the picture: ")
+    for role, name in (
+        ("button", "Use the camera"),
+        ("combobox", "Model"),
+        ("slider", "Show from a score of"),
+        ("radio", "WebAssembly"),
+        ("radio", "WebGL"),
+        ("list", "Found"),
+    ):
+        assert page.get_by_role(role, name=name).count() == 1, name  # type: ignore[arg-type]
+    assert page.get_by_label("Choose a picture").count() == 1
+    # Everything can be reached by Tab, in the order in which it stands.
+    page.locator("body").click(position={"x": 1, "y": 1})
+    reached = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.id || document.activeElement.value || document.activeElement.tagName")
+        )
+    assert reached[:4] == ["file", "camera", "score", "list"] or reached[:4] == ["file", "camera", "score", "model"], reached
+
+
+@pytest.mark.parametrize(("ending", "apart"), [("png", 0), ("webp", 0), ("jpg", 2)])
+def test_the_page_sees_the_pixels_that_pillow_sees(visit: Visit, tmp_path: Path, ending: str, apart: int) -> None:
+    """What is stored without loss, to the last bit; a JPEG within 2 of 255, which is what decoders may differ by. From the same
+    pixels the network's input is the same within 1e-6 (test_page_modules.py)."""
+    rough = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    path = tmp_path / f"picture.{ending}"
+    Image.fromarray(rough).resize((333, 217), Image.Resampling.BICUBIC).save(path, quality=90, lossless=True)
+    visit.look_at(path)
+    seen = pixels(visit)
+    wanted = np.asarray(Image.open(path).convert("RGB"), int)
+    assert seen.shape == wanted.shape
+    assert np.abs(seen - wanted).max() <= apart
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_as_pillow_turns_them(visit: Visit, tmp_path: Path, orientation: int) -> None:
+    coarse = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(coarse.repeat(16, axis=0).repeat(16, axis=1)).save(path, quality=95, exif=exif)
+    visit.look_at(path)
+    seen = pixels(visit)
+    upright = ImageOps.exif_transpose(Image.open(path))
+    assert upright is not None
+    wanted = np.asarray(upright.convert("RGB"), int)
+    assert seen.shape == wanted.shape
+    assert np.abs(seen - wanted).max() <= 2
+
+
+def pixels(visit: Visit) -> np.ndarray:
+    read = """() => {
+        const canvas = document.getElementById('picture');
+        const { width, height, data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        return { width, height, data: [...data] };
+    }"""
+    said = visit.page.evaluate(read)
+    return np.array(said["data"], int).reshape(said["height"], said["width"], 4)[..., :3]
+
+
+def test_a_picture_can_be_dropped(visit: Visit, picture: Path) -> None:
+    wanted = visit.look_at(picture)
+    visit.page.reload()
+    visit.wait_until("Ready")
+    drop = """bytes => {
+        const files = new DataTransfer();
+        if (bytes) files.items.add(new File([Uint8Array.from(bytes)], 'dropped.png', { type: 'image/png' }));
+        const drop = new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true });
+        document.getElementById('stage').dispatchEvent(drop);
+    }"""
+    visit.page.evaluate(drop, list(picture.read_bytes()))
+    visit.wait_until("in the picture")
+    shown = visit.found()
+    np.testing.assert_array_equal(shown.boxes, wanted.above(SURE).boxes)
+    visit.page.evaluate(drop, None)
+    visit.wait_until("What was dropped is not a picture’s file. Save the picture first", of="#failure")
+
+
+def test_the_camera(chromium: "Browser", address: str, picture: Path) -> None:
+    with visiting(chromium, address, camera=True) as visit:
+        visit.wait_until("Ready")
+        visit.page.get_by_role("button", name="Use the camera").click()
+        visit.wait_until("The camera is running.")
+        visit.wait_until("pictures a second", of="#parts")
+        first = pixels(visit)
+        visit.page.wait_for_timeout(500)
+        assert (pixels(visit) != first).any(), "the pattern moves"
+        # A picture takes the camera's place.
+        visit.look_at(picture)
+        assert visit.page.get_by_role("button", name="Use the camera").count() == 1
+        shown = pixels(visit)
+        visit.page.wait_for_timeout(300)
+        np.testing.assert_array_equal(pixels(visit), shown)
+        assert visit.page.evaluate("document.getElementById('video').srcObject") is None
+
+
+def test_without_leave_or_without_a_camera(chromium: "Browser", address: str) -> None:
+    with visiting(chromium, address) as visit:
+        visit.wait_until("Ready")
+        visit.page.get_by_role("button", name="Use the camera").click()
+        visit.wait_until("The camera was not allowed. Allow it", of="#failure")
+        none = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('none', 'NotFoundError'); }"
+        visit.page.evaluate(none)
+        visit.page.get_by_role("button", name="Use the camera").click()
+        visit.wait_until("There is no camera on this device. Connect one", of="#failure")
+
+
+def test_a_file_that_is_no_picture(visit: Visit, picture: Path, tmp_path: Path) -> None:
+    before = visit.look_at(picture)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:200])
+    for content in (b"no picture", picture.read_bytes()[:40]):
+        broken.write_bytes(content)
+        visit.page.locator("#file").set_input_files(broken)
+        visit.wait_until("broken.png cannot be decoded: it is damaged, or no picture that this browser knows.", of="#failure")
+    np.testing.assert_array_equal(visit.found().boxes, before.boxes)
+    visit.look_at(picture)
+    assert visit.failure() == ""
+
+
+def test_another_folder_and_another_address(visit: Visit, exported_run: ExportedRun, picture: Path, tmp_path: Path) -> None:
+    wanted = visit.look_at(picture)
+    shutil.copytree(exported_run.export / "tfjs" / "float32", tmp_path / "chosen" / "mine")
+    visit.page.get_by_text("Another model").click()
+    visit.page.locator("#folder").set_input_files(tmp_path / "chosen")
+    visit.wait_until("in the picture")
+    assert visit.page.locator("#model").input_value() == "chosen/mine"
+    np.testing.assert_array_equal(visit.found().boxes, wanted.boxes)
+    for said, wrong in (("models/none", "There is no detector.json in http"), ("mailto:x", "mailto: addresses cannot be read")):
+        visit.page.get_by_label("Address of a TensorFlow.js folder").fill(said)
+        visit.page.get_by_role("button", name="Load", exact=True).click()
+        visit.wait_until(wrong, of="#failure")
+    visit.errors.clear()  # the browser's own word on an address where nothing is
+    visit.page.get_by_label("Address of a TensorFlow.js folder").fill("models/float32/model.json")
+    visit.page.get_by_role("button", name="Load", exact=True).click()
+    visit.wait_until("in the picture")
+    assert visit.failure() == ""
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("not json", "model.json of chosen is not JSON. Export"),
+        ("no weights", "There is no group1-shard"),
+        ("other outputs", "The model of chosen cannot be used: it has no output box_encodings. Export"),
+        ("cut off shard", "The model of chosen cannot be used: "),
+        ("no description", "There is no detector.json in chosen/. Choose the folder"),
+        (
+            "two classes",
+            "The model of chosen cannot be used: its class_logits are 1 × 534 × 4, and by its detector.json 1 × 534 × 3",
+        ),
+        ("another format", "detector.json of chosen cannot be used: its format_version is not 1. Export"),
+        ("nothing", "There is no model.json in that folder. Name a folder"),
+    ],
+)
+def test_a_model_that_is_broken(visit: Visit, exported_run: ExportedRun, tmp_path: Path, damage: str, words: str) -> None:
+    folder = tmp_path / "chosen"
+    shutil.copytree(exported_run.export / "tfjs" / "float32", folder)
+    model, described = (json.loads((folder / name).read_text()) for name in ("model.json", "detector.json"))
+    shard = folder / model["weightsManifest"][0]["paths"][-1]
+    if damage == "not json":
+        (folder / "model.json").write_text("{")
+    elif damage == "no weights":
+        shard.unlink()
+    elif damage == "other outputs":
+        model["signature"]["outputs"] = {"boxes": model["signature"]["outputs"]["box_encodings"]}
+        (folder / "model.json").write_text(json.dumps(model))
+    elif damage == "cut off shard":
+        shard.write_bytes(shard.read_bytes()[:100])
+    elif damage == "no description":
+        (folder / "detector.json").unlink()
+    elif damage == "two classes":
+        (folder / "detector.json").write_text(json.dumps(described | {"labels": {"1": "one", "2": "two"}}))
+    elif damage == "another format":
+        (folder / "detector.json").write_text(json.dumps(described | {"format_version": 2}))
+    else:
+        (folder / "model.json").unlink()
+    visit.page.locator("#folder").set_input_files(folder)
+    visit.wait_until(words, of="#failure")
+    # The one before is loaded again, or still there.
+    visit.page.locator("#model").select_option(index=0)
+    visit.page.locator("#model").dispatch_event("change")
+    visit.wait_until("Ready")
+    assert visit.failure() == ""
+
+
+def test_without_webgl(address: str, picture: Path) -> None:
+    with launched("--disable-3d-apis") as browser, visiting(browser, address) as visit:
+        visit.wait_until("Ready")
+        visit.page.locator("input[value=webgl]").check()
+        visit.wait_until("This browser offers no WebGL 2. Choose WebAssembly.", of="#failure")
+        visit.page.locator("#file").set_input_files(picture)
+        visit.wait_until("No model is loaded. Choose one.", of="#failure")
+        assert visit.page.locator("#count").inner_text() == "–", "nothing is computed with anything else"
+        visit.compute_with("wasm")
+        visit.wait_until("in the picture")
+
+
+def test_the_guard_sees_what_it_is_there_for(chromium: "Browser", address: str) -> None:
+    with pytest.raises(AssertionError, match=r"example\.org"), visiting(chromium, address) as visit:
+        visit.wait_until("Ready")
+        visit.page.evaluate("fetch('https://example.org/').catch(() => null)")
+
+
+@pytest.fixture
+def by_hand(exported_run: ExportedRun, tmp_path: Path) -> Path:
+    """The page as somebody lays it down who follows the README's commands."""
+    (block,) = re.findall(r"((?:^    .*\n)+)", EXAMPLE.read_text(), re.MULTILINE)
+    *commands, served = [line.strip() for line in block.splitlines()]
+    assert "http.server" in served
+    script = "\n".join(["set -eu", *commands]).replace("runs/mine", str(exported_run.folder))
+    assert "site=public" in script
+    script = script.replace("site=public", f"site={tmp_path / 'public'}")
+    subprocess.run(["bash", "-c", script], cwd=ROOT, check=True)
+    return tmp_path / "public"
+
+
+def test_laid_down_by_hand(chromium: "Browser", exported_run: ExportedRun, by_hand: Path, picture: Path) -> None:
+    with serving("http.server", "0", "--bind", "127.0.0.1", "--directory", str(by_hand)) as address:
+        with visiting(chromium, address) as visit:
+            visit.wait_until("Ready")
+            # A server that sends no headers of isolation.
+            assert visit.page.locator("#about").inner_text().endswith("WebAssembly, 1 thread")
+            found = visit.look_at(picture)
+        with open_runner(exported_run.export / "tfjs" / "float32") as runner:
+            wanted = runner.detect(np.asarray(Image.open(picture)))
+        assert check_same(found, wanted, least=0.01, score=1e-4, box=0.01 / IMAGE_SIZE) > 20
+        (by_hand / "models.json").unlink()
+        (by_hand / "vendor" / "tf-converter.min.js").unlink()
+        with visiting(chromium, address) as visit:
+            visit.wait_until("No model lies beside this page. Choose one under", of="#failure")
+            visit.page.locator("#folder").set_input_files(exported_run.export / "tfjs" / "float32")
+            visit.wait_until("vendor/tf-converter.min.js, a part of TensorFlow.js, is not beside this page.", of="#failure")
+            visit.errors.clear()
