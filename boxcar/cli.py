@@ -357,7 +357,7 @@ def demo_page(
 
         serve(run, port, say=lambda sentence: print(sentence, flush=True))
 
-    _do("demo-page", work)
+    do_work("demo-page", work)
 
 
 @app.command()
