@@ -267,7 +267,7 @@ def test_another_folder_and_another_address(visit: Visit, exported_run: Exported
         ("no description", "There is no detector.json in chosen/. Choose the folder"),
         (
             "two classes",
-            "The model of chosen cannot be used: its class_logits are 1 × 534 × 4, and by its detector.json 1 × 534 × 3",
+            "The model of chosen cannot be used: its class_logits are 1 × 516 × 4, and by its detector.json 1 × 516 × 3",
         ),
         ("another format", "detector.json of chosen cannot be used: its format_version is not 1. Export"),
         ("nothing", "There is no model.json in that folder. Name a folder"),
@@ -325,7 +325,7 @@ def test_the_guard_sees_what_it_is_there_for(chromium: "Browser", address: str) 
 @pytest.fixture
 def by_hand(exported_run: ExportedRun, tmp_path: Path) -> Path:
     """The page as somebody lays it down who follows the README's commands."""
-    (block,) = re.findall(r"((?:^    .*\n)+)", EXAMPLE.read_text(), re.MULTILINE)
+    *_, block = re.findall(r"((?:^    .*\n)+)", EXAMPLE.read_text(), re.MULTILINE)
     *commands, served = [line.strip() for line in block.splitlines()]
     assert "http.server" in served
     script = "\n".join(["set -eu", *commands]).replace("runs/mine", str(exported_run.folder))
