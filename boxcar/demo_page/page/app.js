@@ -8,14 +8,16 @@ import { atAddress, inFolder } from './sources.js';
 
 const element = (id) => document.getElementById(id);
 const NOTHING = { boxes: new Float32Array(0), scores: new Float32Array(0), classes: new Int32Array(0) };
+const NAMED = 5; // of what is found, in the sentence below the picture; the list beside it holds all
 const REMEMBERED = 15; // frames of the camera that times are the median of
+const FILMING = 'The camera is running.';
 
 const sources = new Map(); // the model menu's values and where each is read from
 let detector = null;
 let image = null; // the picture that is shown, as ImageData
 let found = NOTHING;
 let camera = null;
-let recent = []; // of the camera's last frames: { milliseconds, at }
+let recent = []; // of the last frames: { times, at }
 
 // TensorFlow.js has one global state, and the page one picture: whatever changes them happens one after the other.
 let last = Promise.resolve();
@@ -25,6 +27,7 @@ function inTurn(work) {
     const text = error instanceof Failure ? error.message : `The page itself failed (${error.message}). Load it again.`;
     element('failure').textContent = text;
     element('failure').hidden = false;
+    element('failure').scrollIntoView({ block: 'nearest' });
     say('');
     stopCamera();
   });
@@ -55,8 +58,9 @@ function loadModel() {
     const { architecture, image_size: size, labels } = detector.specification;
     element('title').textContent = `Detector for ${listed(Object.values(labels))}`;
     element('about').textContent = `${architecture}, ${size} × ${size} pixels · ${backend}`;
-    say('Ready: choose a picture, or use the camera.');
-    if (image && !camera) await detect();
+    if (camera) say(FILMING);
+    else if (image) await detect();
+    else say('Ready: choose a picture, or use the camera.');
   });
 }
 
@@ -77,7 +81,13 @@ async function detect() {
   const times = result.milliseconds;
   recent = camera ? [...recent.slice(1 - REMEMBERED), { times, at: performance.now() }] : [{ times, at: 0 }];
   const words = showFound(result);
-  if (!camera) say(words.length ? `Found in the picture: ${words.join(', ')}.` : 'Nothing is found in the picture.');
+  if (!camera) say(inASentence(words));
+}
+
+function inASentence(words) {
+  if (!words.length) return 'Nothing is found in the picture.';
+  const others = words.length - NAMED;
+  return `Found in the picture: ${words.slice(0, NAMED).join(', ')}${others > 0 ? ` and ${others} more` : ''}.`;
 }
 
 function showFound(result) {
@@ -124,7 +134,7 @@ async function startCamera() {
     });
     recent = [];
     element('camera').textContent = 'Stop the camera';
-    say('The camera is running.');
+    say(FILMING);
   });
   while (camera) await inTurn(filmed);
 }

@@ -32,7 +32,23 @@ export function showResults(overlay, list, found, labels, least) {
   }
   overlay.replaceChildren(...boxes);
   list.replaceChildren(...items);
+  leaveOutCrowded(boxes);
   return words;
+}
+
+// Of captions that would lie on each other the best one is shown; any other while its line in the list is pointed at.
+function leaveOutCrowded(boxes) {
+  const shown = [];
+  // All are measured before the first is hidden: taking turns, the browser would lay out the page once a box.
+  for (const [box, place] of boxes.map((one) => [one, one.firstChild.getBoundingClientRect()])) {
+    const isCrowded = shown.some((other) => touch(place, other));
+    box.classList.toggle('crowded', isCrowded);
+    if (!isCrowded) shown.push(place);
+  }
+}
+
+function touch(one, other) {
+  return one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
 }
 
 function boxElement({ name, score, colours, edges }, found, index, height) {
