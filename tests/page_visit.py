@@ -29,6 +29,7 @@ ARGUMENTS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 DONE = re.compile("Found in the picture: |Nothing is found in the picture")
+SETTLED = re.compile(f"Ready: |{DONE.pattern}")
 
 
 @contextlib.contextmanager
@@ -81,6 +82,10 @@ class Visit:
     def status(self) -> str:
         return self.page.locator("#status").inner_text()
 
+    def forget_status(self) -> None:
+        """So that what is waited for next is said anew."""
+        self.page.locator("#status").evaluate("element => { element.textContent = ''; }")
+
     def wait_until(self, words: str | re.Pattern[str], of: str = "#status") -> None:
         """Waits until an element says so; a failure shown meanwhile is the reason where it never does."""
         from playwright.sync_api import expect
@@ -96,11 +101,12 @@ class Visit:
 
     def compute_with(self, backend: str) -> None:
         self.page.locator(f"input[value={backend}]").check()
-        self.wait_until(re.compile({"wasm": "WebAssembly, ", "webgl": "WebGL 2"}[backend]), of="#about")
+        self.wait_until({"wasm": "WebAssembly, ", "webgl": "WebGL 2"}[backend], of="#about")
+        self.wait_until(SETTLED)  # a picture that is shown is looked at once more
 
     def look_at(self, picture: Path) -> Detections:
         """What is found in a picture, at every score."""
-        self.page.locator("#status").evaluate("element => { element.textContent = ''; }")
+        self.forget_status()
         self.page.locator("#score").evaluate("range => { range.value = 0.01; range.dispatchEvent(new Event('input')); }")
         self.page.locator("#file").set_input_files(picture)
         self.wait_until(DONE)
@@ -115,11 +121,22 @@ class Visit:
 
 
 @contextlib.contextmanager
-def visiting(browser: "Browser", address: str, *, camera: bool = False, **options: object) -> Iterator[Visit]:
-    """Opens the page. At the end it fails where another server was asked for, or the page's program failed."""
-    context = browser.new_context(**options)  # type: ignore[arg-type]
+def visiting(browser: "Browser", address: str, *, camera: bool = False, processors: int | None = None) -> Iterator[Visit]:
+    """Opens the page. At the end it fails where another server was asked for, or the page's program failed.
+
+    Args:
+        browser: where it is opened.
+        address: of the page.
+        camera: whether the page may use the camera.
+        processors: how many the browser says there are; as many as there are if not given.
+    """
+    context = browser.new_context()
     if camera:
         context.grant_permissions(["camera"])
+    if processors is not None:
+        context.add_init_script(
+            f"Object.defineProperty(Navigator.prototype, 'hardwareConcurrency', {{ get: () => {processors} }})"
+        )
     visit = Visit(context.new_page())
 
     def guard(route: "Route") -> None:

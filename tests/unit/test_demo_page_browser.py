@@ -1,5 +1,7 @@
 """The browser page in a real browser: it finds what Boxcar's runners find, and says in a sentence what it cannot do."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -77,6 +79,36 @@ def test_it_computes_with_what_was_chosen_and_nothing_else(visit: Visit, picture
     assert visit.page.locator("h1").inner_text() == "Detector for circle, square and triangle"
 
 
+def test_several_threads(chromium: "Browser", address: str, picture: Path) -> None:
+    """TensorFlow.js starts a thread for two of the processors that the browser tells of, four for eight."""
+    found = {}
+    for processors, said in ((2, "1 thread"), (4, "2 threads"), (8, "4 threads")):
+        with visiting(chromium, address, processors=processors) as visit:
+            visit.wait_until(f"WebAssembly, {said}", of="#about")
+            visit.wait_until("Ready")
+            found[processors] = visit.look_at(picture)
+            assert len(visit.page.workers) >= 1, "they are workers, which the page's security policy must let start"
+    for processors in (4, 8):
+        assert check_same(found[processors], found[2], least=0.01, score=1e-5, box=1e-3 / IMAGE_SIZE) > 20
+
+
+def test_captions_do_not_lie_on_each_other(visit: Visit, picture: Path) -> None:
+    visit.look_at(picture)
+    read = """all => all.filter(one => getComputedStyle(one).visibility === 'visible').map(one => {
+        const { top, left, bottom, right } = one.getBoundingClientRect();
+        return [top, left, bottom, right];
+    })"""
+    captions = visit.page.locator(".caption")
+    shown = captions.evaluate_all(read)
+    assert 1 < len(shown) < captions.count()
+    for index, (top, left, bottom, right) in enumerate(shown):
+        for other in shown[:index]:
+            assert top >= other[2] or other[0] >= bottom or left >= other[3] or other[1] >= right, (index, other)
+    hidden = visit.page.locator(".box").evaluate_all("all => all.findIndex(one => one.classList.contains('crowded'))")
+    visit.page.locator("#list li").nth(hidden).hover()
+    assert captions.nth(hidden).is_visible()
+
+
 def test_boxes_stand_where_they_are(visit: Visit, picture: Path) -> None:
     found = visit.look_at(picture)
     frame = visit.page.locator("#picture").bounding_box()
@@ -116,7 +148,10 @@ def test_what_a_screen_reader_is_told(visit: Visit, picture: Path) -> None:
     label = page.get_by_role("img", name="The picture.").get_attribute("aria-label") or ""
     assert label.count(",") == len(found.scores) - 1
     assert f"{found.scores[0]:.2f}" in label
-    assert page.get_by_role("status").inner_text().startswith("Found in the picture: ")
+    said = re.fullmatch(r"Found in the picture: (\w+ 0\.\d\d, ){4}\w+ 0\.\d\d and (\d+) more\.", visit.status())
+    assert said is not None, visit.status()
+    assert int(said[2]) == len(found.scores) - 5
+    assert page.get_by_role("status").count() == 1, "the slider says its number itself"
     for role, name in (
         ("button", "Use the camera"),
         ("combobox", "Model"),
@@ -135,13 +170,16 @@ def test_what_a_screen_reader_is_told(visit: Visit, picture: Path) -> None:
         reached.append(
             page.evaluate("document.activeElement.id || document.activeElement.value || document.activeElement.tagName")
         )
-    assert reached[:4] == ["file", "camera", "score", "list"] or reached[:4] == ["file", "camera", "score", "model"], reached
+    # The list is reached because it is longer than it is high, and has to be scrolled.
+    assert reached == ["file", "camera", "score", "list", "model", "SUMMARY"]
 
 
-@pytest.mark.parametrize(("ending", "apart"), [("png", 0), ("webp", 0), ("jpg", 2)])
+@pytest.mark.parametrize(("ending", "apart"), [("png", 0), ("webp", 0), ("jpg", 1)])
 def test_the_page_sees_the_pixels_that_pillow_sees(visit: Visit, tmp_path: Path, ending: str, apart: int) -> None:
-    """What is stored without loss, to the last bit; a JPEG within 2 of 255, which is what decoders may differ by. From the same
-    pixels the network's input is the same within 1e-6 (test_page_modules.py)."""
+    """From the same pixels the network's input is the same within 1e-6 (test_page_modules.py).
+
+    A JPEG's were equal to the last bit too (17 of several qualities and subsamplings); 1 of 255 for another release's decoder.
+    """
     rough = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     path = tmp_path / f"picture.{ending}"
     Image.fromarray(rough).resize((333, 217), Image.Resampling.BICUBIC).save(path, quality=90, lossless=True)
@@ -165,17 +203,13 @@ def test_photographs_are_turned_as_pillow_turns_them(visit: Visit, tmp_path: Pat
     assert upright is not None
     wanted = np.asarray(upright.convert("RGB"), int)
     assert seen.shape == wanted.shape
-    assert np.abs(seen - wanted).max() <= 2
+    assert np.abs(seen - wanted).max() <= 1  # 0 was measured, as above
 
 
 def pixels(visit: Visit) -> np.ndarray:
-    read = """() => {
-        const canvas = document.getElementById('picture');
-        const { width, height, data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-        return { width, height, data: [...data] };
-    }"""
-    said = visit.page.evaluate(read)
-    return np.array(said["data"], int).reshape(said["height"], said["width"], 4)[..., :3]
+    """What stands on the canvas; as PNG, because a camera's millions of numbers take seconds one by one."""
+    said = visit.page.locator("#picture").evaluate("canvas => canvas.toDataURL('image/png')")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(said.partition(",")[2]))).convert("RGB"), int)
 
 
 def test_a_picture_can_be_dropped(visit: Visit, picture: Path) -> None:
@@ -242,6 +276,7 @@ def test_another_folder_and_another_address(visit: Visit, exported_run: Exported
     wanted = visit.look_at(picture)
     shutil.copytree(exported_run.export / "tfjs" / "float32", tmp_path / "chosen" / "mine")
     visit.page.get_by_text("Another model").click()
+    visit.forget_status()
     visit.page.locator("#folder").set_input_files(tmp_path / "chosen")
     visit.wait_until("in the picture")
     assert visit.page.locator("#model").input_value() == "chosen/mine"
