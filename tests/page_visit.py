@@ -33,18 +33,28 @@ SETTLED = re.compile(f"Ready: |{DONE.pattern}")
 
 
 @contextlib.contextmanager
-def launched(*arguments: str) -> Iterator["Browser"]:
+def launched() -> Iterator["Browser"]:
     """Chromium from Debian; the test is skipped where it is not installed."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not there: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *arguments])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         try:
             yield browser
         finally:
             browser.close()
+
+
+@contextlib.contextmanager
+def another(browser: "Browser", *arguments: str) -> Iterator["Browser"]:
+    """A second Chromium with more arguments, by the first one's Playwright: a thread can start that only once."""
+    second = browser.browser_type.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *arguments])
+    try:
+        yield second
+    finally:
+        second.close()
 
 
 @contextlib.contextmanager
@@ -152,8 +162,8 @@ def visiting(browser: "Browser", address: str, *, camera: bool = False, processo
     try:
         visit.page.goto(address)
         yield visit
-        assert visit.strangers == []
-        assert visit.errors == []
+        assert not visit.strangers, visit.strangers
+        assert not visit.errors, visit.errors
     finally:
         context.close()
 

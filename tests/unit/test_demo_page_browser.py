@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from exported import IMAGE_SIZE, ExportedRun
-from page_visit import Visit, check_same, launched, serving, visiting
+from page_visit import Visit, another, check_same, serving, visiting
 from PIL import Image, ImageOps
 
 from boxcar.detectors.runners import open_runner
@@ -253,8 +253,9 @@ def test_without_leave_or_without_a_camera(chromium: "Browser", address: str) ->
         visit.wait_until("Ready")
         visit.page.get_by_role("button", name="Use the camera").click()
         visit.wait_until("The camera was not allowed. Allow it", of="#failure")
-        none = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('none', 'NotFoundError'); }"
-        visit.page.evaluate(none)
+    none = "--use-fake-device-for-media-stream=device-count=0"
+    with another(chromium, none) as browser, visiting(browser, address, camera=True) as visit:
+        visit.wait_until("Ready")
         visit.page.get_by_role("button", name="Use the camera").click()
         visit.wait_until("There is no camera on this device. Connect one", of="#failure")
 
@@ -339,8 +340,8 @@ def test_a_model_that_is_broken(visit: Visit, exported_run: ExportedRun, tmp_pat
     assert visit.failure() == ""
 
 
-def test_without_webgl(address: str, picture: Path) -> None:
-    with launched("--disable-3d-apis") as browser, visiting(browser, address) as visit:
+def test_without_webgl(chromium: "Browser", address: str, picture: Path) -> None:
+    with another(chromium, "--disable-3d-apis") as browser, visiting(browser, address) as visit:
         visit.wait_until("Ready")
         visit.page.locator("input[value=webgl]").check()
         visit.wait_until("This browser offers no WebGL 2. Choose WebAssembly.", of="#failure")
