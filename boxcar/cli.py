@@ -51,7 +51,7 @@ _ARCHITECTURES = (
 )
 _FORMATS = (
     "Files to export, comma-separated: tflite_float32,tflite_int8,tfjs_float32 if not given; also tflite_float16, "
-    "tflite_dynamic, tfjs_float16, tfjs_uint8, and saved_model for nothing else."
+    "tflite_dynamic, tflite_float32_nms, tflite_int8_nms, tfjs_float16, tfjs_uint8; all for every one, saved_model for none."
 )
 
 Data = Annotated[str, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="DIR")]

@@ -16,11 +16,15 @@ Format = Literal[
     "tflite_float16",
     "tflite_dynamic",
     "tflite_int8",
+    "tflite_float32_nms",
+    "tflite_int8_nms",
     "tfjs_float32",
     "tfjs_float16",
     "tfjs_uint8",
 ]
 EXPORTS: tuple[Format, ...] = get_args(Format)
+# What `--formats all` stands for: the SavedModel is written in any case.
+CONVERSIONS: tuple[Format, ...] = tuple(kind for kind in EXPORTS if kind != "saved_model")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Architecture:
         source: where its definition and that figure are published.
         zoo: address of those weights, a .tar.gz.
         zoo_loads: whether those weights can be loaded here, and how that is known.
+        api_feature_extractor: what the Object Detection API calls it in a `pipeline.config`; None where the API has none.
         exports: the formats it can be converted to, in the words of `--formats`.
     """
 
@@ -58,6 +63,7 @@ class Architecture:
     source: str
     zoo: str | None
     zoo_loads: str
+    api_feature_extractor: str | None = None
     exports: tuple[Format, ...] = EXPORTS
 
     def specify(self, image_size: int, labels: dict[int, str], dataset_version: str | None = None) -> Specification:

@@ -34,5 +34,11 @@ def print_architectures() -> None:
         details.add_row("  source", row.source)
         details.add_row("  its weights load", row.zoo_loads)
         details.add_row("  exports to", ", ".join(row.exports))
+        details.add_row(
+            "  beside the SavedModel",
+            "a checkpoint that the Object Detection API restores, and a pipeline.config that tells it how"
+            if row.api_feature_extractor
+            else "its own checkpoint; no pipeline.config, because the Object Detection API does not have it",
+        )
         console.print(f"\n[bold]{row.name}[/bold]")
         console.print(details)

@@ -25,6 +25,8 @@ PURPOSES = {
     "tflite_float16": "Phones, at half the size; fast on phone GPUs.",
     "tflite_dynamic": "Phones and the Raspberry Pi: 8-bit weights, computed in float.",
     "tflite_int8": "Phones and the Raspberry Pi: 8-bit throughout, smallest and usually fastest.",
+    "tflite_float32_nms": "Android’s task library and sample apps, in full precision: it answers with boxes, not raw heads.",
+    "tflite_int8_nms": "Android’s task library and sample apps, smaller: it answers with boxes, not raw heads.",
     "tfjs_float32": "Web pages with TensorFlow.js, in full precision.",
     "tfjs_float16": "Web pages with TensorFlow.js, at half the download.",
     "tfjs_uint8": "Web pages with TensorFlow.js, at a quarter of the download.",

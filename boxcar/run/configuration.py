@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
-from boxcar.detectors.architecture import Format
+from boxcar.detectors.architecture import CONVERSIONS, Format
 from boxcar.detectors.registry import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import ExitCode, Refused
 from boxcar.storage import local_path, replace_text
@@ -66,7 +66,9 @@ class Configuration(BaseModel):
     on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that only the final scores see.")
-    formats: tuple[Format, ...] = Field(DEFAULT_FORMATS, min_length=1, description="Files to export besides the SavedModel.")
+    formats: tuple[Format, ...] = Field(
+        DEFAULT_FORMATS, min_length=1, description="Files to export besides the SavedModel; all for every one."
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -88,6 +90,11 @@ class Configuration(BaseModel):
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _all_formats(cls, value: Any) -> Any:
+        return CONVERSIONS if isinstance(value, list | tuple) and "all" in value else value
 
     @field_validator("augmentations")
     @classmethod

@@ -123,6 +123,14 @@ def test_formats_as_a_list_and_with_commas(value: Any) -> None:
     assert make_configuration(None, {"formats": value}).formats == ("saved_model", "tflite_int8")
 
 
+@pytest.mark.parametrize("value", ["all", ["all"], "tflite_int8,all"])
+def test_all_formats_are_every_one_but_the_savedmodel(value: Any) -> None:
+    wanted = {f"tflite_{one}" for one in ("float32", "float16", "dynamic", "int8", "float32_nms", "int8_nms")}
+    wanted |= {f"tfjs_{one}" for one in ("float32", "float16", "uint8")}
+    formats = make_configuration(None, {"formats": value}).formats
+    assert set(formats) == wanted and len(formats) == len(wanted)
+
+
 def test_paths_become_absolute_wherever_they_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = yaml(tmp_path, "data: pictures\nlabel_map: file:///maps/a.pbtxt\n")

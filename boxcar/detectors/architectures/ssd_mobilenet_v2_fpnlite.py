@@ -212,6 +212,7 @@ def _row(image_size: int, multiply_adds: int, average_precision: float) -> Archi
         source=f"TF2 Detection Zoo, {name}_coco17_tpu-8",
         zoo=f"{zoo}/{name}_coco17_tpu-8.tar.gz",
         zoo_loads="yes, every variable; tried with a checkpoint in its format",
+        api_feature_extractor="ssd_mobilenet_v2_fpn_keras",
     )
 
 
