@@ -89,6 +89,12 @@ def label_map_text(labels: Mapping[int, str]) -> str:
     return "".join(f"item {{\n  id: {number}\n  name: {_quoted(labels[number])}\n}}\n" for number in sorted(labels))
 
 
+def labels_text(labels: Mapping[int, str]) -> str:
+    """The text of `labels.txt`: line n is the class with id n; `???` stands where there is none, as in TFLite's own files."""
+    names = [" ".join(labels.get(number, "???").splitlines()) for number in range(1, max(labels) + 1)]
+    return "".join(f"{name}\n" for name in names)
+
+
 def _refusal(path: Path, reason: str) -> BoxcarError:
     return BoxcarError(
         ExitCode.DATA, f"The label map {path} cannot be used: {reason}.", "Mend the file, or name another label map."

@@ -3,6 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+# The same as others say it, in the files for instance: (x - mean) / deviation.
+MEAN = DEVIATION = 127.5
+
 
 def preprocess(picture: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[np.float32]:
     """Resizes a uint8 RGB picture [H, W, 3] to float32 [S, S, 3] in [-1, 1].

@@ -5,14 +5,11 @@ Importing this loads none of the three; each runner loads what it needs when it 
 
 import contextlib
 import logging
-import os
-import sys
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +17,7 @@ import numpy.typing as npt
 from boxcar.detectors.anchors import make_anchors
 from boxcar.detectors.decoding import decode
 from boxcar.detectors.detections import Detections
+from boxcar.detectors.embedded import check_labels
 from boxcar.detectors.preprocessing import check_value_range, preprocess
 from boxcar.detectors.specification import Specification, read_specification
 from boxcar.errors import BoxcarError, ExitCode
@@ -41,19 +39,43 @@ class Runner(ABC):
         self.path, self.specification = path, specification
 
     @abstractmethod
-    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
-        """The raw answers for one preprocessed picture.
+    def find(self, pixels: Floats) -> Detections:
+        """What the detector finds in one preprocessed picture.
 
         Args:
             pixels: float32 [S, S, 3] in [-1, 1], as `preprocessing.preprocess` gives them.
+
+        Raises:
+            BoxcarError: 65 where the file answers what cannot be detections.
+        """
+
+    def detect(self, picture: npt.NDArray[np.uint8]) -> Detections:
+        """What the detector finds in a uint8 RGB picture [H, W, 3]."""
+        return self.find(preprocess(picture, self.specification.image_size))
+
+    def close(self) -> None:  # noqa: B027 - most runners hold nothing that outlives them
+        """Ends what the runner started."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class HeadsRunner(Runner):
+    """A detector that answers with raw heads, which are decoded here."""
+
+    @abstractmethod
+    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
+        """The raw answers for one preprocessed picture, float32 [S, S, 3] in [-1, 1].
 
         Returns:
             `box_encodings` [A, 4] and `class_logits` [A, C], float32.
         """
 
-    def detect(self, picture: npt.NDArray[np.uint8]) -> Detections:
-        """What the detector finds in a uint8 RGB picture [H, W, 3]."""
-        return self.decode(*self.heads(preprocess(picture, self.specification.image_size)))
+    def find(self, pixels: Floats) -> Detections:
+        return self.decode(*self.heads(pixels))
 
     def decode(self, box_encodings: Floats, class_logits: Floats) -> Detections:
         """`decoding.decode` for this file's heads.
@@ -64,16 +86,7 @@ class Runner(ABC):
         try:
             return decode(box_encodings, class_logits, self.specification)
         except ValueError as error:
-            raise _unusable(self.path, str(error)) from error
-
-    def close(self) -> None:  # noqa: B027 - most runners hold nothing that outlives them
-        """Ends what the runner started."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+            raise unusable(self.path, str(error)) from error
 
 
 def open_runner(path: Path, threads: int = 2) -> Runner:
@@ -90,15 +103,20 @@ def open_runner(path: Path, threads: int = 2) -> Runner:
             69 where the program that runs it is not installed.
     """
     if path.is_file() and path.suffix == ".tflite":
-        return TFLiteRunner(path, read_specification(path.parent), threads)
+        from boxcar.detectors.runners_tflite import open_tflite
+
+        specification = read_specification(path.parent)
+        # Before it is loaded: TFLite reads beyond the end of a file that is cut short.
+        check_labels(path, specification)
+        return open_tflite(path, specification, threads)
     if (path / "model.json").is_file():
         from boxcar.detectors.runners_tfjs import TFJSRunner
 
-        return TFJSRunner(path, read_specification(path))
+        return _labels_checked(TFJSRunner(path, read_specification(path)))
     if (path / "saved_model" / "saved_model.pb").is_file():
-        return SavedModelRunner(path / "saved_model", read_specification(path), threads)
+        return _labels_checked(SavedModelRunner(path / "saved_model", read_specification(path), threads))
     if (path / "saved_model.pb").is_file():
-        return SavedModelRunner(path, read_specification(path.parent), threads)
+        return _labels_checked(SavedModelRunner(path, read_specification(path.parent), threads))
     raise BoxcarError(
         ExitCode.USAGE,
         f"{path} is no exported detector.",
@@ -106,7 +124,17 @@ def open_runner(path: Path, threads: int = 2) -> Runner:
     )
 
 
-class SavedModelRunner(Runner):
+def _labels_checked(runner: Runner) -> Runner:
+    """The runner; what is worse than other labels was told when it was opened."""
+    try:
+        check_labels(runner.path, runner.specification)
+    except BoxcarError:
+        runner.close()
+        raise
+    return runner
+
+
+class SavedModelRunner(HeadsRunner):
     """A frozen detector in TensorFlow. `detect` runs the signature `serving_default`, preprocessing and NMS included."""
 
     def __init__(self, path: Path, specification: Specification, threads: int) -> None:
@@ -123,7 +151,7 @@ class SavedModelRunner(Runner):
             self._heads = self._model.signatures[HEADS_SIGNATURE]
             self._serving = self._model.signatures["serving_default"]
         except (OSError, KeyError, ValueError, RuntimeError, AttributeError, tf.errors.OpError) as error:
-            raise _unusable(path, _first_line(error)) from error
+            raise unusable(path, first_line(error)) from error
         check_heads(path, specification, {n: s.shape.as_list() for n, s in self._heads.structured_outputs.items()})
 
     def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
@@ -144,31 +172,6 @@ class SavedModelRunner(Runner):
         )
 
 
-class TFLiteRunner(Runner):
-    """A TFLite file in ai-edge-litert."""
-
-    def __init__(self, path: Path, specification: Specification, threads: int) -> None:
-        super().__init__(path, specification)
-        from ai_edge_litert.interpreter import Interpreter
-
-        try:
-            with _without_notices():
-                interpreter = Interpreter(model_path=str(path), num_threads=threads)
-                # Outputs are taken by the signature's names: the order of a TFLite file's outputs is the converter's own.
-                self._run = interpreter.get_signature_runner(HEADS_SIGNATURE)
-                # Allocates, too: what the file lacks shows here.
-                self._run(image=np.zeros([1, specification.image_size, specification.image_size, 3], np.float32))
-        except (ValueError, RuntimeError) as error:
-            raise _unusable(path, _first_line(error)) from error
-        shapes = {name: list(detail["shape"]) for name, detail in self._run.get_output_details().items()}
-        check_heads(path, specification, shapes)
-
-    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
-        check_value_range(pixels)
-        outputs: dict[str, Any] = self._run(image=pixels[None])
-        return outputs["box_encodings"][0], outputs["class_logits"][0]
-
-
 def check_heads(path: Path, specification: Specification, shapes: Mapping[str, Sequence[int]]) -> None:
     """Holds the shapes of a file's outputs against its `detector.json`.
 
@@ -178,32 +181,16 @@ def check_heads(path: Path, specification: Specification, shapes: Mapping[str, S
     anchors = len(make_anchors(specification.image_size, specification.anchors))
     for name, wanted in (("box_encodings", [1, anchors, 4]), ("class_logits", [1, anchors, specification.class_slots])):
         if name not in shapes:
-            raise _unusable(path, f"it has no output {name}, only {', '.join(sorted(shapes)) or 'none'}")
+            raise unusable(path, f"it has no output {name}, only {', '.join(sorted(shapes)) or 'none'}")
         if [int(size) for size in shapes[name]] != wanted:
-            raise _unusable(path, f"its {name} are {list(map(int, shapes[name]))}, and by its detector.json {wanted}")
+            raise unusable(path, f"its {name} are {list(map(int, shapes[name]))}, and by its detector.json {wanted}")
 
 
-@contextlib.contextmanager
-def _without_notices() -> Iterator[None]:
-    """Keeps lines that begin with INFO off standard error; ai-edge-litert has no setting for what its C++ side prints."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as words:
-        os.dup2(words.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            words.seek(0)
-            for line in words.read().splitlines(keepends=True):
-                if not line.startswith(b"INFO"):
-                    os.write(2, line)
-
-
-def _unusable(path: Path, reason: str) -> BoxcarError:
+def unusable(path: Path, reason: str) -> BoxcarError:
+    """What to raise where a file cannot be run, or answers nonsense."""
     return BoxcarError(ExitCode.DATA, f"{path} cannot be used: {reason.rstrip('.')}.", "Export the model again.")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an exception of a runtime says, without the lines that only its makers understand."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -14,7 +14,7 @@ import numpy as np
 
 from boxcar.detectors.anchors import make_anchors
 from boxcar.detectors.preprocessing import check_value_range
-from boxcar.detectors.runners import Floats, Runner, check_heads
+from boxcar.detectors.runners import Floats, HeadsRunner, check_heads
 from boxcar.detectors.specification import Specification
 from boxcar.errors import BoxcarError, ExitCode
 
@@ -25,7 +25,7 @@ ANSWER_SECONDS = 60.0  # one picture; 0.1 s is usual at 320 pixels
 _LENGTH = struct.Struct("<I")
 
 
-class TFJSRunner(Runner):
+class TFJSRunner(HeadsRunner):
     """A TensorFlow.js graph model, in one child process for as long as the runner is open."""
 
     def __init__(

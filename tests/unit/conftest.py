@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from exported import ARCHITECTURE, ExportedRun, write_checkpoint
+from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def exported_run(shapes_records: Path, tmp_path_factory: pytest.TempPathFactory)
     shutil.copytree(shapes_records, run.records)
     write_checkpoint(run.folder / "train", read_label_map(run.records / "label_map.pbtxt"), seed=1)
     freeze(ARCHITECTURE, str(run.checkpoint), str(run.frozen))
-    convert(str(run.frozen), str(run.records), str(run.export))
+    convert(str(run.frozen), str(run.records), str(run.export), formats=FORMATS)
     return run
 
 

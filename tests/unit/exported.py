@@ -7,11 +7,12 @@ import numpy as np
 
 ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
 IMAGE_SIZE = 64
+FORMATS = ("tflite_float32", "tflite_int8", "tflite_float32_nms", "tflite_int8_nms", "tfjs_float32")
 
 
 @dataclass(frozen=True)
 class ExportedRun:
-    """A run's folder with records, a checkpoint that was never trained, and everything that is exported by default."""
+    """A run's folder with records, a checkpoint that was never trained, and what is exported in `FORMATS`."""
 
     folder: Path
 

@@ -20,6 +20,7 @@ from boxcar.detectors.specification import Specification, read_specification, sp
 from boxcar.errors import BoxcarError, ExitCode
 
 FILES = ("tflite/detector_float32.tflite", "tflite/detector_int8.tflite", "tfjs/float32")
+NMS_FILES = ("tflite/detector_float32_nms.tflite", "tflite/detector_int8_nms.tflite")
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +76,9 @@ def test_pixels_of_another_range_are_refused(exported_run: ExportedRun, model: R
     pixels = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 200.0, np.float32)
     with pytest.raises(ValueError, match=r"lie in \[-1, 1\]"):
         model.heads(pixels)
-    for file in FILES:
+    for file in (*FILES, *NMS_FILES):
         with open_runner(exported_run.export / file) as runner, pytest.raises(ValueError, match=r"lie in \[-1, 1\]"):
-            runner.heads(pixels)
+            runner.find(pixels)
 
 
 def test_the_savedmodel_itself_can_be_named(exported_run: ExportedRun, model: Runner, picture: np.ndarray) -> None:
@@ -94,7 +95,7 @@ def _copy(exported_run: ExportedRun, folder: Path, file: str) -> Path:
     return folder / "copy" / source.name
 
 
-@pytest.mark.parametrize("file", FILES[1:])
+@pytest.mark.parametrize("file", [*FILES[1:], *NMS_FILES])
 def test_a_folder_can_be_copied_away_alone(exported_run: ExportedRun, tmp_path: Path, picture: np.ndarray, file: str) -> None:
     with open_runner(_copy(exported_run, tmp_path, file)) as runner:
         assert len(runner.detect(picture).scores)
@@ -109,7 +110,7 @@ def test_what_is_no_exported_detector(tmp_path: Path) -> None:
         assert caught.value.code == ExitCode.USAGE
 
 
-@pytest.mark.parametrize("file", FILES[1:])
+@pytest.mark.parametrize("file", [*FILES[1:], *NMS_FILES])
 def test_without_its_description(exported_run: ExportedRun, tmp_path: Path, file: str) -> None:
     path = _copy(exported_run, tmp_path, file)
     (tmp_path / "copy" / "detector.json").unlink()
@@ -118,8 +119,11 @@ def test_without_its_description(exported_run: ExportedRun, tmp_path: Path, file
     assert caught.value.code == ExitCode.USAGE
 
 
-@pytest.mark.parametrize("file", ["saved_model", *FILES[1:]])
-@pytest.mark.parametrize("change", [{"image_size": 128}, {"labels": {1: "one", 2: "two"}}])
+@pytest.mark.parametrize("file", ["saved_model", *FILES[1:], NMS_FILES[1]])
+@pytest.mark.parametrize(
+    "change",
+    [{"image_size": 128}, {"labels": {1: "one", 2: "two"}}, {"labels": {1: "circle", 2: "triangle", 3: "square"}}],
+)
 def test_with_the_description_of_another(
     exported_run: ExportedRun, tmp_path: Path, file: str, change: dict[str, object]
 ) -> None:
@@ -137,6 +141,34 @@ def test_a_tflite_file_that_is_none(exported_run: ExportedRun, tmp_path: Path, c
     path = _copy(exported_run, tmp_path, FILES[1])
     path.write_bytes(content)
     with pytest.raises(BoxcarError, match=f"{path} cannot be used") as caught:
+        open_runner(path)
+    assert caught.value.code == ExitCode.DATA
+
+
+@pytest.mark.parametrize("file", [*FILES[:2], *NMS_FILES])
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.9, 0.999, "a byte"])
+def test_a_tflite_file_that_is_cut_short(exported_run: ExportedRun, tmp_path: Path, file: str, share: float | str) -> None:
+    path = _copy(exported_run, tmp_path, file)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] if isinstance(share, str) else whole[: int(share * len(whole))])
+    with pytest.raises(BoxcarError, match=f"{path} cannot be used: .*cut short") as caught:
+        open_runner(path)
+    assert caught.value.code == ExitCode.DATA
+
+
+def test_a_savedmodel_that_is_cut_short(exported_run: ExportedRun, tmp_path: Path) -> None:
+    path = _copy(exported_run, tmp_path, "saved_model")
+    data = path / "saved_model" / "variables" / "variables.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    with pytest.raises(BoxcarError, match="cannot be used") as caught:
+        open_runner(path)
+    assert caught.value.code == ExitCode.DATA
+
+
+def test_a_savedmodel_without_its_labels(exported_run: ExportedRun, tmp_path: Path) -> None:
+    path = _copy(exported_run, tmp_path, "saved_model")
+    (path / "saved_model" / "assets" / "labels.txt").unlink()
+    with pytest.raises(BoxcarError) as caught:
         open_runner(path)
     assert caught.value.code == ExitCode.DATA
 
@@ -182,6 +214,7 @@ def test_the_wasm_backend_and_the_outputs_names(exported_run: ExportedRun) -> No
     metadata = model["userDefinedMetadata"]
     assert metadata["structuredOutputKeys"] == ["box_encodings", "class_logits"]
     assert metadata["labels"] == {"1": "circle", "2": "square", "3": "triangle"}
+    assert metadata["normalization"] == {"mean": 127.5, "std": 127.5}
 
 
 def test_node_is_killed(exported_run: ExportedRun, picture: np.ndarray) -> None:

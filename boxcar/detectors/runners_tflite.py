@@ -1,0 +1,122 @@
+"""Runs TFLite files in ai-edge-litert: those with raw heads, and those with TFLite_Detection_PostProcess inside."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boxcar.detectors.detections import Detections
+from boxcar.detectors.preprocessing import check_value_range
+from boxcar.detectors.runners import HEADS_SIGNATURE, Floats, HeadsRunner, Runner, check_heads, first_line, unusable
+from boxcar.detectors.specification import Specification
+
+
+def open_tflite(path: Path, specification: Specification, threads: int) -> Runner:
+    """Loads a TFLite file.
+
+    Args:
+        path: the file.
+        specification: the `detector.json` beside it.
+        threads: how many to compute with.
+
+    Raises:
+        BoxcarError: 65 where it cannot be loaded or does not fit the specification.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with _without_notices():
+            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            if HEADS_SIGNATURE in interpreter.get_signature_list():
+                return TFLiteRunner(path, specification, interpreter)
+            return TFLiteDetectionsRunner(path, specification, interpreter)
+    except (ValueError, RuntimeError) as error:
+        raise unusable(path, first_line(error)) from error
+
+
+class TFLiteRunner(HeadsRunner):
+    """A file with the signature `heads`."""
+
+    def __init__(self, path: Path, specification: Specification, interpreter: Any) -> None:
+        super().__init__(path, specification)
+        # Outputs are taken by the signature's names: the order of a TFLite file's outputs is the converter's own.
+        self._run = interpreter.get_signature_runner(HEADS_SIGNATURE)
+        # Allocates, too: what the file lacks shows here.
+        self._run(image=np.zeros([1, specification.image_size, specification.image_size, 3], np.float32))
+        shapes = {name: list(detail["shape"]) for name, detail in self._run.get_output_details().items()}
+        check_heads(path, specification, shapes)
+
+    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
+        check_value_range(pixels)
+        outputs: dict[str, Any] = self._run(image=pixels[None])
+        return outputs["box_encodings"][0], outputs["class_logits"][0]
+
+
+class TFLiteDetectionsRunner(Runner):
+    """A file that answers with detections: boxes, classes from 0, scores and their count.
+
+    Its outputs are taken by their order, as apps on phones take them, and not by the names that it has for them.
+    """
+
+    def __init__(self, path: Path, specification: Specification, interpreter: Any) -> None:
+        super().__init__(path, specification)
+        self._interpreter = interpreter
+        self._input = interpreter.get_input_details()[0]["index"]
+        self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
+        interpreter.allocate_tensors()
+        self._answer(np.zeros([specification.image_size, specification.image_size, 3], np.float32))
+        most = specification.thresholds.max_detections
+        wanted = [[1, most, 4], [1, most], [1, most], [1]]
+        # Read after a first answer: the operator gives its outputs their shapes.
+        shapes = [[int(size) for size in detail["shape"]] for detail in interpreter.get_output_details()]
+        if shapes != wanted:
+            raise unusable(path, f"its outputs are {shapes}, and by its detector.json {wanted}")
+
+    def find(self, pixels: Floats) -> Detections:
+        check_value_range(pixels)
+        try:
+            self._answer(pixels)
+        except RuntimeError as error:  # boxes that end before they begin, for one
+            raise unusable(self.path, first_line(error)) from error
+        boxes, classes, scores, count = (self._interpreter.get_tensor(index)[0] for index in self._outputs)
+        if not 0 <= count <= len(scores):
+            raise unusable(self.path, f"it answers with {count} detections, at most {len(scores)} can be")
+        # What lies behind them was never written.
+        boxes, classes, scores = boxes[: int(count)], classes[: int(count)], scores[: int(count)]
+        known = np.arange(self.specification.class_slots - 1)
+        in_order = np.isin(classes, known).all() and (scores >= 0).all() and (scores <= 1).all()
+        if not in_order or np.isnan(boxes).any():
+            raise unusable(self.path, "its outputs are not boxes, classes, scores and their count, in this order")
+        clipped = np.clip(boxes, 0.0, 1.0)
+        visible = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+        try:
+            return Detections(clipped[visible], scores[visible], classes[visible].astype(np.int64) + 1)
+        except ValueError as error:
+            raise unusable(self.path, str(error)) from error
+
+    def _answer(self, pixels: Floats) -> None:
+        self._interpreter.set_tensor(self._input, pixels[None])
+        self._interpreter.invoke()
+
+
+@contextlib.contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keeps lines that begin with INFO off standard error; ai-edge-litert has no setting for what its C++ side prints."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as words:
+        os.dup2(words.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            words.seek(0)
+            for line in words.read().splitlines(keepends=True):
+                if not line.startswith(b"INFO"):
+                    os.write(2, line)
