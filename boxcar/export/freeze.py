@@ -1,12 +1,14 @@
 """Freezing: a checkpoint becomes a SavedModel with preprocessing and decoding inside, and everything that goes with it."""
 
 import logging
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boxcar.detectors.coco_labels import COCO_LABELS
-from boxcar.detectors.label_map import read_label_map, write_label_map
+from boxcar.detectors.embedded import LABELS, PROVENANCE
+from boxcar.detectors.label_map import labels_text, read_label_map, write_label_map
 from boxcar.detectors.registry import build_network, check_image_size, find_architecture
 from boxcar.detectors.specification import (
     SPECIFICATION,
@@ -16,6 +18,8 @@ from boxcar.detectors.specification import (
     specification_json,
 )
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.export.pipeline_config import PIPELINE, pipeline_config
+from boxcar.export.provenance import Provenance, trace
 from boxcar.run.step import Committed, Step
 from boxcar.storage import file_sha256, local_path, replace_text
 
@@ -38,12 +42,15 @@ def freeze(
 ) -> Committed:
     """Writes `saved_model/`, `checkpoint/ckpt-0`, `label_map.pbtxt` and `detector.json` into `output`.
 
+    This is the zoo's layout; for an architecture that the Object Detection API has, `pipeline.config` is there too, with which
+    the API builds the model and restores the checkpoint.
+
     The SavedModel's signature `serving_default` takes `input_tensor`, uint8 [1, H, W, 3], and answers `detection_boxes`
     [1, M, 4] (ymin, xmin, ymax, xmax, normalised), `detection_classes` [1, M] (from 1), `detection_scores` [1, M] and
     `num_detections` [1]. `serve_batch` takes `input_tensor`, uint8 [N, H, W, 3], and `serve_bytes` takes `encoded`, the bytes
     of N JPEG or PNG files of any sizes; both answer the same for each picture. The signature `heads` takes `image`, float32
     [1, S, S, 3] in [-1, 1], and answers `box_encodings` [1, A, 4] and `class_logits` [1, A, C]. In all of them, batch norms are
-    folded into the convolutions before them.
+    folded into the convolutions before them. Its assets are `labels.txt` and `provenance.json`.
 
     Args:
         architecture: name in the registry.
@@ -81,13 +88,13 @@ def freeze(
     if committed := step.done():
         return committed
     with step.writing() as folder:
-        write_frozen(_load(specification, prefix), specification, folder)
+        write_frozen(_load(specification, prefix), specification, trace(prefix, specification), folder)
     done = step.done()
     assert done is not None
     return done
 
 
-def write_frozen(network: "Network", specification: Specification, folder: Path) -> None:
+def write_frozen(network: "Network", specification: Specification, provenance: Provenance, folder: Path) -> None:
     """Writes what `freeze` writes, for a network in memory.
 
     Raises:
@@ -127,9 +134,17 @@ def write_frozen(network: "Network", specification: Specification, folder: Path)
     }
     served = tf.Module()
     served.held = folded.weights
+    assets = {LABELS: labels_text(specification.labels), PROVENANCE: provenance.model_dump_json(indent=2) + "\n"}
     try:
-        tf.saved_model.save(served, str(folder / "saved_model"), signatures=signatures)
-        tf.train.Checkpoint(model=network.trackable()).write(str(folder / "checkpoint" / "ckpt-0"))
+        # TensorFlow copies them from where they lie. The dot: not one of the step's files, whatever happens.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".assets-") as beside:
+            for name, text in assets.items():
+                replace_text(Path(beside, name), text)
+            served.assets = [tf.saved_model.Asset(str(Path(beside, name))) for name in assets]
+            tf.saved_model.save(served, str(folder / "saved_model"), signatures=signatures)
+        # As the API's exporter has it: `checkpoint/checkpoint` names `ckpt-0`, and there is a save counter.
+        checkpoint = tf.train.Checkpoint(model=network.trackable())
+        tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), max_to_keep=1).save(checkpoint_number=0)
     except tf.errors.OpError as error:
         # "{{function_node ...}} path; No space left on device [Op:SaveV2]"
         reason = str(error.message).splitlines()[0].rpartition("; ")[2].partition(" [Op:")[0]
@@ -139,6 +154,9 @@ def write_frozen(network: "Network", specification: Specification, folder: Path)
             "Free disk space or choose a folder that you may write to, then run the same command again.",
         ) from error
     write_label_map(folder / LABEL_MAP, specification.labels)
+    feature_extractor = find_architecture(specification.architecture).api_feature_extractor
+    if feature_extractor is not None:
+        replace_text(folder / PIPELINE, pipeline_config(specification, feature_extractor))
     replace_text(folder / SPECIFICATION, specification_json(specification))
 
 

@@ -1,0 +1,100 @@
+"""Where a detector comes from: written once, by `freeze`, and carried inside every file that is made of it."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import boxcar
+from boxcar.detectors.checkpoint_sources import find_checkpoint
+from boxcar.detectors.embedded import ASSETS, PROVENANCE
+from boxcar.detectors.specification import InitialCheckpoint, Specification
+from boxcar.errors import BoxcarError, ExitCode
+
+# What an image knows of itself, and what a pipeline says to its steps; null in the files where they are not set.
+IMAGE = "BOXCAR_IMAGE"
+PIPELINE_VERSION = "BOXCAR_PIPELINE_VERSION"
+CODE_REVISION = "BOXCAR_CODE_REVISION"  # set when an image is built: no repository lies in there
+
+_TRAINED = re.compile(r"ckpt-(\d+)")
+_GIT_SECONDS = 10.0
+
+
+class Provenance(BaseModel):
+    """What a file was made from, and by what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: str | None  # URI of the run's folder; None for a checkpoint that lies in none
+    architecture: str
+    checkpoint_step: int | None  # None where the checkpoint's name tells none
+    checkpoint_sha256: str  # of the checkpoint's files, as `checkpoint_sources.InitialWeights` says
+    initial_checkpoint: InitialCheckpoint | None  # that training started from; None for random weights, and where not known
+    dataset_version: str | None
+    code_version: str
+    code_revision: str | None  # commit of the code's repository, "-dirty" behind it where files were changed
+    image: str | None
+    pipeline_version: str | None
+
+
+def trace(prefix: Path, specification: Specification) -> Provenance:
+    """The provenance of what is frozen here and now from a checkpoint.
+
+    Args:
+        prefix: the checkpoint's path without `.index`.
+        specification: of the detector.
+
+    Raises:
+        BoxcarError: 64 where there is no such checkpoint.
+    """
+    step = _TRAINED.fullmatch(prefix.name)
+    folder = prefix.absolute().parent
+    return Provenance(
+        run=folder.parent.as_uri() if folder.name == "train" else None,
+        architecture=specification.architecture,
+        checkpoint_step=int(step[1]) if step else None,
+        checkpoint_sha256=find_checkpoint(str(prefix)).sha256,
+        initial_checkpoint=specification.initial_checkpoint,
+        dataset_version=specification.dataset_version,
+        code_version=boxcar.__version__,
+        code_revision=code_revision(),
+        image=os.environ.get(IMAGE) or None,
+        pipeline_version=os.environ.get(PIPELINE_VERSION) or None,
+    )
+
+
+def code_revision() -> str | None:
+    """The commit that this code is of: what the environment says, else what its own repository says; None without either."""
+    told = os.environ.get(CODE_REVISION)
+    root = Path(boxcar.__file__).parents[1]
+    git = shutil.which("git")
+    # A folder of installed packages may lie in somebody else's repository: only our own has `.git` beside the package.
+    if told or git is None or not (root / ".git").exists():
+        return told or None
+    command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=True, text=True)
+    except (OSError, subprocess.SubprocessError):
+        return None  # a repository of another user, for one, which git refuses to read
+    return answer.stdout.strip() or None
+
+
+def read_provenance(frozen: Path) -> Provenance:
+    """What stands in the SavedModel that `freeze` wrote into a folder.
+
+    Raises:
+        BoxcarError: 65 where there is none, or it cannot be understood.
+    """
+    path = frozen / "saved_model" / ASSETS / PROVENANCE
+    try:
+        return Provenance.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"{frozen} does not say where its model comes from: {path} cannot be read ({reason}).",
+            "Run `boxcar freeze` into that folder again.",
+        ) from error
