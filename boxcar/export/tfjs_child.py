@@ -14,8 +14,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from boxcar.detectors.preprocessing import DEVIATION, MEAN
 from boxcar.detectors.specification import read_specification
 from boxcar.export.children import run_as_child
+from boxcar.export.provenance import read_provenance
 
 OUTPUTS = ("box_encodings", "class_logits")
 
@@ -41,7 +43,11 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
             # With a map of the outputs' names, `predict` in a browser answers by name.
             use_structured_outputs_names=True,
             quantization_dtype_map=None if stored == "float32" else {stored: "*"},
-            metadata={"labels": read_specification(frozen).labels},
+            metadata={
+                "labels": read_specification(frozen).labels,
+                "normalization": {"mean": MEAN, "std": DEVIATION},
+                "provenance": read_provenance(frozen).model_dump(mode="json"),
+            },
         )
     except converter.tf.errors.ResourceExhaustedError as error:
         if "No space left" not in str(error):

@@ -15,6 +15,8 @@ from boxcar.detectors.specification import read_specification
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import run_as_child
 from boxcar.export.pictures import sample_pictures
+from boxcar.export.provenance import read_provenance
+from boxcar.export.tflite_file import complete
 
 CALIBRATION_PICTURES = 100
 
@@ -23,25 +25,28 @@ def convert(kind: str, frozen: Path, records: Path, file: Path) -> None:
     """Writes a TFLite file. Inputs and outputs are float32 in every format: they cost next to nothing.
 
     Args:
-        kind: `tflite_float32`, `tflite_float16`, `tflite_dynamic` or `tflite_int8`.
+        kind: `tflite_float32`, `tflite_float16`, `tflite_dynamic` or `tflite_int8`; the first and the last also with `_nms`.
         frozen: the folder that `freeze` wrote.
-        records: the folder that `records` wrote, read for `tflite_int8` only.
+        records: the folder that `records` wrote, read for INT8 only.
         file: where to.
 
     Raises:
-        BoxcarError: 65 where the records hold no training pictures, or damaged ones.
+        BoxcarError: 65 where the records hold no training pictures, or damaged ones, or the SavedModel does not fit its
+            `detector.json`.
     """
     import tensorflow as tf
 
+    specification = read_specification(frozen)
+    weights = kind.removesuffix("_nms")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen / "saved_model"), signature_keys=["heads"])
-    if kind != "tflite_float32":
+    if weights != "tflite_float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if kind == "tflite_float16":
+    if weights == "tflite_float16":
         converter.target_spec.supported_types = [tf.float16]
-    if kind == "tflite_int8":
-        converter.representative_dataset = lambda: calibration(records, read_specification(frozen).image_size)
+    if weights == "tflite_int8":
+        converter.representative_dataset = lambda: calibration(records, specification.image_size)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    file.write_bytes(converter.convert())
+    file.write_bytes(complete(converter.convert(), kind, specification, read_provenance(frozen)))
 
 
 def calibration(records: Path, image_size: int) -> Iterator[tuple[str, dict[str, npt.NDArray[np.float32]]]]:
