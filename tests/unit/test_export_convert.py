@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exported import ARCHITECTURE, ExportedRun, write_checkpoint
+from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
 
 from boxcar.detectors.examples import read_examples
-from boxcar.detectors.label_map import write_label_map
+from boxcar.detectors.label_map import labels_text, write_label_map
 from boxcar.detectors.specification import read_specification
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import convert, freeze, parity
 from boxcar.export.children import Child
-from boxcar.export.convert import _child, labels_text
+from boxcar.export.convert import _child
 from boxcar.export.pictures import find_shards
 from boxcar.export.tfjs_child import name_outputs
 from boxcar.export.tflite_child import calibration
@@ -39,6 +39,8 @@ def test_what_lies_in_the_folder(exported_run: ExportedRun) -> None:
         "manifest.json",
         "tflite/detector_float32.tflite",
         "tflite/detector_int8.tflite",
+        "tflite/detector_float32_nms.tflite",
+        "tflite/detector_int8_nms.tflite",
         "tflite/detector.json",
         "tflite/labels.txt",
         "tfjs/float32/model.json",
@@ -63,6 +65,8 @@ def test_the_manifest(exported_run: ExportedRun) -> None:
         ("saved_model", "saved_model"),
         ("tflite/detector_float32.tflite", "tflite_float32"),
         ("tflite/detector_int8.tflite", "tflite_int8"),
+        ("tflite/detector_float32_nms.tflite", "tflite_float32_nms"),
+        ("tflite/detector_int8_nms.tflite", "tflite_int8_nms"),
         ("tfjs/float32", "tfjs_float32"),
     ]
     assert manifest["dataset_version"] == "of-the-test"
@@ -76,16 +80,25 @@ def test_the_manifest(exported_run: ExportedRun) -> None:
         assert entry["milliseconds"] > 0
         assert 0 <= entry["AP50"] < 0.1
         assert entry["compared"]["pictures"] >= 5
-    model, float32, int8, tfjs = manifest["files"]
+    model, float32, int8, float32_nms, int8_nms, tfjs = manifest["files"]
     assert model["agrees"] is True
     for entry in (float32, tfjs):
         assert entry["agrees"] is True and entry["judged"] is True
         assert 0 < entry["compared"]["raw_difference"] <= 1e-3
         assert entry["compared"]["references"] > 0
     # The model was never trained: whether INT8 is as good as it cannot be told, and that is said.
-    assert int8["agrees"] is None and int8["judged"] is False
-    assert "finds next to nothing" in int8["reason"]
+    for entry in (int8, int8_nms):
+        assert entry["agrees"] is None and entry["judged"] is False
+        assert "finds next to nothing" in entry["reason"]
     assert int8["bytes"] < float32["bytes"] / 3
+    assert int8_nms["bytes"] < float32_nms["bytes"] / 3
+    # Of the same weights it can be told: they find what the SavedModel finds, as sure of it.
+    assert float32_nms["agrees"] is True
+    assert float32_nms["compared"]["references"] > 0
+    assert float32_nms["compared"]["mean_score_difference"] < 1e-4
+    assert float32_nms["compared"]["raw_difference"] is None
+    assert float32_nms["use_regular_nms"] is int8_nms["use_regular_nms"] is True
+    assert "use_regular_nms" not in float32
 
 
 def test_tflite_files_take_and_give_float32_by_name(exported_run: ExportedRun) -> None:
@@ -104,7 +117,7 @@ def test_tflite_files_take_and_give_float32_by_name(exported_run: ExportedRun) -
 
 def test_the_same_inputs_again_do_nothing(exported_run: ExportedRun) -> None:
     before = (exported_run.export / MARKER).stat().st_mtime_ns
-    _convert(exported_run, exported_run.export)
+    _convert(exported_run, exported_run.export, formats=FORMATS)
     assert (exported_run.export / MARKER).stat().st_mtime_ns == before
 
 
@@ -119,7 +132,7 @@ def test_labels_with_gaps() -> None:
     assert labels_text({1: "ant", 4: "two\nlines"}) == "ant\n???\n???\ntwo lines\n"
 
 
-@pytest.mark.parametrize("kind", ["tflite_int8_nms", "tflite_float32_nms", "onnx", ""])
+@pytest.mark.parametrize("kind", ["tflite_float16_nms", "onnx", ""])
 def test_unknown_formats(exported_run: ExportedRun, tmp_path: Path, kind: str) -> None:
     with pytest.raises(BoxcarError, match="tfjs_uint8, tflite_dynamic") as caught:
         _convert(exported_run, tmp_path / "out", formats=["tflite_float32", kind])

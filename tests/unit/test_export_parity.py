@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from boxcar.detectors.detections import Detections
-from boxcar.export.parity import Tally, _count, judge
+from boxcar.export.parity import Tally, _compare_detections, _compare_heads, judge
 
 
 def _scores(ap50: float | None, *boxes: int) -> dict[str, Any]:
@@ -51,6 +51,40 @@ def test_quantised_formats_by_what_they_find(tally: Tally, ap50: float, words: s
         assert len(verdict.failures) == (words is not None)
 
 
+@pytest.mark.parametrize(("ap50", "agrees"), [(0.851, True), (0.849, False)])
+def test_files_that_answer_with_detections_may_lose_a_little_more(ap50: float, agrees: bool) -> None:
+    for kind in ("tflite_float32_nms", "tflite_int8_nms"):
+        verdict = judge(kind, _tally(100, 100), _scores(ap50, 100, 100), _scores(0.90, 100, 100))
+        assert verdict.agrees is agrees
+        assert verdict.compared["raw_difference"] is None
+
+
+@pytest.mark.parametrize(("difference", "agrees"), [(0.09, True), (0.11, False)])
+def test_scores_stay_what_they_are(difference: float, agrees: bool) -> None:
+    tally = _tally(100, 100)
+    tally.score_differences = [0.0, 2 * difference] * 50
+    verdict = judge("tflite_int8_nms", tally, _scores(0.9, 100), _scores(0.9, 100))
+    assert verdict.agrees is agrees
+    assert all("scores differ from the SavedModel's by 0.11 on average" in failure for failure in verdict.failures)
+
+
+@pytest.mark.parametrize("kind", ["tflite_int8", "tflite_int8_nms"])
+def test_nonsense_fails_however_little_the_model_knows(kind: str) -> None:
+    tally = _tally(0, 0)
+    tally.nonsense = "classes of three and a half, on a.jpg for one"
+    verdict = judge(kind, tally, _scores(0.0, 20), _scores(0.01, 20))
+    assert verdict.failures == ("it answers what cannot be detections: classes of three and a half, on a.jpg for one",)
+    assert verdict.agrees is False
+
+
+@pytest.mark.parametrize("ap50", [0.01, None])
+def test_the_same_weights_are_judged_however_little_they_find(ap50: float | None) -> None:
+    boxes = (100,) if ap50 else ()
+    assert judge("tflite_float32_nms", _tally(100, 100), _scores(ap50, *boxes), _scores(ap50, *boxes)).agrees is True
+    verdict = judge("tflite_float32_nms", _tally(50, 100), _scores(ap50, *boxes), _scores(ap50, *boxes))
+    assert "50 of the SavedModel's 100 detections are found" in verdict.failures[0]
+
+
 def test_a_loss_of_one_object_among_few() -> None:
     assert judge("tflite_int8", _tally(20, 20), _scores(0.80, 20, 0), _scores(0.85, 20, 0)).agrees is True
     assert judge("tflite_int8", _tally(20, 20), _scores(0.79, 20, 0), _scores(0.85, 20, 0)).agrees is False
@@ -75,13 +109,16 @@ def test_what_is_counted_of_a_picture() -> None:
     moved[1, 2] = -0.25
     tally = Tally()
     reference = found((0.9, 0.0, 0.5, 1), (0.8, 0.5, 1.0, 2), (0.2, 0.0, 1.0, 1))
-    _count(tally, "a.jpg", (zeros, zeros), (zeros, zeros), reference, reference)
+    _compare_heads(tally, "a.jpg", (zeros, zeros), (zeros, zeros))
+    _compare_detections(tally, "a.jpg", reference, reference)
     assert (tally.references, tally.overlaps, tally.raw_difference) == (2, [1.0, 1.0], 0.0)
     # One box at 0.8 of its place, the other one of another class.
-    other = found((0.9, 0.0, 0.4, 1), (0.8, 0.5, 1.0, 1))
-    _count(tally, "b.jpg", (zeros, zeros), (zeros, moved), reference, other)
+    other = found((0.8, 0.0, 0.4, 1), (0.8, 0.5, 1.0, 1))
+    _compare_heads(tally, "b.jpg", (zeros, zeros), (zeros, moved))
+    _compare_detections(tally, "b.jpg", reference, other)
     assert tally.references == 4
     assert tally.overlaps == pytest.approx([1.0, 1.0, 0.8])
+    assert tally.score_differences == pytest.approx([0.0, 0.0, 0.1])
     assert (tally.raw_difference, tally.raw_worst) == (0.25, "b.jpg")
     assert (tally.lost_worst, tally.overlap_worst) == ("b.jpg", "b.jpg")
     assert len(tally.detections) == 2
@@ -93,8 +130,10 @@ def test_numbers_that_are_not_finite(number: float, kind: str) -> None:
     good, bad = np.zeros((2, 4), np.float32), np.full((2, 4), number, np.float32)
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     tally = Tally(seconds=[0.01])
-    _count(tally, "a.jpg", (good, good), (good, bad), nothing, nothing)
-    _count(tally, "b.jpg", (good, good), (good, good), nothing, nothing)
+    _compare_heads(tally, "a.jpg", (good, good), (good, bad))
+    _compare_detections(tally, "a.jpg", nothing, nothing)
+    _compare_heads(tally, "b.jpg", (good, good), (good, good))
+    _compare_detections(tally, "b.jpg", nothing, nothing)
     verdict = judge(kind, tally, _scores(0.0, 20), _scores(0.0, 20))
     assert verdict.agrees is False
     assert verdict.failures == ("it answers numbers that are not finite, on a.jpg for one",)

@@ -1,0 +1,64 @@
+"""Files that were spoiled after the real converter wrote them: the step fails, names them, and leaves nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from exported import ExportedRun
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.export import convert, parity
+from boxcar.export.children import Child
+from boxcar.export.convert import place_of
+
+convert_module = __import__("boxcar.export.convert", fromlist=["convert"])
+
+
+def _convert_spoiled(run: ExportedRun, output: Path, patch: pytest.MonkeyPatch, ways: Mapping[str, str]) -> BoxcarError:
+    """What the step says where each format's file was spoiled in its way."""
+    patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+    def child(kind: str, frozen: Path, records: Path, work: Path) -> Child:
+        if ways[kind] == "range":
+            arguments = ("range", kind, str(frozen), str(records), str(work / kind))
+        else:
+            arguments = (ways[kind], str(run.export / place_of(kind)), str(work / kind))
+        return Child(kind, "spoiling_converter", arguments, 120.0)
+
+    patch.setattr(convert_module, "_child", child)
+    with pytest.raises(BoxcarError) as caught:
+        convert(str(run.frozen), str(run.records), str(output), formats=list(ways))
+    assert not output.exists()
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", ["tflite_int8_nms", "tfjs_float32"])
+def test_other_labels_inside(exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    error = _convert_spoiled(exported_run, tmp_path / "export", monkeypatch, {kind: "labels"})
+    assert error.code == ExitCode.NO
+    assert error.what == f"{place_of(kind)} does not agree with the SavedModel."
+    reason = "id 2 is hexagon by the labels inside it, and square by its detector.json"
+    assert error.details == (f"{place_of(kind)}: {reason}",)
+
+
+def test_swapped_outputs_and_a_wrong_range_and_another_provenance(
+    exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "JUDGEABLE_AP50", -1.0)  # so that INT8 is judged by its boxes, without training a model
+    ways = {
+        "tflite_float32": "outputs",
+        "tflite_int8": "range",
+        "tflite_float32_nms": "outputs",
+        "tflite_int8_nms": "provenance",
+    }
+    error = _convert_spoiled(exported_run, tmp_path / "export", monkeypatch, ways)
+    assert error.code == ExitCode.NO
+    said: dict[str, list[str]] = {}
+    for line in error.details:
+        place, _, reason = line.partition(": ")
+        said.setdefault(place, []).append(reason)
+    assert set(said) == {place_of(kind) for kind in ways}
+    assert said[place_of("tflite_float32")][0].startswith("heads differ by ")
+    assert any("of the SavedModel's" in reason for reason in said[place_of("tflite_int8")])
+    assert "outputs are not boxes, classes, scores and their count, in this order" in said[place_of("tflite_float32_nms")][0]
+    assert "the provenance inside it is not that of the SavedModel" in said[place_of("tflite_int8_nms")]
