@@ -12,7 +12,7 @@ import numpy.typing as npt
 from flatbuffers import flexbuffers
 
 from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.specification import Specification
+from boxcar.detectors.specification import Specification, Thresholds
 from boxcar.errors import BoxcarError, ExitCode
 
 OPERATOR = "TFLite_Detection_PostProcess"
@@ -21,8 +21,13 @@ SIGNATURE = "detect"
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 
 # Non-maximum suppression within each class, as the SavedModel does it. The operator's default takes the best class of each
-# anchor and suppresses over all classes, which loses objects that overlap, and is no faster where few anchors see anything.
+# anchor and suppresses over all classes, which loses objects that overlap.
 USE_REGULAR_NMS = True
+
+# With n threads the operator's regular suppression never looks at class n, and says nothing (the counter of its workers starts
+# one too far; tensorflow/tensorflow#56058 is somebody who lost a class to it). The first so many classes are therefore none of
+# ours: no score of theirs reaches the threshold, and whoever computes with fewer threads than that loses nothing.
+UNUSED_CLASSES = 16
 
 
 def add_postprocess(model: Any, specification: Specification, *, use_regular_nms: bool = USE_REGULAR_NMS) -> None:
@@ -55,38 +60,67 @@ def add_postprocess(model: Any, specification: Specification, *, use_regular_nms
             "Run `boxcar freeze` again.",
         )
 
-    def add_tensor(name: str, shape: list[int], content: npt.NDArray[np.float32] | None = None) -> int:
-        # Buffer 0 is the empty one, for what is computed.
+    def add_tensor(name: str, shape: list[int], content: npt.NDArray[Any] | None = None) -> int:
         tensor = schema.TensorT(shape=shape, type=schema.TensorType.FLOAT32, buffer=0, name=name, hasRank=True)
-        if content is not None:
-            model.buffers.append(schema.BufferT(data=np.frombuffer(content.astype("<f4").tobytes(), np.uint8)))
+        if content is not None:  # buffer 0 is the empty one, for what is computed
+            if content.dtype == np.int32:
+                tensor.type = schema.TensorType.INT32
+            model.buffers.append(schema.BufferT(data=np.frombuffer(content.tobytes(), np.uint8)))
             tensor.buffer = len(model.buffers) - 1
         subgraph.tensors.append(tensor)
         return len(subgraph.tensors) - 1
 
-    def add_operator(code: Any, inputs: list[int], outputs: list[int], options: bytes | None = None) -> None:
+    def add_constant(name: str, content: npt.NDArray[Any]) -> int:
+        return add_tensor(name, list(content.shape), content)
+
+    def add_operator(number: int, inputs: list[int], outputs: list[int], **settings: Any) -> None:
+        custom = OPERATOR if number == schema.BuiltinOperator.CUSTOM else None
+        # Up to 127 the number is read from where it once was.
+        code = schema.OperatorCodeT(deprecatedBuiltinCode=number, builtinCode=number, customCode=custom, version=1)
         model.operatorCodes.append(code)
-        operator = schema.OperatorT(opcodeIndex=len(model.operatorCodes) - 1, inputs=inputs, outputs=outputs)
-        if options is not None:
-            operator.customOptions = np.frombuffer(options, np.uint8)
-        subgraph.operators.append(operator)
+        index = len(model.operatorCodes) - 1
+        subgraph.operators.append(schema.OperatorT(opcodeIndex=index, inputs=inputs, outputs=outputs, **settings))
 
-    def code(number: int, name: str | None = None) -> Any:
-        return schema.OperatorCodeT(deprecatedBuiltinCode=number, builtinCode=number, customCode=name, version=1)
-
-    scores = add_tensor("class_scores", slots)
-    add_operator(code(schema.BuiltinOperator.LOGISTIC), [logits], [scores])
+    operators, options = schema.BuiltinOperator, schema.BuiltinOptions
+    classes = specification.class_slots - 1
+    seen = add_tensor("class_logits_without_background", [1, len(anchors), classes])
+    begin = add_constant("first_class", np.asarray([0, 0, 1], np.int32))
+    extent = add_constant("every_class", np.asarray([1, len(anchors), classes], np.int32))
+    add_operator(
+        operators.SLICE,
+        [logits, begin, extent],
+        [seen],
+        builtinOptionsType=options.SliceOptions,
+        builtinOptions=schema.SliceOptionsT(),
+    )
+    scores = add_tensor("class_scores", [1, len(anchors), classes])
+    add_operator(operators.LOGISTIC, [seen], [scores])
+    padded = add_tensor("class_scores_behind_unused", [1, len(anchors), UNUSED_CLASSES + classes])
+    before = add_constant("unused_classes", np.asarray([[0, 0], [0, 0], [UNUSED_CLASSES, 0]], np.int32))
+    never = add_constant("score_of_unused", np.asarray([-1.0], np.float32))
+    add_operator(
+        operators.PADV2,
+        [scores, before, never],
+        [padded],
+        builtinOptionsType=options.PadV2Options,
+        builtinOptions=schema.PadV2OptionsT(),
+    )
     most = specification.thresholds.max_detections
-    shapes = ([1, most, 4], [1, most], [1, most], [1])
-    constants = add_tensor("anchors", list(anchors.shape), anchors)
+    constants = add_constant("anchors", anchors)
+    counted = add_tensor("classes_behind_unused", [1, most])
     # One after the other: the metadata writer of tflite-support takes the lowest tensor for the boxes, and so on.
+    shapes = ([1, most, 4], [1, most], [1, most], [1])
     outputs = [add_tensor(f"{OPERATOR}:{number}" if number else OPERATOR, shape) for number, shape in enumerate(shapes)]
     add_operator(
-        code(schema.BuiltinOperator.CUSTOM, OPERATOR),
-        [boxes, scores, constants],
-        outputs,
-        bytes(flexbuffers.Dumps(_options(specification, use_regular_nms))),
+        operators.CUSTOM,
+        [boxes, padded, constants],
+        [outputs[0], counted, *outputs[2:]],
+        customOptions=np.frombuffer(flexbuffers.Dumps(_options(specification, use_regular_nms)), np.uint8),
     )
+    unused = add_constant("number_of_unused", np.asarray(UNUSED_CLASSES, np.float32))
+    # Rows that do not count hold zeros; apps that name the class of every row must not meet a negative one.
+    clipped = schema.SubOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU)
+    add_operator(operators.SUB, [counted, unused], [outputs[1]], builtinOptionsType=options.SubOptions, builtinOptions=clipped)
     subgraph.outputs = outputs
     signature.signatureKey = SIGNATURE
     signature.outputs = [schema.TensorMapT(name=name, tensorIndex=index) for name, index in zip(OUTPUTS, outputs, strict=True)]
@@ -104,12 +138,13 @@ def _options(specification: Specification, use_regular_nms: bool) -> dict[str, i
     return {
         "max_detections": thresholds.max_detections,
         "max_classes_per_detection": 1,
-        "detections_per_class": thresholds.max_detections_per_class,
+        # Not fewer than in all: with several threads the operator would write behind the end of its buffer.
+        "detections_per_class": thresholds.max_detections,
         "use_regular_nms": use_regular_nms,
-        "nms_score_threshold": thresholds.score,
+        # The zoo's 1e-8 lets every anchor of every class compete: half a second a picture with 90 classes, 5 ms with 0.01.
+        "nms_score_threshold": max(thresholds.score, Thresholds().score),
         "nms_iou_threshold": thresholds.iou,
-        # One fewer than the slots, which tells the operator that the first of them is background.
-        "num_classes": specification.class_slots - 1,
+        "num_classes": UNUSED_CLASSES + specification.class_slots - 1,
         "y_scale": coder.y_scale,
         "x_scale": coder.x_scale,
         "h_scale": coder.height_scale,

@@ -14,7 +14,7 @@ from boxcar.detectors.detections import Detections
 from boxcar.detectors.examples import read_examples
 from boxcar.detectors.preprocessing import preprocess
 from boxcar.detectors.runners import open_runner
-from boxcar.detectors.specification import Anchors, Specification, read_specification
+from boxcar.detectors.specification import Anchors, Specification, Thresholds, read_specification
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.pictures import find_shards
 from boxcar.export.tflite_postprocess import OUTPUTS, add_postprocess, centred_anchors
@@ -39,11 +39,11 @@ def wanted(exported_run: ExportedRun, pictures: list[np.ndarray]) -> list[Detect
         return [runner.detect(picture) for picture in pictures]
 
 
-def _answers(content: bytes, pixels: np.ndarray) -> list[np.ndarray]:
+def _answers(content: bytes, pixels: np.ndarray, threads: int = 1) -> list[np.ndarray]:
     """A file's outputs in their order, as an app on a phone takes them."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels[None])
     interpreter.invoke()
@@ -62,6 +62,35 @@ def test_the_outputs_and_their_order(exported_run: ExportedRun, pictures: list[n
     assert set(classes[0, :found]) <= {0.0, 1.0, 2.0} and len(set(classes[0, :found])) > 1
     assert (np.diff(scores[0, :found]) <= 0).all()
     assert scores.max() <= 1 and scores[0, :found].min() >= read_specification(path.parent).thresholds.score
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4, 8])
+def test_no_class_is_lost_to_threads(exported_run: ExportedRun, pictures: list[np.ndarray], threads: int) -> None:
+    """The operator alone never looks at class n when it has n threads."""
+    content, pixels = _file(exported_run, "float32_nms").read_bytes(), preprocess(pictures[0], IMAGE_SIZE)
+    wanted, found = _answers(content, pixels, 1), _answers(content, pixels, threads)
+    count = int(wanted[3][0])
+    assert found[3][0] == count
+    assert set(wanted[1][0, :count]) == {0.0, 1.0, 2.0}  # class 2 is the one that two threads would lose
+    np.testing.assert_array_equal(np.sort(found[1][0, :count]), np.sort(wanted[1][0, :count]))
+    np.testing.assert_allclose(found[2][0, :count], wanted[2][0, :count], rtol=0, atol=1e-5)
+
+
+def test_a_threshold_that_lets_everything_through_is_raised(exported_run: ExportedRun, pictures: list[np.ndarray]) -> None:
+    specification = read_specification(exported_run.frozen)
+    contents = [
+        _with_postprocess(
+            _file(exported_run, "float32"),
+            specification.model_copy(update={"thresholds": Thresholds(score=score)}),
+            True,
+        )
+        for score in (1e-8, 0.01, 0.3)
+    ]
+    low, usual, high = (_answers(content, preprocess(pictures[0], IMAGE_SIZE)) for content in contents)
+    for one, other in zip(low, usual, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert high[3][0] < usual[3][0]
+    assert high[2][0, : int(high[3][0])].min() >= 0.3
 
 
 @pytest.mark.parametrize("kind", KINDS)
