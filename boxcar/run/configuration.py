@@ -86,15 +86,16 @@ class Configuration(BaseModel):
             return value
         return str(local_path(value).absolute())
 
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _all_formats(cls, value: Any) -> Any:
+        # Behind the next one, which splits: pydantic calls them from the last to the first.
+        return CONVERSIONS if isinstance(value, list | tuple) and "all" in value else value
+
     @field_validator("formats", "augmentations", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
-
-    @field_validator("formats", mode="before")
-    @classmethod
-    def _all_formats(cls, value: Any) -> Any:
-        return CONVERSIONS if isinstance(value, list | tuple) and "all" in value else value
 
     @field_validator("augmentations")
     @classmethod
