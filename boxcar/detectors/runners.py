@@ -150,7 +150,7 @@ class SavedModelRunner(HeadsRunner):
             self._model = tf.saved_model.load(str(path))  # held: the signatures do not keep its variables alive
             self._heads = self._model.signatures[HEADS_SIGNATURE]
             self._serving = self._model.signatures["serving_default"]
-        except (OSError, KeyError, ValueError, RuntimeError, AttributeError, tf.errors.OpError) as error:
+        except (OSError, LookupError, ValueError, RuntimeError, AttributeError, tf.errors.OpError) as error:
             raise unusable(path, first_line(error)) from error
         check_heads(path, specification, {n: s.shape.as_list() for n, s in self._heads.structured_outputs.items()})
 
