@@ -61,7 +61,7 @@ def differing_labels(path: Path, specification: Specification) -> str | None:
     if found == wanted:
         return None
     if found is None:
-        return "it holds no labels, as a file does that is cut short"
+        return "it holds no labels inside: it is cut short, or older than the version that puts them there"
     inside, beside = found.splitlines(), wanted.splitlines()
     for number, (one, other) in enumerate(zip(inside, beside, strict=False), start=1):
         if one != other:

@@ -15,6 +15,9 @@ from boxcar.detectors.preprocessing import check_value_range
 from boxcar.detectors.runners import HEADS_SIGNATURE, Floats, HeadsRunner, Runner, check_heads, first_line, unusable
 from boxcar.detectors.specification import Specification
 
+# As many as a file with detections bears; with more, its operator loses whole classes (export.tflite_postprocess says why).
+DETECTIONS_THREADS = 15
+
 
 def open_tflite(path: Path, specification: Specification, threads: int) -> Runner:
     """Loads a TFLite file.
@@ -22,7 +25,7 @@ def open_tflite(path: Path, specification: Specification, threads: int) -> Runne
     Args:
         path: the file.
         specification: the `detector.json` beside it.
-        threads: how many to compute with.
+        threads: how many to compute with; files with detections use no more than `DETECTIONS_THREADS`.
 
     Raises:
         BoxcarError: 65 where it cannot be loaded or does not fit the specification.
@@ -34,7 +37,8 @@ def open_tflite(path: Path, specification: Specification, threads: int) -> Runne
             interpreter = Interpreter(model_path=str(path), num_threads=threads)
             if HEADS_SIGNATURE in interpreter.get_signature_list():
                 return TFLiteRunner(path, specification, interpreter)
-            return TFLiteDetectionsRunner(path, specification, interpreter)
+            few = Interpreter(model_path=str(path), num_threads=min(threads, DETECTIONS_THREADS))
+            return TFLiteDetectionsRunner(path, specification, few)
     except (ValueError, RuntimeError) as error:
         raise unusable(path, first_line(error)) from error
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from flatbuffers import flexbuffers
 
 from boxcar.detectors.anchors import make_anchors
+from boxcar.detectors.runners_tflite import DETECTIONS_THREADS
 from boxcar.detectors.specification import Specification, Thresholds
 from boxcar.errors import BoxcarError, ExitCode
 
@@ -28,7 +29,7 @@ USE_REGULAR_NMS = True
 # one too far. Measured in ai-edge-litert 2.3.0: three classes, two threads, and class 2 is gone. The first so many classes are
 # therefore none of ours: no score of theirs reaches the threshold, and whoever computes with fewer threads than that loses
 # nothing (measured up to 15; with 16 or more, classes are lost again).
-UNUSED_CLASSES = 16
+UNUSED_CLASSES = DETECTIONS_THREADS + 1
 
 
 def add_postprocess(model: Any, specification: Specification, *, use_regular_nms: bool = USE_REGULAR_NMS) -> None:

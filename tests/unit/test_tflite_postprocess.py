@@ -76,6 +76,20 @@ def test_no_class_is_lost_to_threads(exported_run: ExportedRun, pictures: list[n
     np.testing.assert_allclose(found[2][0, :count], wanted[2][0, :count], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("threads", [16, 18])
+def test_more_threads_than_a_file_bears_are_not_used(
+    exported_run: ExportedRun, pictures: list[np.ndarray], threads: int
+) -> None:
+    path, pixels = _file(exported_run, "float32_nms"), preprocess(pictures[0], IMAGE_SIZE)
+    count = int(_answers(path.read_bytes(), pixels)[3][0])
+    classes = [int(number) for number in _answers(path.read_bytes(), pixels, threads)[1][0, :count]]
+    assert set(classes) != {0, 1, 2}  # what it does to a host that knows nothing of it: one class is gone
+    with open_runner(path) as few, open_runner(path, threads) as many:
+        wanted, found = few.find(pixels), many.find(pixels)
+    assert set(wanted.classes.tolist()) == {1, 2, 3}
+    np.testing.assert_array_equal(np.sort(found.classes), np.sort(wanted.classes))
+
+
 def test_a_threshold_that_lets_everything_through_is_raised(exported_run: ExportedRun, pictures: list[np.ndarray]) -> None:
     specification, pixels = read_specification(exported_run.frozen), preprocess(pictures[0], IMAGE_SIZE)
 
