@@ -88,6 +88,7 @@ def test_a_network_with_expansions_is_the_network_without(monkeypatch: pytest.Mo
     assert {id(variable) for variable in variables.values()} == {id(variable) for variable in light.model.variables}
     for name, variable in plain.variables_by_name().items():
         variable.assign(variables[name])
+    assert [variable.shape for variable in light.model.variables] == [variable.shape for variable in plain.model.variables]
     x = tf.random.stateless_uniform([8, 128, 128, 3], [1, 2], -1, 1)
     for training in (False, True):
         ours, theirs = (network.model(x, training=training) for network in (light, plain))

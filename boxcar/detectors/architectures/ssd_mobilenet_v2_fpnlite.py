@@ -188,8 +188,14 @@ def _lighten(backbone: "MobileNet") -> None:
     for block in backbone.layers:
         kernel = getattr(getattr(block, "_conv0", None), "kernel", None)
         if kernel is not None and kernel.shape[:2] == (1, 1) and kernel.shape[2] <= MOST_CHANNELS:
-            block._norm0 = Expansion(block._conv0, block._norm0)
-            block._conv0 = tf_keras.layers.Layer()  # answers what it is given
+            layers = {name: getattr(block, name) for name in ("_conv0", "_norm0", "_conv1", "_norm1", "_conv2", "_norm2")}
+            layers["_norm0"] = Expansion(block._conv0, block._norm0)
+            layers["_conv0"] = tf_keras.layers.Layer()  # answers what it is given
+            # All of them anew, one after the other: in this order Keras lists their weights, and an optimizer its slots.
+            for name in layers:
+                delattr(block, name)
+            for name, layer in layers.items():
+                setattr(block, name, layer)
 
 
 def _row(image_size: int, multiply_adds: int, average_precision: float) -> Architecture:
