@@ -14,7 +14,7 @@ from measuring import say
 
 # Name, title, and minutes on two cores.
 BENCHMARKS = {
-    "training": ("Training", "training", 25),
+    "training": ("Training", "training", 15),
     "input": ("Input pipeline", "input_pipeline", 3),
     "evaluator": ("Evaluator", "evaluator", 5),
     "checkpoints": ("Checkpoints and summaries", "checkpoints", 12),

@@ -89,5 +89,7 @@ def measure(*, steps: int = 80, repetitions: int = 2) -> Result:
         "API does by flip and crop.",
         "Peak memory is the process's largest resident set.",
         "TensorFlow itself uses oneDNN by default on CPUs with AVX-512 only; `boxcar` turns it on where it is not set.",
+        "With oneDNN on both sides nine tenths of a step are its kernels, the same for both: convolutions at 160 GFLOPS of the "
+        "190 that a matrix product reaches on the CPU with AVX-512 that this was profiled on, the rest bound by memory.",
     ]
     return result
