@@ -21,7 +21,6 @@ def make_anchors(image_size: int, anchors: Anchors) -> npt.NDArray[np.float32]:
     and rounding decides which of them is its own.
     """
     boxes = []
-    one = np.float32(1)
     scales = np.asarray([2.0 ** (step / anchors.scales_per_octave) for step in range(anchors.scales_per_octave)], np.float32)
     roots = np.sqrt(np.asarray(anchors.aspect_ratios, np.float32))
     for level, size in enumerate(feature_sizes(image_size, anchors), start=anchors.min_level):
@@ -34,5 +33,5 @@ def make_anchors(image_size: int, anchors: Anchors) -> npt.NDArray[np.float32]:
         y, x, shape = np.meshgrid(centres, centres, np.arange(heights.size), indexing="ij")
         half_height, half_width = heights[shape] / 2, widths[shape] / 2
         level_boxes = np.stack([y - half_height, x - half_width, y + half_height, x + half_width], axis=-1)
-        boxes.append(level_boxes.reshape(-1, 4) * (one / np.float32(image_size)))
+        boxes.append(level_boxes.reshape(-1, 4) * (np.float32(1) / np.float32(image_size)))
     return np.concatenate(boxes)

@@ -134,7 +134,7 @@ def write_frozen(network: "Network", specification: Specification, provenance: P
     }
     served = tf.Module()
     served.held = folded.weights
-    assets = {LABELS: labels_text(specification.labels), PROVENANCE: provenance.model_dump_json(indent=2) + "\n"}
+    assets = {LABELS: labels_text(specification.labels), PROVENANCE: provenance.text()}
     try:
         # TensorFlow copies them from where they lie. The dot: not one of the step's files, whatever happens.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".assets-") as beside:

@@ -39,6 +39,10 @@ class Provenance(BaseModel):
     image: str | None
     pipeline_version: str | None
 
+    def text(self) -> str:
+        """The text of `provenance.json`."""
+        return self.model_dump_json(indent=2) + "\n"
+
 
 def trace(prefix: Path, specification: Specification) -> Provenance:
     """The provenance of what is frozen here and now from a checkpoint.

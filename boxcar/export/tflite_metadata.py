@@ -102,7 +102,7 @@ def version_of(provenance: Provenance) -> str:
 
 def associated_files(labels: str, provenance: Provenance, outputs: Sequence[str]) -> Mapping[str, str]:
     """The files that `describe` speaks of, by name: `labels` is the text of labels.txt."""
-    files = {LABELS: labels, PROVENANCE: provenance.model_dump_json(indent=2) + "\n"}
+    files = {LABELS: labels, PROVENANCE: provenance.text()}
     return files if "class_logits" not in outputs else files | {CLASS_SLOTS: f"background\n{labels}"}
 
 

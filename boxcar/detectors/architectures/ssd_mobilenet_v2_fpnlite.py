@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 CHANNELS = 128
 TOWER_DEPTH = 4
 EPSILON = 0.001
+_BLOCK_LAYERS = (
+    "_conv0",
+    "_norm0",
+    "_conv1",
+    "_norm1",
+    "_conv2",
+    "_norm2",
+)  # of a block of Model Garden's, in the order of use
 CLASS_PRIOR = 0.01  # Lin et al. 2017, section 4.1; the zoo's class bias of -4.6
 
 
@@ -168,7 +176,7 @@ def _backbone_layers(backbone: "MobileNet") -> "list[tf_keras.layers.Layer]":
     """Convolution, norm, convolution, norm ...: the 104 layers in the order in which they are applied."""
     found = []
     for block in backbone.layers:
-        for name in ("_conv0", "_norm0", "_conv1", "_norm1", "_conv2", "_norm2"):
+        for name in _BLOCK_LAYERS:
             layer = getattr(block, name, None)
             if layer is not None and layer.weights:
                 found.append(layer)
@@ -188,7 +196,7 @@ def _lighten(backbone: "MobileNet") -> None:
     for block in backbone.layers:
         kernel = getattr(getattr(block, "_conv0", None), "kernel", None)
         if kernel is not None and kernel.shape[:2] == (1, 1) and kernel.shape[2] <= MOST_CHANNELS:
-            layers = {name: getattr(block, name) for name in ("_conv0", "_norm0", "_conv1", "_norm1", "_conv2", "_norm2")}
+            layers = {name: getattr(block, name) for name in _BLOCK_LAYERS}
             layers["_norm0"] = Expansion(block._conv0, block._norm0)
             layers["_conv0"] = tf_keras.layers.Layer()  # answers what it is given
             # All of them anew, one after the other: in this order Keras lists their weights, and an optimizer its slots.
