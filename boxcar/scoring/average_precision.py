@@ -110,7 +110,7 @@ def _accumulate(
     images = [{"id": i, "width": truth.width, "height": truth.height} for i, truth in enumerate(truths, 1)]
     # A record's float32 coordinates miss the whole pixels that were labelled by up to half a thousandth in pictures of
     # 8,000 pixels. Rounded back, a box of 32 by 32 is small and medium, as in COCO's own files, and not one by chance.
-    truth_boxes = _joined((_pixels(truth.boxes, truth).round(3) for truth in truths), np.float64, 4)
+    truth_boxes = _joined((pixel_boxes(truth.boxes, truth).round(3) for truth in truths), np.float64, 4)
     reference = hotcoco.COCO.from_arrays(
         images,
         [{"id": label, "name": labels[label]} for label in sorted(labels)],
@@ -123,7 +123,7 @@ def _accumulate(
     results = np.column_stack(
         [
             np.repeat(np.arange(1, len(detections) + 1), [len(found.scores) for found in detections]),
-            _joined((_pixels(found.boxes, truth) for found, truth in zip(detections, truths, strict=True)), np.float64, 4),
+            _joined((pixel_boxes(found.boxes, truth) for found, truth in zip(detections, truths, strict=True)), np.float64, 4),
             _joined((found.scores for found in detections), np.float64),
             found_classes,
         ]
@@ -135,7 +135,7 @@ def _accumulate(
     return arrays["precision"][..., LIMITS[100]], arrays["recall"]
 
 
-def _pixels(boxes: NDArray[np.float32], truth: Truth) -> NDArray[np.float64]:
+def pixel_boxes(boxes: NDArray[np.float32], truth: Truth) -> NDArray[np.float64]:
     """[N, 4] normalised (ymin, xmin, ymax, xmax) to COCO's (x, y, width, height) in pixels."""
     ymin, xmin, ymax, xmax = (boxes * np.array([truth.height, truth.width] * 2, np.float64)).T
     return np.stack([xmin, ymin, np.maximum(xmax - xmin, 0), np.maximum(ymax - ymin, 0)], axis=1)

@@ -1,0 +1,161 @@
+"""Is one detector better than another, or was it luck? The paired bootstrap over pictures.
+
+Pictures are drawn with replacement, as many as there are, and both detectors are scored on the same draw (Efron and Tibshirani,
+An Introduction to the Bootstrap, 1993, chapters 13 and 16). What is matched with what stays the same in every draw, so each
+picture is matched once, and a draw only gives it a weight.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxcar.detectors.detections import Detections
+from boxcar.scoring.average_precision import LIMITS, Truth, pixel_boxes
+
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+
+_IOU = 0.5
+_RECALLS = np.linspace(0.0, 1.0, 101)
+_AT_ONCE = 2**22  # numbers in one array of draws by detections: 16 MB
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far AP50 of one detector lies above that of another.
+
+    Attributes:
+        point: the difference on the pictures as they are; None where they hold no objects.
+        low, high: the bounds of the interval that holds it with the confidence asked for; None likewise.
+    """
+
+    point: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the interval lies below 0 as a whole."""
+        return self.high is not None and self.high < 0
+
+
+def ap50_difference(
+    truths: Sequence[Truth],
+    reference: Sequence[Detections],
+    other: Sequence[Detections],
+    labels: Mapping[int, str],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """AP50 of `other` minus AP50 of `reference`, with its two-sided percentile interval.
+
+    Args:
+        truths: one a picture.
+        reference, other: detections, one a picture, in the same order.
+        labels: the label map, id to name.
+        confidence: of the interval, between 0 and 1.
+        resamples: how many draws of pictures.
+        seed: of the draws.
+
+    Raises:
+        ValueError: where the sequences differ in length.
+    """
+    pictures = len(truths)
+    # The first row is the pictures as they are.
+    weights = np.ones((1 + resamples, pictures), np.int32)
+    if pictures:
+        weights[1:] = np.random.default_rng(seed).multinomial(pictures, [1 / pictures] * pictures, resamples)
+    differences = _ap50(truths, other, labels, weights) - _ap50(truths, reference, labels, weights)
+    drawn = differences[1:][np.isfinite(differences[1:])]  # a draw may hold no object
+    if not np.isfinite(differences[0]) or not drawn.size:
+        return Difference(None, None, None)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Difference(float(differences[0]), float(low), float(high))
+
+
+def _ap50(
+    truths: Sequence[Truth], detections: Sequence[Detections], labels: Mapping[int, str], weights: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """COCO's AP50 for each row of weights [R, P] over pictures, [R]; NaN where there is no object."""
+    total, measured = np.zeros(len(weights)), np.zeros(len(weights), np.int64)
+    overlapping = [_Overlaps(truth, found) for truth, found in zip(truths, detections, strict=True)]
+    for label in labels if truths else ():
+        answers = _Answers(overlapping, label)
+        if answers.objects.any():
+            precision, there = answers.average_precision(weights)
+            total += np.where(there, precision, 0.0)
+            measured += there
+    return np.divide(total, measured, out=np.full(len(weights), np.nan), where=measured > 0)
+
+
+class _Overlaps:
+    """One picture's truth and detections, and how they overlap, [D, N]: intersection over the detection alone for crowds."""
+
+    def __init__(self, truth: Truth, found: Detections) -> None:
+        self.truth, self.found = truth, found
+        boxes, others = pixel_boxes(found.boxes, truth), pixel_boxes(truth.boxes, truth).round(3)
+        top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])
+        bottom_right = np.minimum(boxes[:, None, :2] + boxes[:, None, 2:], others[None, :, :2] + others[None, :, 2:])
+        intersection = np.prod(np.maximum(bottom_right - top_left, 0), axis=2)
+        area, other_area = np.prod(boxes[:, 2:], axis=1)[:, None], np.prod(others[:, 2:], axis=1)[None]
+        union = np.where(truth.is_crowd[None], area, area + other_area - intersection)
+        self.iou = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+    def match(self, label: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
+        """Scores, best first, and which hit an object, of the detections that count, and the number of objects.
+
+        The protocol's greedy matching: a detection takes the object that it overlaps most of those not yet taken; one that
+        meets only a crowd does not count.
+        """
+        chosen = np.flatnonzero(self.found.classes == label)
+        chosen = chosen[np.argsort(-self.found.scores[chosen], kind="stable")][: max(LIMITS)]
+        of_label = self.truth.labels == label
+        objects, crowds = np.flatnonzero(of_label & ~self.truth.is_crowd), np.flatnonzero(of_label & self.truth.is_crowd)
+        iou = self.iou[np.ix_(chosen, objects)]
+        hit = np.zeros(len(chosen), np.bool_)
+        for row in np.flatnonzero((iou >= _IOU).any(axis=1)):
+            # Of equal overlaps the last: pycocotools goes on to what overlaps no less.
+            best = iou.shape[1] - 1 - int(np.argmax(iou[row, ::-1]))
+            if iou[row, best] >= _IOU:
+                hit[row] = True
+                iou[:, best] = -1.0
+        counts = hit | ~(self.iou[np.ix_(chosen, crowds)] >= _IOU).any(axis=1)
+        return self.found.scores[chosen][counts], hit[counts], len(objects)
+
+
+class _Answers:
+    """What a detector said of one class on all pictures, best score first."""
+
+    def __init__(self, pictures: Sequence[_Overlaps], label: int) -> None:
+        matched = [picture.match(label) for picture in pictures]
+        order = np.argsort(-np.concatenate([scores for scores, _, _ in matched]), kind="stable")
+        self.picture = np.repeat(np.arange(len(matched)), [len(scores) for scores, _, _ in matched])[order]
+        self.hit = np.concatenate([hit for _, hit, _ in matched])[order]
+        self.objects = np.array([objects for _, _, objects in matched], np.int64)  # a picture
+
+    def average_precision(self, weights: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Precision at 101 recalls, on average, for each row of weights [R, P]; and whether it holds an object."""
+        objects = weights @ self.objects
+        hits = np.flatnonzero(self.hit)
+        result = np.zeros(len(weights))
+        if not hits.size:
+            return result, objects > 0
+        # Precision need only be known at hits: between two of them it falls. Detections behind the last change nothing.
+        used, starts = self.picture[: hits[-1] + 1], np.concatenate([[0], hits[:-1] + 1])
+        rows = max(1, _AT_ONCE // len(used))
+        for first in range(0, len(weights), rows):
+            drawn = weights[first : first + rows]
+            seen = np.cumsum(np.add.reduceat(drawn[:, used], starts, axis=1), axis=1)
+            right = np.cumsum(drawn[:, self.picture[hits]], axis=1)
+            precision = np.divide(right, seen, out=np.zeros(right.shape), where=seen > 0)
+            precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            for row, count in enumerate(objects[first : first + rows]):
+                if count:
+                    place = np.searchsorted(right[row] / count, _RECALLS, side="left")
+                    reached = place[place < len(hits)]
+                    result[first + row] = precision[row, reached].sum() / len(_RECALLS)
+        return result, objects > 0
