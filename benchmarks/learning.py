@@ -33,7 +33,7 @@ from boxcar.detectors.label_map import read_label_map
 from boxcar.scoring import Truth, score
 
 TRIAL_STEPS = 100  # in the first half of which the evaluator, too, loads TensorFlow and builds its network
-MARGIN = 0.92  # of the time that the trial promises: machines are not steady
+MARGIN = 0.85  # of the time that the trial promises: machines are not steady, and the evaluator takes its share
 RACCOON_AP50, RACCOON_AIM = 0.25, 0.36
 TINY = {"shapes_seconds": 15, "raccoon_seconds": 30}
 

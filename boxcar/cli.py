@@ -1,7 +1,10 @@
 """The command `boxcar`. Each sub-command loads what it needs when it is called: `boxcar --help` loads nothing."""
 
+import functools
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +42,11 @@ class Optimizer(StrEnum):
     adamw = "adamw"
 
 
+class Pixels(StrEnum):
+    float32 = "float32"
+    uint8 = "uint8"
+
+
 class Evaluator(StrEnum):
     here = "here"
     elsewhere = "elsewhere"
@@ -54,67 +62,111 @@ _FORMATS = (
     "tflite_dynamic, tflite_float32_nms, tflite_int8_nms, tfjs_float16, tfjs_uint8; all for every one, saved_model for none."
 )
 
+_LIMITS = (
+    "Refuse a file beyond this, may be given many times: raw_difference, mean_raw_difference, matched, mean_iou, "
+    "score_difference, ap50_loss, nms_ap50_loss, milliseconds, megabytes, peak_memory_megabytes."
+)
+
 Data = Annotated[str, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="DIR")]
 Output = Annotated[str, typer.Option(help="Folder to write into.", metavar="DIR")]
 Run = Annotated[str, typer.Option(help="The run's folder.", metavar="DIR")]
 Architecture = Annotated[str | None, typer.Option(help=_ARCHITECTURES, metavar="NAME")]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the network's input, a multiple of 32.", metavar="PIXELS")]
-Steps = Annotated[int | None, typer.Option(help="Training steps; derived from the data if not given.")]
-BatchSize = Annotated[int | None, typer.Option(help="Pictures a training step.")]
-LearningRate = Annotated[float | None, typer.Option(help="Highest learning rate.")]
-Init = Annotated[str | None, typer.Option(help="Weights to start from: none, zoo, or .../ckpt-0.", metavar="none|zoo|URI")]
-Optimizing = Annotated[Optimizer | None, typer.Option(help="What takes the steps: sgd (the default) or adamw.")]
-GPUs = Annotated[int | None, typer.Option("--gpus", help="GPUs that must be there; all that are seen if not given, 0: none.")]
-Divergence = Annotated[
-    OnDivergence | None, typer.Option(help="At a loss that is not finite: stop, or go back and halve the learning rate.")
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of weights, data order, augmentation and split.")]
-Formats = Annotated[str | None, typer.Option(help=_FORMATS, metavar="NAMES")]
 LabelMap = Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")]
 Config = Annotated[Path | None, typer.Option(help="Settings as YAML; options given beside it win.", metavar="FILE")]
-Fault = Annotated[OnFault | None, typer.Option(help="Stop at faulty pictures, or leave them out.")]
+
+# The settings of the configuration that are options too; every other one stands in the file that --config names.
+SETTINGS: dict[str, Any] = {
+    "architecture": Architecture,
+    "image_size": ImageSize,
+    "steps": Annotated[int | None, typer.Option(help="Training steps; derived from the data if not given.")],
+    "batch_size": Annotated[int | None, typer.Option(help="Pictures a training step.")],
+    "learning_rate": Annotated[float | None, typer.Option(help="Highest learning rate.")],
+    "optimizer": Annotated[Optimizer | None, typer.Option(help="What takes the steps: sgd (the default) or adamw.")],
+    "init": Annotated[
+        str | None, typer.Option(help="Weights to start from: none, zoo, or .../ckpt-0.", metavar="none|zoo|URI")
+    ],
+    "gpus": Annotated[
+        int | None, typer.Option("--gpus", help="GPUs that must be there; all that are seen if not given, 0: none.")
+    ],
+    "on_divergence": Annotated[
+        OnDivergence | None, typer.Option(help="At a loss that is not finite: stop, or go back and halve the learning rate.")
+    ],
+    "formats": Annotated[str | None, typer.Option(help=_FORMATS, metavar="NAMES")],
+    "limits": Annotated[list[str] | None, typer.Option("--limit", help=_LIMITS, metavar="NAME=VALUE")],
+    "parity_pictures": Annotated[
+        int | None, typer.Option(help="Pictures that files are compared with the SavedModel on, at most; 200 if not given.")
+    ],
+    "int8_pictures": Annotated[
+        int | None, typer.Option("--int8-pictures", help="Training pictures to calibrate INT8 on, at most; 100 if not given.")
+    ],
+    "int8_input": Annotated[
+        Pixels | None, typer.Option("--int8-input", help="Numbers that INT8 files take pixels in; float32 if not given.")
+    ],
+    "int8_max_drop": Annotated[
+        float | None,
+        typer.Option(
+            "--int8-max-drop", help="AP50 that INT8 may cost before its worst layers stay in float32; 0.01 if not given."
+        ),
+    ],
+    "label_map": LabelMap,
+    "on_fault": Annotated[OnFault | None, typer.Option(help="Stop at faulty pictures, or leave them out.")],
+    "seed": Annotated[int | None, typer.Option(help="Seed of weights, data order, augmentation and split.")],
+}
+_TRAINING = (
+    "architecture",
+    "image_size",
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "init",
+    "gpus",
+    "on_divergence",
+)
+_CONVERSION = ("formats", "limits", "parity_pictures", "int8_pictures", "int8_input", "int8_max_drop")
+
+
+def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command an option for each of these settings, in the place of its parameter `given`.
+
+    That parameter then is the settings that were given, by name, for `make_configuration`.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command).parameters.values():
+            if parameter.name == "given":
+                kind = inspect.Parameter.KEYWORD_ONLY
+                parameters += [inspect.Parameter(n, kind, default=None, annotation=SETTINGS[n]) for n in names]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+        @functools.wraps(command)
+        def called(**options: Any) -> None:
+            given = {name: value for name in names if (value := options.pop(name)) not in (None, [])}
+            command(given=given, **options)
+
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return decorate
 
 
 @app.command()
+@takes_settings(*_TRAINING, *_CONVERSION, "label_map", "on_fault", "seed")
 def run(
     data: Annotated[str | None, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="DIR")] = None,
     output: Annotated[str, typer.Option(help="The run's folder.", metavar="DIR")] = ...,  # type: ignore[assignment]
-    architecture: Architecture = None,
-    image_size: ImageSize = None,
-    steps: Steps = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    optimizer: Optimizing = None,
-    init: Init = None,
-    gpus: GPUs = None,
-    on_divergence: Divergence = None,
-    formats: Formats = None,
-    label_map: LabelMap = None,
-    on_fault: Fault = None,
-    seed: Seed = None,
+    given: dict[str, Any] = ...,  # type: ignore[assignment]
     config: Config = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")] = False,
 ) -> None:
     """From labelled pictures to exported files and a report."""
-    given = _given(
-        data=data,
-        architecture=architecture,
-        image_size=image_size,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        optimizer=optimizer,
-        init=init,
-        gpus=gpus,
-        on_divergence=on_divergence,
-        formats=formats,
-        label_map=label_map,
-        on_fault=on_fault,
-        seed=seed,
-    )
 
     def work() -> None:
-        configuration = _configuration(config, given)
+        configuration = _configuration(config, {**given, "data": data})
         if configuration.data is None:
             raise BoxcarError(ExitCode.USAGE, "No pictures were named.", "Add --data and the folder they lie in.")
         # Behind the check, because these take a moment to load.
@@ -166,36 +218,16 @@ def records(
 
 
 @app.command()
+@takes_settings(*_TRAINING, "seed")
 def train(
     run: Run,
-    architecture: Architecture = None,
-    image_size: ImageSize = None,
-    steps: Steps = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    optimizer: Optimizing = None,
-    init: Init = None,
-    gpus: GPUs = None,
-    on_divergence: Divergence = None,
-    seed: Seed = None,
+    given: dict[str, Any] = ...,  # type: ignore[assignment]
     config: Config = None,
     evaluator: Annotated[
         Evaluator, typer.Option(help="Start the evaluator beside the trainer, expect one elsewhere, or do without.")
     ] = Evaluator.here,
 ) -> None:
     """Train on a run's records; goes on from the last checkpoint."""
-    given = _given(
-        architecture=architecture,
-        image_size=image_size,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        optimizer=optimizer,
-        init=init,
-        gpus=gpus,
-        on_divergence=on_divergence,
-        seed=seed,
-    )
 
     def work() -> None:
         from boxcar.run.configuration import make_configuration, read_configuration, write_configuration
@@ -287,19 +319,19 @@ def freeze(
 
 
 @app.command()
+@takes_settings(*_CONVERSION)
 def convert(
     saved_model: Annotated[str, typer.Option(help="What `boxcar freeze` wrote.", metavar="DIR")],
     records: Annotated[str, typer.Option(help="What `boxcar records` wrote: for calibration and checks.", metavar="DIR")],
     output: Output,
-    formats: Formats = None,
+    given: dict[str, Any],
 ) -> None:
     """Convert a SavedModel to TFLite and TensorFlow.js."""
 
     def work() -> None:
         from boxcar.export import convert as convert_step
 
-        chosen = _configuration(None, _given(formats=formats)).formats
-        convert_step(saved_model, records, output, formats=chosen)
+        convert_step(saved_model, records, output, _configuration(None, given))
         print(f"The files are in {output}, described in manifest.json.")
 
     do_work("convert", work)
@@ -426,9 +458,10 @@ def main() -> None:
 def _configuration(config: Path | None, given: dict[str, Any]) -> "Configuration":
     from boxcar.run.configuration import make_configuration
 
-    return make_configuration(config, given)
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
+    limits = {}
+    for text in given.get("limits", ()):
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BoxcarError(ExitCode.USAGE, f"--limit {text} has no value.", "Write --limit NAME=VALUE.")
+        limits[name.strip()] = value.strip()
+    return make_configuration(config, given | ({"limits": limits} if limits else {}))

@@ -5,11 +5,13 @@ Importing this loads none of the three; each runner loads what it needs when it 
 
 import contextlib
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,16 +29,34 @@ Floats = npt.NDArray[np.float32]
 HEADS_SIGNATURE = "heads"
 
 
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a file, as whoever runs it without Boxcar needs it."""
+
+    name: str
+    shape: tuple[int, ...]  # -1 where it is not fixed
+    dtype: str  # as NumPy calls it
+
+
 class Runner(ABC):
     """A detector loaded from one exported file. Use it as a context manager, or call `close`.
 
     Attributes:
         specification: the `detector.json` that lies beside the file.
         path: the file or folder it was opened from.
+        inputs, outputs: in the file's own order; of a SavedModel those of `serving_default`.
     """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
 
     def __init__(self, path: Path, specification: Specification) -> None:
         self.path, self.specification = path, specification
+
+    @property
+    def process_id(self) -> int:
+        """Of the process that runs the file."""
+        return os.getpid()
 
     @abstractmethod
     def find(self, pixels: Floats) -> Detections:
@@ -153,6 +173,8 @@ class SavedModelRunner(HeadsRunner):
         except (OSError, LookupError, ValueError, RuntimeError, AttributeError, tf.errors.OpError) as error:
             raise unusable(path, first_line(error)) from error
         check_heads(path, specification, {n: s.shape.as_list() for n, s in self._heads.structured_outputs.items()})
+        self.inputs = _tensors(self._serving.structured_input_signature[1])
+        self.outputs = _tensors(self._serving.structured_outputs)
 
     def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
         check_value_range(pixels)
@@ -170,6 +192,14 @@ class SavedModelRunner(HeadsRunner):
             scores=outputs["detection_scores"][found],
             classes=outputs["detection_classes"][found].astype(np.int64),
         )
+
+
+def _tensors(specs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """From TensorFlow's words for them."""
+    return tuple(
+        Tensor(name, tuple(-1 if side is None else side for side in spec.shape.as_list()), spec.dtype.name)
+        for name, spec in sorted(specs.items())
+    )
 
 
 def check_heads(path: Path, specification: Specification, shapes: Mapping[str, Sequence[int]]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from boxcar.detectors.anchors import make_anchors
 from boxcar.detectors.preprocessing import check_value_range
-from boxcar.detectors.runners import Floats, HeadsRunner, check_heads
+from boxcar.detectors.runners import Floats, HeadsRunner, Tensor, check_heads
 from boxcar.detectors.specification import Specification
 from boxcar.errors import BoxcarError, ExitCode
 
@@ -51,10 +51,18 @@ class TFJSRunner(HeadsRunner):
         try:
             with self._at_most(start_seconds):
                 self.started = json.loads(self._receive())
-            check_heads(path, specification, {name: self.started[name] for name in ("box_encodings", "class_logits")})
+            shapes = {name: self.started[name] for name in ("box_encodings", "class_logits")}
+            check_heads(path, specification, shapes)
         except BaseException:
             self.close()
             raise
+        side = specification.image_size
+        self.inputs = (Tensor("image", (1, side, side, 3), "float32"),)
+        self.outputs = tuple(Tensor(name, tuple(shape), "float32") for name, shape in shapes.items())
+
+    @property
+    def process_id(self) -> int:
+        return self._node.pid
 
     def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
         check_value_range(pixels)

@@ -4,16 +4,19 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from boxcar.detectors.detections import Detections
 from boxcar.detectors.preprocessing import check_value_range
-from boxcar.detectors.runners import HEADS_SIGNATURE, Floats, HeadsRunner, Runner, check_heads, first_line, unusable
+from boxcar.detectors.runners import HEADS_SIGNATURE, Floats, HeadsRunner, Runner, Tensor, check_heads, first_line, unusable
 from boxcar.detectors.specification import Specification
+from boxcar.errors import BoxcarError, ExitCode
 
 # As many as a file with detections bears; with more, its operator loses whole classes (export.tflite_postprocess says why).
 DETECTIONS_THREADS = 15
@@ -40,6 +43,12 @@ def open_tflite(path: Path, specification: Specification, threads: int) -> Runne
             few = Interpreter(model_path=str(path), num_threads=min(threads, DETECTIONS_THREADS))
             return TFLiteDetectionsRunner(path, specification, few)
     except (ValueError, RuntimeError) as error:
+        if "Didn't find op for builtin opcode" in str(error):
+            raise BoxcarError(
+                ExitCode.DATA,
+                f"{path} needs a newer TensorFlow Lite than ai-edge-litert {version('ai-edge-litert')}: {first_line(error)}",
+                "Update ai-edge-litert, or export the model again with the version of Boxcar that runs it.",
+            ) from error
         raise unusable(path, first_line(error)) from error
 
 
@@ -50,14 +59,17 @@ class TFLiteRunner(HeadsRunner):
         super().__init__(path, specification)
         # Outputs are taken by the signature's names: the order of a TFLite file's outputs is the converter's own.
         self._run = interpreter.get_signature_runner(HEADS_SIGNATURE)
+        if "image" not in self._run.get_input_details():
+            raise unusable(path, "it has no input image")
+        self._image = self._run.get_input_details()["image"]
         # Allocates, too: what the file lacks shows here.
-        self._run(image=np.zeros([1, specification.image_size, specification.image_size, 3], np.float32))
-        shapes = {name: list(detail["shape"]) for name, detail in self._run.get_output_details().items()}
-        check_heads(path, specification, shapes)
+        self.heads(np.zeros([specification.image_size, specification.image_size, 3], np.float32))
+        self.inputs, self.outputs = _tensors(self._run.get_input_details()), _tensors(self._run.get_output_details())
+        check_heads(path, specification, {tensor.name: tensor.shape for tensor in self.outputs})
 
     def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
         check_value_range(pixels)
-        outputs: dict[str, Any] = self._run(image=pixels[None])
+        outputs: dict[str, Any] = self._run(image=quantise(pixels, self._image)[None])
         return outputs["box_encodings"][0], outputs["class_logits"][0]
 
 
@@ -70,7 +82,7 @@ class TFLiteDetectionsRunner(Runner):
     def __init__(self, path: Path, specification: Specification, interpreter: Any) -> None:
         super().__init__(path, specification)
         self._interpreter = interpreter
-        self._input = interpreter.get_input_details()[0]["index"]
+        self._image = interpreter.get_input_details()[0]
         self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
         interpreter.allocate_tensors()
         self._answer(np.zeros([specification.image_size, specification.image_size, 3], np.float32))
@@ -80,6 +92,11 @@ class TFLiteDetectionsRunner(Runner):
         shapes = [[int(size) for size in detail["shape"]] for detail in interpreter.get_output_details()]
         if shapes != wanted:
             raise unusable(path, f"its outputs are {shapes}, and by its detector.json {wanted}")
+        key = next(iter(interpreter.get_signature_list()))
+        signature = interpreter.get_signature_runner(key)
+        places = {index: place for place, index in enumerate(self._outputs)}
+        named = sorted(signature.get_output_details().items(), key=lambda item: places[item[1]["index"]])
+        self.inputs, self.outputs = _tensors(signature.get_input_details()), _tensors(dict(named))
 
     def find(self, pixels: Floats) -> Detections:
         check_value_range(pixels)
@@ -104,8 +121,30 @@ class TFLiteDetectionsRunner(Runner):
             raise unusable(self.path, str(error)) from error
 
     def _answer(self, pixels: Floats) -> None:
-        self._interpreter.set_tensor(self._input, pixels[None])
+        self._interpreter.set_tensor(self._image["index"], quantise(pixels, self._image)[None])
         self._interpreter.invoke()
+
+
+def quantise(pixels: Floats, detail: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Pixels as an input takes them: as they are, or in its own whole numbers.
+
+    Args:
+        pixels: float32 in [-1, 1].
+        detail: what the interpreter tells of the input.
+    """
+    if detail["dtype"] == np.float32:
+        return pixels
+    scale, zero_point = detail["quantization"]
+    bounds = np.iinfo(detail["dtype"])
+    whole: npt.NDArray[Any] = np.clip(np.rint(pixels / scale + zero_point), bounds.min, bounds.max)
+    return whole.astype(detail["dtype"])
+
+
+def _tensors(details: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """From the interpreter's words for them."""
+    return tuple(
+        Tensor(name, tuple(map(int, detail["shape"])), np.dtype(detail["dtype"]).name) for name, detail in details.items()
+    )
 
 
 @contextlib.contextmanager

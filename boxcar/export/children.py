@@ -1,4 +1,4 @@
-"""Converters as child processes: a segmentation fault, a hang or a lack of memory in one is an answer, not our own end."""
+"""Converters, and what else may crash, as child processes: a crash, a hang or too little memory is an answer, not our end."""
 
 import json
 import os
@@ -27,6 +27,7 @@ class Child:
     module: str  # run as `python -m module arguments`
     arguments: tuple[str, ...]
     timeout_seconds: float
+    doing: str = "The converter to"  # with the format behind it, the words that a failure begins with
 
 
 @dataclass
@@ -132,7 +133,7 @@ def _failure(one: _Running, reason: str, code: ExitCode) -> BoxcarError:
         if code == ExitCode.SURROUNDINGS
         else f"Report this with the lines above, or leave {one.child.format} out of --formats."
     )
-    return BoxcarError(code, f"The converter to {one.child.format} failed: {reason}.", do, tuple(_lines(one)[-_LAST_LINES:]))
+    return BoxcarError(code, f"{one.child.doing} {one.child.format} failed: {reason}.", do, tuple(_lines(one)[-_LAST_LINES:]))
 
 
 def _lines(one: _Running) -> list[str]:

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ from PIL import Image
 
 from boxcar.detectors.examples import Example, index_shard, read_examples
 from boxcar.errors import BoxcarError, ExitCode
+
+FEW_PICTURES = 50  # with fewer test pictures, validation pictures are added up to this number
 
 
 def find_shards(records: Path, split: str) -> list[Path]:
@@ -35,9 +36,45 @@ def sample_pictures(records: Path, split: str, most: int) -> Iterator[tuple[Exam
     Raises:
         BoxcarError: 65 where a shard is damaged, or a picture in it, 69 where it cannot be read.
     """
-    stride = max(1, -(-count_pictures(records, split) // most))
-    for example in islice(read_examples(find_shards(records, split)), 0, None, stride):
-        yield example, decode_picture(example)
+    count = count_pictures(records, split)
+    chosen = {place * count // most for place in range(most)} if count > most else set(range(count))
+    for place, example in enumerate(read_examples(find_shards(records, split))):
+        if place in chosen:
+            yield example, decode_picture(example)
+
+
+class ParityPictures:
+    """What exported files are compared on: test pictures, and validation pictures where there are few of those.
+
+    Iterating gives examples with their pixels, as often as it is asked for.
+
+    Args:
+        records: the folder that `records` wrote.
+        most: pictures, at most.
+
+    Attributes:
+        splits: how many pictures of which split.
+
+    Raises:
+        BoxcarError: 65 where there are none; while iterating too, as `sample_pictures`.
+    """
+
+    def __init__(self, records: Path, most: int) -> None:
+        self._records = records
+        self.splits = {"test": min(count_pictures(records, "test"), most)}
+        if (missing := min(FEW_PICTURES, most) - self.splits["test"]) > 0:
+            self.splits["validation"] = min(count_pictures(records, "validation"), missing)
+        if not len(self):
+            raise BoxcarError(
+                ExitCode.DATA, f"{records} holds no test pictures to compare the files on.", "Add pictures to the data."
+            )
+
+    def __len__(self) -> int:
+        return sum(self.splits.values())
+
+    def __iter__(self) -> Iterator[tuple[Example, npt.NDArray[np.uint8]]]:
+        for split, count in self.splits.items():
+            yield from sample_pictures(self._records, split, count)
 
 
 def decode_picture(example: Example) -> npt.NDArray[np.uint8]:

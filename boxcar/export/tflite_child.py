@@ -1,11 +1,12 @@
 """Converts a SavedModel's signature `heads` to TFLite; a process of its own, because the converter can crash.
 
-python -m boxcar.export.tflite_child FORMAT FROZEN RECORDS FILE
+python -m boxcar.export.tflite_child FORMAT FROZEN RECORDS FILE INT8_PICTURES INT8_INPUT
 """
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +19,17 @@ from boxcar.export.pictures import sample_pictures
 from boxcar.export.provenance import read_provenance
 from boxcar.export.tflite_file import complete
 
-CALIBRATION_PICTURES = 100
 
-
-def convert(kind: str, frozen: Path, records: Path, file: Path) -> None:
-    """Writes a TFLite file. Inputs and outputs are float32 in every format: they cost next to nothing.
+def convert(kind: str, frozen: Path, records: Path, file: Path, int8_pictures: int, int8_input: str) -> None:
+    """Writes a TFLite file. Outputs are float32 in every format: that costs next to nothing.
 
     Args:
         kind: `tflite_float32`, `tflite_float16`, `tflite_dynamic` or `tflite_int8`; the first and the last also with `_nms`.
         frozen: the folder that `freeze` wrote.
         records: the folder that `records` wrote, read for INT8 only.
         file: where to.
+        int8_pictures: training pictures that INT8 is calibrated on, at most.
+        int8_input: `float32` or `uint8`, what INT8 files take pixels in.
 
     Raises:
         BoxcarError: 65 where the records hold no training pictures, or damaged ones, or the SavedModel does not fit its
@@ -38,30 +39,55 @@ def convert(kind: str, frozen: Path, records: Path, file: Path) -> None:
 
     specification = read_specification(frozen)
     weights = kind.removesuffix("_nms")
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen / "saved_model"), signature_keys=["heads"])
-    if weights != "tflite_float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if weights == "tflite_float16":
-        converter.target_spec.supported_types = [tf.float16]
     if weights == "tflite_int8":
-        converter.representative_dataset = lambda: calibration(records, specification.image_size)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter = int8_converter(frozen, records, int8_pictures)
+        converter.inference_input_type = tf.dtypes.as_dtype(int8_input)
+    else:
+        converter = heads_converter(frozen)
+        if weights != "tflite_float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if weights == "tflite_float16":
+            converter.target_spec.supported_types = [tf.float16]
     file.write_bytes(complete(converter.convert(), kind, specification, read_provenance(frozen)))
 
 
-def calibration(records: Path, image_size: int) -> Iterator[tuple[str, dict[str, npt.NDArray[np.float32]]]]:
-    """Up to 100 training pictures as the network reads them, from which INT8's ranges are measured.
+def heads_converter(frozen: Path) -> Any:
+    """A `tf.lite.TFLiteConverter` of the raw heads."""
+    import tensorflow as tf
+
+    return tf.lite.TFLiteConverter.from_saved_model(str(frozen / "saved_model"), signature_keys=["heads"])
+
+
+def int8_converter(frozen: Path, records: Path, pictures: int) -> Any:
+    """The same, set to INT8 and calibrated on so many training pictures."""
+    import tensorflow as tf
+
+    image_size = read_specification(frozen).image_size
+    converter = heads_converter(frozen)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (("heads", {"image": p}) for p in calibration(records, image_size, pictures))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return converter
+
+
+def calibration(records: Path, image_size: int, pictures: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Training pictures as the network reads them, [1, S, S, 3], from which INT8's ranges are measured.
+
+    Args:
+        records: the folder that `records` wrote.
+        image_size: S, in pixels.
+        pictures: how many, at most.
 
     Raises:
         BoxcarError: 65 where there are none.
     """
     empty = True
-    for _, picture in sample_pictures(records, "train", CALIBRATION_PICTURES):
+    for _, picture in sample_pictures(records, "train", pictures):
         empty = False
         pixels = preprocess(picture, image_size)
         # The converter believes whatever it is given: pictures of another range give a file that is wrong in silence.
         check_value_range(pixels)
-        yield "heads", {"image": pixels[None]}
+        yield pixels[None]
     if empty:
         raise BoxcarError(
             ExitCode.DATA, f"{records} holds no training pictures to calibrate INT8 with.", "Add pictures to the data."
@@ -69,8 +95,8 @@ def calibration(records: Path, image_size: int) -> Iterator[tuple[str, dict[str,
 
 
 def main() -> None:
-    kind, frozen, records, file = sys.argv[1:]
-    convert(kind, Path(frozen), Path(records), Path(file))
+    kind, frozen, records, file, int8_pictures, int8_input = sys.argv[1:]
+    convert(kind, Path(frozen), Path(records), Path(file), int(int8_pictures), int8_input)
 
 
 if __name__ == "__main__":

@@ -132,8 +132,11 @@ class ExportedFile(_Row):
     AP: Share | None = None
     AP50: Share | None = None
     milliseconds: float | None = None
+    peak_memory_bytes: Count | None = None  # of a process that runs it
     agrees: bool | None = None  # None where it cannot be judged
     reason: str | None = None  # why it cannot
+    use_regular_nms: bool | None = None  # of a file that decodes by itself
+    float_layers: tuple[str, ...] = ()  # that an INT8 file computes in float32, because INT8 cost too much there
 
 
 class Manifest(_Row):
@@ -141,6 +144,7 @@ class Manifest(_Row):
 
     files: tuple[ExportedFile, ...]
     threads: int | None = None  # that the files ran with
+    pictures: dict[str, Count] = {}  # that the files were compared on, by split
 
 
 @dataclass(frozen=True)

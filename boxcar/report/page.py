@@ -2,6 +2,7 @@
 
 import platform
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -115,6 +116,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "shown_score": SHOWN_SCORE,
         "files": evidence.manifest.files,
         "threads": evidence.manifest.threads,
+        "compared_on": compared_on(evidence.manifest.pictures),
         "demo_page": _demo_page(evidence),
         "purposes": PURPOSES,
         "training_seconds": evidence.training_seconds,
@@ -132,6 +134,15 @@ def _demo_page(evidence: Evidence) -> str | None:
     if not any(file.format.startswith("tfjs") for file in evidence.manifest.files):
         return None
     return f"boxcar demo-page --run {shlex.quote(evidence.run.resolve().name)}"
+
+
+def compared_on(pictures: Mapping[str, int]) -> str:
+    """In words, which pictures the exported files were run on."""
+    counts = [f"{count:,} {split}" for split, count in pictures.items() if count]
+    if not counts:
+        return "test pictures"
+    only = len(counts) == 1 and next(count for count in pictures.values() if count) == 1
+    return f"{' and '.join(counts)} {'picture' if only else 'pictures'}"
 
 
 def verdict(ap50: float | None) -> str:

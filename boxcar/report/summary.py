@@ -46,8 +46,11 @@ def print_summary(run: str) -> None:
     console.print(exported)
     for entry in files:
         if not entry.get("judged", True):
+            console.print(f"{entry['path']} cannot be judged: {entry['reason']}.", markup=False)
+        if entry.get("float_layers"):
             console.print(
-                f"{entry['path']} could not be judged: {entry['compared'].get('reason', 'the model finds too little')}."
+                f"INT8 cost {entry['path']} too much: {len(entry['float_layers'])} of its layers are kept in float32.",
+                markup=False,
             )
     console.print(f"\nReport       {folder / 'report' / 'index.html'}", markup=False)
     console.print(f"TensorBoard  {_command('tensorboard')} --logdir {shlex.quote(str(folder))}", markup=False)

@@ -14,6 +14,7 @@ from boxcar.report import write_report
 from boxcar.report.evidence import STEPS
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.configuration import CONFIGURATION, Configuration, read_configuration, write_configuration
+from boxcar.run.conversion import Conversion
 from boxcar.run.failure import FAILURE, LOCK
 from boxcar.run.launch import lock, train_and_evaluate
 from boxcar.run.step import Committed, read_commit
@@ -123,7 +124,7 @@ def export(run: Path, configuration: Configuration) -> None:
     with _naming("freeze"):
         freeze(configuration.architecture, str(run / "train" / f"ckpt-{best['step']}"), str(saved_model))
     with _naming("convert"):
-        convert(str(saved_model), str(records), str(run / "export"), formats=configuration.formats)
+        convert(str(saved_model), str(records), str(run / "export"), configuration)
 
 
 def _check_folder(run: Path, configuration: Configuration, resume: bool) -> Configuration | None:
@@ -144,8 +145,8 @@ def _check_folder(run: Path, configuration: Configuration, resume: bool) -> Conf
     if configuration.init is None:
         configuration = configuration.model_copy(update={"init": begun.init})  # settled when it was begun
     finished = (run / "run.json").exists()
-    if not finished:  # after a conversion that failed the way on is often fewer formats
-        begun = begun.model_copy(update={"formats": configuration.formats})
+    if not finished:  # after a conversion that failed the way on is often fewer formats, or other limits
+        begun = begun.model_copy(update={name: getattr(configuration, name) for name in Conversion.model_fields})
     old, new = begun.model_dump(), configuration.model_dump()
     changed = [f"{name} was {old[name]} and now is {new[name]}" for name in new if old[name] != new[name]]
     if changed:

@@ -4,28 +4,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from boxcar.detectors.architecture import CONVERSIONS, Format
 from boxcar.detectors.registry import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import ExitCode, Refused
+from boxcar.run.conversion import Conversion, Limits
 from boxcar.storage import local_path, replace_text
 
 CONFIGURATION = "config.yaml"
 DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
 
-DEFAULT_FORMATS: tuple[Format, ...] = ("tflite_float32", "tflite_int8", "tfjs_float32")
 Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mosaic"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 OnDivergence = Literal["stop", "rollback"]
 
 
-class Configuration(BaseModel):
+class Configuration(Conversion):
     """Everything that decides what a run computes. What is None is derived from the data when training starts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str | None = Field(None, description="Folder with pictures and labelImg's XML files.")
     architecture: str = Field(DEFAULT_ARCHITECTURE, description="Which detector to train.")
@@ -66,17 +63,6 @@ class Configuration(BaseModel):
     on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that only the final scores see.")
-    formats: tuple[Format, ...] = Field(
-        DEFAULT_FORMATS, min_length=1, description="Files to export besides the SavedModel; all for every one."
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        is_switch = cls.model_fields[info.field_name or ""].annotation is bool
-        if isinstance(value, bool) and not is_switch:  # `steps: yes` would be 1
-            raise ValueError("Input should not be yes, no, true or false")
-        return value
 
     @field_validator("data", "init", "label_map")
     @classmethod
@@ -86,13 +72,7 @@ class Configuration(BaseModel):
             return value
         return str(local_path(value).absolute())
 
-    @field_validator("formats", mode="before")
-    @classmethod
-    def _all_formats(cls, value: Any) -> Any:
-        # Behind the next one, which splits: pydantic calls them from the last to the first.
-        return CONVERSIONS if isinstance(value, list | tuple) and "all" in value else value
-
-    @field_validator("formats", "augmentations", mode="before")
+    @field_validator("augmentations", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
@@ -130,18 +110,23 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
         if not isinstance(loaded, dict | None):
             raise Refused(ExitCode.USAGE, f"{file} is not a mapping.", "Write lines such as `steps: 2000`.")
         settings |= loaded or {}
-    settings |= {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        if isinstance(value, dict) and isinstance(settings.get(name), dict):
+            settings[name] = settings[name] | value
+        elif value is not None:
+            settings[name] = value
     try:
         configuration = Configuration.model_validate(settings)
     except ValidationError as error:
         # Where an element does not fit, that the list is then too short says nothing more.
         found = [one for one in error.errors() if one["type"] != "too_short" or error.error_count() == 1]
         problems = tuple(_problem(one) for one in found)
-        unknown = any(one["type"] == "extra_forbidden" for one in found)
+        unknown = next((one["loc"] for one in found if one["type"] == "extra_forbidden"), None)
+        exist = Limits.model_fields if unknown is not None and unknown[0] == "limits" else Configuration.model_fields
         raise Refused(
             ExitCode.USAGE,
             f"{problems[0]}.",
-            f"These settings exist: {', '.join(Configuration.model_fields)}." if unknown else "Change that setting.",
+            f"These settings exist: {', '.join(exist)}." if unknown else "Change that setting.",
             problems if len(problems) > 1 else (),
         ) from error
     configuration.check()
@@ -150,7 +135,7 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
 
 def _problem(error: ErrorDetails) -> str:
     """`steps is 0: Input should be greater than or equal to 1`; a list's element is called by the list's name."""
-    name = str(error["loc"][0]) if error["loc"] else "the configuration"
+    name = ".".join(part for part in error["loc"] if isinstance(part, str)) or "the configuration"
     if error["type"] == "extra_forbidden":
         return f"There is no setting {name}"
     message = error["msg"].removeprefix("Value error, ")

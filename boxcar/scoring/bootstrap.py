@@ -89,7 +89,8 @@ def _ap50(
             precision, there = answers.average_precision(weights)
             total += np.where(there, precision, 0.0)
             measured += there
-    return np.divide(total, measured, out=np.full(len(weights), np.nan), where=measured > 0)
+    mean: NDArray[np.float64] = np.divide(total, measured, out=np.full(len(weights), np.nan), where=measured > 0)
+    return mean
 
 
 class _Overlaps:

@@ -33,11 +33,13 @@ class Detector:
 
     def detect(self, picture: np.ndarray) -> list[dict]:
         """What is in a uint8 RGB picture [H, W, 3]: boxes (ymin, xmin, ymax, xmax) from 0 to 1, best score first."""
-        heads = self.run(image=preprocess(picture, self.size)[None])
-        boxes, scores, classes = self.decode(heads["box_encodings"][0], heads["class_logits"][0])
+        pixels, image = preprocess(picture, self.size), self.run.get_input_details()["image"]
+        if image["dtype"] == np.uint8:  # exported with --int8-input uint8
+            pixels = np.clip(np.rint(pixels / image["quantization"][0] + image["quantization"][1]), 0, 255).astype(np.uint8)
+        heads = self.run(image=pixels[None])
         return [
             {"box": [float(side) for side in box], "score": float(score), "class": self.info["labels"][str(id)], "id": int(id)}
-            for box, score, id in zip(boxes, scores, classes, strict=True)
+            for box, score, id in zip(*self.decode(heads["box_encodings"][0], heads["class_logits"][0]), strict=True)
         ]
 
     def decode(self, encodings: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,10 +133,9 @@ def main() -> None:
     for path in paths:
         picture = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
         started = time.perf_counter()
-        detections = detector.detect(picture)
+        found.append({"path": str(path), "detections": detector.detect(picture)})
         seconds.append(time.perf_counter() - started)
-        found.append({"path": str(path), "detections": detections})
-        print(path, *(f"{one['class']} {one['score']:.2f}" for one in detections if one["score"] >= 0.5), sep="  ")
+        print(path, *(f"{one['class']} {one['score']:.2f}" for one in found[-1]["detections"] if one["score"] >= 0.5), sep="  ")
     if options.json:
         options.json.write_text(json.dumps(found), encoding="utf-8")
     median = statistics.median(seconds)

@@ -14,12 +14,13 @@ def exported_run(shapes_records: Path, tmp_path_factory: pytest.TempPathFactory)
     """Three classes, because four class slots are as many as box encodings have numbers."""
     from boxcar.detectors.label_map import read_label_map
     from boxcar.export import convert, freeze
+    from boxcar.run.conversion import Conversion
 
     run = ExportedRun(tmp_path_factory.mktemp("exported") / "run")
     shutil.copytree(shapes_records, run.records)
     write_checkpoint(run.folder / "train", read_label_map(run.records / "label_map.pbtxt"), seed=1)
     freeze(ARCHITECTURE, str(run.checkpoint), str(run.frozen))
-    convert(str(run.frozen), str(run.records), str(run.export), formats=FORMATS)
+    convert(str(run.frozen), str(run.records), str(run.export), Conversion(formats=FORMATS))
     return run
 
 

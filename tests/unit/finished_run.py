@@ -84,7 +84,7 @@ def write_run(run: Path, names: tuple[str, ...] = CLASSES, file_name: str = "sha
             {"architecture": "ssd_mobilenet_v2_fpnlite_320x320", "image_size": 128, "labels": labels_by_id},
         )
     with committing("convert", run / "export", owns=("tflite", "tfjs", "manifest.json")) as folder:
-        replace_json(folder / "manifest.json", {"files": files(), "threads": 2})
+        replace_json(folder / "manifest.json", {"files": files(), "threads": 2, "pictures": {"test": 12, "validation": 8}})
     return run
 
 
@@ -176,6 +176,7 @@ def files() -> list[dict[str, Any]]:
     )
     return [
         {"path": path, "format": kind, "bytes": size, "sha256": hashlib.sha256(path.encode()).hexdigest(),
-         "AP50": ap50, "AP": ap, "milliseconds": milliseconds, "agrees": agrees, "compared": {"pictures": 32}}
+         "AP50": ap50, "AP": ap, "milliseconds": milliseconds, "agrees": agrees,
+         "peak_memory_bytes": size + 60_000_000, "compared": {"pictures": 20}}
         for path, kind, size, ap50, ap, milliseconds, agrees in rows
     ]  # fmt: skip

@@ -49,7 +49,7 @@ def calibrate_on_another_range(kind: str, frozen: str, records: str, file: str) 
     preprocess = child.preprocess
     child.preprocess = lambda picture, size: (preprocess(picture, size) + 1) * 127.5  # type: ignore[attr-defined]
     child.check_value_range = lambda pixels: None  # type: ignore[attr-defined]
-    child.convert(kind, Path(frozen), Path(records), Path(file))
+    child.convert(kind, Path(frozen), Path(records), Path(file), 100, "float32")
 
 
 def _taken_apart(path: Path) -> tuple[bytes, dict[str, str]]:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +10,25 @@ from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
 
 from boxcar.detectors.examples import read_examples
 from boxcar.detectors.label_map import labels_text, write_label_map
+from boxcar.detectors.preprocessing import preprocess
+from boxcar.detectors.runners import HeadsRunner, open_runner
 from boxcar.detectors.specification import read_specification
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export import convert, freeze, parity
+from boxcar.export import convert, freeze, verdict
 from boxcar.export.children import Child
 from boxcar.export.convert import _child
-from boxcar.export.pictures import find_shards
+from boxcar.export.pictures import ParityPictures, count_pictures, find_shards, sample_pictures
 from boxcar.export.tfjs_child import name_outputs
 from boxcar.export.tflite_child import calibration
+from boxcar.run.conversion import Conversion
 from boxcar.run.step import MARKER, Step, read_commit
 from boxcar.storage import file_sha256, folder_sha256
 
 convert_module = __import__("boxcar.export.convert", fromlist=["convert"])
 
-Spoil = Callable[[str, Path, Path, Path], Child]
-
 
 def _convert(run: ExportedRun, output: Path, **settings: object) -> object:
-    return convert(str(run.frozen), str(run.records), str(output), **settings)  # type: ignore[arg-type]
+    return convert(str(run.frozen), str(run.records), str(output), Conversion(**settings))  # type: ignore[arg-type]
 
 
 def test_what_lies_in_the_folder(exported_run: ExportedRun) -> None:
@@ -79,7 +79,8 @@ def test_the_manifest(exported_run: ExportedRun) -> None:
             assert (entry["sha256"], entry["bytes"]) == (file_sha256(place), place.stat().st_size)
         assert entry["milliseconds"] > 0
         assert 0 <= entry["AP50"] < 0.1
-        assert entry["compared"]["pictures"] >= 5
+        assert entry["compared"]["pictures"] == sum(manifest["pictures"].values())
+        assert 20e6 < entry["peak_memory_bytes"] < 4e9
     model, float32, int8, float32_nms, int8_nms, tfjs = manifest["files"]
     assert model["agrees"] is True
     for entry in (float32, tfjs):
@@ -132,14 +133,6 @@ def test_labels_with_gaps() -> None:
     assert labels_text({1: "ant", 4: "two\nlines"}) == "ant\n???\n???\ntwo lines\n"
 
 
-@pytest.mark.parametrize("kind", ["tflite_float16_nms", "onnx", ""])
-def test_unknown_formats(exported_run: ExportedRun, tmp_path: Path, kind: str) -> None:
-    with pytest.raises(BoxcarError, match="tfjs_uint8, tflite_dynamic") as caught:
-        _convert(exported_run, tmp_path / "out", formats=["tflite_float32", kind])
-    assert caught.value.code == ExitCode.USAGE
-    assert repr(kind) in caught.value.what
-
-
 def test_inputs_that_are_not_finished_or_were_changed(exported_run: ExportedRun, tmp_path: Path) -> None:
     with pytest.raises(BoxcarError, match="holds no finished freeze step") as caught:
         convert(str(tmp_path), str(exported_run.records), str(tmp_path / "out"))
@@ -171,13 +164,13 @@ def test_records_with_other_labels(exported_run: ExportedRun, tmp_path: Path) ->
 
 
 def test_calibration_pictures(exported_run: ExportedRun, tmp_path: Path) -> None:
-    pictures = [entry for _, entry in calibration(exported_run.records, 64)]
-    assert 20 < len(pictures) <= 100
-    assert {entry["image"].shape for entry in pictures} == {(1, 64, 64, 3)}
-    assert min(entry["image"].min() for entry in pictures) < -0.5
-    assert max(entry["image"].max() for entry in pictures) > 0.5
+    pictures = list(calibration(exported_run.records, 64, 25))
+    assert len(pictures) == 25
+    assert {picture.shape for picture in pictures} == {(1, 64, 64, 3)}
+    assert min(picture.min() for picture in pictures) < -0.5
+    assert max(picture.max() for picture in pictures) > 0.5
     with pytest.raises(BoxcarError, match="no training pictures"):
-        list(calibration(tmp_path, 64))
+        list(calibration(tmp_path, 64, 100))
 
 
 def test_a_converter_that_is_given_another_range_stops(exported_run: ExportedRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,13 +178,13 @@ def test_a_converter_that_is_given_another_range_stops(exported_run: ExportedRun
 
     monkeypatch.setattr(child, "preprocess", lambda picture, size: picture[:size, :size].astype(np.float32))
     with pytest.raises(ValueError, match=r"lie in \[-1, 1\]"):
-        list(child.calibration(exported_run.records, 64))
+        list(child.calibration(exported_run.records, 64, 100))
 
 
 def _spoiled(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    def child(kind: str, frozen: Path, records: Path, work: Path) -> Child:
+    def child(kind: str, frozen: Path, records: Path, work: Path, conversion: Conversion) -> Child:
         return Child(kind, "failing_converter", (how, str(work / kind)), 60.0)
 
     monkeypatch.setattr(convert_module, "_child", child)
@@ -226,19 +219,75 @@ def test_files_of_other_weights_are_refused_by_name(
     other = write_checkpoint(tmp_path / "other", read_specification(exported_run.frozen).labels, seed=2)
     freeze(ARCHITECTURE, str(other), str(tmp_path / "frozen"))
     monkeypatch.setattr(convert_module, "_child", lambda kind, frozen, *rest: _child(kind, tmp_path / "frozen", *rest))
-    monkeypatch.setattr(parity, "JUDGEABLE_AP50", -1.0)  # so that INT8 is judged by its boxes, without training a model
+    monkeypatch.setattr(verdict, "JUDGEABLE_AP50", -1.0)  # so that INT8 is judged by its boxes, without training a model
     output = tmp_path / "export"
     with pytest.raises(BoxcarError) as caught:
         _convert(exported_run, output, formats=["tflite_float32", "tflite_int8"])
     assert caught.value.code == ExitCode.NO
     assert "tflite/detector_float32.tflite, tflite/detector_int8.tflite do not agree" in caught.value.what
-    pictures = {example.filename for example in read_examples(find_shards(exported_run.records, "test"))}
+    splits = [shard for split in ("test", "validation") for shard in find_shards(exported_run.records, split)]
+    pictures = {example.filename for example in read_examples(splits)}
+    head, *rows = [line.split() for line in caught.value.details]
+    assert head == ["file", "limit", "found", "allowed", "worst", "picture"]
     # What is made of another SavedModel says so inside, besides what it answers.
-    strangers = [line for line in caught.value.details if line.endswith("provenance inside it is not that of the SavedModel")]
-    assert [line.partition(":")[0] for line in strangers] == ["tflite/detector_float32.tflite", "tflite/detector_int8.tflite"]
-    exact, *quantised = [line for line in caught.value.details if line not in strangers]
-    assert exact.startswith("tflite/detector_float32.tflite: heads differ by ")
-    assert "at most 0.001 is allowed" in exact
-    assert exact.rpartition("worst on ")[2] in pictures
-    assert quantised and all(line.startswith("tflite/detector_int8.tflite: ") for line in quantised)
+    strangers = [row for row in rows if row[1] == "provenance"]
+    assert [row[0] for row in strangers] == ["tflite/detector_float32.tflite", "tflite/detector_int8.tflite"]
+    exact, mean, *quantised = [row for row in rows if row not in strangers]
+    assert (exact[0], exact[1], exact[3]) == ("tflite/detector_float32.tflite", "raw_difference", "0.001")
+    assert exact[4] in pictures
+    assert mean[:2] == ["tflite/detector_float32.tflite", "mean_raw_difference"]
+    assert quantised and all(row[0] == "tflite/detector_int8.tflite" for row in quantised)
     assert not output.exists()
+
+
+def test_int8_that_takes_whole_numbers(exported_run: ExportedRun, tmp_path: Path) -> None:
+    """Pixels go in as bytes, and what comes out is what the file with float32 pixels answers, to a grey level of the input."""
+    _convert(exported_run, tmp_path / "export", formats=("tflite_int8", "tflite_int8_nms"), int8_input="uint8")
+    manifest = json.loads((tmp_path / "export" / "manifest.json").read_text())
+    for entry in manifest["files"][1:]:
+        assert entry["inputs"] == [{"name": "image", "shape": [1, 64, 64, 3], "dtype": "uint8"}]
+        assert {tensor["dtype"] for tensor in entry["outputs"]} == {"float32"}
+    with (
+        open_runner(tmp_path / "export" / "tflite" / "detector_int8.tflite") as bytes_in,
+        open_runner(exported_run.export / "tflite" / "detector_int8.tflite") as floats_in,
+    ):
+        assert isinstance(bytes_in, HeadsRunner) and isinstance(floats_in, HeadsRunner)
+        for _, picture in sample_pictures(exported_run.records, "test", 3):
+            pixels = preprocess(picture, 64)
+            for one, other in zip(bytes_in.heads(pixels), floats_in.heads(pixels), strict=True):
+                assert np.abs(one - other).mean() < 0.1 * other.std()
+
+
+def test_what_goes_in_and_out_stands_in_the_manifest(exported_run: ExportedRun) -> None:
+    model, float32, _, float32_nms, _, tfjs = json.loads((exported_run.export / "manifest.json").read_text())["files"]
+    image = {"name": "image", "shape": [1, 64, 64, 3], "dtype": "float32"}
+    assert model["inputs"] == [{"name": "input_tensor", "shape": [1, -1, -1, 3], "dtype": "uint8"}]
+    assert {"detection_boxes", "detection_scores", "num_detections"} <= {tensor["name"] for tensor in model["outputs"]}
+    for entry in (float32, tfjs):
+        assert entry["inputs"] == [image]
+        assert sorted(tensor["name"] for tensor in entry["outputs"]) == ["box_encodings", "class_logits"]
+        assert {tensor["shape"][-1] for tensor in entry["outputs"]} == {4}  # three classes and the background
+    assert float32_nms["inputs"] == [image]
+    names = [tensor["name"] for tensor in float32_nms["outputs"]]
+    assert names == ["detection_boxes", "detection_classes", "detection_scores", "num_detections"]
+
+
+def test_few_test_pictures_are_joined_by_validation_pictures(exported_run: ExportedRun) -> None:
+    there = {split: count_pictures(exported_run.records, split) for split in ("test", "validation")}
+    assert 1 < there["test"] < 50
+    few = ParityPictures(exported_run.records, 200)
+    assert few.splits == {"test": there["test"], "validation": min(there["validation"], 50 - there["test"])}
+    found = [example.source_id for example, _ in few]
+    assert len(found) == len(set(found)) == len(few)
+    assert [example.source_id for example, _ in few] == found
+    fewer = ParityPictures(exported_run.records, there["test"] - 1)
+    assert fewer.splits == {"test": there["test"] - 1}
+    assert len(list(fewer)) == there["test"] - 1
+
+
+def test_a_limit_that_is_asked_for(exported_run: ExportedRun, tmp_path: Path) -> None:
+    with pytest.raises(BoxcarError) as caught:
+        _convert(exported_run, tmp_path / "out", formats=("tflite_float32",), limits={"megabytes": 1})
+    assert caught.value.code == ExitCode.NO
+    assert [line.split()[:2] for line in caught.value.details[1:]] == [["tflite/detector_float32.tflite", "megabytes"]]
+    assert not (tmp_path / "out").exists()

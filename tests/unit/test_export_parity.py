@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 
 from boxcar.detectors.detections import Detections
-from boxcar.export.parity import Tally, _compare_detections, _compare_heads, judge
+from boxcar.export.parity import _compare_detections, _compare_heads
+from boxcar.export.verdict import Cost, Failure, Tally, Verdict, failure_table
+from boxcar.export.verdict import judge as judge_by
+from boxcar.run.conversion import Limits
+
+SMALL = Cost(bytes=3_000_000, peak_memory_bytes=90_000_000)
 
 
 def _scores(ap50: float | None, *boxes: int) -> dict[str, Any]:
     return {"AP50": ap50, "AP": ap50, "per_class": {str(n): {"AP50": ap50, "boxes": count} for n, count in enumerate(boxes)}}
+
+
+def judge(kind: str, tally: Tally, scores: dict[str, Any], reference: dict[str, Any]) -> Verdict:
+    return judge_by(kind, tally, scores, reference, Limits(), SMALL)
 
 
 def _tally(found: int, references: int, overlap: float = 0.95) -> Tally:
@@ -23,32 +32,32 @@ def test_exact_formats_by_their_numbers(difference: float, agrees: bool) -> None
     for kind in ("tflite_float32", "tfjs_float32"):
         verdict = judge(kind, tally, _scores(0.0, 100), _scores(0.0, 100))
         assert verdict.agrees is agrees
-        assert [failure.endswith("worst on a.jpg") for failure in verdict.failures] == [True] * (not agrees)
+        broken = () if agrees else (Failure("raw_difference", "0.0011", "0.001", "a.jpg"),)
+        assert verdict.failures == broken
 
 
 @pytest.mark.parametrize(
-    ("tally", "ap50", "words"),
+    ("tally", "ap50", "broken"),
     [
         (_tally(100, 100), 0.90, None),
         (_tally(100, 100), 0.881, None),
-        (_tally(100, 100), 0.879, "AP50 is 0.879, 0.021 below"),
+        (_tally(100, 100), 0.879, Failure("ap50_loss", "0.021 (0.879 instead of 0.900)", "0.020", "a.jpg")),
         (_tally(100, 100), 0.95, None),  # better than its model is no fault
         (_tally(90, 100), 0.90, None),
-        (_tally(89, 100), 0.90, "89 of the SavedModel's 100 detections are found, 0.89 of them"),
+        (_tally(89, 100), 0.90, Failure("matched", "0.89 (89 of 100)", "0.9", "a.jpg")),
         (_tally(100, 100, 0.81), 0.90, None),
-        (_tally(100, 100, 0.79), 0.90, "overlap the SavedModel's by 0.79 on average"),
+        (_tally(100, 100, 0.79), 0.90, Failure("mean_iou", "0.79", "0.8", "b.jpg")),
         (_tally(4, 5), 0.90, None),  # a single one is never told from chance
-        (_tally(3, 5), 0.90, "3 of the SavedModel's 5"),
+        (_tally(3, 5), 0.90, Failure("matched", "0.60 (3 of 5)", "0.9", "a.jpg")),
         (_tally(0, 0), 0.90, None),  # nothing scored high enough to ask for
     ],
 )
-def test_quantised_formats_by_what_they_find(tally: Tally, ap50: float, words: str | None) -> None:
+def test_quantised_formats_by_what_they_find(tally: Tally, ap50: float, broken: Failure | None) -> None:
     for kind in ("tflite_int8", "tflite_float16", "tflite_dynamic", "tfjs_float16", "tfjs_uint8"):
         verdict = judge(kind, tally, _scores(ap50, 100, 100), _scores(0.90, 100, 100))
-        assert verdict.agrees is (words is None)
+        assert verdict.agrees is (broken is None)
         assert verdict.reason is None
-        assert all(words is not None and words in failure for failure in verdict.failures)
-        assert len(verdict.failures) == (words is not None)
+        assert verdict.failures == ((broken,) if broken else ())
 
 
 @pytest.mark.parametrize(("ap50", "agrees"), [(0.851, True), (0.849, False)])
@@ -65,15 +74,15 @@ def test_scores_stay_what_they_are(difference: float, agrees: bool) -> None:
     tally.score_differences = [0.0, 2 * difference] * 50
     verdict = judge("tflite_int8_nms", tally, _scores(0.9, 100), _scores(0.9, 100))
     assert verdict.agrees is agrees
-    assert all("scores differ from the SavedModel's by 0.11 on average" in failure for failure in verdict.failures)
+    assert verdict.failures == (() if agrees else (Failure("score_difference", "0.11", "0.1", ""),))
 
 
 @pytest.mark.parametrize("kind", ["tflite_int8", "tflite_int8_nms"])
 def test_nonsense_fails_however_little_the_model_knows(kind: str) -> None:
     tally = _tally(0, 0)
-    tally.nonsense = "classes of three and a half, on a.jpg for one"
+    tally.nonsense, tally.nonsense_worst = "classes of three and a half", "a.jpg"
     verdict = judge(kind, tally, _scores(0.0, 20), _scores(0.01, 20))
-    assert verdict.failures == ("it answers what cannot be detections: classes of three and a half, on a.jpg for one",)
+    assert verdict.failures == (Failure("answers", "classes of three and a half", picture="a.jpg"),)
     assert verdict.agrees is False
 
 
@@ -82,7 +91,7 @@ def test_the_same_weights_are_judged_however_little_they_find(ap50: float | None
     boxes = (100,) if ap50 else ()
     assert judge("tflite_float32_nms", _tally(100, 100), _scores(ap50, *boxes), _scores(ap50, *boxes)).agrees is True
     verdict = judge("tflite_float32_nms", _tally(50, 100), _scores(ap50, *boxes), _scores(ap50, *boxes))
-    assert "50 of the SavedModel's 100 detections are found" in verdict.failures[0]
+    assert verdict.failures == (Failure("matched", "0.50 (50 of 100)", "0.9", "a.jpg"),)
 
 
 def test_a_loss_of_one_object_among_few() -> None:
@@ -136,4 +145,45 @@ def test_numbers_that_are_not_finite(number: float, kind: str) -> None:
     _compare_detections(tally, "b.jpg", nothing, nothing)
     verdict = judge(kind, tally, _scores(0.0, 20), _scores(0.0, 20))
     assert verdict.agrees is False
-    assert verdict.failures == ("it answers numbers that are not finite, on a.jpg for one",)
+    assert verdict.failures == (Failure("answers", "numbers that are not finite", picture="a.jpg"),)
+
+
+def test_limits_on_what_a_file_takes() -> None:
+    tally = _tally(100, 100)
+    cost = Cost(bytes=12_000_000, peak_memory_bytes=150_000_000)
+    limits = Limits(milliseconds=9.9, megabytes=11.9, peak_memory_megabytes=149)
+    verdict = judge_by("tflite_float32", tally, _scores(0.9, 100), _scores(0.9, 100), limits, cost)
+    assert verdict.failures == (
+        Failure("milliseconds", "10.0", "9.9"),
+        Failure("megabytes", "12.0", "11.9"),
+        Failure("peak_memory_megabytes", "150.0", "149"),
+    )
+    enough = Limits(milliseconds=10.1, megabytes=12, peak_memory_megabytes=150)
+    assert judge_by("tflite_float32", tally, _scores(0.9, 100), _scores(0.9, 100), enough, cost).agrees is True
+
+
+def test_other_limits() -> None:
+    exact = Tally(seconds=[0.01], raw_difference=0.01, raw_worst="a.jpg", mean_raw_differences=[0.002])
+    scores = _scores(0.9, 100)
+    loose = Limits(raw_difference=0.1, mean_raw_difference=0.01)
+    assert judge_by("tflite_float32", exact, scores, scores, loose, SMALL).agrees is True
+    broken = judge("tflite_float32", exact, scores, scores).failures
+    assert [failure.limit for failure in broken] == ["raw_difference", "mean_raw_difference"]
+    assert judge_by(
+        "tflite_int8", _tally(50, 100), _scores(0.8, 100), scores, Limits(matched=0.5, ap50_loss=0.11), SMALL
+    ).agrees
+
+
+def test_the_table_of_what_is_broken() -> None:
+    table = failure_table(
+        {
+            "tflite/detector_int8.tflite": [Failure("matched", "0.60 (3 of 5)", "0.9", "a b.jpg"), Failure("labels", "id 2")],
+            "tfjs/float32": [],
+        }
+    )
+    assert table == (
+        "file                         limit    found          allowed  worst picture",
+        "tflite/detector_int8.tflite  matched  0.60 (3 of 5)  0.9      a b.jpg",
+        "tflite/detector_int8.tflite  labels   id 2",
+    )
+    assert failure_table({"tfjs/float32": []}) == ()

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 from exported import ExportedRun
 
+from boxcar.detectors.examples import read_examples
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export import convert, parity
+from boxcar.export import convert, verdict
 from boxcar.export.children import Child
 from boxcar.export.convert import place_of
+from boxcar.export.pictures import find_shards
+from boxcar.run.conversion import Conversion
 
 convert_module = __import__("boxcar.export.convert", fromlist=["convert"])
 
@@ -18,7 +21,7 @@ def _convert_spoiled(run: ExportedRun, output: Path, patch: pytest.MonkeyPatch, 
     """What the step says where each format's file was spoiled in its way."""
     patch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    def child(kind: str, frozen: Path, records: Path, work: Path) -> Child:
+    def child(kind: str, frozen: Path, records: Path, work: Path, conversion: Conversion) -> Child:
         if ways[kind] == "range":
             arguments = ("range", kind, str(frozen), str(records), str(work / kind))
         else:
@@ -27,7 +30,7 @@ def _convert_spoiled(run: ExportedRun, output: Path, patch: pytest.MonkeyPatch, 
 
     patch.setattr(convert_module, "_child", child)
     with pytest.raises(BoxcarError) as caught:
-        convert(str(run.frozen), str(run.records), str(output), formats=list(ways))
+        convert(str(run.frozen), str(run.records), str(output), Conversion(formats=tuple(ways)))
     assert not output.exists()
     return caught.value
 
@@ -38,13 +41,14 @@ def test_other_labels_inside(exported_run: ExportedRun, tmp_path: Path, monkeypa
     assert error.code == ExitCode.NO
     assert error.what == f"{place_of(kind)} does not agree with the SavedModel."
     reason = "id 2 is hexagon by the labels inside it, and square by its detector.json"
-    assert error.details == (f"{place_of(kind)}: {reason}",)
+    assert error.details[0].split() == ["file", "limit", "found", "allowed", "worst", "picture"]
+    assert [line.split(maxsplit=2) for line in error.details[1:]] == [[place_of(kind), "labels", reason]]
 
 
 def test_swapped_outputs_and_a_wrong_range_and_another_provenance(
     exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parity, "JUDGEABLE_AP50", -1.0)  # so that INT8 is judged by its boxes, without training a model
+    monkeypatch.setattr(verdict, "JUDGEABLE_AP50", -1.0)  # so that INT8 is judged by its boxes, without training a model
     ways = {
         "tflite_float32": "outputs",
         "tflite_int8": "range",
@@ -53,12 +57,19 @@ def test_swapped_outputs_and_a_wrong_range_and_another_provenance(
     }
     error = _convert_spoiled(exported_run, tmp_path / "export", monkeypatch, ways)
     assert error.code == ExitCode.NO
-    said: dict[str, list[str]] = {}
-    for line in error.details:
-        place, _, reason = line.partition(": ")
-        said.setdefault(place, []).append(reason)
+    said: dict[str, dict[str, str]] = {}
+    for line in error.details[1:]:
+        place, limit, rest = line.split(maxsplit=2)
+        said.setdefault(place, {})[limit] = rest
     assert set(said) == {place_of(kind) for kind in ways}
-    assert said[place_of("tflite_float32")][0].startswith("heads differ by ")
-    assert any("of the SavedModel's" in reason for reason in said[place_of("tflite_int8")])
-    assert "outputs are not boxes, classes, scores and their count, in this order" in said[place_of("tflite_float32_nms")][0]
-    assert "the provenance inside it is not that of the SavedModel" in said[place_of("tflite_int8_nms")]
+    pictures = {example.filename for example in read_examples(find_shards(exported_run.records, "test"))}
+    pictures |= {example.filename for example in read_examples(find_shards(exported_run.records, "validation"))}
+    broken = said[place_of("tflite_float32")]
+    assert broken["raw_difference"].split()[1] == "0.001"
+    assert broken["raw_difference"].split()[-1] in pictures
+    broken = said[place_of("tflite_int8")]
+    assert broken["matched"].split()[-1] in pictures
+    broken = said[place_of("tflite_float32_nms")]
+    assert "outputs are not boxes, classes, scores and their count, in this order" in broken["answers"]
+    assert broken["answers"].split()[-1] in pictures
+    assert "the provenance inside it is not that of the SavedModel" in said[place_of("tflite_int8_nms")]["provenance"]

@@ -17,6 +17,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import convert
 from boxcar.export import provenance as module
 from boxcar.export.provenance import code_revision, read_provenance, trace
+from boxcar.run.conversion import Conversion
 from boxcar.run.step import Step, read_commit
 
 
@@ -153,7 +154,7 @@ def test_a_savedmodel_that_does_not_fit_its_description(
         data.write_bytes(data.read_bytes()[:1000])
     _committed_again(exported_run, frozen)
     with pytest.raises(BoxcarError) as caught:
-        convert(str(frozen), str(records), str(tmp_path / "out"), formats=["tflite_float32_nms"])
+        convert(str(frozen), str(records), str(tmp_path / "out"), Conversion(formats=("tflite_float32_nms",)))
     assert caught.value.code == ExitCode.DATA
     assert words in caught.value.what
     assert not (tmp_path / "out").exists()

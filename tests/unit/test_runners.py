@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import struct
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,27 @@ def test_a_tflite_file_that_is_cut_short(exported_run: ExportedRun, tmp_path: Pa
     with pytest.raises(BoxcarError, match=f"{path} cannot be used: .*cut short") as caught:
         open_runner(path)
     assert caught.value.code == ExitCode.DATA
+
+
+def test_a_tflite_file_for_a_later_tensorflow_lite(exported_run: ExportedRun, tmp_path: Path) -> None:
+    """Operators have versions, and a runtime knows those up to its own day."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    path = _copy(exported_run, tmp_path, FILES[0])
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        start = min(entry.header_offset for entry in archive.infolist())
+        files = {name: archive.read(name) for name in archive.namelist()}
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content[:start]))
+    model.operatorCodes[0].version = 99
+    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    with pytest.raises(BoxcarError, match=r"needs a newer TensorFlow Lite than ai-edge-litert [\d.]+: ") as caught:
+        open_runner(path)
+    assert caught.value.code == ExitCode.DATA
+    assert "Update ai-edge-litert" in caught.value.do
 
 
 def test_a_savedmodel_that_is_cut_short(exported_run: ExportedRun, tmp_path: Path) -> None:

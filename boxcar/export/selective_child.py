@@ -1,0 +1,106 @@
+"""INT8 with its worst layers kept in float32: several files, each with more of them than the one before.
+
+python -m boxcar.export.selective_child FORMAT FROZEN RECORDS FOLDER INT8_PICTURES INT8_INPUT
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from boxcar.detectors.specification import read_specification
+from boxcar.export.children import run_as_child
+from boxcar.export.provenance import read_provenance
+from boxcar.export.tflite_child import calibration, int8_converter
+from boxcar.export.tflite_file import complete
+from boxcar.storage import replace_json
+
+LAYERS = "layers.json"  # the files' names, and which layers each keeps in float32
+SHARES = (0.05, 0.1, 0.2, 0.4)  # of all layers, kept in float32
+DEBUG_PICTURES = 20  # that layers are compared on: each keeps every tensor of the network
+
+
+def convert(kind: str, frozen: Path, records: Path, folder: Path, int8_pictures: int, int8_input: str) -> None:
+    """Writes the files, and `layers.json` last.
+
+    Args:
+        kind: `tflite_int8` or `tflite_int8_nms`.
+        frozen, records, int8_pictures, int8_input: as in `tflite_child.convert`.
+        folder: where to; it is made.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    specification, provenance = read_specification(frozen), read_provenance(frozen)
+    converter = int8_converter(frozen, records, int8_pictures)
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=lambda: iter(()), debug_options=tf.lite.experimental.QuantizationDebugOptions()
+    )
+    pictures = list(calibration(records, specification.image_size, min(DEBUG_PICTURES, int8_pictures)))
+    layers = rank(noise_by_layer(debugger.get_debug_quantized_model(), pictures))
+    folder.mkdir()
+    kept = {}
+    for share in SHARES:
+        worst = layers[: max(1, round(share * len(layers)))]
+        content = mlir_quantize(
+            debugger.calibrated_model, denylisted_nodes=worst, input_data_type=tf.dtypes.as_dtype(int8_input)
+        )
+        name = f"{len(worst)}.tflite"
+        (folder / name).write_bytes(complete(content, kind, specification, provenance))
+        kept[name] = worst
+    replace_json(folder / LAYERS, kept)
+
+
+def noise_by_layer(debug_model: bytes, pictures: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
+    """What INT8 adds to each layer's output, as a share of what is in it.
+
+    Args:
+        debug_model: as `QuantizationDebugger` makes it: every layer twice, in INT8 and in float32, on the same input.
+        pictures: float32 [1, S, S, 3].
+
+    Returns:
+        By the name of the layer's output, the mean over its channels of the difference's mean square divided by the channel's
+        variance, at most 1 a channel. By channel, because one with large numbers hides what becomes of all others.
+    """
+    import tensorflow as tf
+
+    interpreter = tf.lite.Interpreter(model_content=debug_model, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    image = interpreter.get_input_details()[0]["index"]
+    names = {detail["index"]: detail["name"] for detail in interpreter.get_tensor_details()}
+    verified = [op for op in interpreter._get_ops_details() if op["op_name"] == "NumericVerify"]
+    found: dict[str, list[npt.NDArray[Any]]] = {}
+    for picture in pictures:
+        interpreter.set_tensor(image, picture)
+        interpreter.invoke()
+        for op in verified:
+            _, exact = op["inputs"]
+            difference, values = interpreter.get_tensor(op["outputs"][0]), interpreter.get_tensor(exact)
+            axes = tuple(range(values.ndim - 1))
+            noise = np.square(difference.reshape(values.shape)).mean(axis=axes)
+            found.setdefault(names[exact], []).append(np.stack([noise, values.var(axis=axes)]))
+    return {name: _noise(np.mean(rows, axis=0)) for name, rows in found.items()}
+
+
+def _noise(row: npt.NDArray[Any]) -> float:
+    noise, variance = row
+    # A channel that never changes tells nothing; its noise does no harm that a bias would not undo.
+    share = np.divide(noise, variance, out=np.zeros_like(noise), where=variance > 0)
+    return float(np.minimum(share, 1.0).mean())
+
+
+def rank(noise: Mapping[str, float]) -> list[str]:
+    """The layers' names, the noisiest first."""
+    return sorted(noise, key=lambda name: -noise[name])
+
+
+def main() -> None:
+    kind, frozen, records, folder, int8_pictures, int8_input = sys.argv[1:]
+    convert(kind, Path(frozen), Path(records), Path(folder), int(int8_pictures), int8_input)
+
+
+if __name__ == "__main__":
+    run_as_child(main)

@@ -1,0 +1,223 @@
+"""What is said of one exported file: what it answered, held against the limits.
+
+Files with the weights as they were trained must give the same numbers. A quantised file gives other numbers; what it must
+keep are the boxes that the SavedModel finds and the AP50, and whether it does can be seen only of a model that finds something.
+A file that answers with detections has no other numbers to compare.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from boxcar.detectors.detections import Detections
+from boxcar.run.conversion import Limits
+from boxcar.scoring import Difference
+
+EXACT = frozenset({"tflite_float32", "tfjs_float32"})  # the formats that the limits on raw differences hold for
+SAME_WEIGHTS = EXACT | {"tflite_float32_nms"}  # these find what the SavedModel finds, however little that is
+JUDGEABLE_AP50 = 0.1  # below this a model finds next to nothing, and there is nothing to compare
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a file takes, as it was measured before it was compared."""
+
+    bytes: int
+    peak_memory_bytes: int  # of a process that runs it
+
+
+@dataclass
+class Tally:
+    """What one file answered."""
+
+    detections: list[Detections] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # a picture, from preprocessed pixels to detections
+    raw_difference: float = 0.0  # largest absolute difference to the SavedModel's heads
+    raw_worst: str = ""  # the picture it was found on
+    mean_raw_differences: list[float] = field(default_factory=list)  # a picture
+    references: int = 0  # detections of the SavedModel that the file should have found
+    overlaps: list[float] = field(default_factory=list)  # IoU of each that it did find
+    score_differences: list[float] = field(default_factory=list)  # of each that it did find, the absolute difference
+    score_worst: str = ""  # the picture with the largest of these
+    lost_worst: str = ""  # the picture on which most of them were lost
+    lost_most: int = 0
+    overlap_worst: str = ""  # the picture with the smallest overlap
+    overlap_least: float = 1.0
+    nonsense: str = ""  # why an answer cannot be detections
+    nonsense_worst: str = ""  # and on which picture
+
+    @property
+    def milliseconds(self) -> float:
+        """A picture, the median."""
+        return round(float(np.median(self.seconds)) * 1000, 2)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A limit that a file broke.
+
+    Attributes:
+        limit: its name, as in `limits` of the configuration, or what else is wrong.
+        found: what was measured, or a sentence.
+        allowed: what is allowed; empty where there is nothing to choose.
+        picture: the worst picture; empty where no picture is to blame.
+    """
+
+    limit: str
+    found: str
+    allowed: str = ""
+    picture: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of one file.
+
+    Attributes:
+        scores: `scoring.score`'s answer for its own detections.
+        milliseconds: median of a picture.
+        agrees: None where it cannot be judged.
+        reason: why it cannot be judged, or None.
+        failures: the limits it broke.
+        compared: every number that was compared.
+        difference: of its AP50 to the SavedModel's, for INT8.
+    """
+
+    scores: dict[str, Any]
+    milliseconds: float
+    agrees: bool | None
+    reason: str | None
+    failures: tuple[Failure, ...]
+    compared: dict[str, float | int | None]
+    difference: Difference | None = None
+
+
+def judge(
+    kind: str,
+    tally: Tally,
+    scores: dict[str, Any],
+    reference: dict[str, Any],
+    limits: Limits,
+    cost: Cost,
+    difference: Difference | None = None,
+) -> Verdict:
+    """Holds what one file answered against the limits.
+
+    Args:
+        kind: its format.
+        tally: what was counted on the pictures.
+        scores: of the file's detections.
+        reference: of the SavedModel's.
+        limits: the limits.
+        cost: what the file takes.
+        difference: of its AP50 to the SavedModel's, where that was asked.
+    """
+    found = len(tally.overlaps)
+    nms = kind.endswith("_nms")
+    loss = reference["AP50"] - scores["AP50"] if reference["AP50"] is not None else None
+    compared: dict[str, float | int | None] = {
+        "pictures": len(tally.detections),
+        "raw_difference": None if nms else tally.raw_difference,
+        "mean_raw_difference": None if nms else _mean(tally.mean_raw_differences),
+        "references": tally.references,
+        "matched": found / tally.references if tally.references else None,
+        "mean_iou": _mean(tally.overlaps),
+        "mean_score_difference": _mean(tally.score_differences),
+        "AP50_loss": loss,
+    }
+    if difference is not None:
+        compared |= {"AP50_difference_low": difference.low, "AP50_difference_high": difference.high}
+    reason = None
+    failures: list[Failure] = []
+    if not np.isfinite(tally.raw_difference):
+        failures.append(Failure("answers", "numbers that are not finite", picture=tally.raw_worst))
+    elif tally.nonsense:
+        failures.append(Failure("answers", tally.nonsense, picture=tally.nonsense_worst))
+    elif kind in EXACT:
+        failures += _exact_failures(compared, tally, limits)
+    elif loss is None and kind not in SAME_WEIGHTS:
+        reason = "the pictures that it was compared on hold no objects"
+    elif kind not in SAME_WEIGHTS and reference["AP50"] < JUDGEABLE_AP50:
+        reason = (
+            f"the model itself finds next to nothing on the pictures that it was compared on (AP50 {reference['AP50']:.3f})"
+        )
+    else:
+        failures += _found_failures(compared, tally, limits)
+    if reason is None and loss is not None and not any(failure.limit == "answers" for failure in failures):
+        failures += _loss_failures(loss, scores, reference, tally, "nms_ap50_loss" if nms else "ap50_loss", limits)
+    failures += _cost_failures(tally.milliseconds, cost, limits)
+    agrees = False if failures else None if reason else True
+    return Verdict(scores, tally.milliseconds, agrees, reason, tuple(failures), compared, difference)
+
+
+def _exact_failures(compared: Mapping[str, Any], tally: Tally, limits: Limits) -> list[Failure]:
+    """What of the raw answers is not the SavedModel's, of the same weights."""
+    return [
+        Failure(name, f"{compared[name]:.2g}", f"{getattr(limits, name):g}", tally.raw_worst)
+        for name in ("raw_difference", "mean_raw_difference")
+        if compared[name] is not None and compared[name] > getattr(limits, name)
+    ]
+
+
+def _found_failures(compared: Mapping[str, Any], tally: Tally, limits: Limits) -> list[Failure]:
+    """What of the SavedModel's detections is not found, or not well enough."""
+    found, failures = len(tally.overlaps), []
+    matched, iou, difference = compared["matched"], compared["mean_iou"], compared["mean_score_difference"]
+    # Of few objects a single one may be more than the limit: one is never told from chance.
+    if matched is not None and matched < limits.matched and tally.references - found > 1:
+        told = f"{matched:.2f} ({found} of {tally.references})"
+        failures.append(Failure("matched", told, f"{limits.matched:g}", tally.lost_worst))
+    if iou is not None and iou < limits.mean_iou:
+        failures.append(Failure("mean_iou", f"{iou:.2f}", f"{limits.mean_iou:g}", tally.overlap_worst))
+    if difference is not None and difference > limits.score_difference:
+        failures.append(Failure("score_difference", f"{difference:.2f}", f"{limits.score_difference:g}", tally.score_worst))
+    return failures
+
+
+def _loss_failures(
+    loss: float, scores: dict[str, Any], reference: dict[str, Any], tally: Tally, name: str, limits: Limits
+) -> list[Failure]:
+    """Whether AP50 lies too far below the SavedModel's."""
+    boxes = [row["boxes"] for row in reference["per_class"].values() if row["boxes"]]
+    # One object among few, as above.
+    most = max(getattr(limits, name), 1 / (len(boxes) * min(boxes)) if boxes else 0.0)
+    if loss <= most:
+        return []
+    told = f"{loss:.3f} ({scores['AP50']:.3f} instead of {reference['AP50']:.3f})"
+    return [Failure(name, told, f"{most:.3f}", tally.lost_worst or tally.overlap_worst)]
+
+
+def _cost_failures(milliseconds: float, cost: Cost, limits: Limits) -> list[Failure]:
+    """Whether the file is too slow or too large."""
+    measured = {
+        "milliseconds": milliseconds,
+        "megabytes": cost.bytes / 1e6,
+        "peak_memory_megabytes": cost.peak_memory_bytes / 1e6,
+    }
+    return [
+        Failure(name, f"{value:.1f}", f"{limit:g}")
+        for name, value in measured.items()
+        if (limit := getattr(limits, name)) is not None and value > limit
+    ]
+
+
+def failure_table(failures: Mapping[str, Sequence[Failure]]) -> tuple[str, ...]:
+    """The broken limits of each file, by its path, as lines of a table; none where none is broken."""
+    rows = [
+        (path, failure.limit, failure.found, failure.allowed, failure.picture)
+        for path, found in failures.items()
+        for failure in found
+    ]
+    if not rows:
+        return ()
+    table = [("file", "limit", "found", "allowed", "worst picture"), *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    return tuple(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip() for row in table
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
