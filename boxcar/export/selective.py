@@ -8,11 +8,11 @@ from pathlib import Path
 from boxcar.detectors.specification import SPECIFICATION, Specification, specification_json
 from boxcar.export.children import Child, run_children
 from boxcar.export.examination import Examined, ExportedFile
-from boxcar.export.selective_child import LAYERS
 from boxcar.run.conversion import Conversion
 from boxcar.run.progress import Progress
 from boxcar.storage import replace_text
 
+LAYERS = "layers.json"  # beside the files that are tried: their names, and which layers each keeps in float32
 SELECTIVE_SECONDS = 1800.0
 
 

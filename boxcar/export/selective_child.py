@@ -14,11 +14,11 @@ import numpy.typing as npt
 from boxcar.detectors.specification import read_specification
 from boxcar.export.children import run_as_child
 from boxcar.export.provenance import read_provenance
+from boxcar.export.selective import LAYERS
 from boxcar.export.tflite_child import calibration, int8_converter
 from boxcar.export.tflite_file import complete
 from boxcar.storage import replace_json
 
-LAYERS = "layers.json"  # the files' names, and which layers each keeps in float32
 SHARES = (0.05, 0.1, 0.2, 0.4)  # of all layers, kept in float32
 DEBUG_PICTURES = 20  # that layers are compared on: each keeps every tensor of the network
 

@@ -11,6 +11,7 @@ from exported import ExportedRun
 from boxcar.detectors.preprocessing import preprocess
 from boxcar.detectors.runners import HeadsRunner, open_runner
 from boxcar.export import convert
+from boxcar.export.children import Child, run_children
 from boxcar.export.examination import Examined, ExportedFile
 from boxcar.export.pictures import sample_pictures
 from boxcar.export.selective import choose, loses_too_much
@@ -36,7 +37,7 @@ LOST = Failure("ap50_loss", "0.03", "0.02")
 @pytest.mark.parametrize(
     ("found", "too_much"),
     [
-        (_examined(0.89, -0.03, -0.001), False),  # no more than 0.01, however sure
+        (_examined(0.892, -0.03, -0.001), False),  # no more than 0.01, however sure
         (_examined(0.885, -0.03, 0.001), False),  # it may be luck
         (_examined(0.885, -0.03, -0.001), True),
         (_examined(0.87, -0.06, 0.02, LOST), True),  # the limit is passed, luck or not
@@ -86,14 +87,9 @@ def test_layers_are_kept_in_float32(
 
 
 def test_more_layers_in_float32_come_nearer(exported_run: ExportedRun, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     folder = tmp_path / "tried"
-    arguments = ["tflite_int8", exported_run.frozen, exported_run.records, folder, "50", "float32"]
-    subprocess.run(
-        [sys.executable, "-m", "boxcar.export.selective_child", *map(str, arguments)], check=True, stdin=subprocess.PIPE
-    )
+    arguments = ("tflite_int8", str(exported_run.frozen), str(exported_run.records), str(folder), "50", "float32")
+    run_children([Child("tflite_int8", "boxcar.export.selective_child", arguments, 600.0)], lambda child: None)
     layers = json.loads((folder / "layers.json").read_text())
     counts = [len(names) for names in layers.values()]
     assert counts == sorted(counts) and len(counts) == 4
