@@ -230,7 +230,7 @@ def train(
     """Train on a run's records; goes on from the last checkpoint."""
 
     def work() -> None:
-        from boxcar.run.configuration import make_configuration, read_configuration, write_configuration
+        from boxcar.run.configuration import make_configuration, merge_settings, read_configuration, write_configuration
         from boxcar.storage import local_path
         from boxcar.training import check_training, read_machines, settle_init
         from boxcar.training import train as train_step
@@ -239,7 +239,8 @@ def train(
         configuration = _configuration(config, given)
         kept = read_configuration(folder)
         if kept is not None:
-            configuration = make_configuration(None, kept.model_dump() | configuration.model_dump(exclude_unset=True))
+            asked = configuration.model_dump(exclude_unset=True)
+            configuration = make_configuration(None, merge_settings(kept.model_dump(), asked))
         if configuration.init is None:
             configuration, sentence = settle_init(configuration)
             if sentence is not None:
@@ -325,13 +326,14 @@ def convert(
     records: Annotated[str, typer.Option(help="What `boxcar records` wrote: for calibration and checks.", metavar="DIR")],
     output: Output,
     given: dict[str, Any],
+    config: Config = None,
 ) -> None:
     """Convert a SavedModel to TFLite and TensorFlow.js."""
 
     def work() -> None:
         from boxcar.export import convert as convert_step
 
-        convert_step(saved_model, records, output, _configuration(None, given))
+        convert_step(saved_model, records, output, _configuration(config, given))
         print(f"The files are in {output}, described in manifest.json.")
 
     do_work("convert", work)

@@ -62,6 +62,7 @@ class TFLiteRunner(HeadsRunner):
         if "image" not in self._run.get_input_details():
             raise unusable(path, "it has no input image")
         self._image = self._run.get_input_details()["image"]
+        _check_input(path, self._image)
         # Allocates, too: what the file lacks shows here.
         self.heads(np.zeros([specification.image_size, specification.image_size, 3], np.float32))
         self.inputs, self.outputs = _tensors(self._run.get_input_details()), _tensors(self._run.get_output_details())
@@ -69,7 +70,7 @@ class TFLiteRunner(HeadsRunner):
 
     def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
         check_value_range(pixels)
-        outputs: dict[str, Any] = self._run(image=quantise(pixels, self._image)[None])
+        outputs: dict[str, Any] = self._run(image=as_input(pixels, self._image)[None])
         return outputs["box_encodings"][0], outputs["class_logits"][0]
 
 
@@ -83,6 +84,7 @@ class TFLiteDetectionsRunner(Runner):
         super().__init__(path, specification)
         self._interpreter = interpreter
         self._image = interpreter.get_input_details()[0]
+        _check_input(path, self._image)
         self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
         interpreter.allocate_tensors()
         self._answer(np.zeros([specification.image_size, specification.image_size, 3], np.float32))
@@ -92,7 +94,9 @@ class TFLiteDetectionsRunner(Runner):
         shapes = [[int(size) for size in detail["shape"]] for detail in interpreter.get_output_details()]
         if shapes != wanted:
             raise unusable(path, f"its outputs are {shapes}, and by its detector.json {wanted}")
-        key = next(iter(interpreter.get_signature_list()))
+        key = next(iter(interpreter.get_signature_list()), None)
+        if key is None:
+            raise unusable(path, "it has no signature")
         signature = interpreter.get_signature_runner(key)
         places = {index: place for place, index in enumerate(self._outputs)}
         named = sorted(signature.get_output_details().items(), key=lambda item: places[item[1]["index"]])
@@ -121,12 +125,12 @@ class TFLiteDetectionsRunner(Runner):
             raise unusable(self.path, str(error)) from error
 
     def _answer(self, pixels: Floats) -> None:
-        self._interpreter.set_tensor(self._image["index"], quantise(pixels, self._image)[None])
+        self._interpreter.set_tensor(self._image["index"], as_input(pixels, self._image)[None])
         self._interpreter.invoke()
 
 
-def quantise(pixels: Floats, detail: Mapping[str, Any]) -> npt.NDArray[Any]:
-    """Pixels as an input takes them: as they are, or in its own whole numbers.
+def as_input(pixels: Floats, detail: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Pixels as an input takes them: float32 as they are, or the bytes of a picture.
 
     Args:
         pixels: float32 in [-1, 1].
@@ -134,10 +138,22 @@ def quantise(pixels: Floats, detail: Mapping[str, Any]) -> npt.NDArray[Any]:
     """
     if detail["dtype"] == np.float32:
         return pixels
+    grey: npt.NDArray[Any] = np.rint((pixels + 1) * 127.5)
+    return grey.astype(np.uint8)
+
+
+def _check_input(path: Path, detail: Mapping[str, Any]) -> None:
+    """Refuses an input that takes neither float32 nor the bytes of a picture: apps put those in as they are.
+
+    Raises:
+        BoxcarError: 65.
+    """
+    if detail["dtype"] == np.float32:
+        return
     scale, zero_point = detail["quantization"]
-    bounds = np.iinfo(detail["dtype"])
-    whole: npt.NDArray[Any] = np.clip(np.rint(pixels / scale + zero_point), bounds.min, bounds.max)
-    return whole.astype(detail["dtype"])
+    if detail["dtype"] != np.uint8 or abs(scale * 127.5 - 1) > 0.01 or zero_point not in (127, 128):
+        kind = np.dtype(detail["dtype"]).name
+        raise unusable(path, f"its input takes {kind} of scale {scale:g} and zero point {zero_point}, which are no pixels")
 
 
 def _tensors(details: Mapping[str, Any]) -> tuple[Tensor, ...]:

@@ -131,6 +131,8 @@ def _failure(one: _Running, reason: str, code: ExitCode) -> BoxcarError:
     do = (
         "Free memory, or give the machine more, then run the same command again."
         if code == ExitCode.SURROUNDINGS
+        else "Report this with the lines above."
+        if one.child.format == "saved_model"
         else f"Report this with the lines above, or leave {one.child.format} out of --formats."
     )
     return BoxcarError(code, f"{one.child.doing} {one.child.format} failed: {reason}.", do, tuple(_lines(one)[-_LAST_LINES:]))

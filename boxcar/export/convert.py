@@ -20,7 +20,7 @@ from boxcar.export.children import Child, run_children
 from boxcar.export.examination import THREADS, Examined, ExportedFile, defect, examine, refuse
 from boxcar.export.pictures import ParityPictures
 from boxcar.export.provenance import Provenance, read_provenance
-from boxcar.export.selective import loses_too_much, quantise_selectively
+from boxcar.export.selective import SECONDS_PER_PICTURE, keep_layers_in_float
 from boxcar.export.tflite_postprocess import USE_REGULAR_NMS
 from boxcar.export.verdict import Failure
 from boxcar.run.conversion import Conversion
@@ -95,16 +95,21 @@ def convert(saved_model: str, records: str, output: str, conversion: Conversion 
         assert isinstance(model, HeadsRunner), model
         work = folder / _WORK
 
-        def look(files: Sequence[ExportedFile]) -> tuple[Examined, list[Examined]]:
-            return examine(model, files, pictures, conversion.limits, work)
+        def look(files: Sequence[ExportedFile], title: str) -> tuple[Examined, list[Examined]]:
+            return examine(model, files, pictures, conversion.limits, work, title)
 
         with model:
-            own, found = look([ExportedFile(kind, folder / place_of(kind), place_of(kind)) for kind in kinds])
-            for place, one in enumerate(found):
-                if loses_too_much(one, conversion):
-                    found[place] = quantise_selectively(
-                        one, frozen.folder, labelled.folder, work, specification, conversion, lambda files: look(files)[1]
-                    )
+            files = [ExportedFile(kind, folder / place_of(kind), place_of(kind)) for kind in kinds]
+            own, found = look(files, "Comparing with the SavedModel")
+            found = keep_layers_in_float(
+                found,
+                frozen.folder,
+                labelled.folder,
+                work,
+                specification,
+                conversion,
+                lambda files, title: look(files, title)[1],
+            )
         remove_tree(work)
         refuse({one.file.name: _failures(one, provenance) for one in found})
         own = dataclasses.replace(own, file=ExportedFile("saved_model", frozen.folder, path))
@@ -118,7 +123,7 @@ def convert(saved_model: str, records: str, output: str, conversion: Conversion 
             "dataset_version": specification.dataset_version,
             "provenance": provenance.model_dump(mode="json"),
             "pictures": pictures.splits,
-            "limits": conversion.limits.model_dump(),
+            "conversion": conversion.model_dump(include=set(Conversion.model_fields), exclude={"formats"}),
             "threads": THREADS,
             "milliseconds": "Median of a picture: from its bytes' pixels to detections for the SavedModel, "
             "from preprocessed pixels to detections for the other files.",
@@ -199,7 +204,8 @@ def _child(kind: str, frozen: Path, records: Path, work: Path, conversion: Conve
         return Child(kind, "boxcar.export.tfjs_child", (kind, str(frozen), str(work / kind)), CONVERTER_SECONDS)
     files = (kind, str(frozen), str(records), str(work / kind))
     arguments = (*files, str(conversion.int8_pictures), conversion.int8_input)
-    return Child(kind, "boxcar.export.tflite_child", arguments, CONVERTER_SECONDS)
+    seconds = CONVERTER_SECONDS + SECONDS_PER_PICTURE * conversion.int8_pictures
+    return Child(kind, "boxcar.export.tflite_child", arguments, seconds)
 
 
 def _describe(kinds: Sequence[str], specification: Specification, folder: Path) -> None:
@@ -237,5 +243,6 @@ def _entry(found: Examined) -> dict[str, Any]:
         **({"reason": verdict.reason} if verdict.reason else {}),
         **({"use_regular_nms": USE_REGULAR_NMS} if found.file.kind.endswith("_nms") else {}),
         **({"float_layers": found.float_layers} if found.float_layers else {}),
+        **({"note": found.note} if found.note else {}),
         "compared": verdict.compared,
     }

@@ -41,6 +41,7 @@ class Examined:
         cost: what it takes.
         verdict: how it answers.
         float_layers: those that an INT8 file computes in float32.
+        note: what else a person should know.
     """
 
     file: ExportedFile
@@ -50,6 +51,7 @@ class Examined:
     cost: Cost
     verdict: Verdict
     float_layers: tuple[str, ...] = ()
+    note: str = ""
 
 
 def examine(
@@ -58,7 +60,7 @@ def examine(
     pictures: ParityPictures,
     limits: Limits,
     work: Path,
-    title: str = "Comparing with the SavedModel",
+    title: str,
 ) -> tuple[Examined, list[Examined]]:
     """Looks at a SavedModel and at files made of it.
 
@@ -97,14 +99,17 @@ def refuse(failures: Mapping[str, Sequence[Failure]]) -> None:
         failures: by the file's path as a person knows it.
     """
     broken = [path for path, found in failures.items() if found]
-    if broken:
-        raise BoxcarError(
-            ExitCode.NO,
-            f"{', '.join(broken)} {'does' if len(broken) == 1 else 'do'} not agree with the SavedModel.",
-            "Nothing was exported; leave the format out of --formats, train longer where it is a quantised one, or raise that "
-            "limit with --limit NAME=VALUE.",
-            failure_table(failures),
-        )
+    if not broken:
+        return
+    limits = sorted({failure.limit for found in failures.values() for failure in found} & set(Limits.model_fields))
+    change = f" or change {'that limit' if len(limits) == 1 else 'those limits'} (--limit {limits[0]}=...)" if limits else ""
+    raise BoxcarError(
+        ExitCode.NO,
+        f"{', '.join(broken)} {'does' if len(broken) == 1 else 'do'} not agree with the SavedModel.",
+        f"Nothing was exported. Leave {'it' if len(broken) == 1 else 'them'} out of --formats{change}, then run the same "
+        "command again.",
+        failure_table(failures),
+    )
 
 
 def defect(kind: str, reason: str) -> BoxcarError:
@@ -122,7 +127,7 @@ def _measure(files: Sequence[ExportedFile], work: Path) -> list[Cost]:
     children = [
         Child(
             file.kind,
-            "boxcar.export.memory_child",
+            "boxcar.detectors.peak_memory",
             (str(file.path), str(THREADS), str(answer)),
             MEMORY_SECONDS,
             doing="Measuring the memory of",
@@ -132,7 +137,7 @@ def _measure(files: Sequence[ExportedFile], work: Path) -> list[Cost]:
     with Progress("Measuring memory", len(children), "files") as progress:
         run_children(children, lambda child: progress.advance(note=child.format))
     return [
-        Cost(_identity(file.path)[1], int(answer.read_text(encoding="ascii")))
+        Cost(_identity(file.path)[1], int(told) if (told := answer.read_text(encoding="ascii")) else None)
         for file, answer in zip(files, answers, strict=True)
     ]
 

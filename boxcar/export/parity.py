@@ -110,7 +110,10 @@ def _compare_heads(
 ) -> None:
     differences = np.concatenate([np.abs(one - other).ravel() for one, other in zip(wanted, heads, strict=True)])
     difference = float(differences.max()) if np.isfinite(differences).all() else float("inf")
-    tally.mean_raw_differences.append(float(differences.mean()))
+    mean = float(differences.mean())
+    if mean >= max(tally.mean_raw_differences, default=0.0):
+        tally.mean_raw_worst = name
+    tally.mean_raw_differences.append(mean)
     if difference >= tally.raw_difference:
         tally.raw_difference, tally.raw_worst = difference, name
 

@@ -6,77 +6,120 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from boxcar.detectors.specification import SPECIFICATION, Specification, specification_json
+from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
 from boxcar.export.examination import Examined, ExportedFile
 from boxcar.run.conversion import Conversion
 from boxcar.run.progress import Progress
 from boxcar.storage import replace_text
 
-LAYERS = "layers.json"  # beside the files that are tried: their names, and which layers each keeps in float32
+LAYERS = "layers.json"  # beside the files that are tried: the layers that those of each try keep in float32
 SELECTIVE_SECONDS = 1800.0
+SECONDS_PER_PICTURE = 3.0  # that a converter calibrates on: RetinaNet at 640 pixels on one core, and some more
+
+_KINDS = ("tflite_int8", "tflite_int8_nms")
 
 
 def loses_too_much(found: Examined, conversion: Conversion) -> bool:
     """Whether an INT8 file's AP50 lies so far below the SavedModel's that its worst layers should stay in float32.
 
-    That is more than `int8_max_drop` and more than luck (the 95 % interval of the paired bootstrap excludes 0), or more than
-    the limit that would refuse it.
+    That is beyond the limit that would refuse it, or, of raw heads, more than `int8_max_drop` and more than luck (the 95 %
+    interval of the paired bootstrap excludes 0). A file that answers with detections loses something by its operator too,
+    which no layer in float32 brings back.
     """
-    difference = found.verdict.difference
-    if difference is None or difference.point is None or found.verdict.agrees is None:
+    if found.verdict.agrees is None:
         return False
-    is_drop = -difference.point > conversion.int8_max_drop and difference.is_loss
-    return is_drop or any(failure.limit in ("ap50_loss", "nms_ap50_loss") for failure in found.verdict.failures)
+    if any(failure.limit in ("ap50_loss", "nms_ap50_loss") for failure in found.verdict.failures):
+        return True
+    difference = found.verdict.difference
+    if difference is None or difference.point is None or found.file.kind.endswith("_nms"):
+        return False
+    return -difference.point > conversion.int8_max_drop and difference.is_loss
 
 
-def quantise_selectively(
-    whole: Examined,
+def keep_layers_in_float(
+    found: Sequence[Examined],
     frozen: Path,
     records: Path,
     work: Path,
     specification: Specification,
     conversion: Conversion,
-    examine: Callable[[Sequence[ExportedFile]], Sequence[Examined]],
-) -> Examined:
-    """Makes an INT8 file again with its worst layers in float32, and puts the best answer in its place.
+    examine: Callable[[Sequence[ExportedFile], str], Sequence[Examined]],
+) -> list[Examined]:
+    """Makes the INT8 files again with their worst layers in float32 where they lose too much, the same layers in each.
 
     Args:
-        whole: the file with every layer in INT8; it stays where no other is better.
+        found: what was found of all exported files.
         frozen, records: the folders that `freeze` and `records` wrote.
         work: a folder for what is written meanwhile.
         specification: of the detector.
         conversion: the settings.
-        examine: looks at files as `whole` was looked at.
+        examine: looks at files as `found` was looked at; what a person reads meanwhile goes with them.
 
     Returns:
-        What was found of the file that now lies in `whole`'s place: the one with the fewest layers in float32 that does not
-        lose too much, and where all do, the one with the highest AP50.
+        What is now found of all exported files, in the same order. Of the tries the one with the fewest layers in float32
+        that does not lose too much takes the files' places, and where all do, the one with the highest AP50.
+
+    Raises:
+        BoxcarError: as `children.run_children`, where the files as they are would be refused.
     """
-    folder = work / f"{whole.file.kind}_selective"
-    arguments = (
-        whole.file.kind,
-        str(frozen),
-        str(records),
-        str(folder),
-        str(conversion.int8_pictures),
-        conversion.int8_input,
-    )
-    with Progress("Keeping the worst layers in float32", 1, "files") as progress:
-        child = Child(whole.file.kind, "boxcar.export.selective_child", arguments, SELECTIVE_SECONDS)
-        run_children([child], lambda child: progress.advance(note=child.format))
-    replace_text(folder / SPECIFICATION, specification_json(specification))
-    layers = json.loads((folder / LAYERS).read_text(encoding="utf-8"))
-    files = [ExportedFile(whole.file.kind, folder / name, whole.file.name) for name in layers]
-    tried = [dataclasses.replace(found, float_layers=tuple(layers[found.file.path.name])) for found in examine(files)]
+    whole = [one for one in found if one.file.kind in _KINDS]
+    if not whole or not loses_too_much(whole[0], conversion):  # raw heads first, where both are there
+        return list(found)
+    folder = work / "selective"
+    try:
+        tries = _convert(whole, frozen, records, folder, specification, conversion)
+    except BoxcarError as error:
+        if any(one.verdict.failures for one in whole) or error.code not in (ExitCode.DEFECT, ExitCode.SURROUNDINGS):
+            raise
+        note = f"keeping its worst layers in float32 was tried, because INT8 costs it AP50, and failed: {error.what}"
+        return [dataclasses.replace(one, note=note) if one in whole else one for one in found]
+    tried = []
+    for layers in tries:
+        files = [dataclasses.replace(one.file, path=folder / f"{one.file.kind}-{len(layers)}.tflite") for one in whole]
+        looked = examine(files, f"Comparing with {len(layers)} layers in float32")
+        tried.append([dataclasses.replace(one, float_layers=tuple(layers)) for one in looked])
+        if _will_do(tried[-1], conversion):
+            break
     chosen = choose([whole, *tried], conversion)
-    if chosen is not whole:
-        chosen.file.path.replace(whole.file.path)
-    return dataclasses.replace(chosen, file=whole.file)
+    for one, before in zip(chosen, whole, strict=True):
+        if one is not before:
+            one.file.path.replace(before.file.path)
+    placed = {one.file.kind: dataclasses.replace(one, file=before.file) for one, before in zip(chosen, whole, strict=True)}
+    return [placed.get(one.file.kind, one) for one in found]
 
 
-def choose(tried: Sequence[Examined], conversion: Conversion) -> Examined:
-    """Of files with ever more layers in float32 the first that loses no more than it may, else the one of the highest AP50."""
-    for found in tried:
-        if not loses_too_much(found, conversion) and not found.verdict.failures:
-            return found
-    return max(tried, key=lambda found: found.verdict.scores["AP50"])
+def choose(tried: Sequence[Sequence[Examined]], conversion: Conversion) -> Sequence[Examined]:
+    """Of files with ever more layers in float32 the first that lose no more than they may.
+
+    Where all do, those of the highest AP50, of those that break no limit where there are such.
+    """
+    for files in tried:
+        if _will_do(files, conversion):
+            return files
+    return max(tried, key=lambda files: (not any(one.verdict.failures for one in files), files[0].verdict.scores["AP50"]))
+
+
+def _will_do(files: Sequence[Examined], conversion: Conversion) -> bool:
+    return not any(one.verdict.failures or loses_too_much(one, conversion) for one in files)
+
+
+def _convert(
+    whole: Sequence[Examined],
+    frozen: Path,
+    records: Path,
+    folder: Path,
+    specification: Specification,
+    conversion: Conversion,
+) -> list[list[str]]:
+    """Writes the files that are tried into `folder`; the layers that those of each try keep in float32."""
+    kinds = ",".join(one.file.kind for one in whole)
+    settings = (str(conversion.int8_pictures), conversion.int8_input)
+    arguments = (kinds, str(frozen), str(records), str(folder), *settings)
+    seconds = SELECTIVE_SECONDS + SECONDS_PER_PICTURE * conversion.int8_pictures
+    with Progress("Finding the layers that INT8 harms", 1, "files") as progress:
+        child = Child(kinds, "boxcar.export.selective_child", arguments, seconds)
+        run_children([child], lambda child: progress.advance())
+    replace_text(folder / SPECIFICATION, specification_json(specification))
+    tries: list[list[str]] = json.loads((folder / LAYERS).read_text(encoding="utf-8"))
+    return tries

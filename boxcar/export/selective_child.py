@@ -1,6 +1,6 @@
 """INT8 with its worst layers kept in float32: several files, each with more of them than the one before.
 
-python -m boxcar.export.selective_child FORMAT FROZEN RECORDS FOLDER INT8_PICTURES INT8_INPUT
+python -m boxcar.export.selective_child FORMATS FROZEN RECORDS FOLDER INT8_PICTURES INT8_INPUT
 """
 
 import sys
@@ -19,17 +19,17 @@ from boxcar.export.tflite_child import calibration, int8_converter
 from boxcar.export.tflite_file import complete
 from boxcar.storage import replace_json
 
-SHARES = (0.05, 0.1, 0.2, 0.4)  # of all layers, kept in float32
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)  # of all layers, kept in float32
 DEBUG_PICTURES = 20  # that layers are compared on: each keeps every tensor of the network
 
 
-def convert(kind: str, frozen: Path, records: Path, folder: Path, int8_pictures: int, int8_input: str) -> None:
+def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int8_pictures: int, int8_input: str) -> None:
     """Writes the files, and `layers.json` last.
 
     Args:
-        kind: `tflite_int8` or `tflite_int8_nms`.
+        kinds: `tflite_int8`, `tflite_int8_nms` or both, of each share with the same layers.
         frozen, records, int8_pictures, int8_input: as in `tflite_child.convert`.
-        folder: where to; it is made.
+        folder: where to; it is made. Files are called `<format>-<layers>.tflite`.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
@@ -40,17 +40,17 @@ def convert(kind: str, frozen: Path, records: Path, folder: Path, int8_pictures:
         converter=converter, debug_dataset=lambda: iter(()), debug_options=tf.lite.experimental.QuantizationDebugOptions()
     )
     pictures = list(calibration(records, specification.image_size, min(DEBUG_PICTURES, int8_pictures)))
-    layers = rank(noise_by_layer(debugger.get_debug_quantized_model(), pictures))
+    layers = rank(noise_by_layer(debugger.quant_model, pictures))
     folder.mkdir()
-    kept = {}
+    kept = []
     for share in SHARES:
         worst = layers[: max(1, round(share * len(layers)))]
         content = mlir_quantize(
             debugger.calibrated_model, denylisted_nodes=worst, input_data_type=tf.dtypes.as_dtype(int8_input)
         )
-        name = f"{len(worst)}.tflite"
-        (folder / name).write_bytes(complete(content, kind, specification, provenance))
-        kept[name] = worst
+        for kind in kinds:
+            (folder / f"{kind}-{len(worst)}.tflite").write_bytes(complete(content, kind, specification, provenance))
+        kept.append(worst)
     replace_json(folder / LAYERS, kept)
 
 
@@ -72,7 +72,7 @@ def noise_by_layer(debug_model: bytes, pictures: Sequence[npt.NDArray[np.float32
     image = interpreter.get_input_details()[0]["index"]
     names = {detail["index"]: detail["name"] for detail in interpreter.get_tensor_details()}
     verified = [op for op in interpreter._get_ops_details() if op["op_name"] == "NumericVerify"]
-    found: dict[str, list[npt.NDArray[Any]]] = {}
+    rows: dict[str, list[npt.NDArray[Any]]] = {}
     for picture in pictures:
         interpreter.set_tensor(image, picture)
         interpreter.invoke()
@@ -80,15 +80,16 @@ def noise_by_layer(debug_model: bytes, pictures: Sequence[npt.NDArray[np.float32
             _, exact = op["inputs"]
             difference, values = interpreter.get_tensor(op["outputs"][0]), interpreter.get_tensor(exact)
             axes = tuple(range(values.ndim - 1))
-            noise = np.square(difference.reshape(values.shape)).mean(axis=axes)
-            found.setdefault(names[exact], []).append(np.stack([noise, values.var(axis=axes)]))
-    return {name: _noise(np.mean(rows, axis=0)) for name, rows in found.items()}
+            squares = np.square(difference.reshape(values.shape)).mean(axis=axes)
+            moments = [squares, values.mean(axis=axes), np.square(values).mean(axis=axes)]
+            rows.setdefault(names[exact], []).append(np.stack(moments).astype(np.float64))
+    return {name: _noise(*np.mean(found, axis=0)) for name, found in rows.items()}
 
 
-def _noise(row: npt.NDArray[Any]) -> float:
-    noise, variance = row
+def _noise(noise: npt.NDArray[Any], mean: npt.NDArray[Any], square: npt.NDArray[Any]) -> float:
+    variance = square - mean**2
     # A channel that never changes tells nothing; its noise does no harm that a bias would not undo.
-    share = np.divide(noise, variance, out=np.zeros_like(noise), where=variance > 0)
+    share = np.divide(noise, variance, out=np.zeros_like(noise), where=variance > 1e-12 * square)
     return float(np.minimum(share, 1.0).mean())
 
 
@@ -98,8 +99,8 @@ def rank(noise: Mapping[str, float]) -> list[str]:
 
 
 def main() -> None:
-    kind, frozen, records, folder, int8_pictures, int8_input = sys.argv[1:]
-    convert(kind, Path(frozen), Path(records), Path(folder), int(int8_pictures), int8_input)
+    kinds, frozen, records, folder, int8_pictures, int8_input = sys.argv[1:]
+    convert(kinds.split(","), Path(frozen), Path(records), Path(folder), int(int8_pictures), int8_input)
 
 
 if __name__ == "__main__":

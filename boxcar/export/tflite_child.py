@@ -65,7 +65,9 @@ def int8_converter(frozen: Path, records: Path, pictures: int) -> Any:
     image_size = read_specification(frozen).image_size
     converter = heads_converter(frozen)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: (("heads", {"image": p}) for p in calibration(records, image_size, pictures))
+    converter.representative_dataset = lambda: (
+        ("heads", {"image": pixels}) for pixels in calibration(records, image_size, pictures)
+    )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     return converter
 
@@ -83,10 +85,13 @@ def calibration(records: Path, image_size: int, pictures: int) -> Iterator[npt.N
     """
     empty = True
     for _, picture in sample_pictures(records, "train", pictures):
-        empty = False
         pixels = preprocess(picture, image_size)
         # The converter believes whatever it is given: pictures of another range give a file that is wrong in silence.
         check_value_range(pixels)
+        if empty:
+            # Black and white: the input's range is then [-1, 1] whatever the pictures hold, and a byte is a pixel.
+            pixels[0, 0], pixels[0, 1] = -1.0, 1.0
+            empty = False
         yield pixels[None]
     if empty:
         raise BoxcarError(

@@ -25,7 +25,7 @@ class Cost:
     """What a file takes, as it was measured before it was compared."""
 
     bytes: int
-    peak_memory_bytes: int  # of a process that runs it
+    peak_memory_bytes: int | None  # of a process that runs it; None where the system does not tell
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Tally:
     raw_difference: float = 0.0  # largest absolute difference to the SavedModel's heads
     raw_worst: str = ""  # the picture it was found on
     mean_raw_differences: list[float] = field(default_factory=list)  # a picture
+    mean_raw_worst: str = ""  # the picture with the largest of these
     references: int = 0  # detections of the SavedModel that the file should have found
     overlaps: list[float] = field(default_factory=list)  # IoU of each that it did find
     score_differences: list[float] = field(default_factory=list)  # of each that it did find, the absolute difference
@@ -116,6 +117,7 @@ def judge(
     """
     found = len(tally.overlaps)
     nms = kind.endswith("_nms")
+    loss_limit = "nms_ap50_loss" if nms else "ap50_loss"
     loss = reference["AP50"] - scores["AP50"] if reference["AP50"] is not None else None
     compared: dict[str, float | int | None] = {
         "pictures": len(tally.detections),
@@ -124,11 +126,11 @@ def judge(
         "references": tally.references,
         "matched": found / tally.references if tally.references else None,
         "mean_iou": _mean(tally.overlaps),
-        "mean_score_difference": _mean(tally.score_differences),
-        "AP50_loss": loss,
+        "score_difference": _mean(tally.score_differences),
+        loss_limit: loss,
     }
     if difference is not None:
-        compared |= {"AP50_difference_low": difference.low, "AP50_difference_high": difference.high}
+        compared |= {"ap50_difference_low": difference.low, "ap50_difference_high": difference.high}
     reason = None
     failures: list[Failure] = []
     if not np.isfinite(tally.raw_difference):
@@ -146,7 +148,7 @@ def judge(
     else:
         failures += _found_failures(compared, tally, limits)
     if reason is None and loss is not None and not any(failure.limit == "answers" for failure in failures):
-        failures += _loss_failures(loss, scores, reference, tally, "nms_ap50_loss" if nms else "ap50_loss", limits)
+        failures += _loss_failures(loss, scores, reference, tally, loss_limit, limits)
     failures += _cost_failures(tally.milliseconds, cost, limits)
     agrees = False if failures else None if reason else True
     return Verdict(scores, tally.milliseconds, agrees, reason, tuple(failures), compared, difference)
@@ -155,8 +157,8 @@ def judge(
 def _exact_failures(compared: Mapping[str, Any], tally: Tally, limits: Limits) -> list[Failure]:
     """What of the raw answers is not the SavedModel's, of the same weights."""
     return [
-        Failure(name, f"{compared[name]:.2g}", f"{getattr(limits, name):g}", tally.raw_worst)
-        for name in ("raw_difference", "mean_raw_difference")
+        _beyond(name, compared[name], getattr(limits, name), picture)
+        for name, picture in (("raw_difference", tally.raw_worst), ("mean_raw_difference", tally.mean_raw_worst))
         if compared[name] is not None and compared[name] > getattr(limits, name)
     ]
 
@@ -164,15 +166,15 @@ def _exact_failures(compared: Mapping[str, Any], tally: Tally, limits: Limits) -
 def _found_failures(compared: Mapping[str, Any], tally: Tally, limits: Limits) -> list[Failure]:
     """What of the SavedModel's detections is not found, or not well enough."""
     found, failures = len(tally.overlaps), []
-    matched, iou, difference = compared["matched"], compared["mean_iou"], compared["mean_score_difference"]
+    matched, iou, difference = compared["matched"], compared["mean_iou"], compared["score_difference"]
     # Of few objects a single one may be more than the limit: one is never told from chance.
     if matched is not None and matched < limits.matched and tally.references - found > 1:
-        told = f"{matched:.2f} ({found} of {tally.references})"
-        failures.append(Failure("matched", told, f"{limits.matched:g}", tally.lost_worst))
+        counted = f" ({found} of {tally.references})"
+        failures.append(_beyond("matched", matched, limits.matched, tally.lost_worst, counted))
     if iou is not None and iou < limits.mean_iou:
-        failures.append(Failure("mean_iou", f"{iou:.2f}", f"{limits.mean_iou:g}", tally.overlap_worst))
+        failures.append(_beyond("mean_iou", iou, limits.mean_iou, tally.overlap_worst))
     if difference is not None and difference > limits.score_difference:
-        failures.append(Failure("score_difference", f"{difference:.2f}", f"{limits.score_difference:g}", tally.score_worst))
+        failures.append(_beyond("score_difference", difference, limits.score_difference, tally.score_worst))
     return failures
 
 
@@ -185,22 +187,35 @@ def _loss_failures(
     most = max(getattr(limits, name), 1 / (len(boxes) * min(boxes)) if boxes else 0.0)
     if loss <= most:
         return []
-    told = f"{loss:.3f} ({scores['AP50']:.3f} instead of {reference['AP50']:.3f})"
-    return [Failure(name, told, f"{most:.3f}", tally.lost_worst or tally.overlap_worst)]
+    picture = tally.lost_worst or tally.score_worst or tally.overlap_worst
+    return [_beyond(name, loss, most, picture, f" ({scores['AP50']:.3f} instead of {reference['AP50']:.3f})")]
 
 
 def _cost_failures(milliseconds: float, cost: Cost, limits: Limits) -> list[Failure]:
     """Whether the file is too slow or too large."""
+    peak = cost.peak_memory_bytes
     measured = {
         "milliseconds": milliseconds,
         "megabytes": cost.bytes / 1e6,
-        "peak_memory_megabytes": cost.peak_memory_bytes / 1e6,
+        "peak_memory_megabytes": None if peak is None else peak / 1e6,
     }
-    return [
-        Failure(name, f"{value:.1f}", f"{limit:g}")
-        for name, value in measured.items()
-        if (limit := getattr(limits, name)) is not None and value > limit
-    ]
+    failures = []
+    for name, value in measured.items():
+        limit = getattr(limits, name)
+        if limit is None:
+            continue
+        if value is None:
+            failures.append(Failure(name, "this system does not tell", f"at most {limit:g}"))
+        elif value > limit:
+            failures.append(_beyond(name, value, limit))
+    return failures
+
+
+def _beyond(name: str, value: float, limit: float, picture: str = "", more: str = "") -> Failure:
+    """A number beyond its limit, with as many digits as tell the two apart."""
+    digits = next(digits for digits in range(3, 18) if f"{value:.{digits}g}" != f"{limit:.{digits}g}")
+    bound = "at least" if value < limit else "at most"
+    return Failure(name, f"{value:.{digits}g}{more}", f"{bound} {limit:.6g}", picture)
 
 
 def failure_table(failures: Mapping[str, Sequence[Failure]]) -> tuple[str, ...]:

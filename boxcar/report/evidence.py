@@ -137,6 +137,7 @@ class ExportedFile(_Row):
     reason: str | None = None  # why it cannot
     use_regular_nms: bool | None = None  # of a file that decodes by itself
     float_layers: tuple[str, ...] = ()  # that an INT8 file computes in float32, because INT8 cost too much there
+    note: str = ""  # what else a person should know
 
 
 class Manifest(_Row):

@@ -46,7 +46,11 @@ def print_summary(run: str) -> None:
     console.print(exported)
     for entry in files:
         if not entry.get("judged", True):
-            console.print(f"{entry['path']} cannot be judged: {entry['reason']}.", markup=False)
+            console.print(
+                f"{entry['path']} cannot be judged: {entry.get('reason', 'the model finds too little')}.", markup=False
+            )
+        if entry.get("note"):
+            console.print(f"{entry['path']}: {entry['note']}", markup=False)
         if entry.get("float_layers"):
             console.print(
                 f"INT8 cost {entry['path']} too much: {len(entry['float_layers'])} of its layers are kept in float32.",

@@ -127,6 +127,18 @@ def export(run: Path, configuration: Configuration) -> None:
         convert(str(saved_model), str(records), str(run / "export"), configuration)
 
 
+def _take_over(begun: Configuration, asked: Configuration) -> tuple[Configuration, Configuration]:
+    """What a run goes on with, and what was asked for: of conversion, what is asked for now wins, and the rest stays.
+
+    After a conversion that failed the way on is often fewer formats, or another limit.
+    """
+    given = asked.model_fields_set & set(Conversion.model_fields)
+    update = {name: getattr(asked if name in given else begun, name) for name in Conversion.model_fields}
+    limits = {name: getattr(asked.limits, name) for name in asked.limits.model_fields_set}
+    update["limits"] = begun.limits.model_copy(update=limits)
+    return begun.model_copy(update=update), asked.model_copy(update=update)
+
+
 def _check_folder(run: Path, configuration: Configuration, resume: bool) -> Configuration | None:
     """What this very run was begun with, None where nothing was begun; an error where something else was."""
     if run.exists() and not run.is_dir():
@@ -145,8 +157,8 @@ def _check_folder(run: Path, configuration: Configuration, resume: bool) -> Conf
     if configuration.init is None:
         configuration = configuration.model_copy(update={"init": begun.init})  # settled when it was begun
     finished = (run / "run.json").exists()
-    if not finished:  # after a conversion that failed the way on is often fewer formats, or other limits
-        begun = begun.model_copy(update={name: getattr(configuration, name) for name in Conversion.model_fields})
+    if not finished:
+        begun, configuration = _take_over(begun, configuration)
     old, new = begun.model_dump(), configuration.model_dump()
     changed = [f"{name} was {old[name]} and now is {new[name]}" for name in new if old[name] != new[name]]
     if changed:

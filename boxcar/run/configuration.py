@@ -110,11 +110,7 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
         if not isinstance(loaded, dict | None):
             raise Refused(ExitCode.USAGE, f"{file} is not a mapping.", "Write lines such as `steps: 2000`.")
         settings |= loaded or {}
-    for name, value in given.items():
-        if isinstance(value, dict) and isinstance(settings.get(name), dict):
-            settings[name] = settings[name] | value
-        elif value is not None:
-            settings[name] = value
+    settings = merge_settings(settings, {name: value for name, value in given.items() if value is not None})
     try:
         configuration = Configuration.model_validate(settings)
     except ValidationError as error:
@@ -131,6 +127,13 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
         ) from error
     configuration.check()
     return configuration
+
+
+def merge_settings(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Settings with others put over them; of limits, each alone."""
+    merged = settings | given
+    both = [table["limits"] for table in (settings, given) if isinstance(table.get("limits"), dict)]
+    return merged | {"limits": both[0] | both[1]} if len(both) == 2 else merged
 
 
 def _problem(error: ErrorDetails) -> str:
@@ -150,5 +153,7 @@ def read_configuration(run: Path) -> Configuration | None:
 
 def write_configuration(run: Path, configuration: Configuration) -> None:
     """Keeps a run's configuration beside its results."""
-    settings = configuration.model_dump(mode="json", exclude_none=True)
+    dumped = configuration.model_dump(mode="json", exclude_none=True)
+    # What a person looks for first, the data, stands first.
+    settings = {name: dumped[name] for name in sorted(dumped, key=lambda name: name in Conversion.model_fields)}
     replace_text(run / CONFIGURATION, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

@@ -53,10 +53,10 @@ class Conversion(Settings):
         DEFAULT_FORMATS, min_length=1, description="Files to export besides the SavedModel; all for every one."
     )
     parity_pictures: int = Field(
-        200, ge=1, le=100_000, description="Pictures that every file is compared with the SavedModel on, at most."
+        200, ge=1, le=10_000, description="Pictures that every file is compared with the SavedModel on, at most."
     )
     limits: Limits = Field(Limits(), description="What every exported file is held to.")
-    int8_pictures: int = Field(100, ge=1, le=100_000, description="Training pictures that INT8 is calibrated on, at most.")
+    int8_pictures: int = Field(100, ge=1, le=10_000, description="Training pictures that INT8 is calibrated on, at most.")
     int8_input: Literal["float32", "uint8"] = Field("float32", description="Numbers that INT8 files take pixels in.")
     int8_max_drop: float = Field(
         0.01, ge=0, le=1, description="AP50 that INT8 may cost before its worst layers are kept in float32."

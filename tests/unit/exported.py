@@ -33,8 +33,11 @@ class ExportedRun:
         return self.export / "saved_model"
 
 
-def write_checkpoint(train: Path, labels: dict[int, str], seed: int) -> Path:
-    """A checkpoint with random weights and its `detector.json`, as training leaves them; its prefix."""
+def write_checkpoint(train: Path, labels: dict[int, str], seed: int, background_bias: float | None = None) -> Path:
+    """A checkpoint with random weights and its `detector.json`, as training leaves them; its prefix.
+
+    `background_bias` is what the logits of slot 0, which no decoder reads, are moved to.
+    """
     import tensorflow as tf
 
     from boxcar.detectors.registry import build_network
@@ -52,7 +55,10 @@ def write_checkpoint(train: Path, labels: dict[int, str], seed: int) -> Path:
             inputs = int(np.prod(variable.shape[:2] if "depthwise" in name else variable.shape[:-1]))
             variable.assign(random.normal(0, np.sqrt(1.5 / inputs), variable.shape))
         if "class_predictions_with_background" in name and name.endswith("bias"):
-            variable.assign(random.normal(-2, 0.5, variable.shape))
+            bias = random.normal(-2, 0.5, variable.shape)
+            if background_bias is not None:
+                bias[:: len(labels) + 1] = background_bias
+            variable.assign(bias)
     prefix = train / "ckpt-7"
     tf.train.Checkpoint(model=network.trackable()).write(str(prefix))
     (train / SPECIFICATION).write_text(specification_json(specification), encoding="utf-8")

@@ -80,8 +80,12 @@ def test_the_manifest(exported_run: ExportedRun) -> None:
         assert entry["milliseconds"] > 0
         assert 0 <= entry["AP50"] < 0.1
         assert entry["compared"]["pictures"] == sum(manifest["pictures"].values())
-        assert 20e6 < entry["peak_memory_bytes"] < 4e9
     model, float32, int8, float32_nms, int8_nms, tfjs = manifest["files"]
+    peaks = {entry["format"]: entry["peak_memory_bytes"] for entry in manifest["files"]}
+    # TensorFlow and Node are larger than Python with TFLite, and the weights of float32 than those of INT8.
+    assert peaks["saved_model"] > 2 * peaks["tflite_float32"] > 100e6
+    assert peaks["tfjs_float32"] != peaks["tflite_float32"]
+    assert peaks["tflite_int8"] < peaks["tflite_float32"] < peaks["tfjs_float32"] + 100e6
     assert model["agrees"] is True
     for entry in (float32, tfjs):
         assert entry["agrees"] is True and entry["judged"] is True
@@ -96,7 +100,7 @@ def test_the_manifest(exported_run: ExportedRun) -> None:
     # Of the same weights it can be told: they find what the SavedModel finds, as sure of it.
     assert float32_nms["agrees"] is True
     assert float32_nms["compared"]["references"] > 0
-    assert float32_nms["compared"]["mean_score_difference"] < 1e-4
+    assert float32_nms["compared"]["score_difference"] < 1e-4
     assert float32_nms["compared"]["raw_difference"] is None
     assert float32_nms["use_regular_nms"] is int8_nms["use_regular_nms"] is True
     assert "use_regular_nms" not in float32
@@ -233,20 +237,27 @@ def test_files_of_other_weights_are_refused_by_name(
     strangers = [row for row in rows if row[1] == "provenance"]
     assert [row[0] for row in strangers] == ["tflite/detector_float32.tflite", "tflite/detector_int8.tflite"]
     exact, mean, *quantised = [row for row in rows if row not in strangers]
-    assert (exact[0], exact[1], exact[3]) == ("tflite/detector_float32.tflite", "raw_difference", "0.001")
-    assert exact[4] in pictures
+    assert exact[:2] == ["tflite/detector_float32.tflite", "raw_difference"]
+    assert exact[3:6] == ["at", "most", "0.001"]
+    assert exact[6] in pictures
     assert mean[:2] == ["tflite/detector_float32.tflite", "mean_raw_difference"]
     assert quantised and all(row[0] == "tflite/detector_int8.tflite" for row in quantised)
     assert not output.exists()
 
 
-def test_int8_that_takes_whole_numbers(exported_run: ExportedRun, tmp_path: Path) -> None:
-    """Pixels go in as bytes, and what comes out is what the file with float32 pixels answers, to a grey level of the input."""
+def test_int8_that_takes_bytes(exported_run: ExportedRun, tmp_path: Path) -> None:
+    """A byte is a grey level, as apps put it in: the input's scale says so, whatever the training pictures hold."""
+    from ai_edge_litert.interpreter import Interpreter
+
     _convert(exported_run, tmp_path / "export", formats=("tflite_int8", "tflite_int8_nms"), int8_input="uint8")
     manifest = json.loads((tmp_path / "export" / "manifest.json").read_text())
     for entry in manifest["files"][1:]:
         assert entry["inputs"] == [{"name": "image", "shape": [1, 64, 64, 3], "dtype": "uint8"}]
         assert {tensor["dtype"] for tensor in entry["outputs"]} == {"float32"}
+        (detail,) = Interpreter(model_path=str(tmp_path / "export" / entry["path"])).get_input_details()
+        scale, zero_point = detail["quantization"]
+        assert scale == pytest.approx(2 / 255, rel=1e-3)
+        assert zero_point in (127, 128)
     with (
         open_runner(tmp_path / "export" / "tflite" / "detector_int8.tflite") as bytes_in,
         open_runner(exported_run.export / "tflite" / "detector_int8.tflite") as floats_in,
@@ -255,7 +266,7 @@ def test_int8_that_takes_whole_numbers(exported_run: ExportedRun, tmp_path: Path
         for _, picture in sample_pictures(exported_run.records, "test", 3):
             pixels = preprocess(picture, 64)
             for one, other in zip(bytes_in.heads(pixels), floats_in.heads(pixels), strict=True):
-                assert np.abs(one - other).mean() < 0.1 * other.std()
+                assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.98
 
 
 def test_what_goes_in_and_out_stands_in_the_manifest(exported_run: ExportedRun) -> None:

@@ -32,7 +32,7 @@ def test_exact_formats_by_their_numbers(difference: float, agrees: bool) -> None
     for kind in ("tflite_float32", "tfjs_float32"):
         verdict = judge(kind, tally, _scores(0.0, 100), _scores(0.0, 100))
         assert verdict.agrees is agrees
-        broken = () if agrees else (Failure("raw_difference", "0.0011", "0.001", "a.jpg"),)
+        broken = () if agrees else (Failure("raw_difference", "0.0011", "at most 0.001", "a.jpg"),)
         assert verdict.failures == broken
 
 
@@ -41,14 +41,14 @@ def test_exact_formats_by_their_numbers(difference: float, agrees: bool) -> None
     [
         (_tally(100, 100), 0.90, None),
         (_tally(100, 100), 0.881, None),
-        (_tally(100, 100), 0.879, Failure("ap50_loss", "0.021 (0.879 instead of 0.900)", "0.020", "a.jpg")),
+        (_tally(100, 100), 0.879, Failure("ap50_loss", "0.021 (0.879 instead of 0.900)", "at most 0.02", "a.jpg")),
         (_tally(100, 100), 0.95, None),  # better than its model is no fault
         (_tally(90, 100), 0.90, None),
-        (_tally(89, 100), 0.90, Failure("matched", "0.89 (89 of 100)", "0.9", "a.jpg")),
+        (_tally(89, 100), 0.90, Failure("matched", "0.89 (89 of 100)", "at least 0.9", "a.jpg")),
         (_tally(100, 100, 0.81), 0.90, None),
-        (_tally(100, 100, 0.79), 0.90, Failure("mean_iou", "0.79", "0.8", "b.jpg")),
+        (_tally(100, 100, 0.79), 0.90, Failure("mean_iou", "0.79", "at least 0.8", "b.jpg")),
         (_tally(4, 5), 0.90, None),  # a single one is never told from chance
-        (_tally(3, 5), 0.90, Failure("matched", "0.60 (3 of 5)", "0.9", "a.jpg")),
+        (_tally(3, 5), 0.90, Failure("matched", "0.6 (3 of 5)", "at least 0.9", "a.jpg")),
         (_tally(0, 0), 0.90, None),  # nothing scored high enough to ask for
     ],
 )
@@ -74,7 +74,7 @@ def test_scores_stay_what_they_are(difference: float, agrees: bool) -> None:
     tally.score_differences = [0.0, 2 * difference] * 50
     verdict = judge("tflite_int8_nms", tally, _scores(0.9, 100), _scores(0.9, 100))
     assert verdict.agrees is agrees
-    assert verdict.failures == (() if agrees else (Failure("score_difference", "0.11", "0.1", ""),))
+    assert verdict.failures == (() if agrees else (Failure("score_difference", "0.11", "at most 0.1", ""),))
 
 
 @pytest.mark.parametrize("kind", ["tflite_int8", "tflite_int8_nms"])
@@ -91,7 +91,7 @@ def test_the_same_weights_are_judged_however_little_they_find(ap50: float | None
     boxes = (100,) if ap50 else ()
     assert judge("tflite_float32_nms", _tally(100, 100), _scores(ap50, *boxes), _scores(ap50, *boxes)).agrees is True
     verdict = judge("tflite_float32_nms", _tally(50, 100), _scores(ap50, *boxes), _scores(ap50, *boxes))
-    assert verdict.failures == (Failure("matched", "0.50 (50 of 100)", "0.9", "a.jpg"),)
+    assert verdict.failures == (Failure("matched", "0.5 (50 of 100)", "at least 0.9", "a.jpg"),)
 
 
 def test_a_loss_of_one_object_among_few() -> None:
@@ -154,12 +154,21 @@ def test_limits_on_what_a_file_takes() -> None:
     limits = Limits(milliseconds=9.9, megabytes=11.9, peak_memory_megabytes=149)
     verdict = judge_by("tflite_float32", tally, _scores(0.9, 100), _scores(0.9, 100), limits, cost)
     assert verdict.failures == (
-        Failure("milliseconds", "10.0", "9.9"),
-        Failure("megabytes", "12.0", "11.9"),
-        Failure("peak_memory_megabytes", "150.0", "149"),
+        Failure("milliseconds", "10", "at most 9.9"),
+        Failure("megabytes", "12", "at most 11.9"),
+        Failure("peak_memory_megabytes", "150", "at most 149"),
     )
+    unknown = Cost(bytes=12_000_000, peak_memory_bytes=None)
+    verdict = judge_by("tflite_float32", tally, _scores(0.9, 100), _scores(0.9, 100), limits, unknown)
+    assert verdict.failures[-1] == Failure("peak_memory_megabytes", "this system does not tell", "at most 149")
     enough = Limits(milliseconds=10.1, megabytes=12, peak_memory_megabytes=150)
     assert judge_by("tflite_float32", tally, _scores(0.9, 100), _scores(0.9, 100), enough, cost).agrees is True
+
+
+@pytest.mark.parametrize("ap50", [0.8799, 0.87999, 0.879999])
+def test_a_number_is_told_from_its_limit(ap50: float) -> None:
+    (failure,) = judge("tflite_int8", _tally(100, 100), _scores(ap50, 100), _scores(0.90, 100)).failures
+    assert float(failure.found.split()[0]) > float(failure.allowed.split()[-1]) == 0.02
 
 
 def test_other_limits() -> None:
@@ -177,13 +186,16 @@ def test_other_limits() -> None:
 def test_the_table_of_what_is_broken() -> None:
     table = failure_table(
         {
-            "tflite/detector_int8.tflite": [Failure("matched", "0.60 (3 of 5)", "0.9", "a b.jpg"), Failure("labels", "id 2")],
+            "tflite/detector_int8.tflite": [
+                Failure("matched", "0.6 (3 of 5)", "at least 0.9", "a b.jpg"),
+                Failure("labels", "id 2"),
+            ],
             "tfjs/float32": [],
         }
     )
     assert table == (
-        "file                         limit    found          allowed  worst picture",
-        "tflite/detector_int8.tflite  matched  0.60 (3 of 5)  0.9      a b.jpg",
+        "file                         limit    found         allowed       worst picture",
+        "tflite/detector_int8.tflite  matched  0.6 (3 of 5)  at least 0.9  a b.jpg",
         "tflite/detector_int8.tflite  labels   id 2",
     )
     assert failure_table({"tfjs/float32": []}) == ()
