@@ -20,6 +20,8 @@ from boxcar.export.tflite_file import complete
 from boxcar.storage import replace_json
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)  # of all layers, kept in float32
+# These only move numbers, but in INT8 they force one scale upon all that they join, and undo what a layer before them gains.
+JOINING = ("CONCATENATION", "RESHAPE")
 DEBUG_PICTURES = 20  # that layers are compared on: each keeps every tensor of the network
 
 
@@ -46,7 +48,10 @@ def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int
     for share in SHARES:
         worst = layers[: max(1, round(share * len(layers)))]
         content = mlir_quantize(
-            debugger.calibrated_model, denylisted_nodes=worst, input_data_type=tf.dtypes.as_dtype(int8_input)
+            debugger.calibrated_model,
+            denylisted_ops=list(JOINING),
+            denylisted_nodes=worst,
+            input_data_type=tf.dtypes.as_dtype(int8_input),
         )
         for kind in kinds:
             (folder / f"{kind}-{len(worst)}.tflite").write_bytes(complete(content, kind, specification, provenance))

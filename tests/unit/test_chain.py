@@ -7,7 +7,7 @@ from finished_run import write_run
 
 from boxcar.errors import Refused
 from boxcar.report import write_report
-from boxcar.run.chain import is_finished, run_all
+from boxcar.run.chain import _take_over, is_finished, run_all
 from boxcar.run.configuration import Configuration, make_configuration, write_configuration
 from boxcar.run.step import require_commit
 
@@ -46,3 +46,16 @@ def test_other_folders_are_refused_and_untouched(tmp_path: Path) -> None:
     write_configuration(run, ours)
     assert "not finished" in start(run, ours)
     assert "steps was 5 and now is 6" in start(run, ours.model_copy(update={"steps": 6}), resume=True)
+
+
+def test_a_run_that_is_gone_on_with_keeps_what_it_was_told_of_conversion() -> None:
+    given = {"formats": "tflite_int8,tfjs_float32", "limits": {"megabytes": 4, "matched": 0.8}, "int8_input": "uint8"}
+    begun = make_configuration(None, {"data": "/data", **given})
+    asked = make_configuration(None, {"data": "/data"})
+    assert _take_over(begun, asked) == (begun, begun)
+    asked = make_configuration(None, {"data": "/data", "formats": "tflite_int8", "limits": {"megabytes": 5}, "steps": 7})
+    went_on, wanted = _take_over(begun, asked)
+    assert went_on.formats == wanted.formats == ("tflite_int8",)
+    assert (went_on.limits.megabytes, went_on.limits.matched, went_on.int8_input) == (5, 0.8, "uint8")
+    assert went_on.limits == wanted.limits
+    assert (went_on.steps, wanted.steps) == (None, 7)  # of training nothing is taken over

@@ -174,11 +174,32 @@ def test_the_names_in_the_help_are_those_that_exist() -> None:
 
     from boxcar import cli
     from boxcar.detectors.architecture import Format
-    from boxcar.run.configuration import DEFAULT_ARCHITECTURE
+    from boxcar.run.configuration import DEFAULT_ARCHITECTURE, Configuration
+    from boxcar.run.conversion import Conversion, Limits
 
     assert "`boxcar architectures`" in cli._ARCHITECTURES
     assert f"{DEFAULT_ARCHITECTURE} (the default" in cli._ARCHITECTURES
     assert all(name in cli._FORMATS for name in get_args(Format))
+    assert all(name in cli._LIMITS for name in Limits.model_fields)
+    assert set(cli._CONVERSION) == set(Conversion.model_fields)
+    assert set(cli.SETTINGS) <= set(Configuration.model_fields)
+
+
+def test_settings_are_options_of_the_commands_that_read_them(tmp_path: Path) -> None:
+    given = ("--saved-model", str(tmp_path), "--records", str(tmp_path), "--output", str(tmp_path / "out"))
+    for arguments, words in (
+        (("--limit", "mean_iou"), "--limit mean_iou has no value"),
+        (("--limit", "mean_iou=2"), "limits.mean_iou cannot be '2'"),
+        (("--limit", "mean_iou=0.7", "--limit", "iou=1"), "There is no setting limits.iou"),
+        (("--int8-max-drop", "-1"), "int8_max_drop cannot be -1"),
+        (("--int8-pictures", "0"), "int8_pictures cannot be 0"),
+        (("--parity-pictures", "0"), "parity_pictures cannot be 0"),
+        (("--int8-input", "int8"), "int8"),
+        (("--limit", "mean_iou=0.7", "--int8-input", "uint8"), "holds no finished freeze step"),
+    ):
+        done = boxcar("convert", *given, *arguments)
+        assert done.returncode == 64
+        assert words in done.stderr, done.stderr
 
 
 def test_the_architectures_are_listed_without_tensorflow() -> None:

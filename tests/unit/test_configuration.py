@@ -39,6 +39,23 @@ def test_options_beat_the_file_and_the_file_beats_defaults(tmp_path: Path) -> No
     assert make_configuration(yaml(tmp_path, ""), {}) == make_configuration(None, {})
 
 
+def test_each_limit_is_an_option_of_its_own(tmp_path: Path) -> None:
+    file = yaml(tmp_path, "limits: {mean_iou: 0.7, megabytes: 4}\n")
+    limits = make_configuration(file, {"limits": {"megabytes": "5.5"}}).limits
+    assert (limits.mean_iou, limits.megabytes, limits.ap50_loss, limits.milliseconds) == (0.7, 5.5, 0.02, None)
+    assert "There is no setting limits.speed" in refused(None, {"limits": {"speed": 1}}).what
+    assert "ap50_loss" in refused(None, {"limits": {"speed": 1}}).do
+    assert "limits.mean_iou cannot be 'much'" in refused(None, {"limits": {"mean_iou": "much"}}).what
+    assert "limits.matched cannot be True" in refused(yaml(tmp_path, "limits: {matched: yes}"), {}).what
+
+
+def test_the_file_that_is_kept_begins_with_the_data_and_says_all(tmp_path: Path) -> None:
+    kept = make_configuration(None, {"data": str(tmp_path), "limits": {"megabytes": 4}})
+    write_configuration(tmp_path, kept)
+    assert (tmp_path / CONFIGURATION).read_text().startswith("data: ")
+    assert read_configuration(tmp_path) == kept
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [

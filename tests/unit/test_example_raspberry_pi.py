@@ -16,6 +16,8 @@ from PIL import Image
 
 from boxcar.detectors.examples import read_examples
 from boxcar.detectors.runners import open_runner
+from boxcar.export import convert
+from boxcar.run.conversion import Conversion
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "raspberry_pi" / "detect.py"
 
@@ -47,9 +49,13 @@ def test_it_is_short_and_needs_three_packages() -> None:
     assert imported - sys.stdlib_module_names == {"numpy", "PIL", "ai_edge_litert"}
 
 
-@pytest.mark.parametrize("kind", ["float32", "int8"])
+@pytest.mark.parametrize("kind", ["float32", "int8", "int8 from bytes"])
 def test_it_finds_what_our_runner_finds(exported_run: ExportedRun, pictures: Path, tmp_path: Path, kind: str) -> None:
     model = exported_run.export / "tflite" / f"detector_{kind}.tflite"
+    if kind == "int8 from bytes":
+        conversion = Conversion(formats=("tflite_int8",), int8_input="uint8")
+        convert(str(exported_run.frozen), str(exported_run.records), str(tmp_path / "export"), conversion)
+        model = tmp_path / "export" / "tflite" / "detector_int8.tflite"
     done = detect(model, pictures, "--json", tmp_path / "found.json")
     assert done.returncode == 0, done.stderr
     assert "frames a second" in done.stdout.splitlines()[-1]

@@ -84,6 +84,7 @@ def test_the_page_says_what_a_person_wants_to_know(run: Path) -> None:
         "tflite/detector_int8.tflite",
         "3.5 MB",
         "4.2 ms",
+        "63.5 MB",
         "5e" * 32,
         "ssd_mobilenet_v2_fpnlite_320x320",
         "data: data/shapes",
@@ -101,6 +102,22 @@ def test_a_run_without_a_file_for_browsers_offers_no_page(fresh_run: Path) -> No
     rewrite(fresh_run, "convert", "export", "manifest.json", without)
     write_report(str(fresh_run))
     assert "demo-page" not in read_page(fresh_run).text
+
+
+def test_what_was_done_to_a_file_is_said(fresh_run: Path) -> None:
+    def told(manifest: dict[str, list[dict[str, object]]]) -> None:
+        files = {file["format"]: file for file in manifest["files"]}
+        files["tflite_int8"] |= {"float_layers": ["a", "b"], "note": "it was <tried>."}
+        files["tflite_float32"]["peak_memory_bytes"] = None
+        manifest["files"].append(files["tflite_int8"] | {"format": "tflite_int8_nms", "use_regular_nms": True})
+
+    rewrite(fresh_run, "convert", "export", "manifest.json", told)
+    write_report(str(fresh_run))
+    words = re.sub(r"\s+", " ", read_page(fresh_run).text)
+    assert "run on 12 test and 8 validation pictures and compared" in words
+    assert "too much, so 2 of its layers are kept in float32" in words
+    assert "tflite/detector_int8.tflite: it was <tried>." in words
+    assert "NMS mode: regular, class by class." in words
 
 
 def test_the_page_needs_nothing_from_anywhere(run: Path) -> None:

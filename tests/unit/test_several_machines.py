@@ -26,6 +26,13 @@ SETTINGS = {
     "learning_rate": 0.02,
     "init": "none",
 }
+# Several replicas compute batch norms as they are, and so shall one that they are held to: expansions round otherwise.
+WITHOUT_EXPANSIONS = """
+import boxcar.detectors.expansion
+boxcar.detectors.expansion.MOST_CHANNELS = 0
+from boxcar.cli import main
+main()
+"""
 
 
 def make_run(folder: Path, records: Path, **changes: Any) -> Path:
@@ -48,7 +55,8 @@ def start(run: Path, machines: int) -> list[subprocess.Popen[str]]:
     for index in range(machines):
         config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         environment = os.environ | ({"TF_CONFIG": json.dumps(config)} if machines > 1 else {})
-        command = [sys.executable, "-m", "boxcar", "train", "--run", str(run), "--evaluator", "none"]
+        program = ["-m", "boxcar"] if machines > 1 else ["-c", WITHOUT_EXPANSIONS]
+        command = [sys.executable, *program, "train", "--run", str(run), "--evaluator", "none"]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     return started
 
