@@ -14,7 +14,7 @@ from boxcar.detectors.preprocessing import preprocess
 from boxcar.detectors.runners import HeadsRunner, open_runner
 from boxcar.detectors.specification import read_specification
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export import convert, freeze, verdict
+from boxcar.export import convert, freeze, selective, verdict
 from boxcar.export.children import Child
 from boxcar.export.convert import _child
 from boxcar.export.pictures import ParityPictures, count_pictures, find_shards, sample_pictures
@@ -224,6 +224,8 @@ def test_files_of_other_weights_are_refused_by_name(
     freeze(ARCHITECTURE, str(other), str(tmp_path / "frozen"))
     monkeypatch.setattr(convert_module, "_child", lambda kind, frozen, *rest: _child(kind, tmp_path / "frozen", *rest))
     monkeypatch.setattr(verdict, "JUDGEABLE_AP50", -1.0)  # so that INT8 is judged by its boxes, without training a model
+    # It would be made anew from the true SavedModel, and the right pictures, and be in order.
+    monkeypatch.setattr(selective, "loses_too_much", lambda found, conversion: False)
     output = tmp_path / "export"
     with pytest.raises(BoxcarError) as caught:
         _convert(exported_run, output, formats=["tflite_float32", "tflite_int8"])
