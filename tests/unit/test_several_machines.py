@@ -26,15 +26,6 @@ SETTINGS = {
     "learning_rate": 0.02,
     "init": "none",
 }
-# Several replicas compute batch norms as they are, and so shall one that they are held to: expansions round otherwise.
-WITHOUT_EXPANSIONS = """
-import boxcar.detectors.expansion
-boxcar.detectors.expansion.MOST_CHANNELS = 0
-from boxcar.cli import main
-main()
-"""
-
-
 def make_run(folder: Path, records: Path, **changes: Any) -> Path:
     shutil.copytree(records, folder / "records")
     write_configuration(folder, make_configuration(None, SETTINGS | changes))
@@ -55,8 +46,7 @@ def start(run: Path, machines: int) -> list[subprocess.Popen[str]]:
     for index in range(machines):
         config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         environment = os.environ | ({"TF_CONFIG": json.dumps(config)} if machines > 1 else {})
-        program = ["-m", "boxcar"] if machines > 1 else ["-c", WITHOUT_EXPANSIONS]
-        command = [sys.executable, *program, "train", "--run", str(run), "--evaluator", "none"]
+        command = [sys.executable, "-m", "boxcar", "train", "--run", str(run), "--evaluator", "none"]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     return started
 
@@ -88,9 +78,10 @@ def wait_for_checkpoint(run: Path, processes: list[subprocess.Popen[str]]) -> No
 
 @pytest.mark.slow
 def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Path) -> None:
-    # At a higher rate the rounding of gradients, a hundredth in maps this small, is soon another training: what is computed
-    # is held to float64 in test_network.py.
-    settings = {"steps": STEPS, "batch_size": 8, "learning_rate": 0.001}
+    # At a higher rate the rounding of gradients, a hundredth and more in maps this small, is soon another training (at 0.001
+    # the losses were 0.004 apart after ten steps). At this one training still moves them by ten times what they may differ by,
+    # and that the gradients are the same is held to float64 in test_network.py.
+    settings = {"steps": STEPS, "batch_size": 8, "learning_rate": 1e-5}
     runs = {machines: make_run(tmp_path / str(machines), shapes_records, **settings) for machines in (1, 2)}
     for machines, run in runs.items():
         for code, said in finish(start(run, machines)):
