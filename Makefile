@@ -98,7 +98,7 @@ bench-setup: $(READY) .bench/object_detection_api/.ready .bench/ultralytics/.rea
 bench: bench-setup ## Run all benchmarks into docs/benchmarks.md: an hour and a half on 2 quiet cores
 	@$(PYTHON) benchmarks/run.py
 
-BENCHMARKS := bench-training bench-input bench-evaluator bench-checkpoints bench-learning
+BENCHMARKS := bench-training bench-input bench-evaluator bench-checkpoints bench-learning bench-storage
 .PHONY: $(BENCHMARKS)
 $(BENCHMARKS): bench-%: bench-setup
 	@$(PYTHON) benchmarks/run.py $*
@@ -108,6 +108,7 @@ bench-input: ## Images per second of the input pipeline, against Model Garden's
 bench-evaluator: ## Images per second of evaluation, against the Object Detection API's
 bench-checkpoints: ## Time that checkpoints and summaries cost
 bench-learning: ## Accuracy after minutes of training, against Ultralytics YOLO11n
+bench-storage: ## Seconds to a MinIO bucket (BOXCAR_MINIO names the server) and back, against the SDK in a loop
 
 .PHONY: bench-records
 bench-records: $(READY) ## Measure the records step against Model Garden's

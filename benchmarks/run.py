@@ -1,6 +1,6 @@
 """Runs benchmarks and writes docs/benchmarks.md; ends with 1 where a figure is not reached.
 
-Usage: python benchmarks/run.py [training] [input] [evaluator] [checkpoints] [learning]
+Usage: python benchmarks/run.py [training] [input] [evaluator] [checkpoints] [learning] [storage]
 """
 
 import argparse
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "evaluator": ("Evaluator", "evaluator", 5),
     "checkpoints": ("Checkpoints and summaries", "checkpoints", 12),
     "learning": ("Learning", "learning", 45),
+    "storage": ("Storage", "storage", 3),
 }
 
 

@@ -19,9 +19,10 @@ from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import file_sha256, is_temporary, list_files, lock, make_folder, remove_tree, replace_json
 from boxcar.storage.local import surroundings
+from boxcar.storage.transfer import BEGUN, STEP
 
-MARKER = "step.json"
-UNFINISHED = ".unfinished"
+# Buckets keep to the same order, so that what is half sent is no more believed than what is half written.
+MARKER, UNFINISHED = STEP, BEGUN
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Where files lie. Everything outside this package names files by URI or by a path that came from here."""
 
+from boxcar.storage.follow import Follower
 from boxcar.storage.local import (
     file_sha256,
     folder_sha256,
@@ -14,8 +15,21 @@ from boxcar.storage.local import (
     replace_pieces,
     replace_text,
 )
+from boxcar.storage.location import bucket_location, open_store
+from boxcar.storage.mirror import Mirror
+from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store
+from boxcar.storage.transfer import fetch_folder, send_folder
 
 __all__ = [
+    "ABSENT",
+    "Changed",
+    "Entry",
+    "Follower",
+    "Mirror",
+    "Missing",
+    "Store",
+    "bucket_location",
+    "fetch_folder",
     "file_sha256",
     "folder_sha256",
     "is_temporary",
@@ -23,9 +37,11 @@ __all__ = [
     "local_path",
     "lock",
     "make_folder",
+    "open_store",
     "read_whole_lines",
     "remove_tree",
     "replace_json",
     "replace_pieces",
     "replace_text",
+    "send_folder",
 ]

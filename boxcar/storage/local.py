@@ -73,8 +73,7 @@ def replace_text(path: Path, text: str) -> None:
 
 def replace_pieces(path: Path, pieces: Iterable[str]) -> None:
     """`replace_text` with a text that need not be in memory at once."""
-    # The writer's own process id keeps two writers of one file from sharing a temporary file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    temporary = temporary_path(path)
     with surroundings(path):
         try:
             with temporary.open("w", encoding="utf-8") as file:
@@ -88,8 +87,13 @@ def replace_pieces(path: Path, pieces: Iterable[str]) -> None:
         sync_folder(path.parent)
 
 
+def temporary_path(path: Path) -> Path:
+    """Where a file is written before it gets its name. The process id keeps two writers of one file apart."""
+    return path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+
+
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is what a kill in the middle of `replace_pieces` leaves."""
+    """Whether a file of this name is what a kill in the middle of a write leaves."""
     return name.startswith(".") and name.endswith(_TEMPORARY)
 
 

@@ -26,6 +26,8 @@ SETTINGS = {
     "learning_rate": 0.02,
     "init": "none",
 }
+
+
 def make_run(folder: Path, records: Path, **changes: Any) -> Path:
     shutil.copytree(records, folder / "records")
     write_configuration(folder, make_configuration(None, SETTINGS | changes))

@@ -1,0 +1,92 @@
+"""A local folder as a store."""
+
+import contextlib
+import filecmp
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from boxcar.storage.local import is_temporary, lock, make_folder, surroundings, sync_folder, temporary_path
+from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store, expected_pieces
+
+
+class FolderStore(Store):
+    """The files below a folder, hidden ones too; what an interrupted write left is not among them."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
+        self._folder = folder
+
+    def entries(self) -> list[Entry]:
+        with surroundings(self._folder):
+            paths = [path for path in self._folder.rglob("*") if path.is_file() and not is_temporary(path.name)]
+        entries = []
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):  # removed since
+                entries.append(self._entry(path))
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def read(self, name: str, start: int = 0, length: int | None = None, tag: str | None = None) -> bytes:
+        try:
+            with (self._folder / name).open("rb") as file:
+                if tag is not None and _tag(os.fstat(file.fileno())) != tag:
+                    raise Changed(f"{self.uri}/{name}")
+                file.seek(start)
+                return file.read(-1 if length is None else length)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Missing(f"{self.uri}/{name}") from error
+
+    def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
+        path = self._folder / name
+        if expected is None:
+            self._replace(path, [content])
+            return _tag(path.stat())
+        descriptor = lock(make_folder(path.parent))
+        try:
+            if (_tag(path.stat()) if path.exists() else ABSENT) != expected:
+                raise Changed(str(path))
+            self._replace(path, [content])
+            return _tag(path.stat())
+        finally:
+            os.close(descriptor)
+
+    def delete(self, names: Iterable[str]) -> None:
+        with surroundings(self._folder):
+            for path in [self._folder / name for name in names]:
+                path.unlink(missing_ok=True)
+                # A bucket has no folders that could be empty.
+                while path.parent != self._folder and path.parent.is_dir() and not any(path.parent.iterdir()):
+                    path = path.parent
+                    path.rmdir()
+
+    def same(self, entry: Entry, path: Path) -> bool:
+        try:
+            return filecmp.cmp(self._folder / entry.name, path, shallow=False)
+        except FileNotFoundError:
+            return False
+
+    def _upload_large(self, file: int, size: int, name: str, sha256: str | None) -> None:
+        self._replace(self._folder / name, expected_pieces(file, size, name, sha256))
+
+    def _replace(self, path: Path, content: Iterable[bytes]) -> None:
+        temporary = temporary_path(path)
+        make_folder(path.parent)
+        with surroundings(path):
+            try:
+                with temporary.open("wb") as file:
+                    file.writelines(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            sync_folder(path.parent)
+
+    def _entry(self, path: Path) -> Entry:
+        status = path.stat()
+        return Entry(path.relative_to(self._folder).as_posix(), status.st_size, _tag(status), None)
+
+
+def _tag(status: os.stat_result) -> str:
+    return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"

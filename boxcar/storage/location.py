@@ -1,0 +1,81 @@
+"""What a URI names: a local folder, or a prefix in a bucket, and the store that reads and writes it."""
+
+import re
+from dataclasses import dataclass
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage.local import local_path
+from boxcar.storage.store import Store
+
+SCHEMES = ("s3", "gs")
+# What S3 and GCS both take: GCS also knows underscores, and dots that make names longer.
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder in a bucket."""
+
+    scheme: str  # "s3" or "gs"
+    bucket: str
+    prefix: str  # without a slash at either end; empty for the whole bucket
+
+    @property
+    def uri(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @property
+    def root(self) -> str:
+        """What the names of all objects below it begin with."""
+        return f"{self.prefix}/" if self.prefix else ""
+
+
+def bucket_location(uri: str) -> Location | None:
+    """The folder in a bucket that a URI names; None for a plain path or a `file:` URI.
+
+    Characters stand for themselves, as other tools read these URIs: nothing is percent-decoded.
+
+    Raises:
+        BoxcarError: 64 where the URI is not well-formed.
+    """
+    scheme, mark, rest = uri.partition("://")
+    if not mark or scheme not in SCHEMES:
+        return None
+    bucket, _, path = rest.partition("/")
+    if "@" in bucket or ":" in bucket:
+        # Whoever writes this may have put a secret there, so it is not repeated.
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"A {scheme}:// URI names only a bucket and a folder in it, never a server, a port or a key.",
+            f"Write {scheme}://bucket/folder; server and key come from the environment.",
+        )
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        raise BoxcarError(ExitCode.USAGE, f"{uri!r} names no bucket that can exist.", f"Write {scheme}://bucket/folder.")
+    prefix = path.removesuffix("/")
+    if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
+        raise BoxcarError(ExitCode.USAGE, f"{uri!r} has an empty part, `.` or `..` in its path.", "Name the folder directly.")
+    if _CONTROL.search(prefix):
+        raise BoxcarError(ExitCode.USAGE, f"{uri!r} holds control characters.", "Name the folder without them.")
+    return Location(scheme, bucket, prefix)
+
+
+def open_store(uri: str) -> Store:
+    """The store of a plain path, a `file:`, an `s3:` or a `gs:` URI. Nothing is asked of a server yet.
+
+    Raises:
+        BoxcarError: 64 where the URI is not well-formed, 69 where a setting of the environment is not.
+    """
+    location = bucket_location(uri)
+    # The clients of buckets are large, and whoever works on local folders does without them.
+    if location is None:
+        from boxcar.storage.folder_store import FolderStore
+
+        return FolderStore(local_path(uri))
+    if location.scheme == "s3":
+        from boxcar.storage.s3_store import S3Store
+
+        return S3Store(location)
+    from boxcar.storage.gcs_store import GcsStore
+
+    return GcsStore(location)

@@ -1,0 +1,64 @@
+"""Which names of objects can be files below a folder. Whoever may write to a bucket chooses them, so none is trusted."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from boxcar.errors import BoxcarError, ExitCode
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LONGEST_PART_BYTES = 240  # file systems take 255, and a file is written under a longer name first
+_RENAME = "Rename or remove it, then run this again."
+
+
+def check_names(names: Iterable[str], place: str) -> None:
+    """Sees that all names can lie below one folder as files, on Linux and macOS, each in a place of its own.
+
+    Args:
+        names: relative to `place`, with `/` between their parts.
+        place: URI or path of the folder, for the sentence.
+
+    Raises:
+        BoxcarError: 65 for the first name that cannot.
+    """
+    files: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    for name in names:
+        if reason := _unfit(name):
+            raise BoxcarError(ExitCode.DATA, f"{place} holds {name!r}, which {reason}.", _RENAME)
+        # File systems of macOS take names that differ by case or by how an accent is written for the same.
+        key = unicodedata.normalize("NFC", name).casefold()
+        if key in files:
+            raise _clash(place, files[key], name, "differ only by case or by how their letters are encoded")
+        files[key] = name
+        parts = key.split("/")
+        for count in range(1, len(parts)):
+            folders.setdefault("/".join(parts[:count]), name)
+    for key in files.keys() & folders.keys():
+        raise _clash(place, files[key], folders[key], "cannot both be files, since one lies below the other")
+
+
+def _unfit(name: str) -> str | None:
+    """Why a name cannot be a file's, to follow "which"; None where it can."""
+    parts = name.split("/")
+    if name.startswith("/"):
+        return "is an absolute path"
+    if any(part in (".", "..") for part in parts):
+        return "has `.` or `..` in its path"
+    if "" in parts:
+        return "has an empty part in its path"
+    if _CONTROL.search(name):
+        return "has control characters in its name"
+    if "\\" in name:
+        return "has a backslash in its name"
+    try:
+        longest = max(len(part.encode("utf-8")) for part in parts)
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    if longest > _LONGEST_PART_BYTES:
+        return f"has a part of more than {_LONGEST_PART_BYTES} bytes in its name"
+    return None
+
+
+def _clash(place: str, one: str, other: str, how: str) -> BoxcarError:
+    return BoxcarError(ExitCode.DATA, f"{place} holds {one!r} and {other!r}, which {how}.", "Rename one, then run this again.")

@@ -1,0 +1,46 @@
+"""Many requests at a time, with bounded memory."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+# Eight hide the waiting for a server; the clients' pools of connections hold ten.
+WORKERS = 8
+# Parts of large files are all in memory at once.
+PART_WORKERS = 6
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+def in_order(function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+    """`map` in threads: answers come in the order of the items, and items are taken only as answers are.
+
+    At most `PART_WORKERS` items are under way or wait to be taken. The first exception ends it: what has not begun never
+    does, and what has is awaited.
+    """
+    waiting: deque[Future[Answer]] = deque()
+    with ThreadPoolExecutor(PART_WORKERS) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) == PART_WORKERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def for_each(function: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Calls the function with every item, in threads; raises the first exception, after which nothing more begins."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

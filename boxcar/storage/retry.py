@@ -1,0 +1,47 @@
+"""Asking a server again: exponential back-off with jitter, as long as there is hope."""
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import tenacity
+
+# A server that has never answered is most often a wrong address, and the person who wrote it waits. One that has answered
+# is being restarted, moved or is overloaded, and is worth waiting for.
+FIRST_CONTACT_SECONDS = 10.0
+PATIENCE_SECONDS = 120.0
+LONGEST_PAUSE_SECONDS = 10.0
+
+# What a failed request says: the server was not reached, it was and cannot just now, or None: asking again is of no use.
+Hindrance = Literal["unreachable", "busy"]
+
+Answer = TypeVar("Answer")
+
+
+class Retry:
+    """Calls functions that ask one server, again where that may help.
+
+    Args:
+        hindrance: what an exception says of the server.
+    """
+
+    def __init__(self, hindrance: Callable[[BaseException], Hindrance | None]) -> None:
+        self._hindrance = hindrance
+        self._answered = False
+
+    def __call__(self, ask: Callable[[], Answer]) -> Answer:
+        """The answer; the exception of the last attempt where there is none. `ask` must bear being called again."""
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: self._hindrance(error) is not None),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_PAUSE_SECONDS),
+            stop=self._stop,
+            reraise=True,
+        )
+        answer = attempts(ask)
+        self._answered = True
+        return answer
+
+    def _stop(self, state: tenacity.RetryCallState) -> bool:
+        if state.outcome is not None and (error := state.outcome.exception()) is not None:
+            self._answered |= self._hindrance(error) == "busy"
+        seconds = PATIENCE_SECONDS if self._answered else FIRST_CONTACT_SECONDS
+        return (state.seconds_since_start or 0.0) >= seconds

@@ -1,0 +1,200 @@
+"""A prefix in a bucket of S3, MinIO or what speaks like them."""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from minio.datatypes import ListPartsResult, Part
+from minio.deleteobjects import DeleteObject
+from minio.error import S3Error
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage.checksums import part_bytes, parts_checksum
+from boxcar.storage.location import Location
+from boxcar.storage.parallel import in_order
+from boxcar.storage.retry import Retry
+from boxcar.storage.s3_errors import FAULTS, explain, hindrance
+from boxcar.storage.s3_settings import read_s3_settings
+from boxcar.storage.s3_signed import SignedRequests
+from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store, expected_pieces
+
+_TYPE = {"Content-Type": "application/octet-stream"}
+_ETAG = re.compile(r"([0-9a-f]{32})(?:-(\d+))?")
+
+Answer = TypeVar("Answer")
+
+
+class S3Store(Store):
+    """Objects below a prefix.
+
+    The server verifies the bytes of each request by their SHA-256, or of a part of a large object over https by their MD5.
+
+    Conditions, ranges of a known version and parts that survive this process are beyond the SDK's public methods, so some
+    of the private ones below them are called here. The lock pins them, and tests run them against a real server.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self._settings = read_s3_settings()
+        super().__init__(location.uri, self._settings.endpoint)
+        self._client = self._settings.client
+        self._location = location
+        self._bucket = location.bucket
+        self._signed = SignedRequests(self._settings, location.bucket)
+        self._retry = Retry(hindrance)
+        self._encrypted = False  # by keys of its own, and then tags are no hashes of what is read
+
+    def entries(self) -> list[Entry]:
+        root = self._location.root
+        found = self._ask(lambda: list(self._client.list_objects(self._bucket, root or None, recursive=True)))
+        entries = []
+        for item in found:
+            name, size, tag = str(item.object_name).removeprefix(root), item.size or 0, item.etag or ""
+            # Consoles make an empty object `folder/` where a person makes a folder.
+            if not (name.endswith("/") or not name) or size:
+                entries.append(Entry(name, size, tag, _checksum(tag, size)))
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def read(self, name: str, start: int = 0, length: int | None = None, tag: str | None = None) -> bytes:
+        if length == 0:
+            return b""
+        condition = {"If-Match": f'"{tag}"'} if tag else {}
+        span = (
+            {} if not start and length is None else {"Range": f"bytes={start}-{'' if length is None else start + length - 1}"}
+        )
+
+        def ask() -> bytes:
+            if (answer := self._signed("GET", self._key(name), {**condition, **span})) is not None:
+                self._encrypted |= answer.headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+                return answer.body
+            response = self._client.get_object(
+                self._bucket, self._key(name), offset=start, length=length or 0, request_headers=dict(condition)
+            )
+            try:
+                return response.read()
+            finally:
+                response.close()
+                response.release_conn()
+
+        return self._ask(ask, name)
+
+    def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
+        condition = {} if expected is None else {"If-None-Match": "*"} if expected == ABSENT else {"If-Match": f'"{expected}"'}
+        attempts = 0
+
+        def ask() -> str:
+            nonlocal attempts
+            attempts += 1
+            if (answer := self._signed("PUT", self._key(name), {**_TYPE, **condition}, content, sha256)) is not None:
+                return answer.headers.get("ETag", "").strip('"')
+            result = self._client._put_object(self._bucket, self._key(name), content, headers={**_TYPE, **condition})
+            return result.etag or ""
+
+        try:
+            return self._ask(ask, name)
+        except (Changed, Missing):
+            # The answer to the first attempt may have been lost after it had been carried out.
+            if attempts > 1 and (entry := self._entry(name)) is not None and self.read(name, tag=entry.tag) == content:
+                return entry.tag
+            raise Changed(f"{self.uri}/{name}") from None
+
+    def delete(self, names: Iterable[str]) -> None:
+        objects = [DeleteObject(self._key(name)) for name in names]
+        errors = self._ask(lambda: list(self._client.remove_objects(self._bucket, objects))) if objects else []
+        for error in errors:
+            raise BoxcarError(
+                ExitCode.SURROUNDINGS,
+                f"{self._settings.endpoint} did not remove s3://{self._bucket}/{error.name}: {error.code}.",
+                f"Allow the key of {self._settings.key_setting} to delete in {self.uri}.",
+            )
+
+    def _upload_large(self, file: int, size: int, name: str, sha256: str | None) -> None:
+        """In parts. Those that an earlier process sent and did not live to put together are not sent again."""
+        key = self._key(name)
+        upload, there = self._begun_upload(key)
+
+        def send(numbered: tuple[int, bytes]) -> Part:
+            number, piece = numbered
+            digest = hashlib.md5(piece, usedforsecurity=False).hexdigest() if number in there else ""
+            if digest and there[number] == digest:
+                return Part(number, digest)
+            return Part(number, self._ask(lambda: self._client._upload_part(self._bucket, key, piece, None, upload, number)))
+
+        parts: list[Part] = []
+        try:
+            parts.extend(in_order(send, enumerate(expected_pieces(file, size, name, sha256), 1)))
+            self._ask(lambda: self._complete(key, upload, parts))
+        except Missing:
+            # The upload is gone: somebody else ended it, or an attempt to put it together whose answer was lost.
+            entry = self._entry(name)
+            if entry is None or entry.checksum != parts_checksum(bytes.fromhex(part.etag) for part in parts):
+                raise Changed(f"{self.uri}/{name}") from None
+
+    def _begun_upload(self, key: str) -> tuple[str, dict[int, str]]:
+        """An upload in parts of this object: the latest that was begun and not ended, else a new one; its parts' MD5s."""
+        try:
+            listed = self._ask(lambda: self._client._list_multipart_uploads(self._bucket, prefix=key)).uploads
+        except BoxcarError:
+            listed = []  # whoever may write need not be allowed to list these
+        for item in sorted(listed, key=lambda item: str(item.initiated_time), reverse=True):
+            if item.object_name == key and item.upload_id is not None:
+                with contextlib.suppress(Missing):  # ended since
+                    return item.upload_id, self._sent_parts(key, item.upload_id)
+        return self._ask(lambda: self._client._create_multipart_upload(self._bucket, key, dict(_TYPE))), {}
+
+    def _sent_parts(self, key: str, upload: str) -> dict[int, str]:
+        """The MD5s of the parts that an upload has, by their numbers."""
+
+        def page(after: str) -> ListPartsResult:
+            return self._ask(lambda: self._client._list_parts(self._bucket, key, upload, part_number_marker=after))
+
+        result = page("0")
+        there = {part.part_number: part.etag for part in result.parts}
+        while result.is_truncated:
+            result = page(str(result.next_part_number_marker))
+            there.update({part.part_number: part.etag for part in result.parts})
+        return there
+
+    def _complete(self, key: str, upload: str, parts: list[Part]) -> None:
+        if not self._client._complete_multipart_upload(self._bucket, key, upload, parts).etag:
+            # S3 says 200 before it has begun, and may find afterwards that it cannot.
+            raise ConnectionError("the server did not put the parts together")
+
+    def _checksum(self, entry: Entry) -> str | None:
+        return None if self._encrypted else entry.checksum
+
+    def _entry(self, name: str) -> Entry | None:
+        """An object as it is now; None where there is none."""
+        try:
+            found = self._ask(lambda: self._client.stat_object(self._bucket, self._key(name)), name)
+        except Missing:
+            return None
+        return Entry(name, found.size or 0, found.etag or "", _checksum(found.etag or "", found.size or 0))
+
+    def _key(self, name: str) -> str:
+        return self._location.root + name
+
+    def _ask(self, ask: Callable[[], Answer], name: str = "") -> Answer:
+        """The answer, asked for again as long as that may help.
+
+        Raises:
+            Missing, Changed: where the server says so of the object.
+            BoxcarError: 69 for all else.
+        """
+        try:
+            return self._retry(ask)
+        except FAULTS as error:
+            if isinstance(error, S3Error) and error.code in ("NoSuchKey", "NoSuchUpload"):
+                raise Missing(f"{self.uri}/{name}") from error
+            if isinstance(error, S3Error) and error.code == "PreconditionFailed":
+                raise Changed(f"{self.uri}/{name}") from error
+            raise explain(error, self._settings, self._location) from error
+
+
+def _checksum(tag: str, size: int) -> str | None:
+    """What a tag says of the bytes, where it is a hash over them as we would send them."""
+    match = _ETAG.fullmatch(tag)
+    if match is None or (match[2] is not None and int(match[2]) != -(-size // part_bytes(size))):
+        return None
+    return f"md5 {tag}" if match[2] is None else f"parts {tag}"

@@ -1,0 +1,204 @@
+"""What every store can do, whether it is a local folder or a prefix in a bucket."""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage.checksums import PART_BYTES, file_checksum, part_bytes, pieces, running
+from boxcar.storage.local import surroundings, temporary_path
+from boxcar.storage.parallel import in_order
+
+ABSENT = "absent"  # in place of a tag: there is to be no such object yet
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object as its store lists it."""
+
+    name: str  # relative to the store's folder
+    bytes: int
+    tag: str  # opaque; another one whenever the object is replaced
+    checksum: str | None  # as in `checksums`; None where the store keeps none that can be reckoned here
+
+
+class Missing(BoxcarError):
+    """There is no such object, or nothing at all below a folder."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(ExitCode.USAGE, f"There is nothing at {uri}.", "Correct the URI, or run the step that writes it.")
+
+
+class Changed(BoxcarError):
+    """An object or a file is not, or no longer, the one that was meant."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(ExitCode.SURROUNDINGS, f"{what} was changed by somebody else meanwhile.", "Run this again.")
+
+
+class Store(ABC):
+    """Objects below one folder, named relative to it.
+
+    An object is always whole: readers see the old one or the new one. All methods may be called from several threads. Those
+    that ask a server repeat what failed for a passing reason, and raise BoxcarError 69 with the setting to correct where it
+    did not pass.
+
+    Args:
+        uri: the folder's URI or path, for sentences.
+        server: the server's address, since buckets of one name may be on several; empty for a local folder.
+    """
+
+    def __init__(self, uri: str, server: str = "") -> None:
+        self.uri = uri
+        self.server = server
+
+    @abstractmethod
+    def entries(self) -> list[Entry]:
+        """Everything below the folder, sorted by name; empty where there is no such folder."""
+
+    @abstractmethod
+    def read(self, name: str, start: int = 0, length: int | None = None, tag: str | None = None) -> bytes:
+        """The bytes of an object from `start` on, `length` of them or to its end.
+
+        Raises:
+            Missing: where there is no such object.
+            Changed: where its tag is not `tag`, if that is given.
+        """
+
+    def write(self, name: str, content: bytes, expected: str | None = None) -> str:
+        """Creates or replaces an object.
+
+        Args:
+            name: of the object.
+            content: its bytes. Where writers race for `expected`, it should say whose it is: a writer whose answer got lost
+                knows its own object by it.
+            expected: the tag that the object must have, or ABSENT; None where that does not matter.
+
+        Returns:
+            The object's new tag.
+
+        Raises:
+            Changed: where the object is not as expected.
+        """
+        return self._put(name, content, hashlib.sha256(content).hexdigest(), expected)
+
+    @abstractmethod
+    def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
+        """`write` of bytes that have this hash."""
+
+    @abstractmethod
+    def delete(self, names: Iterable[str]) -> None:
+        """Removes objects; those that are not there are no error. Returns once all of them are gone."""
+
+    @abstractmethod
+    def _upload_large(self, file: int, size: int, name: str, sha256: str | None) -> None:
+        """`upload` of the first `size` bytes of an open file, more than `PART_BYTES`."""
+
+    def upload(self, path: Path, name: str, sha256: str | None = None, size: int | None = None) -> int:
+        """Sends a file. The store verifies what arrives by a checksum.
+
+        Args:
+            path: the file.
+            name: the object's.
+            sha256: the hash that the file must have; None where any will do.
+            size: only so many bytes from its start; None for as many as it has when it is opened.
+
+        Returns:
+            The bytes of the object.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            Changed: where its hash is another one, and then there is no new object.
+        """
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size if size is None else size
+            if size <= PART_BYTES:
+                content = os.pread(file.fileno(), size, 0)
+                found = hashlib.sha256(content).hexdigest()
+                if len(content) != size or sha256 not in (None, found):
+                    raise Changed(str(path))
+                self._put(name, content, found, None)
+            else:
+                self._upload_large(file.fileno(), size, name, sha256)
+        return size
+
+    def download(self, entry: Entry, path: Path, sha256: str | None = None) -> None:
+        """Fetches an object into a file that appears whole; its folder is made where it is missing.
+
+        Args:
+            entry: of the object, from `entries`.
+            path: the file.
+            sha256: the hash that the object must have; without it the store's own checksum is verified.
+
+        Raises:
+            Missing, Changed: where the object is gone or has other bytes, and then the file is what it was.
+        """
+        kind = "sha256" if sha256 else (entry.checksum or "md5").split()[0]
+        checksum = running(kind, entry.bytes)
+        step = part_bytes(entry.bytes)
+        ranges = [(start, min(step, entry.bytes - start)) for start in range(0, entry.bytes, step)]
+        temporary = temporary_path(path)
+        with surroundings(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                # Nothing is synced to the disk: what a power cut leaves is found by its hash and fetched again.
+                with temporary.open("wb", buffering=0) as file:
+
+                    def fetch(part: tuple[int, int]) -> bytes:
+                        content = self.read(entry.name, part[0], part[1], entry.tag)
+                        _write_at(file.fileno(), content, part[0])
+                        return content
+
+                    for content in (in_order if len(ranges) > 1 else map)(fetch, ranges):
+                        checksum.update(content)
+                expected = f"sha256 {sha256}" if sha256 else self._checksum(entry)
+                if expected not in (None, checksum.text()):
+                    raise Changed(f"{self.uri}/{entry.name}")
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+    def same(self, entry: Entry, path: Path) -> bool:
+        """Whether a file's bytes are an object's. False where the store cannot tell without reading the object."""
+        expected = self._checksum(entry)
+        if expected is None or path.stat().st_size != entry.bytes:
+            return False
+        return file_checksum(path, expected) == expected
+
+    def _checksum(self, entry: Entry) -> str | None:
+        """The checksum that an object's bytes must have; None where that is not known."""
+        return entry.checksum
+
+
+def _write_at(file: int, content: bytes, start: int) -> None:
+    written = 0
+    while written < len(content):  # a disk that is nearly full takes less at once, and says so only the next time
+        written += os.pwrite(file, memoryview(content)[written:], start + written)
+
+
+def expected_pieces(file: int, size: int, what: str, sha256: str | None) -> Iterator[bytes]:
+    """The first `size` bytes of an open file in pieces of `part_bytes(size)`.
+
+    The last piece comes only after the hash over all of them was found to be `sha256`, where that is given. `what` is the
+    file's name in sentences.
+
+    Raises:
+        Changed: where it is not, or the file has become shorter.
+    """
+    checksum, left = hashlib.sha256(), size
+    for piece in pieces(file, part_bytes(size)):
+        piece = piece[:left]
+        left -= len(piece)
+        if sha256 is not None:
+            checksum.update(piece)
+            if left == 0 and checksum.hexdigest() != sha256:
+                raise Changed(what)
+        yield piece
+        if left == 0:
+            return
+    if left:
+        raise Changed(what)
