@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from boxcar.storage.local import is_temporary, lock, make_folder, surroundings, sync_folder, temporary_path
+from boxcar.storage.local import is_temporary, lock, make_folder, replace_bytes, surroundings
 from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store, expected_pieces
 
 
@@ -69,19 +69,8 @@ class FolderStore(Store):
         self._replace(self._folder / name, expected_pieces(file, size, name, sha256))
 
     def _replace(self, path: Path, content: Iterable[bytes]) -> None:
-        temporary = temporary_path(path)
         make_folder(path.parent)
-        with surroundings(path):
-            try:
-                with temporary.open("wb") as file:
-                    file.writelines(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            sync_folder(path.parent)
+        replace_bytes(path, content)
 
     def _entry(self, path: Path) -> Entry:
         status = path.stat()

@@ -73,10 +73,15 @@ def replace_text(path: Path, text: str) -> None:
 
 def replace_pieces(path: Path, pieces: Iterable[str]) -> None:
     """`replace_text` with a text that need not be in memory at once."""
+    replace_bytes(path, (piece.encode() for piece in pieces))
+
+
+def replace_bytes(path: Path, pieces: Iterable[bytes]) -> None:
+    """`replace_pieces` of what is no text."""
     temporary = temporary_path(path)
     with surroundings(path):
         try:
-            with temporary.open("w", encoding="utf-8") as file:
+            with temporary.open("wb") as file:
                 file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
