@@ -95,10 +95,10 @@ lint: $(READY) ## Check style, types and the direction of imports
 bench-setup: $(READY) .bench/object_detection_api/.ready .bench/ultralytics/.ready ## Lay down what the benchmarks compare with, in .bench
 
 .PHONY: bench
-bench: bench-setup ## Run all benchmarks into docs/benchmarks.md: an hour and a half on 2 quiet cores
+bench: bench-setup ## Run all benchmarks into docs/benchmarks.md: two hours on 2 quiet cores
 	@$(PYTHON) benchmarks/run.py
 
-BENCHMARKS := bench-training bench-input bench-evaluator bench-checkpoints bench-learning bench-storage
+BENCHMARKS := bench-training bench-input bench-evaluator bench-checkpoints bench-learning bench-storage bench-exports
 .PHONY: $(BENCHMARKS)
 $(BENCHMARKS): bench-%: bench-setup
 	@$(PYTHON) benchmarks/run.py $*
@@ -109,6 +109,7 @@ bench-evaluator: ## Images per second of evaluation, against the Object Detectio
 bench-checkpoints: ## Time that checkpoints and summaries cost
 bench-learning: ## Accuracy after minutes of training, against Ultralytics YOLO11n
 bench-storage: ## Seconds to a MinIO bucket (BOXCAR_MINIO names the server) and back, against the SDK in a loop
+bench-exports: ## Speed, size and accuracy of exported files, against the stock exports
 
 .PHONY: bench-records
 bench-records: $(READY) ## Measure the records step against Model Garden's

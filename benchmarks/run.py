@@ -1,6 +1,6 @@
 """Runs benchmarks and writes docs/benchmarks.md; ends with 1 where a figure is not reached.
 
-Usage: python benchmarks/run.py [training] [input] [evaluator] [checkpoints] [learning] [storage]
+Usage: python benchmarks/run.py [training] [input] [evaluator] [checkpoints] [learning] [storage] [exports]
 """
 
 import argparse
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "checkpoints": ("Checkpoints and summaries", "checkpoints", 12),
     "learning": ("Learning", "learning", 45),
     "storage": ("Storage", "storage", 3),
+    "exports": ("Exports", "exports", 25),
 }
 
 

@@ -34,7 +34,7 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
         OSError: where the disk is full.
     """
     stored = kind.removeprefix("tfjs_")
-    converter = _converter()
+    converter = load_converter()
     try:
         converter.convert_tf_saved_model(
             str(frozen / "saved_model"),
@@ -72,7 +72,7 @@ def name_outputs(outputs: dict[str, Any]) -> dict[str, Any]:
     return dict(zip(OUTPUTS, tensors, strict=True))
 
 
-def _converter() -> Any:
+def load_converter() -> Any:
     """The converter's module.
 
     tensorflowjs imports, for formats that are not asked for here, two packages that are left out of our environment. Empty

@@ -1,0 +1,37 @@
+"""Scores an exported file on labelled pictures with Boxcar's runner; prints AP50 and AP as JSON. A child of exports_tflite.py.
+
+Usage: exports_scores_child.py FILE RECORDS SPLIT...
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from boxcar.detectors.examples import read_examples
+from boxcar.detectors.runners import open_runner
+from boxcar.export.pictures import decode_picture, find_shards
+from boxcar.scoring import Truth, score
+
+
+def main() -> None:
+    file, records, splits = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    truths, found = [], []
+    with open_runner(file) as runner:
+        for split in splits:
+            for example in read_examples(find_shards(records, split)):
+                found.append(runner.detect(decode_picture(example)))
+                truths.append(
+                    Truth(
+                        width=example.width,
+                        height=example.height,
+                        boxes=example.boxes,
+                        labels=example.labels,
+                        is_crowd=example.is_crowd,
+                    )
+                )
+        scores = score(truths, found, runner.specification.labels)
+    print(json.dumps({"pictures": len(truths), "AP50": scores["AP50"], "AP": scores["AP"]}))
+
+
+if __name__ == "__main__":
+    main()
