@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +29,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-class Server:
+class Server(ABC):
     """A process that serves a bucket API from a folder; it may be killed and started again at the same address."""
 
     scheme: str
@@ -42,15 +43,17 @@ class Server:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """What starts the server."""
 
+    @abstractmethod
     def environment(self, address: str) -> dict[str, str]:
         """What a client needs to find the server, or a proxy before it, at `address`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_bucket(self) -> str:
-        raise NotImplementedError
+        """The name of a new bucket."""
 
     def start(self) -> None:
         variables = os.environ | {"MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": PASSWORD, "MINIO_BROWSER": "off"}

@@ -81,13 +81,17 @@ def examine(
     frozen = ExportedFile("saved_model", model.path.parent, "saved_model")
     with ExitStack() as opened:
         runners = [opened.enter_context(_open(file, model.specification)) for file in files]
-        costs = _measure([frozen, *files], make_folder(work))
+        identities = [_identity(file.path) for file in (frozen, *files)]
+        peaks = _peak_memory([frozen, *files], make_folder(work))
+        costs = [Cost(size, peak) for (_, size), peak in zip(identities, peaks, strict=True)]
         candidates = [Candidate(file.kind, runner, cost) for file, runner, cost in zip(files, runners, costs[1:], strict=True)]
         with Progress(title, len(pictures), "pictures") as progress:
             own, verdicts = compare(model, candidates, pictures, limits, progress.advance)
     found = [
-        Examined(file, _identity(file.path)[0], runner.inputs, runner.outputs, cost, verdict)
-        for file, runner, cost, verdict in zip([frozen, *files], [model, *runners], costs, [own, *verdicts], strict=True)
+        Examined(file, sha256, runner.inputs, runner.outputs, cost, verdict)
+        for file, (sha256, _), runner, cost, verdict in zip(
+            [frozen, *files], identities, [model, *runners], costs, [own, *verdicts], strict=True
+        )
     ]
     return found[0], found[1:]
 
@@ -121,8 +125,8 @@ def defect(kind: str, reason: str) -> BoxcarError:
     )
 
 
-def _measure(files: Sequence[ExportedFile], work: Path) -> list[Cost]:
-    """What each file takes; memory in a process of its own."""
+def _peak_memory(files: Sequence[ExportedFile], work: Path) -> list[int | None]:
+    """Bytes that a process takes which only runs the file, for each; None where the system does not tell."""
     answers = [work / f"memory-{place}" for place in range(len(files))]
     children = [
         Child(
@@ -136,10 +140,7 @@ def _measure(files: Sequence[ExportedFile], work: Path) -> list[Cost]:
     ]
     with Progress("Measuring memory", len(children), "files") as progress:
         run_children(children, lambda child: progress.advance(note=child.format))
-    return [
-        Cost(_identity(file.path)[1], int(told) if (told := answer.read_text(encoding="ascii")) else None)
-        for file, answer in zip(files, answers, strict=True)
-    ]
+    return [int(told) if (told := answer.read_text(encoding="ascii")) else None for answer in answers]
 
 
 def _identity(path: Path) -> tuple[str, int]:

@@ -7,17 +7,16 @@ appends one whole line a checkpoint to `eval/scores.jsonl`. Where it is a sideca
 
 import json
 import os
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from boxcar.storage import file_sha256, read_whole_lines, replace_json
+from boxcar.storage.transfer import CHECKPOINT_MARKER
 
 State = Literal["RUNNING", "DONE", "FAILED"]
 VERDICT = "verdict.json"
-_MARKER = re.compile(r"ckpt-(\d+)\.json")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def list_checkpoints(train: Path) -> list[Checkpoint]:
     marker lists, is left out."""
     found = []
     for path in train.glob("ckpt-*.json"):
-        match = _MARKER.fullmatch(path.name)
+        match = CHECKPOINT_MARKER.fullmatch(path.name)
         if not match:
             continue
         try:

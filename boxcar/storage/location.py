@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage.local import local_path
+from boxcar.storage.names import CONTROL
 from boxcar.storage.store import Store
 
 SCHEMES = ("s3", "gs")
 # What S3 and GCS both take: GCS also knows underscores, and dots that make names longer.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def bucket_location(uri: str) -> Location | None:
     prefix = path.removesuffix("/")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
         raise BoxcarError(ExitCode.USAGE, f"{uri!r} has an empty part, `.` or `..` in its path.", "Name the folder directly.")
-    if _CONTROL.search(prefix):
+    if CONTROL.search(prefix):
         raise BoxcarError(ExitCode.USAGE, f"{uri!r} holds control characters.", "Name the folder without them.")
     return Location(scheme, bucket, prefix)
 

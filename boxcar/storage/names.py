@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from boxcar.errors import BoxcarError, ExitCode
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST_PART_BYTES = 240  # file systems take 255, and a file is written under a longer name first
 _RENAME = "Rename or remove it, then run this again."
 
@@ -47,7 +47,7 @@ def _unfit(name: str) -> str | None:
         return "has `.` or `..` in its path"
     if "" in parts:
         return "has an empty part in its path"
-    if _CONTROL.search(name):
+    if CONTROL.search(name):
         return "has control characters in its name"
     if "\\" in name:
         return "has a backslash in its name"

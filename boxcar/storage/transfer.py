@@ -20,7 +20,7 @@ from boxcar.storage.store import Changed, Missing, Store
 
 STEP = "step.json"
 BEGUN = ".unfinished"  # lies in a step's folder from its beginning until `step.json` does
-_CHECKPOINT_MARKER = re.compile(r"ckpt-(\d+)\.json")
+CHECKPOINT_MARKER = re.compile(r"ckpt-(\d+)\.json")
 _ROUNDS = 5
 
 
@@ -195,7 +195,7 @@ def check_taken(store: Store, names: Iterable[str]) -> None:
 def is_marker(name: str) -> bool:
     """Whether an object of this name is a marker."""
     last = name.rpartition("/")[2]
-    return last == STEP or _CHECKPOINT_MARKER.fullmatch(last) is not None
+    return last == STEP or CHECKPOINT_MARKER.fullmatch(last) is not None
 
 
 def inner_first(names: Iterable[str]) -> list[str]:
@@ -221,7 +221,7 @@ def listed_files(markers: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
 
 def latest_checkpoint(names: Iterable[str]) -> int:
     """The highest step of the checkpoints that are marked directly in a folder; -1 where there is none."""
-    return max((int(match[1]) for name in names if (match := _CHECKPOINT_MARKER.fullmatch(name))), default=-1)
+    return max((int(match[1]) for name in names if (match := CHECKPOINT_MARKER.fullmatch(name))), default=-1)
 
 
 def begun_record(marker: bytes) -> bytes:
