@@ -25,6 +25,11 @@ app = typer.Typer(
 )
 
 
+class Launcher(StrEnum):
+    local = "local"
+    cluster = "cluster"
+
+
 class Evaluator(StrEnum):
     here = "here"
     elsewhere = "elsewhere"
@@ -46,6 +51,9 @@ def run(
     given: dict[str, Any] = ...,  # type: ignore[assignment]
     config: Config = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")] = False,
+    launcher: Annotated[
+        Launcher, typer.Option(help="Where the steps run: on this machine, or as Jobs on a Kubernetes cluster.")
+    ] = Launcher.local,
 ) -> None:
     """From labelled pictures to exported files and a report."""
 
@@ -55,7 +63,11 @@ def run(
             raise BoxcarError(ExitCode.USAGE, "No pictures were named.", "Add --data and the folder they lie in.")
         # Behind the check, because these take a moment to load.
         from boxcar.report.summary import print_summary
-        from boxcar.run.chain import run_all
+
+        if launcher is Launcher.cluster:
+            from boxcar.cluster import run_on_cluster as run_all
+        else:
+            from boxcar.run.chain import run_all
 
         if not run_all(configuration, output, resume=resume):
             print(f"{output} holds this very run, finished; nothing was done.")

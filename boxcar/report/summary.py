@@ -19,6 +19,7 @@ def print_summary(run: str) -> None:
     """Prints a finished run's scores, its exported files, where the rest lies, and what to try next."""
     place = Mirror(run)
     folder = place.folder
+    place.take_files(["run.json", "export/manifest.json"])
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     files = json.loads((folder / "export" / "manifest.json").read_text(encoding="utf-8"))["files"]
     console = Console(highlight=False, soft_wrap=True)

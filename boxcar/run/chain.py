@@ -172,6 +172,7 @@ def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Conf
         return None
     if configuration.init is None:
         configuration = configuration.model_copy(update={"init": begun.init})  # settled when it was begun
+    begun = begun.model_copy(update={"cluster": configuration.cluster})
     finished = (run / RUN_FILE).exists()
     if not finished:
         begun, configuration = _take_over(begun, configuration)
