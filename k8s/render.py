@@ -50,13 +50,22 @@ def _bare(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     bare = {key: _bare(one) for key, one in value.items() if key not in HELM_LABELS}
-    if "metadata" in bare:
-        bare["metadata"].pop("namespace", None)
+    bare.pop("namespace", None)
     return bare
 
 
+class _Readable(yaml.SafeDumper):
+    """Files within a ConfigMap as the lines that they are."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Readable.add_representer(str, _Readable.represent_text)
+
+
 def _text(objects: list[dict[str, Any]]) -> str:
-    return NOTE + yaml.safe_dump_all(objects, sort_keys=False, width=120)
+    return NOTE + yaml.dump_all(objects, Dumper=_Readable, sort_keys=False, width=120)
 
 
 if __name__ == "__main__":
