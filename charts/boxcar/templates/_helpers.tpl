@@ -72,18 +72,19 @@ envFrom:
   - secretRef:
       name: {{ . }}
   {{- end }}
-env:
-  - name: HOME
-    value: /tmp
-  {{- if .root.Values.bucket.gcsKeyExistingSecret }}
-  - name: GOOGLE_APPLICATION_CREDENTIALS
-    value: /var/run/secrets/boxcar/key.json
-  {{- end }}
 {{- end }}
 
+{{- define "boxcar.gcsKeyVariable" -}}
+{{- if .Values.bucket.gcsKeyExistingSecret }}
+- name: GOOGLE_APPLICATION_CREDENTIALS
+  value: /var/run/secrets/boxcar/key.json
+{{- end }}
+{{- end }}
+
+{{/* The one folder that our images write to is /work: their home, temporary folder and cache. */}}
 {{- define "boxcar.bucketMounts" -}}
-- name: tmp
-  mountPath: /tmp
+- name: work
+  mountPath: /work
 {{- if .Values.bucket.gcsKeyExistingSecret }}
 - name: gcs-key
   mountPath: /var/run/secrets/boxcar
@@ -92,7 +93,7 @@ env:
 {{- end }}
 
 {{- define "boxcar.bucketVolumes" -}}
-- name: tmp
+- name: work
   emptyDir:
     sizeLimit: 1Gi
 {{- with .Values.bucket.gcsKeyExistingSecret }}
