@@ -1,0 +1,174 @@
+"""The Lease by which a training knows that somebody watches it.
+
+The watcher renews it; the uploader in the trainer's pod looks whether it changes, by its own clock alone. A Lease that nobody
+renews for longer than the limit makes an orphan of the training.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from boxcar.cluster.api import CONNECT_SECONDS, OWN, READ_SECONDS, Api, Conflict, Object
+
+RENEW_SECONDS = 15.0
+LOOK_SECONDS = 10.0
+INTERRUPTIONS = "boxcar.dev/interruptions"  # annotation: how often the training had to start again, as far as was seen
+
+
+class Renewal:
+    """The watcher's side: keeps a Job's Lease fresh, and in it what the next watcher should know.
+
+    Args:
+        api: of the cluster.
+        job: whose Lease it is: it has the same name, and goes with the Job.
+        holder: who watches.
+        seconds: for which the Lease holds, to whoever reads it.
+    """
+
+    def __init__(self, api: Api, job: Object, holder: str, seconds: int) -> None:
+        self._api, self._job, self._holder, self._seconds = api, job, holder, seconds
+        self._renewed: float | None = None
+        self.interruptions = 0
+
+    def take(self) -> None:
+        """The first renewal; takes over what an earlier watcher counted."""
+        lease = self._api.get("leases", self._job["metadata"]["name"])
+        if lease is not None and self._job["metadata"]["uid"] in [owner["uid"] for owner in lease["metadata"].get("ownerReferences", [])]:
+            self.interruptions = int(lease["metadata"].get("annotations", {}).get(INTERRUPTIONS, "0"))
+        self.renew(at_once=True)
+
+    def renew(self, *, at_once: bool = False) -> None:
+        """Renews the Lease where it is time to, or made where there is none (any more).
+
+        Raises:
+            BoxcarError: 69 where the API refuses, or does not answer.
+        """
+        now = time.monotonic()
+        if not at_once and self._renewed is not None and now - self._renewed < RENEW_SECONDS:
+            return
+        name = self._job["metadata"]["name"]
+        lease = self._api.get("leases", name)
+        wanted = self._wanted()
+        try:
+            if lease is None:
+                self._api.create("leases", wanted)
+            else:
+                wanted["metadata"]["resourceVersion"] = lease["metadata"]["resourceVersion"]
+                self._api.replace("leases", wanted)
+        except Conflict:
+            return  # another watcher has renewed it this very moment, which serves as well
+        self._renewed = now
+
+    def _wanted(self) -> Object:
+        about = self._job["metadata"]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": about["name"], "uid": about["uid"]}
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": about["name"],
+                "namespace": self._api.namespace,
+                "labels": about["labels"],
+                "annotations": {INTERRUPTIONS: str(self.interruptions)},
+                "ownerReferences": [owner],
+            },
+            "spec": {
+                "holderIdentity": self._holder,
+                "leaseDurationSeconds": self._seconds,
+                "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            },
+        }
+
+
+class Watchdog:
+    """The pod's side: tells whether a training is an orphan.
+
+    Only time between two answers of the API counts: while it does not answer, nothing is known of the watcher. A Lease that is
+    not there is one that nobody renews.
+
+    Args:
+        name: the Lease's.
+        namespace: the Lease's; None for the pod's own.
+        orphan_minutes: for which it may stay as it is.
+        read: answers with the Lease, or None where there is none, and raises OSError where that cannot be told.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        namespace: str | None,
+        orphan_minutes: float,
+        read: Callable[[], Object | None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit = orphan_minutes * 60
+        self._read = read or _PodReader(name, namespace)
+        self._clock = clock
+        self._looked: float | None = None  # when the last look began
+        self._answered: float | None = None  # when it was answered; None where it was not
+        self._seen: Any = None
+        self._silence = 0.0
+        self.trouble: str | None = None  # why the last look told nothing; for whoever runs this to say
+
+    def orphaned(self) -> bool:
+        """Whether nobody has watched for too long. May be called as often as one likes."""
+        now = self._clock()
+        if self._looked is None or now - self._looked >= min(LOOK_SECONDS, self._limit / 4):
+            self._looked = now
+            self._look(now)
+        return self._silence >= self._limit
+
+    def _look(self, now: float) -> None:
+        try:
+            lease = self._read()
+        except OSError as error:
+            self._answered, self.trouble = None, str(error)
+            return
+        self.trouble = None
+        seen = None if lease is None else (lease["metadata"]["resourceVersion"], lease["spec"].get("renewTime"))
+        if seen is not None and seen != self._seen:
+            self._silence = 0.0
+        elif self._answered is not None:
+            self._silence += now - self._answered
+        self._seen, self._answered = seen or self._seen, now
+
+
+class _PodReader:
+    """Reads one Lease as the pod that we are, without the Kubernetes client, which weighs more than the rest of the uploader."""
+
+    def __init__(self, name: str, namespace: str | None) -> None:
+        self._name, self._namespace = name, namespace
+
+    def __call__(self) -> Object | None:
+        """Raises OSError where the API does not say whether there is a Lease, and what is in it."""
+        import os
+
+        import urllib3
+
+        try:
+            # Read each time: the token is a new one every hour.
+            token = (OWN / "token").read_text()
+            namespace = self._namespace or (OWN / "namespace").read_text().strip()
+            host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+            host = f"[{host}]" if ":" in host else host
+            path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{self._name}"
+            with urllib3.PoolManager(ca_certs=str(OWN / "ca.crt"), retries=False) as pool:
+                response = pool.request(
+                    "GET",
+                    f"https://{host}:{port}{path}",
+                    headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+                    timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+                )
+        except KeyError as error:
+            raise OSError(f"{error.args[0]} is not set: this is no pod") from error
+        except urllib3.exceptions.HTTPError as error:
+            raise OSError(str(error)) from error
+        if response.status == 404:
+            return None
+        if response.status != 200:
+            raise OSError(f"the API answers with status {response.status}: {response.data[:300].decode(errors='replace')}")
+        lease: Object = json.loads(response.data)
+        return lease
