@@ -1,10 +1,7 @@
 """The command `boxcar`. Each sub-command loads what it needs when it is called: `boxcar --help` loads nothing."""
 
-import functools
-import inspect
 import os
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +10,8 @@ import typer
 
 from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.process import do_work, run_command
+from boxcar.options import ARCHITECTURES, CONVERSION, TRAINING, ImageSize, LabelMap, takes_settings
+from boxcar.process import do_work, run_command, wait_for_sigterm
 
 if TYPE_CHECKING:
     from boxcar.run.configuration import Configuration
@@ -27,24 +25,9 @@ app = typer.Typer(
 )
 
 
-class OnFault(StrEnum):
-    stop = "stop"
-    skip = "skip"
-
-
-class OnDivergence(StrEnum):
-    stop = "stop"
-    rollback = "rollback"
-
-
-class Optimizer(StrEnum):
-    sgd = "sgd"
-    adamw = "adamw"
-
-
-class Pixels(StrEnum):
-    float32 = "float32"
-    uint8 = "uint8"
+class Launcher(StrEnum):
+    local = "local"
+    cluster = "cluster"
 
 
 class Evaluator(StrEnum):
@@ -53,115 +36,24 @@ class Evaluator(StrEnum):
     none = "none"
 
 
-# Written out, because --help must not load what knows them; a test compares.
-_ARCHITECTURES = (
-    "ssd_mobilenet_v2_fpnlite_320x320 (the default of run and train), or another of those that `boxcar architectures` lists."
-)
-_FORMATS = (
-    "Files to export, comma-separated: tflite_float32,tflite_int8,tfjs_float32 if not given; also tflite_float16, "
-    "tflite_dynamic, tflite_float32_nms, tflite_int8_nms, tfjs_float16, tfjs_uint8; all for every one, saved_model for none."
-)
-
-_LIMITS = (
-    "Refuse a file beyond this, may be given many times: raw_difference, mean_raw_difference, matched, mean_iou, "
-    "score_difference, ap50_loss, nms_ap50_loss, milliseconds, megabytes, peak_memory_megabytes."
-)
-
-Data = Annotated[str, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="DIR")]
-Output = Annotated[str, typer.Option(help="Folder to write into.", metavar="DIR")]
-Run = Annotated[str, typer.Option(help="The run's folder.", metavar="DIR")]
-Architecture = Annotated[str | None, typer.Option(help=_ARCHITECTURES, metavar="NAME")]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the network's input, a multiple of 32.", metavar="PIXELS")]
-LabelMap = Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")]
-Config = Annotated[Path | None, typer.Option(help="Settings as YAML; options given beside it win.", metavar="FILE")]
-
-# The settings of the configuration that are options too; every other one stands in the file that --config names.
-SETTINGS: dict[str, Any] = {
-    "architecture": Architecture,
-    "image_size": ImageSize,
-    "steps": Annotated[int | None, typer.Option(help="Training steps; derived from the data if not given.")],
-    "batch_size": Annotated[int | None, typer.Option(help="Pictures a training step.")],
-    "learning_rate": Annotated[float | None, typer.Option(help="Highest learning rate.")],
-    "optimizer": Annotated[Optimizer | None, typer.Option(help="What takes the steps: sgd (the default) or adamw.")],
-    "init": Annotated[
-        str | None, typer.Option(help="Weights to start from: none, zoo, or .../ckpt-0.", metavar="none|zoo|URI")
-    ],
-    "gpus": Annotated[
-        int | None, typer.Option("--gpus", help="GPUs that must be there; all that are seen if not given, 0: none.")
-    ],
-    "on_divergence": Annotated[
-        OnDivergence | None, typer.Option(help="At a loss that is not finite: stop, or go back and halve the learning rate.")
-    ],
-    "formats": Annotated[str | None, typer.Option(help=_FORMATS, metavar="NAMES")],
-    "limits": Annotated[list[str] | None, typer.Option("--limit", help=_LIMITS, metavar="NAME=VALUE")],
-    "parity_pictures": Annotated[
-        int | None, typer.Option(help="Pictures that files are compared with the SavedModel on, at most; 200 if not given.")
-    ],
-    "int8_pictures": Annotated[
-        int | None, typer.Option("--int8-pictures", help="Training pictures to calibrate INT8 on, at most; 100 if not given.")
-    ],
-    "int8_input": Annotated[
-        Pixels | None, typer.Option("--int8-input", help="Numbers that INT8 files take pixels in; float32 if not given.")
-    ],
-    "int8_max_drop": Annotated[
-        float | None,
-        typer.Option(
-            "--int8-max-drop", help="AP50 that INT8 may cost before its worst layers stay in float32; 0.01 if not given."
-        ),
-    ],
-    "label_map": LabelMap,
-    "on_fault": Annotated[OnFault | None, typer.Option(help="Stop at faulty pictures, or leave them out.")],
-    "seed": Annotated[int | None, typer.Option(help="Seed of weights, data order, augmentation and split.")],
-}
-_TRAINING = (
-    "architecture",
-    "image_size",
-    "steps",
-    "batch_size",
-    "learning_rate",
-    "optimizer",
-    "init",
-    "gpus",
-    "on_divergence",
-)
-_CONVERSION = ("formats", "limits", "parity_pictures", "int8_pictures", "int8_input", "int8_max_drop")
-
-
-def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command an option for each of these settings, in the place of its parameter `given`.
-
-    That parameter then is the settings that were given, by name, for `make_configuration`.
-    """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        parameters: list[inspect.Parameter] = []
-        for parameter in inspect.signature(command).parameters.values():
-            if parameter.name == "given":
-                kind = inspect.Parameter.KEYWORD_ONLY
-                parameters += [inspect.Parameter(n, kind, default=None, annotation=SETTINGS[n]) for n in names]
-            else:
-                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-
-        @functools.wraps(command)
-        def called(**options: Any) -> None:
-            given = {name: value for name in names if (value := options.pop(name)) not in (None, [])}
-            command(given=given, **options)
-
-        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return called
-
-    return decorate
+# A folder or a file is a path, or lies in a bucket: s3://bucket/folder, gs://bucket/folder.
+Data = Annotated[str, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="URI")]
+Output = Annotated[str, typer.Option(help="Folder to write into.", metavar="URI")]
+Run = Annotated[str, typer.Option(help="The run's folder.", metavar="URI")]
+Config = Annotated[str | None, typer.Option(help="Settings as YAML; options given beside it win.", metavar="URI")]
 
 
 @app.command()
-@takes_settings(*_TRAINING, *_CONVERSION, "label_map", "on_fault", "seed")
+@takes_settings(*TRAINING, *CONVERSION, "label_map", "on_fault", "seed")
 def run(
-    data: Annotated[str | None, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="DIR")] = None,
-    output: Annotated[str, typer.Option(help="The run's folder.", metavar="DIR")] = ...,  # type: ignore[assignment]
+    data: Annotated[str | None, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="URI")] = None,
+    output: Annotated[str, typer.Option(help="The run's folder.", metavar="URI")] = ...,  # type: ignore[assignment]
     given: dict[str, Any] = ...,  # type: ignore[assignment]
     config: Config = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")] = False,
+    launcher: Annotated[
+        Launcher, typer.Option(help="Where the steps run: on this machine, or as Jobs on a Kubernetes cluster.")
+    ] = Launcher.local,
 ) -> None:
     """From labelled pictures to exported files and a report."""
 
@@ -171,7 +63,11 @@ def run(
             raise BoxcarError(ExitCode.USAGE, "No pictures were named.", "Add --data and the folder they lie in.")
         # Behind the check, because these take a moment to load.
         from boxcar.report.summary import print_summary
-        from boxcar.run.chain import run_all
+
+        if launcher is Launcher.cluster:
+            from boxcar.cluster import run_on_cluster as run_all
+        else:
+            from boxcar.run.chain import run_all
 
         if not run_all(configuration, output, resume=resume):
             print(f"{output} holds this very run, finished; nothing was done.")
@@ -192,18 +88,19 @@ def shapes(
     def work() -> None:
         from boxcar.shapes import make_shapes
 
-        print(f"The pictures are in {make_shapes(output, pictures=pictures, image_size=image_size, seed=seed)}.")
+        made = make_shapes(output, pictures=pictures, image_size=image_size, seed=seed)
+        print(f"The pictures are in {output if '://' in output else made}.")
 
     do_work("shapes", work)
 
 
 @app.command()
+@takes_settings("label_map", "on_fault", "seed")
 def records(
     data: Data,
     output: Output,
-    on_fault: Annotated[OnFault, typer.Option(help="Stop at faulty pictures, or leave them out.")] = OnFault.stop,
-    label_map: LabelMap = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    given: dict[str, Any],
+    config: Config = None,
     full_decode: Annotated[bool, typer.Option(help="Decode every picture to its end to find damaged ones.")] = True,
 ) -> None:
     """Check labelled pictures, split them and write TFRecord shards."""
@@ -211,14 +108,24 @@ def records(
     def work() -> None:
         from boxcar.records import build_records, summary_lines
 
-        made = build_records(data, output, on_fault=on_fault.value, label_map=label_map, seed=seed, full_decode=full_decode)
+        configuration = _configuration(config, given)
+        made = build_records(
+            data,
+            output,
+            on_fault=configuration.on_fault,
+            label_map=configuration.label_map,
+            validation_fraction=configuration.validation_fraction,
+            test_fraction=configuration.test_fraction,
+            seed=configuration.seed,
+            full_decode=full_decode,
+        )
         print(*summary_lines(made.folder), f"The records are in {output}.", sep="\n")
 
     do_work("records", work)
 
 
 @app.command()
-@takes_settings(*_TRAINING, "seed")
+@takes_settings(*TRAINING, "seed")
 def train(
     run: Run,
     given: dict[str, Any] = ...,  # type: ignore[assignment]
@@ -230,12 +137,19 @@ def train(
     """Train on a run's records; goes on from the last checkpoint."""
 
     def work() -> None:
-        from boxcar.run.configuration import make_configuration, merge_settings, read_configuration, write_configuration
-        from boxcar.storage import local_path
+        from boxcar.run.configuration import (
+            CONFIGURATION,
+            make_configuration,
+            merge_settings,
+            read_configuration,
+            write_configuration,
+        )
+        from boxcar.run.upload import uploading
+        from boxcar.storage import Mirror
         from boxcar.training import check_training, read_machines, settle_init
         from boxcar.training import train as train_step
 
-        folder = local_path(run)
+        folder = _fetched(run, alone=evaluator is not Evaluator.elsewhere)
         configuration = _configuration(config, given)
         kept = read_configuration(folder)
         if kept is not None:
@@ -250,14 +164,16 @@ def train(
             from boxcar.run.launch import lock, train_and_evaluate
 
             # Before the configuration is written: one that is refused must not take the place of the run's own.
-            check_training(run, configuration)
+            check_training(str(folder), configuration)
             descriptor = lock(folder)
             write_configuration(folder, configuration)
-            train_and_evaluate(folder)
+            Mirror(run).send_file(CONFIGURATION)
+            train_and_evaluate(run)
             os.close(descriptor)
-            print(f"The checkpoints are in {folder / 'train'}, their scores in {folder / 'eval' / 'scores.jsonl'}.")
+            print(f"The checkpoints are in {run}/train, their scores in {run}/eval/scores.jsonl.")
         else:
-            train_step(run, configuration, evaluator=evaluator is not Evaluator.none)
+            with uploading(run):
+                train_step(str(folder), configuration, evaluator=evaluator is not Evaluator.none)
 
     do_work("train", work, run)
 
@@ -274,22 +190,96 @@ def evaluate(
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
     def work() -> None:
+        from boxcar.run.upload import uploading
+
+        folder = _fetched(run, alone=not sidecar)
+        if sidecar and _idle():
+            return
         if sidecar:
             from boxcar.evaluation.sidecar import evaluate_beside
 
-            evaluate_beside(run)
+            evaluate_beside(str(folder))
         else:
             from boxcar.evaluation import evaluate as evaluate_step
 
-            print(f"The scores are in {evaluate_step(run).folder / 'scores.jsonl'}.")
+            with uploading(run):
+                evaluate_step(str(folder))
+            print(f"The scores are in {run}/eval/scores.jsonl.")
 
     # The trainer's own failure is what a person must see first; the evaluator's would cover it up.
     do_work("evaluate", work)
 
 
 @app.command()
+def fetch(
+    run: Run,
+    into: Annotated[Path, typer.Option(help="Folder on this machine.", metavar="DIR")],
+) -> None:
+    """Bring a run's records and what was trained so far from its bucket, to go on here."""
+
+    def work() -> None:
+        from boxcar.run.upload import fetch_run
+        from boxcar.storage import bucket_location
+
+        if bucket_location(run) is None:
+            raise BoxcarError(
+                ExitCode.USAGE, f"{run} is in no bucket.", "Name a run as s3://bucket/folder or gs://bucket/folder."
+            )
+        fetch_run(run, into)
+
+    do_work("fetch", work)
+
+
+@app.command()
+def upload(
+    run: Run,
+    folder: Annotated[Path, typer.Option("--from", help="Folder on this machine, as `boxcar fetch` made it.", metavar="DIR")],
+    lease: Annotated[
+        str | None, typer.Option(help="End the training when nobody renews this Lease of the pod's namespace.", metavar="NAME")
+    ] = None,
+    orphan_minutes: Annotated[float, typer.Option(help="For how long nobody may renew it.", min=0.1)] = 10,
+) -> None:
+    """Send a run to its bucket while it trains, until SIGTERM and then once more."""
+
+    def work() -> None:
+        from boxcar.run.upload import upload_beside
+
+        if _idle():
+            return
+        orphaned = None
+        if lease is not None:
+            from boxcar.cluster.lease import Watchdog
+
+            orphaned = Watchdog(lease, orphan_minutes).reason
+        upload_beside(run, folder, orphaned)
+
+    do_work("upload", work)
+
+
+def _fetched(run: str, *, alone: bool) -> Path:
+    """The run's folder on this machine; with what its bucket holds, unless others work there too and see to that."""
+    from boxcar.run.upload import fetch_run
+    from boxcar.storage import bucket_location
+
+    if not alone and bucket_location(run) is not None:
+        what = f"Trainer, evaluator and uploader share a folder, and {run} is none."
+        raise BoxcarError(ExitCode.USAGE, what, "Bring it here with `boxcar fetch`, and name that folder.")
+    return fetch_run(run)
+
+
+def _idle() -> bool:
+    """Waits for SIGTERM and says so, on those machines of a training that write nothing and have nothing to send or score."""
+    from boxcar.training import read_machines
+
+    if read_machines().is_chief:
+        return False
+    wait_for_sigterm()
+    return True
+
+
+@app.command()
 def freeze(
-    architecture: Annotated[str, typer.Option(help=_ARCHITECTURES, metavar="NAME")],
+    architecture: Annotated[str, typer.Option(help=ARCHITECTURES, metavar="NAME")],
     checkpoint: Annotated[str, typer.Option(help="The checkpoint without its endings: .../ckpt-0.", metavar="PREFIX")],
     output: Output,
     label_map: LabelMap = None,
@@ -320,7 +310,7 @@ def freeze(
 
 
 @app.command()
-@takes_settings(*_CONVERSION)
+@takes_settings(*CONVERSION)
 def convert(
     saved_model: Annotated[str, typer.Option(help="What `boxcar freeze` wrote.", metavar="DIR")],
     records: Annotated[str, typer.Option(help="What `boxcar records` wrote: for calibration and checks.", metavar="DIR")],
@@ -422,14 +412,15 @@ def architectures() -> None:
 
 @app.command()
 def doctor(
-    output: Annotated[str, typer.Option(help="Where runs would be written.", metavar="DIR")] = ".",
+    output: Annotated[str, typer.Option(help="Where runs would be written.", metavar="URI")] = ".",
+    data: Annotated[str | None, typer.Option(help="Pictures in a bucket that would be read.", metavar="URI")] = None,
 ) -> None:
     """Say what this machine has and lacks."""
 
     def work() -> None:
         from boxcar.doctor import examine, print_findings
 
-        findings = examine(output)
+        findings = examine(output, data)
         print_findings(findings)
         missing = [finding for finding in findings if not finding.ok]
         if missing:
@@ -457,8 +448,9 @@ def main() -> None:
     run_command(app)
 
 
-def _configuration(config: Path | None, given: dict[str, Any]) -> "Configuration":
+def _configuration(config: str | None, given: dict[str, Any]) -> "Configuration":
     from boxcar.run.configuration import make_configuration
+    from boxcar.storage import fetch_file
 
     limits = {}
     for text in given.get("limits", ()):
@@ -466,4 +458,5 @@ def _configuration(config: Path | None, given: dict[str, Any]) -> "Configuration
         if not equals:
             raise BoxcarError(ExitCode.USAGE, f"--limit {text} has no value.", "Write --limit NAME=VALUE.")
         limits[name.strip()] = value.strip()
-    return make_configuration(config, given | ({"limits": limits} if limits else {}))
+    file = None if config is None else fetch_file(config)
+    return make_configuration(file, given | ({"limits": limits} if limits else {}))

@@ -38,6 +38,12 @@ def run_command(app: typer.Typer) -> None:
     _end(int(code or 0))
 
 
+def wait_for_sigterm() -> None:
+    """For a process that has nothing to do, and must not end before it is told to."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.sigwait({signal.SIGTERM})
+
+
 def _end(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
@@ -87,17 +93,15 @@ def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None
 
 def _clear(run: str) -> None:
     from boxcar.run.failure import clear_failure
-    from boxcar.storage import local_path
 
-    clear_failure(local_path(run))
+    clear_failure(run)
 
 
 def _record(run: str, step: str, failure: BoxcarError) -> None:
     from boxcar.run.failure import record_failure
-    from boxcar.storage import local_path
 
     try:
-        record_failure(local_path(run), step, failure)
+        record_failure(run, step, failure)
     except (BoxcarError, OSError) as error:
         if str(error) != str(failure):
             # The last line is the failure's own.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from storage_servers import GcsEmulator, MinioServer, Server, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -33,3 +34,24 @@ def chromium() -> "Iterator[Browser]":
 
     with launched() as browser:
         yield browser
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(MinioServer(tmp_path_factory.mktemp("minio") / "data")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(GcsEmulator(tmp_path_factory.mktemp("gcs") / "data")) as server:
+        yield server
+
+
+@pytest.fixture(params=["minio", "gcs"])
+def bucket_uri(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder in a bucket that does not exist yet; the environment names its server."""
+    server: Server = request.getfixturevalue(request.param)
+    for name, value in server.environment(server.address).items():
+        monkeypatch.setenv(name, value)
+    return f"{server.scheme}://{server.make_bucket()}/runs/1"

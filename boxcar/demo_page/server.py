@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from boxcar.demo_page.site import Site, collect
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import local_path
+from boxcar.storage import Mirror
 
 HOST = "127.0.0.1"
 
@@ -52,7 +52,9 @@ def serve(run: str, port: int, say: Callable[[str], None] = lambda sentence: Non
             installed or the port is taken.
         KeyboardInterrupt: the end.
     """
-    site = collect(local_path(run))
+    place = Mirror(run)
+    place.below("export").fetch()
+    site = collect(place.folder)
     try:
         server = _Server(port, site)
     except OSError as error:

@@ -18,7 +18,7 @@ from boxcar.detectors.detections import Detections
 from boxcar.detectors.drawing import FOUND, SHOWN_SCORE, captions, draw
 from boxcar.detectors.runners import open_runner
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import local_path, make_folder, replace_json, replace_text
+from boxcar.storage import Mirror, bucket_location, local_path, make_folder, replace_json, replace_text
 
 COLUMNS = ("path", "frame", "ymin", "xmin", "ymax", "xmax", "score", "class", "id")
 _DEFAULT_RATE = 25.0  # frames a second of what is drawn, where the source does not say
@@ -76,7 +76,7 @@ def detect(
     pictures: list[dict[str, Any]] = []
     seconds: list[float] = []
     faults: list[str] = []
-    with open_runner(local_path(model), threads) as runner, _Drawings(folder) as drawings:
+    with open_runner(_fetched(model), threads) as runner, _Drawings(folder) as drawings:
         labels = runner.specification.labels
         for source in sources:
             frames = read_frames(source)
@@ -106,6 +106,15 @@ def detect(
         raise BoxcarError(ExitCode.DATA, what, "Repair them or leave them out.", tuple(faults) if len(faults) > 1 else ())
     objects = sum(len(picture["detections"]) for picture in pictures)
     return Found(len(pictures), objects, 1000 * median(seconds) if seconds else 0.0)
+
+
+def _fetched(model: str) -> Path:
+    """The model on this machine, with what lies beside it."""
+    location = bucket_location(model)
+    if location is not None and model.endswith(".tflite"):
+        folder, name = location.split()
+        return Mirror(folder).fetch() / name
+    return Mirror(model).fetch()
 
 
 def _next(frames: Iterator[Frame], faults: list[str]) -> Frame | None:

@@ -18,7 +18,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import file_sha256, local_path, make_folder
+from boxcar.storage import Mirror, bucket_location, cache_folder, fetch_file, file_sha256, local_path, make_folder
 from boxcar.storage.local import surroundings
 
 ANSWER_SECONDS = 10.0  # for which an address may keep us waiting, to begin with and between two pieces
@@ -47,8 +47,8 @@ def find_checkpoint(source: str) -> InitialWeights:
     """Finds the checkpoint that a source names, and brings it here where it is not.
 
     Args:
-        source: a prefix (`.../ckpt-0`), a folder that holds one checkpoint or has it in `checkpoint/`, the zoo's `.tar.gz`,
-            or the http(s) address of one.
+        source: a path or URI: a prefix (`.../ckpt-0`), a folder that holds one checkpoint or has it in `checkpoint/`, the
+            zoo's `.tar.gz`; or the http(s) address of such an archive.
 
     Raises:
         BoxcarError: 64 where there is none, or more than one; 65 for a broken archive; 69 for an address that does not answer
@@ -57,7 +57,7 @@ def find_checkpoint(source: str) -> InitialWeights:
     if urlsplit(source).scheme in ("http", "https"):
         prefix = _in_folder(_unpacked(_downloaded(source)), source)
     else:
-        path = local_path(source)
+        path = local_path(source) if bucket_location(source) is None else _fetched(source)
         if path.name.endswith(_ARCHIVES) and path.is_file():
             prefix = _in_folder(_unpacked(path), source)
         elif path.is_dir():
@@ -65,7 +65,7 @@ def find_checkpoint(source: str) -> InitialWeights:
         else:
             prefix = path
     parts = sorted(prefix.parent.glob(f"{prefix.name}.*")) if prefix.parent.is_dir() else []
-    parts = [part for part in parts if _PART.fullmatch(f"ckpt-0{part.name.removeprefix(prefix.name)}")]
+    parts = [part for part in parts if _part_of(part.name, prefix.name)]
     if not any(part.suffix == ".index" for part in parts):
         raise BoxcarError(
             ExitCode.USAGE,
@@ -76,10 +76,24 @@ def find_checkpoint(source: str) -> InitialWeights:
     return InitialWeights(prefix, source, hashlib.sha256(lines.encode()).hexdigest())
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: `boxcar` in the user's cache (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "boxcar"
+def _fetched(source: str) -> Path:
+    """What a bucket's URI names, on this machine: an archive, the files of one checkpoint, or of those in a folder."""
+    if source.endswith(_ARCHIVES):
+        return fetch_file(source)
+    location = bucket_location(source)
+    assert location is not None, source
+    if location.prefix:
+        parent, name = location.split()
+        path = Mirror(parent).fetch_some(lambda file: _part_of(file, name)) / name
+        if path.with_name(f"{name}.index").exists():
+            return path
+    return Mirror(source).fetch_some(lambda file: file.count("/") <= 2 and _PART.fullmatch(file.rpartition("/")[2]) is not None)
+
+
+def _part_of(file: str, prefix: str) -> bool:
+    """Whether a file is one of the checkpoint of this prefix, which may have any name."""
+    ending = file.removeprefix(prefix)
+    return file.startswith(prefix) and _PART.fullmatch(f"ckpt-0{ending}") is not None
 
 
 def _in_folder(folder: Path, source: str) -> Path:

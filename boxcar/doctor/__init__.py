@@ -1,7 +1,11 @@
-"""What is here and what is missing on this machine: `boxcar doctor`. Nothing is changed and no network is used."""
+"""What is here and what is missing on this machine: `boxcar doctor`.
+
+Nothing is changed; a bucket that is to be written to gets a small object, which is removed again. No other network is used.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
+from boxcar.doctor.buckets import examine_buckets
 from boxcar.doctor.finding import Finding, print_findings
 from boxcar.doctor.machine import examine_cpus, examine_disk, examine_memory
 from boxcar.doctor.software import (
@@ -17,11 +21,12 @@ from boxcar.doctor.software import (
 __all__ = ["Finding", "examine", "print_findings", "visible_gpus"]
 
 
-def examine(folder: str = ".") -> list[Finding]:
+def examine(output: str = ".", data: str | None = None) -> list[Finding]:
     """Looks at everything that a run needs. Takes as long as importing TensorFlow does.
 
     Args:
-        folder: where runs would be written; need not exist yet.
+        output: URI of the folder where runs would be written; need not exist yet.
+        data: URI of pictures that would be read, where they are in a bucket.
 
     Returns:
         One finding a thing, also for what is missing or broken; nothing is raised.
@@ -29,5 +34,6 @@ def examine(folder: str = ".") -> list[Finding]:
     with ThreadPoolExecutor(1) as pool:
         tensorflow = pool.submit(examine_tensorflow)  # by far the slowest: a child process that the rest need not await
         others = [examine_litert(), examine_tensorflowjs(), examine_node(), examine_tfjs_packages()]
-        machine = [examine_cpus(), examine_memory(), examine_disk(folder)]
-        return [examine_python(), *tensorflow.result(), *others, *machine]
+        machine = [examine_cpus(), examine_memory(), examine_disk(output)]
+        buckets = examine_buckets(output, data)
+        return [examine_python(), *tensorflow.result(), *others, *machine, *buckets]

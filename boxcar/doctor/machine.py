@@ -7,7 +7,7 @@ from pathlib import Path
 
 from boxcar.doctor.finding import Finding
 from boxcar.errors import BoxcarError
-from boxcar.storage import local_path
+from boxcar.storage import bucket_location, cache_folder, local_path
 
 GB = 10**9
 # Training at 320 pixels with batches of 8 takes 2.7 GB, the evaluator beside it 1 GB.
@@ -40,9 +40,9 @@ def examine_memory() -> Finding:
 
 
 def examine_disk(folder: str) -> Finding:
-    """Free space where runs would be written, and whether one may write there."""
+    """Free space where runs would be written, or the working copies of those in a bucket, and whether one may write there."""
     try:
-        path = place = local_path(folder).absolute()
+        path = place = (local_path(folder) if bucket_location(folder) is None else cache_folder()).absolute()
         while not place.exists():
             place = place.parent
         free = shutil.disk_usage(place).free

@@ -9,12 +9,21 @@ from boxcar.detectors.detections import Detections
 from boxcar.detectors.drawing import SHOWN_SCORE
 from boxcar.detectors.specification import SPECIFICATION, read_specification
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.checkpoints import VERDICT, Status, append_score, best_score, list_checkpoints, read_scores, read_status
+from boxcar.run.checkpoints import (
+    VERDICT,
+    Status,
+    append_score,
+    best_score,
+    list_checkpoints,
+    peak_memory_bytes,
+    read_scores,
+    read_status,
+)
 from boxcar.run.progress import Progress
 from boxcar.run.step import MARKER, Committed, Step, begun_identity, require_commit
 from boxcar.scoring import confusion, curves
 from boxcar.scoring.curves import IOU
-from boxcar.storage import local_path, replace_json
+from boxcar.storage import Mirror, replace_json
 
 if TYPE_CHECKING:
     from boxcar.evaluation.board import Board
@@ -41,7 +50,7 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
         BoxcarError: 64 without records or training, or where the scores there are another training's; 65 where a checkpoint
             is missing or does not fit; 69 where training failed, or its trainer says nothing for 5 minutes.
     """
-    folder = local_path(run)
+    folder = Mirror(run).folder
     train_folder = folder / "train"
     watch = _Watch(train_folder, patient=sidecar)
     while sidecar and not ((folder / "records" / MARKER).exists() and train_folder.is_dir()):
@@ -103,7 +112,7 @@ def _score_all(scorer: "Scorer", records: Path, train: Path, evaluation: Path, w
                 # The board first: what stands there twice is seen once, what is lost is lost for good.
                 board.scalars(line)
                 board.pictures(checkpoint.step, panels.draw(found))
-                append_score(evaluation, line)
+                append_score(evaluation, line | {"memory_bytes": peak_memory_bytes()})
                 progress.total = len(scored) + len(waiting)
                 ap50 = "no labelled objects to score by" if line["AP50"] is None else f"AP50 {line['AP50']:.3f}"
                 progress.advance(1, f"{ap50} at step {line['step']}")

@@ -11,7 +11,7 @@ from boxcar.errors import ExitCode, explain
 from boxcar.evaluation.evaluate import evaluate
 from boxcar.run.checkpoints import VERDICT, read_status
 from boxcar.run.step import Committed
-from boxcar.storage import local_path, make_folder, replace_json
+from boxcar.storage import Mirror, make_folder, replace_json
 
 
 def evaluate_beside(run: str) -> None:
@@ -28,7 +28,7 @@ def evaluate_beside(run: str) -> None:
         KeyboardInterrupt: what the handler of SIGTERM raises that was there before, while training goes on.
         BoxcarError: 69 where the verdict cannot be written.
     """
-    folder = local_path(run)
+    folder = Mirror(run).folder
     told = threading.Event()
     over = False
     before = signal.getsignal(signal.SIGTERM)

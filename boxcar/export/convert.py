@@ -26,7 +26,7 @@ from boxcar.export.verdict import Failure
 from boxcar.run.conversion import Conversion
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit
-from boxcar.storage import local_path, make_folder, remove_tree, replace_json, replace_text
+from boxcar.storage import Mirror, make_folder, remove_tree, replace_json, replace_text
 from boxcar.storage.local import surroundings
 
 _SLOW = frozenset({"tflite_int8", "tflite_int8_nms", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # these are begun first
@@ -34,6 +34,7 @@ CONVERTER_SECONDS = 900.0
 
 MANIFEST = "manifest.json"
 _WORK = ".work"  # where converters write, until they ended well
+_OWNS = ("tflite", "tfjs", MANIFEST)  # in the folder that it shares with what `freeze` wrote
 
 
 def convert(saved_model: str, records: str, output: str, conversion: Conversion | None = None) -> Committed:
@@ -58,14 +59,18 @@ def convert(saved_model: str, records: str, output: str, conversion: Conversion 
             cannot be run.
     """
     started = time.monotonic()
-    conversion = conversion or Conversion()
+    with Mirror(output).working(_OWNS) as folder:
+        frozen = require_commit(Mirror(saved_model).fetch(), "freeze")
+        labelled = require_commit(Mirror(records).fetch(), "records")
+        return _convert(frozen, labelled, folder, conversion or Conversion(), started)
+
+
+def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: Conversion, started: float) -> Committed:
+    """`convert` from local folders into another."""
     kinds = [kind for kind in CONVERSIONS if kind in conversion.formats]
-    frozen = require_commit(local_path(saved_model), "freeze")
-    labelled = require_commit(local_path(records), "records")
     specification = read_specification(frozen.folder)
     provenance = _check_model(specification, frozen.folder, kinds)
     _check_labels(specification, labelled.folder)
-    folder = local_path(output)
     # Relative, so that a run that was moved as a whole is still done.
     path = Path(os.path.relpath(frozen.folder, folder)).as_posix()
     step = Step(
@@ -73,7 +78,7 @@ def convert(saved_model: str, records: str, output: str, conversion: Conversion 
         folder,
         {"freeze": frozen.digest, "records": labelled.digest},
         {**conversion.model_dump(include=set(Conversion.model_fields)), "formats": kinds, "saved_model": path},
-        owns=("tflite", "tfjs", MANIFEST, _WORK),
+        owns=(*_OWNS, _WORK),
         started=started,
     )
     if committed := step.done():

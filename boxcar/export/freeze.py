@@ -21,7 +21,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.pipeline_config import PIPELINE, pipeline_config
 from boxcar.export.provenance import Provenance, trace
 from boxcar.run.step import Committed, Step
-from boxcar.storage import file_sha256, local_path, replace_text
+from boxcar.storage import Mirror, bucket_location, fetch_file, file_sha256, local_path, replace_text
 
 if TYPE_CHECKING:
     from boxcar.detectors.network import Network
@@ -54,7 +54,7 @@ def freeze(
 
     Args:
         architecture: name in the registry.
-        checkpoint: prefix of a checkpoint of ours or of the TF2 Detection Zoo's (`.../ckpt-0`).
+        checkpoint: prefix (URI) of a checkpoint of ours or of the TF2 Detection Zoo's (`.../ckpt-0`).
         output: folder, or URI of one.
         label_map: a `label_map.pbtxt`. Without it, in this order: the one beside the checkpoint, the labels in
             `detector.json` beside it, the label map in `../records` of a run, COCO's labels where there are 91 slots.
@@ -72,26 +72,46 @@ def freeze(
     """
     started = time.monotonic()
     find_architecture(architecture)
-    prefix = local_path(checkpoint)
+    prefix, run = _fetch_checkpoint(checkpoint)
+    given = None if label_map is None else fetch_file(label_map)
     files = _checkpoint_files(prefix)
-    specification, label_file = _specify(architecture, prefix, label_map, image_size, score_threshold)
+    specification, label_file = _specify(architecture, prefix, given, image_size, score_threshold)
     inputs = {f"checkpoint{path.name.removeprefix(prefix.name)}": file_sha256(path) for path in files}
     if label_file is not None:
         inputs["label_map"] = file_sha256(label_file)
-    step = Step(
-        "freeze",
-        local_path(output),
-        inputs,
-        {"checkpoint": prefix.name, "specification": specification.model_dump(mode="json")},
-        started=started,
-    )
-    if committed := step.done():
-        return committed
-    with step.writing() as folder:
-        write_frozen(_load(specification, prefix), specification, trace(prefix, specification), folder)
-    done = step.done()
-    assert done is not None
-    return done
+    with Mirror(output).working() as working:
+        step = Step(
+            "freeze",
+            working,
+            inputs,
+            {"checkpoint": prefix.name, "specification": specification.model_dump(mode="json")},
+            started=started,
+        )
+        if committed := step.done():
+            return committed
+        with step.writing() as folder:
+            write_frozen(_load(specification, prefix), specification, trace(prefix, run, specification), folder)
+        done = step.done()
+        assert done is not None
+        return done
+
+
+def _fetch_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
+    """The checkpoint's prefix on this machine, with what describes it; URI of the run that it lies in, if it does."""
+    location = bucket_location(checkpoint)
+    if location is None:
+        prefix = local_path(checkpoint)
+        folder = prefix.absolute().parent
+        return prefix, folder.parent.as_uri() if folder.name == "train" else None
+    parent, name = location.split()
+    wanted = (SPECIFICATION, LABEL_MAP)
+    prefix = Mirror(parent).fetch_some(lambda file: file.startswith(f"{name}.") or file in wanted) / name
+    if prefix.parent.name != "train":
+        return prefix, None
+    run = parent.rpartition("/")[0]
+    if not (prefix.parent / SPECIFICATION).exists():
+        Mirror(run).below("records").fetch_some(lambda file: file == LABEL_MAP)
+    return prefix, run
 
 
 def write_frozen(network: "Network", specification: Specification, provenance: Provenance, folder: Path) -> None:
@@ -174,7 +194,7 @@ def _checkpoint_files(prefix: Path) -> list[Path]:
 
 
 def _specify(
-    architecture: str, prefix: Path, label_map: str | None, image_size: int | None, score_threshold: float | None
+    architecture: str, prefix: Path, label_map: Path | None, image_size: int | None, score_threshold: float | None
 ) -> tuple[Specification, Path | None]:
     """The detector's description, and the file that its labels came from where that was a label map."""
     row = find_architecture(architecture)
@@ -222,11 +242,10 @@ def _specify(
 
 
 def _find_labels(
-    prefix: Path, label_map: str | None, trained: Specification | None, slots: int
+    prefix: Path, label_map: Path | None, trained: Specification | None, slots: int
 ) -> tuple[Path | None, dict[int, str]]:
     if label_map is not None:
-        given = local_path(label_map)
-        return given, read_label_map(given)
+        return label_map, read_label_map(label_map)
     beside = prefix.parent / LABEL_MAP
     if beside.is_file():
         return beside, read_label_map(beside)

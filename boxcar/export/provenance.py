@@ -44,20 +44,20 @@ class Provenance(BaseModel):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def trace(prefix: Path, specification: Specification) -> Provenance:
+def trace(prefix: Path, run: str | None, specification: Specification) -> Provenance:
     """The provenance of what is frozen here and now from a checkpoint.
 
     Args:
         prefix: the checkpoint's path without `.index`.
+        run: URI of the run that it lies in; None where it lies in none.
         specification: of the detector.
 
     Raises:
         BoxcarError: 64 where there is no such checkpoint.
     """
     step = _TRAINED.fullmatch(prefix.name)
-    folder = prefix.absolute().parent
     return Provenance(
-        run=folder.parent.as_uri() if folder.name == "train" else None,
+        run=run,
         architecture=specification.architecture,
         checkpoint_step=int(step[1]) if step else None,
         checkpoint_sha256=find_checkpoint(str(prefix)).sha256,

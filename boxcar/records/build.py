@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from boxcar.detectors.label_map import label_map_text, read_label_map, write_label_map
 from boxcar.errors import BoxcarError, ExitCode
@@ -22,7 +22,7 @@ from boxcar.records.voc import packed
 from boxcar.records.workers import Workers
 from boxcar.run.progress import Progress
 from boxcar.run.step import MARKER, Committed, Step, read_commit
-from boxcar.storage import local_path, replace_pieces
+from boxcar.storage import Mirror, fetch_file, replace_pieces
 
 INPUTS_SCHEMA = "CREATE TABLE inputs (name BLOB, sha256 BLOB);"
 DATASET = "dataset.json"
@@ -69,10 +69,6 @@ def build_records(
         BoxcarError: 64 for a wrong argument; 65 for faulty data, with one line a fault in `details`; 69 where something may
             not be read or written.
     """
-    started = time.monotonic()
-    root, folder = local_path(data), local_path(output)
-    _check_arguments(root, on_fault, validation_fraction, test_fraction)
-    given = _given_labels(root, folder, label_map)
     parameters = {
         "on_fault": on_fault,
         "validation_fraction": validation_fraction,
@@ -80,6 +76,22 @@ def build_records(
         "seed": seed,
         "full_decode": full_decode,
     }
+    started = time.monotonic()
+    source, result = Mirror(data), Mirror(output)
+    if not source.remote:
+        _check_folder(source.folder)
+    _check_arguments(on_fault, validation_fraction, test_fraction)
+    given = None if label_map is None else read_label_map(fetch_file(label_map))
+    with result.working() as folder:
+        return _build(source.fetch(), folder, given, parameters, started, replace=replace)
+
+
+def _build(
+    root: Path, folder: Path, kept: dict[int, str] | None, parameters: dict[str, Any], started: float, *, replace: bool
+) -> Committed:
+    """`build_records` from one local folder into another."""
+    on_fault, full_decode = parameters["on_fault"], parameters["full_decode"]
+    given = _lying_labels(root, folder) if kept is None else kept
 
     def step_for(source: _Source) -> Step:
         inputs = {"data": _digest(source.database), "label_map": hashlib.sha256(label_map_text(given).encode()).hexdigest()}
@@ -105,7 +117,9 @@ def build_records(
                 "Choose another --output for a new run.",
             )
         _check_found(root, found, on_fault)
-        found.faults += assign_splits(source.database, validation_fraction, test_fraction, seed)
+        found.faults += assign_splits(
+            source.database, parameters["validation_fraction"], parameters["test_fraction"], parameters["seed"]
+        )
         if source.database.execute("SELECT 1 FROM pictures WHERE objects != ? LIMIT 1", (packed([]),)).fetchone() is None:
             raise _without_boxes(root, found)  # the labelled ones were copies of others
         labels, warnings = _labels(given, found.classes)
@@ -137,10 +151,13 @@ def _opened(root: Path, output: Path) -> Iterator[_Source]:
         yield _Source(root, database, layout, workers)
 
 
-def _check_arguments(root: Path, on_fault: str, validation_fraction: float, test_fraction: float) -> None:
+def _check_folder(root: Path) -> None:
     if not root.is_dir():
         what = f"{root} is no folder." if root.exists() else f"There is no folder {root}."
         raise BoxcarError(ExitCode.USAGE, what, "Name the folder of your labelled pictures as --data.")
+
+
+def _check_arguments(on_fault: str, validation_fraction: float, test_fraction: float) -> None:
     if on_fault not in ("stop", "skip"):
         raise BoxcarError(ExitCode.USAGE, f"--on-fault cannot be {on_fault}.", "Choose stop or skip.")
     fractions = (validation_fraction, test_fraction)
@@ -152,10 +169,8 @@ def _check_arguments(root: Path, on_fault: str, validation_fraction: float, test
         )
 
 
-def _given_labels(root: Path, output: Path, label_map: str | None) -> dict[int, str]:
-    """The labels to keep: of the file that was named, else of the one in the data folder or directly below it."""
-    if label_map is not None:
-        return read_label_map(local_path(label_map))
+def _lying_labels(root: Path, output: Path) -> dict[int, str]:
+    """The labels to keep where no file of them was named: of the one in the data folder or directly below it."""
     places = (root / LABEL_MAP, *sorted(root.glob(f"[!.]*/{LABEL_MAP}")))
     # The step's own output of an earlier start may lie in the data folder; what it wrote is not given to it.
     lying = [path for path in places if path.is_file() and path.parent.resolve() != output.resolve()]

@@ -1,14 +1,16 @@
 """The report: one page that a person opens after a run, and `run.json`, which scripts read."""
 
+import contextlib
 import hashlib
 import json
 from typing import Any
 
-from boxcar.report.evidence import Evidence, read_evidence
+from boxcar.report.evidence import STEPS, Evidence, read_evidence
 from boxcar.report.page import render, software
 from boxcar.report.summary import print_summary
+from boxcar.run.configuration import CONFIGURATION
 from boxcar.run.step import Committed, Step, require_commit
-from boxcar.storage import local_path, replace_json, replace_text
+from boxcar.storage import Mirror, Missing, replace_json, replace_text
 
 __all__ = ["print_summary", "write_report"]
 
@@ -21,23 +23,30 @@ def write_report(run: str) -> Committed:
     The page is one file that needs no network. Where it has been made from these very results already, it is left alone.
 
     Args:
-        run: the run's folder.
+        run: URI of the run's folder.
 
     Raises:
         BoxcarError: 64 where a step is not finished (it says which one to run), 65 where its results were changed or cannot
             be understood, 69 where the run's folder cannot be written.
     """
-    folder = local_path(run)
-    evidence = read_evidence(folder)
+    place = Mirror(run)
+    if place.remote:
+        place.take_files([CONFIGURATION, RUN_FILE])
+        for name in STEPS.values():
+            with contextlib.suppress(Missing):  # which step is missing is for `read_evidence` to say
+                place.below(name).fetch()
+    evidence = read_evidence(place.folder)
     inputs = {name: committed.digest for name, committed in evidence.committed.items()}
     if evidence.configuration is not None:
         inputs["config.yaml"] = hashlib.sha256(evidence.configuration.encode()).hexdigest()
-    step = Step("report", folder / "report", inputs, {})
-    if step.done() is None:
-        with step.writing() as report:
-            replace_text(report / "index.html", render(evidence))
-    committed = require_commit(folder / "report", "report")
+    with place.below("report").working() as folder:
+        step = Step("report", folder, inputs, {})
+        if step.done() is None:
+            with step.writing() as report:
+                replace_text(report / "index.html", render(evidence))
+    committed = require_commit(folder, "report")
     _write_run_file(evidence, committed)
+    place.send_file(RUN_FILE)
     return committed
 
 

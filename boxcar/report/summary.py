@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boxcar.storage import local_path
+from boxcar.storage import Mirror
 
 
 def print_summary(run: str) -> None:
     """Prints a finished run's scores, its exported files, where the rest lies, and what to try next."""
-    folder = local_path(run)
+    place = Mirror(run)
+    folder = place.folder
+    place.take_files(["run.json", "export/manifest.json"])
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     files = json.loads((folder / "export" / "manifest.json").read_text(encoding="utf-8"))["files"]
     console = Console(highlight=False, soft_wrap=True)
@@ -42,7 +44,7 @@ def print_summary(run: str) -> None:
 
     console.print("\nScores on the test pictures", style="bold")
     console.print(scores)
-    console.print(f"\nExported files, in {folder / 'export'}", style="bold", markup=False)
+    console.print(f"\nExported files, in {place.below('export').uri}", style="bold", markup=False)
     console.print(exported)
     for entry in files:
         if not entry.get("judged", True):
@@ -56,7 +58,9 @@ def print_summary(run: str) -> None:
                 f"INT8 cost {entry['path']} too much: {len(entry['float_layers'])} of its layers are kept in float32.",
                 markup=False,
             )
-    console.print(f"\nReport       {folder / 'report' / 'index.html'}", markup=False)
+    if place.remote:
+        console.print(f"\nRun          {place.uri}, and here in {folder}", markup=False)
+    console.print(f"\nReport       {folder / 'report' / 'index.html'}"[place.remote :], markup=False)
     console.print(f"TensorBoard  {_command('tensorboard')} --logdir {shlex.quote(str(folder))}", markup=False)
     console.print(f"Next         {_command('boxcar')} run --data DIR --output runs/mine", markup=False)
     console.print("             (DIR: a folder with your own pictures and labelImg's XML files)")

@@ -1,16 +1,16 @@
 """All steps of a run, one after the other, on this machine."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from boxcar.doctor import visible_gpus
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
 from boxcar.records import build_records, summary_lines
-from boxcar.report import write_report
+from boxcar.report import RUN_FILE, write_report
 from boxcar.report.evidence import STEPS
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.configuration import CONFIGURATION, Configuration, read_configuration, write_configuration
@@ -18,7 +18,8 @@ from boxcar.run.conversion import Conversion
 from boxcar.run.failure import FAILURE, LOCK
 from boxcar.run.launch import lock, train_and_evaluate
 from boxcar.run.step import Committed, read_commit
-from boxcar.storage import is_temporary, local_path, make_folder
+from boxcar.run.upload import fetch_run
+from boxcar.storage import Mirror, Missing, is_temporary, make_folder
 from boxcar.training import require_gpus, settle_init
 
 # What may lie in a run's folder before anything was begun there.
@@ -30,7 +31,8 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
 
     Args:
         configuration: with `data` set; paths in it are absolute.
-        output: the run's folder (URI).
+        output: the run's folder (URI). In a bucket, every step is there as soon as it is finished, and training while it
+            goes on.
         resume: go on with a run that was begun there.
 
     Returns:
@@ -40,11 +42,11 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
         BoxcarError: 64 where the folder holds something else, or an unfinished run and `resume` is not set; else as the steps.
         ChildEnded: training ended badly and has said why.
     """
-    run = local_path(output)
-    if not local_path(configuration.data or "").is_dir():
+    place, data = Mirror(output), Mirror(configuration.data or "")
+    if not data.remote and not data.folder.is_dir():
         what = f"There is no folder {configuration.data}."
         raise Refused(ExitCode.USAGE, what, "Name the folder that holds the pictures as --data.")
-    begun = _check_folder(run, configuration, resume)
+    begun = begun_run(place, configuration, resume)
     if configuration.gpus:  # before the records, which may take an hour
         require_gpus(configuration.gpus, len(visible_gpus()))
     if begun is None:
@@ -53,39 +55,42 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
             print(sentence, file=sys.stderr, flush=True)  # noqa: T201
     else:
         configuration = begun
-    make_folder(run)
+    run = make_folder(place.folder)
     descriptor = lock(run)
     try:
         if read_configuration(run) != configuration:
             write_configuration(run, configuration)
+            place.send_file(CONFIGURATION)
         try:
-            with _naming("records", resumes=begun is not None):
-                records = _build_records(configuration, run)
+            with naming("records", resumes=begun is not None):
+                records = _build_records(configuration, place)
         except BoxcarError:
             if begun is None:
                 (run / CONFIGURATION).unlink()  # nothing was begun: the next try needs no --resume
+                place.send_file(CONFIGURATION)
             raise
-        if is_finished(run, records):
+        if is_finished(place, records):
             return False
         if begun is not None and not resume:
-            what = f"{run} holds a finished run of which files are missing or changed."
+            what = f"{place.uri} holds a finished run of which files are missing or changed."
             raise Refused(ExitCode.USAGE, what, "Add --resume to make them again, or choose another --output.")
         print(*summary_lines(records.folder), sep="\n", file=sys.stderr, flush=True)  # noqa: T201
-        with _naming("train"):
-            train_and_evaluate(run)
-        export(run, configuration)
-        with _naming("report"):
-            write_report(str(run))
+        with naming("train"):
+            fetch_run(output)
+            train_and_evaluate(output)
+        _export(place, configuration)
+        with naming("report"):
+            write_report(output)
     finally:
         os.close(descriptor)
     return True
 
 
-def _build_records(configuration: Configuration, run: Path) -> Committed:
+def _build_records(configuration: Configuration, place: Mirror) -> Committed:
     assert configuration.data is not None, "a run needs pictures"
     return build_records(
         configuration.data,
-        str(run / "records"),
+        place.below("records").uri,
         on_fault=configuration.on_fault,
         label_map=configuration.label_map,
         validation_fraction=configuration.validation_fraction,
@@ -96,7 +101,7 @@ def _build_records(configuration: Configuration, run: Path) -> Committed:
 
 
 @contextmanager
-def _naming(step: str, *, resumes: bool = True) -> Iterator[None]:
+def naming(step: str, *, resumes: bool = True) -> Iterator[None]:
     """Tells `failure.json` which step it was, and the person that a run which was begun is gone on with."""
     try:
         yield
@@ -107,24 +112,30 @@ def _naming(step: str, *, resumes: bool = True) -> Iterator[None]:
         raise
 
 
-def is_finished(run: Path, records: Committed) -> bool:
+def is_finished(place: Mirror, records: Committed) -> bool:
     """Whether the run's report is there, of these records, and all that it was made from still is what it was."""
+    run = place.folder
+    if place.remote and "report" in place.names():
+        for folder in ("report", *STEPS.values()):
+            with contextlib.suppress(Missing):  # which of them is not there is found below
+                place.below(folder).resume()
     report = read_commit(run / "report", "report")
-    if report is None or report.inputs.get("records") != records.digest or not (run / "run.json").exists():
+    if report is None or report.inputs.get("records") != records.digest or not (run / RUN_FILE).exists():
         return False
     others = [(name, read_commit(run / folder, name)) for name, folder in STEPS.items() if name != "records"]
     return all(step is not None and step.digest == report.inputs.get(name) for name, step in others)
 
 
-def export(run: Path, configuration: Configuration) -> None:
+def _export(place: Mirror, configuration: Configuration) -> None:
     """Freezes the run's chosen checkpoint and converts it."""
-    best = best_score(read_scores(run / "eval"))
+    best = best_score(read_scores(place.folder / "eval"))
     assert best is not None, "a finished evaluation has scored a checkpoint"
-    saved_model, records = run / "export" / "saved_model", run / "records"
-    with _naming("freeze"):
-        freeze(configuration.architecture, str(run / "train" / f"ckpt-{best['step']}"), str(saved_model))
-    with _naming("convert"):
-        convert(str(saved_model), str(records), str(run / "export"), configuration)
+    records, exported = place.below("records"), place.below("export")
+    saved_model = exported.below("saved_model")
+    with naming("freeze"):
+        freeze(configuration.architecture, f"{place.below('train').uri}/ckpt-{best['step']}", saved_model.uri)
+    with naming("convert"):
+        convert(saved_model.uri, records.uri, exported.uri, configuration)
 
 
 def _take_over(begun: Configuration, asked: Configuration) -> tuple[Configuration, Configuration]:
@@ -139,24 +150,30 @@ def _take_over(begun: Configuration, asked: Configuration) -> tuple[Configuratio
     return begun.model_copy(update=update), asked.model_copy(update=update)
 
 
-def _check_folder(run: Path, configuration: Configuration, resume: bool) -> Configuration | None:
-    """What this very run was begun with, None where nothing was begun; an error where something else was."""
+def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Configuration | None:
+    """What this very run was begun with, None where nothing was begun; an error where something else was.
+
+    Raises:
+        BoxcarError: 64 where the folder holds something else, or an unfinished run and `resume` is not set.
+    """
+    run = place.folder
     if run.exists() and not run.is_dir():
         raise Refused(ExitCode.USAGE, f"{run} is a file.", "Choose a folder as --output.")
+    place.take_files([CONFIGURATION, RUN_FILE])
     begun = read_configuration(run)
     if begun is None:
-        found = {path.name for path in run.iterdir()} - _TRACES if run.is_dir() else set()
-        names = [name for name in found if not is_temporary(name)]
+        names = [name for name in place.names() - _TRACES if not is_temporary(name)]
         if names:
             raise Refused(
                 ExitCode.USAGE,
-                f"{run} already holds files that no run wrote ({min(names)}, for one).",
+                f"{place.uri} already holds files that no run wrote ({min(names)}, for one).",
                 "Choose another --output.",
             )
         return None
     if configuration.init is None:
         configuration = configuration.model_copy(update={"init": begun.init})  # settled when it was begun
-    finished = (run / "run.json").exists()
+    begun = begun.model_copy(update={"cluster": configuration.cluster})
+    finished = (run / RUN_FILE).exists()
     if not finished:
         begun, configuration = _take_over(begun, configuration)
     old, new = begun.model_dump(), configuration.model_dump()
@@ -164,13 +181,13 @@ def _check_folder(run: Path, configuration: Configuration, resume: bool) -> Conf
     if changed:
         raise Refused(
             ExitCode.USAGE,
-            f"{run} holds a run with other settings: {', '.join(changed)}.",
+            f"{place.uri} holds a run with other settings: {', '.join(changed)}.",
             "Choose another --output for a new run, or repeat the old settings.",
         )
     if not resume and not finished:
         raise Refused(
             ExitCode.USAGE,
-            f"{run} holds a run that is not finished.",
+            f"{place.uri} holds a run that is not finished.",
             "Add --resume to go on with it, or choose another --output.",
         )
     return begun

@@ -3,20 +3,25 @@
 The trainer writes `train/ckpt-<step>.index`, `.data-*` and last the marker `train/ckpt-<step>.json`; a checkpoint without
 its marker does not exist. `train/status.json` says how training stands and beats as the trainer's heart. The evaluator
 appends one whole line a checkpoint to `eval/scores.jsonl`. Where it is a sidecar, `eval/verdict.json` says how it ended.
+Whoever else must end a training writes `.stop.json` into the run's folder, and why.
 """
 
 import json
 import os
+import resource
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import file_sha256, read_whole_lines, replace_json
 from boxcar.storage.transfer import CHECKPOINT_MARKER
 
 State = Literal["RUNNING", "DONE", "FAILED"]
 VERDICT = "verdict.json"
+STOP = ".stop.json"
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Status:
     step: int  # the last step that was trained
     beat: float  # seconds since the epoch, by the trainer's clock, when it last said so
     last_checkpoint: int | None  # with DONE: the step of the last checkpoint there will be
+    memory_bytes: int | None = None  # the most that the trainer has had so far
 
 
 def marker_path(train: Path, step: int) -> Path:
@@ -82,8 +88,34 @@ def write_status(train: Path, state: State, step: int, last_checkpoint: int | No
     """Says how training stands; every call is also a heartbeat."""
     replace_json(
         train / "status.json",
-        {"state": state, "step": step, "beat": time.time(), "last_checkpoint": last_checkpoint},
+        {
+            "state": state,
+            "step": step,
+            "beat": time.time(),
+            "last_checkpoint": last_checkpoint,
+            "memory_bytes": peak_memory_bytes(),
+        },
     )
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has had so far."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # getrusage(2): kilobytes on Linux, bytes on macOS
+
+
+def write_stop(run: Path, reason: BoxcarError) -> None:
+    """Asks the trainer to save a checkpoint and end with this code and these words."""
+    replace_json(run / STOP, {"code": int(reason.code), "what": reason.what, "do": reason.do})
+
+
+def read_stop(run: Path) -> BoxcarError | None:
+    """Why training is to end; None where it may go on."""
+    try:
+        asked = json.loads((run / STOP).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return BoxcarError(ExitCode(asked["code"]), asked["what"], asked["do"])
 
 
 def read_status(train: Path) -> Status | None:

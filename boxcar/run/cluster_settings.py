@@ -83,9 +83,12 @@ class ClusterSettings(Settings):
     )
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field("IfNotPresent", description="When to pull images.")
     image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets to pull images with.")
-    environment: dict[Variable, str] = Field({}, description="Variables of every container, such as BOXCAR_S3_ENDPOINT; no secrets.")
+    environment: dict[Variable, str] = Field(
+        {}, description="Variables of every container, such as BOXCAR_S3_ENDPOINT; no secrets."
+    )
     credentials_secret: ObjectName | None = Field(
-        "boxcar-bucket", description="A Secret whose keys become variables, such as AWS_ACCESS_KEY_ID; null where none is needed."
+        "boxcar-bucket",
+        description="A Secret whose keys become variables, such as AWS_ACCESS_KEY_ID; null where none is needed.",
     )
     gcs_key_secret: ObjectName | None = Field(None, description="A Secret whose key.json is a key to Google Cloud Storage.")
     gpu_resource: LabelKey = Field("nvidia.com/gpu", description="What a GPU is called among a node's resources.")
@@ -104,7 +107,7 @@ class ClusterSettings(Settings):
     evaluator_memory: Quantity = Field("6Gi", description="Memory of the evaluator.")
     step_cpu: Quantity = Field("2", description="Processors of every other step.")
     step_memory: Quantity = Field("8Gi", description="Memory of every other step.")
-    shm_megabytes: int = Field(1024, ge=1, le=1_000_000, description="/dev/shm of the trainer, out of its memory.")
+    shm_megabytes: int = Field(1024, ge=1, le=1_000_000, description="/dev/shm of the trainer, out of its memory.")  # noqa: S108
     ephemeral_gigabytes: int = Field(20, ge=1, le=100_000, description="Disk for records, checkpoints and exports of a pod.")
     priority_class: ObjectName | None = Field(None, description="PriorityClass of the pods.")
     queue: LabelValue | None = Field(None, min_length=1, description="Kueue's LocalQueue that lets the Jobs in.")

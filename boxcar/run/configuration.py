@@ -9,7 +9,8 @@ from pydantic_core import ErrorDetails
 
 from boxcar.detectors.registry import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import ExitCode, Refused
-from boxcar.run.conversion import Conversion, Limits
+from boxcar.run.cluster_settings import ClusterSettings
+from boxcar.run.conversion import Conversion, Limits, Settings
 from boxcar.storage import local_path, replace_text
 
 CONFIGURATION = "config.yaml"
@@ -63,6 +64,8 @@ class Configuration(Conversion):
     on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that only the final scores see.")
+    # Not of what is computed, but of where: a run may go on elsewhere, and keeps none of it.
+    cluster: ClusterSettings = Field(ClusterSettings(), description="Where and with what the pods of a run work on a cluster.")
 
     @field_validator("data", "init", "label_map")
     @classmethod
@@ -94,6 +97,9 @@ class Configuration(Conversion):
         return ARCHITECTURES[self.architecture].image_size if self.image_size is None else self.image_size
 
 
+_SETTINGS: dict[str, type[Settings]] = {"limits": Limits, "cluster": ClusterSettings}  # the tables among them
+
+
 def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuration:
     """A configuration from a YAML file, where there is one, and the options given beside it, which win.
 
@@ -118,7 +124,7 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
         found = [one for one in error.errors() if one["type"] != "too_short" or error.error_count() == 1]
         problems = tuple(_problem(one) for one in found)
         unknown = next((one["loc"] for one in found if one["type"] == "extra_forbidden"), None)
-        exist = Limits.model_fields if unknown is not None and unknown[0] == "limits" else Configuration.model_fields
+        exist = _SETTINGS.get(str(unknown[0]) if unknown and len(unknown) > 1 else "", Configuration).model_fields
         raise Refused(
             ExitCode.USAGE,
             f"{problems[0]}.",
@@ -152,8 +158,8 @@ def read_configuration(run: Path) -> Configuration | None:
 
 
 def write_configuration(run: Path, configuration: Configuration) -> None:
-    """Keeps a run's configuration beside its results."""
-    dumped = configuration.model_dump(mode="json", exclude_none=True)
+    """Keeps a run's configuration beside its results, without what says on which cluster it works."""
+    dumped = configuration.model_dump(mode="json", exclude_none=True, exclude={"cluster"})
     # What a person looks for first, the data, stands first.
     settings = {name: dumped[name] for name in sorted(dumped, key=lambda name: name in Conversion.model_fields)}
     replace_text(run / CONFIGURATION, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

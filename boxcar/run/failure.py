@@ -1,10 +1,9 @@
 """`failure.json`: why a run stopped, in the words that the last line on stderr said too."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from boxcar.errors import BoxcarError
-from boxcar.storage import replace_json
+from boxcar.storage import Mirror, replace_json
 
 FAILURE = "failure.json"
 LOCK = ".lock"  # of a folder that a run was begun in
@@ -12,11 +11,12 @@ LOCK = ".lock"  # of a folder that a run was begun in
 _SIGNS = (LOCK, "records")
 
 
-def record_failure(run: Path, step: str, error: BoxcarError) -> None:
-    """Writes `<run>/failure.json`, where that folder is a run's."""
-    if any((run / sign).exists() for sign in _SIGNS):
+def record_failure(run: str, step: str, error: BoxcarError) -> None:
+    """Writes `<run>/failure.json`, where that folder is a run's, also in its bucket."""
+    mirror = Mirror(run)
+    if any((mirror.folder / sign).exists() for sign in _SIGNS):
         replace_json(
-            run / FAILURE,
+            mirror.folder / FAILURE,
             {
                 "step": step,
                 "code": int(error.code),
@@ -25,8 +25,11 @@ def record_failure(run: Path, step: str, error: BoxcarError) -> None:
                 "at": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
+        mirror.send_file(FAILURE)
 
 
-def clear_failure(run: Path) -> None:
+def clear_failure(run: str) -> None:
     """Removes the record: the run goes well again."""
-    (run / FAILURE).unlink(missing_ok=True)
+    mirror = Mirror(run)
+    (mirror.folder / FAILURE).unlink(missing_ok=True)
+    mirror.send_file(FAILURE)

@@ -16,6 +16,8 @@ from boxcar import storage
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.run.checkpoints import read_scores
 from boxcar.run.failure import LOCK
+from boxcar.run.upload import uploading
+from boxcar.storage import Mirror
 from boxcar.storage.local import surroundings
 
 EVALUATOR_LOG = ".evaluator.log"
@@ -26,13 +28,22 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
-def train_and_evaluate(run: Path) -> None:
+def train_and_evaluate(run: str) -> None:
     """Trains the run as its `config.yaml` says, with the evaluator beside it, until both steps are committed.
+
+    Args:
+        run: URI of the run's folder. Of one in a bucket, what `upload.fetch_run` brings is here already; what comes of it is
+            sent while it is written.
 
     Raises:
         ChildEnded: the trainer ended with another code than 0, and has said why.
-        BoxcarError: 69 where the trainer was killed, or the evaluator fails again and again.
+        BoxcarError: 69 where the trainer was killed, the evaluator fails again and again, or the bucket does not answer.
     """
+    with uploading(run):
+        _train_and_evaluate(Mirror(run).folder)
+
+
+def _train_and_evaluate(run: Path) -> None:
     stops: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:

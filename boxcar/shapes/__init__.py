@@ -11,7 +11,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.progress import Progress
 from boxcar.run.step import Step
 from boxcar.shapes.scene import CLASSES, Scene, draw_scene
-from boxcar.storage import local_path, make_folder
+from boxcar.storage import Mirror, make_folder
 from boxcar.storage.local import surroundings, sync_folder
 
 __all__ = ["CLASSES", "Scene", "draw_scenes", "make_shapes"]
@@ -27,13 +27,13 @@ def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed
     hidden folder beside it.
 
     Args:
-        output: the folder to make; where it holds this very data set already, nothing is done.
+        output: URI of the folder to make; where it holds this very data set already, nothing is done.
         pictures: how many, 1 to 100,000.
         image_size: their side in pixels, 64 to 2048.
         seed: 0 to 4294967295.
 
     Returns:
-        The folder's absolute path.
+        The folder's absolute path; of a bucket's, where it lies on this machine.
 
     Raises:
         BoxcarError: 64 for numbers outside these ranges and for a folder that holds something else, 69 where it cannot
@@ -46,8 +46,13 @@ def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed
     ):
         if not low <= value <= high:
             raise BoxcarError(ExitCode.USAGE, f"{name} {value} is out of range.", f"Give a number from {low} to {high}.")
-    folder = local_path(output).resolve()
     parameters = {"pictures": pictures, "image_size": image_size, "seed": seed}
+    with Mirror(output).working() as working:
+        return _draw(working.resolve(), parameters)
+
+
+def _draw(folder: Path, parameters: dict[str, int]) -> Path:
+    pictures = parameters["pictures"]
     with Progress("Drawing shapes", pictures, "pictures") as progress:
         if Step("shapes", folder, {}, parameters).done():
             progress.advance(pictures)
@@ -57,7 +62,7 @@ def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed
         make_folder(folder.parent)
         step = Step("shapes", folder.with_name(f".{folder.name}.unfinished"), {}, parameters)
         with step.writing() as unfinished:
-            for number, scene in enumerate(draw_scenes(pictures, image_size, seed), 1):
+            for number, scene in enumerate(draw_scenes(**parameters), 1):
                 name = f"shapes-{number:04d}"
                 with surroundings(unfinished):
                     Image.fromarray(scene.pixels).save(unfinished / f"{name}.jpg", quality=92)

@@ -16,7 +16,7 @@ from boxcar.storage.local import (
     replace_text,
 )
 from boxcar.storage.location import bucket_location, open_store
-from boxcar.storage.mirror import Mirror
+from boxcar.storage.mirror import Mirror, cache_folder, fetch_file
 from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store
 from boxcar.storage.transfer import fetch_folder, send_folder
 
@@ -29,6 +29,8 @@ __all__ = [
     "Missing",
     "Store",
     "bucket_location",
+    "cache_folder",
+    "fetch_file",
     "fetch_folder",
     "file_sha256",
     "folder_sha256",

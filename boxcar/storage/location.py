@@ -30,6 +30,17 @@ class Location:
         """What the names of all objects below it begin with."""
         return f"{self.prefix}/" if self.prefix else ""
 
+    def split(self) -> tuple[str, str]:
+        """URI of the folder that it lies in, and its own name there.
+
+        Raises:
+            BoxcarError: 64 where it is a bucket itself.
+        """
+        if not self.prefix:
+            raise BoxcarError(ExitCode.USAGE, f"{self.uri} names a whole bucket.", "Name what is meant in it.")
+        parent, _, name = self.uri.rpartition("/")
+        return parent, name
+
 
 def bucket_location(uri: str) -> Location | None:
     """The folder in a bucket that a URI names; None for a plain path or a `file:` URI.

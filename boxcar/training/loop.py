@@ -82,6 +82,13 @@ class TrainingLoop:
         """
         settings = self._settings
         self._step = self._store.restore_latest()
+        if not self._alone and self._trainer.mean(float(self._step)) != self._step:
+            # A machine that was started while the others were saving has an older checkpoint than they.
+            raise BoxcarError(
+                ExitCode.AGAIN,
+                f"This machine would go on from step {self._step}, and others from another one.",
+                "Start all of them again, when each can read the newest checkpoint.",
+            )
         if self._step:
             self._progress.say(f"Going on from the checkpoint of step {self._step}.")
         elif initial is not None:

@@ -10,7 +10,7 @@ from boxcar.detectors.registry import find_architecture
 from boxcar.detectors.specification import InitialCheckpoint, Specification
 from boxcar.run.configuration import Configuration
 from boxcar.run.step import Committed, Step, require_commit
-from boxcar.storage import local_path
+from boxcar.storage import Mirror
 from boxcar.training.settings import Settings, derive_settings
 
 
@@ -38,7 +38,7 @@ def make_plan(run: str, configuration: Configuration) -> Plan:
     Raises:
         BoxcarError: 64 without records.
     """
-    folder = local_path(run)
+    folder = Mirror(run).folder
     records = require_commit(folder / "records", "records")
     dataset = json.loads((records.folder / "dataset.json").read_text(encoding="utf-8"))
     pictures = dataset["splits"]["train"]["pictures"]

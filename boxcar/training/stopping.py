@@ -1,16 +1,23 @@
 """Being told to stop: the loop looks at this between its steps, saves, and leaves."""
 
 import signal
+from pathlib import Path
 from types import FrameType
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.checkpoints import STOP, read_stop
 
 
 class StopRequest:
-    """Remembers the first SIGTERM or SIGINT; a second one of SIGINT ends the process as usual."""
+    """Remembers the first SIGTERM or SIGINT; a second one of SIGINT ends the process as usual. Looks for `.stop.json`, too.
 
-    def __init__(self) -> None:
+    Args:
+        run: the run's folder.
+    """
+
+    def __init__(self, run: Path) -> None:
         self.signal: signal.Signals | None = None
+        self._run = run
         self.listen()
 
     def listen(self) -> None:
@@ -21,7 +28,7 @@ class StopRequest:
 
     def asked(self) -> bool:
         """Whether to stop."""
-        return self.signal is not None
+        return self.signal is not None or (self._run / STOP).exists()
 
     def check(self, step: int, steps: int) -> None:
         """Raises `error` where to stop."""
@@ -29,7 +36,11 @@ class StopRequest:
             raise self.error(step, steps)
 
     def error(self, step: int, steps: int) -> BoxcarError:
-        """What to end with: 130 after Ctrl-C, else 75."""
+        """What to end with: 130 after Ctrl-C, what `.stop.json` says where it was that, else 75."""
+        reason = read_stop(self._run) if self.signal is None else None
+        if reason is not None:
+            saved = f" The checkpoint of step {step} of {steps} is saved." if step else ""
+            return BoxcarError(reason.code, f"{reason.what}{saved}", reason.do)
         return BoxcarError(
             ExitCode.INTERRUPTED if self.signal is signal.SIGINT else ExitCode.AGAIN,
             f"Stopped at step {step} of {steps}; its checkpoint is saved." if step else "Stopped before the first step.",

@@ -44,7 +44,7 @@ def train(run: str, configuration: Configuration, *, evaluator: bool = True) -> 
     finished = plan.step.done()
     if finished is not None:
         return finished
-    stop = StopRequest()
+    stop = StopRequest(plan.step.folder.parent)
     if not machines.is_chief:
         with Progress("Training", plan.settings.steps, "steps") as progress:
             _loop(plan, stop, evaluator, None, progress)

@@ -76,7 +76,7 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
         self.optimizer = make_optimizer(settings, self.schedule, self.trained)
         self._scales_loss = settings.precision == "mixed_float16"
         self._batches: Any = None
-        self._flags_of_all = tf.function(self._add_flags)
+        self._total = tf.function(self._add_up)
         self._distributed_step = tf.function(self._step_of_all)
         self._gradients = tf.function(self._gradients_of, jit_compile=True) if settings.xla else self._gradients_of
 
@@ -108,11 +108,15 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
 
     def agree(self, flag: bool) -> bool:
         """Whether any machine has raised a flag. All machines ask this at the same moment, and get the same answer."""
-        raised = self._strategy.experimental_local_results(self._flags_of_all(tf.constant(float(flag))))
-        return bool(raised[0].numpy() > 0)
+        return self.mean(float(flag)) > 0
 
-    def _add_flags(self, flag: tf.Tensor) -> Any:
-        return self._strategy.run(lambda own: self._sum(tf.identity(own)), args=(flag,))
+    def mean(self, value: float) -> float:
+        """The mean over all replicas of what their machines say. All machines ask this at the same moment."""
+        total = self._strategy.experimental_local_results(self._total(tf.constant(value)))
+        return float(total[0].numpy() / self._replicas)
+
+    def _add_up(self, value: tf.Tensor) -> Any:
+        return self._strategy.run(lambda own: self._sum(tf.identity(own)), args=(value,))
 
     def _step_of_all(self, batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
         scalars, finite = self._strategy.run(self._step_of_one, args=(batch,))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
-from storage_servers import GcsEmulator, MinioServer, Server, serving
 
 
 @pytest.fixture(scope="session")
@@ -32,24 +31,3 @@ def own_signals() -> Iterator[None]:
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
-
-
-@pytest.fixture(scope="session")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(MinioServer(tmp_path_factory.mktemp("minio") / "data")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(GcsEmulator(tmp_path_factory.mktemp("gcs") / "data")) as server:
-        yield server
-
-
-@pytest.fixture(params=["minio", "gcs"])
-def bucket_uri(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A folder in a bucket that does not exist yet; the environment names its server."""
-    server: Server = request.getfixturevalue(request.param)
-    for name, value in server.environment(server.address).items():
-        monkeypatch.setenv(name, value)
-    return f"{server.scheme}://{server.make_bucket()}/runs/1"

@@ -15,6 +15,7 @@ from boxcar.detectors import checkpoint_sources
 from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.configuration import make_configuration
+from boxcar.storage import open_store
 from boxcar.training import settle_init
 
 PARTS = {"ckpt-0.index": b"the index", "ckpt-0.data-00000-of-00001": b"the data" * 1000}
@@ -183,3 +184,22 @@ def point_zoo_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     rows = {name: dataclasses.replace(row, zoo=address) for name, row in registry.ARCHITECTURES.items()}
     monkeypatch.setattr(registry, "ARCHITECTURES", rows)
+
+
+def test_what_lies_in_a_bucket_is_found_as_what_lies_here(
+    bucket_uri: str, unpacked: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    store = open_store(bucket_uri)
+    for name, content in PARTS.items():
+        store.write(f"model/checkpoint/{name}", content)
+        store.write(f"model/checkpoint/other-{name}", content)
+    store.write("model/saved_model.pb", b"large, and of no use here")
+    store.write("model.tar.gz", archive.read_bytes())
+    expected = find_checkpoint(str(unpacked / "ckpt-0")).sha256
+    for source in ("model/checkpoint/ckpt-0", "model/checkpoint", "model", "model/checkpoint/other-ckpt-0", "model.tar.gz"):
+        found = find_checkpoint(f"{bucket_uri}/{source}")
+        assert (found.sha256, found.source) == (expected, f"{bucket_uri}/{source}")
+    assert not list(cache.rglob("saved_model.pb"))
+    with pytest.raises(BoxcarError, match=f"There is no checkpoint {bucket_uri}/model/checkpoint/ckpt-1") as caught:
+        find_checkpoint(f"{bucket_uri}/model/checkpoint/ckpt-1")
+    assert caught.value.code == ExitCode.USAGE

@@ -14,6 +14,8 @@ COMMANDS = (
     "records",
     "train",
     "evaluate",
+    "fetch",
+    "upload",
     "freeze",
     "convert",
     "detect",
@@ -172,17 +174,17 @@ def test_version() -> None:
 def test_the_names_in_the_help_are_those_that_exist() -> None:
     from typing import get_args
 
-    from boxcar import cli
+    from boxcar import options
     from boxcar.detectors.architecture import Format
     from boxcar.run.configuration import DEFAULT_ARCHITECTURE, Configuration
     from boxcar.run.conversion import Conversion, Limits
 
-    assert "`boxcar architectures`" in cli._ARCHITECTURES
-    assert f"{DEFAULT_ARCHITECTURE} (the default" in cli._ARCHITECTURES
-    assert all(name in cli._FORMATS for name in get_args(Format))
-    assert all(name in cli._LIMITS for name in Limits.model_fields)
-    assert set(cli._CONVERSION) == set(Conversion.model_fields)
-    assert set(cli.SETTINGS) <= set(Configuration.model_fields)
+    assert "`boxcar architectures`" in options.ARCHITECTURES
+    assert f"{DEFAULT_ARCHITECTURE} (the default" in options.ARCHITECTURES
+    assert all(name in options.FORMATS for name in get_args(Format))
+    assert all(name in options.LIMITS for name in Limits.model_fields)
+    assert set(options.CONVERSION) == set(Conversion.model_fields)
+    assert set(options.SETTINGS) <= set(Configuration.model_fields)
 
 
 def test_settings_are_options_of_the_commands_that_read_them(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from boxcar.errors import BoxcarError
 from boxcar.run.checkpoints import append_score, list_checkpoints, mark_checkpoint, read_scores, remove_checkpoint, write_status
 from boxcar.run.step import Step, read_commit, require_commit
-from boxcar.storage import Follower, Mirror, Missing, fetch_folder, list_files, open_store
+from boxcar.storage import Follower, Mirror, Missing, fetch_file, fetch_folder, list_files, open_store
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,62 @@ class TestMirror:
         store.write("b.jpg", b"2")
         assert Mirror(bucket_uri).fetch() == folder
         assert list_files(folder) == ["b.jpg"]
+
+    def test_a_folder_of_a_bucket_lies_in_the_cache_as_it_does_there(self, bucket_uri: str, tmp_path: Path) -> None:
+        mirror = Mirror(bucket_uri)
+        below = mirror.below("train")
+        assert below.folder == mirror.folder / "train" == Mirror(f"{bucket_uri}/train/").folder
+        assert below.uri == f"{bucket_uri}/train"
+        moved = Mirror(bucket_uri, tmp_path / "pod").below("train")
+        assert moved.folder == tmp_path / "pod" / "train" and moved.uri == below.uri
+
+    def test_what_a_step_finishes_is_sent_and_what_fails_is_not(self, bucket_uri: str) -> None:
+        with pytest.raises(ZeroDivisionError), Mirror(bucket_uri).working() as folder:
+            do_step(folder, {"seed": 1})
+            raise ZeroDivisionError
+        assert open_store(bucket_uri).entries() == []
+        with Mirror(bucket_uri).working() as folder:
+            assert not do_step(folder, {"seed": 1})
+        assert [entry.name for entry in open_store(bucket_uri).entries()] == ["out", "step.json"]
+
+    def test_some_files_are_fetched_and_the_others_left(self, bucket_uri: str) -> None:
+        store = open_store(bucket_uri)
+        for name in ("ckpt-1.index", "ckpt-1.data", "sub/ckpt-1.index", "other"):
+            store.write(name, name.encode())
+
+        def wanted(name: str) -> bool:
+            return name.startswith("ckpt-1.")
+
+        folder = Mirror(bucket_uri).fetch_some(wanted)
+        (folder / "mine").touch()
+        assert list_files(folder) == ["ckpt-1.data", "ckpt-1.index", "mine"]
+        store.delete(["ckpt-1.data"])
+        store.write("ckpt-1.index", b"new")
+        Mirror(bucket_uri).fetch_some(wanted)
+        assert list_files(folder) == ["ckpt-1.index", "mine"]
+        assert (folder / "ckpt-1.index").read_bytes() == b"new"
+
+    def test_a_single_file_from_and_to_a_bucket(self, bucket_uri: str, tmp_path: Path) -> None:
+        (tmp_path / "here").write_text("here")
+        assert fetch_file(str(tmp_path / "here")) == tmp_path / "here"
+        with pytest.raises(Missing, match=r"config\.yaml"):
+            fetch_file(f"{bucket_uri}/config.yaml")
+        with pytest.raises(BoxcarError, match="whole bucket"):
+            fetch_file("/".join(bucket_uri.split("/")[:3]))
+        mirror = Mirror(bucket_uri)
+        (mirror.folder).mkdir(parents=True)
+        (mirror.folder / "config.yaml").write_text("steps: 3")
+        mirror.send_file("config.yaml")
+        assert mirror.names() == {"config.yaml"}
+        other = Mirror(bucket_uri, tmp_path / "other")
+        other.take_files(["config.yaml", "run.json"])
+        assert (other.folder / "config.yaml").read_text() == "steps: 3"
+        (other.folder / "run.json").write_text("{}")
+        other.take_files(["run.json"])
+        assert not (other.folder / "run.json").exists(), "there is none in the bucket"
+        (mirror.folder / "config.yaml").unlink()
+        mirror.send_file("config.yaml")
+        assert mirror.names() == set()
 
     def test_finished_work_that_was_not_sent_is_not_lost(
         self, bucket_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,42 @@
+"""Buckets: whether they can be reached, and may be read from and written to with the credentials that are set."""
+
+import contextlib
+import secrets
+
+from boxcar.doctor.finding import Finding
+from boxcar.errors import BoxcarError
+from boxcar.storage import Missing, bucket_location, open_store
+
+
+def examine_buckets(output: str, data: str | None) -> list[Finding]:
+    """A finding for each that lies in a bucket: whether `output` may be written to, and `data` read."""
+    return [
+        finding
+        for finding in (_examine(output, writes=True), _examine(data, writes=False) if data else None)
+        if finding is not None
+    ]
+
+
+def _examine(uri: str, *, writes: bool) -> Finding | None:
+    try:
+        location = bucket_location(uri)
+        if location is None:
+            return None
+        store = open_store(uri)
+        name = f".boxcar-doctor-{secrets.token_hex(8)}"
+        if writes:
+            content = secrets.token_bytes(16)
+            store.write(name, content)
+            try:
+                if store.read(name) != content:
+                    return Finding(
+                        "Bucket", False, f"{uri} answers with other bytes than it was sent.", "See the server's own log."
+                    )
+            finally:
+                store.delete([name])
+        else:
+            with contextlib.suppress(Missing):  # the answer of a server that lets itself be asked
+                store.read(name)
+    except BoxcarError as error:
+        return Finding("Bucket", False, error.what, error.do)
+    return Finding("Bucket", True, f"{uri} can be {'read, written to and cleared' if writes else 'read'}.", None)

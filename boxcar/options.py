@@ -1,0 +1,126 @@
+"""The options that are settings of the configuration, each written once, for every command that takes it."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+
+class OnFault(StrEnum):
+    stop = "stop"
+    skip = "skip"
+
+
+class OnDivergence(StrEnum):
+    stop = "stop"
+    rollback = "rollback"
+
+
+class Optimizer(StrEnum):
+    sgd = "sgd"
+    adamw = "adamw"
+
+
+class Pixels(StrEnum):
+    float32 = "float32"
+    uint8 = "uint8"
+
+
+# Written out, because --help must not load what knows them; a test compares.
+ARCHITECTURES = (
+    "ssd_mobilenet_v2_fpnlite_320x320 (the default of run and train), or another of those that `boxcar architectures` lists."
+)
+FORMATS = (
+    "Files to export, comma-separated: tflite_float32,tflite_int8,tfjs_float32 if not given; also tflite_float16, "
+    "tflite_dynamic, tflite_float32_nms, tflite_int8_nms, tfjs_float16, tfjs_uint8; all for every one, saved_model for none."
+)
+
+LIMITS = (
+    "Refuse a file beyond this, may be given many times: raw_difference, mean_raw_difference, matched, mean_iou, "
+    "score_difference, ap50_loss, nms_ap50_loss, milliseconds, megabytes, peak_memory_megabytes."
+)
+
+Architecture = Annotated[str | None, typer.Option(help=ARCHITECTURES, metavar="NAME")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the network's input, a multiple of 32.", metavar="PIXELS")]
+LabelMap = Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")]
+
+# The settings of the configuration that are options too; every other one stands in the file that --config names.
+SETTINGS: dict[str, Any] = {
+    "architecture": Architecture,
+    "image_size": ImageSize,
+    "steps": Annotated[int | None, typer.Option(help="Training steps; derived from the data if not given.")],
+    "batch_size": Annotated[int | None, typer.Option(help="Pictures a training step.")],
+    "learning_rate": Annotated[float | None, typer.Option(help="Highest learning rate.")],
+    "optimizer": Annotated[Optimizer | None, typer.Option(help="What takes the steps: sgd (the default) or adamw.")],
+    "init": Annotated[
+        str | None, typer.Option(help="Weights to start from: none, zoo, or .../ckpt-0.", metavar="none|zoo|URI")
+    ],
+    "gpus": Annotated[
+        int | None, typer.Option("--gpus", help="GPUs that must be there; all that are seen if not given, 0: none.")
+    ],
+    "on_divergence": Annotated[
+        OnDivergence | None, typer.Option(help="At a loss that is not finite: stop, or go back and halve the learning rate.")
+    ],
+    "formats": Annotated[str | None, typer.Option(help=FORMATS, metavar="NAMES")],
+    "limits": Annotated[list[str] | None, typer.Option("--limit", help=LIMITS, metavar="NAME=VALUE")],
+    "parity_pictures": Annotated[
+        int | None, typer.Option(help="Pictures that files are compared with the SavedModel on, at most; 200 if not given.")
+    ],
+    "int8_pictures": Annotated[
+        int | None, typer.Option("--int8-pictures", help="Training pictures to calibrate INT8 on, at most; 100 if not given.")
+    ],
+    "int8_input": Annotated[
+        Pixels | None, typer.Option("--int8-input", help="Numbers that INT8 files take pixels in; float32 if not given.")
+    ],
+    "int8_max_drop": Annotated[
+        float | None,
+        typer.Option(
+            "--int8-max-drop", help="AP50 that INT8 may cost before its worst layers stay in float32; 0.01 if not given."
+        ),
+    ],
+    "label_map": LabelMap,
+    "on_fault": Annotated[OnFault | None, typer.Option(help="Stop at faulty pictures, or leave them out.")],
+    "seed": Annotated[int | None, typer.Option(help="Seed of weights, data order, augmentation and split.")],
+}
+TRAINING = (
+    "architecture",
+    "image_size",
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "init",
+    "gpus",
+    "on_divergence",
+)
+CONVERSION = ("formats", "limits", "parity_pictures", "int8_pictures", "int8_input", "int8_max_drop")
+
+
+def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command an option for each of these settings, in the place of its parameter `given`.
+
+    That parameter then is the settings that were given, by name, for `make_configuration`.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command).parameters.values():
+            if parameter.name == "given":
+                kind = inspect.Parameter.KEYWORD_ONLY
+                parameters += [inspect.Parameter(n, kind, default=None, annotation=SETTINGS[n]) for n in names]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+        @functools.wraps(command)
+        def called(**options: Any) -> None:
+            given = {name: value for name in names if (value := options.pop(name)) not in (None, [])}
+            command(given=given, **options)
+
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return decorate

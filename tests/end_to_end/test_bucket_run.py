@@ -1,0 +1,185 @@
+"""A run whose pictures and results lie in a bucket, as a person without any folder of their own goes it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from storage_servers import Server
+
+from boxcar.storage import list_files, open_store
+
+SETTINGS = ("--image-size", "128", "--steps", "30", "--batch-size", "4", "--init", "none", "--formats", "tflite_float32")
+SETTINGS += ("--limit", "raw_difference=10")
+CONFIGURATION = "checkpoint_interval_steps: 10\nlimits: {ap50_loss: 1}\n"
+
+
+class Person:
+    """Someone at a machine of their own: a cache of theirs, and the bucket that all share."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        self.folder = folder
+        folder.mkdir()
+        (folder / "config.yaml").write_text(CONFIGURATION)
+        self.environment = os.environ | server.environment(server.address) | {"BOXCAR_CACHE": str(folder / "cache")}
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "boxcar", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env=self.environment, cwd=self.folder, text=True, **pipes)
+
+    def boxcar(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=900)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def person(minio: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Person]:
+    folder = tmp_path_factory.mktemp("people")
+    return lambda name: Person(folder / name, minio)
+
+
+@pytest.fixture(scope="module")
+def bucket(minio: Server) -> str:
+    return f"s3://{minio.make_bucket()}"
+
+
+@pytest.fixture
+def store(minio: Server, bucket: str, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    for name, value in minio.environment(minio.address).items():
+        monkeypatch.setenv(name, value)
+    return open_store(bucket)
+
+
+def test_a_run_in_a_bucket_from_pictures_to_report(person, bucket: str, store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    first = person("first")
+    made = first.boxcar("shapes", "--output", f"{bucket}/pictures", "--pictures", "60", "--image-size", "128")
+    assert made.returncode == 0, made.stderr
+    assert f"The pictures are in {bucket}/pictures." in made.stdout
+
+    arguments = ("run", "--data", f"{bucket}/pictures", "--output", f"{bucket}/runs/one", "--config", "config.yaml", *SETTINGS)
+    process = first.start(*arguments)
+    # While it trains, others see its checkpoints and how it stands.
+    seen = set()
+    while process.poll() is None:
+        names = {entry.name.removeprefix("runs/one/") for entry in store.entries()}
+        seen |= {name for name in names if "train/step.json" not in names}
+        time.sleep(0.5)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert {"train/ckpt-10.json", "train/status.json", "eval/scores.jsonl"} <= seen
+    assert any(name.startswith("train/events.") for name in seen)
+
+    names = {entry.name.removeprefix("runs/one/") for entry in store.entries() if entry.name.startswith("runs/one/")}
+    assert {
+        "config.yaml",
+        "run.json",
+        "records/step.json",
+        "train/step.json",
+        "eval/step.json",
+        "export/saved_model/step.json",
+        "export/step.json",
+        "export/manifest.json",
+        "report/index.html",
+        "report/step.json",
+    } <= names
+    assert not [name for name in names if "/." in name or name.startswith(".")], "nothing hidden is left"
+    assert "failure.json" not in names
+    provenance = json.loads(store.read("runs/one/export/manifest.json"))["provenance"]
+    assert provenance["run"] == f"{bucket}/runs/one"
+    assert f"{bucket}/runs/one/export" in out
+
+    # The same again, on another machine: nothing is done, whatever that machine has to fetch to see it.
+    second = person("second")
+    again = second.boxcar(*arguments, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert "nothing was done" in again.stdout
+    assert {entry.name: entry.tag for entry in store.entries() if entry.name.endswith("step.json")} == {
+        entry.name: entry.tag for entry in store.entries() if entry.name.endswith("step.json")
+    }
+
+    # One step alone, from the bucket into the bucket or to a folder, and whoever uses its result.
+    third = person("third")
+    frozen = third.boxcar(
+        *("freeze", "--architecture", "ssd_mobilenet_v2_fpnlite_320x320"),
+        *("--checkpoint", f"{bucket}/runs/one/train/ckpt-30", "--output", str(tmp_path / "frozen")),
+    )
+    assert frozen.returncode == 0, frozen.stderr
+    assert "saved_model/saved_model.pb" in list_files(tmp_path / "frozen")
+    reported = third.boxcar("report", "--run", f"{bucket}/runs/one")
+    assert reported.returncode == 0, reported.stderr
+    first_picture = first.folder / "cache" / "buckets"
+    picture = next(first_picture.rglob("shapes-0001.jpg"))
+    model = f"{bucket}/runs/one/export/tflite/detector_float32.tflite"
+    found = third.boxcar("detect", model, str(picture), "--json", str(tmp_path / "found.json"))
+    assert found.returncode == 0, found.stderr
+    assert len(json.loads((tmp_path / "found.json").read_text())) == 1
+    # Training that starts from another run's checkpoint.
+    started = third.boxcar(
+        *("run", "--data", f"{bucket}/pictures", "--output", f"{bucket}/runs/two", "--config", "config.yaml"),
+        *(*SETTINGS[:-2], "--init", f"{bucket}/runs/one/train/ckpt-30", "--steps", "10", "--limit", "raw_difference=10"),
+    )
+    assert started.returncode == 0, started.stderr
+    specification = json.loads(store.read("runs/two/train/detector.json"))
+    assert specification["initial_checkpoint"]["source"] == f"{bucket}/runs/one/train/ckpt-30"
+
+
+def test_a_run_is_stopped_on_one_machine_and_gone_on_with_on_another(person, bucket: str, store) -> None:  # type: ignore[no-untyped-def]
+    first, second = person("stopped"), person("resuming")
+    made = first.boxcar("shapes", "--output", f"{bucket}/others", "--pictures", "40", "--image-size", "128")
+    assert made.returncode == 0, made.stderr
+    run = f"{bucket}/runs/moved"
+    arguments = ("run", "--data", f"{bucket}/others", "--output", run, "--config", "config.yaml", *SETTINGS)
+    process = first.start(*arguments)
+    while not any(entry.name == "runs/moved/train/ckpt-10.json" for entry in store.entries()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert json.loads(store.read("runs/moved/failure.json"))["code"] == 75
+    refused = second.boxcar(*arguments)
+    assert refused.returncode == 64 and "is not finished" in refused.stderr, refused.stderr
+    done = second.boxcar(*arguments, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "Going on from the checkpoint of step" in done.stderr
+    names = {entry.name for entry in store.entries()}
+    assert "runs/moved/report/step.json" in names and "runs/moved/failure.json" not in names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("run", "--data", "{bucket}/nothing", "--output", "{bucket}/runs/none"), 64, "There is nothing at {bucket}/nothing."),
+        (("train", "--run", "{bucket}/runs/none"), 64, "There is nothing at {bucket}/runs/none/records."),
+        (("report", "--run", "{bucket}/runs/none"), 64, "holds no finished"),
+        (("train", "--run", "{bucket}/runs/x", "--evaluator", "elsewhere"), 64, "share a folder"),
+        (("evaluate", "--run", "{bucket}/runs/x", "--sidecar"), 64, "share a folder"),
+        (("fetch", "--run", "runs/x", "--into", "here"), 64, "is in no bucket"),
+        (("run", "--data", "s3://u:p@host/x", "--output", "out"), 64, "names only a bucket"),
+        (("records", "--data", "{bucket}-not-there/x", "--output", "out"), 69, "bucket"),
+        (("run", "--data", "x", "--output", "y", "--config", "{bucket}/no.yaml"), 64, "There is nothing at {bucket}/no.yaml."),
+        (("doctor", "--output", "{bucket}-not-there/x"), 69, "findings"),
+    ],
+)
+def test_what_is_not_there_is_said(person, bucket: str, store, tmp_path: Path, arguments, code: int, words: str) -> None:  # type: ignore[no-untyped-def]
+    someone = person(tmp_path.name)
+    before = store.entries()
+    done = someone.boxcar(*(argument.format(bucket=bucket) for argument in arguments))
+    assert done.returncode == code, done.stderr
+    assert words.format(bucket=bucket) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert store.entries() == before, "nothing is written where nothing was begun"
+
+
+def test_doctor_tells_of_buckets(person, bucket: str, store) -> None:  # type: ignore[no-untyped-def]
+    done = person("doctor").boxcar("doctor", "--output", f"{bucket}/runs", "--data", f"{bucket}/pictures")
+    assert f"{bucket}/runs can be read, written to and cleared." in done.stdout
+    assert f"{bucket}/pictures can be read." in done.stdout
+    assert not [entry for entry in store.entries() if "doctor" in entry.name]
