@@ -16,7 +16,8 @@ TRIES = 4
 # What no other try would change: wrong usage, bad data, a defect, a run that was given up.
 FINAL = (ExitCode.USAGE, ExitCode.DATA, ExitCode.DEFECT, ExitCode.STOPPED)
 _USER = 10001  # of our images
-_WORK = "/work"
+WORK = "/work"  # what the containers of a pod share
+_GCS_KEY = "/var/run/secrets/boxcar.dev/gcs"
 _KEPT_SECONDS = 7 * 24 * 3600  # for which a finished Job can be looked at; what it made stays in the bucket
 _BLIND = {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": "-1"}
 
@@ -50,7 +51,7 @@ def step_job(configuration: Configuration, run: str, step: str, image: str, argu
     """
     settings = configuration.cluster
     limits = resources(settings.step_cpu, settings.step_memory, settings.ephemeral_gigabytes)
-    only = container(settings, step, image_name(settings, image), arguments, limits)
+    only = container(settings, step, image_name(settings, image), arguments, limits, bucket=True)
     spec = pod_spec(settings, [only], gpu=False)
     # 1 is an answer of conversion's, too: a file does not agree with its model.
     return make_job(configuration, run, step, step, spec, [exits(step, (ExitCode.NO, *FINAL), "FailJob")])
@@ -126,8 +127,8 @@ def container(
     arguments: Sequence[str],
     limits: Object,
     *,
+    bucket: bool,
     blind: bool = True,
-    more: Object | None = None,
 ) -> Object:
     """One of our containers, as Pod Security's `restricted` wants it.
 
@@ -137,25 +138,19 @@ def container(
         image: where it is pulled from.
         arguments: of `boxcar`. Not its command: the image's entry point, which reaps and forwards signals, stays in place.
         limits: of `resources`.
+        bucket: whether it reads or writes buckets, and so is given what opens them.
         blind: whether it is to see no GPU.
-        more: fields to add: of `env` and `volumeMounts`, entries.
     """
-    environment = {"BOXCAR_CACHE": f"{_WORK}/cache", "HOME": f"{_WORK}/home", "TMPDIR": "/tmp", **settings.environment}  # noqa: S108
-    mounts: list[Object] = [{"name": "work", "mountPath": _WORK}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
-    if settings.gcs_key_secret:
-        environment["GOOGLE_APPLICATION_CREDENTIALS"] = "/var/run/secrets/boxcar.dev/gcs/key.json"
-        mounts.append({"name": "gcs-key", "mountPath": "/var/run/secrets/boxcar.dev/gcs", "readOnly": True})
+    environment = {"BOXCAR_CACHE": f"{WORK}/cache", "HOME": f"{WORK}/home", "TMPDIR": "/tmp", **settings.environment}  # noqa: S108
+    mounts: list[Object] = [{"name": "work", "mountPath": WORK}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     if blind:
         environment |= _BLIND
-    more = dict(more or {})
-    made = {
+    made: Object = {
         "name": name,
         "image": image,
         "imagePullPolicy": settings.image_pull_policy,
         "args": ["boxcar", *arguments],
-        "env": [{"name": key, "value": value} for key, value in environment.items()] + more.pop("env", []),
         "resources": limits,
-        "volumeMounts": mounts + more.pop("volumeMounts", []),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -163,11 +158,13 @@ def container(
         },
         # The last line of the log says what happened, and is still known when the log is gone.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        **more,
     }
-    if settings.credentials_secret:
+    if bucket and settings.gcs_key_secret:
+        environment["GOOGLE_APPLICATION_CREDENTIALS"] = f"{_GCS_KEY}/key.json"
+        mounts.append({"name": "gcs-key", "mountPath": _GCS_KEY, "readOnly": True})
+    if bucket and settings.credentials_secret:
         made["envFrom"] = [{"secretRef": {"name": settings.credentials_secret}}]
-    return made
+    return made | {"env": [{"name": key, "value": value} for key, value in environment.items()], "volumeMounts": mounts}
 
 
 def pod_spec(settings: ClusterSettings, containers: Sequence[Object], *, gpu: bool) -> Object:

@@ -5,12 +5,14 @@ renews for longer than the limit makes an orphan of the training.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from boxcar.cluster.api import CONNECT_SECONDS, OWN, READ_SECONDS, Api, Conflict, Object
+from boxcar.cluster.relay import tell
+from boxcar.errors import BoxcarError, ExitCode
 
 RENEW_SECONDS = 15.0
 LOOK_SECONDS = 10.0
@@ -89,46 +91,54 @@ class Watchdog:
     not there is one that nobody renews.
 
     Args:
-        name: the Lease's.
-        namespace: the Lease's; None for the pod's own.
+        name: the Lease's, in the pod's own namespace.
         orphan_minutes: for which it may stay as it is.
-        read: answers with the Lease, or None where there is none, and raises OSError where that cannot be told.
+        read: answers with the Lease, or None where there is none, and raises OSError where that cannot be told; reads as the
+            pod that we are where it is not given.
         clock: seconds.
     """
 
     def __init__(
         self,
         name: str,
-        namespace: str | None,
         orphan_minutes: float,
         read: Callable[[], Object | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limit = orphan_minutes * 60
-        self._read = read or _PodReader(name, namespace)
+        self._name, self._minutes = name, orphan_minutes
+        self._read = read or (lambda: read_as_pod(name))
         self._clock = clock
-        self._looked: float | None = None  # when the last look began
-        self._answered: float | None = None  # when it was answered; None where it was not
-        self._seen: Any = None
+        self._looked: float | None = None
+        self._answered: float | None = None  # when the last look was answered; None where it was not
+        self._seen: tuple[str, str] | None = None
         self._silence = 0.0
-        self.trouble: str | None = None  # why the last look told nothing; for whoever runs this to say
+        self._trouble = ""
 
-    def orphaned(self) -> bool:
-        """Whether nobody has watched for too long. May be called as often as one likes."""
+    def reason(self) -> BoxcarError | None:
+        """Why training is to end: nobody has watched for too long. May be called as often as one likes."""
         now = self._clock()
-        if self._looked is None or now - self._looked >= min(LOOK_SECONDS, self._limit / 4):
+        if self._looked is None or now - self._looked >= min(LOOK_SECONDS, self._minutes * 15):
             self._looked = now
             self._look(now)
-        return self._silence >= self._limit
+        if self._silence < self._minutes * 60:
+            return None
+        return BoxcarError(
+            ExitCode.STOPPED,
+            f"Nobody has watched this training for {self._minutes:g} minutes: its Lease {self._name} was not renewed.",
+            "Start the run again with --resume; it goes on from its last checkpoint.",
+        )
 
     def _look(self, now: float) -> None:
         try:
             lease = self._read()
         except OSError as error:
-            self._answered, self.trouble = None, str(error)
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                tell(f"Whether somebody watches cannot be told, and training goes on: {error}")
+            self._answered = None
             return
-        self.trouble = None
-        seen = None if lease is None else (lease["metadata"]["resourceVersion"], lease["spec"].get("renewTime"))
+        self._trouble = ""
+        seen = None if lease is None else (lease["metadata"]["resourceVersion"], lease["spec"].get("renewTime", ""))
         if seen is not None and seen != self._seen:
             self._silence = 0.0
         elif self._answered is not None:
@@ -136,39 +146,35 @@ class Watchdog:
         self._seen, self._answered = seen or self._seen, now
 
 
-class _PodReader:
-    """Reads one Lease as the pod that we are, without the Kubernetes client, which weighs more than the rest of the uploader."""
+def read_as_pod(name: str) -> Object | None:
+    """A Lease of the namespace of the pod that we are; None where there is none.
 
-    def __init__(self, name: str, namespace: str | None) -> None:
-        self._name, self._namespace = name, namespace
+    Without the Kubernetes client, which weighs more than all the rest of the uploader.
 
-    def __call__(self) -> Object | None:
-        """Raises OSError where the API does not say whether there is a Lease, and what is in it."""
-        import os
+    Raises:
+        OSError: where the API does not say.
+    """
+    import urllib3
 
-        import urllib3
-
-        try:
-            # Read each time: the token is a new one every hour.
-            token = (OWN / "token").read_text()
-            namespace = self._namespace or (OWN / "namespace").read_text().strip()
-            host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-            host = f"[{host}]" if ":" in host else host
-            path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{self._name}"
-            with urllib3.PoolManager(ca_certs=str(OWN / "ca.crt"), retries=False) as pool:
-                response = pool.request(
-                    "GET",
-                    f"https://{host}:{port}{path}",
-                    headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
-                    timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-                )
-        except KeyError as error:
-            raise OSError(f"{error.args[0]} is not set: this is no pod") from error
-        except urllib3.exceptions.HTTPError as error:
-            raise OSError(str(error)) from error
+    try:
+        # Read each time: the token is a new one every hour.
+        token, namespace = (OWN / "token").read_text().strip(), (OWN / "namespace").read_text().strip()
+        host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+        server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+        with urllib3.PoolManager(ca_certs=str(OWN / "ca.crt"), retries=False) as pool:
+            response = pool.request(
+                "GET",
+                f"{server}/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}",
+                headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+            )
         if response.status == 404:
             return None
-        if response.status != 200:
-            raise OSError(f"the API answers with status {response.status}: {response.data[:300].decode(errors='replace')}")
-        lease: Object = json.loads(response.data)
-        return lease
+        answer: Object = json.loads(response.data)
+    except KeyError as error:
+        raise OSError(f"{error.args[0]} is not set: this is no pod.") from error
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        raise OSError(f"the Kubernetes API does not answer: {error}.") from error
+    if response.status != 200:
+        raise OSError(f"the Kubernetes API answers: {answer.get('message', response.status)}.")
+    return answer

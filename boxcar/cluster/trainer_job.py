@@ -2,20 +2,20 @@
 
 `fetch` brings records and the last checkpoint into the pod. Then `uploader` and `evaluator` start as native sidecars, and
 the trainer. Sidecars are told to stop when the trainer has ended, the last one first: the uploader sends what the evaluator
-wrote last. All of them work in one folder of the pod.
+wrote last. All of them work in one folder of the pod; only `fetch` and `uploader` can open the bucket.
 """
 
 import json
-import shlex
 from collections.abc import Sequence
 
 from boxcar.cluster.api import OWN, Object
-from boxcar.cluster.job import FINAL, container, exits, image_name, job_name, make_job, pod_spec, resources
+from boxcar.cluster.job import FINAL, WORK, container, exits, image_name, job_name, make_job, pod_spec, resources
 from boxcar.errors import ExitCode
 from boxcar.run.configuration import Configuration
 from boxcar.run.launch import HUGE_PAGES
 
 TRAINER, EVALUATOR, UPLOADER, FETCH = "trainer", "evaluator", "uploader", "fetch"
+FOLDER = f"{WORK}/run"  # the run, in the pod
 _PORT = 2222  # at which machines of one training find each other
 _MACHINE = "BOXCAR_MACHINE"
 _INDEX = "batch.kubernetes.io/job-completion-index"
@@ -30,47 +30,36 @@ def gpu_count(configuration: Configuration) -> int:
 def trainer_job(configuration: Configuration, run: str) -> Object:
     """The Job that trains the run whose `config.yaml` lies in `run`, a URI."""
     settings, gpus = configuration.cluster, gpu_count(configuration)
-    machines = settings.machines
     image = image_name(settings, "train", settings.gpu_image_suffix if gpus else "")
     name = job_name("train", run)
     small = resources(_CARRIER_CPU, _CARRIER_MEMORY, 1)
-    upload = ["upload", "--run", run, "--lease", name, "--orphan-minutes", f"{settings.orphan_minutes:g}"]
-    token: Object = {"volumeMounts": [{"name": "api", "mountPath": str(OWN), "readOnly": True}]}
+    upload = ["upload", "--run", run, "--from", FOLDER, "--lease", name, "--orphan-minutes", f"{settings.orphan_minutes:g}"]
+    fetch = container(settings, FETCH, image, ["fetch", "--run", run, "--into", FOLDER], small, bucket=True)
+    uploader = container(settings, UPLOADER, image, upload, small, bucket=True)
+    uploader["volumeMounts"].append({"name": "api", "mountPath": str(OWN), "readOnly": True})
     evaluator_limits = resources(settings.evaluator_cpu, settings.evaluator_memory, 1)
-    sidecars = [
-        container(settings, UPLOADER, image, upload, small, more=token),
-        container(settings, EVALUATOR, image, ["evaluate", "--run", run, "--sidecar"], evaluator_limits),
-    ]
-    for sidecar in sidecars:
-        sidecar["restartPolicy"] = "Always"
-        if machines > 1:
-            _on_first_machine(sidecar)
+    evaluate = ["evaluate", "--run", FOLDER, "--sidecar"]
+    evaluator = container(settings, EVALUATOR, image, evaluate, evaluator_limits, bucket=False)
+    uploader["restartPolicy"] = evaluator["restartPolicy"] = "Always"
+    # The trainer itself reads a bucket only where it starts from a checkpoint in one.
+    reads = "://" in (configuration.init or "")
+    train = ["train", "--run", FOLDER, "--evaluator", "elsewhere", "--gpus", str(gpus)]
     trainer = container(
-        settings,
-        TRAINER,
-        image,
-        ["train", "--run", run, "--evaluator", "elsewhere", "--gpus", str(gpus)],
-        _trainer_limits(configuration, gpus),
-        blind=not gpus,
-        more={
-            "env": [{"name": key, "value": value} for key, value in HUGE_PAGES.items()],
-            "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
-        },
+        settings, TRAINER, image, train, _trainer_limits(configuration, gpus), bucket=reads, blind=not gpus
     )
-    if machines > 1:
-        trainer["env"] += [_machine(), {"name": "TF_CONFIG", "value": _tf_config(name, machines)}]
-        trainer["ports"] = [{"name": "training", "containerPort": _PORT}]
+    trainer["env"] += [{"name": key, "value": value} for key, value in HUGE_PAGES.items()]
+    trainer["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
+
     spec = pod_spec(settings, [trainer], gpu=bool(gpus))
-    spec["initContainers"] = [container(settings, FETCH, image, ["fetch", "--run", run], small), *sidecars]
+    spec["initContainers"] = [fetch, uploader, evaluator]
     spec["volumes"] += [
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{settings.shm_megabytes}Mi"}},
         {"name": "api", "projected": {"sources": _api_sources()}},
     ]
     rules = [exits(TRAINER, FINAL, "FailJob"), exits(FETCH, FINAL, "FailJob"), exits(FETCH, (ExitCode.AGAIN,), "Ignore")]
     job = make_job(configuration, run, "train", TRAINER, spec, rules)
-    if machines > 1:
-        spec["subdomain"] = name
-        job["spec"] |= {"completionMode": "Indexed", "completions": machines, "parallelism": machines}
+    if settings.machines > 1:
+        _join(job, settings.machines)
     return job
 
 
@@ -101,22 +90,18 @@ def _trainer_limits(configuration: Configuration, gpus: int) -> Object:
     return limits
 
 
-def _machine() -> Object:
-    return {"name": _MACHINE, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{_INDEX}']"}}}
-
-
-def _tf_config(name: str, machines: int) -> str:
+def _join(job: Object, machines: int) -> None:
+    """Makes a Job of several pods out of one of one: each knows its number, and the names of all."""
+    name, spec = job["metadata"]["name"], job["spec"]["template"]["spec"]
     workers = [f"{name}-{index}.{name}:{_PORT}" for index in range(machines)]
     # Kubernetes puts the number in, which must not be a text.
-    config = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": "INDEX"}})
-    return config.replace('"INDEX"', f"$({_MACHINE})")
-
-
-def _on_first_machine(sidecar: Object) -> None:
-    """Only the first machine writes, and all of them have the same pod: elsewhere the sidecar waits for its end."""
-    command = shlex.join(sidecar["args"])
-    sidecar["env"].append(_machine())
-    sidecar["args"] = ["sh", "-c", f'if [ "${_MACHINE}" = 0 ]; then exec {command}; else exec sleep infinity; fi']
+    tf_config = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": "INDEX"}})
+    number = {"name": _MACHINE, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{_INDEX}']"}}}
+    for one in [*spec["initContainers"], *spec["containers"]]:
+        one["env"] += [number, {"name": "TF_CONFIG", "value": tf_config.replace('"INDEX"', f"$({_MACHINE})")}]
+    spec["containers"][0]["ports"] = [{"name": "training", "containerPort": _PORT}]
+    spec["subdomain"] = name
+    job["spec"] |= {"completionMode": "Indexed", "completions": machines, "parallelism": machines}
 
 
 def _api_sources() -> Sequence[Object]:
