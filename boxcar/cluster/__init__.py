@@ -18,6 +18,6 @@ The pods of the Jobs need `get` on leases in coordination.k8s.io, and nothing el
 """
 
 from boxcar.cluster.chain import run_on_cluster
-from boxcar.cluster.launch import run_job
+from boxcar.cluster.launch import run_job, train_on_cluster
 
-__all__ = ["run_job", "run_on_cluster"]
+__all__ = ["run_job", "run_on_cluster", "train_on_cluster"]

@@ -58,23 +58,25 @@ class Api:
 
     def get(self, kind: str, name: str) -> Object | None:
         """The object, or None where there is none."""
-        return self._ask("GET", kind, name)
+        found: Object | None = self._ask("GET", kind, name)
+        return found
 
-    def list(self, kind: str, **selectors: str) -> list[Object]:
+    def find(self, kind: str, **selectors: str) -> list[Object]:
         """All objects of a kind that the selectors (`labelSelector`, `fieldSelector`) name."""
         answer = self._ask("GET", kind, query=selectors)
         return [] if answer is None else list(answer["items"])
 
     def create(self, kind: str, body: Object) -> Object:
         """Raises Conflict where there is an object of that name."""
-        answer = self._ask("POST", kind, body=body)
+        answer: Object | None = self._ask("POST", kind, body=body)
         if answer is None:
             raise self._refused("POST", kind, f"there is no namespace {self.namespace}")
         return answer
 
     def replace(self, kind: str, body: Object) -> Object | None:
         """Returns the new object, None where there is none. Raises Conflict where it was changed since it was read."""
-        return self._ask("PUT", kind, body["metadata"]["name"], body=body)
+        answer: Object | None = self._ask("PUT", kind, body["metadata"]["name"], body=body)
+        return answer
 
     def delete(self, kind: str, name: str) -> None:
         """Deletes an object once all that it owns is gone; one that is not there is no error."""

@@ -16,7 +16,7 @@ from boxcar.errors import BoxcarError, ExitCode
 
 RENEW_SECONDS = 15.0
 LOOK_SECONDS = 10.0
-INTERRUPTIONS = "boxcar.dev/interruptions"  # annotation: how often the training had to start again, as far as was seen
+INTERRUPTED = "boxcar.dev/interrupted"  # annotation: the uids of the pods that were taken away, as far as was seen
 
 
 class Renewal:
@@ -32,13 +32,26 @@ class Renewal:
     def __init__(self, api: Api, job: Object, holder: str, seconds: int) -> None:
         self._api, self._job, self._holder, self._seconds = api, job, holder, seconds
         self._renewed: float | None = None
-        self.interruptions = 0
+        self._pods: set[str] = set()  # that were interrupted
+
+    @property
+    def interruptions(self) -> int:
+        """How often a pod of the Job was taken away."""
+        return len(self._pods)
+
+    def count(self, pod: str) -> None:
+        """Notes that a pod, by its uid, was taken away: once, whoever notes it."""
+        if pod not in self._pods:
+            self._pods.add(pod)
+            self.renew(at_once=True)
 
     def take(self) -> None:
         """The first renewal; takes over what an earlier watcher counted."""
         lease = self._api.get("leases", self._job["metadata"]["name"])
-        if lease is not None and self._job["metadata"]["uid"] in [owner["uid"] for owner in lease["metadata"].get("ownerReferences", [])]:
-            self.interruptions = int(lease["metadata"].get("annotations", {}).get(INTERRUPTIONS, "0"))
+        if lease is not None and self._job["metadata"]["uid"] in [
+            owner["uid"] for owner in lease["metadata"].get("ownerReferences", [])
+        ]:
+            self._pods = set(lease["metadata"].get("annotations", {}).get(INTERRUPTED, "").split())
         self.renew(at_once=True)
 
     def renew(self, *, at_once: bool = False) -> None:
@@ -73,7 +86,7 @@ class Renewal:
                 "name": about["name"],
                 "namespace": self._api.namespace,
                 "labels": about["labels"],
-                "annotations": {INTERRUPTIONS: str(self.interruptions)},
+                "annotations": {INTERRUPTED: " ".join(sorted(self._pods))},
                 "ownerReferences": [owner],
             },
             "spec": {

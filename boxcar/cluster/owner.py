@@ -1,7 +1,7 @@
 """Whose a Job is: that of the run which its watcher belongs to, so that it outlives the watcher and goes with the run.
 
-A step of a Kubeflow pipeline is a pod of a Workflow. Elsewhere the watcher's pod is a Job's (a CronJob's, for one). Who starts a
-run from a laptop owns nothing that could own it.
+A step of a Kubeflow pipeline is a pod of a Workflow. Elsewhere the watcher's pod is a Job's (a CronJob's, for one). Whoever
+starts a run from a laptop has nothing that could own it.
 """
 
 import os

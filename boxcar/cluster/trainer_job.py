@@ -44,9 +44,7 @@ def trainer_job(configuration: Configuration, run: str) -> Object:
     # The trainer itself reads a bucket only where it starts from a checkpoint in one.
     reads = "://" in (configuration.init or "")
     train = ["train", "--run", FOLDER, "--evaluator", "elsewhere", "--gpus", str(gpus)]
-    trainer = container(
-        settings, TRAINER, image, train, _trainer_limits(configuration, gpus), bucket=reads, blind=not gpus
-    )
+    trainer = container(settings, TRAINER, image, train, _trainer_limits(configuration, gpus), bucket=reads, blind=not gpus)
     trainer["env"] += [{"name": key, "value": value} for key, value in HUGE_PAGES.items()]
     trainer["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
 
