@@ -94,8 +94,11 @@ class Api:
         query = {"container": container, "timestamps": "true", "previous": str(previous).lower()}
         if since_seconds is not None:
             query["sinceSeconds"] = str(since_seconds)
-        text = self._ask("GET", "pods", f"{pod}/log", query=query, read=lambda data: data.decode(errors="replace"))
-        return None if text is None else text.splitlines()
+        try:
+            text = self._ask("GET", "pods", f"{pod}/log", query=query, read=_text, retry=lambda ask: ask())
+        except Unreachable:
+            return None  # its node is gone, perhaps; whether the API server is will be seen when it is asked for more
+        return None if text is None else str(text).splitlines()
 
     def _ask(
         self,
@@ -106,6 +109,7 @@ class Api:
         query: dict[str, str] | None = None,
         body: Object | None = None,
         read: Callable[[bytes], Any] = json.loads,
+        retry: Callable[[Callable[[], Any]], Any] | None = None,
     ) -> Any:
         import urllib3
 
@@ -127,15 +131,14 @@ class Api:
             return read(response.data)
 
         try:
-            return self._retry(ask)
+            return (retry or self._retry)(ask)
         except _Refused as error:
             if error.status == 404:
                 return None
             if error.status == 409:
                 raise Conflict(error.reason) from error
-            # The log of a container that has not started, or is gone with its node.
-            if name.endswith("/log") and (error.status == 400 or error.passes):
-                return None
+            if name.endswith("/log") and error.status == 400:
+                return None  # of a container that has not started
             if error.passes:
                 raise self._unreachable(error.reason) from error
             raise self._refused(method, kind, error.reason, error.status) from error
@@ -221,6 +224,10 @@ def _hindrance(error: BaseException) -> Hindrance | None:
     if isinstance(error, urllib3.exceptions.SSLError):
         return None  # a certificate does not become another one
     return "unreachable" if isinstance(error, urllib3.exceptions.HTTPError | OSError | ValueError) else None
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
 
 
 def _cause(error: BaseException) -> str:

@@ -1,6 +1,5 @@
 """All steps of a run, one Job each, on a Kubernetes cluster."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +34,6 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool) -
     """
     # Only here: all the steps are loaded with it, and the uploader of a pod, which wants our Lease alone, can do without.
     from boxcar.run.chain import begun_run, naming
-    from boxcar.run.launch import lock
     from boxcar.training import settle_init
 
     _check_uris(configuration, output)
@@ -53,42 +51,38 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool) -
         if not resume:
             what = f"{run} holds a finished run of which files are missing or changed."
             raise Refused(ExitCode.USAGE, what, "Add --resume to make them again, or choose another --output.")
-    descriptor = lock(make_folder(place.folder))
-    try:
-        write_configuration(place.folder, configuration)
-        place.send_file(CONFIGURATION)
-        config = f"{run}/{CONFIGURATION}"
-        records, saved_model, export = f"{run}/records", f"{run}/export/saved_model", f"{run}/export"
+    write_configuration(make_folder(place.folder), configuration)
+    place.send_file(CONFIGURATION)
+    config = f"{run}/{CONFIGURATION}"
+    records, saved_model, export = f"{run}/records", f"{run}/export/saved_model", f"{run}/export"
 
-        def do(step: str, folder: str, image: str, *arguments: str) -> None:
-            with naming(step):
-                _do_step(configuration, run, step, folder, image, arguments)
+    def do(step: str, folder: str, image: str, *arguments: str) -> None:
+        with naming(step):
+            _do_step(configuration, run, step, folder, image, arguments)
 
-        if not bucket.has_step(store, "records"):
-            try:
-                with naming("records", resumes=begun is not None):
-                    arguments = ["--data", str(configuration.data), "--output", records, "--config", config]
-                    _do_step(configuration, run, "records", "records", "records", ["records", *arguments])
-            except BoxcarError as error:
-                if begun is None and error.code in (ExitCode.USAGE, ExitCode.DATA):
-                    store.delete([CONFIGURATION])  # nothing was begun: the next try needs no --resume
-                raise
-        if not bucket.has_step(store, "train"):
-            with naming("train"):
-                train_on_cluster(configuration, run)
-        if not bucket.has_step(store, "eval"):
-            # The evaluator beside the trainer had not the time to end: its scores are there, those of the test pictures not.
-            do("evaluate", "eval", "train", "evaluate", "--run", run)
-        best = best_score(bucket.read_scores(store))
-        assert best is not None, "a finished evaluation has scored a checkpoint"
-        checkpoint = f"{run}/train/ckpt-{best['step']}"
-        freeze = ["--architecture", configuration.architecture, "--checkpoint", checkpoint, "--output", saved_model]
-        do("freeze", "export/saved_model", "train", "freeze", *freeze)
-        convert = ["--saved-model", saved_model, "--records", records, "--output", export, "--config", config]
-        do("convert", "export", "convert", "convert", *convert)
-        do("report", "report", "convert", "report", "--run", run)
-    finally:
-        os.close(descriptor)
+    if not bucket.has_step(store, "records"):
+        try:
+            with naming("records", resumes=begun is not None):
+                arguments = ["--data", str(configuration.data), "--output", records, "--config", config]
+                _do_step(configuration, run, "records", "records", "records", ["records", *arguments])
+        except BoxcarError as error:
+            if begun is None and error.code in (ExitCode.USAGE, ExitCode.DATA):
+                store.delete([CONFIGURATION])  # nothing was begun: the next try needs no --resume
+            raise
+    if not bucket.has_step(store, "train"):
+        with naming("train"):
+            train_on_cluster(configuration, run)
+    if not bucket.has_step(store, "eval"):
+        # The evaluator beside the trainer had not the time to end: its scores are there, those of the test pictures not.
+        do("evaluate", "eval", "train", "evaluate", "--run", run)
+    best = best_score(bucket.read_scores(store))
+    assert best is not None, "a finished evaluation has scored a checkpoint"
+    checkpoint = f"{run}/train/ckpt-{best['step']}"
+    freeze = ["--architecture", configuration.architecture, "--checkpoint", checkpoint, "--output", saved_model]
+    do("freeze", "export/saved_model", "train", "freeze", *freeze)
+    convert = ["--saved-model", saved_model, "--records", records, "--output", export, "--config", config]
+    do("convert", "export", "convert", "convert", *convert)
+    do("report", "report", "convert", "report", "--run", run)
     return True
 
 
@@ -103,7 +97,7 @@ def _check_uris(configuration: Configuration, output: str) -> None:
         raise Refused(ExitCode.USAGE, f"{output} is in no bucket, and pods write nowhere else.", "Write s3://bucket/runs/name.")
     for name in ("data", "init", "label_map"):
         value = getattr(configuration, name)
-        if value not in (None, "", "none", "zoo") and "://" not in value:
+        if value not in (None, "", "none", "zoo") and not value.startswith(("s3://", "gs://", "https://", "http://")):
             what = f"{name} is {value}, on this machine, where no pod can read it."
             raise Refused(ExitCode.USAGE, what, "Copy it into a bucket and name it as s3:// or gs:// there.")
 

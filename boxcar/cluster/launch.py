@@ -19,7 +19,8 @@ from boxcar.cluster.watch import Watch
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.cluster_settings import ClusterSettings
 from boxcar.run.configuration import Configuration
-from boxcar.storage import Store, open_store
+from boxcar.run.failure import LOCK
+from boxcar.storage import Mirror, Store, make_folder, open_store
 
 _AFTER_GRACE_SECONDS = 60.0  # for which a pod may take longer to go than its grace
 
@@ -97,6 +98,8 @@ class _Launch:
         self.owner: Owner | None = None
         self.watch: Watch | None = None
         self.store: Store = open_store(run)
+        # What is written of a failure is written into a run's folder only: this is one.
+        (make_folder(Mirror(run).folder) / LOCK).touch()
         self.api: Api = open_api(settings.namespace)
 
     def do(self) -> None:

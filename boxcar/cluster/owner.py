@@ -44,7 +44,10 @@ def find_owner(api: Api) -> Owner | None:
 
 def own_pod() -> str | None:
     """The name of the pod we are; None outside of a cluster."""
-    return os.environ.get("HOSTNAME") if OWN.is_dir() and "KUBERNETES_SERVICE_HOST" in os.environ else None
+    if not OWN.is_dir() or "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return None
+    # Kubeflow tells its steps; the host's name is the pod's where that has at most 63 letters.
+    return os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME")
 
 
 def is_ending(api: Api, owner: Owner) -> bool:

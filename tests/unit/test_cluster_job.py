@@ -58,7 +58,9 @@ def test_every_container_passes_restricted_and_has_limits(cluster: dict[str, Any
     configuration = configured(cluster)
     for job in (trainer_job(configuration, RUN), step_job(configuration, RUN, "convert", "convert", ["convert"])):
         spec = job["spec"]["template"]["spec"]
-        assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["seccompProfile"] == {
+            "type": "RuntimeDefault"
+        }
         assert not spec["automountServiceAccountToken"]
         for container in containers(job).values():
             context = container["securityContext"]
@@ -161,7 +163,9 @@ def test_memory_disk_queue_and_priority() -> None:
 
 def test_a_job_is_found_by_its_run_and_told_by_its_configuration() -> None:
     assert job_name("train", RUN) == job_name("train", RUN) != job_name("train", RUN + "x")
-    assert job_name("train", RUN).startswith("boxcar-train-") and len(job_name("evaluate", RUN)) <= 52  # with index and suffix: 63
+    assert (
+        job_name("train", RUN).startswith("boxcar-train-") and len(job_name("evaluate", RUN)) <= 52
+    )  # with index and suffix: 63
     base = configuration_hash(configured(), "train")
     assert base == configuration_hash(configured(seed=0), "train")  # the default, spelled out
     assert base != configuration_hash(configured(steps=7), "train")
