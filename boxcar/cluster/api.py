@@ -176,19 +176,16 @@ def open_api(namespace: str | None) -> Api:
 
     settings = client.Configuration()
     named = os.environ.get("KUBECONFIG")
-    if not named and "KUBERNETES_SERVICE_HOST" in os.environ and OWN.is_dir():
-        where = "the pod's service account"
-        ask = config.load_incluster_config
-        found = (OWN / "namespace").read_text().strip() if (OWN / "namespace").exists() else None
-    else:
-        where = f"KUBECONFIG ({named})" if named else "~/.kube/config"
-        ask = config.load_kube_config
-        found = None
+    is_pod = not named and "KUBERNETES_SERVICE_HOST" in os.environ and OWN.is_dir()
+    where = "the pod's service account" if is_pod else f"KUBECONFIG ({named})" if named else "~/.kube/config"
     try:
-        ask(client_configuration=settings)
-        if not found:
-            contexts = config.list_kube_config_contexts() if ask is config.load_kube_config else (None, None)
-            found = (contexts[1] or {}).get("context", {}).get("namespace") or "default"
+        if is_pod:
+            config.load_incluster_config(client_configuration=settings)
+            found = (OWN / "namespace").read_text().strip()
+        else:
+            file = named or "~/.kube/config"
+            config.load_kube_config(file, client_configuration=settings)
+            found = config.list_kube_config_contexts(file)[1]["context"].get("namespace") or "default"
     except (config.ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BoxcarError(
