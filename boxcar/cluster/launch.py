@@ -201,8 +201,11 @@ class _Launch:
     def _last_use(self, container: str) -> str:
         return bucket.last_use(self.store, container)
 
-    def _scored(self) -> int:
-        return len(bucket.read_scores(self.store))
+    def _scored(self) -> int | None:
+        try:
+            return len(bucket.read_scores(self.store))
+        except BoxcarError:
+            return None  # pods keep what they write until the bucket is there again, and so the Job goes on
 
 
 def _terminated(launch: _Launch | None, settings: ClusterSettings) -> BoxcarError:

@@ -30,7 +30,7 @@ class Watch:
         listened: names of the containers whose logs are passed on.
         renewal: of its Lease, where it has one.
         last_use: answers with the memory that a container has reported last, in words.
-        scored: answers with the number of checkpoints that are scored.
+        scored: answers with the number of checkpoints that are scored; None where that cannot be told now.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Watch:
         listened: Collection[str],
         renewal: Renewal | None,
         last_use: Callable[[str], str],
-        scored: Callable[[], int],
+        scored: Callable[[], int | None],
     ) -> None:
         self._api, self._job, self._renewal = api, job, renewal
         self._last_use, self._scored = last_use, scored
@@ -154,8 +154,7 @@ class Watch:
             self._restarts[key] = count
             error = explain_container(pod, status, ended, self._last_use)
             tell(f"{error.what} It is started again.")
-            if status["name"] == EVALUATOR:
-                scores = self._scored()
+            if status["name"] == EVALUATOR and (scores := self._scored()) is not None:
                 self._failures = 1 if scores > self._scores else self._failures + 1
                 self._scores = scores
                 if self._failures >= SIDECAR_STARTS:
