@@ -20,7 +20,7 @@ SHARED = Path(os.environ.get("BOXCAR_SHARED", REPOSITORY.parent / "shared"))
 SCRIPT = SHARED / "cluster" / "cluster"
 TOOLS = Path(os.environ.get("CLUSTER_BIN", "/opt/boxcar-cluster/bin"))
 TAG = "test"
-IMAGES = ("records", "train", "convert", "ops")
+IMAGES = ("records", "train", "convert", "ops", "tensorboard")
 KEY, SECRET = "tester", "tester-secret"
 # Where pods reach a server that runs on this machine: the address of the test cluster's bridge.
 ADDRESS = os.environ.get("BOXCAR_TEST_ADDRESS", "10.99.0.1")
