@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chart_release import Release, load_minio_image, new_release
 from cluster_under_test import ADDRESS, KEY, SECRET, TOOLS, WORKFLOWS, Cluster, Place, find_cluster, install, load_images
 from watched import Watcher
 
@@ -106,3 +107,16 @@ def toy(place: Place, pictures: str) -> tuple[str, str]:
     watcher = Watcher(place, run, place.settings(), data=pictures)
     watcher.must_succeed(1200)
     return run, watcher.text
+
+
+@pytest.fixture(scope="session")
+def minio_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """MinIO's image for the chart, on the nodes."""
+    load_minio_image(cluster, tmp_path_factory.mktemp("minio-image"))
+
+
+@pytest.fixture
+def release(cluster: Cluster) -> Iterator[Release]:
+    """A namespace for the chart."""
+    with new_release(cluster) as made:
+        yield made

@@ -1,95 +1,16 @@
 """The chart on a cluster: taken as it stands by the API server, installed, tried, changed and removed."""
 
 import json
-import secrets
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chart_tools import CHART, CI_VALUES, OVERLAYS, ROOT, kustomize, program, read_objects, run
-from cluster_under_test import KEY, SECRET, TAG, TOOLS, Cluster, Place, wait_for
+from chart_release import SMALL, Release, bucket_secret
+from chart_tools import CHART, CI_VALUES, OVERLAYS, ROOT, kustomize, read_objects
+from cluster_under_test import TAG, Cluster, Place, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
-
-MINIO_IMAGE = f"docker.io/boxcar/minio:{TAG}"
-# The test cluster has two cores and no storage classes.
-SMALL = {
-    "image.tag": TAG,
-    "minio.enabled": "true",
-    "minio.image": MINIO_IMAGE,
-    "minio.persistence.enabled": "false",
-    "minio.persistence.size": "1Gi",
-    "tensorboard.resources.requests.cpu": "50m",
-    "tensorboard.resources.requests.memory": "256Mi",
-}
-# What Kubernetes or the tests themselves put into a namespace.
-NOT_OURS = {"configmap/kube-root-ca.crt", "serviceaccount/default", "secret/boxcar-bucket"}
-
-
-class Release:
-    """A namespace with Pod Security's `restricted`, and the chart in it."""
-
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
-        self.cluster = cluster
-        self.namespace = namespace
-
-    def helm(self, *arguments: str) -> str:
-        return run("helm", "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace, *arguments).stdout
-
-    def install(self, values: dict[str, str]) -> str:
-        settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
-        return self.helm("upgrade", "--install", "boxcar", str(CHART), "--wait", "--timeout", "5m", *settings)
-
-    def get(self, *arguments: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.cluster.get("-n", self.namespace, *arguments)["items"]
-        return found
-
-    def pod(self, component: str) -> dict[str, Any]:
-        """The one pod of a component that is not on its way out."""
-        pods = self.get("pods", "-l", f"app.kubernetes.io/component={component}")
-        (pod,) = [one for one in pods if "deletionTimestamp" not in one["metadata"]]
-        return pod
-
-    def everything(self) -> set[str]:
-        """All objects of the namespace, as kind/name; events, Leases and endpoints left out, which nobody installs."""
-        listed = self.cluster.kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
-        passing = ("events", "events.events.k8s.io", "endpoints", "endpointslices.discovery.k8s.io", "controllerrevisions.apps")
-        kinds = ",".join(sorted(set(listed) - set(passing)))
-        names = self.cluster.kubectl("-n", self.namespace, "get", kinds, "-o", "name", "--ignore-not-found").split()
-        return {name.replace(".v1", "") for name in names} - NOT_OURS
-
-
-@pytest.fixture
-def release(cluster: Cluster) -> Iterator[Release]:
-    program("helm")
-    namespace = f"boxcar-chart-{secrets.token_hex(3)}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted", "boxcar.dev/test": "yes"}
-    cluster.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}},
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "boxcar-bucket", "namespace": namespace},
-            "stringData": {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET},
-        },
-    )
-    yield Release(cluster, namespace)
-    cluster.kubectl("delete", "namespace", namespace, "--wait=false", check=False)
-
-
-@pytest.fixture(scope="session")
-def minio_image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image of the machine's own MinIO server, on the nodes. The chart's default, a public one, cannot be pulled here."""
-    if cluster.script is not None:
-        folder = tmp_path_factory.mktemp("minio-image")
-        shutil.copy(TOOLS / "minio", folder / "minio")
-        text = "FROM docker.io/library/debian:bookworm-slim\nCOPY minio /usr/local/bin/minio\n"
-        (folder / "Dockerfile").write_text(text, encoding="utf-8")
-        cluster.run_script("image", MINIO_IMAGE, str(folder))
-        cluster.run_script("load", MINIO_IMAGE)
-    return MINIO_IMAGE
 
 
 def strict_dry_run(cluster: Cluster, objects: list[dict[str, Any]]) -> None:
@@ -127,7 +48,7 @@ def test_the_api_server_takes_the_overlays(with_accounts: Release, overlay: Path
 
 
 @pytest.mark.cluster_core
-def test_install_test_upgrade_uninstall(release: Release, minio_image: str) -> None:
+def test_install_test_upgrade_uninstall(release: Release, minio_image: None) -> None:
     notes = release.install(SMALL)
     assert "helm test boxcar" in notes
     assert "There is no Secret" not in notes
@@ -150,17 +71,9 @@ def test_install_test_upgrade_uninstall(release: Release, minio_image: str) -> N
     assert release.everything() == set()
 
 
-def test_helm_test_fails_with_a_wrong_key(release: Release, minio_image: str) -> None:
+def test_helm_test_fails_with_a_wrong_key(release: Release, minio_image: None) -> None:
     release.install(SMALL)
-    wrong = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": "not-the-secret"}
-    release.cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "boxcar-bucket", "namespace": release.namespace},
-            "stringData": wrong,
-        }
-    )
+    release.cluster.apply(bucket_secret(release.namespace, "not-the-secret"))
     with pytest.raises(AssertionError, match="boxcar-test-bucket"):
         release.helm("test", "boxcar", "--timeout", "2m")
     log = release.cluster.kubectl("-n", release.namespace, "logs", "boxcar-test-bucket")
