@@ -36,11 +36,12 @@ end() { # what a script that ends badly leaves behind: pods, events and logs
   exit $code
 }
 
-build_images() {
+build_images() { # images/README.md says more
   local name
   for name in "${IMAGES[@]}"; do
     say "building docker.io/boxcar/$name:$TAG"
-    docker build --quiet --tag "docker.io/boxcar/$name:$TAG" --file "$ROOT/images/$name/Dockerfile" "$ROOT" >/dev/null
+    docker build --quiet --tag "docker.io/boxcar/$name:$TAG" --file "$ROOT/images/$name/Dockerfile" \
+      --build-arg VERSION="$TAG" --build-arg REVISION="$(git -C "$ROOT" rev-parse HEAD)" "$ROOT" >/dev/null
   done
 }
 

@@ -66,7 +66,7 @@ def test_a_missing_program_is_named(script: str, missing: str, tmp_path: Path) -
     ("script", "tool", "version"), [("kind-up", "kind", "kind v0.1.0 go1.1"), ("minikube-up", "minikube", "v0.1.0")]
 )
 def test_another_version_is_refused(script: str, tool: str, version: str, tmp_path: Path) -> None:
-    said = {"docker": "", "kubectl": "", "helm": "", tool: version}
+    said = {"docker": "", "git": "", "kubectl": "", "helm": "", tool: version}
     environment = programs(tmp_path, TOOLS, **said)
     done = subprocess.run([LAPTOP / script], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 69
