@@ -32,8 +32,8 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool) -
         BoxcarError: 64 where the folder holds something else, an unfinished run and `resume` is not set, or what is to be read
             lies on this machine; else as `run_job`, with the step that it was in.
     """
-    # Only here: all the steps are loaded with it, and the uploader of a pod, which wants our Lease alone, can do without.
-    from boxcar.run.chain import begun_run, naming
+    # Only here: the uploader in a pod wants nothing but our Lease.
+    from boxcar.run.begun import begun_run, naming
     from boxcar.training import settle_init
 
     _check_uris(configuration, output)

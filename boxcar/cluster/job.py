@@ -16,7 +16,7 @@ TRIES = 4
 # What no other try would change: wrong usage, bad data, a defect, a run that was given up.
 FINAL = (ExitCode.USAGE, ExitCode.DATA, ExitCode.DEFECT, ExitCode.STOPPED)
 _USER = 10001  # of our images
-WORK = "/work"  # what the containers of a pod share
+WORK = "/work"  # what the containers of a pod share; in our images home, cache and temporary files are there, too
 _GCS_KEY = "/var/run/secrets/boxcar.dev/gcs"
 _KEPT_SECONDS = 7 * 24 * 3600  # for which a finished Job can be looked at; what it made stays in the bucket
 _BLIND = {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -141,7 +141,7 @@ def container(
         bucket: whether it reads or writes buckets, and so is given what opens them.
         blind: whether it is to see no GPU.
     """
-    environment = {"BOXCAR_CACHE": f"{WORK}/cache", "HOME": f"{WORK}/home", "TMPDIR": "/tmp", **settings.environment}  # noqa: S108
+    environment = dict(settings.environment)
     mounts: list[Object] = [{"name": "work", "mountPath": WORK}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     if blind:
         environment |= _BLIND
