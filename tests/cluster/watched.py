@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,13 +15,7 @@ from cluster_under_test import Place, wait_for
 from boxcar.cluster.job import job_name
 from boxcar.storage import Missing, Store
 
-TRAIN_ALONE = """
-import sys
-from boxcar.cluster import train_on_cluster
-from boxcar.process import do_work
-from boxcar.run.configuration import make_configuration
-do_work("train", lambda: train_on_cluster(make_configuration(Path(sys.argv[1]), {}), sys.argv[2]))
-"""
+TRAIN_ALONE = Path(__file__).with_name("train_alone.py")
 
 
 class Watcher:
@@ -42,7 +37,7 @@ class Watcher:
         config = place.folder / f"config-{len(place.watchers)}.yaml"
         config.write_text(yaml.safe_dump(settings))
         if data is None:
-            command = ["-c", TRAIN_ALONE, str(config), run]
+            command = [str(TRAIN_ALONE), str(config), run]
         else:
             command = ["-m", "boxcar", "run", "--launcher", "cluster", "--data", data, "--output", run]
             command += ["--config", str(config), *(["--resume"] if resume else [])]
