@@ -90,19 +90,19 @@ def train_job(run: str) -> str:
     return job_name("train", run)
 
 
-def begin(place: Place, run: str, toy: str, settings: dict[str, Any]) -> None:
-    """Makes a run with the records of another, ready to train."""
-    source, target = place.store(f"{toy}/records"), place.store(f"{run}/records")
+def begin(place: Place, run: str, records: str, settings: dict[str, Any]) -> None:
+    """Makes a run with such records, ready to train."""
+    source, target = place.store(records), place.store(f"{run}/records")
     for entry in source.entries():
         target.write(entry.name, source.read(entry.name))
     own = {name: value for name, value in settings.items() if name != "cluster"}
     place.store(run).write("config.yaml", yaml.safe_dump(own).encode())
 
 
-def begun(place: Place, toy: str, **changes: Any) -> tuple[str, dict[str, Any]]:
-    """A new run with the toy's records, and its settings: the toy's with these changes."""
+def begun(place: Place, records: str, **changes: Any) -> tuple[str, dict[str, Any]]:
+    """A new run that has its records, and its settings: the toy's with these changes."""
     run, settings = place.new_run(), place.settings(**changes)
-    begin(place, run, toy, settings)
+    begin(place, run, records, settings)
     return run, settings
 
 
