@@ -59,10 +59,9 @@ def convert(saved_model: str, records: str, output: str, conversion: Conversion 
             cannot be run.
     """
     started = time.monotonic()
-    # Fetched before the folder that it may lie in: what came with that would look like a step that was never sent.
-    model, labels = Mirror(saved_model).fetch(), Mirror(records).fetch()
     with Mirror(output).working(_OWNS) as folder:
-        frozen, labelled = require_commit(model, "freeze"), require_commit(labels, "records")
+        frozen = require_commit(Mirror(saved_model).fetch(), "freeze")
+        labelled = require_commit(Mirror(records).fetch(), "records")
         return _convert(frozen, labelled, folder, conversion or Conversion(), started)
 
 
