@@ -5,7 +5,7 @@ from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import Changed, Entry, Store
-from boxcar.storage.checksums import PART_BYTES, file_checksum
+from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.names import unfit
 
 STEPS = ("train", "eval")  # of a run, those that write for TensorBoard
@@ -17,7 +17,8 @@ class EventFiles:
     """The event files of a run, directly in its `train/` and `eval/`, in a local folder.
 
     They are only ever appended to, in the store and so here: whoever reads one here reads the beginning of what it will be.
-    One that turns out to have been written anew is removed here and fetched anew, because a reader holds on to the old one.
+    One that turns out to have been written anew is removed in one look and fetched anew in the next: TensorBoard goes on with
+    the file that it has open unless it has seen that there is none.
 
     Args:
         store: where the run lies.
@@ -59,8 +60,9 @@ class EventFiles:
         self._remove_others(set(there))
         for name, entry in there.items():
             if self._tags.get(name) != entry.tag:
-                self._fetch(entry)
-                self._tags[name] = entry.tag
+                self._tags.pop(name, None)
+                if self._fetch(entry):
+                    self._tags[name] = entry.tag
         if listing != self._seen:
             self.quiet = 0
         # Events are sent before the commit, but a listing is not of one moment: only the next one is sure to have them all.
@@ -91,17 +93,16 @@ class EventFiles:
                     path.unlink()
         self._tags = {name: tag for name, tag in self._tags.items() if name in names}
 
-    def _fetch(self, entry: Entry) -> None:
-        path = self._into / entry.name
-        for _ in range(2):
-            if self._append(entry, path):
-                return
-            path.unlink()
-        what = f"{self._store.uri}/{entry.name} does not arrive as its server's checksum says."
-        raise BoxcarError(ExitCode.SURROUNDINGS, what, "Look into the server's log, and at what lies between here and it.")
+    def _fetch(self, entry: Entry) -> bool:
+        """Appends the bytes that a file lacks; a kill leaves it shorter, and no more.
 
-    def _append(self, entry: Entry, path: Path) -> bool:
-        """Appends the bytes that a file lacks, and says whether it then is the object. A kill leaves it shorter, no more."""
+        Returns:
+            Whether the file then is the object. Where it is not, it was another one before, and is removed.
+
+        Raises:
+            BoxcarError: 69 where all of it was fetched, and is not what the store says.
+        """
+        path = self._into / entry.name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         before = path.stat().st_size
@@ -112,8 +113,13 @@ class EventFiles:
             # A disk that is nearly full takes less. What it did not take is asked for again, and then it refuses.
             with path.open("ab", buffering=0) as file:
                 file.write(content)
-        expected = self._store.checksum(entry)
-        if expected is None:
-            # The store cannot say what the bytes must be: that the file only grew has to do.
-            return here == entry.bytes and (before < here or here == 0)
-        return here == entry.bytes and file_checksum(path, expected) == expected
+        if here == entry.bytes:
+            # Where the store cannot say what the bytes must be, that the file only grew has to do.
+            grown = before < here and self._store.checksum(entry) is None
+            if grown or self._store.same(entry, path):
+                return True
+        path.unlink()
+        if before == 0:
+            what = f"{self._store.uri}/{entry.name} does not arrive as its server's checksum says."
+            raise BoxcarError(ExitCode.SURROUNDINGS, what, "Look into the server's log, and at what lies between here and it.")
+        return False

@@ -128,7 +128,19 @@ class TestCopy:
         copy.update()
         write(runs, name, new)
         copy.update()
+        assert contents(into) == {}, "TensorBoard must see that it is gone"
+        copy.update()
         assert contents(into) == {name: new}
+
+    def test_what_was_written_anew_twice_may_be_what_it_was(self, runs: str, into: Path) -> None:
+        name = f"one/train/{EVENTS}.1"
+        copy = Copy(runs, into)
+        for content in ("before", "b"):
+            write(runs, name, content)
+            copy.update()
+        write(runs, name, "before")
+        copy.update()
+        assert contents(into) == {name: "before"}
 
     def test_what_vanishes_there_vanishes_here(self, runs: str, into: Path) -> None:
         names = [f"one/train/{EVENTS}.1", f"one/eval/{EVENTS}.2", f"two/train/{EVENTS}.3", f"done/train/{EVENTS}.4"]
@@ -382,6 +394,8 @@ class TestTrouble:
         copy = Copy(runs, into)
         once = iter([True])
         proxy.fault = lambda seen: "damage answer" if EVENTS in seen.path and next(once, False) else None
+        copy.update()
+        assert contents(into) == {}
         copy.update()
         assert contents(into) == {f"one/train/{EVENTS}.1": "a" * 1000}
 

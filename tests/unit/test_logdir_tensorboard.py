@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 FOLLOW = "import sys; from pathlib import Path; from boxcar.logdir import follow_runs; \
-follow_runs(sys.argv[1], Path(sys.argv[2]), 0.5)"
+follow_runs(sys.argv[1], Path(sys.argv[2]), 3)"
 # As in an image of its own; and where TensorFlow can be imported, it takes seconds to.
 TENSORBOARD = "import sys; sys.modules['tensorflow'] = None; from tensorboard.main import run_main; run_main()"
 
@@ -123,6 +123,16 @@ def test_a_run_is_shown_while_it_trains(board: Board) -> None:
     board.write("new/eval", "AP", 2)
     wait_for(lambda: board.steps("new/eval", "AP"), [0, 1])
     assert board.steps("done/train", "loss") == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("board", ["auto"], indirect=True)
+def test_a_file_that_was_written_anew_is_shown_anew(board: Board) -> None:
+    """Nobody does this but by hand. The reader in Python would keep what it had read."""
+    board.write("one/train", "loss", 12)
+    wait_for(lambda: board.steps("one/train", "loss"), list(range(12)))
+    board.write("one/train", "loss", 7, first=5.0)
+    wait_for(lambda: board.steps("one/train", "loss"), list(range(7)))
 
 
 @pytest.mark.timeout(180)
