@@ -12,6 +12,8 @@ from chart_tools import CHART, KUBERNETES, OVERLAYS, ROOT, Object, assert_valid,
 
 from boxcar.run.cluster_settings import ClusterSettings
 
+pytestmark = pytest.mark.cluster
+
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
 
 
