@@ -256,6 +256,22 @@ def upload(
     do_work("upload", work)
 
 
+@app.command()
+def follow(
+    runs: Annotated[str, typer.Option(help="A folder of runs, or one run.", metavar="URI")],
+    into: Annotated[Path, typer.Option(help="Folder on this machine, for nothing else.", metavar="DIR")],
+    seconds: Annotated[float, typer.Option(help="From one look to the next.", min=1.0)] = 15.0,
+) -> None:
+    """Keep what TensorBoard shows of runs in a bucket up to date in a folder, until SIGTERM or Ctrl-C."""
+
+    def work() -> None:
+        from boxcar.logdir import follow_runs
+
+        follow_runs(runs, into, seconds)
+
+    do_work("follow", work)
+
+
 def _fetched(run: str, *, alone: bool) -> Path:
     """The run's folder on this machine; with what its bucket holds, unless others work there too and see to that."""
     from boxcar.run.upload import fetch_run
@@ -414,13 +430,18 @@ def architectures() -> None:
 def doctor(
     output: Annotated[str, typer.Option(help="Where runs would be written.", metavar="URI")] = ".",
     data: Annotated[str | None, typer.Option(help="Pictures in a bucket that would be read.", metavar="URI")] = None,
+    buckets_only: Annotated[
+        bool, typer.Option("--buckets-only", help="Try the buckets alone, as on a machine that itself trains nothing.")
+    ] = False,
 ) -> None:
     """Say what this machine has and lacks."""
 
     def work() -> None:
-        from boxcar.doctor import examine, print_findings
+        from boxcar.doctor import examine, examine_buckets, print_findings
 
-        findings = examine(output, data)
+        findings = examine_buckets(output, data) if buckets_only else examine(output, data)
+        if not findings:
+            raise BoxcarError(ExitCode.USAGE, "No bucket was named.", "Add --output or --data and an s3:// or gs:// folder.")
         print_findings(findings)
         missing = [finding for finding in findings if not finding.ok]
         if missing:

@@ -16,6 +16,7 @@ COMMANDS = (
     "evaluate",
     "fetch",
     "upload",
+    "follow",
     "freeze",
     "convert",
     "detect",
