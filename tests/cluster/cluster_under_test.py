@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("BOXCAR_SHARED", REPOSITORY.parent / "shared"))
 SCRIPT = SHARED / "cluster" / "cluster"
 TOOLS = Path(os.environ.get("CLUSTER_BIN", "/opt/boxcar-cluster/bin"))
-TAG = "test"
+TAG = os.environ.get("BOXCAR_TEST_TAG", "test")
 IMAGES = ("records", "train", "convert", "ops", "tensorboard")
 KEY, SECRET = "tester", "tester-secret"
 # Where pods reach a server that runs on this machine: the address of the test cluster's bridge.
