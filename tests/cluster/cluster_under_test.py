@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("BOXCAR_SHARED", REPOSITORY.parent / "shared"))
 SCRIPT = SHARED / "cluster" / "cluster"
 TOOLS = Path(os.environ.get("CLUSTER_BIN", "/opt/boxcar-cluster/bin"))
-TAG = "test"
+TAG = os.environ.get("BOXCAR_TEST_TAG", "test")
 IMAGES = ("records", "train", "convert", "ops", "tensorboard")
 KEY, SECRET = "tester", "tester-secret"
 # Where pods reach a server that runs on this machine: the address of the test cluster's bridge.
@@ -193,14 +193,12 @@ class Place:
             "namespace": self.namespace,
             "image_tag": TAG,
             "environment": {"BOXCAR_S3_ENDPOINT": self.endpoint},
-            # The image for processors, on the pool of GPUs: what it trains on is no GPU, its pool is.
-            "cpu_node_selector": {"boxcar.dev/pool": "gpu"},
             "cpu_tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
-            "trainer_cpu": "1200m",
+            "trainer_cpu": "1",
             "trainer_memory": "3Gi",
-            "evaluator_cpu": "600m",
+            "evaluator_cpu": "400m",
             "evaluator_memory": "3Gi",
-            "step_cpu": "1500m",
+            "step_cpu": "1",
             "step_memory": "4Gi",
             "shm_megabytes": 128,
             "ephemeral_gigabytes": 3,
