@@ -197,7 +197,7 @@ def test_kfp_runs_a_component(containers: dict[str, Container], work: Path, name
     arguments = [json.dumps(told) if word == "{{$}}" else word for word in container.args]
     done = containers[name].run(work, *container.command, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (work / "output").read_text() == f"hello, {__version__}"
+    assert json.loads((work / "outputs.json").read_text()) == {"parameterValues": {"Output": f"hello, {__version__}"}}
 
 
 def test_tensorboard_shows_runs(containers: dict[str, Container], work: Path) -> None:
