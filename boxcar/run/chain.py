@@ -3,8 +3,6 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from boxcar.doctor import visible_gpus
 from boxcar.errors import BoxcarError, ExitCode, Refused
@@ -12,18 +10,14 @@ from boxcar.export import convert, freeze
 from boxcar.records import build_records, summary_lines
 from boxcar.report import RUN_FILE, write_report
 from boxcar.report.evidence import STEPS
+from boxcar.run.begin import begun_run, naming
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.configuration import CONFIGURATION, Configuration, read_configuration, write_configuration
-from boxcar.run.conversion import Conversion
-from boxcar.run.failure import FAILURE, LOCK
 from boxcar.run.launch import lock, train_and_evaluate
 from boxcar.run.step import Committed, read_commit
 from boxcar.run.upload import fetch_run
-from boxcar.storage import Mirror, Missing, is_temporary, make_folder
+from boxcar.storage import Mirror, Missing, make_folder
 from boxcar.training import require_gpus, settle_init
-
-# What may lie in a run's folder before anything was begun there.
-_TRACES = {FAILURE, LOCK}
 
 
 def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
@@ -100,18 +94,6 @@ def _build_records(configuration: Configuration, place: Mirror) -> Committed:
     )
 
 
-@contextmanager
-def naming(step: str, *, resumes: bool = True) -> Iterator[None]:
-    """Tells `failure.json` which step it was, and the person that a run which was begun is gone on with."""
-    try:
-        yield
-    except BoxcarError as error:
-        error.step = error.step or step
-        if resumes:
-            error.do = error.do.replace("the same command again", "the same command again with --resume")
-        raise
-
-
 def is_finished(place: Mirror, records: Committed) -> bool:
     """Whether the run's report is there, of these records, and all that it was made from still is what it was."""
     run = place.folder
@@ -136,58 +118,3 @@ def _export(place: Mirror, configuration: Configuration) -> None:
         freeze(configuration.architecture, f"{place.below('train').uri}/ckpt-{best['step']}", saved_model.uri)
     with naming("convert"):
         convert(saved_model.uri, records.uri, exported.uri, configuration)
-
-
-def _take_over(begun: Configuration, asked: Configuration) -> tuple[Configuration, Configuration]:
-    """What a run goes on with, and what was asked for: of conversion, what is asked for now wins, and the rest stays.
-
-    After a conversion that failed the way on is often fewer formats, or another limit.
-    """
-    given = asked.model_fields_set & set(Conversion.model_fields)
-    update = {name: getattr(asked if name in given else begun, name) for name in Conversion.model_fields}
-    limits = {name: getattr(asked.limits, name) for name in asked.limits.model_fields_set}
-    update["limits"] = begun.limits.model_copy(update=limits)
-    return begun.model_copy(update=update), asked.model_copy(update=update)
-
-
-def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Configuration | None:
-    """What this very run was begun with, None where nothing was begun; an error where something else was.
-
-    Raises:
-        BoxcarError: 64 where the folder holds something else, or an unfinished run and `resume` is not set.
-    """
-    run = place.folder
-    if run.exists() and not run.is_dir():
-        raise Refused(ExitCode.USAGE, f"{run} is a file.", "Choose a folder as --output.")
-    place.take_files([CONFIGURATION, RUN_FILE])
-    begun = read_configuration(run)
-    if begun is None:
-        names = [name for name in place.names() - _TRACES if not is_temporary(name)]
-        if names:
-            raise Refused(
-                ExitCode.USAGE,
-                f"{place.uri} already holds files that no run wrote ({min(names)}, for one).",
-                "Choose another --output.",
-            )
-        return None
-    if configuration.init is None:
-        configuration = configuration.model_copy(update={"init": begun.init})  # settled when it was begun
-    begun = begun.model_copy(update={"cluster": configuration.cluster})
-    finished = (run / RUN_FILE).exists()
-    if not finished:
-        begun, configuration = _take_over(begun, configuration)
-    old, new = begun.model_dump(), configuration.model_dump()
-    changed = [f"{name} was {old[name]} and now is {new[name]}" for name in new if old[name] != new[name]]
-    if changed:
-        raise Refused(
-            ExitCode.USAGE,
-            f"{place.uri} holds a run with other settings: {', '.join(changed)}.",
-            "Choose another --output for a new run, or repeat the old settings.",
-        )
-    if not resume and not finished:
-        raise Refused(
-            ExitCode.USAGE,
-            f"{place.uri} holds a run that is not finished.",
-            "Add --resume to go on with it, or choose another --output.",
-        )
-    return begun
