@@ -25,7 +25,7 @@ def records(
     image_repository: str,
     image_tag: str,
     dataset: dsl.Output[dsl.Dataset],
-) -> NamedTuple("Begun", [("run", str), ("cluster", dict)]):  # type: ignore[valid-type]
+) -> NamedTuple("Begun", [("run", str), ("cluster", str)]):  # type: ignore[valid-type]
     """Checks the parameters, begins the run, and makes records of the labelled pictures.
 
     Args:
@@ -47,7 +47,7 @@ def records(
 
     Returns:
         run: Folder of the run.
-        cluster: Settings of the cluster for the training Job.
+        cluster: Settings of the cluster for the training Job, as JSON.
         dataset: The data set: its version, its classes, its splits.
     """
     from boxcar.components.artifacts import show_records

@@ -3,7 +3,6 @@
 import os
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 from boxcar.components.installation import is_local
 from boxcar.components.parameters import (
@@ -36,11 +35,11 @@ class Begun:
 
     Attributes:
         run: URI of its folder.
-        cluster: settings of the cluster, as JSON has them, for the steps that follow.
+        cluster: settings of the cluster for the steps that follow, as JSON.
     """
 
     run: str
-    cluster: dict[str, Any]
+    cluster: str
 
 
 def begin(parameters: Parameters, job: str, images: dict[str, str]) -> Begun:
@@ -77,7 +76,7 @@ def begin(parameters: Parameters, job: str, images: dict[str, str]) -> Begun:
     finally:
         os.close(descriptor)
     _say(*summary_lines(made.folder))
-    return Begun(run, configuration.cluster.model_dump(mode="json", exclude_unset=True))
+    return Begun(run, configuration.cluster.model_dump_json(exclude_unset=True))
 
 
 def _begin(place: Mirror, configuration: Configuration, resumes: bool) -> Configuration:
@@ -98,7 +97,7 @@ def _begin(place: Mirror, configuration: Configuration, resumes: bool) -> Config
     return configuration
 
 
-def train(run: str, cluster: dict[str, Any]) -> str:
+def train(run: str, cluster: str) -> str:
     """Trains and scores a run whose records are there: by a Job on the cluster, or here where there is none.
 
     Args:
@@ -133,13 +132,13 @@ def _train_here(run: str) -> None:
         os.close(descriptor)
 
 
-def _train_on_cluster(run: str, cluster: dict[str, Any]) -> None:
+def _train_on_cluster(run: str, cluster: str) -> None:
     from boxcar.cluster import run_job, train_on_cluster
     from boxcar.cluster.bucket import has_step
     from boxcar.cluster.job import step_job
     from boxcar.cluster.launch import Work
 
-    settings = ClusterSettings.model_validate(cluster)
+    settings = ClusterSettings.model_validate_json(cluster)
     configuration = configuration_of(Mirror(run)).model_copy(update={"cluster": settings})
     store = open_store(run)
     if not has_step(store, "train"):

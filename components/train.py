@@ -8,7 +8,7 @@ from boxcar.components.images import OPS
 @dsl.component(base_image=OPS, install_kfp_package=False)
 def train(
     run: str,
-    cluster: dict,  # type: ignore[type-arg]
+    cluster: str,
     checkpoint: dsl.Output[dsl.Model],
     scores: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
@@ -17,7 +17,7 @@ def train(
 
     Args:
         run: Folder of the run.
-        cluster: Settings of the cluster for the training Job.
+        cluster: Settings of the cluster for the training Job, as JSON.
 
     Returns:
         Output: The checkpoint of the highest AP, without its endings.
