@@ -70,11 +70,19 @@ demo: $(READY) ## Make a small data set and take it all the way: under 6 minutes
 
 .PHONY: test
 test: $(READY) ## Run the tests, under 35 minutes on 2 cores
-	@$(PYTHON) -m pytest -m "not slow"
+	@$(PYTHON) -m pytest -m "not slow and not cluster"
 
 .PHONY: test-all
-test-all: $(READY) ## Run all tests, the slow ones included
-	@$(PYTHON) -m pytest
+test-all: $(READY) ## Run all tests but those on a cluster, the slow ones included
+	@$(PYTHON) -m pytest -m "not cluster"
+
+.PHONY: test-cluster
+test-cluster: $(READY) ## Run the tests on a Kubernetes cluster: that of KUBECONFIG, else one that they build
+	@$(PYTHON) -m pytest -m cluster tests/cluster
+
+.PHONY: test-cluster-core
+test-cluster-core: $(READY) ## Run the most important of them
+	@$(PYTHON) -m pytest -m cluster_core tests/cluster
 
 .PHONY: lint
 lint: $(READY) ## Check style, types and the direction of imports

@@ -414,13 +414,18 @@ def architectures() -> None:
 def doctor(
     output: Annotated[str, typer.Option(help="Where runs would be written.", metavar="URI")] = ".",
     data: Annotated[str | None, typer.Option(help="Pictures in a bucket that would be read.", metavar="URI")] = None,
+    buckets_only: Annotated[
+        bool, typer.Option("--buckets-only", help="Try the buckets alone, as on a machine that itself trains nothing.")
+    ] = False,
 ) -> None:
     """Say what this machine has and lacks."""
 
     def work() -> None:
-        from boxcar.doctor import examine, print_findings
+        from boxcar.doctor import examine, examine_buckets, print_findings
 
-        findings = examine(output, data)
+        findings = examine_buckets(output, data) if buckets_only else examine(output, data)
+        if not findings:
+            raise BoxcarError(ExitCode.USAGE, "No bucket was named.", "Add --output or --data and an s3:// or gs:// folder.")
         print_findings(findings)
         missing = [finding for finding in findings if not finding.ok]
         if missing:

@@ -55,12 +55,11 @@ def installed_settings() -> dict[str, Any]:
 
 
 def bucket_credentials(secret: str) -> dict[str, str | None]:
-    """The settings by which a Job gets at the bucket as this pod does: by this Secret, or without one where there is none."""
-    has_key = (SECRET / GCS_KEY).is_file()
-    return {
-        "credentials_secret": secret if any(_variables(SECRET)) else None,
-        "gcs_key_secret": secret if has_key else None,
-    }
+    """The settings by which a Job gets at the bucket as this pod does: by this Secret. Empty where it is not there."""
+    keys, has_key = any(_variables(SECRET)), (SECRET / GCS_KEY).is_file()
+    if not (keys or has_key):
+        return {}
+    return {"credentials_secret": secret if keys else None, "gcs_key_secret": secret if has_key else None}
 
 
 def _variables(folder: Path) -> Iterator[Path]:

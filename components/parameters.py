@@ -72,8 +72,7 @@ def read_form(parameters: Parameters, *, local: bool) -> dict[str, Any]:
         if not getattr(parameters, name).strip():
             raise BoxcarError(ExitCode.USAGE, f"{name} is empty.", "Name a folder: s3://bucket/folder or gs://bucket/folder.")
     init = parameters.initial_checkpoint
-    if not init.startswith(("http://", "https://")):
-        check_uri("initial_checkpoint", "" if init in ("none", "zoo") else init, local=local)
+    _check_source("initial_checkpoint", init, local=local)
     if parameters.architecture:
         with naming_parameter("architecture"):
             architecture = find_architecture(parameters.architecture)
@@ -113,10 +112,12 @@ def read_configuration_of(parameters: Parameters, images: dict[str, str]) -> Con
     form = read_form(parameters, local=is_local())
     with naming_parameter("config"):
         filed = make_configuration(fetch_file(parameters.config) if parameters.config else None, {})
+    for name in ("label_map", "init"):
+        _check_source(f"config: {name}", getattr(filed, name) or "", local=is_local())
     settings = merge_settings(filed.model_dump(exclude_unset=True), form)
-    cluster = installed_settings() | settings["cluster"] | images
-    if parameters.bucket_secret:
-        cluster |= bucket_credentials(parameters.bucket_secret)
+    # No Secret at all, unless one is named: a Job does not start without one that is not there.
+    cluster = {"credentials_secret": None} | installed_settings() | settings["cluster"] | images
+    cluster |= bucket_credentials(parameters.bucket_secret)
     configuration = make_configuration(None, settings | {"cluster": cluster})
     hours = configuration.cluster.deadline_hours
     if hours > MOST_DEADLINE_HOURS:
@@ -165,6 +166,12 @@ def read_pool(text: str) -> dict[str, str]:
             f"node_pool cannot be {text!r}: that is no label of nodes.",
             "Write LABEL=VALUE, as `kubectl get nodes --show-labels` shows them, cloud.google.com/gke-nodepool=gpus for one.",
         ) from error
+
+
+def _check_source(name: str, value: str, *, local: bool) -> None:
+    """`check_uri` of what may also be an address, or none at all."""
+    if value not in ("none", "zoo") and not value.startswith(("http://", "https://")):
+        check_uri(name, value, local=local)
 
 
 def _read_resource(text: str) -> str:

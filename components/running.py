@@ -15,7 +15,7 @@ from boxcar.components.parameters import (
     settle,
 )
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.begin import begun_run
+from boxcar.run.begun import begun_run
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.cluster_settings import ClusterSettings
 from boxcar.run.configuration import (

@@ -18,7 +18,7 @@ from boxcar.doctor.software import (
     visible_gpus,
 )
 
-__all__ = ["Finding", "examine", "print_findings", "visible_gpus"]
+__all__ = ["Finding", "examine", "examine_buckets", "print_findings", "visible_gpus"]
 
 
 def examine(output: str = ".", data: str | None = None) -> list[Finding]:

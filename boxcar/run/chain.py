@@ -10,7 +10,7 @@ from boxcar.export import convert, freeze
 from boxcar.records import build_records, summary_lines
 from boxcar.report import RUN_FILE, write_report
 from boxcar.report.evidence import STEPS
-from boxcar.run.begin import begun_run, naming
+from boxcar.run.begun import begun_run, naming
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.configuration import CONFIGURATION, Configuration, read_configuration, write_configuration
 from boxcar.run.launch import lock, train_and_evaluate

@@ -7,7 +7,7 @@ from finished_run import write_run
 
 from boxcar.errors import Refused
 from boxcar.report import write_report
-from boxcar.run.begin import _take_over
+from boxcar.run.begun import _take_over
 from boxcar.run.chain import is_finished, run_all
 from boxcar.run.configuration import Configuration, make_configuration, write_configuration
 from boxcar.run.step import require_commit

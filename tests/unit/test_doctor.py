@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections import namedtuple
@@ -296,3 +297,24 @@ def test_the_table_shows_every_finding(capsys):
     assert lines[3] == "Not ok: Two."
     print_findings([Finding("One", True, "Fine.", None)])
     assert capsys.readouterr().out.splitlines()[-1] == "All is here."
+
+
+def test_buckets_can_be_tried_alone(minio, tmp_path):
+    """In an image without TensorFlow nothing is wrong as long as the bucket can be written to."""
+    environment = {**os.environ, **minio.environment(minio.address), "HOME": str(tmp_path)}
+    runs = f"s3://{minio.make_bucket()}/runs"
+
+    def doctor(output, **changes):
+        command = [sys.executable, "-m", "boxcar", "doctor", "--buckets-only", "--output", output]
+        return subprocess.run(command, capture_output=True, text=True, env=environment | changes)
+
+    found = doctor(runs)
+    assert found.returncode == 0, found.stderr
+    assert re.search(r"^ok +Bucket", found.stdout)
+    assert "TensorFlow" not in found.stdout
+    wrong = doctor(runs, AWS_SECRET_ACCESS_KEY="another")
+    assert wrong.returncode == 69
+    assert "AWS_SECRET_ACCESS_KEY" in wrong.stderr
+    nowhere = doctor("runs")
+    assert nowhere.returncode == 64
+    assert "No bucket was named." in nowhere.stderr

@@ -1,4 +1,4 @@
-"""Beginning a run, or going on with one: what its folder says of it."""
+"""Whether a run may be begun or gone on with in a folder, wherever its steps are then done."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +12,18 @@ from boxcar.storage import Mirror, is_temporary
 
 # What may lie in a run's folder before anything was begun there.
 _TRACES = {FAILURE, LOCK}
+
+
+@contextmanager
+def naming(step: str, *, resumes: bool = True) -> Iterator[None]:
+    """Tells `failure.json` which step it was, and the person that a run which was begun is gone on with."""
+    try:
+        yield
+    except BoxcarError as error:
+        error.step = error.step or step
+        if resumes:
+            error.do = error.do.replace("the same command again", "the same command again with --resume")
+        raise
 
 
 def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Configuration | None:
@@ -67,15 +79,3 @@ def _take_over(begun: Configuration, asked: Configuration) -> tuple[Configuratio
     limits = {name: getattr(asked.limits, name) for name in asked.limits.model_fields_set}
     update["limits"] = begun.limits.model_copy(update=limits)
     return begun.model_copy(update=update), asked.model_copy(update=update)
-
-
-@contextmanager
-def naming(step: str, *, resumes: bool = True) -> Iterator[None]:
-    """Tells `failure.json` which step it was, and the person that a run which was begun is gone on with."""
-    try:
-        yield
-    except BoxcarError as error:
-        error.step = error.step or step
-        if resumes:
-            error.do = error.do.replace("the same command again", "the same command again with --resume")
-        raise

@@ -1,0 +1,232 @@
+"""Asking the API server. Objects are plain dictionaries, as in YAML, on the way there and back."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage.retry import Hindrance, Retry
+
+Object = dict[str, Any]
+
+OWN = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # what a pod finds there: token, ca.crt, namespace
+
+_PATHS = {
+    "pods": "/api/v1",
+    "services": "/api/v1",
+    "events": "/api/v1",
+    "jobs": "/apis/batch/v1",
+    "leases": "/apis/coordination.k8s.io/v1",
+    "workflows": "/apis/argoproj.io/v1alpha1",
+}
+CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
+
+
+class Unreachable(BoxcarError):
+    """The API server does not answer."""
+
+
+class Conflict(Exception):
+    """An object of that name exists already, or was changed meanwhile."""
+
+
+class Api:
+    """The objects of one namespace.
+
+    Methods repeat what failed for a passing reason. They raise Unreachable (69) where that did not help, and BoxcarError 69
+    where the server refuses.
+
+    Args:
+        client: a `kubernetes.client.ApiClient`.
+        namespace: all names are in it.
+        where: which configuration named the server, for sentences.
+    """
+
+    def __init__(self, client: Any, namespace: str, where: str) -> None:
+        self._client = client
+        self.namespace = namespace
+        self._where = where
+        self._retry = Retry(_hindrance)
+
+    @property
+    def server(self) -> str:
+        """The server's address."""
+        return str(self._client.configuration.host)
+
+    def get(self, kind: str, name: str) -> Object | None:
+        """The object, or None where there is none."""
+        found: Object | None = self._ask("GET", kind, name)
+        return found
+
+    def find(self, kind: str, **selectors: str) -> list[Object]:
+        """All objects of a kind that the selectors (`labelSelector`, `fieldSelector`) name."""
+        answer = self._ask("GET", kind, query=selectors)
+        return [] if answer is None else list(answer["items"])
+
+    def create(self, kind: str, body: Object) -> Object:
+        """Raises Conflict where there is an object of that name."""
+        answer: Object | None = self._ask("POST", kind, body=body)
+        if answer is None:
+            raise self._refused("POST", kind, f"there is no namespace {self.namespace}")
+        return answer
+
+    def replace(self, kind: str, body: Object) -> Object | None:
+        """Returns the new object, None where there is none. Raises Conflict where it was changed since it was read."""
+        answer: Object | None = self._ask("PUT", kind, body["metadata"]["name"], body=body)
+        return answer
+
+    def delete(self, kind: str, name: str) -> None:
+        """Deletes an object once all that it owns is gone; one that is not there is no error."""
+        self._ask("DELETE", kind, name, body={"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"})
+
+    def log(self, pod: str, container: str, *, since_seconds: int | None = None, previous: bool = False) -> list[str] | None:
+        """The lines of a container's log, each with its time before it; None where the log is not there (any more).
+
+        Args:
+            pod: its name.
+            container: its name.
+            since_seconds: only lines of the last so many seconds.
+            previous: of the container that ran before this one was started in its place.
+        """
+        query = {"container": container, "timestamps": "true", "previous": str(previous).lower()}
+        if since_seconds is not None:
+            query["sinceSeconds"] = str(since_seconds)
+        try:
+            text = self._ask("GET", "pods", f"{pod}/log", query=query, read=_text, retry=lambda ask: ask())
+        except Unreachable:
+            return None  # its node is gone, perhaps; whether the API server is will be seen when it is asked for more
+        return None if text is None else str(text).splitlines()
+
+    def _ask(
+        self,
+        method: str,
+        kind: str,
+        name: str = "",
+        *,
+        query: dict[str, str] | None = None,
+        body: Object | None = None,
+        read: Callable[[bytes], Any] = json.loads,
+        retry: Callable[[Callable[[], Any]], Any] | None = None,
+    ) -> Any:
+        import urllib3
+
+        path = f"{_PATHS[kind]}/namespaces/{self.namespace}/{kind}" + (f"/{name}" if name else "")
+
+        def ask() -> Any:
+            headers = {"Accept": "application/json", "Content-Type": "application/json"}
+            self._client.update_params_for_auth(headers, [], ["BearerToken"])  # which renews a token that is about to expire
+            response = self._client.rest_client.pool_manager.request(
+                method,
+                f"{self.server}{path}" + (f"?{urlencode(query)}" if query else ""),
+                body=None if body is None else json.dumps(body),
+                headers=headers,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+                retries=False,  # ours say what they wait for
+            )
+            if response.status >= 300:
+                raise _Refused(response.status, response.data)
+            return read(response.data)
+
+        try:
+            return (retry or self._retry)(ask)
+        except _Refused as error:
+            if error.status == 404:
+                return None
+            if error.status == 409:
+                raise Conflict(error.reason) from error
+            if name.endswith("/log") and error.status == 400:
+                return None  # of a container that has not started
+            if error.passes:
+                raise self._unreachable(error.reason) from error
+            raise self._refused(method, kind, error.reason, error.status) from error
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise self._unreachable(_cause(error)) from error
+
+    def _unreachable(self, reason: str) -> Unreachable:
+        return Unreachable(
+            ExitCode.SURROUNDINGS,
+            f"The Kubernetes API at {self.server} does not answer: {reason.rstrip('.')}.",
+            f"See that the cluster runs and that {self._where} names it; then start this again.",
+        )
+
+    def _refused(self, method: str, kind: str, reason: str, status: int | None = None) -> BoxcarError:
+        verb = {"GET": "read", "POST": "create", "PUT": "change", "DELETE": "delete"}[method]
+        do = {
+            401: f"Renew the credentials in {self._where}.",
+            403: f"Let the operator grant that in the namespace {self.namespace}: the chart's boxcar-launcher role has it.",
+        }.get(status or 0, "Change the settings that this names.")
+        what = f"The Kubernetes API refuses to {verb} {kind} in the namespace {self.namespace}: {reason.rstrip('.')}."
+        return BoxcarError(ExitCode.SURROUNDINGS, what, do)
+
+
+def open_api(namespace: str | None) -> Api:
+    """The cluster that KUBECONFIG names, else the one whose pod we are, else that of ~/.kube/config.
+
+    Args:
+        namespace: to work in; None for the pod's own, or that of the kubeconfig's context.
+
+    Raises:
+        BoxcarError: 69 where no cluster is named, or what names it cannot be read.
+    """
+    import yaml
+    from kubernetes import client, config
+
+    settings = client.Configuration()
+    named = os.environ.get("KUBECONFIG")
+    is_pod = not named and "KUBERNETES_SERVICE_HOST" in os.environ and OWN.is_dir()
+    where = "the pod's service account" if is_pod else f"KUBECONFIG ({named})" if named else "~/.kube/config"
+    try:
+        if is_pod:
+            config.load_incluster_config(client_configuration=settings)
+            found = (OWN / "namespace").read_text().strip()
+        else:
+            file = named or "~/.kube/config"
+            config.load_kube_config(file, client_configuration=settings)
+            found = config.list_kube_config_contexts(file)[1]["context"].get("namespace") or "default"
+    except (config.ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"No Kubernetes cluster can be found: {where}: {reason}.",
+            "Set KUBECONFIG to the file that names the cluster; `kubectl get pods` then works with it, too.",
+        ) from error
+    return Api(client.ApiClient(settings), namespace or found, where)
+
+
+class _Refused(Exception):
+    """The server's answer is not what was asked for."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        try:
+            self.reason = str(json.loads(body)["message"])
+        except (ValueError, TypeError, KeyError):
+            self.reason = f"status {status}"
+
+    @property
+    def passes(self) -> bool:
+        # 500 is what an API server says whose etcd is away for a moment.
+        return self.status in (429, 500, 502, 503, 504)
+
+
+def _hindrance(error: BaseException) -> Hindrance | None:
+    import urllib3
+
+    if isinstance(error, _Refused):
+        return "busy" if error.passes else None
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return None  # a certificate does not become another one
+    return "unreachable" if isinstance(error, urllib3.exceptions.HTTPError | OSError | ValueError) else None
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+def _cause(error: BaseException) -> str:
+    """A network error's word, without the connection's address in memory before it."""
+    return " ".join(str(error).rpartition(">: ")[2].split()) or type(error).__name__

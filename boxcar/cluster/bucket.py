@@ -1,0 +1,50 @@
+"""What a run's bucket says of the work that goes on in pods. What is not in the bucket is not there yet."""
+
+import contextlib
+import json
+from typing import Any
+
+from boxcar.errors import BoxcarError
+from boxcar.run.step import MARKER
+from boxcar.storage import Missing, Store
+from boxcar.storage.transfer import latest_checkpoint
+
+
+def has_step(store: Store, folder: str) -> bool:
+    """Whether a finished step lies in a folder of the run. `step.json` comes last, so what it lists is there."""
+    return read_json(store, f"{folder}/{MARKER}") is not None
+
+
+def read_json(store: Store, name: str) -> dict[str, Any] | None:
+    """An object of a run; None where there is none."""
+    try:
+        found: dict[str, Any] = json.loads(store.read(name))
+    except Missing:
+        return None
+    return found
+
+
+def read_scores(store: Store) -> list[dict[str, Any]]:
+    """The whole lines of `eval/scores.jsonl`, oldest first."""
+    try:
+        content = store.read("eval/scores.jsonl")
+    except Missing:
+        return []
+    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def last_checkpoint(store: Store) -> int:
+    """The step of the newest checkpoint; below 0 where there is none."""
+    return latest_checkpoint(entry.name.removeprefix("train/") for entry in store.entries())
+
+
+def last_use(store: Store, container: str) -> str:
+    """The memory that a container of the trainer's pod has reported last, for a sentence."""
+    found: Any = None
+    # This is told of a run that failed, perhaps because of its bucket: that is then no second failure.
+    with contextlib.suppress(BoxcarError):
+        if container == "trainer":
+            found = (read_json(store, "train/status.json") or {}).get("memory_bytes")
+        elif container == "evaluator":
+            found = next((line.get("memory_bytes") for line in reversed(read_scores(store))), None)
+    return f"the last use it reported was {found / 2**30:.2f} GiB" if found else "it had reported none of its use"

@@ -1,0 +1,111 @@
+"""The Job that trains: the trainer on its pool, and beside it, without a GPU, what scores and what sends.
+
+`fetch` brings records and the last checkpoint into the pod. Then `uploader` and `evaluator` start as native sidecars, and
+the trainer. Sidecars are told to stop when the trainer has ended, the last one first: the uploader sends what the evaluator
+wrote last. All of them work in one folder of the pod; only `fetch` and `uploader` can open the bucket.
+"""
+
+import json
+from collections.abc import Sequence
+
+from boxcar.cluster.api import OWN, Object
+from boxcar.cluster.job import FINAL, WORK, container, exits, image_name, job_name, make_job, pod_spec, resources
+from boxcar.errors import ExitCode
+from boxcar.run.configuration import Configuration
+from boxcar.run.launch import HUGE_PAGES
+
+TRAINER, EVALUATOR, UPLOADER, FETCH = "trainer", "evaluator", "uploader", "fetch"
+FOLDER = f"{WORK}/run"  # the run, in the pod
+_PORT = 2222  # at which machines of one training find each other
+_MACHINE = "BOXCAR_MACHINE"
+_INDEX = "batch.kubernetes.io/job-completion-index"
+_CARRIER_CPU, _CARRIER_MEMORY = "500m", "512Mi"  # of what only moves files: a transfer takes less than 200 MB
+
+
+def gpu_count(configuration: Configuration) -> int:
+    """GPUs a machine: where nothing was said, one. On a cluster nobody sees by looking what a node has."""
+    return 1 if configuration.gpus is None else configuration.gpus
+
+
+def trainer_job(configuration: Configuration, run: str) -> Object:
+    """The Job that trains the run whose `config.yaml` lies in `run`, a URI."""
+    settings, gpus = configuration.cluster, gpu_count(configuration)
+    image = image_name(settings, "train", settings.gpu_image_suffix if gpus else "")
+    name = job_name("train", run)
+    small = resources(_CARRIER_CPU, _CARRIER_MEMORY, 1)
+    upload = ["upload", "--run", run, "--from", FOLDER, "--lease", name, "--orphan-minutes", f"{settings.orphan_minutes:g}"]
+    fetch = container(settings, FETCH, image, ["fetch", "--run", run, "--into", FOLDER], small, bucket=True)
+    uploader = container(settings, UPLOADER, image, upload, small, bucket=True)
+    uploader["volumeMounts"].append({"name": "api", "mountPath": str(OWN), "readOnly": True})
+    evaluator_limits = resources(settings.evaluator_cpu, settings.evaluator_memory, 1)
+    evaluate = ["evaluate", "--run", FOLDER, "--sidecar"]
+    evaluator = container(settings, EVALUATOR, image, evaluate, evaluator_limits, bucket=False)
+    uploader["restartPolicy"] = evaluator["restartPolicy"] = "Always"
+    # The trainer itself reads a bucket only where it starts from a checkpoint in one.
+    reads = "://" in (configuration.init or "")
+    train = ["train", "--run", FOLDER, "--evaluator", "elsewhere", "--gpus", str(gpus)]
+    trainer = container(settings, TRAINER, image, train, _trainer_limits(configuration, gpus), bucket=reads, blind=not gpus)
+    trainer["env"] += [{"name": key, "value": value} for key, value in HUGE_PAGES.items()]
+    trainer["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
+
+    spec = pod_spec(settings, [trainer], gpu=bool(gpus))
+    spec["initContainers"] = [fetch, uploader, evaluator]
+    spec["volumes"] += [
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{settings.shm_megabytes}Mi"}},
+        {"name": "api", "projected": {"sources": _api_sources()}},
+    ]
+    rules = [exits(TRAINER, FINAL, "FailJob"), exits(FETCH, FINAL, "FailJob"), exits(FETCH, (ExitCode.AGAIN,), "Ignore")]
+    job = make_job(configuration, run, "train", TRAINER, spec, rules)
+    if settings.machines > 1:
+        _join(job, settings.machines)
+    return job
+
+
+def trainer_service(configuration: Configuration, run: str) -> Object | None:
+    """What gives the machines of a training their names; None where there is only one."""
+    if configuration.cluster.machines == 1:
+        return None
+    name = job_name("train", run)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "boxcar", "app.kubernetes.io/component": TRAINER}},
+        "spec": {
+            "clusterIP": "None",
+            "selector": {"batch.kubernetes.io/job-name": name},
+            "publishNotReadyAddresses": True,  # they find each other before any of them is ready
+            "ports": [{"name": "training", "port": _PORT}],
+        },
+    }
+
+
+def _trainer_limits(configuration: Configuration, gpus: int) -> Object:
+    settings = configuration.cluster
+    limits = resources(settings.trainer_cpu, settings.trainer_memory, settings.ephemeral_gigabytes)
+    if gpus:
+        for amounts in limits.values():
+            amounts[settings.gpu_resource] = str(gpus)
+    return limits
+
+
+def _join(job: Object, machines: int) -> None:
+    """Makes a Job of several pods out of one of one: each knows its number, and the names of all."""
+    name, spec = job["metadata"]["name"], job["spec"]["template"]["spec"]
+    workers = [f"{name}-{index}.{name}:{_PORT}" for index in range(machines)]
+    # Kubernetes puts the number in, which must not be a text.
+    tf_config = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": "INDEX"}})
+    number = {"name": _MACHINE, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{_INDEX}']"}}}
+    for one in [*spec["initContainers"], *spec["containers"]]:
+        one["env"] += [number, {"name": "TF_CONFIG", "value": tf_config.replace('"INDEX"', f"$({_MACHINE})")}]
+    spec["containers"][0]["ports"] = [{"name": "training", "containerPort": _PORT}]
+    spec["subdomain"] = name
+    job["spec"] |= {"completionMode": "Indexed", "completions": machines, "parallelism": machines}
+
+
+def _api_sources() -> Sequence[Object]:
+    """What a pod usually finds of its service account, for the one container that asks the API."""
+    return [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+    ]

@@ -1,0 +1,236 @@
+"""What the real Helm makes of the chart, for every file of values in ci/."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from chart_tools import CHART, CI_VALUES, KUBERNETES, assert_valid, find, pods, refused, run, template
+
+from boxcar.run.cluster_settings import ClusterSettings
+from boxcar.run.configuration import Configuration, make_configuration
+
+values_files = pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem.removesuffix("-values"))
+
+
+def settings(file: Path, name: str, tmp_path: Path) -> Configuration:
+    """Boxcar's configuration as it reads a file of the ConfigMap boxcar-settings."""
+    objects = template("--values", str(file))
+    written = tmp_path / name
+    written.write_text(find(objects, "ConfigMap", "boxcar-settings")["data"][name], encoding="utf-8")
+    return make_configuration(written, {})
+
+
+@values_files
+def test_lint_finds_nothing(values: Path) -> None:
+    assert "0 chart(s) failed" in run("helm", "lint", "--strict", str(CHART), "--values", str(values)).stdout
+
+
+@values_files
+def test_kubernetes_knows_every_field_in_all_its_versions(values: Path) -> None:
+    for version in KUBERNETES:
+        objects = template("--values", str(values), "--kube-version", version)
+        assert len(objects) > 10
+        assert_valid(objects, version)
+
+
+def test_older_versions_are_refused() -> None:
+    assert "1.29" in refused("--kube-version", "1.28")
+
+
+def test_default_values_are_enough() -> None:
+    objects = template()
+    assert_valid(objects, KUBERNETES[-1])
+    assert "MinIO" not in str(objects)
+
+
+@values_files
+def test_nothing_lies_outside_the_namespace_and_no_secret_is_made(values: Path) -> None:
+    for one in template("--values", str(values)):
+        assert one["metadata"]["namespace"] == "boxcar", one["metadata"]["name"]
+        assert not one["kind"].startswith("Cluster")
+        assert one["kind"] not in ("Secret", "Namespace", "CustomResourceDefinition")
+
+
+@values_files
+def test_pods_ask_for_little(values: Path) -> None:
+    """More than Pod Security `restricted`, which the cluster itself checks: read-only roots, limits, no unasked token."""
+    found = dict(pods(template("--values", str(values))))
+    assert {"Deployment boxcar-tensorboard", "Pod boxcar-test-bucket"} <= set(found)
+    for name, pod in found.items():
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] and security["runAsUser"] == 10001, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod["automountServiceAccountToken"] is (name == "CronJob boxcar-schedule"), name
+        assert pod["enableServiceLinks"] is False, name
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            expected = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+            assert container["securityContext"] == expected, (name, container["name"])
+            for kind in ("requests", "limits"):
+                assert set(container["resources"][kind]) == {"cpu", "memory"}, (name, container["name"])
+        for volume in pod.get("volumes", []):
+            if "emptyDir" in volume:
+                assert volume["emptyDir"]["sizeLimit"], (name, volume["name"])
+
+
+def test_roles_are_these_and_no_wider() -> None:
+    objects = template()
+    roles = {one["metadata"]["name"]: one["rules"] for one in objects if one["kind"] == "Role"}
+    assert {
+        name: {(rule["apiGroups"][0], resource): set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
+        for name, rules in roles.items()
+    } == {
+        "boxcar-trainer": {("coordination.k8s.io", "leases"): {"get"}},
+        "boxcar-launcher": {
+            ("batch", "jobs"): {"create", "get", "list", "watch", "delete"},
+            ("", "pods"): {"get", "list", "watch"},
+            ("", "pods/log"): {"get"},
+            ("", "events"): {"list"},
+            ("coordination.k8s.io", "leases"): {"create", "get", "update", "patch"},
+            ("", "services"): {"create", "get", "delete"},
+            ("argoproj.io", "workflows"): {"get"},
+        },
+    }
+    bound = {
+        one["metadata"]["name"]: (one["roleRef"]["name"], [subject["name"] for subject in one["subjects"]])
+        for one in objects
+        if one["kind"] == "RoleBinding"
+    }
+    assert bound == {
+        "boxcar-trainer": ("boxcar-trainer", ["boxcar-trainer"]),
+        "boxcar-launcher": ("boxcar-launcher", ["boxcar-launcher"]),
+    }
+
+
+def test_further_service_accounts_may_start_runs() -> None:
+    binding = find(template("--set", "serviceAccounts.launcher.sharedWith={pipeline-runner}"), "RoleBinding", "boxcar-launcher")
+    assert [subject["name"] for subject in binding["subjects"]] == ["boxcar-launcher", "pipeline-runner"]
+
+
+def test_settings_are_what_boxcar_reads(tmp_path: Path) -> None:
+    assert settings(CHART / "values.yaml", "cluster.yaml", tmp_path).cluster == ClusterSettings(gpu_image_suffix="-gpu")
+    everything = settings(CHART / "ci" / "everything-values.yaml", "schedule.yaml", tmp_path)
+    assert (everything.steps, everything.augmentations, everything.limits.matched) == (
+        2000,
+        ("horizontal_flip", "colour"),
+        0.95,
+    )
+    cluster = everything.cluster
+    assert (cluster.image_tag, cluster.image_pull_secrets) == ("0.1.0-rc.1", ("registry", "mirror"))
+    assert cluster.environment == {"AWS_REGION": "us-east-1", "BOXCAR_S3_ENDPOINT": "http://boxcar-minio:9000"}
+    assert (cluster.credentials_secret, cluster.gcs_key_secret) == ("bucket-key", "gcs-key")
+    assert (cluster.machines, cluster.queue, cluster.deadline_hours) == (2, "vision", 12.5)
+    assert cluster.gpu_tolerations[0].value == "present"
+    assert settings(CHART / "ci" / "gke-values.yaml", "cluster.yaml", tmp_path).cluster.credentials_secret is None
+
+
+def test_the_schedule_goes_on_after_a_restart_and_begins_anew_each_night() -> None:
+    cron = find(template("--values", str(CHART / "ci" / "everything-values.yaml")), "CronJob", "boxcar-schedule")["spec"]
+    assert (cron["concurrencyPolicy"], cron["timeZone"], cron["schedule"]) == ("Forbid", "Europe/Berlin", "30 1 * * 1-5")
+    job = cron["jobTemplate"]["spec"]
+    assert job["activeDeadlineSeconds"] == 12 * 3600
+    pod = job["template"]["spec"]
+    assert pod["serviceAccountName"] == "boxcar-launcher"
+    launcher = pod["containers"][0]
+    assert launcher["args"] == [
+        *("boxcar", "run", "--launcher=cluster", "--data=s3://boxcar/pictures", "--output=$(BOXCAR_RUNS)/$(JOB_NAME)"),
+        *("--config=/etc/boxcar/schedule.yaml", "--resume"),
+    ]
+    job_name = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
+    assert {"name": "JOB_NAME", "valueFrom": job_name} in launcher["env"]
+    by_code = {
+        code: rule["action"]
+        for rule in job["podFailurePolicy"]["rules"]
+        for code in rule.get("onExitCodes", {"values": ["disrupted"]})["values"]
+    }
+    failing = dict.fromkeys([1, 64, 65, 70, 76], "FailJob")
+    assert by_code == {"disrupted": "Ignore", 75: "Ignore", **failing}
+
+
+def test_tensorboard_starts_anew_when_what_its_pod_reads_at_the_start_changes() -> None:
+    def checksum(*options: str) -> Any:
+        pod = find(template(*options), "Deployment", "boxcar-tensorboard")["spec"]["template"]
+        return pod["metadata"]["annotations"]["checksum/settings"]
+
+    assert checksum() == checksum("--set", "cluster.machines=2")
+    different = {
+        checksum(),
+        checksum("--set", "bucket.runs=s3://other/runs"),
+        checksum("--set", "bucket.endpoint=http://other"),
+    }
+    assert len(different) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "ports"),
+    [
+        ([], [443]),
+        (["--set", "bucket.endpoint=http://minio.example.com"], [80]),
+        (["--set", "bucket.endpoint=https://minio.example.com:9443"], [9443]),
+        (["--set", "networkPolicy.bucket.ports={8080,8081}"], [8080, 8081]),
+        (["--set", "minio.enabled=true"], [9000]),
+    ],
+)
+def test_egress_goes_to_the_buckets_port(options: list[str], ports: list[int]) -> None:
+    policy = find(template(*options), "NetworkPolicy", "boxcar-to-bucket")
+    (rule,) = policy["spec"]["egress"]
+    assert [port["port"] for port in rule["ports"]] == ports
+    assert ("podSelector" in rule["to"][0]) == ("minio.enabled=true" in options)
+
+
+def test_a_secret_that_only_reads_is_tensorboards_alone() -> None:
+    objects = template("--values", str(CHART / "ci" / "onprem-values.yaml"))
+    secrets = {
+        (name, container["name"]): [source["secretRef"]["name"] for source in container["envFrom"] if "secretRef" in source]
+        for name, pod in pods(objects)
+        for container in pod["containers"]
+        if "envFrom" in container
+    }
+    assert secrets == {
+        ("Deployment boxcar-tensorboard", "follow"): ["boxcar-bucket-read-only"],
+        ("Pod boxcar-test-bucket", "bucket"): ["boxcar-bucket"],
+    }
+
+
+def _closed(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if schema.get("additionalProperties") is False:
+        yield path
+    for name, nested in schema.get("properties", {}).items():
+        yield from _closed(nested, (*path, name))
+
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", list(_closed(SCHEMA)), ids=lambda path: ".".join(path) or "top")
+def test_a_value_that_is_not_known_is_refused(path: tuple[str, ...], tmp_path: Path) -> None:
+    given: dict[str, Any] = {"surprise": 1}
+    for name in reversed(path):
+        given = {name: given}
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(given), encoding="utf-8")
+    assert "additional properties 'surprise' not allowed" in refused("--values", str(file))
+
+
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [
+        ("bucket.runs=/runs", "/bucket/runs"),
+        ("bucket.runs=s3://boxcar", "/bucket/runs"),
+        ("bucket.runs=s3://boxcar/runs/", "/bucket/runs"),
+        ("bucket.endpoint=minio:9000", "/bucket/endpoint"),
+        ("cluster.trainer_memory=much", "/cluster/trainer_memory"),
+        ("schedule.cron=nightly", "/schedule/cron"),
+        ("schedule.enabled=true", "schedule.data is empty"),
+        ("schedule.enabled=true,schedule.data=s3://a-bucket,schedule.settings.cluster.machines=2", "schedule.settings.cluster"),
+        ("tensorboard.pathPrefix=board/", "/tensorboard/pathPrefix"),
+        ("tensorboard.ingress.enabled=true", "tensorboard.ingress.host is empty"),
+        ("tensorboard.httpRoute.enabled=true", "tensorboard.httpRoute.parentRefs is empty"),
+        ("minio.enabled=true,bucket.runs=gs://boxcar/runs", "minio.enabled: bucket.runs must be an s3:// folder"),
+        ("minio.enabled=true,bucket.existingSecret=", "minio.enabled: bucket.existingSecret must name a Secret"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_by_its_name(option: str, word: str) -> None:
+    assert word in refused("--set", option).replace("'", "")
