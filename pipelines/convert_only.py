@@ -9,14 +9,16 @@ from boxcar.components.ending import WEBHOOK
 from boxcar.components.freeze import freeze
 from boxcar.components.notify import notify
 from boxcar.pipelines.images import Images
-from boxcar.pipelines.tasks import equip
+from boxcar.pipelines.tasks import Equipment
 from boxcar.run.configuration import DEFAULT_ARCHITECTURE
+
+NAME = "convert-only"
 
 
 def convert_only(images: Images) -> Any:
     """The pipeline, with its images."""
 
-    @dsl.pipeline(name="convert-only", display_name="Boxcar: convert a checkpoint")
+    @dsl.pipeline(name=NAME, display_name="Boxcar: convert a checkpoint")
     def pipeline(
         checkpoint: str,
         records: str,
@@ -38,13 +40,14 @@ def convert_only(images: Images) -> Any:
                 key.json is a key to Google Cloud Storage. Not needed with workload identity.
             webhook_secret: Name of a Secret whose key url is where to post how the run ended. Not needed.
         """
+        equipment = Equipment(NAME, images, bucket_secret)
         told = notify(output=output, job="", resume_from="")
-        equip(told, "notify", images, bucket_secret)
+        equipment.give(told, "notify")
         kubernetes.use_secret_as_env(told, webhook_secret, {"url": WEBHOOK}, optional=True)
         with dsl.ExitHandler(told, name="steps"):
             frozen = freeze(architecture=architecture, checkpoint=checkpoint, run=output)
-            equip(frozen, "freeze", images, bucket_secret)
+            equipment.give(frozen, "freeze")
             converted = convert(run=output, records=records, config=config).after(frozen)
-            equip(converted, "convert", images, bucket_secret)
+            equipment.give(converted, "convert")
 
     return pipeline

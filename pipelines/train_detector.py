@@ -12,14 +12,16 @@ from boxcar.components.records import records
 from boxcar.components.report import report
 from boxcar.components.train import train
 from boxcar.pipelines.images import Images
-from boxcar.pipelines.tasks import equip
+from boxcar.pipelines.tasks import Equipment
 from boxcar.run.configuration import DEFAULT_ARCHITECTURE
+
+NAME = "train-detector"
 
 
 def train_detector(images: Images) -> Any:
     """The pipeline, with its images."""
 
-    @dsl.pipeline(name="train-detector", display_name="Boxcar: train a detector")
+    @dsl.pipeline(name=NAME, display_name="Boxcar: train a detector")
     def pipeline(
         data: str,
         output: str,
@@ -58,8 +60,9 @@ def train_detector(images: Images) -> Any:
                 key.json is a key to Google Cloud Storage. Not needed with workload identity.
             webhook_secret: Name of a Secret whose key url is where to post how the run ended. Not needed.
         """
+        equipment = Equipment(NAME, images, bucket_secret)
         told = notify(output=output, job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, resume_from=resume_from)
-        equip(told, "notify", images, bucket_secret)
+        equipment.give(told, "notify")
         kubernetes.use_secret_as_env(told, webhook_secret, {"url": WEBHOOK}, optional=True)
         with dsl.ExitHandler(told, name="steps"):
             begun = records(
@@ -92,6 +95,6 @@ def train_detector(images: Images) -> Any:
                 "report": written,
             }
             for component, task in steps_in_order.items():
-                equip(task, component, images, bucket_secret)
+                equipment.give(task, component)
 
     return pipeline
