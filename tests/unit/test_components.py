@@ -1,0 +1,199 @@
+"""Components as pods run them: their compiled command, an executor input, and what is left in the run's folder."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compiled import run_component
+from exported import ARCHITECTURE, ExportedRun
+from finished_run import write_run
+from storage_servers import MinioServer, Server
+
+from boxcar.components.installation import LAUNCHER
+from boxcar.storage import open_store
+
+CONFIGURATION = "formats: [tflite_float32]\nlimits: {ap50_loss: 1, raw_difference: 10}\n"
+
+
+def form(pictures: object, output: object, **changed: Any) -> dict[str, Any]:
+    """What the records component is given."""
+    return {
+        "data": str(pictures),
+        "output": str(output),
+        "job": "job-1",
+        "resume_from": "",
+        "architecture": ARCHITECTURE,
+        "image_size": 128,
+        "steps": 20,
+        "initial_checkpoint": "none",
+        "gpus": "0",
+        "gpu_type": "",
+        "node_pool": "",
+        "config": "",
+        "bucket_secret": "boxcar-bucket",
+        "image_repository": "docker.io/boxcar",
+        "image_tag": "1.0",
+        **changed,
+    }
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from boxcar.shapes import make_shapes
+
+    return make_shapes(str(tmp_path_factory.mktemp("drawn") / "pictures"), pictures=24, image_size=64)
+
+
+def records(folder: Path, given: dict[str, Any], **variables: str) -> Any:
+    return run_component("train_detector", "records", folder, given, **{LAUNCHER: "local", **variables})
+
+
+def test_records_begin_a_run_and_describe_the_data(tmp_path: Path, drawn: Path) -> None:
+    made = records(tmp_path / "pod", form(drawn, tmp_path / "runs", node_pool="pool=fast"))
+    assert made.code == 0, made.stderr
+    run = tmp_path / "runs" / "job-1"
+    assert made.outputs["run"] == str(run)
+    cluster = json.loads(made.outputs["cluster"])
+    assert cluster["cpu_node_selector"] == {"pool": "fast"}
+    assert cluster["image_tag"] == "1.0"
+    assert cluster["credentials_secret"] is None, "no Secret is mounted here"
+    dataset = json.loads((run / "records" / "dataset.json").read_text())
+    metadata = made.artifact("dataset")["metadata"]
+    assert metadata["version"] == dataset["version"]
+    assert metadata["folder"] == f"{run}/records"
+    assert metadata["train pictures"] == dataset["splits"]["train"]["pictures"]
+    assert metadata["classes"] == "circle, square, triangle"
+    assert (run / "config.yaml").read_text().startswith("data: ")
+
+
+def test_another_picture_under_the_same_uri_makes_other_records(tmp_path: Path, drawn: Path) -> None:
+    pictures = tmp_path / "pictures"
+    shutil.copytree(drawn, pictures)
+    first = records(tmp_path / "first", form(pictures, tmp_path / "runs"))
+    for ending in (".jpg", ".xml"):
+        source = sorted(pictures.glob(f"*{ending}"))[0]
+        text = source.read_bytes() + (b"\0" if ending == ".jpg" else b"")
+        (pictures / f"added{ending}").write_bytes(text.replace(source.stem.encode(), b"added"))
+    second = records(tmp_path / "second", form(pictures, tmp_path / "runs", job="job-2"))
+    assert first.code == second.code == 0, second.stderr
+    versions = [one.artifact("dataset")["metadata"]["version"] for one in (first, second)]
+    assert versions[0] != versions[1]
+    counts = [sum(v for k, v in one.artifact("dataset")["metadata"].items() if "pictures" in k) for one in (first, second)]
+    assert counts == [24, 25]
+
+
+def test_a_pod_that_is_started_again_goes_on(tmp_path: Path, drawn: Path) -> None:
+    for attempt in ("first", "second"):
+        made = records(tmp_path / attempt, form(drawn, tmp_path / "runs"))
+        assert made.code == 0, made.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "words"),
+    [
+        ({"data": "{tmp}/nowhere"}, 64, "data: There is nothing at {tmp}/nowhere."),
+        ({"architecture": "yolo"}, 64, "architecture: There is no architecture 'yolo'."),
+        ({"image_size": 100}, 64, "image_size: "),
+        ({"steps": -1}, 64, "steps cannot be -1."),
+        ({"gpus": "two"}, 64, "gpus cannot be 'two'."),
+        ({"gpu_type": "a gpu"}, 64, "gpu_type cannot be 'a gpu'."),
+        ({"node_pool": "gpus"}, 64, "node_pool cannot be 'gpus'"),
+        ({"initial_checkpoint": "{tmp}/ckpt-0"}, 64, "initial_checkpoint: There is no checkpoint {tmp}/ckpt-0."),
+        ({"config": "{tmp}/none.yaml"}, 64, "config: {tmp}/none.yaml cannot be read"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_work_is_refused_by_name(
+    tmp_path: Path, drawn: Path, changed: dict[str, Any], code: int, words: str
+) -> None:
+    changed = {name: value.format(tmp=tmp_path) if isinstance(value, str) else value for name, value in changed.items()}
+    ended = records(tmp_path / "pod", form(drawn, tmp_path / "runs", **changed))
+    assert ended.code == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert words.format(tmp=tmp_path) in ended.last_line
+    failure = json.loads((tmp_path / "runs" / "job-1" / "failure.json").read_text())
+    assert (failure["step"], failure["code"]) == ("records", code)
+    assert ended.last_line == f"{failure['what']} {failure['do']}"
+
+
+def test_an_older_run_is_gone_on_with_at_its_own_settings_only(tmp_path: Path, drawn: Path) -> None:
+    begun = records(tmp_path / "pod", form(drawn, tmp_path / "runs"))
+    older = {"resume_from": begun.outputs["run"], "job": "job-2"}
+    again = records(tmp_path / "again", form(drawn, tmp_path / "runs", **older))
+    assert again.outputs["run"] == begun.outputs["run"]
+    other = records(tmp_path / "other", form(drawn, tmp_path / "runs", **older, steps=30))
+    assert other.code == 64
+    assert "resume_from: " in other.last_line
+    assert "steps was 20 and now is 30" in other.last_line
+    nothing = records(tmp_path / "nothing", form(drawn, tmp_path / "runs", resume_from=str(tmp_path / "runs" / "none")))
+    assert nothing.code == 64
+    assert nothing.last_line.startswith("resume_from: There is no run at ")
+
+
+def test_on_a_cluster_everything_lies_in_buckets(tmp_path: Path, minio: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = minio.environment(minio.address) | {"BOXCAR_CACHE": str(tmp_path / "cache"), LAUNCHER: ""}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"s3://{minio.make_bucket()}"
+    for name, value in (("data", "/pictures"), ("initial_checkpoint", "/zoo/ckpt-0"), ("config", "/config.yaml")):
+        given = form("s3://pictures/birds", bucket, job=name) | {name: value}
+        ended = records(tmp_path / name, given, **variables)
+        assert ended.code == 64, ended.stderr
+        assert ended.last_line.startswith(f"{name}: {value} is in no bucket")
+        assert json.loads(open_store(bucket).read(f"{name}/failure.json"))["code"] == 64
+
+
+def test_a_bucket_that_may_not_be_written_to(tmp_path: Path, drawn: Path, minio: Server) -> None:
+    variables = minio.environment(minio.address) | {"BOXCAR_CACHE": str(tmp_path / "cache")}
+    ended = records(tmp_path / "pod", form(drawn, "s3://no-such-bucket-here/runs"), **variables)
+    assert ended.code == 69, ended.stderr
+    sentences = ended.stderr.splitlines()
+    assert ended.last_line.startswith("output: "), sentences
+    assert "no-such-bucket-here" in ended.last_line
+
+
+def test_the_whole_way_behind_training_in_a_bucket(
+    tmp_path: Path, exported_run: ExportedRun, minio: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(minio, MinioServer)
+    variables = minio.environment(minio.address) | {"BOXCAR_CACHE": str(tmp_path / "cache"), LAUNCHER: ""}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"s3://{minio.make_bucket()}"
+    store = open_store(bucket)
+    for folder in ("train", "records"):
+        for path in (exported_run.folder / folder).rglob("*"):
+            if path.is_file():
+                store.upload(path, f"older/{folder}/{path.name}")
+    store.write("config.yaml", CONFIGURATION.encode())
+    run = f"{bucket}/files"
+    given = {"architecture": ARCHITECTURE, "checkpoint": f"{bucket}/older/train/ckpt-7", "run": run}
+    frozen = run_component("convert_only", "freeze", tmp_path / "freeze", given, **variables)
+    assert frozen.code == 0, frozen.stderr
+    metadata = frozen.artifact("model")["metadata"]
+    assert metadata["run"] == f"{bucket}/older"
+    assert metadata["pipeline_version"].startswith("convert-only ")
+    given = {"run": run, "records": f"{bucket}/older/records", "config": f"{bucket}/config.yaml"}
+    made = run_component("convert_only", "convert", tmp_path / "convert", given, **variables)
+    assert made.code == 0, made.stderr
+    assert made.artifact("files")["metadata"]["files"] == "saved_model, tflite/detector_float32.tflite"
+    scores = made.artifact("scores")["metadata"]
+    assert scores["megabytes tflite/detector_float32.tflite"] > 1
+    assert {"files/export/manifest.json", "files/export/step.json"} <= {entry.name for entry in store.entries()}
+
+    missing = given | {"records": f"{bucket}/nowhere"}
+    refused = run_component("convert_only", "convert", tmp_path / "missing", missing, **variables)
+    assert refused.code == 64
+    assert json.loads(store.read("files/failure.json"))["step"] == "convert"
+
+
+def test_the_report_is_shown_whole_and_in_short(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    shown = run_component("train_detector", "report", tmp_path / "pod", {"run": str(run)})
+    assert shown.code == 0, shown.stderr
+    assert (tmp_path / "pod" / "page").read_bytes() == (run / "report" / "index.html").read_bytes()
+    summary = (tmp_path / "pod" / "summary").read_text()
+    assert "| class | AP50 | AP |" in summary
+    assert "| tflite/detector_int8.tflite | 3.5 MB |" in summary
