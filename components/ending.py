@@ -30,16 +30,23 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
     Raises:
         BoxcarError: 69 where the bucket or the webhook fails.
     """
-    failure = None if state == "SUCCEEDED" else read_failure(run)
+    failure, unread = None, None
+    try:
+        failure = None if state == "SUCCEEDED" else read_failure(run)
+    except BoxcarError as error:
+        unread = error
     if state == "SUCCEEDED":
         text = f"Done: the run is in {run}."
     elif failure is not None:
         text = f"The step {failure['step']} ended with {failure['code']}: {failure['what']} {failure['do']}"
     else:
-        text = f"The run in {run} {state.lower()}, and none of its steps left word why. {message or f'See the log of {task}.'}"
+        why = f"why cannot be read: {unread.what}" if unread else "none of its steps left word why."
+        text = f"The run in {run} {state.lower()}, and {why} {message or f'See the log of {task}.'}"
     url = os.environ.get(WEBHOOK)
     if url:
         _post(url, {"text": text, "state": state, "run": run, "failure": failure})
+    if unread is not None:
+        raise unread
     return text
 
 

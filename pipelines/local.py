@@ -1,5 +1,9 @@
-"""The pipeline on this machine, without Kubernetes: Kubeflow's own local runner, each step a process here."""
+"""The pipeline on this machine, without Kubernetes: Kubeflow's own local runner, each step a process here.
 
+`python -m boxcar.pipelines.local --data DIR --output DIR` runs it and shows what came of it.
+"""
+
+import argparse
 import os
 import tempfile
 import warnings
@@ -13,6 +17,8 @@ from boxcar.components.installation import LAUNCHER
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.pipelines.images import Images
 from boxcar.pipelines.train_detector import train_detector
+from boxcar.process import run_component
+from boxcar.report import print_summary
 from boxcar.storage import local_path, make_folder
 
 
@@ -40,11 +46,31 @@ def run_locally(data: str, output: str, **parameters: Any) -> Path:
         arguments = {"data": str(local_path(data).absolute()), "output": str(place), "gpus": "0"} | parameters
         try:
             train_detector(Images())(**arguments)
-        except RuntimeError as error:
+        except RuntimeError as error:  # all that kfp says of a task that failed
             failure = next((found for made in set(place.iterdir()) - before if (found := read_failure(str(made)))), None)
             if failure is None:
                 what = f"The pipeline failed, and none of its steps left word why: {error}"
                 raise BoxcarError(ExitCode.DEFECT, what, "See the lines above.") from error
             raise BoxcarError(ExitCode(failure["code"]), failure["what"], failure["do"]) from error
+        finally:
+            del os.environ[LAUNCHER]
     (made,) = set(place.iterdir()) - before
     return made
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m boxcar.pipelines.local", description="Run the pipeline on this machine.")
+    parser.add_argument("--data", required=True, help="folder with pictures and labelImg's XML files")
+    parser.add_argument("--output", required=True, help="folder for runs")
+    parser.add_argument("--config", default="", help="settings as YAML")
+    given = parser.parse_args()
+
+    def work() -> None:
+        print_summary(str(run_locally(given.data, given.output, config=given.config)))
+
+    run_component("pipeline-local", work)
+
+
+if __name__ == "__main__":
+    main()

@@ -90,32 +90,20 @@ def test_a_pod_that_is_started_again_goes_on(tmp_path: Path, drawn: Path) -> Non
         assert made.code == 0, made.stderr
 
 
-@pytest.mark.parametrize(
-    ("changed", "code", "words"),
-    [
-        ({"data": "{tmp}/nowhere"}, 64, "data: There is nothing at {tmp}/nowhere."),
-        ({"architecture": "yolo"}, 64, "architecture: There is no architecture 'yolo'."),
-        ({"image_size": 100}, 64, "image_size: "),
-        ({"steps": -1}, 64, "steps cannot be -1."),
-        ({"gpus": "two"}, 64, "gpus cannot be 'two'."),
-        ({"gpu_type": "a gpu"}, 64, "gpu_type cannot be 'a gpu'."),
-        ({"node_pool": "gpus"}, 64, "node_pool cannot be 'gpus'"),
-        ({"initial_checkpoint": "{tmp}/ckpt-0"}, 64, "initial_checkpoint: There is no checkpoint {tmp}/ckpt-0."),
-        ({"config": "{tmp}/none.yaml"}, 64, "config: {tmp}/none.yaml cannot be read"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_what_cannot_work_is_refused_by_name(
-    tmp_path: Path, drawn: Path, changed: dict[str, Any], code: int, words: str
-) -> None:
-    changed = {name: value.format(tmp=tmp_path) if isinstance(value, str) else value for name, value in changed.items()}
-    ended = records(tmp_path / "pod", form(drawn, tmp_path / "runs", **changed))
-    assert ended.code == code, ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert words.format(tmp=tmp_path) in ended.last_line
-    failure = json.loads((tmp_path / "runs" / "job-1" / "failure.json").read_text())
-    assert (failure["step"], failure["code"]) == ("records", code)
-    assert ended.last_line == f"{failure['what']} {failure['do']}"
+def test_what_cannot_work_is_refused_by_name(tmp_path: Path, drawn: Path) -> None:
+    for changed, words in (
+        ({"data": f"{tmp_path}/nowhere"}, f"data: There is nothing at {tmp_path}/nowhere."),
+        ({"initial_checkpoint": f"{tmp_path}/ckpt-0"}, f"initial_checkpoint: There is no checkpoint {tmp_path}/ckpt-0."),
+        ({"image_size": 100}, "image_size: "),
+    ):
+        job = next(iter(changed))
+        ended = records(tmp_path / job, form(drawn, tmp_path / "runs", job=job) | changed)
+        assert ended.code == 64, ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert words in ended.last_line
+        failure = json.loads((tmp_path / "runs" / job / "failure.json").read_text())
+        assert (failure["step"], failure["code"]) == ("records", 64)
+        assert ended.last_line == f"{failure['what']} {failure['do']}"
 
 
 def test_an_older_run_is_gone_on_with_at_its_own_settings_only(tmp_path: Path, drawn: Path) -> None:
@@ -197,3 +185,24 @@ def test_the_report_is_shown_whole_and_in_short(tmp_path: Path) -> None:
     summary = (tmp_path / "pod" / "summary").read_text()
     assert "| class | AP50 | AP |" in summary
     assert "| tflite/detector_int8.tflite | 3.5 MB |" in summary
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_the_end_is_told(tmp_path: Path, failed: bool) -> None:
+    run = tmp_path / "runs" / "job-1"
+    run.mkdir(parents=True)
+    if failed:
+        failure = {"step": "train", "code": 65, "what": "The loss is not finite.", "do": "Lower it.", "at": "now"}
+        (run / "failure.json").write_text(json.dumps(failure))
+    status = {
+        "state": "FAILED" if failed else "SUCCEEDED",
+        "pipelineJobResourceName": "train-detector-1",
+        "pipelineTaskName": "steps",
+        "error": {"code": 9, "message": "The DAG failed."} if failed else {},
+    }
+    given = {"status": status, "output": str(run.parent), "job": "job-1", "resume_from": ""}
+    told = run_component("train_detector", "notify", tmp_path / "pod", given)
+    assert told.code == 0, told.stderr
+    words = "The step train ended with 65: The loss is not finite. Lower it." if failed else f"Done: the run is in {run}."
+    assert (tmp_path / "pod" / "summary").read_text() == words + "\n"
+    assert (run / "failure.json").exists() == failed, "it is no failure of its own, and clears none away"
