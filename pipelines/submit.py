@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +107,22 @@ def read_package(pipeline: str) -> Package:
         reason = error.strerror if isinstance(error, OSError) else "it is no compiled pipeline"
         what = f"{pipeline} cannot be submitted: {reason}."
         raise BoxcarError(ExitCode.USAGE, what, f"Name one of {known}, or a file that kfp has compiled.") from error
+
+
+def split_parameters(written: Iterable[str]) -> dict[str, str]:
+    """Parameters by name, out of NAME=VALUE.
+
+    Raises:
+        BoxcarError: 64 where one is not written so, or is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in written:
+        name, equals, value = text.partition("=")
+        if not equals or name in found:
+            what = f"{text} has no value." if not equals else f"The parameter {name} is given twice."
+            raise BoxcarError(ExitCode.USAGE, what, "Write -p NAME=VALUE, once for each.")
+        found[name] = value
+    return found
 
 
 def read_values(package: Package, parameters: Mapping[str, str]) -> dict[str, Any]:

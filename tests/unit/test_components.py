@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,48 @@ def test_the_report_is_shown_whole_and_in_short(tmp_path: Path) -> None:
     assert "| tflite/detector_int8.tflite | 3.5 MB |" in summary
 
 
+@pytest.fixture
+def finished(tmp_path: Path, minio: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, str]]:
+    """URI of a finished run in a bucket, and what opens it."""
+    variables = minio.environment(minio.address) | {"BOXCAR_CACHE": str(tmp_path / "cache"), LAUNCHER: ""}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run = write_run(tmp_path / "run")
+    uri = f"s3://{minio.make_bucket()}/runs/1"
+    store = open_store(uri)
+    for path in run.rglob("*"):
+        if path.is_file():
+            store.upload(path, path.relative_to(run).as_posix())
+    matrix = {"labels": ["circle", "background"], "counts": [[7, 1], [2, 0]]}
+    store.write("eval/confusion.json", json.dumps(matrix).encode())
+    return uri, variables
+
+
+def test_a_training_that_is_done_is_believed_and_shown(tmp_path: Path, finished: tuple[str, dict[str, str]]) -> None:
+    run, variables = finished
+    done = run_component("train_detector", "train", tmp_path / "pod", {"run": run, "cluster": "{}"}, **variables)
+    assert done.code == 0, done.stderr
+    assert done.outputs["Output"] == f"{run}/train/ckpt-900"
+    assert done.artifact("checkpoint")["metadata"]["checkpoint"] == f"{run}/train/ckpt-900"
+    scores = done.artifact("scores")["metadata"]
+    assert (scores["AP"], scores["AP50"], scores["test pictures"]) == (0.803, 0.964, 12.0)
+    assert {name for name in scores if name.startswith("AP50 ")} == {"AP50 circle", "AP50 square", "AP50 triangle"}
+    matrix = done.artifact("confusion")["metadata"]["confusionMatrix"]
+    assert [one["displayName"] for one in matrix["annotationSpecs"]] == ["circle", "background"]
+    assert [row["row"] for row in matrix["rows"]] == [[7, 1], [2, 0]]
+
+
+def test_a_training_needs_a_cluster(tmp_path: Path, finished: tuple[str, dict[str, str]]) -> None:
+    run, variables = finished
+    open_store(run).delete(["train/step.json"])
+    variables |= {"KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)}
+    ended = run_component("train_detector", "train", tmp_path / "pod", {"run": run, "cluster": "{}"}, **variables)
+    assert ended.code == 69, ended.stderr
+    assert ended.last_line.startswith("No Kubernetes cluster can be found: KUBECONFIG")
+    failure = json.loads(open_store(run).read("failure.json"))
+    assert (failure["step"], failure["code"]) == ("train", 69)
+
+
 @pytest.mark.parametrize("failed", [True, False])
 def test_the_end_is_told(tmp_path: Path, failed: bool) -> None:
     run = tmp_path / "runs" / "job-1"
@@ -206,3 +250,26 @@ def test_the_end_is_told(tmp_path: Path, failed: bool) -> None:
     words = "The step train ended with 65: The loss is not finite. Lower it." if failed else f"Done: the run is in {run}."
     assert (tmp_path / "pod" / "summary").read_text() == words + "\n"
     assert (run / "failure.json").exists() == failed, "it is no failure of its own, and clears none away"
+
+
+@pytest.mark.parametrize(
+    ("image", "missing", "used"),
+    [
+        ("records", ("kubernetes",), ("boxcar.records", "boxcar.components.running")),
+        (
+            "ops",
+            (),
+            ("boxcar.cluster.chain", "boxcar.components.running", "boxcar.components.ending", "boxcar.pipelines.submit"),
+        ),
+    ],
+)
+def test_small_images_hold_all_that_their_components_load(image: str, missing: tuple[str, ...], used: tuple[str, ...]) -> None:
+    # With kfp come no packages that it needs, so its submodules beyond the executor do not load there.
+    absent = ("tensorflow", "hotcoco", "flatbuffers", "ai_edge_litert", "tensorflowjs", "kfp", "kfp_server_api", *missing)
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({absent!r}))
+import boxcar.components.artifacts, boxcar.components.running, boxcar.doctor.buckets, {", ".join(used)}
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{image}: {done.stderr}"

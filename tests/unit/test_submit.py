@@ -16,7 +16,7 @@ from boxcar.pipelines import endpoint as endpoint_module
 from boxcar.pipelines import follow
 from boxcar.pipelines.compile import COMPILED
 from boxcar.pipelines.endpoint import Endpoint
-from boxcar.pipelines.submit import read_package, read_values, submit
+from boxcar.pipelines.submit import read_package, read_values, split_parameters, submit
 from boxcar.storage import retry
 from boxcar.storage.local import replace_json
 
@@ -314,6 +314,14 @@ def test_a_pipeline_of_somebody_else(tmp_path: Path) -> None:
     package = read_package(str(path))
     assert read_values(package, given) == values
     assert re.fullmatch(r"\d+\.\d+\.\d+-[0-9a-f]{10}", package.version)
+
+
+def test_parameters_as_they_are_written() -> None:
+    assert split_parameters(["data=s3://b/a=b", "config="]) == {"data": "s3://b/a=b", "config": ""}
+    for written in (["data"], ["data=1", "data=2"]):
+        with pytest.raises(BoxcarError, match="data") as caught:
+            split_parameters(written)
+        assert caught.value.code == ExitCode.USAGE
 
 
 def test_the_fake_server_holds_to_the_models() -> None:
