@@ -91,6 +91,28 @@ lint: $(READY) ## Check style, types and the direction of imports
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
+##@ Kubernetes
+
+.PHONY: chart-readme
+chart-readme: $(READY) ## Carry the comments of the chart's values into its README and schema
+	@$(PYTHON) charts/boxcar/document.py
+
+.PHONY: manifests
+manifests: $(READY) ## Render k8s/base from the chart anew; needs helm
+	@$(PYTHON) k8s/render.py
+
+.PHONY: kind-up
+kind-up: ## The whole platform on this machine in kind: see docs/laptop-cluster.md
+	@k8s/laptop/kind-up
+
+.PHONY: kind-down
+kind-down: ## Remove what kind-up made, its bucket too
+	@k8s/laptop/kind-down
+
+.PHONY: minikube-up
+minikube-up: ## The same in minikube
+	@k8s/laptop/minikube-up
+
 ##@ Benchmarks
 
 .bench/%/.ready: benchmarks/environments/%.txt $(UV)

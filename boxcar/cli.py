@@ -256,6 +256,22 @@ def upload(
     do_work("upload", work)
 
 
+@app.command()
+def follow(
+    runs: Annotated[str, typer.Option(help="A folder of runs, or one run.", metavar="URI")],
+    into: Annotated[Path, typer.Option(help="Folder on this machine, for nothing else.", metavar="DIR")],
+    seconds: Annotated[float, typer.Option(help="From one look to the next.", min=1.0)] = 15.0,
+) -> None:
+    """Keep what TensorBoard shows of runs in a bucket up to date in a folder, until SIGTERM or Ctrl-C."""
+
+    def work() -> None:
+        from boxcar.logdir import follow_runs
+
+        follow_runs(runs, into, seconds)
+
+    do_work("follow", work)
+
+
 def _fetched(run: str, *, alone: bool) -> Path:
     """The run's folder on this machine; with what its bucket holds, unless others work there too and see to that."""
     from boxcar.run.upload import fetch_run

@@ -40,7 +40,10 @@ def _templates(*options: str) -> dict[str, list[dict[str, Any]]]:
         content = yaml.safe_load(document)
         if source and content:
             found.setdefault(source[1], []).append(_bare(content))
-    return found
+    # Helm's own order is that of its version.
+    return {
+        source: sorted(objects, key=lambda one: (one["kind"], one["metadata"]["name"])) for source, objects in found.items()
+    }
 
 
 def _bare(value: Any) -> Any:

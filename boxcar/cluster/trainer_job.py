@@ -19,7 +19,8 @@ FOLDER = f"{WORK}/run"  # the run, in the pod
 _PORT = 2222  # at which machines of one training find each other
 _MACHINE = "BOXCAR_MACHINE"
 _INDEX = "batch.kubernetes.io/job-completion-index"
-_CARRIER_CPU, _CARRIER_MEMORY = "500m", "512Mi"  # of what only moves files: a transfer takes less than 200 MB
+# What only moves files seldom needs a processor, and takes less than 200 MB.
+_CARRIER_CPU, _CARRIER_MOST_CPU, _CARRIER_MEMORY = "100m", "1", "512Mi"
 
 
 def gpu_count(configuration: Configuration) -> int:
@@ -33,6 +34,7 @@ def trainer_job(configuration: Configuration, run: str) -> Object:
     image = image_name(settings, "train", settings.gpu_image_suffix if gpus else "")
     name = job_name("train", run)
     small = resources(_CARRIER_CPU, _CARRIER_MEMORY, 1)
+    small["limits"]["cpu"] = _CARRIER_MOST_CPU
     upload = ["upload", "--run", run, "--from", FOLDER, "--lease", name, "--orphan-minutes", f"{settings.orphan_minutes:g}"]
     fetch = container(settings, FETCH, image, ["fetch", "--run", run, "--into", FOLDER], small, bucket=True)
     uploader = container(settings, UPLOADER, image, upload, small, bucket=True)

@@ -1,5 +1,6 @@
 """Why a Job has no pod that works yet, in the cluster's own words: queue, quota, admission, nodes, images, volumes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,8 @@ _IMAGE = {
     "ErrImageNeverPull",
     "ImageInspectError",
 }
+# What the scheduler adds to every reason: that nobody else's pod can be sent away for ours.
+_PREEMPTION = re.compile(r"[.,]? (no new claims to deallocate, )?preemption: .*")
 _START = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 
@@ -112,6 +115,7 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
     for condition in pod["status"].get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             since, reason = condition["lastTransitionTime"], _one_line(condition.get("message", condition.get("reason", "")))
+            reason = _PREEMPTION.sub("", reason)
             return Waiting(
                 "node",
                 since,

@@ -115,10 +115,9 @@ class Watch:
             if pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-completion-index", "0") == "0":
                 self._relay.poll(pod)  # of several machines the first one speaks for all
             self._note_restarts(pod)
-        if is_over(job):
-            return True
-        self._note_waiting(pods)
-        return False
+        if not is_ending(job):
+            self._note_waiting(pods)
+        return is_over(job)
 
     def _note_pods(self, pods: list[Object]) -> None:
         """Remembers the pods, and says once of each that went before its time why."""

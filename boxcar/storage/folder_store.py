@@ -3,7 +3,7 @@
 import contextlib
 import filecmp
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from boxcar.storage.local import is_temporary, lock, make_folder, replace_bytes, surroundings
@@ -17,14 +17,20 @@ class FolderStore(Store):
         super().__init__(str(folder))
         self._folder = folder
 
-    def entries(self) -> list[Entry]:
+    def entries(self, below: str = "") -> list[Entry]:
         with surroundings(self._folder):
-            paths = [path for path in self._folder.rglob("*") if path.is_file() and not is_temporary(path.name)]
+            paths = list(_files(self._folder / below))
         entries = []
         for path in paths:
             with contextlib.suppress(FileNotFoundError):  # removed since
                 entries.append(self._entry(path))
         return sorted(entries, key=lambda entry: entry.name)
+
+    def folders(self) -> list[str]:
+        with surroundings(self._folder):
+            folders = [path for path in self._folder.glob("*") if path.is_dir()]
+            # A bucket has no folders that could be empty.
+            return sorted(path.name for path in folders if any(_files(path)))
 
     def read(self, name: str, start: int = 0, length: int | None = None, tag: str | None = None) -> bytes:
         try:
@@ -75,6 +81,10 @@ class FolderStore(Store):
     def _entry(self, path: Path) -> Entry:
         status = path.stat()
         return Entry(path.relative_to(self._folder).as_posix(), status.st_size, _tag(status), None)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and not is_temporary(path.name))
 
 
 def _tag(status: os.stat_result) -> str:

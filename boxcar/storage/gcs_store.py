@@ -55,10 +55,11 @@ class GcsStore(Store):
         self._bucket = client.bucket(location.bucket)
         self._retry = Retry(_hindrance)
 
-    def entries(self) -> list[Entry]:
+    def entries(self, below: str = "") -> list[Entry]:
         root = self._location.root
+        prefix = root + (f"{below}/" if below else "")
         found = self._ask(
-            lambda: list(self._client.list_blobs(self._bucket, prefix=root or None, retry=None, timeout=_TIMEOUT))
+            lambda: list(self._client.list_blobs(self._bucket, prefix=prefix or None, retry=None, timeout=_TIMEOUT))
         )
         entries = []
         for blob in found:
@@ -67,6 +68,17 @@ class GcsStore(Store):
             if not (name.endswith("/") or not name) or blob.size:
                 entries.append(Entry(name, blob.size or 0, str(blob.generation), _checksum(blob)))
         return sorted(entries, key=lambda entry: entry.name)
+
+    def folders(self) -> list[str]:
+        root = self._location.root
+
+        def ask() -> list[str]:
+            found = self._client.list_blobs(self._bucket, prefix=root or None, delimiter="/", retry=None, timeout=_TIMEOUT)
+            for _ in found:
+                pass  # the client gathers the folders of each page on its way
+            return [prefix.removeprefix(root).removesuffix("/") for prefix in found.prefixes]
+
+        return sorted(name for name in self._ask(ask) if name)
 
     def read(self, name: str, start: int = 0, length: int | None = None, tag: str | None = None) -> bytes:
         if length == 0:

@@ -34,8 +34,8 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
     if "://" in text:
         raise BoxcarError(
             ExitCode.USAGE,
-            f"{text} is not a local path, and {parts.scheme}:// is not read by this version.",
-            "Copy it to a local folder first and name that.",
+            f"{text} is not on this machine.",
+            "Name a path here; what may lie in a bucket is named as s3://bucket/folder or gs://bucket/folder.",
         )
     try:
         return Path(text).expanduser()

@@ -77,7 +77,7 @@ class Mirror:
                     do = "Run that step again, which sends it, or remove that folder."
                     raise BoxcarError(ExitCode.SURROUNDINGS, what, do)
                 fetch_folder(self._store, self.folder)
-                self._note()
+                self._note_fetched()
         return self.folder
 
     def resume(self) -> Path:
@@ -100,7 +100,7 @@ class Mirror:
                     return self.folder
                 with contextlib.suppress(Missing):
                     fetch_folder(self._store, self.folder)
-                    self._note()
+                    self._note_fetched()
         return self.folder
 
     def send(self, owns: Sequence[str] | None = None) -> None:
@@ -115,7 +115,8 @@ class Mirror:
         if self._store is not None:
             with self._locked():
                 send_folder(self.folder, self._store, owns)
-                self._note()
+                if (self.folder / STEP).exists():
+                    _note(self.folder)
 
     @contextlib.contextmanager
     def working(self, owns: Sequence[str] | None = None) -> Iterator[Path]:
@@ -199,11 +200,11 @@ class Mirror:
         step, note = self.folder / STEP, self.folder / _IN_STEP
         return step.exists() and not (note.exists() and note.read_text(encoding="utf-8") == file_sha256(step))
 
-    def _note(self) -> None:
-        """Remembers that here and there the same finished step lies, where one does."""
-        step = self.folder / STEP
-        if step.exists():
-            replace_text(self.folder / _IN_STEP, file_sha256(step))
+    def _note_fetched(self) -> None:
+        """Remembers that the finished steps here, also those in folders below, are the same there."""
+        for name in list_files(self.folder):
+            if name.rpartition("/")[2] == STEP:
+                _note((self.folder / name).parent)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -236,6 +237,11 @@ def cache_folder() -> Path:
     named = os.environ.get("BOXCAR_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
     return Path(named) if named else (Path(base) if base else Path.home() / ".cache") / "boxcar"
+
+
+def _note(folder: Path) -> None:
+    """Remembers that here and there the same finished step lies."""
+    replace_text(folder / _IN_STEP, file_sha256(folder / STEP))
 
 
 def _place(location: Location, store: Store) -> Path:

@@ -24,7 +24,7 @@ def check_names(names: Iterable[str], place: str) -> None:
     files: dict[str, str] = {}
     folders: dict[str, str] = {}
     for name in names:
-        if reason := _unfit(name):
+        if reason := unfit(name):
             raise BoxcarError(ExitCode.DATA, f"{place} holds {name!r}, which {reason}.", _RENAME)
         # File systems of macOS take names that differ by case or by how an accent is written for the same.
         key = unicodedata.normalize("NFC", name).casefold()
@@ -38,7 +38,7 @@ def check_names(names: Iterable[str], place: str) -> None:
         raise _clash(place, files[key], folders[key], "cannot both be files, since one lies below the other")
 
 
-def _unfit(name: str) -> str | None:
+def unfit(name: str) -> str | None:
     """Why a name cannot be a file's, to follow "which"; None where it can."""
     parts = name.split("/")
     if name.startswith("/"):

@@ -45,9 +45,10 @@ class S3Store(Store):
         self._retry = Retry(hindrance)
         self._encrypted = False  # by keys of its own, and then tags are no hashes of what is read
 
-    def entries(self) -> list[Entry]:
+    def entries(self, below: str = "") -> list[Entry]:
         root = self._location.root
-        found = self._ask(lambda: list(self._client.list_objects(self._bucket, root or None, recursive=True)))
+        prefix = self._key(f"{below}/" if below else "")
+        found = self._ask(lambda: list(self._client.list_objects(self._bucket, prefix or None, recursive=True)))
         entries = []
         for item in found:
             name, size, tag = str(item.object_name).removeprefix(root), item.size or 0, item.etag or ""
@@ -55,6 +56,12 @@ class S3Store(Store):
             if not (name.endswith("/") or not name) or size:
                 entries.append(Entry(name, size, tag, _checksum(tag, size)))
         return sorted(entries, key=lambda entry: entry.name)
+
+    def folders(self) -> list[str]:
+        root = self._location.root
+        found = self._ask(lambda: list(self._client.list_objects(self._bucket, root or None)))
+        names = {str(item.object_name).removeprefix(root).removesuffix("/") for item in found if item.is_dir}
+        return sorted(names - {""})  # what consoles make for the folder itself
 
     def read(self, name: str, start: int = 0, length: int | None = None, tag: str | None = None) -> bytes:
         if length == 0:
@@ -161,7 +168,7 @@ class S3Store(Store):
             # S3 says 200 before it has begun, and may find afterwards that it cannot.
             raise ConnectionError("the server did not put the parts together")
 
-    def _checksum(self, entry: Entry) -> str | None:
+    def checksum(self, entry: Entry) -> str | None:
         return None if self._encrypted else entry.checksum
 
     def _entry(self, name: str) -> Entry | None:

@@ -56,8 +56,19 @@ class Store(ABC):
         self.server = server
 
     @abstractmethod
-    def entries(self) -> list[Entry]:
-        """Everything below the folder, sorted by name; empty where there is no such folder."""
+    def entries(self, below: str = "") -> list[Entry]:
+        """Everything below the folder, or below the folder `below` in it, sorted by name; empty where there is none.
+
+        A bucket is asked once for each 1,000 objects.
+        """
+
+    @abstractmethod
+    def folders(self) -> list[str]:
+        """The names of the folders directly below that hold anything, sorted.
+
+        A bucket is asked once for each 1,000 of them and of the objects beside them, however much lies in them. In a bucket
+        they are what the names of objects say, so that one may be empty or have a name that no folder can have here.
+        """
 
     @abstractmethod
     def read(self, name: str, start: int = 0, length: int | None = None, tag: str | None = None) -> bytes:
@@ -154,7 +165,7 @@ class Store(ABC):
 
                     for content in (in_order if len(ranges) > 1 else map)(fetch, ranges):
                         checksum.update(content)
-                expected = f"sha256 {sha256}" if sha256 else self._checksum(entry)
+                expected = f"sha256 {sha256}" if sha256 else self.checksum(entry)
                 if expected not in (None, checksum.text()):
                     raise Changed(f"{self.uri}/{entry.name}")
                 temporary.replace(path)
@@ -164,12 +175,12 @@ class Store(ABC):
 
     def same(self, entry: Entry, path: Path) -> bool:
         """Whether a file's bytes are an object's. False where the store cannot tell without reading the object."""
-        expected = self._checksum(entry)
+        expected = self.checksum(entry)
         if expected is None or path.stat().st_size != entry.bytes:
             return False
         return file_checksum(path, expected) == expected
 
-    def _checksum(self, entry: Entry) -> str | None:
+    def checksum(self, entry: Entry) -> str | None:
         """The checksum that an object's bytes must have; None where that is not known."""
         return entry.checksum
 

@@ -24,7 +24,7 @@ class History:
         self.cut(first_step)
         if first_step:
             self._hide_later(first_step)
-        self._writer = tf.summary.create_file_writer(str(train), flush_millis=10_000)
+        self._writer = tf.summary.create_file_writer(str(train), flush_millis=5_000)
 
     def cut(self, step: int) -> None:
         """Forgets what was written of later steps, because they are trained again."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from image_builds import IMAGES, build_images
 
 from boxcar.storage import Store, open_store
 
@@ -19,8 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("BOXCAR_SHARED", REPOSITORY.parent / "shared"))
 SCRIPT = SHARED / "cluster" / "cluster"
 TOOLS = Path(os.environ.get("CLUSTER_BIN", "/opt/boxcar-cluster/bin"))
-TAG = "test"
-IMAGES = ("records", "train", "convert", "ops", "tensorboard")
+TAG = os.environ.get("BOXCAR_TEST_TAG", "test")
 KEY, SECRET = "tester", "tester-secret"
 # Where pods reach a server that runs on this machine: the address of the test cluster's bridge.
 ADDRESS = os.environ.get("BOXCAR_TEST_ADDRESS", "10.99.0.1")
@@ -97,6 +97,8 @@ def find_cluster() -> Cluster:
         return Cluster(named, None)
     if not os.access(SCRIPT, os.X_OK):
         pytest.skip(f"There is no cluster: KUBECONFIG is not set, and {SCRIPT} is not there (BOXCAR_SHARED names its folder).")
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("KUBECONFIG names no cluster, and to make one needs the right to make network namespaces.")
     state = Path(os.environ.get("CLUSTER_STATE", "/var/tmp/boxcar-cluster"))
     cluster = Cluster(str(state / "admin.conf"), SCRIPT)
     cluster.run_script("build")
@@ -111,11 +113,7 @@ def load_images(cluster: Cluster) -> None:
     if cluster.script is None:
         names = ", ".join(f"docker.io/boxcar/{name}:{TAG}" for name in IMAGES)
         pytest.skip(f"Load {names} into the cluster that KUBECONFIG names, then set BOXCAR_TEST_IMAGES=loaded.")
-    cluster.run_script("base")
-    names = [f"docker.io/boxcar/{name}:{TAG}" for name in IMAGES]
-    for name, image in zip(IMAGES, names, strict=True):
-        cluster.run_script("image", image, str(REPOSITORY), "-f", str(REPOSITORY / "images" / name / "Dockerfile"))
-    cluster.run_script("load", *names)
+    cluster.run_script("load", *build_images(IMAGES, TAG).values())
 
 
 def install(cluster: Cluster, namespace: str, endpoint: str) -> str:
@@ -193,14 +191,12 @@ class Place:
             "namespace": self.namespace,
             "image_tag": TAG,
             "environment": {"BOXCAR_S3_ENDPOINT": self.endpoint},
-            # The image for processors, on the pool of GPUs: what it trains on is no GPU, its pool is.
-            "cpu_node_selector": {"boxcar.dev/pool": "gpu"},
             "cpu_tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
-            "trainer_cpu": "1200m",
+            "trainer_cpu": "1",
             "trainer_memory": "3Gi",
-            "evaluator_cpu": "600m",
+            "evaluator_cpu": "400m",
             "evaluator_memory": "3Gi",
-            "step_cpu": "1500m",
+            "step_cpu": "1",
             "step_memory": "4Gi",
             "shm_megabytes": 128,
             "ephemeral_gigabytes": 3,

@@ -101,6 +101,16 @@ def pictures(place: Place, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def records(place: Place, pictures: str) -> str:
+    """URI of their records, as the toy's first step makes them."""
+    from boxcar.records import build_records
+
+    uri = f"{place.bucket}/records"
+    build_records(pictures, uri)
+    return uri
+
+
+@pytest.fixture(scope="session")
 def toy(place: Place, pictures: str) -> tuple[str, str]:
     """URI of a run that went all the way, undisturbed, and what its watcher said."""
     run = place.new_run()

@@ -66,6 +66,7 @@ def test_install_test_upgrade_uninstall(release: Release, minio_image: None) -> 
     assert "--path_prefix=/board" in release.pod("tensorboard")["spec"]["containers"][0]["args"]
     assert release.helm("test", "boxcar", "--timeout", "3m").count("Succeeded") == 2
 
+    assert {"deployment.apps/boxcar-tensorboard", "role.rbac.authorization.k8s.io/boxcar-launcher"} <= release.everything()
     release.helm("uninstall", "boxcar", "--wait")
     wait_for("the end of the last pod", lambda: not release.get("pods"), 120)
     assert release.everything() == set()
@@ -81,7 +82,8 @@ def test_helm_test_fails_with_a_wrong_key(release: Release, minio_image: None) -
 
 
 def test_the_schedule_starts_a_run_named_after_its_job(release: Release, place: Place) -> None:
-    runs = f"{place.bucket}/scheduled"
+    runs, pictures = f"{place.bucket}/scheduled", f"{place.bucket}/no-pictures"
+    place.store(pictures).write("one.jpg", b"This is no picture.")
     values = {
         "image.tag": TAG,
         "tensorboard.enabled": "false",
@@ -92,7 +94,7 @@ def test_the_schedule_starts_a_run_named_after_its_job(release: Release, place: 
         "cluster.ephemeral_gigabytes": "1",
         "schedule.enabled": "true",
         "schedule.cron": "0 0 1 1 *",
-        "schedule.data": f"{place.bucket}/no-such-pictures",
+        "schedule.data": pictures,
     }
     release.install(values)
     release.cluster.kubectl(
@@ -104,7 +106,7 @@ def test_the_schedule_starts_a_run_named_after_its_job(release: Release, place: 
     (pod,) = release.get("pods", "-l", "batch.kubernetes.io/job-name=boxcar-schedule-by-hand")
     ended = pod["status"]["containerStatuses"][0]["state"]["terminated"]
     assert ended["exitCode"] == 65, ended
-    assert "no-such-pictures" in ended["message"]
+    assert "one.jpg" in ended["message"]
     # It started a Job with the launcher's own rights, which belongs to it and goes with it.
     (records,) = release.get("jobs", "-l", "app.kubernetes.io/component=records")
     assert records["metadata"]["annotations"]["boxcar.dev/run-uri"] == f"{runs}/boxcar-schedule-by-hand"

@@ -12,6 +12,8 @@ from chart_tools import CHART, CI_VALUES, KUBERNETES, assert_valid, find, pods, 
 from boxcar.run.cluster_settings import ClusterSettings
 from boxcar.run.configuration import Configuration, make_configuration
 
+pytestmark = pytest.mark.cluster
+
 values_files = pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem.removesuffix("-values"))
 
 

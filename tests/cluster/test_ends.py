@@ -29,7 +29,8 @@ def test_bad_data_ends_the_run_at_once(place: Place, pictures: str) -> None:
     target.write(name, b"<annotation><object>")
     run = place.new_run()
     watcher = Watcher(place, run, place.settings(), data=bad)
-    watcher.must_fail(65, name.rpartition("/")[2].removesuffix(".xml"))
+    watcher.must_fail(65, r"have 1 fault\. Mend what is listed above")
+    assert f"[records] {name.rpartition('/')[2]}: the XML is broken" in watcher.text
     job = job_name("records", run)
     assert len(place.pods(job)) == 1
     (condition,) = [one for one in place.get("job", job)["status"]["conditions"] if one["type"] == "Failed"]
@@ -39,46 +40,46 @@ def test_bad_data_ends_the_run_at_once(place: Place, pictures: str) -> None:
     assert read_object(place.store(run), "records/step.json") is None
 
 
-def test_bad_configuration_ends_the_run_at_once(place: Place, toy: tuple[str, str]) -> None:
-    run, settings = begun(place, toy[0])
+def test_bad_configuration_ends_the_run_at_once(place: Place, records: str) -> None:
+    run, settings = begun(place, records)
     place.store(run).write("config.yaml", b"image_size: 128\nno_such_setting: 1\n")
     Watcher(place, run, settings).must_fail(64, "There is no setting no_such_setting")
     assert len(place.pods(train_job(run))) == 1
     assert failure(place, run)["code"] == 64
 
 
-def test_no_node_has_so_many_gpus(place: Place, toy: tuple[str, str]) -> None:
+def test_no_node_has_so_many_gpus(place: Place, records: str) -> None:
     pool = {"gpu_node_selector": {"boxcar.dev/pool": "gpu"}}
-    watcher = Watcher(place, *begun(place, toy[0], gpus=8, cluster=pool))
+    watcher = Watcher(place, *begun(place, records, gpus=8, cluster=pool))
     watcher.says(r"The pod boxcar-train-\S+ waits for a node since [\d:]+ UTC: 0/2 nodes are available: .*nvidia.com/gpu", 120)
     end(watcher)
 
 
-def test_a_deadline_that_passes_while_it_waits_says_for_what(place: Place, toy: tuple[str, str]) -> None:
-    watcher = Watcher(place, *begun(place, toy[0], gpus=8, cluster={"deadline_hours": 45 / 3600}))
+def test_a_deadline_that_passes_while_it_waits_says_for_what(place: Place, records: str) -> None:
+    watcher = Watcher(place, *begun(place, records, gpus=8, cluster={"deadline_hours": 45 / 3600}))
     watcher.must_fail(76, r"was ended by its deadline of 0.0125 hours before it could work: .*nvidia.com/gpu")
 
 
-def test_a_deadline_that_passes_while_it_trains(place: Place, toy: tuple[str, str]) -> None:
-    watcher = Watcher(place, *begun(place, toy[0], steps=100_000, cluster={"deadline_hours": 75 / 3600}))
+def test_a_deadline_that_passes_while_it_trains(place: Place, records: str) -> None:
+    watcher = Watcher(place, *begun(place, records, steps=100_000, cluster={"deadline_hours": 75 / 3600}))
     watcher.must_fail(76, r"was ended by its deadline of 0.0208 hours\. Raise cluster.deadline_hours")
     assert re.search(r"Stopped at step \d+ of 100000; its checkpoint is saved", watcher.text), watcher.text
     assert "Another one goes on" not in watcher.text
 
 
-def test_a_quota_that_is_used_up(place: Place, toy: tuple[str, str]) -> None:
+def test_a_quota_that_is_used_up(place: Place, records: str) -> None:
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small", "namespace": place.namespace}}
     place.cluster.apply({**quota, "spec": {"hard": {"limits.memory": "1Gi"}}})
     try:
-        watcher = Watcher(place, *begun(place, toy[0]))
+        watcher = Watcher(place, *begun(place, records))
         watcher.says(r"cannot create its pod since [\d:]+ UTC: .*exceeded quota: small, requested: limits.memory=", 120)
     finally:
         place.kubectl("delete", "resourcequota", "small")
     watcher.must_succeed()  # and goes on by itself once there is room
 
 
-def test_an_image_that_is_not_there(place: Place, toy: tuple[str, str]) -> None:
-    run, settings = begun(place, toy[0], cluster={"image_tag": "no-such-tag"})
+def test_an_image_that_is_not_there(place: Place, records: str) -> None:
+    run, settings = begun(place, records, cluster={"image_tag": "no-such-tag"})
     watcher = Watcher(place, run, settings)
     image = r"docker\.io/boxcar/train:no-such-tag"
     watcher.says(rf"The image {image} of the container fetch cannot be pulled since [\d:]+ UTC: .*{image}", 120)
@@ -88,14 +89,14 @@ def test_an_image_that_is_not_there(place: Place, toy: tuple[str, str]) -> None:
     gone(place, run)
 
 
-def test_a_secret_that_is_not_there(place: Place, toy: tuple[str, str]) -> None:
-    watcher = Watcher(place, *begun(place, toy[0], cluster={"credentials_secret": "no-such-secret"}))
+def test_a_secret_that_is_not_there(place: Place, records: str) -> None:
+    watcher = Watcher(place, *begun(place, records, cluster={"credentials_secret": "no-such-secret"}))
     watcher.says(r"The container fetch of the pod \S+ cannot start since .*secret \"no-such-secret\" not found", 120)
     end(watcher)
 
 
-def test_a_trainer_that_runs_out_of_memory(place: Place, toy: tuple[str, str]) -> None:
-    run, settings = begun(place, toy[0], cluster={"trainer_memory": "400Mi"})
+def test_a_trainer_that_runs_out_of_memory(place: Place, records: str) -> None:
+    run, settings = begun(place, records, cluster={"trainer_memory": "400Mi"})
     watcher = Watcher(place, run, settings)
     use = "(it had reported none of its use|the last use it reported was [0-9.]+ GiB)"
     watcher.must_fail(69, rf"The trainer ran out of memory: its limit is 400Mi, and {use}", "trainer_memory", seconds=900)
@@ -103,15 +104,15 @@ def test_a_trainer_that_runs_out_of_memory(place: Place, toy: tuple[str, str]) -
     assert failure(place, run)["step"] == "train"
 
 
-def test_an_evaluator_that_runs_out_of_memory(place: Place, toy: tuple[str, str]) -> None:
-    run, settings = begun(place, toy[0], steps=100_000, cluster={"evaluator_memory": "300Mi"})
+def test_an_evaluator_that_runs_out_of_memory(place: Place, records: str) -> None:
+    run, settings = begun(place, records, steps=100_000, cluster={"evaluator_memory": "300Mi"})
     watcher = Watcher(place, run, settings)
     watcher.must_fail(69, r"The evaluator ran out of memory: its limit is 300Mi", "cluster.evaluator_memory", seconds=900)
     gone(place, run)
 
 
-def test_who_has_no_right_is_told_which(place: Place, toy: tuple[str, str]) -> None:
-    run, settings = begun(place, toy[0])
+def test_who_has_no_right_is_told_which(place: Place, records: str) -> None:
+    run, settings = begun(place, records)
     config = place.kubeconfig.read_text()
     mine = re.search(r"token: (\S+)", config)
     assert mine is not None

@@ -22,13 +22,15 @@ from watched import (
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 INTERVAL, STEPS = 20, 120
+# With the image for processors: what it trains on is no GPU, but its node is one of that pool.
+GPU_POOL = {"cpu_node_selector": {"boxcar.dev/pool": "gpu"}}
 ALL = list(range(INTERVAL, STEPS + 1, INTERVAL))
 
 
 @pytest.fixture
-def training(place: Place, toy: tuple[str, str]) -> tuple[str, Watcher]:
+def training(place: Place, records: str) -> tuple[str, Watcher]:
     """A training of the toy's records that has sent its first checkpoint."""
-    run, settings = begun(place, toy[0])
+    run, settings = begun(place, records, cluster=GPU_POOL)
     watcher = Watcher(place, run, settings)
     after_checkpoint(place, run, INTERVAL)
     return run, watcher
@@ -102,9 +104,9 @@ def test_a_bucket_that_is_away_for_a_minute(
     assert failed_count(place, run) == 0 and len(place.pods(train_job(run))) == 1
 
 
-def test_two_machines_of_which_one_is_taken_away(place: Place, toy: tuple[str, str]) -> None:
-    small = {"trainer_cpu": "600m", "evaluator_cpu": "200m", "trainer_memory": "2500Mi"}
-    run, settings = begun(place, toy[0], cluster={"machines": 2, "cpu_node_selector": {}, **small})
+def test_two_machines_of_which_one_is_taken_away(place: Place, records: str) -> None:
+    small = {"trainer_cpu": "700m", "evaluator_cpu": "200m", "trainer_memory": "2500Mi"}
+    run, settings = begun(place, records, cluster={"machines": 2, **small})
     watcher = Watcher(place, run, settings)
     after_checkpoint(place, run, INTERVAL, 600)
     first = {pod["metadata"]["name"] for pod in place.pods(train_job(run))}

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_tools import KUBERNETES, OVERLAYS, ROOT, assert_valid, find, kustomize, pods, program
+from chart_tools import CHART, KUBERNETES, OVERLAYS, ROOT, Object, assert_valid, find, kustomize, pods, program, template
+
+from boxcar.run.cluster_settings import ClusterSettings
+
+pytestmark = pytest.mark.cluster
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
 
@@ -76,6 +80,26 @@ def test_laptops_keep_the_bucket_in_the_cluster() -> None:
         assert find(objects, "ConfigMap", "boxcar-environment")["data"]["BOXCAR_S3_ENDPOINT"] == "http://boxcar-minio:9000"
         assert find(objects, "Service", "boxcar-minio")["spec"]["ports"][0]["port"] == 9000
         assert not [one for one in objects if one["kind"] == "NetworkPolicy"]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "values", "beyond"),
+    [
+        ("gke", "gke", {}),
+        ("onprem", "onprem", {}),
+        ("minikube", "minio-on-laptop", {}),
+        ("kind", "minio-on-laptop", {f"{pool}_node_selector": {"boxcar.dev/pool": pool} for pool in ("cpu", "gpu")}),
+    ],
+)
+def test_an_overlay_sets_what_the_chart_does_with_the_values_of_that_place(
+    overlay: str, values: str, beyond: dict[str, Any]
+) -> None:
+    def read(objects: list[Object]) -> tuple[ClusterSettings, dict[str, str]]:
+        text = find(objects, "ConfigMap", "boxcar-settings")["data"]["cluster.yaml"]
+        return ClusterSettings(**yaml.safe_load(text)["cluster"]), find(objects, "ConfigMap", "boxcar-environment")["data"]
+
+    settings, environment = read(template("--values", str(CHART / "ci" / f"{values}-values.yaml")))
+    assert read(kustomize(ROOT / "k8s" / "overlays" / overlay)) == (settings.model_copy(update=beyond), environment)
 
 
 def test_on_gke_no_secret_is_asked_for() -> None:

@@ -96,9 +96,9 @@ class Workflow:
 
 
 @pytest.fixture
-def workflow(place: Place, toy: tuple[str, str], pictures: str) -> Workflow:
+def workflow(place: Place, records: str, pictures: str) -> Workflow:
     """One of a run that has its records."""
-    run, settings = begun(place, toy[0], data=pictures)
+    run, settings = begun(place, records, data=pictures)
     return Workflow(place, run, settings, pictures)
 
 
@@ -134,8 +134,8 @@ def test_a_watcher_that_is_killed_is_followed_by_another(place: Place, workflow:
     assert scored_steps(place, run) == list(range(INTERVAL, STEPS + 1, INTERVAL))
 
 
-def test_from_a_laptop_sigterm_leaves_the_job_for_the_next_watcher(place: Place, toy: tuple[str, str]) -> None:
-    run, settings = begun(place, toy[0])
+def test_from_a_laptop_sigterm_leaves_the_job_for_the_next_watcher(place: Place, records: str) -> None:
+    run, settings = begun(place, records)
     first = Watcher(place, run, settings)
     after_checkpoint(place, run, INTERVAL)
     first.send(signal.SIGTERM)
@@ -151,8 +151,8 @@ def test_from_a_laptop_sigterm_leaves_the_job_for_the_next_watcher(place: Place,
     assert "has done this already" in third.text and len(place.pods(train_job(run))) == 1
 
 
-def test_an_orphan_saves_and_ends_for_good(place: Place, toy: tuple[str, str]) -> None:
-    run, settings = begun(place, toy[0], steps=100_000, cluster={"orphan_minutes": 0.5})
+def test_an_orphan_saves_and_ends_for_good(place: Place, records: str) -> None:
+    run, settings = begun(place, records, steps=100_000, cluster={"orphan_minutes": 0.5})
     watcher = Watcher(place, run, settings)
     after_checkpoint(place, run, INTERVAL)
     watcher.send(signal.SIGKILL)

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,13 +15,7 @@ from cluster_under_test import Place, wait_for
 from boxcar.cluster.job import job_name
 from boxcar.storage import Missing, Store
 
-TRAIN_ALONE = """
-import sys
-from boxcar.cluster import train_on_cluster
-from boxcar.process import do_work
-from boxcar.run.configuration import make_configuration
-do_work("train", lambda: train_on_cluster(make_configuration(Path(sys.argv[1]), {}), sys.argv[2]))
-"""
+TRAIN_ALONE = Path(__file__).with_name("train_alone.py")
 
 
 class Watcher:
@@ -42,7 +37,7 @@ class Watcher:
         config = place.folder / f"config-{len(place.watchers)}.yaml"
         config.write_text(yaml.safe_dump(settings))
         if data is None:
-            command = ["-c", TRAIN_ALONE, str(config), run]
+            command = [str(TRAIN_ALONE), str(config), run]
         else:
             command = ["-m", "boxcar", "run", "--launcher", "cluster", "--data", data, "--output", run]
             command += ["--config", str(config), *(["--resume"] if resume else [])]
@@ -95,19 +90,19 @@ def train_job(run: str) -> str:
     return job_name("train", run)
 
 
-def begin(place: Place, run: str, toy: str, settings: dict[str, Any]) -> None:
-    """Makes a run with the records of another, ready to train."""
-    source, target = place.store(f"{toy}/records"), place.store(f"{run}/records")
+def begin(place: Place, run: str, records: str, settings: dict[str, Any]) -> None:
+    """Makes a run with such records, ready to train."""
+    source, target = place.store(records), place.store(f"{run}/records")
     for entry in source.entries():
         target.write(entry.name, source.read(entry.name))
     own = {name: value for name, value in settings.items() if name != "cluster"}
     place.store(run).write("config.yaml", yaml.safe_dump(own).encode())
 
 
-def begun(place: Place, toy: str, **changes: Any) -> tuple[str, dict[str, Any]]:
-    """A new run with the toy's records, and its settings: the toy's with these changes."""
+def begun(place: Place, records: str, **changes: Any) -> tuple[str, dict[str, Any]]:
+    """A new run that has its records, and its settings: the toy's with these changes."""
     run, settings = place.new_run(), place.settings(**changes)
-    begin(place, run, toy, settings)
+    begin(place, run, records, settings)
     return run, settings
 
 

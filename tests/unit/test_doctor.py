@@ -262,10 +262,15 @@ def test_folders_that_cannot_hold_runs_are_findings(tmp_path):
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         finding = examine_disk(str(folder))
         assert not finding.ok and finding.what == f"{tmp_path / 'file'} is a file, not a folder."
-    for folder in ("s3://bucket/runs", "", "x" * 5000):
+    for folder in ("https://host/runs", "", "x" * 5000):
         finding = examine_disk(folder)
         assert not finding.ok
         assert_sentences(finding)
+
+
+def test_of_a_bucket_the_disk_is_that_of_its_copies(tmp_path, monkeypatch):
+    monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))
+    assert str(tmp_path / "cache") in examine_disk("s3://bucket/runs").what
 
 
 def test_folders_without_permission_are_findings():

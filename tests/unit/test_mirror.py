@@ -97,6 +97,16 @@ class TestMirror:
             assert not do_step(folder, {"seed": 1})
         assert [entry.name for entry in open_store(bucket_uri).entries()] == ["out", "step.json"]
 
+    def test_a_step_in_a_folder_that_is_fetched_was_sent_as_well(
+        self, bucket_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Mirror(f"{bucket_uri}/export/saved_model").working() as folder:
+            do_step(folder, {"seed": 1})
+        elsewhere("other", tmp_path, monkeypatch)
+        export = Mirror(f"{bucket_uri}/export")
+        assert export.resume() == export.folder
+        assert (export.below("saved_model").fetch() / "out").read_text() == "x"
+
     def test_some_files_are_fetched_and_the_others_left(self, bucket_uri: str) -> None:
         store = open_store(bucket_uri)
         for name in ("ckpt-1.index", "ckpt-1.data", "sub/ckpt-1.index", "other"):

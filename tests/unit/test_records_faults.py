@@ -260,7 +260,7 @@ def test_a_folder_without_what_is_needed_is_65(tmp_path: Path, make: Callable[[P
         {"validation_fraction": 0.5, "test_fraction": 0.5},
         {"validation_fraction": float("nan")},
         {"label_map": "nowhere.pbtxt"},
-        {"label_map": "s3://bucket/label_map.pbtxt"},
+        {"label_map": "ftp://host/label_map.pbtxt"},
     ],
 )
 def test_a_wrong_option_is_64(tmp_path: Path, options: dict[str, object]) -> None:

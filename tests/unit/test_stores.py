@@ -14,6 +14,7 @@ from storage_servers import FaultProxy, Server, first
 from boxcar.errors import BoxcarError
 from boxcar.storage import ABSENT, Changed, Entry, Missing, Store, fetch_folder, list_files, open_store, send_folder
 from boxcar.storage.checksums import PART_BYTES
+from boxcar.storage.parallel import for_each
 
 LARGE = 2 * PART_BYTES + 12_345  # three parts
 
@@ -101,6 +102,24 @@ class TestStore:
         open_store(f"{uri}0").write("b", b"2")
         assert [entry.name for entry in open_store(uri).entries()] == ["a"]
 
+    def test_folders_are_those_directly_below_that_hold_something(self, uri: str) -> None:
+        store = open_store(uri)
+        assert store.folders() == []
+        for name in ("beside", "b/1", "b/x/2", "a+b c/ü#%2B&/3", "b0/4", ".hidden/5"):
+            store.write(name, b"1")
+        open_store(f"{uri}0").write("other/6", b"2")
+        assert store.folders() == [".hidden", "a+b c", "b", "b0"]
+        store.delete(["b/1", "b/x/2"])
+        assert store.folders() == [".hidden", "a+b c", "b0"]
+
+    def test_one_folder_is_listed_alone(self, uri: str) -> None:
+        store = open_store(uri)
+        for name in ("b", "a b+/1", "a b+/x/2", "a b+0/3"):
+            store.write(name, name.encode())
+        assert [(entry.name, entry.bytes) for entry in store.entries("a b+")] == [("a b+/1", 6), ("a b+/x/2", 8)]
+        assert store.entries("a b+") == [entry for entry in store.entries() if entry.name.startswith("a b+/")]
+        assert store.entries("a") == []
+
     def test_more_objects_than_a_server_lists_at_once(self, uri: str) -> None:
         store = open_store(uri)
         count = 30 if uri.startswith("gs:") else 1005  # the emulator writes its whole index with every object
@@ -112,6 +131,7 @@ class TestStore:
         for thread in threads:
             thread.join()
         assert [entry.name for entry in store.entries()] == [f"{i:04}" for i in range(count)]
+        assert open_store(uri.rpartition("/")[0]).folders() == [uri.rpartition("/")[2]]
         store.delete([f"{i:04}" for i in range(count)])
         assert store.entries() == []
 
@@ -197,6 +217,42 @@ class TestStore:
         with pytest.raises(Changed):
             store.upload(path, "a", size=11)
         assert store.read("a") == b"0123"
+
+
+class TestRequests:
+    """What a listing costs, on servers that take money for it or suffer from it."""
+
+    def test_folders_cost_one_request_however_much_lies_in_them(self, harmed: tuple[str, FaultProxy]) -> None:
+        uri, proxy = harmed
+        store = open_store(uri)
+        count = 12 if uri.startswith("gs:") else 1100
+        for_each(lambda number: store.write(f"{number % 3}/{number:04}", b""), range(count))
+        store.write("3/x", b"")
+        del proxy.seen[:]
+        assert store.folders() == ["0", "1", "2", "3"]
+        assert len(proxy.seen) == 1
+        assert [entry.name for entry in store.entries("3")] == ["3/x"]
+        assert len(proxy.seen) == 2
+
+    def test_folders_beyond_what_a_server_lists_at_once(self, harmed: tuple[str, FaultProxy]) -> None:
+        uri, proxy = harmed
+        if uri.startswith("gs:"):
+            pytest.skip("The emulator of GCS writes its whole index with every object.")
+        store = open_store(uri)
+        for_each(lambda number: store.write(f"{number:04}/x", b""), range(1005))
+        del proxy.seen[:]
+        assert store.folders() == [f"{number:04}" for number in range(1005)]
+        assert len(proxy.seen) == 2
+
+    def test_what_consoles_make_for_a_folder_is_none(self, harmed: tuple[str, FaultProxy]) -> None:
+        uri, _ = harmed
+        if uri.startswith("gs:"):
+            pytest.skip("The emulator of GCS cannot hold it.")
+        outer = open_store(uri.rpartition("/")[0])
+        outer.write(f"{uri.rpartition('/')[2]}/", b"")
+        store = open_store(uri)
+        store.write("a/x", b"")
+        assert store.folders() == ["a"]
 
 
 class TestFolder:

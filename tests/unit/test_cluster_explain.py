@@ -1,0 +1,84 @@
+"""What is said of Jobs that wait or have ended: recorded from a real cluster, with what nobody reads left out."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from boxcar.cluster.explain import disruption, explain_end, is_ending, is_over
+from boxcar.cluster.waiting import find_waiting
+from boxcar.errors import BoxcarError
+
+RECORDED = Path(__file__).parent / "recorded_jobs"
+
+
+def recorded(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RECORDED / f"{name}.json").read_text())
+    return found
+
+
+def waiting(name: str) -> Any:
+    seen = recorded(name)
+    return find_waiting(seen["job"], seen["pods"], seen["events"])
+
+
+def end(seen: dict[str, Any], **others: Any) -> BoxcarError:
+    assert is_over(seen["job"]) and is_ending(seen["job"])
+    error = explain_end(seen["job"], seen["pods"], lambda name: f"the last use of the {name} was 1 GiB", **others)
+    assert error is not None
+    return error
+
+
+def test_no_node_with_such_gpus() -> None:
+    found = waiting("no_node")
+    assert found.cause == "node"
+    assert found.what.endswith(" UTC: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
+    assert found.since[11:19] in found.what
+
+
+def test_an_image_that_cannot_be_pulled_is_named_with_the_cause() -> None:
+    found = waiting("no_image")
+    assert found.cause == "image" and not found.hopeless
+    assert "The image docker.io/boxcar/train:no-such of the container fetch cannot be pulled since" in found.what
+    assert "lookup registry-1.docker.io" in found.what and "image_tag" in found.do
+
+
+def test_an_image_that_must_not_be_pulled_is_not_waited_for() -> None:
+    found = waiting("never_pulled")
+    assert found.cause == "image" and found.hopeless and "pull policy of Never" in found.what
+
+
+def test_a_service_account_that_is_not_there() -> None:
+    found = waiting("no_account")
+    assert found.cause == "creation" and 'serviceaccount "nope" not found' in found.what
+    assert "cluster.service_account" in found.do
+
+
+def test_what_could_be_created_later_is_not_waited_for_any_more() -> None:
+    seen = recorded("no_account")
+    created = copy.deepcopy(seen["events"][0]) | {"reason": "SuccessfulCreate", "lastTimestamp": "2999-01-01T00:00:00Z"}
+    assert find_waiting(seen["job"], [], [*seen["events"], created]) is None
+
+
+def test_a_suspended_job_waits_for_its_queue() -> None:
+    seen = recorded("no_node")
+    seen["job"]["spec"]["suspend"] = True
+    seen["job"]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "team"
+    found = find_waiting(seen["job"], [], [])
+    assert found is not None and found.cause == "queue" and "queue team" in found.what
+
+
+def test_a_deadline_that_passed_while_waiting_says_for_what() -> None:
+    error = end(recorded("deadline"), waiting=waiting("no_node"))
+    assert error.code == 76 and "its deadline of 0.0125 hours before it could work" in error.what
+    assert "2 Insufficient nvidia.com/gpu" in error.what
+    error = end(recorded("deadline"))
+    assert error.code == 76 and "cluster.deadline_hours" in error.do
+
+
+def test_an_orphan_ends_with_its_own_words_and_code() -> None:
+    error = end(recorded("orphan"))
+    assert error.code == 76
+    assert error.what.startswith("Nobody has watched this training for 0.5 minutes")
+    assert error.do == "Start the run again with --resume; it goes on from its last checkpoint."
+    assert [disruption(pod) for pod in recorded("orphan")["pods"]] == [None]
