@@ -12,7 +12,7 @@ from boxcar.detectors.registry import check_image_size, find_architecture
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.cluster_settings import LabelKey, LabelValue
 from boxcar.run.configuration import Configuration, make_configuration, merge_settings
-from boxcar.storage import Missing, bucket_location, fetch_file, open_store
+from boxcar.storage import bucket_location, fetch_file, open_store
 from boxcar.training import settle_init
 
 # The train step's pod ends after so long, whatever its Job does; the Job's own deadline has to come first.
@@ -126,20 +126,28 @@ def read_configuration_of(parameters: Parameters, images: dict[str, str]) -> Con
     return configuration
 
 
-def check_reach(parameters: Parameters) -> None:
-    """Whether the folders that were named can be read and written with the credentials that are there.
+def check_writable(name: str, uri: str) -> None:
+    """Whether a folder can be written to, with the credentials that are there.
 
     Raises:
-        BoxcarError: 64 where nothing is there, 69 where a bucket does not answer or refuses.
+        BoxcarError: 69 where its bucket does not answer or refuses.
     """
     from boxcar.doctor.buckets import examine_buckets
 
-    for finding in examine_buckets(parameters.output, None):
+    for finding in examine_buckets(uri, None):
         if not finding.ok:
-            raise BoxcarError(ExitCode.SURROUNDINGS, f"output: {finding.what}", str(finding.do))
-    with naming_parameter("data", "Name the folder that holds the pictures and their XML files."):
-        if not open_store(parameters.data).entries():
-            raise Missing(parameters.data)
+            raise BoxcarError(ExitCode.SURROUNDINGS, f"{name}: {finding.what}", str(finding.do))
+
+
+def check_readable(name: str, uri: str) -> None:
+    """Whether there is anything in a folder.
+
+    Raises:
+        BoxcarError: 64 where nothing is there, 69 where its bucket does not answer or refuses.
+    """
+    with naming_parameter(name):
+        if not open_store(uri).entries():
+            raise BoxcarError(ExitCode.USAGE, f"There is nothing at {uri}.", "Name the folder that holds the pictures.")
 
 
 def settle(configuration: Configuration) -> tuple[Configuration, str | None]:

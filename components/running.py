@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from boxcar.components.installation import is_local
 from boxcar.components.parameters import (
     Parameters,
-    check_reach,
+    check_readable,
     check_uri,
+    check_writable,
     naming_parameter,
     read_configuration_of,
     run_uri,
@@ -56,12 +57,13 @@ def begin(parameters: Parameters, job: str, images: dict[str, str]) -> Begun:
     from boxcar.records import build_records, summary_lines
 
     run = run_uri(parameters.output, job, parameters.resume_from)
-    with naming_parameter("output"):
+    with naming_parameter("resume_from" if parameters.resume_from else "output"):
         place = Mirror(run)
     descriptor = lock(make_folder(place.folder))
     try:
         configuration = read_configuration_of(parameters, images)
-        check_reach(parameters)
+        check_writable("resume_from" if parameters.resume_from else "output", run)
+        check_readable("data", parameters.data)
         configuration = _begin(place, configuration, bool(parameters.resume_from))
         made = build_records(
             str(configuration.data),
@@ -81,11 +83,14 @@ def begin(parameters: Parameters, job: str, images: dict[str, str]) -> Begun:
 
 def _begin(place: Mirror, configuration: Configuration, resumes: bool) -> Configuration:
     """Writes a new run's configuration; of an older run, its own is taken."""
-    do = "Repeat the settings that it was begun with, or leave resume_from empty for a new run."
-    with naming_parameter("resume_from" if resumes else "output", do if resumes else None):
+    name, do = "output", "Choose another folder for runs."
+    if resumes:
+        name, do = "resume_from", "Repeat the settings that it was begun with, or leave resume_from empty for a new run."
+    with naming_parameter(name, do):
         begun = begun_run(place, configuration, resume=True)
-        if resumes and begun is None:
-            raise BoxcarError(ExitCode.USAGE, f"There is no run at {place.uri}.", do)
+    if resumes and begun is None:
+        what = f"resume_from: There is no run at {place.uri}."
+        raise BoxcarError(ExitCode.USAGE, what, "Correct it, or leave it empty for a new run.")
     if begun is None:
         configuration, sentence = settle(configuration)
         if sentence is not None:
@@ -155,7 +160,6 @@ def freeze(architecture: str, checkpoint: str, run: str) -> None:
     Raises:
         BoxcarError: as `export.freeze`; 64 or 69 with the name of the parameter where it is that.
     """
-    from boxcar.doctor.buckets import examine_buckets
     from boxcar.export import freeze as freeze_step
 
     for name, uri in (("checkpoint", checkpoint), ("output", run)):
@@ -163,9 +167,7 @@ def freeze(architecture: str, checkpoint: str, run: str) -> None:
     place = Mirror(run)
     descriptor = lock(make_folder(place.folder))
     try:
-        for finding in examine_buckets(run, None):
-            if not finding.ok:
-                raise BoxcarError(ExitCode.SURROUNDINGS, f"output: {finding.what}", str(finding.do))
+        check_writable("output", run)
         with naming_parameter("checkpoint"):
             freeze_step(architecture, checkpoint, place.below("export").below("saved_model").uri)
     finally:
