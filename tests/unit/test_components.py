@@ -144,6 +144,7 @@ def test_a_bucket_that_may_not_be_written_to(tmp_path: Path, drawn: Path, minio:
     assert "no-such-bucket-here" in ended.last_line
 
 
+@pytest.mark.slow
 def test_the_whole_way_behind_training_in_a_bucket(
     tmp_path: Path, exported_run: ExportedRun, minio: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
