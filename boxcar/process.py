@@ -5,11 +5,13 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import typer
 
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused, explain
+
+_R = TypeVar("_R")
 
 
 def run_command(app: typer.Typer) -> None:
@@ -36,6 +38,27 @@ def run_command(app: typer.Typer) -> None:
         _say("Stopped by SIGTERM." if by_sigterm else "Stopped by Ctrl-C.", "The same command starts it again.")
         code = ExitCode.AGAIN if by_sigterm else ExitCode.INTERRUPTED
     _end(int(code or 0))
+
+
+def run_component(step: str, work: Callable[[], _R], run: str | None = None) -> _R:
+    """`do_work` in a process that a pipeline started, in the middle of code that is not ours.
+
+    Args:
+        step: the step's name.
+        work: what to do.
+        run: URI of the run whose failure it would be; None where it would be nobody's.
+
+    Returns:
+        What `work` does. Where it fails, nobody is returned to: the process ends.
+    """
+    _set_environment()
+    signal.signal(signal.SIGTERM, _terminate)
+    results: list[_R] = []
+    try:
+        do_work(step, lambda: results.append(work()), run)
+    except typer.Exit as end:
+        _end(end.exit_code)
+    return results[0]
 
 
 def wait_for_sigterm() -> None:

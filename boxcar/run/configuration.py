@@ -136,10 +136,13 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
 
 
 def merge_settings(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Settings with others put over them; of limits, each alone."""
+    """Settings with others put over them; in `limits` and in `cluster`, each alone."""
     merged = settings | given
-    both = [table["limits"] for table in (settings, given) if isinstance(table.get("limits"), dict)]
-    return merged | {"limits": both[0] | both[1]} if len(both) == 2 else merged
+    for name in _SETTINGS:
+        both = [table[name] for table in (settings, given) if isinstance(table.get(name), dict)]
+        if len(both) == 2:
+            merged[name] = both[0] | both[1]
+    return merged
 
 
 def _problem(error: ErrorDetails) -> str:

@@ -11,21 +11,22 @@ from boxcar.run.begun import _take_over
 from boxcar.run.chain import is_finished, run_all
 from boxcar.run.configuration import Configuration, make_configuration, write_configuration
 from boxcar.run.step import require_commit
+from boxcar.storage import Mirror
 
 
 def test_a_run_is_finished_as_long_as_all_of_it_is_what_it_was(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     records = require_commit(run / "records", "records")
-    assert not is_finished(run, records)
+    assert not is_finished(Mirror(str(run)), records)
     write_report(str(run))
-    assert is_finished(run, records)
+    assert is_finished(Mirror(str(run)), records)
     committed = {"train": "train", "evaluate": "eval", "freeze": "export/saved_model", "convert": "export", "report": "report"}
     one_of_each = [run / folder / min(require_commit(run / folder, step).files) for step, folder in committed.items()]
     for path in [*one_of_each, run / "run.json"]:
         away = path.rename(tmp_path / "away")
-        assert not is_finished(run, records), path
+        assert not is_finished(Mirror(str(run)), records), path
         away.rename(path)
-        assert is_finished(run, records)
+        assert is_finished(Mirror(str(run)), records)
 
 
 def start(run: Path, configuration: Configuration, resume: bool = False) -> str:

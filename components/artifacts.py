@@ -1,0 +1,134 @@
+"""What the UI of Kubeflow shows of a run: its artifacts' metadata and panels, read from what the steps committed.
+
+An artifact's content is small and describes what lies in the run's folder; the files themselves stay there. Its `uri` is
+never set: the launcher of a pod fails where it lies in another bucket than its own.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from boxcar.storage import Mirror
+
+
+class Artifact(Protocol):
+    """What is used of kfp's own."""
+
+    path: str
+    metadata: dict[str, Any]
+
+
+class Metrics(Artifact, Protocol):
+    """A table of numbers."""
+
+    def log_metric(self, metric: str, value: float) -> None: ...
+
+
+class ClassificationMetrics(Artifact, Protocol):
+    """A confusion matrix."""
+
+    def log_confusion_matrix(self, categories: list[str], matrix: list[list[int]]) -> None: ...
+
+
+def show_records(run: str, dataset: Artifact) -> None:
+    """The data set: its version, its classes, and how many pictures and boxes each split has."""
+    place, found = _read(run, "records", "dataset.json")
+    dataset.metadata |= {"folder": place.uri, "version": found["version"]}
+    for name, split in found["splits"].items():
+        dataset.metadata |= {f"{name} pictures": split["pictures"], f"{name} boxes": split["boxes"]}
+    dataset.metadata["classes"] = ", ".join(found["splits"]["train"]["per_class"])
+    shutil.copyfile(place.folder / "dataset.json", dataset.path)
+
+
+def show_training(run: str, checkpoint: str, model: Artifact, scores: Metrics, confusion: ClassificationMetrics) -> None:
+    """The chosen checkpoint, its scores on the test pictures, and what it takes for what."""
+    place, test = _read(run, "eval", "test.json", "confusion.json")
+    model.metadata |= {"checkpoint": checkpoint, "step": test["step"]}
+    shutil.copyfile(place.folder / "test.json", model.path)
+    _log(scores, {name: test[name] for name in ("AP", "AP50", "AP75")})
+    _log(scores, {f"AP50 {name}": values["AP50"] for name, values in test["per_class"].items()})
+    _log(scores, {"step": test["step"], "test pictures": test["pictures"]})
+    matrix = json.loads((place.folder / "confusion.json").read_text(encoding="utf-8"))
+    confusion.log_confusion_matrix(matrix["labels"], matrix["counts"])
+
+
+def show_frozen(run: str, model: Artifact) -> None:
+    """The SavedModel and where it comes from."""
+    assets = "saved_model/assets/provenance.json"
+    place, provenance = _read(run, "export/saved_model", assets)
+    model.metadata |= {"folder": place.uri} | {name: value for name, value in provenance.items() if _is_plain(value)}
+    shutil.copyfile(place.folder / assets, model.path)
+
+
+def show_files(run: str, files: Artifact, scores: Metrics) -> None:
+    """The exported files: how large, how fast and how good each is."""
+    place, manifest = _read(run, "export", "manifest.json")
+    files.metadata |= {"folder": place.uri, "files": ", ".join(entry["path"] for entry in manifest["files"])}
+    shutil.copyfile(place.folder / "manifest.json", files.path)
+    for entry in manifest["files"]:
+        name = entry["path"]
+        _log(scores, {f"AP50 {name}": entry["AP50"], f"milliseconds {name}": entry["milliseconds"]})
+        _log(scores, {f"megabytes {name}": entry["bytes"] / 1e6})
+
+
+def show_report(run: str, page: Artifact, summary: Artifact) -> None:
+    """The page as it is, and its figures as a few lines."""
+    place = Mirror(run)
+    shutil.copyfile(place.folder / "report" / "index.html", page.path)
+    record = json.loads((place.folder / "run.json").read_text(encoding="utf-8"))
+    page.metadata |= {"run": place.uri}
+    Path(summary.path).write_text(_summary(place.uri, record), encoding="utf-8")
+
+
+def _summary(run: str, record: Mapping[str, Any]) -> str:
+    scores = record["scores"]
+    classes = [(name, values["AP50"], values["AP"]) for name, values in scores["per_class"].items()]
+    files = [
+        (entry["path"], f"{entry['bytes'] / 1e6:.1f} MB", _number(entry["AP50"]), f"{entry['milliseconds']:.1f} ms")
+        for entry in record["files"]
+    ]
+    rows = [(name, _number(ap50), _number(ap)) for name, ap50, ap in [("all", scores["AP50"], scores["AP"]), *classes]]
+    return "\n".join(
+        [
+            f"Run `{run}`, data `{record['dataset_version']}`, checkpoint of step {record['checkpoint_step']}.",
+            "",
+            *_table(("class", "AP50", "AP"), rows),
+            "",
+            *_table(("file", "size", "AP50", "a picture"), files),
+            "",
+        ]
+    )
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Lines of a Markdown table; names of classes are somebody else's text."""
+    heads = tuple(heads)
+    lines = [heads, ("---",) * len(heads), *rows]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
+
+
+def _number(value: float | None) -> str:
+    return "no objects" if value is None else f"{value:.3f}"
+
+
+def _log(metrics: Metrics, values: Mapping[str, float | None]) -> None:
+    """Each number that there is: a class without objects has none."""
+    for name, value in values.items():
+        if value is not None:
+            metrics.log_metric(name, float(value))
+
+
+def _read(run: str, folder: str, *names: str) -> tuple[Mirror, dict[str, Any]]:
+    """A folder of a run with these files in it, and the first of them."""
+    place = Mirror(run)
+    for part in folder.split("/"):
+        place = place.below(part)
+    here = place.fetch_some(lambda name: name in names)
+    found: dict[str, Any] = json.loads((here / names[0]).read_text(encoding="utf-8"))
+    return place, found
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float)

@@ -1,0 +1,29 @@
+"""A SavedModel becomes files for phones and browsers, each of which is compared with it."""
+
+from kfp import dsl
+
+from boxcar.components.images import CONVERT
+
+
+@dsl.component(base_image=CONVERT, install_kfp_package=False)
+def convert(run: str, records: str, config: str, files: dsl.Output[dsl.Model], scores: dsl.Output[dsl.Metrics]) -> None:
+    """Converts the SavedModel of the run to TFLite and TensorFlow.js, and checks every file against it.
+
+    Args:
+        run: Folder of the run.
+        records: Records for calibration and checks; empty for the run's own.
+        config: YAML file with settings of the conversion; empty for the run's own.
+
+    Returns:
+        files: The exported files, described by manifest.json.
+        scores: AP50, size and time a picture of each file.
+    """
+    from boxcar.components.artifacts import show_files
+    from boxcar.components.installation import run_task
+    from boxcar.components.running import convert as convert_model
+
+    def work() -> None:
+        convert_model(run, records, config)
+        show_files(run, files, scores)
+
+    run_task("convert", work, run)

@@ -1,0 +1,28 @@
+"""A checkpoint becomes a SavedModel."""
+
+from kfp import dsl
+
+from boxcar.components.images import TRAIN
+
+
+@dsl.component(base_image=TRAIN, install_kfp_package=False)
+def freeze(architecture: str, checkpoint: str, run: str, model: dsl.Output[dsl.Model]) -> None:
+    """Makes a SavedModel of a checkpoint, in export/saved_model of the run.
+
+    Args:
+        architecture: Which detector the checkpoint is of.
+        checkpoint: The checkpoint without its endings, .../ckpt-500.
+        run: Folder of the run.
+
+    Returns:
+        model: The SavedModel, and where it comes from.
+    """
+    from boxcar.components.artifacts import show_frozen
+    from boxcar.components.installation import run_task
+    from boxcar.components.running import freeze as freeze_checkpoint
+
+    def work() -> None:
+        freeze_checkpoint(architecture, checkpoint, run)
+        show_frozen(run, model)
+
+    run_task("freeze", work, run)

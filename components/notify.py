@@ -1,0 +1,37 @@
+"""The last step, whatever became of the others: it says how the run ended, and why."""
+
+from kfp import dsl
+
+from boxcar.components.images import OPS
+
+
+@dsl.component(base_image=OPS, install_kfp_package=False)
+def notify(
+    status: dsl.PipelineTaskFinalStatus,
+    output: str,
+    job: str,
+    resume_from: str,
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
+    """Says how the run ended and why it failed, where it did; also to a webhook, where one is set.
+
+    Args:
+        output: Folder that the run's own folder was made in, or, without a job, the run's folder.
+        job: Name of the run's folder; empty where it has none of its own.
+        resume_from: Folder of the older run that was gone on with; empty for none.
+
+    Returns:
+        summary: The same words.
+    """
+    from pathlib import Path
+
+    from boxcar.components.ending import tell_end
+    from boxcar.components.installation import run_task
+    from boxcar.components.parameters import run_uri
+
+    def work() -> None:
+        run = run_uri(output, job, resume_from)
+        text = tell_end(status.state, status.pipeline_task_name or "its tasks", status.error_message or "", run)
+        Path(summary.path).write_text(text + "\n", encoding="utf-8")
+
+    run_task("notify", work)

@@ -1,0 +1,207 @@
+"""What a person filled in, checked before anything is begun: every sentence names the parameter that it is about."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from boxcar.components.installation import bucket_credentials, installed_settings, is_local
+from boxcar.detectors.registry import check_image_size, find_architecture
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.cluster_settings import LabelKey, LabelValue
+from boxcar.run.configuration import Configuration, make_configuration, merge_settings
+from boxcar.storage import bucket_location, fetch_file, open_store
+from boxcar.training import settle_init
+
+# The train step's pod ends after so long, whatever its Job does; the Job's own deadline has to come first.
+WATCH_HOURS = 7 * 24
+MOST_DEADLINE_HOURS = WATCH_HOURS - 1
+
+_POOL: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelKey, LabelValue])
+_RESOURCE: TypeAdapter[str] = TypeAdapter(LabelKey)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The form, as it was filled in: an empty text or a 0 was left open."""
+
+    data: str
+    output: str
+    resume_from: str = ""
+    architecture: str = ""
+    image_size: int = 0
+    steps: int = 0
+    initial_checkpoint: str = ""
+    gpus: str = "1"
+    gpu_type: str = ""
+    node_pool: str = ""
+    config: str = ""
+    bucket_secret: str = ""
+
+
+@contextmanager
+def naming_parameter(name: str, do: str | None = None) -> Iterator[None]:
+    """Puts a parameter's name before what went wrong; `do` in place of what to do about it."""
+    try:
+        yield
+    except BoxcarError as error:
+        # Not Refused, whatever it was: the run's folder is its own, and there a person looks.
+        raise BoxcarError(error.code, f"{name}: {error.what}", do or error.do, error.details) from error
+
+
+def run_uri(output: str, job: str, resume_from: str) -> str:
+    """The run's folder: the older run that is gone on with, else one below `output` that is called as the job is."""
+    return resume_from.rstrip("/") or (f"{output.rstrip('/')}/{job}" if job else output.rstrip("/"))
+
+
+def read_form(parameters: Parameters, *, local: bool) -> dict[str, Any]:
+    """The settings that were filled in, those of the cluster under `cluster`; asks nothing of anybody.
+
+    Args:
+        parameters: the form.
+        local: whether the steps run on this machine, where paths may be named.
+
+    Raises:
+        BoxcarError: 64 for what cannot be, whatever the cluster and the buckets hold.
+    """
+    for name in ("data", "output", "resume_from", "config"):
+        check_uri(name, getattr(parameters, name), local=local)
+    for name in ("data", "output"):
+        if not getattr(parameters, name).strip():
+            raise BoxcarError(ExitCode.USAGE, f"{name} is empty.", "Name a folder: s3://bucket/folder or gs://bucket/folder.")
+    init = parameters.initial_checkpoint
+    _check_source("initial_checkpoint", init, local=local)
+    if parameters.architecture:
+        with naming_parameter("architecture"):
+            architecture = find_architecture(parameters.architecture)
+        if parameters.image_size:
+            with naming_parameter("image_size"):
+                check_image_size(architecture, parameters.image_size)
+    if parameters.steps < 0:
+        raise BoxcarError(ExitCode.USAGE, f"steps cannot be {parameters.steps}.", "Write how many, or 0.")
+    gpus = _read_count(parameters.gpus)
+    cluster: dict[str, Any] = {}
+    if parameters.gpu_type:
+        cluster["gpu_resource"] = _read_resource(parameters.gpu_type)
+    if parameters.node_pool:
+        cluster["gpu_node_selector" if gpus else "cpu_node_selector"] = read_pool(parameters.node_pool)
+    settings = {
+        "data": parameters.data,
+        "architecture": parameters.architecture or None,
+        "image_size": parameters.image_size or None,
+        "steps": parameters.steps or None,
+        "init": init or None,
+        "gpus": gpus,
+        "cluster": cluster,
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def read_configuration_of(parameters: Parameters, images: dict[str, str]) -> Configuration:
+    """The configuration that a form asks for. What it does not say, `config` may; what neither says, the operator has set.
+
+    Args:
+        parameters: the form.
+        images: `image_repository` and `image_tag` of the pipeline, which hold for its Jobs too.
+
+    Raises:
+        BoxcarError: 64 for what cannot be, 69 where the bucket of `config` fails.
+    """
+    form = read_form(parameters, local=is_local())
+    with naming_parameter("config"):
+        filed = make_configuration(fetch_file(parameters.config) if parameters.config else None, {})
+    for name in ("label_map", "init"):
+        _check_source(f"config: {name}", getattr(filed, name) or "", local=is_local())
+    settings = merge_settings(filed.model_dump(exclude_unset=True), form)
+    # No Secret at all, unless one is named: a Job does not start without one that is not there.
+    cluster = {"credentials_secret": None} | installed_settings() | settings["cluster"] | images
+    cluster |= bucket_credentials(parameters.bucket_secret)
+    configuration = make_configuration(None, settings | {"cluster": cluster})
+    hours = configuration.cluster.deadline_hours
+    if hours > MOST_DEADLINE_HOURS:
+        what = f"config: cluster.deadline_hours is {hours:g}, and the pipeline watches a training for {WATCH_HOURS} hours."
+        raise BoxcarError(ExitCode.USAGE, what, f"Set it to {MOST_DEADLINE_HOURS} at most.")
+    return configuration
+
+
+def check_writable(name: str, uri: str) -> None:
+    """Whether a folder can be written to, with the credentials that are there.
+
+    Raises:
+        BoxcarError: 69 where its bucket does not answer or refuses.
+    """
+    from boxcar.doctor.buckets import examine_buckets
+
+    for finding in examine_buckets(uri, None):
+        if not finding.ok:
+            raise BoxcarError(ExitCode.SURROUNDINGS, f"{name}: {finding.what}", str(finding.do))
+
+
+def check_readable(name: str, uri: str) -> None:
+    """Whether there is anything in a folder.
+
+    Raises:
+        BoxcarError: 64 where nothing is there, 69 where its bucket does not answer or refuses.
+    """
+    with naming_parameter(name):
+        if not open_store(uri).entries():
+            raise BoxcarError(ExitCode.USAGE, f"There is nothing at {uri}.", "Name the folder that holds the pictures.")
+
+
+def settle(configuration: Configuration) -> tuple[Configuration, str | None]:
+    """`training.settle_init`, where what goes wrong is the parameter's."""
+    with naming_parameter("initial_checkpoint"):
+        return settle_init(configuration)
+
+
+def read_pool(text: str) -> dict[str, str]:
+    """Labels that choose nodes, out of LABEL=VALUE,LABEL=VALUE.
+
+    Raises:
+        BoxcarError: 64 where they cannot be labels. Whether there is such a node, an autoscaler decides.
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    labels = {key.strip(): value.strip() for key, mark, value in pairs if mark and value.strip()}
+    try:
+        if len(labels) < len(pairs):
+            raise ValueError
+        return _POOL.validate_python(labels)
+    except ValueError as error:  # pydantic's own is one, too
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"node_pool cannot be {text!r}: that is no label of nodes.",
+            "Write LABEL=VALUE, as `kubectl get nodes --show-labels` shows them, cloud.google.com/gke-nodepool=gpus for one.",
+        ) from error
+
+
+def _check_source(name: str, value: str, *, local: bool) -> None:
+    """`check_uri` of what may also be an address, or none at all."""
+    if value not in ("none", "zoo") and not value.startswith(("http://", "https://")):
+        check_uri(name, value, local=local)
+
+
+def _read_resource(text: str) -> str:
+    try:
+        return _RESOURCE.validate_python(text)
+    except ValueError as error:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"gpu_type cannot be {text!r}.",
+            "Write what nodes call a GPU: nvidia.com/gpu, for one.",
+        ) from error
+
+
+def _read_count(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) > 64:
+        raise BoxcarError(ExitCode.USAGE, f"gpus cannot be {text!r}.", "Write how many, at most 64, or 0 to train without.")
+    return int(text)
+
+
+def check_uri(name: str, value: str, *, local: bool) -> None:
+    """Refuses what is no URI, and, where other machines have to read it, what lies on this one."""
+    with naming_parameter(name):
+        if value and bucket_location(value) is None and not local:
+            what = f"{value} is in no bucket, and the pods of a cluster read and write nothing else."
+            raise BoxcarError(ExitCode.USAGE, what, "Write s3://bucket/folder or gs://bucket/folder.")

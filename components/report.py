@@ -1,0 +1,27 @@
+"""The page that a person opens after a run."""
+
+from kfp import dsl
+
+from boxcar.components.images import CONVERT
+
+
+@dsl.component(base_image=CONVERT, install_kfp_package=False)
+def report(run: str, page: dsl.Output[dsl.HTML], summary: dsl.Output[dsl.Markdown]) -> None:
+    """Writes the report, and run.json for scripts.
+
+    Args:
+        run: Folder of the run.
+
+    Returns:
+        page: The report.
+        summary: Its figures in a few lines.
+    """
+    from boxcar.components.artifacts import show_report
+    from boxcar.components.installation import run_task
+    from boxcar.report import write_report
+
+    def work() -> None:
+        write_report(run)
+        show_report(run, page, summary)
+
+    run_task("report", work, run)

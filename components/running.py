@@ -1,0 +1,205 @@
+"""What the components of a run have the library do: begin it, train it, freeze its chosen checkpoint, convert that."""
+
+import os
+import sys
+from dataclasses import dataclass
+
+from boxcar.components.installation import is_local
+from boxcar.components.parameters import (
+    Parameters,
+    check_readable,
+    check_uri,
+    check_writable,
+    naming_parameter,
+    read_configuration_of,
+    run_uri,
+    settle,
+)
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.begun import begun_run
+from boxcar.run.checkpoints import best_score, read_scores
+from boxcar.run.cluster_settings import ClusterSettings
+from boxcar.run.configuration import (
+    CONFIGURATION,
+    Configuration,
+    make_configuration,
+    read_configuration,
+    write_configuration,
+)
+from boxcar.run.launch import lock
+from boxcar.storage import Mirror, fetch_file, make_folder, open_store
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run whose records are there.
+
+    Attributes:
+        run: URI of its folder.
+        cluster: settings of the cluster for the steps that follow, as JSON.
+    """
+
+    run: str
+    cluster: str
+
+
+def begin(parameters: Parameters, job: str, images: dict[str, str]) -> Begun:
+    """Checks what was filled in, begins the run or goes on with it, and makes its records.
+
+    Args:
+        parameters: the form.
+        job: which names a new run.
+        images: `image_repository` and `image_tag` for the run's Jobs.
+
+    Raises:
+        BoxcarError: 64 or 69 with the name of the parameter, else as `build_records`.
+    """
+    from boxcar.records import build_records, summary_lines
+
+    run = run_uri(parameters.output, job, parameters.resume_from)
+    with naming_parameter("resume_from" if parameters.resume_from else "output"):
+        place = Mirror(run)
+    descriptor = lock(make_folder(place.folder))
+    try:
+        configuration = read_configuration_of(parameters, images)
+        check_writable("resume_from" if parameters.resume_from else "output", run)
+        check_readable("data", parameters.data)
+        configuration = _begin(place, configuration, bool(parameters.resume_from))
+        made = build_records(
+            str(configuration.data),
+            place.below("records").uri,
+            on_fault=configuration.on_fault,
+            label_map=configuration.label_map,
+            validation_fraction=configuration.validation_fraction,
+            test_fraction=configuration.test_fraction,
+            seed=configuration.seed,
+            replace=False,
+        )
+    finally:
+        os.close(descriptor)
+    _say(*summary_lines(made.folder))
+    return Begun(run, configuration.cluster.model_dump_json(exclude_unset=True))
+
+
+def _begin(place: Mirror, configuration: Configuration, resumes: bool) -> Configuration:
+    """Writes a new run's configuration; of an older run, its own is taken."""
+    name, do = "output", "Choose another folder for runs."
+    if resumes:
+        name, do = "resume_from", "Repeat the settings that it was begun with, or leave resume_from empty for a new run."
+    with naming_parameter(name, do):
+        begun = begun_run(place, configuration, resume=True)
+    if resumes and begun is None:
+        what = f"resume_from: There is no run at {place.uri}."
+        raise BoxcarError(ExitCode.USAGE, what, "Correct it, or leave it empty for a new run.")
+    if begun is None:
+        configuration, sentence = settle(configuration)
+        if sentence is not None:
+            _say(sentence)
+    else:
+        configuration = begun
+    write_configuration(place.folder, configuration)
+    place.send_file(CONFIGURATION)
+    return configuration
+
+
+def train(run: str, cluster: str) -> str:
+    """Trains and scores a run whose records are there: by a Job on the cluster, or here where there is none.
+
+    Args:
+        run: URI of the run's folder.
+        cluster: as `Begun` has it.
+
+    Returns:
+        URI of the chosen checkpoint, without its endings.
+
+    Raises:
+        BoxcarError: as `boxcar.cluster.run_job`, or `train_and_evaluate`.
+        ChildEnded: training here ended badly and has said why.
+    """
+    if is_local():
+        _train_here(run)
+    else:
+        _train_on_cluster(run, cluster)
+    scores = Mirror(run).below("eval").fetch_some(lambda name: name == "scores.jsonl")
+    best = best_score(read_scores(scores))
+    assert best is not None, "a finished evaluation has scored a checkpoint"
+    return f"{Mirror(run).below('train').uri}/ckpt-{best['step']}"
+
+
+def _train_here(run: str) -> None:
+    from boxcar.run.launch import train_and_evaluate
+    from boxcar.run.upload import fetch_run
+
+    descriptor = lock(fetch_run(run))
+    try:
+        train_and_evaluate(run)
+    finally:
+        os.close(descriptor)
+
+
+def _train_on_cluster(run: str, cluster: str) -> None:
+    from boxcar.cluster import run_job, train_on_cluster
+    from boxcar.cluster.bucket import has_step
+    from boxcar.cluster.job import step_job
+    from boxcar.cluster.launch import Work
+
+    settings = ClusterSettings.model_validate_json(cluster)
+    configuration = configuration_of(Mirror(run)).model_copy(update={"cluster": settings})
+    store = open_store(run)
+    if not has_step(store, "train"):
+        train_on_cluster(configuration, run)
+    if not has_step(store, "eval"):
+        # The evaluator beside the trainer had not the time to end: its scores are there, those of the test pictures not.
+        job = step_job(configuration, run, "evaluate", "train", ["evaluate", "--run", run])
+        run_job(Work(job, "eval", ("evaluate",)), settings, run)
+
+
+def freeze(architecture: str, checkpoint: str, run: str) -> None:
+    """Freezes a checkpoint into `<run>/export/saved_model`.
+
+    Raises:
+        BoxcarError: as `export.freeze`; 64 or 69 with the name of the parameter where it is that.
+    """
+    from boxcar.export import freeze as freeze_step
+
+    for name, uri in (("checkpoint", checkpoint), ("output", run)):
+        check_uri(name, uri, local=is_local())
+    place = Mirror(run)
+    descriptor = lock(make_folder(place.folder))
+    try:
+        check_writable("output", run)
+        with naming_parameter("checkpoint"):
+            freeze_step(architecture, checkpoint, place.below("export").below("saved_model").uri)
+    finally:
+        os.close(descriptor)
+
+
+def convert(run: str, records: str, config: str) -> None:
+    """Converts `<run>/export/saved_model` into `<run>/export`.
+
+    Args:
+        run: URI of the folder.
+        records: URI of records for calibration and checks; those of the run where it is empty.
+        config: URI of settings; those of the run where it is empty.
+
+    Raises:
+        BoxcarError: as `export.convert`.
+    """
+    from boxcar.export import convert as convert_step
+
+    place = Mirror(run)
+    export = place.below("export")
+    for name, uri in (("records", records), ("config", config)):
+        check_uri(name, uri, local=is_local())
+    configuration = make_configuration(fetch_file(config), {}) if config else configuration_of(place)
+    convert_step(export.below("saved_model").uri, records or place.below("records").uri, export.uri, configuration)
+
+
+def configuration_of(place: Mirror) -> Configuration:
+    """What a run was begun with; the defaults where the folder is no run's."""
+    place.take_files([CONFIGURATION])
+    return read_configuration(place.folder) or Configuration()
+
+
+def _say(*lines: str) -> None:
+    print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,1 @@
+"""The pipelines: their definitions, the compiled files that a person uploads, and what starts them."""

@@ -1,0 +1,51 @@
+"""Pipelines as files: `python -m boxcar.pipelines.compile` writes those that lie in `compiled/`, for a person to upload."""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kfp import compiler
+
+from boxcar.pipelines.convert_only import convert_only
+from boxcar.pipelines.images import Images
+from boxcar.pipelines.train_detector import train_detector
+from boxcar.storage import make_folder, replace_text
+
+PIPELINES: dict[str, Callable[[Images], Any]] = {"train_detector": train_detector, "convert_only": convert_only}
+COMPILED = Path(__file__).parent / "compiled"
+
+
+def compile_pipeline(name: str, images: Images) -> str:
+    """The text of a pipeline's file: its definition, and in a second document what Kubernetes is told."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "pipeline.yaml")
+        compiler.Compiler().compile(PIPELINES[name](images), str(path))
+        return path.read_text(encoding="utf-8")
+
+
+def compile_all(folder: Path, images: Images) -> None:
+    """Writes every pipeline into a folder.
+
+    Raises:
+        BoxcarError: 69 where that cannot be written.
+    """
+    for name in PIPELINES:
+        replace_text(make_folder(folder) / f"{name}.yaml", compile_pipeline(name, images))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m boxcar.pipelines.compile", description="Compile the pipelines.")
+    parser.add_argument("--output", type=Path, default=COMPILED, help="folder for the files (%(default)s)")
+    parser.add_argument("--repository", default=Images.repository, help="before the images' names (%(default)s)")
+    parser.add_argument("--tag", default=Images.tag, help="of the images (%(default)s)")
+    parser.add_argument("--digest", action="append", default=[], metavar="NAME=sha256:...", help="that very image")
+    given = parser.parse_args()
+    digests = dict(text.partition("=")[::2] for text in given.digest)
+    compile_all(given.output, Images(given.repository, given.tag, digests))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""The REST API of Kubeflow Pipelines, version 2: asking it, and saying in plain words why it does not answer."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import urllib3
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage.retry import Hindrance, Retry
+
+ADDRESS = "KF_PIPELINES_ENDPOINT"  # as kfp's own client has it
+TOKEN = "BOXCAR_KFP_TOKEN"  # noqa: S105 - a variable's name
+TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105 - as kfp's own client has it
+_PROJECTED = Path("/var/run/secrets/kubeflow/pipelines/token")  # where kfp's documentation has a pod's token projected to
+_API = "/apis/v2beta1"
+_TIMEOUT = urllib3.Timeout(connect=5.0, read=60.0)
+_PORT_FORWARD = "kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888"
+
+Answer = dict[str, Any]
+
+
+class Unreachable(BoxcarError):
+    """The server does not answer."""
+
+
+class Endpoint:
+    """One API server of Kubeflow Pipelines.
+
+    Args:
+        address: http:// or https://, a host, perhaps a path; that of KF_PIPELINES_ENDPOINT where it is None.
+        token_file: holds a token, and is read anew for each request; else BOXCAR_KFP_TOKEN, else the token of a pod's service
+            account, where one is projected for Kubeflow; else no token is sent.
+
+    Raises:
+        BoxcarError: 64 where no address was given, or it is none.
+    """
+
+    def __init__(self, address: str | None, token_file: Path | None = None) -> None:
+        found = address or os.environ.get(ADDRESS, "")
+        do = f"Add --endpoint https://..., or set {ADDRESS}. From outside of the cluster: `{_PORT_FORWARD}`, then "
+        do += "--endpoint http://localhost:8888."
+        if not found:
+            raise BoxcarError(ExitCode.USAGE, "No endpoint of Kubeflow Pipelines was named.", do)
+        parts = urlsplit(found)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or "@" in parts.netloc:
+            raise BoxcarError(ExitCode.USAGE, "The endpoint is not the address of a server.", do)
+        self.address = found.rstrip("/")
+        self._token_file = token_file
+        self._pool = urllib3.PoolManager(retries=False, timeout=_TIMEOUT)
+        self._retry = {"GET": Retry(_hindrance), "POST": Retry(_hindrance_once)}
+
+    def check(self) -> bool:
+        """Whether many users share the server; that it is one of ours is found out by it.
+
+        Raises:
+            BoxcarError: 69 where it is none, is too old, or does not let us in.
+        """
+        try:
+            return bool(self.get("/healthz").get("multi_user", False))
+        except _Refused as error:
+            if error.status in (404, 405, 501):
+                raise self._too_old() from error
+            raise
+
+    def get(self, path: str, **query: str | None) -> Answer:
+        """Asks for something."""
+        return self._ask("GET", path, query)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Answer:
+        """Creates something; asked again only as long as the server was not reached."""
+        headers = {"Content-Type": "application/json"}
+        return self._ask("POST", path, {}, headers=headers, body=json.dumps(body).encode())
+
+    def upload(self, path: str, text: str, **query: str | None) -> Answer:
+        """Sends a compiled pipeline."""
+        return self._ask("POST", path, query, fields={"uploadfile": ("pipeline.yaml", text, "application/x-yaml")})
+
+    def find(self, path: str, kind: str, name: str, **query: str | None) -> Answer | None:
+        """The one thing of that name in a list; None where there is none."""
+        # As kfp's own client writes it: 1 is EQUALS.
+        predicate = {"operation": 1, "key": "display_name", "stringValue": name}
+        answer = self.get(path, filter=json.dumps({"predicates": [predicate]}), **query)
+        found: list[Answer] = answer.get(kind) or []
+        return found[0] if found else None
+
+    def _ask(self, method: str, path: str, query: Mapping[str, str | None], **sent: Any) -> Answer:
+        given = {name: value for name, value in query.items() if value}
+        url = f"{self.address}{_API}{path}" + (f"?{urlencode(given)}" if given else "")
+
+        def ask() -> Answer:
+            headers = {"Accept": "application/json", **self._authorization(), **sent.get("headers", {})}
+            others = {name: value for name, value in sent.items() if name != "headers"}
+            answer = self._pool.request(method, url, headers=headers, redirect=False, **others)
+            return self._read(answer, method)
+
+        try:
+            return self._retry[method](ask)
+        except _Busy as error:
+            raise self._unreachable(f"status {error.status}") from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unreachable(_reason(error)) from error
+
+    def _read(self, answer: urllib3.BaseHTTPResponse, method: str) -> Answer:
+        status = answer.status
+        if status in (401, 403) or 300 <= status < 400:
+            raise BoxcarError(
+                ExitCode.SURROUNDINGS,
+                f"Kubeflow Pipelines at {self.address} does not let us in ({_message(answer) or f'status {status}'}).",
+                f"Give a token that is valid there: --token-file, or {TOKEN}; in a pod, a service account's token projected "
+                f"for the audience pipelines.kubeflow.org, whose path {TOKEN_FILE} names.",
+            )
+        if status in (429, 502, 503, 504) and method == "GET":
+            raise _Busy(status)
+        if status >= 400:
+            raise _Refused(status, self.address, _message(answer) or f"status {status}")
+        try:
+            found = json.loads(answer.data)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self._too_old()
+        return found
+
+    def _authorization(self) -> dict[str, str]:
+        named = self._token_file or os.environ.get(TOKEN_FILE)
+        token: str | None
+        if named is None and (token := os.environ.get(TOKEN)):
+            return {"Authorization": f"Bearer {token}"}
+        path = Path(named or _PROJECTED)
+        if named is None and not path.exists():
+            return {}
+        try:
+            token = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            what = f"The token in {path} cannot be read: {reason}."
+            raise BoxcarError(ExitCode.SURROUNDINGS, what, f"Correct --token-file or {TOKEN_FILE}.") from error
+        return {"Authorization": f"Bearer {token}"}
+
+    def _too_old(self) -> BoxcarError:
+        return BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"{self.address} answers, but is not the API of Kubeflow Pipelines 2: it is older, or something else.",
+            "Name the address of its API server or of its UI; pipelines here are made for version 2.17.",
+        )
+
+    def _unreachable(self, reason: str) -> BoxcarError:
+        return Unreachable(
+            ExitCode.SURROUNDINGS,
+            f"Kubeflow Pipelines at {self.address} cannot be reached: {reason.rstrip('.')}.",
+            f"See that the address is right and the server runs; from outside of the cluster, `{_PORT_FORWARD}` leads there.",
+        )
+
+
+class _Refused(BoxcarError):
+    """The server does not do what it was asked for."""
+
+    def __init__(self, status: int, address: str, message: str) -> None:
+        what = f"Kubeflow Pipelines at {address} refuses: {' '.join(message.split()).rstrip('.')}."
+        code = ExitCode.USAGE if status < 500 else ExitCode.SURROUNDINGS
+        super().__init__(code, what, "Change what this names." if status < 500 else "See the log of its API server.")
+        self.status = status
+
+
+class _Busy(Exception):
+    """The server cannot just now."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def _hindrance(error: BaseException) -> Hindrance | None:
+    if isinstance(error, _Busy):
+        return "busy"
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return None  # a certificate does not become another one
+    return "unreachable" if isinstance(error, urllib3.exceptions.HTTPError | OSError) else None
+
+
+def _hindrance_once(error: BaseException) -> Hindrance | None:
+    """Of what was sent and not answered nobody knows whether it was done: it is not sent again."""
+    return "unreachable" if isinstance(error, urllib3.exceptions.NewConnectionError) else None
+
+
+def _message(answer: urllib3.BaseHTTPResponse) -> str:
+    """What the server says of an error; empty where that is no JSON of its own."""
+    read: Callable[[], Any] = answer.json
+    try:
+        return str(read()["message"])
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
+def _reason(error: BaseException) -> str:
+    """A network error's word, without the connection's address in memory before it."""
+    return " ".join(str(error).rpartition(": ")[2].split()) or type(error).__name__

@@ -1,0 +1,90 @@
+"""Following a run on a Kubeflow endpoint to its end, which becomes an exit code and a sentence."""
+
+import time
+from collections.abc import Callable
+
+from boxcar.components.ending import read_failure
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.pipelines.endpoint import Answer, Endpoint, Unreachable
+
+POLL_SECONDS = 5.0
+OUTAGE_SECONDS = 3600.0  # for which a server may be away
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+
+
+def page_of(endpoint: Endpoint, run: str) -> str:
+    """Where a person sees a run."""
+    return f"{endpoint.address}/#/runs/details/{run}"
+
+
+def follow_run(endpoint: Endpoint, run: str, folder: str | None, say: Callable[[str], None]) -> None:
+    """Says how a run goes until it has ended well.
+
+    Args:
+        endpoint: where it runs.
+        run: its id.
+        folder: URI of the folder that it writes into, where that is known.
+        say: is told of every task that begins or ends.
+
+    Raises:
+        BoxcarError: as the step that failed, where the run's folder can be read from here, else 69; 76 where somebody ended
+            it; 69 where the server is away for an hour; 130 or 76 where we are told to stop, which leaves the run as it is.
+    """
+    try:
+        found = _wait(endpoint, run, say)
+    except KeyboardInterrupt as told:
+        # SIGTERM is one, too. Whoever is started again by 75 would start a second run.
+        code = ExitCode.INTERRUPTED if type(told) is KeyboardInterrupt else ExitCode.STOPPED
+        what = f"Nobody follows the run {run} any more; it goes on."
+        raise BoxcarError(code, what, f"See {page_of(endpoint, run)}, and end it there if it is not wanted.") from None
+    if found["state"] != "SUCCEEDED":
+        raise _failure(found, folder, page_of(endpoint, run))
+    say(f"Done: the run is in {folder}." if folder else "Done.")
+
+
+def _wait(endpoint: Endpoint, run: str, say: Callable[[str], None]) -> Answer:
+    """The run when it has ended."""
+    told: dict[str, str] = {}
+    silent: float | None = None
+    while True:
+        try:
+            found = endpoint.get(f"/runs/{run}")
+            silent = None
+        except Unreachable as error:
+            now = time.monotonic()
+            if silent is None:
+                say(f"{error.what} The run goes on meanwhile.")
+            silent = silent or now
+            if now - silent > OUTAGE_SECONDS:
+                raise
+        else:
+            for task in (found.get("run_details") or {}).get("task_details") or []:
+                name, state = task.get("display_name", ""), task.get("state", "")
+                # Kubeflow's own pods are tasks to it as well.
+                if name and not name.endswith("-driver") and name != "root" and state and told.get(name) != state:
+                    told[name] = state
+                    say(f"{name}: {state.lower()}")
+            if found.get("state") in _ENDED:
+                return found
+        time.sleep(POLL_SECONDS)
+
+
+def _failure(found: Answer, folder: str | None, page: str) -> BoxcarError:
+    """Why a run ended badly."""
+    states = [one.get("state") for one in found.get("state_history") or []]
+    if found["state"] == "CANCELED" or "CANCELING" in states:
+        return BoxcarError(ExitCode.STOPPED, "Somebody ended the run.", f"See {page}; resume_from goes on with it.")
+    unread = ""
+    if folder is not None:
+        try:
+            failure = read_failure(folder)
+        except BoxcarError as error:
+            unread = f" Its folder cannot be read from here: {error.what}"
+        else:
+            if failure is not None:
+                what = f"The step {failure['step']} failed: {failure['what']}"
+                return BoxcarError(ExitCode(failure["code"]), what, failure["do"])
+    tasks = (found.get("run_details") or {}).get("task_details") or []
+    words = [(one.get("error") or {}).get("message", "") for one in [found, *tasks]]
+    why = next((f": {' '.join(word.split()).rstrip('.')}" for word in words if word), "")
+    return BoxcarError(ExitCode.SURROUNDINGS, f"The run {found['state'].lower()}{why}.{unread}", f"See {page}.")

@@ -1,0 +1,76 @@
+"""The pipeline on this machine, without Kubernetes: Kubeflow's own local runner, each step a process here.
+
+`python -m boxcar.pipelines.local --data DIR --output DIR` runs it and shows what came of it.
+"""
+
+import argparse
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+
+from boxcar.components.ending import read_failure
+from boxcar.components.installation import LAUNCHER
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.pipelines.images import Images
+from boxcar.pipelines.train_detector import train_detector
+from boxcar.process import run_component
+from boxcar.report import print_summary
+from boxcar.storage import local_path, make_folder
+
+
+def run_locally(data: str, output: str, **parameters: Any) -> Path:
+    """Runs the pipeline `train-detector` as it is; the train step trains here in place of creating a Job.
+
+    Args:
+        data: folder with pictures and labelImg's XML files.
+        output: folder that the run's own folder is made in.
+        parameters: further ones of the pipeline. `gpus` is "0" if not given.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        BoxcarError: with the code and the words of the step that failed.
+    """
+    place = make_folder(local_path(output).absolute())
+    before = set(place.iterdir())
+    os.environ[LAUNCHER] = "local"  # the steps' processes inherit it
+    with tempfile.TemporaryDirectory() as artifacts, warnings.catch_warnings():
+        # That images are not what steps run in here, and that nobody limits their memory.
+        warnings.simplefilter("ignore")
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=artifacts)
+        arguments = {"data": str(local_path(data).absolute()), "output": str(place), "gpus": "0"} | parameters
+        try:
+            train_detector(Images())(**arguments)
+        except RuntimeError as error:  # all that kfp says of a task that failed
+            failure = next((found for made in set(place.iterdir()) - before if (found := read_failure(str(made)))), None)
+            if failure is None:
+                what = f"The pipeline failed, and none of its steps left word why: {error}"
+                raise BoxcarError(ExitCode.DEFECT, what, "See the lines above.") from error
+            raise BoxcarError(ExitCode(failure["code"]), failure["what"], failure["do"]) from error
+        finally:
+            del os.environ[LAUNCHER]
+    (made,) = set(place.iterdir()) - before
+    return made
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m boxcar.pipelines.local", description="Run the pipeline on this machine.")
+    parser.add_argument("--data", required=True, help="folder with pictures and labelImg's XML files")
+    parser.add_argument("--output", required=True, help="folder for runs")
+    parser.add_argument("--config", default="", help="settings as YAML")
+    given = parser.parse_args()
+
+    def work() -> None:
+        print_summary(str(run_locally(given.data, given.output, config=given.config)))
+
+    run_component("pipeline-local", work)
+
+
+if __name__ == "__main__":
+    main()

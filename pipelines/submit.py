@@ -1,0 +1,194 @@
+"""Starting a pipeline on a Kubeflow endpoint, and following it to its end."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from boxcar import __version__
+from boxcar.components.parameters import Parameters, read_form, run_uri
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.pipelines.endpoint import Endpoint
+from boxcar.pipelines.follow import follow_run, page_of
+
+COMPILED = Path(__file__).parent / "compiled"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline.
+
+    Attributes:
+        name: the pipeline's.
+        text: of its file.
+        inputs: by name, as the file defines them.
+    """
+
+    name: str
+    text: str
+    inputs: dict[str, dict[str, Any]]
+
+    @property
+    def version(self) -> str:
+        """Name of the version: another one for another text."""
+        return f"{__version__}-{hashlib.sha256(self.text.encode()).hexdigest()[:10]}"
+
+
+def submit(
+    pipeline: str,
+    parameters: Mapping[str, str],
+    endpoint: Endpoint,
+    *,
+    namespace: str | None = None,
+    experiment: str = "Default",
+    service_account: str | None = None,
+    name: str | None = None,
+    follow: bool = True,
+    say: Callable[[str], None],
+) -> None:
+    """Uploads a pipeline where this version of it is not there yet, starts a run of it, and follows that to its end.
+
+    Args:
+        pipeline: `train-detector` or `convert-only`, else the path of a compiled file.
+        parameters: by name, as they were written.
+        endpoint: where to.
+        namespace: the run's, where many users share the server.
+        experiment: that the run is filed under; made where there is none.
+        service_account: of the run's pods; the server's own if not given.
+        name: of the run; made from the time if not given.
+        follow: whether to wait for the end.
+        say: is told how the run goes.
+
+    Raises:
+        BoxcarError: 64 for what cannot work; 69 where the server does not answer, lets nobody in, or is too old; as the step
+            that failed, 76 where somebody ended the run, 130 after Ctrl-C, which leaves it running.
+    """
+    package = read_package(pipeline)
+    values = read_values(package, parameters)
+    if endpoint.check() and not namespace:
+        what = f"Many users share {endpoint.address}, each with a namespace."
+        raise BoxcarError(ExitCode.USAGE, what, "Add --namespace with yours.")
+    version = _upload(package, endpoint, namespace)
+    run = endpoint.post(
+        "/runs",
+        {
+            "experiment_id": _experiment(experiment, endpoint, namespace),
+            "display_name": name or f"{package.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+            "pipeline_version_reference": version,
+            "runtime_config": {"parameters": values},
+            **({"service_account": service_account} if service_account else {}),
+        },
+    )["run_id"]
+    say(f"Started {page_of(endpoint, run)}")
+    if follow:
+        follow_run(endpoint, run, _folder(values, package, run), say)
+
+
+def read_package(pipeline: str) -> Package:
+    """A compiled pipeline, by the name of one of ours or the path of a file.
+
+    Raises:
+        BoxcarError: 64 where it is none.
+    """
+    ours = COMPILED / f"{pipeline.replace('-', '_')}.yaml"
+    path = ours if "/" not in pipeline and ours.is_file() else Path(pipeline)
+    known = ", ".join(sorted(file.stem.replace("_", "-") for file in COMPILED.glob("*.yaml")))
+    try:
+        text = path.read_text(encoding="utf-8")
+        spec = next(iter(yaml.safe_load_all(text)))
+        inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        return Package(spec["pipelineInfo"]["name"], text, inputs)
+    except (OSError, ValueError, StopIteration, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no compiled pipeline"
+        what = f"{pipeline} cannot be submitted: {reason}."
+        raise BoxcarError(ExitCode.USAGE, what, f"Name one of {known}, or a file that kfp has compiled.") from error
+
+
+def split_parameters(written: Iterable[str]) -> dict[str, str]:
+    """Parameters by name, out of NAME=VALUE.
+
+    Raises:
+        BoxcarError: 64 where one is not written so, or is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in written:
+        name, equals, value = text.partition("=")
+        if not equals or name in found:
+            what = f"{text} has no value." if not equals else f"The parameter {name} is given twice."
+            raise BoxcarError(ExitCode.USAGE, what, "Write -p NAME=VALUE, once for each.")
+        found[name] = value
+    return found
+
+
+def read_values(package: Package, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters as the pipeline wants them.
+
+    Raises:
+        BoxcarError: 64 where one is unknown, missing, of another kind, or cannot work.
+    """
+    for name in parameters:
+        if name not in package.inputs:
+            what = f"{package.name} has no parameter {name}."
+            raise BoxcarError(ExitCode.USAGE, what, f"These exist: {', '.join(package.inputs)}.")
+    missing = [name for name, one in package.inputs.items() if not one.get("isOptional") and name not in parameters]
+    if missing:
+        about = package.inputs[missing[0]].get("description", "")
+        raise BoxcarError(ExitCode.USAGE, f"The parameter {missing[0]} is missing. {about}", f"Add -p {missing[0]}=...")
+    values = {name: _convert(name, text, package.inputs[name]["parameterType"]) for name, text in parameters.items()}
+    known = {field.name for field in fields(Parameters)}
+    if "data" in package.inputs and package.inputs.keys() <= known | {"webhook_secret"}:
+        form: dict[str, Any] = {name: one.get("defaultValue") for name, one in package.inputs.items()} | values
+        read_form(Parameters(**{name: value for name, value in form.items() if name in known}), local=False)
+    return values
+
+
+def _convert(name: str, text: str, kind: str) -> Any:
+    if kind == "STRING":
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    wanted: dict[str, tuple[tuple[type, ...], str]] = {
+        "NUMBER_INTEGER": ((int,), "a whole number"),
+        "NUMBER_DOUBLE": ((int, float), "a number"),
+        "BOOLEAN": ((bool,), "true or false"),
+        "LIST": ((list,), "a list as JSON"),
+        "STRUCT": ((dict,), "an object as JSON"),
+    }
+    types, words = wanted[kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "BOOLEAN"):
+        raise BoxcarError(ExitCode.USAGE, f"{name} cannot be {text!r}.", f"Write {words}.")
+    return value
+
+
+def _upload(package: Package, endpoint: Endpoint, namespace: str | None) -> dict[str, str]:
+    """The reference to this version of the pipeline, which is there then."""
+    found = endpoint.find("/pipelines", "pipelines", package.name, namespace=namespace)
+    if found is None:
+        found = endpoint.upload("/pipelines/upload", package.text, name=package.name, namespace=namespace)
+    pipeline = found["pipeline_id"]
+    version = endpoint.find(f"/pipelines/{pipeline}/versions", "pipeline_versions", package.version)
+    if version is None:
+        version = endpoint.upload("/pipelines/upload_version", package.text, name=package.version, pipelineid=pipeline)
+    return {"pipeline_id": pipeline, "pipeline_version_id": version["pipeline_version_id"]}
+
+
+def _experiment(name: str, endpoint: Endpoint, namespace: str | None) -> str:
+    found = endpoint.find("/experiments", "experiments", name, namespace=namespace)
+    if found is None:
+        body = {"display_name": name} | ({"namespace": namespace} if namespace else {})
+        found = endpoint.post("/experiments", body)
+    return str(found["experiment_id"])
+
+
+def _folder(values: Mapping[str, Any], package: Package, run: str) -> str | None:
+    """Where the run's files are; None for a pipeline of somebody else's."""
+    if "output" not in values:
+        return None
+    return run_uri(values["output"], run if "resume_from" in package.inputs else "", values.get("resume_from", ""))

@@ -1,0 +1,84 @@
+"""What every task of every pipeline is given: image, resources, security, and what the operator has set up."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kfp import dsl, kubernetes
+
+from boxcar import __version__
+from boxcar.components.installation import ENVIRONMENT, SECRET, SETTINGS
+from boxcar.components.parameters import WATCH_HOURS
+from boxcar.export.provenance import IMAGE, PIPELINE_VERSION
+from boxcar.pipelines.images import Images
+
+# ConfigMaps that the chart makes. Where it is not installed, there are none, and nothing of them is needed.
+_ENVIRONMENT, _SETTINGS = "boxcar-environment", "boxcar-settings"
+_USER = 10001  # of our images
+_WORK = "/work"  # their HOME, TMPDIR and cache
+_IMAGE_NOTE = "boxcar.dev/image"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a component takes.
+
+    Attributes:
+        image: name of the image that it runs in.
+        cpu, memory: requested, and at most.
+        hours: after which its pod is ended.
+    """
+
+    image: str
+    cpu: str
+    memory: str
+    hours: int
+
+
+NEEDS = {
+    "records": Needs("records", "2", "4Gi", 12),
+    "train": Needs("ops", "500m", "1Gi", WATCH_HOURS),  # it watches
+    "freeze": Needs("train", "2", "6Gi", 2),
+    "convert": Needs("convert", "2", "8Gi", 12),
+    "report": Needs("convert", "1", "4Gi", 2),
+    "notify": Needs("ops", "200m", "512Mi", 1),
+}
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What the tasks of one pipeline are given.
+
+    Attributes:
+        pipeline: its name.
+        images: to pull from.
+        bucket_secret: name of the Secret that opens the bucket: a parameter of the pipeline.
+    """
+
+    pipeline: str
+    images: Images
+    bucket_secret: Any
+
+    def give(self, task: dsl.PipelineTask, component: str) -> None:
+        """Makes a task one of ours; `component` is its name in NEEDS."""
+        needs = NEEDS[component]
+        image = self.images.reference(needs.image)
+        task.set_display_name(component)
+        task.set_container_image(image)
+        # A URI says nothing of what lies there: whether anything is to be done, the step itself finds out.
+        task.set_caching_options(False)
+        task.set_cpu_request(needs.cpu).set_cpu_limit(needs.cpu)
+        task.set_memory_request(needs.memory).set_memory_limit(needs.memory)
+        task.set_env_variable(PIPELINE_VERSION, f"{self.pipeline} {__version__}")
+        # By way of an annotation, and so only where there is a pod: on a laptop nothing runs in that image.
+        kubernetes.add_pod_annotation(task, _IMAGE_NOTE, image)
+        kubernetes.use_field_path_as_env(task, IMAGE, f"metadata.annotations['{_IMAGE_NOTE}']")
+        kubernetes.add_pod_label(task, "app.kubernetes.io/name", "boxcar")
+        kubernetes.add_pod_label(task, "app.kubernetes.io/component", component)
+        kubernetes.set_timeout(task, needs.hours * 3600)
+        kubernetes.set_image_pull_policy(task, "IfNotPresent")
+        kubernetes.set_security_context(task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True)
+        kubernetes.empty_dir_mount(task, "work", _WORK, size_limit="20Gi")
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="512Mi")  # noqa: S108
+        kubernetes.use_secret_as_volume(task, self.bucket_secret, str(SECRET), optional=True)
+        kubernetes.use_config_map_as_volume(task, _ENVIRONMENT, str(ENVIRONMENT), optional=True)
+        kubernetes.use_config_map_as_volume(task, _SETTINGS, str(SETTINGS), optional=True)

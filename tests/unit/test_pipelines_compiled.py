@@ -1,0 +1,160 @@
+"""The compiled pipelines, as they lie here for a person to upload."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from compiled import lying, read
+
+from boxcar import __version__
+from boxcar.components.parameters import MOST_DEADLINE_HOURS, WATCH_HOURS
+from boxcar.errors import BoxcarError
+from boxcar.pipelines.compile import COMPILED, PIPELINES, compile_pipeline
+from boxcar.pipelines.images import Images
+from boxcar.pipelines.tasks import NEEDS
+from boxcar.run.cluster_settings import ClusterSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_what_lies_here_is_what_is_compiled(name: str) -> None:
+    assert (COMPILED / f"{name}.yaml").read_text(encoding="utf-8") == compile_pipeline(name, Images())
+
+
+def test_nothing_else_lies_there() -> None:
+    assert sorted(path.name for path in COMPILED.iterdir()) == sorted(f"{name}.yaml" for name in PIPELINES)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_input_and_output_explains_itself(name: str) -> None:
+    spec = lying(name).spec
+    assert spec["pipelineInfo"]["description"]
+    levels = {"the pipeline": spec["root"], **{n: c for n, c in spec["components"].items() if "executorLabel" in c}}
+    assert len(levels) > 3
+    for level, definition in levels.items():
+        for kind in ("inputDefinitions", "outputDefinitions"):
+            for entries in definition.get(kind, {}).values():
+                for entry, about in entries.items():
+                    if about.get("parameterType") == "TASK_FINAL_STATUS":
+                        continue  # Kubeflow's own; no form shows it
+                    words = about.get("description", "")
+                    assert re.fullmatch(r"[A-Z].*\.", words, re.DOTALL), f"{level}: {entry}: {words!r}"
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_nothing_is_cached(name: str) -> None:
+    tasks = dict(lying(name).tasks())
+    assert len(tasks) == {"train_detector": 6, "convert_only": 3}[name]
+    for task, definition in tasks.items():
+        assert definition["cachingOptions"] == {}, task  # `enableCache` would stand there
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_task_is_equipped(name: str) -> None:
+    compiled = lying(name)
+    assert compiled.executors.keys() == compiled.kubernetes.keys()
+    for label, container in compiled.executors.items():
+        component = label.removeprefix("exec-")
+        needs, pod = NEEDS[component], compiled.kubernetes[label]
+        image = f"docker.io/boxcar/{needs.image}:{__version__}"
+        assert container["image"] == image
+        resources = container["resources"]
+        assert resources["resourceCpuRequest"] == resources["resourceCpuLimit"] == needs.cpu
+        assert resources["resourceMemoryRequest"] == resources["resourceMemoryLimit"] == needs.memory
+        assert "accelerator" not in resources, "no task asks for a GPU: the Job does"
+        # Variables with a value are no secrets: they stand here in clear.
+        pipeline = compiled.spec["pipelineInfo"]["name"]
+        assert container["env"] == [{"name": "BOXCAR_PIPELINE_VERSION", "value": f"{pipeline} {__version__}"}]
+        assert "pip install" not in " ".join(container["command"])
+        assert pod["securityContext"] == {"runAsUser": "10001", "runAsGroup": "10001", "runAsNonRoot": True}
+        assert {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "512Mi"} in pod["emptyDirMounts"]
+        assert any(mount["mountPath"] == "/work" for mount in pod["emptyDirMounts"])
+        labels = {"app.kubernetes.io/name": "boxcar", "app.kubernetes.io/component": component}
+        assert pod["podMetadata"] == {"labels": labels, "annotations": {"boxcar.dev/image": image}}
+        assert pod["fieldPathAsEnv"] == [
+            {"name": "BOXCAR_IMAGE", "fieldPath": "metadata.annotations['boxcar.dev/image']"},
+        ]
+        assert pod["imagePullPolicy"] == "IfNotPresent"
+        assert int(pod["activeDeadlineSeconds"]) == needs.hours * 3600
+        assert [volume["mountPath"] for volume in pod["secretAsVolume"]] == ["/var/run/secrets/boxcar.dev/bucket"]
+        assert {mount["configMapName"] for mount in pod["configMapAsVolume"]} == {"boxcar-environment", "boxcar-settings"}
+        for volume in (*pod["secretAsVolume"], *pod["configMapAsVolume"], *pod.get("secretAsEnv", [])):
+            assert volume["optional"] is True
+        for volume in (*pod["secretAsVolume"], *pod.get("secretAsEnv", [])):
+            assert "componentInputParameter" in volume["secretNameParameter"]
+
+
+def test_what_becomes_a_gpu_count_is_a_text() -> None:
+    # Kubeflow 2.17 drops a GPU limit without a word where the count is a number.
+    assert lying("train_detector").spec["root"]["inputDefinitions"]["parameters"]["gpus"]["parameterType"] == "STRING"
+
+
+def test_the_watcher_has_longer_than_its_job() -> None:
+    seconds = int(lying("train_detector").kubernetes["exec-train"]["activeDeadlineSeconds"])
+    assert seconds == WATCH_HOURS * 3600
+    assert ClusterSettings().deadline_hours <= MOST_DEADLINE_HOURS
+    assert seconds > MOST_DEADLINE_HOURS * 3600 + 600
+
+
+def test_secrets_are_names() -> None:
+    for name in PIPELINES:
+        parameters = lying(name).spec["root"]["inputDefinitions"]["parameters"]
+        assert {one: parameters[one]["defaultValue"] for one in parameters if "secret" in one} == {
+            "bucket_secret": "boxcar-bucket",
+            "webhook_secret": "boxcar-webhook",
+        }
+        assert not [one for one in parameters if re.search("token|password|key", one)]
+
+
+def test_the_last_task_runs_whatever_became_of_the_others() -> None:
+    for name in PIPELINES:
+        told = lying(name).spec["root"]["dag"]["tasks"]["notify"]
+        assert told["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+
+
+def test_registry_tag_and_digest_are_chosen_when_compiled() -> None:
+    digest = "sha256:" + "1f" * 32
+    images = Images("registry.example.com:5000/ml/boxcar", "1.2-rc1", {"convert": digest})
+    compiled = read(compile_pipeline("train_detector", images))
+    assert {label: container["image"] for label, container in compiled.executors.items()} == {
+        "exec-records": "registry.example.com:5000/ml/boxcar/records:1.2-rc1",
+        "exec-train": "registry.example.com:5000/ml/boxcar/ops:1.2-rc1",
+        "exec-freeze": "registry.example.com:5000/ml/boxcar/train:1.2-rc1",
+        "exec-convert": f"registry.example.com:5000/ml/boxcar/convert@{digest}",
+        "exec-report": f"registry.example.com:5000/ml/boxcar/convert@{digest}",
+        "exec-notify": "registry.example.com:5000/ml/boxcar/ops:1.2-rc1",
+    }
+    tasks = dict(compiled.tasks())
+    constants = tasks["records"]["inputs"]["parameters"]
+    assert constants["image_repository"]["runtimeValue"]["constant"] == images.repository
+    assert constants["image_tag"]["runtimeValue"]["constant"] == "1.2-rc1"
+
+
+@pytest.mark.parametrize("digests", [{"tensorboard": "sha256:" + "0" * 64}, {"train": "sha256:abc"}, {"train": "latest"}])
+def test_a_digest_that_is_none_is_refused(digests: dict[str, str]) -> None:
+    with pytest.raises(BoxcarError, match="no digest of an image"):
+        Images(digests=digests)
+
+
+def test_the_command_that_compiles(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "boxcar.pipelines.compile", "--output", str(tmp_path / "made"), "--tag", "7"]
+    subprocess.run(command, check=True, timeout=120)
+    assert read((tmp_path / "made" / "convert_only.yaml").read_text()).executors["exec-freeze"]["image"].endswith("/train:7")
+
+
+def test_what_kfp_cannot_compile_is_not_written() -> None:
+    for path in (*(ROOT / "components").glob("*.py"), *(ROOT / "pipelines").glob("*.py")):
+        assert "from __future__ import annotations" not in path.read_text(), path
+
+
+def test_the_wheel_holds_components_and_pipelines(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"boxcar/components/records.py", "boxcar/pipelines/compiled/train_detector.yaml"} <= set(names)
+    assert not [name for name in names if name.startswith(("components/", "pipelines/"))]
