@@ -93,6 +93,15 @@ lint: $(READY) ## Check style, types and the direction of imports
 
 ##@ Kubernetes
 
+.PHONY: pipelines
+pipelines: $(READY) ## Compile the pipelines into pipelines/compiled
+	@$(PYTHON) -m boxcar.pipelines.compile
+
+.PHONY: pipeline-local
+pipeline-local: $(READY) ## Run the training pipeline on this machine, on the demo's pictures
+	@$(VENV)/bin/boxcar shapes --output runs/shapes --pictures 900
+	@$(PYTHON) -m boxcar.pipelines.local --data runs/shapes --output runs/pipeline --config examples/demo.yaml
+
 .PHONY: chart-readme
 chart-readme: $(READY) ## Carry the comments of the chart's values into its README and schema
 	@$(PYTHON) charts/boxcar/document.py

@@ -415,6 +415,57 @@ def report(run: Run) -> None:
 
 
 @app.command()
+def show(file: Annotated[str, typer.Argument(help="An exported file, or the folder of one.", metavar="FILE|URI")]) -> None:
+    """Say where an exported file comes from: run, images, code, data."""
+
+    def work() -> None:
+        from boxcar.export.show import describe_origin
+
+        print(*describe_origin(file), sep="\n")
+
+    do_work("show", work)
+
+
+@app.command()
+def submit(
+    pipeline: Annotated[str, typer.Argument(help="train-detector, convert-only, or a file that kfp has compiled.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="Of the pipeline, may be given many times.", metavar="NAME=VALUE"),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Address of Kubeflow Pipelines; KF_PIPELINES_ENDPOINT if not given.", metavar="URL")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with a token for it.", metavar="FILE")] = None,
+    namespace: Annotated[str | None, typer.Option(help="The run's, where many users share the server.")] = None,
+    experiment: Annotated[str, typer.Option(help="That the run is filed under.")] = "Default",
+    service_account: Annotated[str | None, typer.Option(help="Of the run's pods; the server's own if not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the run; made from the time if not given.")] = None,
+    follow: Annotated[bool, typer.Option(help="Wait for the run's end, and end as it does.")] = True,
+) -> None:
+    """Start a pipeline on Kubeflow, and follow it to its end."""
+
+    def work() -> None:
+        from boxcar.pipelines.endpoint import Endpoint
+        from boxcar.pipelines.submit import split_parameters
+        from boxcar.pipelines.submit import submit as submit_pipeline
+
+        submit_pipeline(
+            pipeline,
+            split_parameters(parameter or []),
+            Endpoint(endpoint, token_file),
+            namespace=namespace,
+            experiment=experiment,
+            service_account=service_account,
+            name=name,
+            follow=follow,
+            say=lambda sentence: print(sentence, flush=True),
+        )
+
+    do_work("submit", work)
+
+
+@app.command()
 def architectures() -> None:
     """List the detectors that can be trained."""
 

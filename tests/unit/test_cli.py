@@ -17,6 +17,8 @@ COMMANDS = (
     "fetch",
     "upload",
     "follow",
+    "show",
+    "submit",
     "freeze",
     "convert",
     "detect",
