@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from boxcar.cluster.explain import disruption, explain_end, is_ending, is_over
+from boxcar.cluster.explain import disruption, explain_container, explain_end, is_ending, is_over
 from boxcar.cluster.waiting import find_waiting
 from boxcar.errors import BoxcarError
 
@@ -94,3 +94,28 @@ def test_a_job_that_was_tried_again_ends_as_its_last_pod_did() -> None:
     error = end(recorded("tried_four_times"))
     assert error.code == 69 and "holds a finished step that was never sent" in error.what
     assert error.details == ("The Job boxcar-convert-aa917f71e6 was tried 4 times; this is how the last one ended.",)
+
+
+def test_a_drained_pod_is_interrupted_and_does_not_end_its_job() -> None:
+    seen = recorded("drained")
+    assert [disruption(pod) for pod in seen["pods"]] == ["its node was drained"]
+    assert not is_over(seen["job"]) and not is_ending(seen["job"])
+    assert explain_end(seen["job"], seen["pods"], str) is None
+
+
+def test_a_trainer_that_ran_out_of_memory_four_times() -> None:
+    error = end(recorded("out_of_memory"))
+    assert error.code == 69
+    assert error.what == "The trainer ran out of memory: its limit is 400Mi, and the last use of the trainer was 1 GiB."
+    assert error.do == "Raise cluster.trainer_memory and run again with --resume."
+    assert "was tried 4 times" in error.details[0]
+
+
+def test_an_evaluator_that_runs_out_of_memory_again_and_again() -> None:
+    (pod,) = recorded("evaluator_out_of_memory")["pods"]
+    status = next(one for one in pod["status"]["initContainerStatuses"] if one["name"] == "evaluator")
+    ended = status.get("lastState", {}).get("terminated") or status["state"]["terminated"]
+    error = explain_container(pod, status, ended, lambda name: "it had reported none of its use")
+    assert error.code == 69
+    assert error.what == "The evaluator ran out of memory: its limit is 300Mi, and it had reported none of its use."
+    assert "cluster.evaluator_memory" in error.do
