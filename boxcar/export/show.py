@@ -10,6 +10,7 @@ from boxcar.export.provenance import Provenance
 from boxcar.storage import Mirror, Missing, bucket_location, fetch_file, local_path
 
 _FROZEN = "saved_model"  # in what `boxcar freeze` wrote
+_PARTS = (".json", ".bin", ".pb")  # endings of the files in a folder that is a model
 _ASSETS = [f"{ASSETS}/{name}" for name in (LABELS, PROVENANCE)]
 _READ = frozenset({"model.json", *_ASSETS, *(f"{_FROZEN}/{name}" for name in _ASSETS)})
 
@@ -67,8 +68,7 @@ def _fetch(uri: str) -> Path:
         path = fetch_file(uri)
     else:
         parent, name = location.split()
-        whole = uri if "." not in name else parent
-        path = folder = Mirror(whole).fetch_some(_READ.__contains__)
+        path = folder = Mirror(parent if name.endswith(_PARTS) else uri).fetch_some(_READ.__contains__)
         if not any((folder / one).is_file() for one in _READ):
             raise Missing(uri)
     if path.suffix == ".tflite":
