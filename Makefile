@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Set-up
 
@@ -44,7 +44,7 @@ lock: $(UV) ## Renew the lock files, and see that they resolve on macOS arm64 an
 		--output-file requirements/requirements.txt
 	echo "uv==$(UV_VERSION)" | $(UV) pip compile - --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate --output-file requirements/uv.txt
-	@$(MAKE) --no-print-directory lock-check
+	@$(MAKE) --no-print-directory images-lock lock-check
 	$(NPM) install --prefix $(TFJS) --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 .PHONY: lock-check
@@ -90,6 +90,32 @@ lint: $(READY) ## Check style, types and the direction of imports
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+##@ Images
+
+IMAGES := records train convert ops tensorboard
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE_LOCK := $(UV) pip compile --constraint requirements/requirements.txt --quiet --universal \
+	--python-version $(PYTHON_VERSION) --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: images
+images: ## Build all images with docker, for this commit
+	@for name in $(IMAGES); do \
+		docker build --file images/$$name/Dockerfile --tag docker.io/boxcar/$$name:$(VERSION) \
+			--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
+	done
+
+.PHONY: images-lock
+images-lock: $(UV) ## Renew the images' lock files, at the versions of requirements.txt
+	@for name in $(IMAGES); do \
+		$(IMAGE_LOCK) --upgrade --override requirements/overrides.txt images/$$name/requirements.in \
+			--output-file images/$$name/requirements.txt || exit 1; \
+	done
+	@sed '/^tensorflow==/d' requirements/overrides.txt | $(IMAGE_LOCK) --upgrade --override /dev/stdin \
+		images/train/requirements-gpu.in --output-file images/train/requirements-gpu.txt
+	@echo hatchling | $(IMAGE_LOCK) --no-annotate - --output-file images/build.txt
+	@echo kfp | $(IMAGE_LOCK) --no-annotate --no-deps - --output-file images/kfp.txt
+	@printf 'setuptools\nwheel\n' | $(IMAGE_LOCK) --no-annotate - --output-file images/setuptools.txt
 
 ##@ Kubernetes
 
