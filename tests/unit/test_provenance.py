@@ -63,7 +63,8 @@ def test_what_surrounds_it(exported_run: ExportedRun, tmp_path: Path, monkeypatc
     monkeypatch.setenv("BOXCAR_IMAGE", "registry.example/boxcar/train@sha256:1234")
     monkeypatch.setenv("BOXCAR_PIPELINE_VERSION", "2.1")
     monkeypatch.setenv("BOXCAR_CODE_REVISION", "f00d")
-    found = trace(exported_run.checkpoint, specification)
+    found = trace(exported_run.checkpoint, "s3://bucket/runs/1", specification)
+    assert found.run == "s3://bucket/runs/1"
     assert (found.image, found.pipeline_version, found.code_revision) == (
         "registry.example/boxcar/train@sha256:1234",
         "2.1",
@@ -74,7 +75,7 @@ def test_what_surrounds_it(exported_run: ExportedRun, tmp_path: Path, monkeypatc
     for part in exported_run.checkpoint.parent.glob("ckpt-7.*"):
         shutil.copy(part, tmp_path / part.name.replace("ckpt-7", "mine"))
     monkeypatch.setenv("BOXCAR_IMAGE", "")
-    alone = trace(tmp_path / "mine", specification)
+    alone = trace(tmp_path / "mine", None, specification)
     assert (alone.run, alone.checkpoint_step, alone.image) == (None, None, None)
     assert alone.checkpoint_sha256 == found.checkpoint_sha256
 
