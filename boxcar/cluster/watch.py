@@ -12,6 +12,8 @@ from boxcar.cluster.waiting import Waiting, find_waiting
 from boxcar.errors import BoxcarError, ExitCode
 
 POLL_SECONDS = 2.0
+# A pod that is being deleted says its last words in the second before its log is gone.
+LEAVING_SECONDS = 0.25
 # A scheduler that looks for room, or a node that is being started, needs a moment that nobody has to hear of.
 QUIET_SECONDS = 30.0
 REPEAT_SECONDS = 300.0
@@ -48,6 +50,7 @@ class Watch:
         self._name, self._uid = job["metadata"]["name"], job["metadata"]["uid"]
         self._seen: dict[str, Object] = {}  # every pod, by its uid, as it was last seen
         self._ended: set[str] = set()  # of those, by uid, that went before their time and of which that was said
+        self._leaving = False  # whether a pod is being deleted
         self._restarts: dict[tuple[str, str], int] = {}
         self._failures, self._scores = 0, 0  # of the evaluator, since so many checkpoints were scored
         self._waiting: Waiting | None = None
@@ -77,7 +80,7 @@ class Watch:
                 over = False
             if over:
                 break
-            time.sleep(POLL_SECONDS)
+            time.sleep(LEAVING_SECONDS if self._leaving else POLL_SECONDS)
         failure = explain_end(self._job, list(self._seen.values()), self._last_use, self._waiting)
         if failure is not None:
             raise failure
@@ -93,7 +96,7 @@ class Watch:
                 return True
             for pod in self._pods():
                 self._relay.poll(pod)
-            time.sleep(POLL_SECONDS / 4)
+            time.sleep(LEAVING_SECONDS)
         return False
 
     def look(self) -> bool:
@@ -110,6 +113,7 @@ class Watch:
         if self._renewal is not None:
             self._renewal.renew()
         pods = self._pods()
+        self._leaving = any("deletionTimestamp" in pod["metadata"] for pod in pods)
         self._note_pods(pods)
         for pod in pods:
             if pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-completion-index", "0") == "0":
