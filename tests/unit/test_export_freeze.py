@@ -147,7 +147,7 @@ def test_where_labels_come_from(exported_run: ExportedRun, tmp_path: Path, where
     }
     places[where].parent.mkdir(exist_ok=True)
     write_label_map(places[where], labels)
-    given = str(places[where]) if where == "given" else None
+    given = places[where] if where == "given" else None
     specification, source = _specify(ARCHITECTURE, prefix, given, 64, None)
     assert specification.labels == labels
     assert source == places[where]

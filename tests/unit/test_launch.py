@@ -96,7 +96,7 @@ def test_both_end_well_and_only_the_trainer_sees_a_gpu(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     run = play("sys.exit(0)", "sys.exit(0 if os.path.isdir(f'{run}/train') else 64)")
-    train_and_evaluate(run)
+    train_and_evaluate(str(run))
     assert (run / "train.gpus").read_text() == "0\n"
     assert (run / "evaluate.gpus").read_text() == "-1\n"
 
@@ -104,7 +104,7 @@ def test_both_end_well_and_only_the_trainer_sees_a_gpu(
 def test_a_trainer_that_fails_has_said_why_and_takes_the_evaluator_along(play: Callable[[str, str], Path]) -> None:
     run = play("while not done('evaluate'): time.sleep(0.01)\n    sys.exit(65)", "wait()")
     with pytest.raises(ChildEnded) as end:
-        train_and_evaluate(run)
+        train_and_evaluate(str(run))
     assert end.value.code == 65
     assert ended(pid(run, "evaluate"))
     assert (run / "evaluate.told").read_text() == "SIGTERM\n"
@@ -113,14 +113,14 @@ def test_a_trainer_that_fails_has_said_why_and_takes_the_evaluator_along(play: C
 def test_a_killed_trainer_is_named(play: Callable[[str, str], Path]) -> None:
     run = play("os.kill(os.getpid(), signal.SIGKILL)", "wait()")
     with pytest.raises(BoxcarError, match=r"SIGKILL.*memory") as error:
-        train_and_evaluate(run)
+        train_and_evaluate(str(run))
     assert error.value.code == 69
 
 
 def test_a_failing_evaluator_is_started_again_and_given_up_in_the_end(play: Callable[[str, str], Path]) -> None:
     run = play("wait()", "print('The disk is on fire.', file=sys.stderr)\n    sys.exit(69)")
     with pytest.raises(BoxcarError, match="The disk is on fire") as error:
-        train_and_evaluate(run)
+        train_and_evaluate(str(run))
     assert error.value.code == 69
     assert len((run / "evaluate.pid").read_text().splitlines()) == launch.EVALUATOR_STARTS
     assert (run / EVALUATOR_LOG).read_text().count("fire") == launch.EVALUATOR_STARTS
@@ -132,7 +132,7 @@ def test_an_evaluator_that_fails_once_costs_nothing(play: Callable[[str, str], P
         "while len(open(f'{run}/evaluate.pid').readlines() if done('evaluate') else []) < 2: time.sleep(0.01)",
         "sys.exit(0 if len(open(f'{run}/evaluate.pid').readlines()) == 2 else 70)",
     )
-    train_and_evaluate(run)
+    train_and_evaluate(str(run))
 
 
 @pytest.mark.parametrize("train", ["wait()", "sys.exit(0)"], ids=["while training", "while the last are scored"])
@@ -142,7 +142,7 @@ def test_stopped_from_outside(play: Callable[[str, str], Path], train: str, numb
     handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
     sender = send(number, run)
     with pytest.raises((BoxcarError, ChildEnded)) as stopped:
-        train_and_evaluate(run)
+        train_and_evaluate(str(run))
     sender.join()
     assert stopped.value.code == code  # type: ignore[attr-defined]
     assert ended(pid(run, "train"))
@@ -153,8 +153,8 @@ def test_stopped_from_outside(play: Callable[[str, str], Path], train: str, numb
 def test_the_children_die_with_their_parent(play: Callable[[str, str], Path]) -> None:
     real, run = sys.executable, play("wait()", "wait()")
     program = (
-        "import sys\nfrom pathlib import Path\nfrom boxcar.run.launch import train_and_evaluate\n"
-        "sys.executable = sys.argv[1]\ntrain_and_evaluate(Path(sys.argv[2]))\n"
+        "import sys\nfrom boxcar.run.launch import train_and_evaluate\n"
+        "sys.executable = sys.argv[1]\ntrain_and_evaluate(sys.argv[2])\n"
     )
     parent = subprocess.Popen([real, "-c", program, sys.executable, str(run)])
     wait_for(lambda: (run / "train.pid").exists() and (run / "evaluate.pid").exists())
