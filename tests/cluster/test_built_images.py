@@ -15,7 +15,7 @@ from storage_servers import free_port
 
 from boxcar import __version__
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
 
 WITH_BOXCAR = ("records", "train", "convert", "ops")
 MEGABYTES = {"records": 200, "ops": 200, "tensorboard": 200, "train": 900, "convert": 900}

@@ -10,7 +10,7 @@ from chart_release import SMALL, Release, bucket_secret
 from chart_tools import CHART, CI_VALUES, OVERLAYS, ROOT, kustomize, read_objects
 from cluster_under_test import TAG, Cluster, Place, wait_for
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
 
 
 def strict_dry_run(cluster: Cluster, objects: list[dict[str, Any]]) -> None:

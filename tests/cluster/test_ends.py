@@ -11,7 +11,7 @@ from watched import Watcher, begun, read_object, train_job
 from boxcar.cluster.job import job_name
 from boxcar.storage import open_store
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
 
 
 def failure(place: Place, run: str) -> dict[str, Any]:

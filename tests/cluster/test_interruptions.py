@@ -20,7 +20,7 @@ from watched import (
     train_job,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
 INTERVAL, STEPS = 20, 120
 # With the image for processors: what it trains on is no GPU, but its node is one of that pool.
 GPU_POOL = {"cpu_node_selector": {"boxcar.dev/pool": "gpu"}}

@@ -89,7 +89,7 @@ def test_dump_asks_for_what_it_needs() -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(4800)
 def test_installing_twice_changes_nothing_and_a_dump_shows_all(release: Release, minio_image: None, tmp_path: Path) -> None:
     namespace, cluster = release.namespace, release.cluster
     cluster.kubectl("-n", namespace, "delete", "secret", "boxcar-bucket")
@@ -116,7 +116,7 @@ def test_installing_twice_changes_nothing_and_a_dump_shows_all(release: Release,
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(4800)
 def test_a_pretended_gpu_is_schedulable_and_may_be_made_twice(cluster: Cluster) -> None:
     if cluster.script is None:
         pytest.skip("Only nodes of a cluster that the tests made are changed.")
@@ -129,7 +129,7 @@ def test_a_pretended_gpu_is_schedulable_and_may_be_made_twice(cluster: Cluster) 
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(4800)
 def test_everything_goes_to_one_cluster_and_a_failure_leaves_a_dump(cluster: Cluster, tmp_path: Path) -> None:
     context = cluster.kubectl("config", "current-context").strip()
     script = f'ROOT={tmp_path}; NAMESPACE=default; only_this_cluster "{context}"; echo "$KUBECONFIG"; kubectl get no-such-kind'

@@ -6,7 +6,7 @@ import pytest
 from cluster_under_test import Place
 from watched import Watcher, checkpoints, read_object, scored_steps
 
-pytestmark = [pytest.mark.cluster, pytest.mark.cluster_core, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.cluster_core, pytest.mark.timeout(4800)]
 
 
 def test_everything_is_in_the_bucket(place: Place, toy: tuple[str, str]) -> None:

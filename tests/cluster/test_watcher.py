@@ -8,7 +8,7 @@ import pytest
 from cluster_under_test import TAG, Place, wait_for
 from watched import Watcher, after_checkpoint, begun, checkpoints, running_pod, scored_steps, train_job
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
 INTERVAL, STEPS = 20, 120
 
 
