@@ -112,11 +112,7 @@ def records(
         made = build_records(
             data,
             output,
-            on_fault=configuration.on_fault,
-            label_map=configuration.label_map,
-            validation_fraction=configuration.validation_fraction,
-            test_fraction=configuration.test_fraction,
-            seed=configuration.seed,
+            **configuration.of_records(),
             full_decode=full_decode,
         )
         print(*summary_lines(made.folder), f"The records are in {output}.", sep="\n")

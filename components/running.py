@@ -68,11 +68,7 @@ def begin(parameters: Parameters, job: str, images: dict[str, str]) -> Begun:
         made = build_records(
             str(configuration.data),
             place.below("records").uri,
-            on_fault=configuration.on_fault,
-            label_map=configuration.label_map,
-            validation_fraction=configuration.validation_fraction,
-            test_fraction=configuration.test_fraction,
-            seed=configuration.seed,
+            **configuration.of_records(),
             replace=False,
         )
     finally:
@@ -138,10 +134,8 @@ def _train_here(run: str) -> None:
 
 
 def _train_on_cluster(run: str, cluster: str) -> None:
-    from boxcar.cluster import run_job, train_on_cluster
+    from boxcar.cluster import evaluate_on_cluster, train_on_cluster
     from boxcar.cluster.bucket import has_step
-    from boxcar.cluster.job import step_job
-    from boxcar.cluster.launch import Work
 
     settings = ClusterSettings.model_validate_json(cluster)
     configuration = configuration_of(Mirror(run)).model_copy(update={"cluster": settings})
@@ -149,9 +143,7 @@ def _train_on_cluster(run: str, cluster: str) -> None:
     if not has_step(store, "train"):
         train_on_cluster(configuration, run)
     if not has_step(store, "eval"):
-        # The evaluator beside the trainer had not the time to end: its scores are there, those of the test pictures not.
-        job = step_job(configuration, run, "evaluate", "train", ["evaluate", "--run", run])
-        run_job(Work(job, "eval", ("evaluate",)), settings, run)
+        evaluate_on_cluster(configuration, run)
 
 
 def freeze(architecture: str, checkpoint: str, run: str) -> None:

@@ -17,7 +17,7 @@ What the one who starts a run needs to be allowed, in the run's namespace and no
 The pods of the Jobs need `get` on leases in coordination.k8s.io, and nothing else.
 """
 
-from boxcar.cluster.chain import run_on_cluster
+from boxcar.cluster.chain import evaluate_on_cluster, run_on_cluster
 from boxcar.cluster.launch import run_job, train_on_cluster
 
-__all__ = ["run_job", "run_on_cluster", "train_on_cluster"]
+__all__ = ["evaluate_on_cluster", "run_job", "run_on_cluster", "train_on_cluster"]

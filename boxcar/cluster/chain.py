@@ -73,8 +73,8 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool) -
         with naming("train"):
             train_on_cluster(configuration, run)
     if not bucket.has_step(store, "eval"):
-        # The evaluator beside the trainer had not the time to end: its scores are there, those of the test pictures not.
-        do("evaluate", "eval", "train", "evaluate", "--run", run)
+        with naming("evaluate"):
+            evaluate_on_cluster(configuration, run)
     best = best_score(bucket.read_scores(store))
     assert best is not None, "a finished evaluation has scored a checkpoint"
     checkpoint = f"{run}/train/ckpt-{best['step']}"
@@ -84,6 +84,19 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool) -
     do("convert", "export", "convert", "convert", *convert)
     do("report", "report", "convert", "report", "--run", run)
     return True
+
+
+def evaluate_on_cluster(configuration: Configuration, run: str) -> None:
+    """Scores what the evaluator beside the trainer had no time for: its scores are there, those of the test pictures not.
+
+    Args:
+        configuration: the run's.
+        run: URI of the run's folder, in a bucket.
+
+    Raises:
+        BoxcarError: as `run_job`.
+    """
+    _do_step(configuration, run, "evaluate", "eval", "train", ["evaluate", "--run", run])
 
 
 def _do_step(configuration: Configuration, run: str, step: str, folder: str, image: str, arguments: Sequence[str]) -> None:

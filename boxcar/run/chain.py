@@ -85,11 +85,7 @@ def _build_records(configuration: Configuration, place: Mirror) -> Committed:
     return build_records(
         configuration.data,
         place.below("records").uri,
-        on_fault=configuration.on_fault,
-        label_map=configuration.label_map,
-        validation_fraction=configuration.validation_fraction,
-        test_fraction=configuration.test_fraction,
-        seed=configuration.seed,
+        **configuration.of_records(),
         replace=False,
     )
 

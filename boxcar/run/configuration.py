@@ -91,6 +91,10 @@ class Configuration(Conversion):
         """Raises BoxcarError 64 for an unknown architecture or an image size that it cannot read."""
         check_image_size(find_architecture(self.architecture), self.size)
 
+    def of_records(self) -> dict[str, Any]:
+        """The settings that `build_records` takes, by the names of its arguments."""
+        return self.model_dump(include={"on_fault", "label_map", "validation_fraction", "test_fraction", "seed"})
+
     @property
     def size(self) -> int:
         """Side of the network's input, in pixels."""
