@@ -44,7 +44,7 @@ Config = Annotated[str | None, typer.Option(help="Settings as YAML; options give
 
 
 @app.command()
-@takes_settings(*TRAINING, *CONVERSION, "label_map", "on_fault", "seed")
+@takes_settings(*TRAINING, *CONVERSION, "label_map", "frozen_test", "on_fault", "seed")
 def run(
     data: Annotated[str | None, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="URI")] = None,
     output: Annotated[str, typer.Option(help="The run's folder.", metavar="URI")] = ...,  # type: ignore[assignment]
@@ -95,7 +95,7 @@ def shapes(
 
 
 @app.command()
-@takes_settings("label_map", "on_fault", "seed")
+@takes_settings("label_map", "frozen_test", "on_fault", "seed")
 def records(
     data: Data,
     output: Output,

@@ -108,7 +108,7 @@ def _check_uris(configuration: Configuration, output: str) -> None:
     """Refuses what pods cannot see."""
     if bucket_location(output) is None:
         raise Refused(ExitCode.USAGE, f"{output} is in no bucket, and pods write nowhere else.", "Write s3://bucket/runs/name.")
-    for name in ("data", "init", "label_map"):
+    for name in ("data", "init", "label_map", "frozen_test"):
         value = getattr(configuration, name)
         if value not in (None, "", "none", "zoo") and not value.startswith(("s3://", "gs://", "https://", "http://")):
             what = f"{name} is {value}, on this machine, where no pod can read it."

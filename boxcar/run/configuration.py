@@ -61,13 +61,14 @@ class Configuration(Conversion):
         ("horizontal_flip", "scale_jitter", "colour"), description="How training pictures are varied, in this order."
     )
     label_map: str | None = Field(None, description="A label_map.pbtxt whose ids are kept.")
+    frozen_test: str | None = Field(None, description="A list of the pictures that alone are the test split.")
     on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that only the final scores see.")
     # Not of what is computed, but of where: a run may go on elsewhere, and keeps none of it.
     cluster: ClusterSettings = Field(ClusterSettings(), description="Where and with what the pods of a run work on a cluster.")
 
-    @field_validator("data", "init", "label_map")
+    @field_validator("data", "init", "label_map", "frozen_test")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         """A path that is found from any folder; URIs stay as they are."""
@@ -93,7 +94,8 @@ class Configuration(Conversion):
 
     def of_records(self) -> dict[str, Any]:
         """The settings that `build_records` takes, by the names of its arguments."""
-        return self.model_dump(include={"on_fault", "label_map", "validation_fraction", "test_fraction", "seed"})
+        names = {"on_fault", "label_map", "frozen_test", "validation_fraction", "test_fraction", "seed"}
+        return self.model_dump(include=names)
 
     @property
     def size(self) -> int:
