@@ -42,6 +42,12 @@ class FolderStore(Store):
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Missing(f"{self.uri}/{name}") from error
 
+    def entry(self, name: str) -> Entry | None:
+        try:
+            return self._entry(self._folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
         path = self._folder / name
         if expected is None:

@@ -81,6 +81,23 @@ class Store(ABC):
             Changed: where its tag is not `tag`, if that is given.
         """
 
+    @abstractmethod
+    def entry(self, name: str) -> Entry | None:
+        """An object as it is now; None where there is none."""
+
+    def read_tagged(self, name: str) -> tuple[bytes, str]:
+        """The bytes of an object and the tag that goes with them, for a `write` that expects it.
+
+        Raises:
+            Missing: where there is no such object.
+        """
+        while (entry := self.entry(name)) is not None:
+            try:
+                return self.read(name, tag=entry.tag), entry.tag
+            except Changed:
+                continue  # replaced since; each time that this happens, somebody else has got on
+        raise Missing(f"{self.uri}/{name}")
+
     def write(self, name: str, content: bytes, expected: str | None = None) -> str:
         """Creates or replaces an object.
 

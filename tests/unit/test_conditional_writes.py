@@ -8,7 +8,7 @@ import pytest
 from storage_servers import Server, UnconditionalGcs, serving
 
 from boxcar.errors import BoxcarError
-from boxcar.storage import ABSENT, Changed, open_store
+from boxcar.storage import ABSENT, Changed, Missing, open_store
 
 # Each line on stdin is a tag; who writes over exactly that version says so.
 RACER = """
@@ -55,6 +55,21 @@ def test_of_two_processes_at_once_one_wins_every_time(uri: str) -> None:
     finally:
         for racer in racers:
             racer.communicate()
+
+
+def test_an_object_is_read_with_the_tag_that_a_write_must_expect(uri: str) -> None:
+    store = open_store(uri)
+    assert store.entry("a") is None
+    with pytest.raises(Missing):
+        store.read_tagged("a")
+    store.write("a", b"1")
+    content, tag = store.read_tagged("a")
+    entry = store.entry("a")
+    assert entry is not None and (content, entry.tag, entry.bytes) == (b"1", tag, 1)
+    store.write("a", b"2", expected=tag)
+    with pytest.raises(Changed):
+        store.write("a", b"3", expected=tag)
+    assert store.read_tagged("a")[0] == b"2"
 
 
 def test_a_store_that_keeps_conditions_is_taken(uri: str) -> None:
