@@ -25,6 +25,15 @@ _TRIES = 100  # every loss means that somebody else has won
 Action = Literal["begin", "promote", "rollback", "retest"]
 
 
+class NoModelError(BoxcarError):
+    """There is no such model yet."""
+
+    def __init__(self, model: Model) -> None:
+        what = f"There is no model {model.name} in {model.models}."
+        do = "Correct --models or --model, or add its first version with `boxcar models add`."
+        super().__init__(ExitCode.USAGE, what, do)
+
+
 class Change(BaseModel):
     """One line of a model's history."""
 
@@ -87,7 +96,7 @@ def begin(model: Model, test: str) -> Aliases:
     """
     try:
         return read_aliases(model)
-    except Missing:
+    except NoModelError:
         store = model.store
         store.require_conditions()
         first = Aliases(test=test).after("begin", "The first version was added.")
@@ -168,9 +177,7 @@ def _read(model: Model) -> tuple[Aliases, str]:
     try:
         content, tag = model.store.read_tagged(ALIASES)
     except Missing as error:
-        error.what = f"There is no model {model.name} in {model.models}."
-        error.do = "Correct --models or --model, or add its first version with `boxcar models add`."
-        raise
+        raise NoModelError(model) from error
     try:
         found: dict[str, Any] = json.loads(content)
         check_format(found.get("format_version"), where)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from boxcar.registry.aliases import read_aliases
+from boxcar.registry.aliases import NoModelError, read_aliases
 from boxcar.registry.model import Model, model_names
 from boxcar.registry.versions import list_versions
 
@@ -34,7 +34,10 @@ def references(models: str) -> References:
     tests: set[tuple[str, str]] = set()
     for name in model_names(models):
         model = Model(models, name)
-        state = read_aliases(model)
+        try:
+            state = read_aliases(model)
+        except NoModelError:
+            continue  # another folder
         tests.add((name, state.test))
         found = {listed.number: listed.version for listed in list_versions(model) if listed.version is not None}
         runs |= {version.run for version in found.values()}

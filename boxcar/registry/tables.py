@@ -7,13 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boxcar.registry.aliases import Aliases, read_aliases
+from boxcar.registry.aliases import Aliases, NoModelError, read_aliases
 from boxcar.registry.frozen import frozen_test_list
 from boxcar.registry.gate import Compared
 from boxcar.registry.model import Model, model_names
 from boxcar.registry.retest import Retested
 from boxcar.registry.versions import Listed, list_versions, read_version
-from boxcar.storage import Missing
 
 _SHORT = 12  # digits of a hash that are shown
 
@@ -25,7 +24,7 @@ def print_models(models: str) -> None:
         model = Model(models, name)
         try:
             state = read_aliases(model)
-        except Missing:
+        except NoModelError:
             continue  # another folder
         last = state.history[-1]
         rows.append((name, state.champion or "none", str(len(model.numbers())), state.test, f"{last.action}, {last.at}"))

@@ -80,6 +80,7 @@ def add_version(model: Model, run: str) -> str:
     state = begin(model, freeze_test(model, records).split)
     identity = {name: committed.digest for name, committed in steps.items()}
     number = _claim(model, identity)
+    _disbelieve(model, number)
     with model.version(number).working() as place:
         step = Step(STEP, place, identity, {})
         if step.done() is None:
@@ -167,6 +168,15 @@ def _claim(model: Model, identity: dict[str, str]) -> str:
         except Changed:
             continue  # somebody else has just taken it
         return number
+
+
+def _disbelieve(model: Model, number: str) -> None:
+    """Takes the markers out of a version of which files were lost since it was finished, so that it can be sent again."""
+    store = model.store
+    names = {entry.name.removeprefix(f"{number}/") for entry in store.entries(number)}
+    if MARKER in names and _look(model, number).version is None:
+        store.write(f"{number}/{UNFINISHED}", store.read(f"{number}/{MARKER}"))
+        store.delete(f"{number}/{name}" for name in names if name.rpartition("/")[2] == MARKER)
 
 
 def _describe(model: Model, run: str, place: Path, test: str) -> Version:
