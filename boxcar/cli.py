@@ -10,6 +10,7 @@ import typer
 
 from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.models_command import app as models_app
 from boxcar.options import ARCHITECTURES, CONVERSION, TRAINING, ImageSize, LabelMap, takes_settings
 from boxcar.process import do_work, run_command, wait_for_sigterm
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # its panels double the time of --help
     help="Trains object detectors from your own labelled photographs, and hands back files for phone, browser and server.",
 )
+app.add_typer(models_app, name="models", help="Keep the versions of models, and decide which is the champion.")
 
 
 class Launcher(StrEnum):
