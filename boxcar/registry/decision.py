@@ -9,7 +9,7 @@ import numpy as np
 
 from boxcar.detectors.detections import Detections
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry.settings import GateSettings
+from boxcar.run.gate_settings import GateSettings
 from boxcar.scoring import Difference, Truth, ap50_difference, one_sided, score
 
 Verdict = Literal["promoted", "kept", "undecided"]

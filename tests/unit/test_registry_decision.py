@@ -9,7 +9,7 @@ import pytest
 from boxcar.detectors.detections import Detections
 from boxcar.errors import BoxcarError
 from boxcar.registry.decision import Answers, decide, pictures_needed
-from boxcar.registry.settings import GateSettings
+from boxcar.run.gate_settings import GateSettings
 from boxcar.scoring import Difference, Truth, one_sided
 
 LABELS = {1: "cat", 2: "dog"}
