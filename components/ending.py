@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.failure import FAILURE
 from boxcar.storage import Mirror, Missing, open_store
-from boxcar.storage.retry import Hindrance, Retry
+from boxcar.storage.retry import Busy, Retry, http_hindrance
 
 WEBHOOK = "BOXCAR_WEBHOOK"
 _SECONDS = 10.0
@@ -76,31 +76,15 @@ def _post(url: str, body: Mapping[str, Any]) -> None:
         def send() -> int:
             answer = pool.request("POST", url, json=body, redirect=False)
             if answer.status in (429, 500, 502, 503, 504):
-                raise _Busy(answer.status)
+                raise Busy(answer.status)
             return answer.status
 
         try:
-            status = Retry(_hindrance)(send)
-        except _Busy as error:
+            status = Retry(http_hindrance)(send)
+        except Busy as error:
             status = error.status
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = type(error).__name__
             raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} at {host} cannot be reached ({reason}).", do) from None
     if status >= 300:
         raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} at {host} answers with status {status}.", do)
-
-
-class _Busy(Exception):
-    """The server cannot just now."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-def _hindrance(error: BaseException) -> Hindrance | None:
-    import urllib3
-
-    if isinstance(error, _Busy):
-        return "busy"
-    return "unreachable" if isinstance(error, urllib3.exceptions.HTTPError | OSError) else None
