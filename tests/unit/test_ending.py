@@ -59,7 +59,16 @@ def test_what_is_sent(hook: Hook, tmp_path: Path) -> None:
     assert hook.messages == [{"text": words, "state": "FAILED", "run": str(tmp_path), "failure": failure}] * 2
 
 
+@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE"])
+def test_a_run_that_is_done(hook: Hook, tmp_path: Path, state: str) -> None:
+    words = tell_end(state, "steps", "", str(tmp_path))
+    assert words == f"Done: the run is in {tmp_path}."
+    assert hook.messages == [{"text": words, "state": state, "run": str(tmp_path), "failure": None}]
+
+
 def test_a_run_that_left_no_word(hook: Hook, tmp_path: Path) -> None:
+    killed = tell_end("RUNNING", "steps", "", str(tmp_path))
+    assert killed == f"The run in {tmp_path} did not succeed, and none of its steps left word why. See the log of steps."
     assert tell_end("FAILED", "steps", "OOMKilled.", str(tmp_path)).endswith("none of its steps left word why. OOMKilled.")
     assert tell_end("FAILED", "steps", "", str(tmp_path)).endswith("See the log of steps.")
     assert hook.messages[0]["failure"] is None
