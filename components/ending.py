@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.failure import FAILURE
 from boxcar.storage import Mirror, Missing, open_store
-from boxcar.storage.retry import Hindrance, Retry
+from boxcar.storage.retry import Busy, Retry, http_hindrance
 
 WEBHOOK = "BOXCAR_WEBHOOK"
+_SUCCEEDED = ("SUCCEEDED", "COMPLETE")  # kfp's local runner says the one, Kubeflow's server the other
 _SECONDS = 10.0
 
 
@@ -19,7 +20,7 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
     """Reads why a run failed, where it did, and sends it to the webhook, where one is set.
 
     Args:
-        state: SUCCEEDED, or another word of Kubeflow's.
+        state: SUCCEEDED, COMPLETE, or another word of Kubeflow's. A step that was killed leaves it at RUNNING.
         task: the task that Kubeflow names.
         message: what Kubeflow says of an error; may be empty.
         run: URI of the run's folder.
@@ -30,18 +31,18 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
     Raises:
         BoxcarError: 69 where the bucket or the webhook fails.
     """
-    failure, unread = None, None
+    done, failure, unread = state in _SUCCEEDED, None, None
     try:
-        failure = None if state == "SUCCEEDED" else read_failure(run)
+        failure = None if done else read_failure(run)
     except BoxcarError as error:
         unread = error
-    if state == "SUCCEEDED":
+    if done:
         text = f"Done: the run is in {run}."
     elif failure is not None:
         text = f"The step {failure['step']} ended with {failure['code']}: {failure['what']} {failure['do']}"
     else:
         why = f"why cannot be read: {unread.what}" if unread else "none of its steps left word why."
-        text = f"The run in {run} {state.lower()}, and {why} {message or f'See the log of {task}.'}"
+        text = f"The run in {run} did not succeed, and {why} {message or f'See the log of {task}.'}"
     url = os.environ.get(WEBHOOK)
     if url:
         _post(url, {"text": text, "state": state, "run": run, "failure": failure})
@@ -76,31 +77,15 @@ def _post(url: str, body: Mapping[str, Any]) -> None:
         def send() -> int:
             answer = pool.request("POST", url, json=body, redirect=False)
             if answer.status in (429, 500, 502, 503, 504):
-                raise _Busy(answer.status)
+                raise Busy(answer.status)
             return answer.status
 
         try:
-            status = Retry(_hindrance)(send)
-        except _Busy as error:
+            status = Retry(http_hindrance)(send)
+        except Busy as error:
             status = error.status
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = type(error).__name__
             raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} at {host} cannot be reached ({reason}).", do) from None
     if status >= 300:
         raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} at {host} answers with status {status}.", do)
-
-
-class _Busy(Exception):
-    """The server cannot just now."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-def _hindrance(error: BaseException) -> Hindrance | None:
-    import urllib3
-
-    if isinstance(error, _Busy):
-        return "busy"
-    return "unreachable" if isinstance(error, urllib3.exceptions.HTTPError | OSError) else None

@@ -99,12 +99,12 @@ def read_form(parameters: Parameters, *, local: bool) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def read_configuration_of(parameters: Parameters, images: dict[str, str]) -> Configuration:
+def read_configuration_of(parameters: Parameters, images: dict[str, Any]) -> Configuration:
     """The configuration that a form asks for. What it does not say, `config` may; what neither says, the operator has set.
 
     Args:
         parameters: the form.
-        images: `image_repository` and `image_tag` of the pipeline, which hold for its Jobs too.
+        images: `image_repository`, `image_tag` and `image_digests` of the pipeline, which hold for its Jobs too.
 
     Raises:
         BoxcarError: 64 for what cannot be, 69 where the bucket of `config` fails.

@@ -1,6 +1,6 @@
 """The first step: what was filled in is checked, and labelled pictures become records."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import dsl
 
@@ -22,8 +22,7 @@ def records(
     node_pool: str,
     config: str,
     bucket_secret: str,
-    image_repository: str,
-    image_tag: str,
+    images: dict[str, Any],
     dataset: dsl.Output[dsl.Dataset],
 ) -> NamedTuple("Begun", [("run", str), ("cluster", str)]):  # type: ignore[valid-type]
     """Checks the parameters, begins the run, and makes records of the labelled pictures.
@@ -42,8 +41,7 @@ def records(
         node_pool: Label of the nodes to train on; empty for what the operator has set.
         config: YAML file with further settings; empty for none.
         bucket_secret: Name of the Secret that opens the bucket.
-        image_repository: Where the training Job's image is pulled from.
-        image_tag: Tag of the training Job's image.
+        images: Where the training Job's image is pulled from, as the cluster's settings have it.
 
     Returns:
         run: Folder of the run.
@@ -71,7 +69,7 @@ def records(
     )
 
     def work() -> Begun:
-        begun = begin(form, job, {"image_repository": image_repository, "image_tag": image_tag})
+        begun = begin(form, job, images)
         show_records(begun.run, dataset)
         return begun
 

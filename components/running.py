@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from boxcar.components.installation import is_local
 from boxcar.components.parameters import (
@@ -43,13 +44,13 @@ class Begun:
     cluster: str
 
 
-def begin(parameters: Parameters, job: str, images: dict[str, str]) -> Begun:
+def begin(parameters: Parameters, job: str, images: dict[str, Any]) -> Begun:
     """Checks what was filled in, begins the run or goes on with it, and makes its records.
 
     Args:
         parameters: the form.
         job: which names a new run.
-        images: `image_repository` and `image_tag` for the run's Jobs.
+        images: `image_repository`, `image_tag` and `image_digests` for the run's Jobs.
 
     Raises:
         BoxcarError: 64 or 69 with the name of the parameter, else as `build_records`.

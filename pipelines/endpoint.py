@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage.retry import Hindrance, Retry
+from boxcar.storage.retry import Busy, Hindrance, Retry, http_hindrance, network_reason
 
 ADDRESS = "KF_PIPELINES_ENDPOINT"  # as kfp's own client has it
 TOKEN = "BOXCAR_KFP_TOKEN"  # noqa: S105 - a variable's name
@@ -51,7 +51,7 @@ class Endpoint:
         self.address = found.rstrip("/")
         self._token_file = token_file
         self._pool = urllib3.PoolManager(retries=False, timeout=_TIMEOUT)
-        self._retry = {"GET": Retry(_hindrance), "POST": Retry(_hindrance_once)}
+        self._retry = {"GET": Retry(http_hindrance), "POST": Retry(_hindrance_once)}
 
     def check(self) -> bool:
         """Whether many users share the server; that it is one of ours is found out by it.
@@ -99,10 +99,10 @@ class Endpoint:
 
         try:
             return self._retry[method](ask)
-        except _Busy as error:
-            raise self._unreachable(f"status {error.status}") from error
+        except Busy as error:
+            raise self._unreachable(error.reason) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._unreachable(_reason(error)) from error
+            raise self._unreachable(network_reason(error)) from error
 
     def _read(self, answer: urllib3.BaseHTTPResponse, method: str) -> Answer:
         status = answer.status
@@ -114,7 +114,7 @@ class Endpoint:
                 f"for the audience pipelines.kubeflow.org, whose path {TOKEN_FILE} names.",
             )
         if status in (429, 502, 503, 504) and method == "GET":
-            raise _Busy(status)
+            raise Busy(status)
         if status >= 400:
             raise _Refused(status, self.address, _message(answer) or f"status {status}")
         try:
@@ -166,22 +166,6 @@ class _Refused(BoxcarError):
         self.status = status
 
 
-class _Busy(Exception):
-    """The server cannot just now."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-def _hindrance(error: BaseException) -> Hindrance | None:
-    if isinstance(error, _Busy):
-        return "busy"
-    if isinstance(error, urllib3.exceptions.SSLError):
-        return None  # a certificate does not become another one
-    return "unreachable" if isinstance(error, urllib3.exceptions.HTTPError | OSError) else None
-
-
 def _hindrance_once(error: BaseException) -> Hindrance | None:
     """Of what was sent and not answered nobody knows whether it was done: it is not sent again."""
     return "unreachable" if isinstance(error, urllib3.exceptions.NewConnectionError) else None
@@ -194,8 +178,3 @@ def _message(answer: urllib3.BaseHTTPResponse) -> str:
         return str(read()["message"])
     except (ValueError, TypeError, KeyError):
         return ""
-
-
-def _reason(error: BaseException) -> str:
-    """A network error's word, without the connection's address in memory before it."""
-    return " ".join(str(error).rpartition(": ")[2].split()) or type(error).__name__

@@ -1,15 +1,13 @@
 """Where the images of a compiled pipeline are pulled from."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from boxcar import __version__
 from boxcar.components.images import REPOSITORY
 from boxcar.errors import BoxcarError, ExitCode
-
-NAMES = ("records", "train", "convert", "ops")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+from boxcar.run.cluster_settings import IMAGE_DIGEST, IMAGES
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class Images:
     Attributes:
         repository: before the images' names.
         tag: of all of them.
-        digests: by an image's name: that very image, whatever the tag says. The training Job goes by the tag.
+        digests: by an image's name: that very image, whatever the tag says. `train-gpu` is what the Job trains in on GPUs.
     """
 
     repository: str = REPOSITORY
@@ -28,12 +26,16 @@ class Images:
 
     def __post_init__(self) -> None:
         for name, digest in self.digests.items():
-            if name not in NAMES or not _DIGEST.fullmatch(digest):
+            if name not in IMAGES or not IMAGE_DIGEST.fullmatch(digest):
                 what = f"{name}={digest} is no digest of an image."
-                do = f"Write NAME=sha256: and 64 hexadecimal digits; the names are {', '.join(NAMES)}."
+                do = f"Write NAME=sha256: and 64 hexadecimal digits; the names are {', '.join(IMAGES)}."
                 raise BoxcarError(ExitCode.USAGE, what, do)
 
     def reference(self, name: str) -> str:
         """What a pod's `image` says."""
         digest = self.digests.get(name)
         return f"{self.repository}/{name}" + (f"@{digest}" if digest else f":{self.tag}")
+
+    def settings(self) -> dict[str, Any]:
+        """The same for the training Job: a part of the cluster's settings."""
+        return {"image_repository": self.repository, "image_tag": self.tag, "image_digests": dict(self.digests)}

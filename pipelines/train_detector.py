@@ -79,8 +79,7 @@ def train_detector(images: Images) -> Any:
                 node_pool=node_pool,
                 config=config,
                 bucket_secret=bucket_secret,
-                image_repository=images.repository,
-                image_tag=images.tag,
+                images=images.settings(),
             )
             run = begun.outputs["run"]
             trained = train(run=run, cluster=begun.outputs["cluster"])

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage.retry import Hindrance, Retry
+from boxcar.storage.retry import Busy, Retry, http_hindrance, network_reason
 
 Object = dict[str, Any]
 
@@ -22,6 +22,8 @@ _PATHS = {
     "leases": "/apis/coordination.k8s.io/v1",
     "workflows": "/apis/argoproj.io/v1alpha1",
 }
+# 500 is what an API server says whose etcd is away for a moment.
+_PASSING = (429, 500, 502, 503, 504)
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 
@@ -49,7 +51,7 @@ class Api:
         self._client = client
         self.namespace = namespace
         self._where = where
-        self._retry = Retry(_hindrance)
+        self._retry = Retry(http_hindrance)
 
     @property
     def server(self) -> str:
@@ -126,8 +128,10 @@ class Api:
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
                 retries=False,  # ours say what they wait for
             )
+            if response.status in _PASSING:
+                raise Busy(response.status, _message(response.data))
             if response.status >= 300:
-                raise _Refused(response.status, response.data)
+                raise _Refused(response.status, _message(response.data))
             return read(response.data)
 
         try:
@@ -139,11 +143,11 @@ class Api:
                 raise Conflict(error.reason) from error
             if name.endswith("/log") and error.status == 400:
                 return None  # of a container that has not started
-            if error.passes:
-                raise self._unreachable(error.reason) from error
             raise self._refused(method, kind, error.reason, error.status) from error
+        except Busy as error:
+            raise self._unreachable(error.reason) from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise self._unreachable(_cause(error)) from error
+            raise self._unreachable(network_reason(error)) from error
 
     def _unreachable(self, reason: str) -> Unreachable:
         return Unreachable(
@@ -199,34 +203,19 @@ def open_api(namespace: str | None) -> Api:
 class _Refused(Exception):
     """The server's answer is not what was asked for."""
 
-    def __init__(self, status: int, body: bytes) -> None:
+    def __init__(self, status: int, reason: str) -> None:
         super().__init__(status)
         self.status = status
-        try:
-            self.reason = str(json.loads(body)["message"])
-        except (ValueError, TypeError, KeyError):
-            self.reason = f"status {status}"
-
-    @property
-    def passes(self) -> bool:
-        # 500 is what an API server says whose etcd is away for a moment.
-        return self.status in (429, 500, 502, 503, 504)
+        self.reason = reason or f"status {status}"
 
 
-def _hindrance(error: BaseException) -> Hindrance | None:
-    import urllib3
-
-    if isinstance(error, _Refused):
-        return "busy" if error.passes else None
-    if isinstance(error, urllib3.exceptions.SSLError):
-        return None  # a certificate does not become another one
-    return "unreachable" if isinstance(error, urllib3.exceptions.HTTPError | OSError | ValueError) else None
+def _message(body: bytes) -> str:
+    """What the server says of an error; empty where that is no answer of its own."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def _text(data: bytes) -> str:
     return data.decode(errors="replace")
-
-
-def _cause(error: BaseException) -> str:
-    """A network error's word, without the connection's address in memory before it."""
-    return " ".join(str(error).rpartition(">: ")[2].split()) or type(error).__name__

@@ -110,7 +110,10 @@ def exits(name: str, codes: Sequence[int], action: str) -> Object:
 
 
 def image_name(settings: ClusterSettings, name: str, suffix: str = "") -> str:
-    """Where an image of ours is pulled from."""
+    """Where an image of ours is pulled from; `suffix` is that of the GPU's, where one is meant."""
+    digest = settings.image_digests.get(f"{name}-gpu" if suffix else name)
+    if digest is not None:
+        return f"{settings.image_repository}/{name}@{digest}"
     return f"{settings.image_repository}/{name}:{settings.image_tag}{suffix}"
 
 

@@ -16,6 +16,7 @@ _LABEL_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IMAGE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _IMAGE_SUFFIX = re.compile(r"[A-Za-z0-9_.-]{0,60}")
 _IMAGE_REPOSITORY = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 
@@ -55,6 +56,10 @@ LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
 ObjectName = Annotated[str, _matching(_LABEL_PREFIX, "a name of lower-case letters, digits, - and .")]
 Namespace = Annotated[str, _matching(_DNS_LABEL, "a name of at most 63 lower-case letters, digits and -")]
+# `train-gpu` is the one that trains on GPUs.
+IMAGES = ("records", "train", "train-gpu", "convert", "ops")
+ImageName = Annotated[str, _matching(re.compile("|".join(IMAGES)), f"one of {', '.join(IMAGES)}")]
+ImageDigest = Annotated[str, _matching(IMAGE_DIGEST, "sha256: and 64 hexadecimal digits")]
 Variable = Annotated[str, _matching(_VARIABLE, "the name of an environment variable")]
 
 
@@ -80,6 +85,9 @@ class ClusterSettings(Settings):
     image_tag: Annotated[str, _matching(_IMAGE_TAG, "an image's tag")] = Field(__version__, description="Of all images.")
     gpu_image_suffix: Annotated[str, _matching(_IMAGE_SUFFIX, "letters, digits, -, _ and .")] = Field(
         "-gpu", description="Behind the tag of the image that trains on GPUs; empty where one image does both."
+    )
+    image_digests: dict[ImageName, ImageDigest] = Field(
+        {}, description="Digests of images, by name; train-gpu is the one that trains on GPUs. The tag counts for the others."
     )
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field("IfNotPresent", description="When to pull images.")
     image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets to pull images with.")

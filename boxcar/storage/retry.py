@@ -17,6 +17,36 @@ Hindrance = Literal["unreachable", "busy"]
 Answer = TypeVar("Answer")
 
 
+class Busy(Exception):
+    """A server answers that it cannot just now.
+
+    Args:
+        status: of its answer.
+        reason: its own words, where it has any.
+    """
+
+    def __init__(self, status: int, reason: str = "") -> None:
+        super().__init__(status)
+        self.status = status
+        self.reason = reason or f"status {status}"
+
+
+def http_hindrance(error: BaseException) -> Hindrance | None:
+    """What a request by urllib3 says that failed, where an answer that may become another one is raised as Busy."""
+    import urllib3
+
+    if isinstance(error, Busy):
+        return "busy"
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return None  # a certificate does not become another one
+    return "unreachable" if isinstance(error, urllib3.exceptions.HTTPError | OSError) else None
+
+
+def network_reason(error: BaseException) -> str:
+    """A network error's word, without the connection's address in memory before it."""
+    return " ".join(str(error).rpartition(": ")[2].split()) or type(error).__name__
+
+
 class Retry:
     """Calls functions that ask one server, again where that may help.
 

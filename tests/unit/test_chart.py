@@ -18,9 +18,17 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "boxcar"
 VALUES = (CHART / "values.yaml").read_text(encoding="utf-8")
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
-# What the templates set from the values `image` and `bucket`, or leave to the pod.
+# What the templates set from the values `image` and `bucket`, or leave to the pod or the pipeline.
 DERIVED = {
-    *("namespace", "service_account", "image_repository", "image_tag", "image_pull_policy", "image_pull_secrets"),
+    *(
+        "namespace",
+        "service_account",
+        "image_repository",
+        "image_tag",
+        "image_digests",
+        "image_pull_policy",
+        "image_pull_secrets",
+    ),
     *("environment", "credentials_secret", "gcs_key_secret"),
 }
 

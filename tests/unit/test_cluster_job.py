@@ -7,8 +7,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from boxcar.cluster.job import configuration_hash, job_name, step_job
+from boxcar.cluster.job import configuration_hash, image_name, job_name, step_job
 from boxcar.cluster.trainer_job import trainer_job, trainer_service
+from boxcar.run.cluster_settings import ClusterSettings
 from boxcar.run.configuration import Configuration
 
 RUN = "s3://bucket/runs/one"
@@ -176,3 +177,13 @@ def test_a_job_is_found_by_its_run_and_told_by_its_configuration() -> None:
     assert configuration_hash(configured(), "convert") != configuration_hash(configured(formats=["tflite_int8"]), "convert")
     job = trainer_job(configured(), RUN)
     assert job["metadata"]["annotations"] == {"boxcar.dev/run-uri": RUN, "boxcar.dev/configuration": base}
+
+
+def test_an_image_is_pulled_by_its_digest_where_there_is_one() -> None:
+    digest = "sha256:" + "1f" * 32
+    settings = ClusterSettings.model_validate({"image_digests": {"train-gpu": digest}})
+    assert image_name(settings, "train", "-gpu") == f"docker.io/boxcar/train@{digest}"
+    assert image_name(settings, "train") == f"docker.io/boxcar/train:{settings.image_tag}"
+    for digests in ({"tensorboard": digest}, {"train": "sha256:1f"}):
+        with pytest.raises(ValueError, match="Input should be"):
+            ClusterSettings.model_validate({"image_digests": digests})

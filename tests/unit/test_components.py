@@ -16,6 +16,7 @@ from storage_servers import MinioServer, Server
 from boxcar.components.installation import LAUNCHER
 from boxcar.storage import open_store
 
+DIGEST = "sha256:" + "1f" * 32
 CONFIGURATION = "formats: [tflite_float32]\nlimits: {ap50_loss: 1, raw_difference: 10}\n"
 
 
@@ -35,8 +36,7 @@ def form(pictures: object, output: object, **changed: Any) -> dict[str, Any]:
         "node_pool": "",
         "config": "",
         "bucket_secret": "boxcar-bucket",
-        "image_repository": "docker.io/boxcar",
-        "image_tag": "1.0",
+        "images": {"image_repository": "docker.io/boxcar", "image_tag": "1.0", "image_digests": {"train": DIGEST}},
         **changed,
     }
 
@@ -59,7 +59,7 @@ def test_records_begin_a_run_and_describe_the_data(tmp_path: Path, drawn: Path) 
     assert made.outputs["run"] == str(run)
     cluster = json.loads(made.outputs["cluster"])
     assert cluster["cpu_node_selector"] == {"pool": "fast"}
-    assert cluster["image_tag"] == "1.0"
+    assert (cluster["image_tag"], cluster["image_digests"]) == ("1.0", {"train": DIGEST})
     assert cluster["credentials_secret"] is None, "no Secret is mounted here"
     dataset = json.loads((run / "records" / "dataset.json").read_text())
     metadata = made.artifact("dataset")["metadata"]

@@ -118,7 +118,7 @@ def test_the_last_task_runs_whatever_became_of_the_others() -> None:
 
 def test_registry_tag_and_digest_are_chosen_when_compiled() -> None:
     digest = "sha256:" + "1f" * 32
-    images = Images("registry.example.com:5000/ml/boxcar", "1.2-rc1", {"convert": digest})
+    images = Images("registry.example.com:5000/ml/boxcar", "1.2-rc1", {"convert": digest, "train-gpu": digest})
     compiled = read(compile_pipeline("train_detector", images))
     assert {label: container["image"] for label, container in compiled.executors.items()} == {
         "exec-records": "registry.example.com:5000/ml/boxcar/records:1.2-rc1",
@@ -129,9 +129,11 @@ def test_registry_tag_and_digest_are_chosen_when_compiled() -> None:
         "exec-notify": "registry.example.com:5000/ml/boxcar/ops:1.2-rc1",
     }
     tasks = dict(compiled.tasks())
-    constants = tasks["records"]["inputs"]["parameters"]
-    assert constants["image_repository"]["runtimeValue"]["constant"] == images.repository
-    assert constants["image_tag"]["runtimeValue"]["constant"] == "1.2-rc1"
+    assert tasks["records"]["inputs"]["parameters"]["images"]["runtimeValue"]["constant"] == {
+        "image_repository": images.repository,
+        "image_tag": "1.2-rc1",
+        "image_digests": images.digests,
+    }
 
 
 @pytest.mark.parametrize("digests", [{"tensorboard": "sha256:" + "0" * 64}, {"train": "sha256:abc"}, {"train": "latest"}])
