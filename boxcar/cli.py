@@ -79,6 +79,37 @@ def run(
 
 
 @app.command()
+@takes_settings(*TRAINING, *CONVERSION, "on_fault", "seed")
+def retrain(
+    models: Annotated[str, typer.Option(help="The registry: a folder of models.", metavar="URI")],
+    model: Annotated[str, typer.Option(help="The model's name; its first run begins it.", metavar="NAME")],
+    runs: Annotated[str, typer.Option(help="Folder that the run's own is made in.", metavar="URI")],
+    data: Annotated[str | None, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="URI")] = None,
+    given: dict[str, Any] = ...,  # type: ignore[assignment]
+    config: Config = None,
+    launcher: Annotated[
+        Launcher, typer.Option(help="Where the steps run: on this machine, or as Jobs on a Kubernetes cluster.")
+    ] = Launcher.local,
+) -> None:
+    """Train a model anew where its pictures have changed, and make the result the champion where it is not worse."""
+
+    def work() -> None:
+        configuration = _configuration(config, {**given, "data": data})
+        if configuration.data is None:
+            raise BoxcarError(ExitCode.USAGE, "No pictures were named.", "Add --data and the folder they lie in.")
+        # Behind the check, because these take a moment to load.
+        from boxcar.registry import Model
+        from boxcar.retraining import launchers
+        from boxcar.retraining.retrain import retrain as retrain_model
+
+        chosen = launchers.CLUSTER if launcher is Launcher.cluster else launchers.LOCAL
+        ended = retrain_model(Model(models, model), configuration, runs, chosen)
+        print(f"{ended.outcome}: {ended.reason}" + (f" The run is {ended.run}." if ended.run else ""))
+
+    do_work("retrain", work)
+
+
+@app.command()
 def shapes(
     output: Output,
     pictures: Annotated[int, typer.Option(help="How many pictures.")] = 640,

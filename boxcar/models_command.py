@@ -8,7 +8,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.process import do_work
 
 if TYPE_CHECKING:
-    from boxcar.registry import Compared, GateSettings, Model
+    from boxcar.registry import GateSettings, Model
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -131,20 +131,23 @@ def promote(
     """Make a version the champion if it is not worse than the one there is. Keeping that one is no failure."""
 
     def work() -> None:
-        from boxcar.registry import gate, promote_regardless, resolve
+        from boxcar.registry import promote_regardless, read_aliases, resolve
         from boxcar.registry.tables import print_compared
+        from boxcar.retraining.launchers import decide
 
         settings = _settings(
             format, min_gain, confidence, class_floor, max_milliseconds, max_megabytes, accept_new_classes, threads
         )
         model = _model(models, name)
         number = resolve(model, version)
+        if read_aliases(model).champion == number:  # a repeat is no failure
+            print(f"Version {number} is the champion of {name} already; nothing was done.")
+            return
         if without_gate is not None:
             promote_regardless(model, number, without_gate)
         else:
-            compared = gate(model, number, settings)
+            compared = decide(model, number, settings)
             print_compared(compared)
-            _renew_report(compared)
             if compared.decided.verdict != "promoted":
                 stays = f"Version {compared.champion} stays the champion" if compared.champion else "There is no champion"
                 print(f"{stays} of {name}.")
@@ -230,14 +233,3 @@ def _settings(
         name = ".".join(map(str, first["loc"]))
         what = f"{name} cannot be {first['input']!r}: {first['msg']}."
         raise BoxcarError(ExitCode.USAGE, what, "Change that option.") from error
-
-
-def _renew_report(compared: "Compared") -> None:
-    """The run's page tells what became of it, where the run is still there."""
-    from boxcar.registry import DECISION
-    from boxcar.report import write_report
-    from boxcar.storage import Mirror
-
-    run = compared.record["challenger"]["run"]
-    if {DECISION, "report"} <= Mirror(run).names():
-        write_report(run)

@@ -6,8 +6,8 @@ from boxcar.registry.gate import DECISION, Compared, compare, gate, promote_rega
 from boxcar.registry.model import Model
 from boxcar.registry.references import References, references
 from boxcar.registry.retest import Retested, retest
-from boxcar.run.gate_settings import GateSettings
 from boxcar.registry.versions import Version, add_version, fetch_version, list_versions, read_version
+from boxcar.run.gate_settings import GateSettings
 
 __all__ = [
     "DECISION",

@@ -14,8 +14,8 @@ from boxcar.registry.decision import Answers, Decided, decide
 from boxcar.registry.frozen import FrozenTest, frozen_test_list, read_frozen
 from boxcar.registry.measure import Measured, find_file, measure
 from boxcar.registry.model import DECISIONS, FORMAT, Model
-from boxcar.run.gate_settings import GateSettings
 from boxcar.registry.versions import Version, fetch_version, read_trained_on, read_version
+from boxcar.run.gate_settings import GateSettings
 from boxcar.run.progress import Progress
 from boxcar.scoring.bootstrap import RESAMPLES
 from boxcar.storage import Changed, Mirror, make_folder, replace_json

@@ -9,8 +9,8 @@ from boxcar.registry.frozen import FrozenTest, fetch_records, freeze_test
 from boxcar.registry.gate import refuse_seen
 from boxcar.registry.measure import find_file, measure
 from boxcar.registry.model import Model
-from boxcar.run.gate_settings import GateSettings
 from boxcar.registry.versions import fetch_version
+from boxcar.run.gate_settings import GateSettings
 from boxcar.run.progress import Progress
 from boxcar.storage import Changed
 

@@ -12,11 +12,6 @@ WEBHOOK = "BOXCAR_WEBHOOK"  # the variable that holds the address
 _SECONDS = 10.0
 
 
-def has_webhook() -> bool:
-    """Whether an address is set."""
-    return bool(os.environ.get(WEBHOOK))
-
-
 def post(body: Mapping[str, Any]) -> None:
     """Sends a message where an address is set. The address may hold a key, and is never repeated.
 
