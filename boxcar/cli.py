@@ -445,12 +445,13 @@ def report(run: Run) -> None:
 
 @app.command()
 def show(file: Annotated[str, typer.Argument(help="An exported file, or the folder of one.", metavar="FILE|URI")]) -> None:
-    """Say where an exported file comes from: run, images, code, data."""
+    """Say where an exported file comes from: run, images, code, data; and with which version it was compared."""
 
     def work() -> None:
         from boxcar.export.show import describe_origin
+        from boxcar.registry.comparisons import describe_comparisons
 
-        print(*describe_origin(file), sep="\n")
+        print(*describe_origin(file), *describe_comparisons(file), sep="\n")
 
     do_work("show", work)
 

@@ -26,7 +26,9 @@ def describe_comparisons(uri: str) -> list[str]:
             return [_line(decision)]
         if (_read(f"{place}/{number}", VERSION)) is not None:
             found = [_read(place, name) for name in _decisions(place, number)]
-            return [_line(decision) for decision in found if decision is not None] or ["compared with  nobody yet"]
+            return [_line(decision) for decision in found if decision is not None] or [
+                "compared            with no other version yet"
+            ]
     return []
 
 
@@ -49,4 +51,4 @@ def _line(decision: dict[str, Any]) -> str:
     who = f"version {challenger['version']} of {decision['model']}"
     against = "no champion" if champion is None else f"version {champion['version']} ({champion['run']})"
     on = f"{decision['test']['pictures']} pictures of test split {decision['test']['split']}"
-    return f"compared  {who} with {against}, on {on}: {decision['decision']}. {decision['reason']}"
+    return f"compared            {who} with {against}, on {on}: {decision['decision']}. {decision['reason']}"
