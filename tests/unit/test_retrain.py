@@ -16,7 +16,7 @@ from boxcar.retraining.changes import INDEX
 from boxcar.retraining.ledger import Entry, read_entries
 from boxcar.retraining.retrain import Launcher, Retrained, retrain
 from boxcar.run.configuration import Configuration, make_configuration
-from boxcar.storage import replace_json
+from boxcar.storage import replace_json, retry
 
 
 class Hook:
@@ -44,6 +44,7 @@ class Hook:
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
+    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.5)
     made = Hook()
     monkeypatch.setenv("BOXCAR_WEBHOOK", f"http://127.0.0.1:{made.server.server_port}/secret")
     yield made
