@@ -156,6 +156,7 @@ def _train(model: Model, configuration: Configuration, identity: str, entry: Ent
     configuration = configuration.model_copy(update=update)
     gpus = launcher.gpus(configuration)
     number = entry.version
+    ended: dict[str, Any]
     try:
         launcher.train(configuration, entry.run)
         number = add_version(model, entry.run)
