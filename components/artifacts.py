@@ -4,13 +4,17 @@ An artifact's content is small and describes what lies in the run's folder; the 
 never set: the launcher of a pod fails where it lies in another bucket than its own.
 """
 
+import html
 import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from boxcar.storage import Mirror
+
+if TYPE_CHECKING:
+    from boxcar.retraining.retrain import Retrained
 
 
 class Artifact(Protocol):
@@ -80,6 +84,27 @@ def show_report(run: str, page: Artifact, summary: Artifact) -> None:
     record = json.loads((place.folder / "run.json").read_text(encoding="utf-8"))
     page.metadata |= {"run": place.uri}
     Path(summary.path).write_text(_summary(place.uri, record), encoding="utf-8")
+
+
+def show_retrained(ended: "Retrained", decision: Artifact, scores: Metrics, page: Artifact) -> None:
+    """How a retraining ended; of its run, the scores that decided it and the page."""
+    from boxcar.registry import DECISION
+
+    lines = [f"**{ended.outcome}**: {ended.reason}", ""]
+    if ended.run is not None:
+        place = Mirror(ended.run)
+        here = place.fetch_some(lambda name: name in (DECISION, "report/index.html"))
+        found = json.loads((here / DECISION).read_text(encoding="utf-8"))
+        for part in ("challenger", "champion"):
+            told = found[part]
+            if told is not None:
+                _log(scores, {f"AP50 {part}": told["AP50"], f"milliseconds {part}": told["milliseconds"]})
+        lines += [f"Run `{place.uri}`, version {ended.version}, {found['test']['pictures']} test pictures.", ""]
+        page.metadata |= {"run": place.uri}
+        shutil.copyfile(here / "report" / "index.html", page.path)
+    else:
+        Path(page.path).write_text(f"<p>{html.escape(ended.reason)}</p>\n", encoding="utf-8")
+    Path(decision.path).write_text("\n".join(lines), encoding="utf-8")
 
 
 def _summary(run: str, record: Mapping[str, Any]) -> str:

@@ -10,10 +10,15 @@ from kfp import compiler
 
 from boxcar.pipelines.convert_only import convert_only
 from boxcar.pipelines.images import Images
+from boxcar.pipelines.retrain_if_changed import retrain_if_changed
 from boxcar.pipelines.train_detector import train_detector
 from boxcar.storage import make_folder, replace_text
 
-PIPELINES: dict[str, Callable[[Images], Any]] = {"train_detector": train_detector, "convert_only": convert_only}
+PIPELINES: dict[str, Callable[[Images], Any]] = {
+    "train_detector": train_detector,
+    "convert_only": convert_only,
+    "retrain_if_changed": retrain_if_changed,
+}
 COMPILED = Path(__file__).parent / "compiled"
 
 

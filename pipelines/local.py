@@ -7,6 +7,8 @@ import argparse
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +40,32 @@ def run_locally(data: str, output: str, **parameters: Any) -> Path:
     """
     place = make_folder(local_path(output).absolute())
     before = set(place.iterdir())
-    os.environ[LAUNCHER] = "local"  # the steps' processes inherit it
-    with tempfile.TemporaryDirectory() as artifacts, warnings.catch_warnings():
-        # That images are not what steps run in here, and that nobody limits their memory.
-        warnings.simplefilter("ignore")
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=artifacts)
-        arguments = {"data": str(local_path(data).absolute()), "output": str(place), "gpus": "0"} | parameters
-        try:
+    arguments = {"data": str(local_path(data).absolute()), "output": str(place), "gpus": "0"} | parameters
+    try:
+        with local_runner():
             train_detector(Images())(**arguments)
-        except RuntimeError as error:  # all that kfp says of a task that failed
-            failure = next((found for made in set(place.iterdir()) - before if (found := read_failure(str(made)))), None)
-            if failure is None:
-                what = f"The pipeline failed, and none of its steps left word why: {error}"
-                raise BoxcarError(ExitCode.DEFECT, what, "See the lines above.") from error
-            raise BoxcarError(ExitCode(failure["code"]), failure["what"], failure["do"]) from error
-        finally:
-            del os.environ[LAUNCHER]
+    except RuntimeError as error:  # all that kfp says of a task that failed
+        failure = next((found for made in set(place.iterdir()) - before if (found := read_failure(str(made)))), None)
+        if failure is None:
+            what = f"The pipeline failed, and none of its steps left word why: {error}"
+            raise BoxcarError(ExitCode.DEFECT, what, "See the lines above.") from error
+        raise BoxcarError(ExitCode(failure["code"]), failure["what"], failure["do"]) from error
     (made,) = set(place.iterdir()) - before
     return made
+
+
+@contextmanager
+def local_runner() -> Iterator[None]:
+    """Pipelines that are called inside run on this machine, each step as a process."""
+    os.environ[LAUNCHER] = "local"  # the steps' processes inherit it
+    try:
+        with tempfile.TemporaryDirectory() as artifacts, warnings.catch_warnings():
+            # That images are not what steps run in here, and that nobody limits their memory.
+            warnings.simplefilter("ignore")
+            local.init(local.SubprocessRunner(use_venv=False), pipeline_root=artifacts)
+            yield
+    finally:
+        del os.environ[LAUNCHER]
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ class Needs:
 NEEDS = {
     "records": Needs("records", "2", "4Gi", 12),
     "train": Needs("ops", "500m", "1Gi", WATCH_HOURS),  # it watches
+    "retrain": Needs("ops", "500m", "2Gi", WATCH_HOURS),  # it watches, and copies a version
     "freeze": Needs("train", "2", "6Gi", 2),
     "convert": Needs("convert", "2", "8Gi", 12),
     "report": Needs("convert", "1", "4Gi", 2),
