@@ -1,6 +1,7 @@
 """A namespace of a cluster in which a test installs the chart."""
 
 import contextlib
+import json
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -35,8 +36,10 @@ class Release:
     def helm(self, *arguments: str) -> str:
         return run("helm", "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace, *arguments).stdout
 
-    def install(self, values: dict[str, str]) -> str:
+    def install(self, values: dict[str, str], **tables: dict[str, Any]) -> str:
+        """Installs the chart, or changes what is installed; `tables` are values too, of any shape."""
         settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+        settings += [part for name, value in tables.items() for part in ("--set-json", f"{name}={json.dumps(value)}")]
         return self.helm("upgrade", "--install", "boxcar", str(CHART), "--wait", "--timeout", "5m", *settings)
 
     def get(self, *arguments: str) -> list[dict[str, Any]]:

@@ -1,0 +1,61 @@
+"""The chart's CronJob trains a model anew: Jobs for every step, the gate's too, and nothing where nothing is new."""
+
+import json
+from typing import Any
+
+import pytest
+from chart_release import Release
+from cluster_under_test import TAG, Place, wait_for
+from test_chart_install import ended_job
+
+from boxcar.registry import Model, read_aliases
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
+
+
+def night(release: Release, name: str) -> str:
+    """Has the CronJob begin; the last line of its launcher, once that has succeeded."""
+    release.cluster.kubectl("-n", release.namespace, "create", "job", "--from=cronjob/boxcar-schedule", name)
+    job = wait_for(f"the end of {name}", lambda: ended_job(release, name), 1800)
+    log = release.cluster.kubectl("-n", release.namespace, "logs", f"job/{name}")
+    assert any(one["type"] == "Complete" for one in job["status"]["conditions"]), log
+    return log.strip().splitlines()[-1]
+
+
+def jobs(release: Release) -> set[str]:
+    return {one["metadata"]["labels"]["app.kubernetes.io/component"] for one in release.get("jobs")} - {"schedule"}
+
+
+def test_the_schedule_trains_a_model_anew_if_its_pictures_have_changed(release: Release, place: Place, pictures: str) -> None:
+    settings: dict[str, Any] = place.settings(formats=["tflite_int8"])
+    cluster = settings.pop("cluster")
+    settings["limits"] |= {"ap50_loss": 1, "score_difference": 1}
+    runs, models = f"{place.bucket}/retrained", f"{place.bucket}/models"
+    values = {
+        "image.tag": TAG,
+        "tensorboard.enabled": "false",
+        "bucket.runs": runs,
+        "bucket.endpoint": place.endpoint,
+        "schedule.enabled": "true",
+        "schedule.cron": "0 0 1 1 *",
+        "schedule.data": pictures,
+        "schedule.model": "shapes",
+        "schedule.models": models,
+    }
+    release.install(values, **{"schedule.settings": settings, "cluster": of_chart(cluster)})
+    assert night(release, "first").startswith("promoted: ")
+    model = Model(models, "shapes")
+    assert read_aliases(model).champion == "1"
+    assert jobs(release) == {"records", "trainer", "freeze", "convert", "report", "gate"}
+    (run,) = place.store(runs).folders()
+    decision = json.loads(place.store(runs).read(f"{run}/decision.json"))
+    assert (decision["decision"], decision["champion"], decision["model"]) == ("promoted", None, "shapes")
+
+    before = release.get("jobs")
+    assert night(release, "second") == "unchanged: Nothing is new."
+    assert len(release.get("jobs")) == len(before) + 1 and place.store(runs).folders() == [run]
+
+
+def of_chart(cluster: dict[str, Any]) -> dict[str, Any]:
+    """Of a run's `cluster` what the chart does not know better."""
+    return {name: value for name, value in cluster.items() if name not in ("namespace", "image_tag", "environment")}
