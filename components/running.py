@@ -184,6 +184,8 @@ def convert(run: str, records: str, config: str) -> None:
     with _taken(place):
         with naming_parameter("config") if config else nullcontext():
             configuration = make_configuration(fetch_file(config), {}) if config else configuration_of(place)
+        if records:
+            check_readable("records", records)
         convert_step(export.below("saved_model").uri, records or place.below("records").uri, export.uri, configuration)
 
 

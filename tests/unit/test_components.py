@@ -177,6 +177,7 @@ def test_the_whole_way_behind_training_in_a_bucket(
     missing = given | {"records": f"{bucket}/nowhere"}
     refused = run_component("convert_only", "convert", tmp_path / "missing", missing, **variables)
     assert refused.code == 64
+    assert refused.last_line.startswith(f"records: There is nothing at {bucket}/nowhere.")
     assert json.loads(store.read("files/failure.json"))["step"] == "convert"
 
 
