@@ -147,7 +147,7 @@ def check_readable(name: str, uri: str) -> None:
     """
     with naming_parameter(name):
         if not open_store(uri).entries():
-            raise BoxcarError(ExitCode.USAGE, f"There is nothing at {uri}.", "Name the folder that holds the pictures.")
+            raise BoxcarError(ExitCode.USAGE, f"There is nothing at {uri}.", "Name a folder that holds what is to be read.")
 
 
 def settle(configuration: Configuration) -> tuple[Configuration, str | None]:

@@ -18,10 +18,10 @@ def report(run: str, page: dsl.Output[dsl.HTML], summary: dsl.Output[dsl.Markdow
     """
     from boxcar.components.artifacts import show_report
     from boxcar.components.installation import run_task
-    from boxcar.report import write_report
+    from boxcar.components.running import report as report_run
 
     def work() -> None:
-        write_report(run)
+        report_run(run)
         show_report(run, page, summary)
 
     run_task("report", work, run)

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +62,7 @@ def begin(parameters: Parameters, job: str, images: dict[str, Any]) -> Begun:
     run = run_uri(parameters.output, job, parameters.resume_from)
     with naming_parameter("resume_from" if parameters.resume_from else "output"):
         place = Mirror(run)
-    descriptor = lock(make_folder(place.folder))
-    try:
+    with _taken(place):
         configuration = read_configuration_of(parameters, images)
         check_writable("resume_from" if parameters.resume_from else "output", run)
         check_readable("data", parameters.data)
@@ -72,8 +73,6 @@ def begin(parameters: Parameters, job: str, images: dict[str, Any]) -> Begun:
             **configuration.of_records(),
             replace=False,
         )
-    finally:
-        os.close(descriptor)
     _say(*summary_lines(made.folder))
     return Begun(run, configuration.cluster.model_dump_json(exclude_unset=True))
 
@@ -138,13 +137,14 @@ def _train_on_cluster(run: str, cluster: str) -> None:
     from boxcar.cluster import evaluate_on_cluster, train_on_cluster
     from boxcar.cluster.bucket import has_step
 
+    place, store = Mirror(run), open_store(run)
     settings = ClusterSettings.model_validate_json(cluster)
-    configuration = configuration_of(Mirror(run)).model_copy(update={"cluster": settings})
-    store = open_store(run)
-    if not has_step(store, "train"):
-        train_on_cluster(configuration, run)
-    if not has_step(store, "eval"):
-        evaluate_on_cluster(configuration, run)
+    with _taken(place):
+        configuration = configuration_of(place).model_copy(update={"cluster": settings})
+        if not has_step(store, "train"):
+            train_on_cluster(configuration, run)
+        if not has_step(store, "eval"):
+            evaluate_on_cluster(configuration, run)
 
 
 def freeze(architecture: str, checkpoint: str, run: str) -> None:
@@ -158,13 +158,10 @@ def freeze(architecture: str, checkpoint: str, run: str) -> None:
     for name, uri in (("checkpoint", checkpoint), ("output", run)):
         check_uri(name, uri, local=is_local())
     place = Mirror(run)
-    descriptor = lock(make_folder(place.folder))
-    try:
+    with _taken(place):
         check_writable("output", run)
         with naming_parameter("checkpoint"):
             freeze_step(architecture, checkpoint, place.below("export").below("saved_model").uri)
-    finally:
-        os.close(descriptor)
 
 
 def convert(run: str, records: str, config: str) -> None:
@@ -184,14 +181,40 @@ def convert(run: str, records: str, config: str) -> None:
     export = place.below("export")
     for name, uri in (("records", records), ("config", config)):
         check_uri(name, uri, local=is_local())
-    configuration = make_configuration(fetch_file(config), {}) if config else configuration_of(place)
-    convert_step(export.below("saved_model").uri, records or place.below("records").uri, export.uri, configuration)
+    with _taken(place):
+        with naming_parameter("config") if config else nullcontext():
+            configuration = make_configuration(fetch_file(config), {}) if config else configuration_of(place)
+        if records:
+            check_readable("records", records)
+        convert_step(export.below("saved_model").uri, records or place.below("records").uri, export.uri, configuration)
+
+
+def report(run: str) -> None:
+    """Writes the page and `run.json`.
+
+    Raises:
+        BoxcarError: as `boxcar.report.write_report`.
+    """
+    from boxcar.report import write_report
+
+    with _taken(Mirror(run)):
+        write_report(run)
 
 
 def configuration_of(place: Mirror) -> Configuration:
     """What a run was begun with; the defaults where the folder is no run's."""
     place.take_files([CONFIGURATION])
     return read_configuration(place.folder) or Configuration()
+
+
+@contextmanager
+def _taken(place: Mirror) -> Iterator[None]:
+    """Takes the run's folder for this process, and marks it as one: a failure is written into no other."""
+    descriptor = lock(make_folder(place.folder))
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _say(*lines: str) -> None:

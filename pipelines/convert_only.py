@@ -37,8 +37,8 @@ def convert_only(images: Images) -> Any:
             architecture: Which detector the checkpoint is of.
             config: YAML file with settings of the conversion, such as formats: [all]. Empty: the usual files.
             bucket_secret: Name of the Secret in this namespace that opens the bucket: its keys become variables, and
-                key.json is a key to Google Cloud Storage. Not needed with workload identity.
-            webhook_secret: Name of a Secret whose key url is where to post how the run ended. Not needed.
+                key.json is a key to Google Cloud Storage. With workload identity there is none: leave this as it is.
+            webhook_secret: Name of a Secret whose key url is where to post how the run ended. Without one, leave this as it is.
         """
         equipment = Equipment(NAME, images, bucket_secret)
         told = notify(output=output, job="", resume_from="")

@@ -57,8 +57,8 @@ def train_detector(images: Images) -> Any:
                 has set.
             config: YAML file with further settings, s3://bucket/config.yaml; the fields here win. Empty: none.
             bucket_secret: Name of the Secret in this namespace that opens the bucket: its keys become variables, and
-                key.json is a key to Google Cloud Storage. Not needed with workload identity.
-            webhook_secret: Name of a Secret whose key url is where to post how the run ended. Not needed.
+                key.json is a key to Google Cloud Storage. With workload identity there is none: leave this as it is.
+            webhook_secret: Name of a Secret whose key url is where to post how the run ended. Without one, leave this as it is.
         """
         equipment = Equipment(NAME, images, bucket_secret)
         told = notify(output=output, job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, resume_from=resume_from)

@@ -120,7 +120,8 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
                 "node",
                 since,
                 f"The pod {name} waits for a node since {clock(since)}: {reason}.",
-                "See that such nodes exist and are free; gpus, cluster.gpu_node_selector and gpu_tolerations say which.",
+                "See that such nodes exist and are free; gpus and the selectors and tolerations of cluster say which, in a "
+                "pipeline's form gpus, gpu_type and node_pool.",
             )
     since = str(pod["status"].get("startTime") or pod["metadata"]["creationTimestamp"])
     for status in container_statuses(pod):

@@ -113,15 +113,7 @@ class PipelineRun:
         self.parameters = {name: one.get("defaultValue") for name, one in defined.items()} | parameters
         self.run = f"{parameters['output']}/{self.id}"
         self.steps: dict[str, Step] = {}
-        place.cluster.apply(
-            {
-                "apiVersion": "argoproj.io/v1alpha1",
-                "kind": "Workflow",
-                "metadata": {"name": self.name, "namespace": place.namespace},
-                "spec": {"entrypoint": "entrypoint"},
-            }
-        )
-        self._uid = place.get("workflow", self.name)["metadata"]["uid"]
+        self._owner = place.make_workflow(self.name)
 
     def start(self, task: str, state: str = "", **given: Any) -> Step:
         """Makes the task's pod.
@@ -196,14 +188,13 @@ class PipelineRun:
                 source = {"name": secret, "key": key["secretKey"], "optional": one["optional"]}
                 environment.append({"name": key["envVar"], "valueFrom": {"secretKeyRef": source}})
         command = ["python3", f"/kfp-launcher/{LAUNCHER.name}", executor_input, *container["command"], *container["args"]]
-        owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": self.name, "uid": self._uid}
         return {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {
                 "name": name,
                 "namespace": self.place.namespace,
-                "ownerReferences": [{**owner, "controller": True}],
+                "ownerReferences": [self._owner],
                 **told["podMetadata"],
             },
             "spec": {

@@ -23,13 +23,8 @@ class Workflow:
         import yaml
 
         self.place, self.run, self.name = place, run, train_job(run).replace("train", "workflow")
+        self.owner = place.make_workflow(self.name)
         place.cluster.apply(
-            {
-                "apiVersion": "argoproj.io/v1alpha1",
-                "kind": "Workflow",
-                "metadata": {"name": self.name, "namespace": place.namespace},
-                "spec": {"entrypoint": "train"},
-            },
             {
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
@@ -37,7 +32,6 @@ class Workflow:
                 "data": {"config.yaml": yaml.safe_dump(settings)},
             },
         )
-        self.uid = place.get("workflow", self.name)["metadata"]["uid"]
         arguments = ["run", "--launcher", "cluster", "--data", data, "--output", run, "--resume", "--config"]
         self.container = {
             "name": "main",
@@ -60,7 +54,6 @@ class Workflow:
 
     def start(self, name: str) -> str:
         """Starts a watcher's pod of that name."""
-        owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": self.name, "uid": self.uid}
         self.place.cluster.apply(
             {
                 "apiVersion": "v1",
@@ -68,7 +61,7 @@ class Workflow:
                 "metadata": {
                     "name": name,
                     "namespace": self.place.namespace,
-                    "ownerReferences": [{**owner, "controller": True}],
+                    "ownerReferences": [self.owner],
                 },
                 "spec": {
                     "restartPolicy": "Never",
@@ -109,7 +102,7 @@ def test_a_terminated_run_takes_its_job_with_it(place: Place, workflow: Workflow
     after_checkpoint(place, run, INTERVAL)
     running_pod(place, run)
     owners = place.get("job", job)["metadata"]["ownerReferences"]
-    assert [(owner["kind"], owner["uid"]) for owner in owners] == [("Workflow", workflow.uid)]
+    assert [(owner["kind"], owner["uid"]) for owner in owners] == [("Workflow", workflow.owner["uid"])]
     workflow.end(patch)
     place.kubectl("delete", "pod", pod)
     wait_for("the end of the Job", lambda: gone(place, "job", job), 120)

@@ -9,6 +9,7 @@ import yaml
 
 from boxcar.cluster.job import configuration_hash, image_name, job_name, step_job
 from boxcar.cluster.trainer_job import trainer_job, trainer_service
+from boxcar.export import provenance
 from boxcar.run.cluster_settings import ClusterSettings
 from boxcar.run.configuration import Configuration
 
@@ -177,6 +178,12 @@ def test_a_job_is_found_by_its_run_and_told_by_its_configuration() -> None:
     assert configuration_hash(configured(), "convert") != configuration_hash(configured(formats=["tflite_int8"]), "convert")
     job = trainer_job(configured(), RUN)
     assert job["metadata"]["annotations"] == {"boxcar.dev/run-uri": RUN, "boxcar.dev/configuration": base}
+
+
+def test_what_runs_in_an_image_is_told_so() -> None:
+    job = step_job(configured(), RUN, "freeze", "train", ["freeze"])
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert {"name": provenance.IMAGE, "value": container["image"]} in container["env"]
 
 
 def test_an_image_is_pulled_by_its_digest_where_there_is_one() -> None:

@@ -177,7 +177,25 @@ def test_the_whole_way_behind_training_in_a_bucket(
     missing = given | {"records": f"{bucket}/nowhere"}
     refused = run_component("convert_only", "convert", tmp_path / "missing", missing, **variables)
     assert refused.code == 64
+    assert refused.last_line.startswith(f"records: There is nothing at {bucket}/nowhere.")
     assert json.loads(store.read("files/failure.json"))["step"] == "convert"
+
+
+@pytest.mark.parametrize("component", ["train", "freeze", "convert", "report"])
+def test_a_pod_that_has_seen_nothing_of_the_run_leaves_word_why_it_failed(
+    tmp_path: Path, minio: Server, monkeypatch: pytest.MonkeyPatch, component: str
+) -> None:
+    variables = minio.environment(minio.address) | {"BOXCAR_CACHE": str(tmp_path / "cache"), LAUNCHER: ""}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run = f"s3://{minio.make_bucket()}/runs/1"
+    open_store(run).write("config.yaml", b"image_size: 1\n")
+    given = {"run": run, "cluster": "{}", "architecture": ARCHITECTURE, "checkpoint": f"{run}/train/ckpt-7"}
+    given |= {"records": "", "config": ""}
+    ended = run_component("train_detector", component, tmp_path / "pod", given, **variables)
+    assert ended.code == 64, ended.stderr
+    failure = json.loads(open_store(run).read("failure.json"))
+    assert (failure["step"], ended.last_line) == (component, f"{failure['what']} {failure['do']}")
 
 
 def test_the_report_is_shown_whole_and_in_short(tmp_path: Path) -> None:
