@@ -217,7 +217,7 @@ def test_a_decision_of_the_gate_is_told_once_there_is_one(fresh_run: Path) -> No
         "Against the champion",
         "The champion stays: the test pictures do not tell which is better. AP50 differs by <b>+0.0041</b>.",
         "file tflite_int8, on the 120 pictures of its frozen test split 3f9a2c81b07d",
-        "12, this run0.9580.970no objects4.2 ms3.5 MB",
+        "12, this run0.958 0.970 no objects 4.2 ms3.5 MB",
         "9, the champion0.954",
     ):
         assert words in text
