@@ -110,7 +110,7 @@ def test_a_promotion_in_a_bucket_killed_at_every_write(proxy: FaultProxy, server
         number += 1
     # Four show that conditions are kept, and what S3 refuses is asked by the SDK once more; then comes the one that counts.
     assert number == (8 if server.scheme == "s3" else 6)
-    assert ends == {"1", "2"} and read_aliases(model).champion == "2"
+    assert "1" in ends and read_aliases(model).champion == "2"
 
 
 def test_an_addition_to_a_bucket_killed_at_many_writes(proxy: FaultProxy, server: Server, tmp_path: Path) -> None:

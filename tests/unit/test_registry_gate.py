@@ -182,7 +182,9 @@ def test_the_gate_killed_at_its_writes(exported_run: ExportedRun, tmp_path: Path
         ends = []
         for number in (1, 4, 8):  # the decision, a proof that conditions are kept, the champion
             ends.append(_killed_at(number, proxy, model))
-        assert ends == ["1", "1", "2"]
+        assert ends[:2] == ["1", "1"] and ends[2] in ("1", "2")  # the last was under way when it was killed
+        if ends[2] == "1":
+            assert gate(model, "2", GateSettings()).decided.verdict == "promoted"
         assert read_aliases(model).aliases == {"champion": "2", "previous": "1"}
         proxy.close()
 
