@@ -1,5 +1,6 @@
 """A registry as a person reads it."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from boxcar.registry.retest import Retested
 from boxcar.registry.versions import Listed, list_versions, read_version
 
 _SHORT = 12  # digits of a hash that are shown
+_PIPE_WIDTH = 300
 
 
 def print_models(models: str) -> None:
@@ -138,7 +140,8 @@ def _print(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
         table.add_column(head, justify="right" if head in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    Console(highlight=False).print(table)
+    # A pipe has no width: what reads it wants each row in one line.
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def _say(line: str) -> None:

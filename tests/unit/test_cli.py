@@ -23,6 +23,7 @@ COMMANDS = (
     "convert",
     "detect",
     "report",
+    "models",
     "demo-page",
     "architectures",
     "doctor",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from exported import ExportedRun
 from registered import read, write_scores
+from storage_servers import FaultProxy, MinioServer, Seen, serving
 
 from boxcar.errors import BoxcarError
 from boxcar.records import build_records
@@ -167,11 +168,50 @@ def test_show_says_who_was_compared_with_whom(two: Model, tmp_path: Path) -> Non
     assert describe_comparisons(str(tmp_path / "elsewhere.tflite")) == []
 
 
+def test_the_gate_killed_at_its_writes(exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a bucket: the old champion or the new one, and the same command ends it."""
+    monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))
+    with serving(MinioServer(tmp_path / "server")) as server:
+        proxy = FaultProxy(server.port)
+        for name, value in server.environment(proxy.address).items():
+            monkeypatch.setenv(name, value)
+        model = Model(f"s3://{server.make_bucket()}/models", "shapes")
+        for number in (1, 2):
+            add_version(model, str(finished(exported_run, tmp_path / f"run {number}", number / 10)))
+        gate(model, "1", GateSettings())
+        ends = []
+        for number in (1, 4, 8):  # the decision, a proof that conditions are kept, the champion
+            ends.append(_killed_at(number, proxy, model))
+        assert ends[:2] == ["1", "1"] and ends[2] in ("1", "2")  # the last was under way when it was killed
+        if ends[2] == "1":
+            assert gate(model, "2", GateSettings()).decided.verdict == "promoted"
+        assert read_aliases(model).aliases == {"champion": "2", "previous": "1"}
+        proxy.close()
+
+
+def _killed_at(number: int, proxy: FaultProxy, model: Model) -> str | None:
+    """The champion, once a promotion of version 2 was killed when its n-th write had come to the server."""
+    code = "import sys; from boxcar.registry import *; gate(Model(sys.argv[1], 'shapes'), '2', GateSettings())"
+    process = subprocess.Popen([sys.executable, "-c", code, model.models], stderr=subprocess.PIPE)
+    writes = []
+
+    def judge(seen: Seen) -> None:
+        if seen.method == "PUT":
+            writes.append(seen)
+            if len(writes) == number:
+                process.kill()
+
+    proxy.fault = judge
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == -9, errors.decode()
+    proxy.settle()
+    proxy.fault = lambda seen: None
+    return read_aliases(model).champion
+
+
 def test_the_command(two: Model, tmp_path: Path) -> None:
     def boxcar(*words: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "boxcar", "models", *words], capture_output=True, text=True, timeout=120, env=None
-        )
+        done = subprocess.run([sys.executable, "-m", "boxcar", "models", *words], capture_output=True, text=True, timeout=120)
         assert done.returncode == code, done.stderr
         return done.stdout if code == 0 else done.stderr
 
@@ -186,7 +226,7 @@ def test_the_command(two: Model, tmp_path: Path) -> None:
     shown = boxcar("show", *here)
     assert "2 of shapes, the champion" in shown and "The client asked." in shown and "frozen-test.txt" in shown
     listed = boxcar("list", *here)
-    assert "previous" in listed and str(tmp_path / "run 1") in listed.replace("\n", "")
+    assert "previous" in listed and str(tmp_path / "run 1") in listed
     assert "Version 1 is the champion of shapes again." in boxcar("rollback", *here)
     assert "no champion before 1" in boxcar("rollback", *here, code=64)
     assert "no alias stable; it has: champion (1)" in boxcar("show", *here, "--version", "stable", code=64)

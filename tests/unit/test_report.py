@@ -15,6 +15,7 @@ from boxcar.errors import BoxcarError
 from boxcar.report import write_report
 from boxcar.report.page import duration_text, size_text, verdict
 from boxcar.run.step import Step, read_commit
+from boxcar.storage import replace_json
 
 VOID = {"meta", "image", "rect", "line", "path", "circle", "br"}
 HOSTILE = ("<script>alert(1)</script>", "a\"b'c & d", "</svg></style>{{ 7 * 7 }}")
@@ -184,6 +185,50 @@ def test_new_results_make_a_new_page(fresh_run: Path) -> None:
     write_report(str(run))
     assert "0.512" in read_page(run).text
     assert json.loads((run / "run.json").read_text())["scores"]["AP50"] == 0.512
+
+
+def test_a_decision_of_the_gate_is_told_once_there_is_one(fresh_run: Path) -> None:
+    write_report(str(fresh_run))
+    assert "champion" not in read_page(fresh_run).text
+    one = {
+        "version": "12",
+        "run": "runs/12",
+        "architecture": "ssd",
+        "bytes": 3_498_112,
+        "milliseconds": 4.24,
+        "AP50": 0.9581,
+        "AP": 0.7,
+        "per_class": {"circle": 0.97, "square": None},
+    }
+    decision = {
+        "decision": "undecided",
+        "reason": "AP50 differs by <b>+0.0041</b>.",
+        "model": "shapes",
+        "challenger": one,
+        "champion": {**one, "version": "9", "AP50": 0.954},
+        "test": {"split": "3f9a2c81b07d", "pictures": 120, "objects": 331},
+        "classes": ["circle", "square"],
+        "settings": {"format": "tflite_int8"},
+    }
+    replace_json(fresh_run / "decision.json", decision)
+    write_report(str(fresh_run))
+    text = " ".join(read_page(fresh_run).text.split())
+    for words in (
+        "Against the champion",
+        "The champion stays: the test pictures do not tell which is better. AP50 differs by <b>+0.0041</b>.",
+        "file tflite_int8, on the 120 pictures of its frozen test split 3f9a2c81b07d",
+        "12, this run0.958 0.970 no objects 4.2 ms3.5 MB",
+        "9, the champion0.954",
+    ):
+        assert words in text
+    replace_json(fresh_run / "decision.json", {**decision, "decision": "promoted", "champion": None})
+    write_report(str(fresh_run))
+    text = read_page(fresh_run).text
+    assert "The first champion" in text and "champion now" in text and ", the champion" not in text
+    replace_json(fresh_run / "decision.json", {"decision": "promoted"})
+    with pytest.raises(BoxcarError, match=r"decision.json cannot be used") as caught:
+        write_report(str(fresh_run))
+    assert caught.value.code == 65
 
 
 def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
