@@ -456,6 +456,15 @@ def show(file: Annotated[str, typer.Argument(help="An exported file, or the fold
     do_work("show", work)
 
 
+# Of every command that asks Kubeflow.
+KfpEndpoint = Annotated[
+    str | None,
+    typer.Option("--endpoint", help="Address of Kubeflow Pipelines; KF_PIPELINES_ENDPOINT if not given.", metavar="URL"),
+]
+TokenFile = Annotated[Path | None, typer.Option(help="File with a token for it.", metavar="FILE")]
+Namespace = Annotated[str | None, typer.Option(help="The run's, where many users share the server.")]
+
+
 @app.command()
 def submit(
     pipeline: Annotated[str, typer.Argument(help="train-detector, convert-only, or a file that kfp has compiled.")],
@@ -463,11 +472,9 @@ def submit(
         list[str] | None,
         typer.Option("--parameter", "-p", help="Of the pipeline, may be given many times.", metavar="NAME=VALUE"),
     ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="Address of Kubeflow Pipelines; KF_PIPELINES_ENDPOINT if not given.", metavar="URL")
-    ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with a token for it.", metavar="FILE")] = None,
-    namespace: Annotated[str | None, typer.Option(help="The run's, where many users share the server.")] = None,
+    endpoint: KfpEndpoint = None,
+    token_file: TokenFile = None,
+    namespace: Namespace = None,
     experiment: Annotated[str, typer.Option(help="That the run is filed under.")] = "Default",
     service_account: Annotated[str | None, typer.Option(help="Of the run's pods; the server's own if not given.")] = None,
     name: Annotated[str | None, typer.Option(help="Of the run; made from the time if not given.")] = None,
@@ -493,6 +500,75 @@ def submit(
         )
 
     do_work("submit", work)
+
+
+schedule = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Let Kubeflow start a pipeline by the clock.")
+app.add_typer(schedule, name="schedule")
+
+
+@schedule.command("apply")
+def apply_schedule(
+    file: Annotated[Path, typer.Argument(help="YAML: name, pipeline, parameters, cron, timezone, enabled.", metavar="FILE")],
+    endpoint: KfpEndpoint = None,
+    token_file: TokenFile = None,
+    namespace: Namespace = None,
+    server_timezone: Annotated[
+        str, typer.Option(help="Time zone that Kubeflow reads cron in, as it was installed with.", metavar="ZONE")
+    ] = "UTC",
+) -> None:
+    """Make a schedule as its file says, in the place of one of that name; the same file again changes nothing."""
+
+    def work() -> None:
+        from boxcar.pipelines.endpoint import Endpoint
+        from boxcar.pipelines.recurring import apply_schedule as apply
+        from boxcar.pipelines.schedule import read_schedule
+
+        apply(
+            read_schedule(file),
+            Endpoint(endpoint, token_file),
+            server_timezone=server_timezone,
+            namespace=namespace,
+            say=lambda sentence: print(sentence, flush=True),
+        )
+
+    do_work("schedule apply", work)
+
+
+@schedule.command("list")
+def list_schedules(endpoint: KfpEndpoint = None, token_file: TokenFile = None, namespace: Namespace = None) -> None:
+    """List the schedules that were made so."""
+
+    def work() -> None:
+        from boxcar.pipelines.endpoint import Endpoint
+        from boxcar.pipelines.recurring import list_schedules as find_all
+
+        server = Endpoint(endpoint, token_file)
+        found = find_all(server, namespace=namespace)
+        for one in found:
+            print(f"{one.name}: {one.pipeline} at {one.cron} {one.timezone}" + ("" if one.enabled else ", pauses"))
+        if not found:
+            print(f"There are no schedules at {server.address}.")
+
+    do_work("schedule list", work)
+
+
+@schedule.command("remove")
+def remove_schedule(
+    name: Annotated[str, typer.Argument(help="The schedule's.")],
+    endpoint: KfpEndpoint = None,
+    token_file: TokenFile = None,
+    namespace: Namespace = None,
+) -> None:
+    """Remove a schedule; a run of it that is under way goes on."""
+
+    def work() -> None:
+        from boxcar.pipelines.endpoint import Endpoint
+        from boxcar.pipelines.recurring import remove_schedule as remove
+
+        remove(name, Endpoint(endpoint, token_file), namespace=namespace)
+        print(f"{name} is removed.")
+
+    do_work("schedule remove", work)
 
 
 @app.command()

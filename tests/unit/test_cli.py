@@ -19,6 +19,7 @@ COMMANDS = (
     "follow",
     "show",
     "submit",
+    "schedule",
     "freeze",
     "convert",
     "detect",
