@@ -11,8 +11,20 @@ import typer
 from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.models_command import app as models_app
-from boxcar.options import ARCHITECTURES, CONVERSION, TRAINING, ImageSize, LabelMap, takes_settings
+from boxcar.options import (
+    ARCHITECTURES,
+    CONVERSION,
+    TRAINING,
+    ImageSize,
+    KfpEndpoint,
+    LabelMap,
+    Namespace,
+    TokenFile,
+    takes_settings,
+)
 from boxcar.process import do_work, run_command, wait_for_sigterm
+from boxcar.runs_command import app as runs_app
+from boxcar.schedule_command import app as schedule_app
 
 if TYPE_CHECKING:
     from boxcar.run.configuration import Configuration
@@ -25,6 +37,8 @@ app = typer.Typer(
     help="Trains object detectors from your own labelled photographs, and hands back files for phone, browser and server.",
 )
 app.add_typer(models_app, name="models", help="Keep the versions of models, and decide which is the champion.")
+app.add_typer(runs_app, name="runs", help="List the runs of a folder, and remove old ones.")
+app.add_typer(schedule_app, name="schedule", help="Let Kubeflow start a pipeline by the clock.")
 
 
 class Launcher(StrEnum):
@@ -456,15 +470,6 @@ def show(file: Annotated[str, typer.Argument(help="An exported file, or the fold
     do_work("show", work)
 
 
-# Of every command that asks Kubeflow.
-KfpEndpoint = Annotated[
-    str | None,
-    typer.Option("--endpoint", help="Address of Kubeflow Pipelines; KF_PIPELINES_ENDPOINT if not given.", metavar="URL"),
-]
-TokenFile = Annotated[Path | None, typer.Option(help="File with a token for it.", metavar="FILE")]
-Namespace = Annotated[str | None, typer.Option(help="The run's, where many users share the server.")]
-
-
 @app.command()
 def submit(
     pipeline: Annotated[str, typer.Argument(help="train-detector, convert-only, or a file that kfp has compiled.")],
@@ -500,75 +505,6 @@ def submit(
         )
 
     do_work("submit", work)
-
-
-schedule = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Let Kubeflow start a pipeline by the clock.")
-app.add_typer(schedule, name="schedule")
-
-
-@schedule.command("apply")
-def apply_schedule(
-    file: Annotated[Path, typer.Argument(help="YAML: name, pipeline, parameters, cron, timezone, enabled.", metavar="FILE")],
-    endpoint: KfpEndpoint = None,
-    token_file: TokenFile = None,
-    namespace: Namespace = None,
-    server_timezone: Annotated[
-        str, typer.Option(help="Time zone that Kubeflow reads cron in, as it was installed with.", metavar="ZONE")
-    ] = "UTC",
-) -> None:
-    """Make a schedule as its file says, in the place of one of that name; the same file again changes nothing."""
-
-    def work() -> None:
-        from boxcar.pipelines.endpoint import Endpoint
-        from boxcar.pipelines.recurring import apply_schedule as apply
-        from boxcar.pipelines.schedule import read_schedule
-
-        apply(
-            read_schedule(file),
-            Endpoint(endpoint, token_file),
-            server_timezone=server_timezone,
-            namespace=namespace,
-            say=lambda sentence: print(sentence, flush=True),
-        )
-
-    do_work("schedule apply", work)
-
-
-@schedule.command("list")
-def list_schedules(endpoint: KfpEndpoint = None, token_file: TokenFile = None, namespace: Namespace = None) -> None:
-    """List the schedules that were made so."""
-
-    def work() -> None:
-        from boxcar.pipelines.endpoint import Endpoint
-        from boxcar.pipelines.recurring import list_schedules as find_all
-
-        server = Endpoint(endpoint, token_file)
-        found = find_all(server, namespace=namespace)
-        for one in found:
-            print(f"{one.name}: {one.pipeline} at {one.cron} {one.timezone}" + ("" if one.enabled else ", pauses"))
-        if not found:
-            print(f"There are no schedules at {server.address}.")
-
-    do_work("schedule list", work)
-
-
-@schedule.command("remove")
-def remove_schedule(
-    name: Annotated[str, typer.Argument(help="The schedule's.")],
-    endpoint: KfpEndpoint = None,
-    token_file: TokenFile = None,
-    namespace: Namespace = None,
-) -> None:
-    """Remove a schedule; a run of it that is under way goes on."""
-
-    def work() -> None:
-        from boxcar.pipelines.endpoint import Endpoint
-        from boxcar.pipelines.recurring import remove_schedule as remove
-
-        remove(name, Endpoint(endpoint, token_file), namespace=namespace)
-        print(f"{name} is removed.")
-
-    do_work("schedule remove", work)
 
 
 @app.command()

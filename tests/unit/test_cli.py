@@ -20,6 +20,7 @@ COMMANDS = (
     "show",
     "submit",
     "schedule",
+    "runs",
     "freeze",
     "convert",
     "detect",
