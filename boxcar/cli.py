@@ -471,6 +471,37 @@ def show(file: Annotated[str, typer.Argument(help="An exported file, or the fold
 
 
 @app.command()
+def sign(
+    folder: Annotated[str, typer.Argument(help="What was exported: <run>/export, or a copy of it.", metavar="DIR|URI")],
+    key: Annotated[Path, typer.Option(help="Private key: PEM, an elliptic curve such as prime256v1.", metavar="FILE")],
+) -> None:
+    """Sign exported files, so that whoever has the public key knows that none was changed since."""
+
+    def work() -> None:
+        from boxcar.signing import SIGNATURE, sign_folder
+
+        count = sign_folder(folder, key)
+        print(f"{count} files in {folder} are signed; the signature is {SIGNATURE} beside them.")
+
+    do_work("sign", work)
+
+
+@app.command()
+def verify(
+    folder: Annotated[str, typer.Argument(help="What was signed.", metavar="DIR|URI")],
+    key: Annotated[Path, typer.Option(help="Public key of whoever signed.", metavar="FILE")],
+) -> None:
+    """Say whether signed files are what was signed: 0 if so, 1 if not."""
+
+    def work() -> None:
+        from boxcar.signing import verify_folder
+
+        print(f"{verify_folder(folder, key)} files in {folder} are what was signed.")
+
+    do_work("verify", work)
+
+
+@app.command()
 def submit(
     pipeline: Annotated[str, typer.Argument(help="train-detector, convert-only, or a file that kfp has compiled.")],
     parameter: Annotated[

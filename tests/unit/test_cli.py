@@ -20,6 +20,8 @@ COMMANDS = (
     "show",
     "submit",
     "schedule",
+    "sign",
+    "verify",
     "runs",
     "freeze",
     "convert",
