@@ -37,4 +37,4 @@ def test_it_is_what_cyclonedx_says(exported_run: ExportedRun) -> None:
     assert {"type": "container", "name": "docker.io/boxcar/convert:0.1.0"} in bill["components"]
     validator = JsonStrictValidator(SchemaVersion.V1_6)
     assert validator.validate_str(json.dumps(bill)) is None
-    assert validator.validate_str(json.dumps(bill | {"specVersion": "9"})) is not None
+    assert validator.validate_str(json.dumps(bill | {"components": [{"type": "cake", "name": "x"}]})) is not None
