@@ -11,8 +11,20 @@ import typer
 from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.models_command import app as models_app
-from boxcar.options import ARCHITECTURES, CONVERSION, TRAINING, ImageSize, LabelMap, takes_settings
+from boxcar.options import (
+    ARCHITECTURES,
+    CONVERSION,
+    TRAINING,
+    ImageSize,
+    KfpEndpoint,
+    LabelMap,
+    Namespace,
+    TokenFile,
+    takes_settings,
+)
 from boxcar.process import do_work, run_command, wait_for_sigterm
+from boxcar.runs_command import app as runs_app
+from boxcar.schedule_command import app as schedule_app
 
 if TYPE_CHECKING:
     from boxcar.run.configuration import Configuration
@@ -25,6 +37,8 @@ app = typer.Typer(
     help="Trains object detectors from your own labelled photographs, and hands back files for phone, browser and server.",
 )
 app.add_typer(models_app, name="models", help="Keep the versions of models, and decide which is the champion.")
+app.add_typer(runs_app, name="runs", help="List the runs of a folder, and remove old ones.")
+app.add_typer(schedule_app, name="schedule", help="Let Kubeflow start a pipeline by the clock.")
 
 
 class Launcher(StrEnum):
@@ -457,17 +471,46 @@ def show(file: Annotated[str, typer.Argument(help="An exported file, or the fold
 
 
 @app.command()
+def sign(
+    folder: Annotated[str, typer.Argument(help="What was exported: <run>/export, or a copy of it.", metavar="DIR|URI")],
+    key: Annotated[Path, typer.Option(help="Private key: PEM, an elliptic curve such as prime256v1.", metavar="FILE")],
+) -> None:
+    """Sign exported files, so that whoever has the public key knows that none was changed since."""
+
+    def work() -> None:
+        from boxcar.signing import SIGNATURE, sign_folder
+
+        count = sign_folder(folder, key)
+        print(f"{count} files in {folder} are signed; the signature is {SIGNATURE} beside them.")
+
+    do_work("sign", work)
+
+
+@app.command()
+def verify(
+    folder: Annotated[str, typer.Argument(help="What was signed.", metavar="DIR|URI")],
+    key: Annotated[Path, typer.Option(help="Public key of whoever signed.", metavar="FILE")],
+) -> None:
+    """Say whether signed files are what was signed: 0 if so, 1 if not."""
+
+    def work() -> None:
+        from boxcar.signing import verify_folder
+
+        print(f"{verify_folder(folder, key)} files in {folder} are what was signed.")
+
+    do_work("verify", work)
+
+
+@app.command()
 def submit(
     pipeline: Annotated[str, typer.Argument(help="train-detector, convert-only, or a file that kfp has compiled.")],
     parameter: Annotated[
         list[str] | None,
         typer.Option("--parameter", "-p", help="Of the pipeline, may be given many times.", metavar="NAME=VALUE"),
     ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="Address of Kubeflow Pipelines; KF_PIPELINES_ENDPOINT if not given.", metavar="URL")
-    ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with a token for it.", metavar="FILE")] = None,
-    namespace: Annotated[str | None, typer.Option(help="The run's, where many users share the server.")] = None,
+    endpoint: KfpEndpoint = None,
+    token_file: TokenFile = None,
+    namespace: Namespace = None,
     experiment: Annotated[str, typer.Option(help="That the run is filed under.")] = "Default",
     service_account: Annotated[str | None, typer.Option(help="Of the run's pods; the server's own if not given.")] = None,
     name: Annotated[str | None, typer.Option(help="Of the run; made from the time if not given.")] = None,

@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +46,12 @@ LIMITS = (
 
 Architecture = Annotated[str | None, typer.Option(help=ARCHITECTURES, metavar="NAME")]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the network's input, a multiple of 32.", metavar="PIXELS")]
+# Of every command that asks Kubeflow.
+KfpEndpoint = Annotated[
+    str | None, typer.Option(help="Address of Kubeflow Pipelines; KF_PIPELINES_ENDPOINT if not given.", metavar="URL")
+]
+TokenFile = Annotated[Path | None, typer.Option(help="File with a token for it.", metavar="FILE")]
+Namespace = Annotated[str | None, typer.Option(help="The run's, where many users share the server.")]
 LabelMap = Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")]
 
 # The settings of the configuration that are options too; every other one stands in the file that --config names.

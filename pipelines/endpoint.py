@@ -51,7 +51,7 @@ class Endpoint:
         self.address = found.rstrip("/")
         self._token_file = token_file
         self._pool = urllib3.PoolManager(retries=False, timeout=_TIMEOUT)
-        self._retry = {"GET": Retry(http_hindrance), "POST": Retry(_hindrance_once)}
+        self._retry = {"GET": Retry(http_hindrance), "DELETE": Retry(http_hindrance), "POST": Retry(_hindrance_once)}
 
     def check(self) -> bool:
         """Whether many users share the server; that it is one of ours is found out by it.
@@ -75,17 +75,34 @@ class Endpoint:
         headers = {"Content-Type": "application/json"}
         return self._ask("POST", path, {}, headers=headers, body=json.dumps(body).encode())
 
+    def delete(self, path: str, **query: str | None) -> None:
+        """Removes something; that it is gone already is no fault."""
+        try:
+            self._ask("DELETE", path, query)
+        except _Refused as error:
+            if error.status != 404:
+                raise
+
     def upload(self, path: str, text: str, **query: str | None) -> Answer:
         """Sends a compiled pipeline."""
         return self._ask("POST", path, query, fields={"uploadfile": ("pipeline.yaml", text, "application/x-yaml")})
 
     def find(self, path: str, kind: str, name: str, **query: str | None) -> Answer | None:
         """The one thing of that name in a list; None where there is none."""
-        # As kfp's own client writes it: 1 is EQUALS.
-        predicate = {"operation": 1, "key": "display_name", "stringValue": name}
-        answer = self.get(path, filter=json.dumps({"predicates": [predicate]}), **query)
+        answer = self.get(path, filter=_named(name), **query)
         found: list[Answer] = answer.get(kind) or []
         return found[0] if found else None
+
+    def all(self, path: str, kind: str, name: str | None = None, **query: str | None) -> list[Answer]:
+        """All that a list holds; of that name, where one is given."""
+        found: list[Answer] = []
+        page: str | None = None
+        while True:
+            answer = self.get(path, filter=_named(name) if name else None, page_token=page, page_size="100", **query)
+            found += answer.get(kind) or []
+            page = answer.get("next_page_token")
+            if not page:
+                return found
 
     def _ask(self, method: str, path: str, query: Mapping[str, str | None], **sent: Any) -> Answer:
         given = {name: value for name, value in query.items() if value}
@@ -113,7 +130,7 @@ class Endpoint:
                 f"Give a token that is valid there: --token-file, or {TOKEN}; in a pod, a service account's token projected "
                 f"for the audience pipelines.kubeflow.org, whose path {TOKEN_FILE} names.",
             )
-        if status in (429, 502, 503, 504) and method == "GET":
+        if status in (429, 502, 503, 504) and method != "POST":
             raise Busy(status)
         if status >= 400:
             raise _Refused(status, self.address, _message(answer) or f"status {status}")
@@ -169,6 +186,11 @@ class _Refused(BoxcarError):
 def _hindrance_once(error: BaseException) -> Hindrance | None:
     """Of what was sent and not answered nobody knows whether it was done: it is not sent again."""
     return "unreachable" if isinstance(error, urllib3.exceptions.NewConnectionError) else None
+
+
+def _named(name: str) -> str:
+    # As kfp's own client writes it: 1 is EQUALS.
+    return json.dumps({"predicates": [{"operation": 1, "key": "display_name", "stringValue": name}]})
 
 
 def _message(answer: urllib3.BaseHTTPResponse) -> str:

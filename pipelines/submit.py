@@ -70,14 +70,12 @@ def submit(
     """
     package = read_package(pipeline)
     values = read_values(package, parameters)
-    if endpoint.check() and not namespace:
-        what = f"Many users share {endpoint.address}, each with a namespace."
-        raise BoxcarError(ExitCode.USAGE, what, "Add --namespace with yours.")
-    version = _upload(package, endpoint, namespace)
+    require_namespace(endpoint, namespace)
+    version = upload_version(package, endpoint, namespace)
     run = endpoint.post(
         "/runs",
         {
-            "experiment_id": _experiment(experiment, endpoint, namespace),
+            "experiment_id": find_experiment(experiment, endpoint, namespace),
             "display_name": name or f"{package.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
             "pipeline_version_reference": version,
             "runtime_config": {"parameters": values},
@@ -126,11 +124,51 @@ def split_parameters(written: Iterable[str]) -> dict[str, str]:
 
 
 def read_values(package: Package, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters as the pipeline wants them.
+    """The parameters as the pipeline wants them, out of what was written on a command line.
 
     Raises:
         BoxcarError: 64 where one is unknown, missing, of another kind, or cannot work.
     """
+    _check_names(package, parameters, "Add -p {}=...")
+    values = {name: _convert(name, text, package.inputs[name]["parameterType"]) for name, text in parameters.items()}
+    _check_form(package, values)
+    return values
+
+
+def check_values(package: Package, parameters: Mapping[str, Any]) -> None:
+    """Refuses parameters that stand in a file as what they are.
+
+    Raises:
+        BoxcarError: 64 where one is unknown, missing, of another kind, or cannot work.
+    """
+    _check_names(package, parameters, "Add {}: ... under parameters.")
+    for name, value in parameters.items():
+        kind = package.inputs[name]["parameterType"]
+        try:
+            fits = _fits(value, kind) and json.loads(json.dumps(value, allow_nan=False)) == value
+        except (TypeError, ValueError):  # a date is something to YAML, and nothing to JSON
+            fits = False
+        if not fits:
+            do = f"Write {_KINDS[kind][1]}" + (f', in quotes: "{value}".' if kind == "STRING" else ".")
+            raise BoxcarError(ExitCode.USAGE, f"The parameter {name} of {package.name} cannot be {value!r}.", do)
+    _check_form(package, parameters)
+
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "STRING": ((str,), "a text"),
+    "NUMBER_INTEGER": ((int,), "a whole number"),
+    "NUMBER_DOUBLE": ((int, float), "a number"),
+    "BOOLEAN": ((bool,), "true or false"),
+    "LIST": ((list,), "a list"),
+    "STRUCT": ((dict,), "an object"),
+}
+
+
+def _fits(value: Any, kind: str) -> bool:
+    return isinstance(value, _KINDS[kind][0]) and (kind == "BOOLEAN" or not isinstance(value, bool))
+
+
+def _check_names(package: Package, parameters: Mapping[str, Any], how_to_add: str) -> None:
     for name in parameters:
         if name not in package.inputs:
             what = f"{package.name} has no parameter {name}."
@@ -138,13 +176,15 @@ def read_values(package: Package, parameters: Mapping[str, str]) -> dict[str, An
     missing = [name for name, one in package.inputs.items() if not one.get("isOptional") and name not in parameters]
     if missing:
         about = package.inputs[missing[0]].get("description", "")
-        raise BoxcarError(ExitCode.USAGE, f"The parameter {missing[0]} is missing. {about}", f"Add -p {missing[0]}=...")
-    values = {name: _convert(name, text, package.inputs[name]["parameterType"]) for name, text in parameters.items()}
+        what = f"The parameter {missing[0]} is missing. {about}"
+        raise BoxcarError(ExitCode.USAGE, what, how_to_add.format(missing[0]))
+
+
+def _check_form(package: Package, values: Mapping[str, Any]) -> None:
     known = {field.name for field in fields(Parameters)}
     if "data" in package.inputs and package.inputs.keys() <= known | {"webhook_secret"}:
-        form: dict[str, Any] = {name: one.get("defaultValue") for name, one in package.inputs.items()} | values
+        form: dict[str, Any] = {name: one.get("defaultValue") for name, one in package.inputs.items()} | dict(values)
         read_form(Parameters(**{name: value for name, value in form.items() if name in known}), local=False)
-    return values
 
 
 def _convert(name: str, text: str, kind: str) -> Any:
@@ -154,20 +194,24 @@ def _convert(name: str, text: str, kind: str) -> Any:
         value = json.loads(text)
     except ValueError:
         value = None
-    wanted: dict[str, tuple[tuple[type, ...], str]] = {
-        "NUMBER_INTEGER": ((int,), "a whole number"),
-        "NUMBER_DOUBLE": ((int, float), "a number"),
-        "BOOLEAN": ((bool,), "true or false"),
-        "LIST": ((list,), "a list as JSON"),
-        "STRUCT": ((dict,), "an object as JSON"),
-    }
-    types, words = wanted[kind]
-    if not isinstance(value, types) or (isinstance(value, bool) and kind != "BOOLEAN"):
-        raise BoxcarError(ExitCode.USAGE, f"{name} cannot be {text!r}.", f"Write {words}.")
+    if not _fits(value, kind):
+        as_json = " as JSON" if kind in ("LIST", "STRUCT") else ""
+        raise BoxcarError(ExitCode.USAGE, f"{name} cannot be {text!r}.", f"Write {_KINDS[kind][1]}{as_json}.")
     return value
 
 
-def _upload(package: Package, endpoint: Endpoint, namespace: str | None) -> dict[str, str]:
+def require_namespace(endpoint: Endpoint, namespace: str | None) -> None:
+    """Asks the server whether it is one, and whether it needs a namespace.
+
+    Raises:
+        BoxcarError: 64 where one is needed and not given; 69 where the server is none, is too old, or does not let us in.
+    """
+    if endpoint.check() and not namespace:
+        what = f"Many users share {endpoint.address}, each with a namespace."
+        raise BoxcarError(ExitCode.USAGE, what, "Add --namespace with yours.")
+
+
+def upload_version(package: Package, endpoint: Endpoint, namespace: str | None) -> dict[str, str]:
     """The reference to this version of the pipeline, which is there then."""
     found = endpoint.find("/pipelines", "pipelines", package.name, namespace=namespace)
     if found is None:
@@ -179,7 +223,8 @@ def _upload(package: Package, endpoint: Endpoint, namespace: str | None) -> dict
     return {"pipeline_id": pipeline, "pipeline_version_id": version["pipeline_version_id"]}
 
 
-def _experiment(name: str, endpoint: Endpoint, namespace: str | None) -> str:
+def find_experiment(name: str, endpoint: Endpoint, namespace: str | None) -> str:
+    """The id of an experiment, which is there then."""
     found = endpoint.find("/experiments", "experiments", name, namespace=namespace)
     if found is None:
         body = {"display_name": name} | ({"namespace": namespace} if namespace else {})

@@ -18,6 +18,7 @@ from boxcar.detectors.specification import SPECIFICATION, Specification, read_sp
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
 from boxcar.export.examination import THREADS, Examined, ExportedFile, defect, examine, refuse
+from boxcar.export.materials import MATERIALS, bill_of_materials
 from boxcar.export.pictures import ParityPictures
 from boxcar.export.provenance import Provenance, read_provenance
 from boxcar.export.selective import SECONDS_PER_PICTURE, keep_layers_in_float
@@ -34,11 +35,13 @@ CONVERTER_SECONDS = 900.0
 
 MANIFEST = "manifest.json"
 _WORK = ".work"  # where converters write, until they ended well
-_OWNS = ("tflite", "tfjs", MANIFEST)  # in the folder that it shares with what `freeze` wrote
+_OWNS = ("tflite", "tfjs", MANIFEST, MATERIALS)  # in the folder that it shares with what `freeze` wrote
 
 
 def convert(saved_model: str, records: str, output: str, conversion: Conversion | None = None) -> Committed:
-    """Writes `tflite/`, `tfjs/` and `manifest.json` into `output`, every file compared with the SavedModel on test pictures.
+    """Writes `tflite/`, `tfjs/`, `manifest.json` and `sbom.cdx.json` into `output`.
+
+    Every file is compared with the SavedModel on test pictures.
 
     Args:
         saved_model: the folder (URI) that `freeze` wrote.
@@ -134,6 +137,7 @@ def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: C
             "from preprocessed pixels to detections for the other files.",
             "peak_memory_bytes": "Of a process that does nothing but run the file, its runtime included.",
         }
+        replace_json(folder / MATERIALS, bill_of_materials(provenance))
         replace_json(folder / MANIFEST, manifest)
     return require_commit(folder, "convert")
 

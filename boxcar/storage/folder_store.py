@@ -91,7 +91,7 @@ class FolderStore(Store):
 
     def _entry(self, path: Path) -> Entry:
         status = path.stat()
-        return Entry(path.relative_to(self._folder).as_posix(), status.st_size, _tag(status), None)
+        return Entry(path.relative_to(self._folder).as_posix(), status.st_size, _tag(status), None, status.st_mtime)
 
 
 def _files(folder: Path) -> Iterator[Path]:

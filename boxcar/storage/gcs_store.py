@@ -66,7 +66,8 @@ class GcsStore(Store):
             name = blob.name.removeprefix(root)
             # Consoles make an empty object `folder/` where a person makes a folder.
             if not (name.endswith("/") or not name) or blob.size:
-                entries.append(Entry(name, blob.size or 0, str(blob.generation), _checksum(blob)))
+                seconds = blob.updated.timestamp() if blob.updated else 0.0
+                entries.append(Entry(name, blob.size or 0, str(blob.generation), _checksum(blob), seconds))
         return sorted(entries, key=lambda entry: entry.name)
 
     def folders(self) -> list[str]:

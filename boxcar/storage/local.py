@@ -129,19 +129,22 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def lock(path: Path) -> int:
+def lock(path: Path, patience_seconds: float = 10.0) -> int:
     """Takes an existing file or folder for this process, until the descriptor that it answers is closed or the process ends.
 
     Raises:
-        BoxcarError: 69 where another process has it for longer than 10 seconds.
+        BoxcarError: 69 where another process has it for longer than that.
     """
     with surroundings(path):
         descriptor = os.open(path, os.O_RDONLY)
-    for _ in range(100):
+    until = time.monotonic() + patience_seconds
+    while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return descriptor
         except BlockingIOError:
+            if time.monotonic() >= until:
+                break
             time.sleep(0.1)
     os.close(descriptor)
     what = f"Another process is at work in {path}."

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import TypeVar
 
 from minio.datatypes import ListPartsResult, Part
@@ -54,7 +55,7 @@ class S3Store(Store):
             name, size, tag = str(item.object_name).removeprefix(root), item.size or 0, item.etag or ""
             # Consoles make an empty object `folder/` where a person makes a folder.
             if not (name.endswith("/") or not name) or size:
-                entries.append(Entry(name, size, tag, _checksum(tag, size)))
+                entries.append(Entry(name, size, tag, _checksum(tag, size), _seconds(item.last_modified)))
         return sorted(entries, key=lambda entry: entry.name)
 
     def folders(self) -> list[str]:
@@ -91,7 +92,8 @@ class S3Store(Store):
             found = self._ask(lambda: self._client.stat_object(self._bucket, self._key(name)), name)
         except Missing:
             return None
-        return Entry(name, found.size or 0, found.etag or "", _checksum(found.etag or "", found.size or 0))
+        size, tag = found.size or 0, found.etag or ""
+        return Entry(name, size, tag, _checksum(tag, size), _seconds(found.last_modified))
 
     def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
         condition = {} if expected is None else {"If-None-Match": "*"} if expected == ABSENT else {"If-Match": f'"{expected}"'}
@@ -204,3 +206,7 @@ def _checksum(tag: str, size: int) -> str | None:
     if match is None or (match[2] is not None and int(match[2]) != -(-size // part_bytes(size))):
         return None
     return f"md5 {tag}" if match[2] is None else f"parts {tag}"
+
+
+def _seconds(moment: datetime | None) -> float:
+    return moment.timestamp() if moment else 0.0

@@ -25,6 +25,7 @@ class Entry:
     bytes: int
     tag: str  # opaque; another one whenever the object is replaced
     checksum: str | None  # as in `checksums`; None where the store keeps none that can be reckoned here
+    modified: float = 0.0  # seconds since the epoch, by the store's clock
 
 
 class Missing(BoxcarError):

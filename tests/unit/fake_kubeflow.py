@@ -4,6 +4,7 @@ What it is sent and what it answers has to be what the models of kfp_server_api 
 whoever asks.
 """
 
+import datetime
 import email
 import email.policy
 import json
@@ -43,6 +44,10 @@ class Kubeflow:
         self.pipelines: list[api.V2beta1Pipeline] = []
         self.versions: list[api.V2beta1PipelineVersion] = []
         self.experiments: list[api.V2beta1Experiment] = []
+        self.recurring: list[api.V2beta1RecurringRun] = []
+        self.firing: list[list[str]] = []  # ids of the recurring runs that fire, after each request
+        self.fails: tuple[str, str, int] | None = None  # method, path and status of a request that is refused
+        self.page_size = 100
         self.address = ""
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes, kind: str) -> Any:
@@ -72,7 +77,9 @@ class Kubeflow:
                 return api.V2beta1ListExperimentsResponse(experiments=_named(self.experiments, query))
             case ("POST", "/experiments"):
                 asked = parse(read, "V2beta1Experiment")
-                made = api.V2beta1Experiment(experiment_id="experiment-1", display_name=asked.display_name)
+                made = api.V2beta1Experiment(
+                    experiment_id=f"experiment-{len(self.experiments) + 1}", display_name=asked.display_name
+                )
                 self.experiments.append(made)
                 return made
             case ("POST", "/runs"):
@@ -82,7 +89,37 @@ class Kubeflow:
                 return asked
             case ("GET", "/runs/run-1"):
                 return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            case ("GET", "/recurringruns"):
+                found = _named(self.recurring, query) if "filter" in query else self.recurring
+                begin = int(query.get("page_token", "0"))
+                end = begin + self.page_size
+                token = str(end) if end < len(found) else None
+                return api.V2beta1ListRecurringRunsResponse(recurring_runs=found[begin:end], next_page_token=token)
+            case ("POST", "/recurringruns"):
+                made = parse(read, "V2beta1RecurringRun")
+                assert len(made.trigger.cron_schedule.cron.split()) == 6
+                made.recurring_run_id = f"recurring-{sum(one['path'] == '/recurringruns' for one in self.sent)}"
+                made.created_at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+                made.status = f"{made.mode}D"
+                self.recurring.append(made)
+                return made
+            case _ if changed := re.fullmatch(r"/recurringruns/([^:]+)(:enable|:disable|)", path):
+                return self._change(method, changed[1], changed[2], query)
         return None
+
+    def _change(self, method: str, name: str, verb: str, query: dict[str, str]) -> Any:
+        one = next((one for one in self.recurring if one.recurring_run_id == name), None)
+        if one is None:
+            return None
+        if method == "DELETE" and not verb:
+            _exactly(query, set(), {"propagation_policy"})
+            assert query.get("propagation_policy", "ORPHAN") in api.V2beta1DeletePropagationPolicy.allowable_values
+            self.recurring.remove(one)
+        else:
+            assert method == "POST"
+            one.mode = verb[1:].upper()
+            one.status = f"{one.mode}D"
+        return {}
 
 
 def run(state: str, **more: Any) -> api.V2beta1Run:
@@ -118,6 +155,8 @@ def serving() -> Iterator[Kubeflow]:
             kubeflow.headers.append(dict(self.headers))
             if kubeflow.refuses is not None:
                 return self._send(*kubeflow.refuses)
+            if kubeflow.fails is not None and (self.command, parts.path) == kubeflow.fails[:2]:
+                return self._send(kubeflow.fails[2], b'{"code": 3, "message": "not today"}')
             if kubeflow.token is not None and self.headers.get("Authorization") != f"Bearer {kubeflow.token}":
                 return self._send(401, b'{"error": "no", "code": 16, "message": "Request not authenticated"}')
             found = re.fullmatch(r"/apis/v2beta1(/.*)", parts.path)
@@ -128,8 +167,9 @@ def serving() -> Iterator[Kubeflow]:
             if model is None:
                 kubeflow.unknown.append(f"{self.command} {self.path}")
                 return self._send(404, b"{}")
+            kubeflow.firing.append([one.recurring_run_id for one in kubeflow.recurring if one.mode == "ENABLE"])
             value = api.ApiClient().sanitize_for_serialization(model)
-            parse(value, type(model).__name__)
+            parse(value, "object" if isinstance(model, dict) else type(model).__name__)
             return self._send(200, json.dumps(value).encode())
 
         def _send(self, status: int, content: bytes) -> None:

@@ -1,0 +1,46 @@
+"""What made the exported files, as a software bill of materials (CycloneDX 1.6) that scanners read."""
+
+import platform
+import re
+from importlib import metadata
+from typing import Any
+from urllib.parse import quote
+
+from boxcar import __version__
+from boxcar.export.provenance import Provenance
+
+MATERIALS = "sbom.cdx.json"  # the ending by which CycloneDX files are known
+
+
+def bill_of_materials(provenance: Provenance) -> dict[str, Any]:
+    """Python and every package of the environment that this runs in, and the image where it is one.
+
+    It holds no time and no number of its own: the same environment gives the same bytes.
+    """
+    packages = {}
+    for package in metadata.distributions():
+        name = re.sub(r"[-_.]+", "-", package.name or "").lower()  # as PyPI compares names
+        if name and name not in packages:  # the first is the one that is imported
+            packages[name] = _package(name, package)
+    parts = [packages[name] for name in sorted(packages)]
+    parts.append({"type": "platform", "name": platform.python_implementation(), "version": platform.python_version()})
+    if provenance.image is not None:
+        parts.append({"type": "container", "name": provenance.image})
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "tools": {"components": [{"type": "application", "name": "boxcar", "version": __version__}]},
+            "component": {"type": "machine-learning-model", "name": provenance.architecture},
+        },
+        "components": parts,
+    }
+
+
+def _package(name: str, package: metadata.Distribution) -> dict[str, Any]:
+    address = f"pkg:pypi/{name}@{quote(package.version, safe='')}"
+    (licence,) = package.metadata.get_all("License-Expression") or [None]
+    described = {"type": "library", "bom-ref": address, "name": name, "version": package.version, "purl": address}
+    return described | ({"licenses": [{"expression": licence}]} if licence else {})

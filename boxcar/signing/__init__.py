@@ -1,0 +1,7 @@
+"""Signatures over exported files, in the format of OpenSSF Model Signing."""
+
+from boxcar.signing.bundle import SIGNATURE
+from boxcar.signing.sign import sign_folder
+from boxcar.signing.verify import verify_folder
+
+__all__ = ["SIGNATURE", "sign_folder", "verify_folder"]

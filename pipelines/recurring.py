@@ -1,0 +1,178 @@
+"""Schedules on a Kubeflow endpoint: each is a recurring run there, which follows its pipeline's newest version."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.pipelines.cron import server_cron
+from boxcar.pipelines.endpoint import Answer, Endpoint
+from boxcar.pipelines.schedule import Schedule
+from boxcar.pipelines.submit import check_values, find_experiment, read_package, require_namespace, upload_version
+
+_PATH = "/recurringruns"
+_KIND = "recurringRuns"  # the API's own spelling
+# What a person reads in the UI, and by what we know again what we made, and from what.
+_OURS = re.compile(r"Boxcar runs (?P<pipeline>.+) at (?P<cron>.+) (?P<timezone>\S+); made from [0-9a-f]{64}\.")
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A schedule as it stands on the server.
+
+    Attributes:
+        id: of the recurring run.
+        name: the schedule's.
+        pipeline: name of its pipeline.
+        cron: five fields.
+        timezone: that it was made for.
+        enabled: whether it fires.
+        description: says what it was made from.
+    """
+
+    id: str
+    name: str
+    pipeline: str
+    cron: str
+    timezone: str
+    enabled: bool
+    description: str
+
+
+def apply_schedule(
+    schedule: Schedule,
+    endpoint: Endpoint,
+    *,
+    server_timezone: str = "UTC",
+    namespace: str | None = None,
+    say: Callable[[str], None],
+) -> None:
+    """Makes the server hold this schedule and no other of its name; one that is there already is left alone.
+
+    Kubeflow cannot change a recurring run, so a changed one is replaced: the old one pauses, the new one is made, the old one
+    goes. So there is always one of that name, and never do two fire. Where the new one is refused the old one goes on; whoever
+    is killed in between leaves a schedule that pauses, which the next call mends. Runs of the old one that are under way go on.
+
+    Args:
+        schedule: what is wanted.
+        endpoint: where.
+        server_timezone: that the server's clock is read in.
+        namespace: the runs', where many users share the server.
+        say: is told what was done.
+
+    Raises:
+        BoxcarError: 64 for what cannot work, or a recurring run of that name that is not ours; 69 where the server does not
+            answer, lets nobody in, or is too old.
+    """
+    schedule.check_timezone(server_timezone)
+    package = read_package(schedule.pipeline)
+    check_values(package, schedule.parameters)
+    require_namespace(endpoint, namespace)
+    standing = _find(endpoint, namespace, schedule.name)
+    reference = upload_version(package, endpoint, namespace)
+    wanted: dict[str, Any] = {
+        "display_name": schedule.name,
+        "experiment_id": find_experiment(schedule.experiment, endpoint, namespace),
+        # Without a version: the newest at the time.
+        "pipeline_version_reference": {"pipeline_id": reference["pipeline_id"]},
+        "runtime_config": {"parameters": schedule.parameters},
+        "trigger": {"cron_schedule": {"cron": server_cron(schedule.cron)}},
+        "mode": "ENABLE" if schedule.enabled else "DISABLE",
+        "max_concurrency": "1",
+        "no_catchup": True,
+        **({"service_account": schedule.service_account} if schedule.service_account else {}),
+    }
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    description = f"Boxcar runs {package.name} at {schedule.cron} {schedule.timezone}; made from {digest}."
+    same = [one for one in standing if (one.description, one.enabled) == (description, schedule.enabled)]
+    when = f"{schedule.cron} {schedule.timezone}" if schedule.enabled else "pauses"
+    if same:
+        say(f"{schedule.name} is there already ({when}); it was left alone.")
+    else:
+        with _pausing(standing, endpoint):
+            endpoint.post(_PATH, wanted | {"description": description})
+        say(f"{schedule.name} {'was replaced' if standing else 'is new'} ({when}).")
+    for one in standing:
+        if one not in same[:1]:
+            _delete(one, endpoint)
+
+
+def list_schedules(endpoint: Endpoint, *, namespace: str | None = None) -> list[Scheduled]:
+    """The schedules of ours on the server, by name.
+
+    Raises:
+        BoxcarError: 64 where a namespace is needed; 69 where the server does not answer, lets nobody in, or is too old.
+    """
+    require_namespace(endpoint, namespace)
+    read = [_read(one) for one in endpoint.all(_PATH, _KIND, namespace=namespace)]
+    return sorted((one for one in read if one is not None), key=lambda one: (one.name, one.id))
+
+
+def remove_schedule(name: str, endpoint: Endpoint, *, namespace: str | None = None) -> None:
+    """Removes a schedule; runs of it that are under way go on.
+
+    Raises:
+        BoxcarError: 64 where there is none of that name, or it is not ours; 69 where the server does not answer, lets nobody
+            in, or is too old.
+    """
+    require_namespace(endpoint, namespace)
+    standing = _find(endpoint, namespace, name)
+    if not standing:
+        names = ", ".join(sorted({one.name for one in list_schedules(endpoint, namespace=namespace)}))
+        do = f"These are there: {names}." if names else "There are none at all."
+        raise BoxcarError(ExitCode.USAGE, f"There is no schedule {name} at {endpoint.address}.", do)
+    for one in standing:
+        _delete(one, endpoint)
+
+
+def _find(endpoint: Endpoint, namespace: str | None, name: str) -> list[Scheduled]:
+    """Those of a name: two, where somebody was killed who replaced one."""
+    found: list[Scheduled] = []
+    for answer in endpoint.all(_PATH, _KIND, name=name, namespace=namespace):
+        ours = _read(answer)
+        if ours is None:
+            what = f"The recurring run {name} at {endpoint.address} was not made by `boxcar schedule`."
+            raise BoxcarError(ExitCode.USAGE, what, "Choose another name, or remove that one in the UI of Kubeflow first.")
+        found.append(ours)
+    return found
+
+
+def _read(answer: Answer) -> Scheduled | None:
+    """A recurring run; None where it is not ours."""
+    description = str(answer.get("description") or "")
+    made = _OURS.fullmatch(description)
+    if made is None:
+        return None
+    enabled = answer.get("mode") == "ENABLE"
+    return Scheduled(
+        answer["recurring_run_id"],
+        answer["display_name"],
+        made["pipeline"],
+        made["cron"],
+        made["timezone"],
+        enabled,
+        description,
+    )
+
+
+@contextmanager
+def _pausing(standing: list[Scheduled], endpoint: Endpoint) -> Iterator[None]:
+    """Those that fire pause; where what is done meanwhile fails, they fire again."""
+    firing = [one for one in standing if one.enabled]
+    try:
+        for one in firing:
+            endpoint.post(f"{_PATH}/{one.id}:disable", {})
+        yield
+    except BaseException:
+        for one in firing:
+            endpoint.post(f"{_PATH}/{one.id}:enable", {})
+        raise
+
+
+def _delete(one: Scheduled, endpoint: Endpoint) -> None:
+    # A run belongs to the recurring run that started it: without this, a training under way would be collected with it.
+    endpoint.delete(f"{_PATH}/{one.id}", propagation_policy="ORPHAN")

@@ -1,0 +1,227 @@
+"""Signatures over exported files: what is found, and what is said of it."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.step import MARKER, Step
+from boxcar.signing import SIGNATURE, sign_folder, verify_folder
+from boxcar.storage import open_store, send_folder
+
+pytest.importorskip("model_signing", reason="model-signing is not installed")
+
+FILES = {
+    "tflite/detector_int8.tflite": b"\x00weights",
+    "tfjs/float32/model.json": b"{}",
+    "manifest.json": b"{}",
+    "it's, one": b"1",
+}
+
+
+class Keys:
+    """A pair of keys in files."""
+
+    def __init__(self, folder: Path, name: str, key: Any = None, password: bytes | None = None) -> None:
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        encryption: Any = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+        self.private, self.public = folder / f"{name}.key", folder / f"{name}.pub"
+        pem = serialization.Encoding.PEM
+        self.private.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, encryption))
+        self.public.write_bytes(key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return Keys(tmp_path, "ours")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A finished step with another one in it, as `export/` is."""
+    for place, step, files in (("export/saved_model", "freeze", {"saved_model.pb": b"graph"}), ("export", "convert", FILES)):
+        made = tmp_path / place
+        for name, content in files.items():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            (made / name).write_bytes(content)
+        Step(step, made, {}, {}, owns=None if step == "freeze" else tuple(name.split("/")[0] for name in files)).commit()
+    return tmp_path / "export"
+
+
+def no(uri: str | Path, key: Path, code: ExitCode = ExitCode.NO) -> BoxcarError:
+    with pytest.raises(BoxcarError) as caught:
+        verify_folder(str(uri), key)
+    assert caught.value.code == code, caught.value
+    return caught.value
+
+
+def refused(uri: str | Path, key: Path, code: ExitCode) -> str:
+    with pytest.raises(BoxcarError) as caught:
+        sign_folder(str(uri), key)
+    assert caught.value.code == code, caught.value
+    return str(caught.value)
+
+
+def test_what_is_signed_is_verified_wherever_it_lies(folder: Path, keys: Keys, tmp_path: Path) -> None:
+    assert sign_folder(str(folder), keys.private) == 7
+    assert verify_folder(str(folder), keys.public) == 7
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert verify_folder(str(moved), keys.public) == 7
+    # Once more: the old signature is not signed.
+    assert sign_folder(str(moved), keys.private) == 7
+    assert verify_folder(str(moved), keys.public) == 7
+
+
+@pytest.mark.parametrize("name", [*FILES, MARKER, "saved_model/saved_model.pb", "saved_model/step.json"])
+def test_a_changed_byte_in_any_file_is_found(folder: Path, keys: Keys, name: str) -> None:
+    sign_folder(str(folder), keys.private)
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+    assert no(folder, keys.public).what == f"{folder} is not what was signed: {name} was changed."
+
+
+@pytest.mark.parametrize("name", ["new.tflite", ".hidden", ".gitignore", ".git/config", "tflite/a, b", "saved_model/model.sig"])
+def test_an_added_file_is_found(folder: Path, keys: Keys, name: str) -> None:
+    sign_folder(str(folder), keys.private)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"")
+    assert no(folder, keys.public).what == f"{folder} is not what was signed: {name} was added."
+
+
+def test_a_removed_file_is_found_and_all_that_differs_is_told(folder: Path, keys: Keys) -> None:
+    sign_folder(str(folder), keys.private)
+    (folder / "manifest.json").unlink()
+    assert no(folder, keys.public).what == f"{folder} is not what was signed: manifest.json was removed."
+    (folder / "manifests.json").write_bytes(b"{}")
+    (folder / "it's, one").write_bytes(b"2")
+    assert no(folder, keys.public).details == ("it's, one was changed", "manifest.json was removed", "manifests.json was added")
+
+
+def test_a_link_in_the_place_of_a_file_is_found(folder: Path, keys: Keys, tmp_path: Path) -> None:
+    sign_folder(str(folder), keys.private)
+    (folder / "manifest.json").rename(tmp_path / "manifest.json")
+    (folder / "manifest.json").symlink_to(tmp_path / "manifest.json")
+    assert "it holds a link" in no(folder, keys.public).what
+    assert "Put a copy" in refused(folder, keys.private, ExitCode.DATA)
+
+
+def test_another_key_is_told(folder: Path, keys: Keys, tmp_path: Path) -> None:
+    sign_folder(str(folder), keys.private)
+    other = Keys(tmp_path, "other")
+    assert no(folder, other.public).what == f"{folder} was signed with another key than that in {other.public}."
+
+
+def test_no_signature_at_all(folder: Path, keys: Keys) -> None:
+    assert no(folder, keys.public).what == f"{folder} is not signed: it holds no model.sig."
+
+
+def test_a_signature_that_was_changed(folder: Path, keys: Keys) -> None:
+    sign_folder(str(folder), keys.private)
+    whole = json.loads((folder / SIGNATURE).read_text())
+    # Somebody changed a file, and what the signature says of it.
+    payload = json.loads(base64.b64decode(whole["dsseEnvelope"]["payload"]))
+    payload["predicate"]["resources"][0]["digest"] = "0" * 64
+    forged = json.loads(json.dumps(whole))
+    forged["dsseEnvelope"]["payload"] = base64.b64encode(json.dumps(payload).encode()).decode()
+    (folder / SIGNATURE).write_text(json.dumps(forged))
+    assert no(folder, keys.public).what == f"The signature of {folder} was changed after it was made."
+    unsigned = json.loads(json.dumps(whole))
+    unsigned["dsseEnvelope"]["signatures"] = []
+    for content in (
+        "",
+        "{}",
+        "[]",
+        "null",
+        "\x00",
+        json.dumps(whole)[:-9],
+        json.dumps(unsigned),
+        json.dumps(whole | {"mediaType": "x"}),
+    ):
+        (folder / SIGNATURE).write_text(content)
+        assert no(folder, keys.public).what == f"The signature of {folder} cannot be understood.", content
+
+
+def test_what_is_no_key(folder: Path, keys: Keys, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    secret = Keys(tmp_path, "secret", password=b"secret").private
+    edwards = Keys(tmp_path, "edwards", ed25519.Ed25519PrivateKey.generate())
+    koblitz = Keys(tmp_path, "koblitz", ec.generate_private_key(ec.SECP256K1()))
+    for key, words in (
+        (tmp_path / "none", "No such file"),
+        (empty, "it is no elliptic curve's private key as PEM"),
+        (keys.public, "it is no elliptic curve's private key as PEM"),
+        (edwards.private, "it is no elliptic curve's private key as PEM"),
+        (koblitz.private, "Unsupported key for curve 'secp256k1'"),
+        (secret, "it is encrypted, which is not read here"),
+    ):
+        sentence = refused(folder, key, ExitCode.USAGE)
+        assert f"{key} holds no private key to sign with: {words}" in sentence
+        assert "openssl ecparam" in sentence
+    assert not (folder / SIGNATURE).exists()
+    for key in (tmp_path / "none", empty, keys.private, edwards.public):
+        assert f"{key} holds no public key to verify with: " in no(folder, key, ExitCode.USAGE).what
+
+
+def test_only_finished_steps_are_signed(folder: Path, keys: Keys, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    assert "holds no finished step" in refused(tmp_path / "pictures", keys.private, ExitCode.USAGE)
+    assert "There is nothing at" in refused(tmp_path / "nothing", keys.private, ExitCode.USAGE)
+    assert "There is nothing at" in no(tmp_path / "nothing", keys.public, ExitCode.USAGE).what
+    (folder / "saved_model" / "saved_model.pb").write_bytes(b"other")
+    assert "not those that its saved_model/step.json lists" in refused(folder, keys.private, ExitCode.DATA)
+    (folder / "saved_model" / "step.json").write_text("[]")
+    assert "not those that its saved_model/step.json lists" in refused(folder, keys.private, ExitCode.DATA)
+
+
+def test_in_a_bucket(folder: Path, keys: Keys, bucket_uri: str) -> None:
+    store = open_store(bucket_uri)
+    assert "There is nothing at" in refused(bucket_uri, keys.private, ExitCode.USAGE)
+    send_folder(folder, store)
+    assert no(bucket_uri, keys.public).what == f"{bucket_uri} is not signed: it holds no model.sig."
+    assert sign_folder(bucket_uri, keys.private) == 7
+    assert verify_folder(bucket_uri, keys.public) == 7
+    # Whoever may write into the bucket may write its step.json, too; and markers do not list all there is.
+    store.write("tflite/detector_int8.tflite", b"\x01weights")
+    store.write(".hidden", b"1")
+    store.delete(["tfjs/float32/model.json"])
+    assert no(bucket_uri, keys.public).details == (
+        ".hidden was added",
+        "tfjs/float32/model.json was removed",
+        "tflite/detector_int8.tflite was changed",
+    )
+
+
+def test_openssfs_own_command_reads_it(folder: Path, keys: Keys) -> None:
+    sign_folder(str(folder), keys.private)
+    command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
+    command += ["--signature", str(folder / SIGNATURE), "--public_key", str(keys.public)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "manifest.json").write_bytes(b"[]")
+    assert subprocess.run(command, capture_output=True).returncode != 0
+
+
+def test_the_command(folder: Path, keys: Keys) -> None:
+    def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True, env=os.environ)
+
+    done = boxcar("sign", str(folder), "--key", str(keys.private))
+    assert done.stdout == f"7 files in {folder} are signed; the signature is model.sig beside them.\n", done.stderr
+    done = boxcar("verify", str(folder), "--key", str(keys.public))
+    assert (done.returncode, done.stdout) == (0, f"7 files in {folder} are what was signed.\n")
+    (folder / "manifest.json").write_bytes(b"[]")
+    (folder / "it's, one").unlink()
+    done = boxcar("verify", str(folder), "--key", str(keys.public))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[:-1] == ["it's, one was removed", "manifest.json was changed"]
+    assert "is not what was signed: it's, one was removed. Do not use these files;" in done.stderr.splitlines()[-1]
