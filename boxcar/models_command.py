@@ -106,7 +106,9 @@ def compare(
             format, min_gain, confidence, class_floor, max_milliseconds, max_megabytes, accept_new_classes, threads
         )
         model = _model(models, name)
-        print_compared(compare_versions(model, resolve(model, version), resolve(model, champion), settings))
+        compared = compare_versions(model, resolve(model, version), resolve(model, champion), settings)
+        print_compared(compared)
+        print(f"The gate would say {compared.decided.verdict}: {compared.decided.reason}")
 
     do_work("models compare", work)
 

@@ -68,6 +68,7 @@ def gate(model: Model, challenger: str, settings: GateSettings) -> Compared:
             except Changed:
                 continue
         _tell_run(read_version(model, challenger), compared)
+        print(f"{compared.decided.verdict}: {compared.decided.reason}", file=sys.stderr, flush=True)  # noqa: T201
         return compared
     raise Changed(f"The champion of {model.name}")
 
@@ -99,7 +100,6 @@ def compare(model: Model, challenger: str, champion: str | None, settings: GateS
     answers = [Answers(one.labels, one.detections, one.milliseconds, one.file.bytes / 1e6) for one in measured]
     decided = decide(truths, test.labels, answers[0], answers[1] if champion is not None else None, settings)
     record = _record(model, numbers, versions, measured, test, decided, settings)
-    print(f"{decided.verdict}: {decided.reason}", file=sys.stderr, flush=True)  # noqa: T201
     return Compared(challenger, champion, decided, record)
 
 

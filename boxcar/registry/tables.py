@@ -100,7 +100,7 @@ def print_history(state: Aliases) -> None:
 
 
 def print_compared(compared: Compared) -> None:
-    """Two versions side by side."""
+    """Two versions side by side; what the gate says of them is for its log."""
     record = compared.record
     both: Sequence[dict[str, Any]] = [one for one in (record["challenger"], record["champion"]) if one is not None]
     heads = ("", *(f"version {one['version']}" for one in both))
@@ -115,7 +115,6 @@ def print_compared(compared: Compared) -> None:
     _print(heads, rows, right=heads[1:])
     test = record["test"]
     _say(f"On the {test['pictures']} pictures ({test['objects']} objects) of the frozen test split {test['split']}.")
-    _say(f"{record['decision'].capitalize()}: {record['reason']}")
 
 
 def print_retested(model: Model, retested: Retested) -> None:

@@ -23,7 +23,7 @@ from boxcar.registry import (
     references,
 )
 from boxcar.registry.versions import read_trained_on
-from boxcar.storage import fetch_file, open_store, replace_json
+from boxcar.storage import fetch_file, open_store, replace_json, send_folder
 
 ADD = "import sys; from boxcar.registry import *; print(add_version(Model(sys.argv[1], 'pets'), sys.argv[2]))"
 
@@ -59,6 +59,24 @@ def test_a_run_becomes_a_version_with_all_that_it_came_to(models: str, tmp_path:
         assert (folder / name).read_bytes() == (run / name).read_bytes()
     assert read_trained_on(folder) == {sha256("train 0"), sha256("validation 0")}
     assert [listed.number for listed in list_versions(model)] == ["1"]
+
+
+def test_a_run_in_a_bucket_becomes_a_version(models: str, tmp_path: Path) -> None:
+    if "://" not in models:
+        pytest.skip("The run of every other test lies in a folder.")
+    run, there = write_run(tmp_path / "run"), models.replace("/models", "/runs/1")
+    for name, owns in (
+        ("records", None),
+        ("eval", None),
+        ("export/saved_model", None),
+        ("export", ("tflite", "manifest.json")),
+    ):
+        send_folder(run / name, open_store(f"{there}/{name}"), owns)
+    model = Model(models, "pets")
+    assert add_version(model, there) == "1"
+    assert read_version(model, "1").run == there
+    name = "export/tflite/detector_int8.tflite"
+    assert (fetch_version(model, "1") / name).read_bytes() == (run / name).read_bytes()
 
 
 def test_the_same_run_again_is_the_same_version_and_another_the_next(models: str, tmp_path: Path) -> None:
