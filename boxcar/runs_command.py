@@ -80,7 +80,7 @@ def _referred(models: Iterable[str]) -> set[str]:
     """URIs of the runs that the models of registries were made from."""
     runs: set[str] = set()
     for registry in models:
-        from boxcar.registry.references import references  # type: ignore[import-not-found]
+        from boxcar.registry.references import references
 
         found = references(registry)
         if not found.tests:  # a slip in its name must not cost the runs that it refers to

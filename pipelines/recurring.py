@@ -93,7 +93,7 @@ def apply_schedule(
     if same:
         say(f"{schedule.name} is there already ({when}); it was left alone.")
     else:
-        with _pausing(standing, endpoint):
+        with _pausing(standing, endpoint, lambda: _is_there(description, _find(endpoint, namespace, schedule.name))):
             endpoint.post(_PATH, wanted | {"description": description})
         say(f"{schedule.name} {'was replaced' if standing else 'is new'} ({when}).")
     for one in standing:
@@ -160,17 +160,25 @@ def _read(answer: Answer) -> Scheduled | None:
 
 
 @contextmanager
-def _pausing(standing: list[Scheduled], endpoint: Endpoint) -> Iterator[None]:
-    """Those that fire pause; where what is done meanwhile fails, they fire again."""
+def _pausing(standing: list[Scheduled], endpoint: Endpoint, replaced: Callable[[], bool]) -> Iterator[None]:
+    """Those that fire pause; where what is done meanwhile fails, they fire again.
+
+    Unless they were replaced all the same, and only the answer was lost: then two would fire.
+    """
     firing = [one for one in standing if one.enabled]
     try:
         for one in firing:
             endpoint.post(f"{_PATH}/{one.id}:disable", {})
         yield
     except BaseException:
-        for one in firing:
-            endpoint.post(f"{_PATH}/{one.id}:enable", {})
+        if firing and not replaced():
+            for one in firing:
+                endpoint.post(f"{_PATH}/{one.id}:enable", {})
         raise
+
+
+def _is_there(description: str, standing: list[Scheduled]) -> bool:
+    return any(one.description == description for one in standing)
 
 
 def _delete(one: Scheduled, endpoint: Endpoint) -> None:

@@ -47,6 +47,7 @@ class Kubeflow:
         self.recurring: list[api.V2beta1RecurringRun] = []
         self.firing: list[list[str]] = []  # ids of the recurring runs that fire, after each request
         self.fails: tuple[str, str, int] | None = None  # method, path and status of a request that is refused
+        self.loses: tuple[str, str] | None = None  # method and path of a request that is carried out, and its answer lost
         self.page_size = 100
         self.address = ""
 
@@ -168,6 +169,8 @@ def serving() -> Iterator[Kubeflow]:
                 kubeflow.unknown.append(f"{self.command} {self.path}")
                 return self._send(404, b"{}")
             kubeflow.firing.append([one.recurring_run_id for one in kubeflow.recurring if one.mode == "ENABLE"])
+            if (self.command, parts.path) == kubeflow.loses:
+                return self._send(502, b"")
             value = api.ApiClient().sanitize_for_serialization(model)
             parse(value, "object" if isinstance(model, dict) else type(model).__name__)
             return self._send(200, json.dumps(value).encode())

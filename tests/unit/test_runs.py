@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import registered
 from storage_servers import Server
 from test_cli import boxcar, last_words
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.step import read_commit
+from boxcar.run.step import Step, read_commit
 from boxcar.runs import Plan, find_runs, plan_prune, prune
 from boxcar.runs.listing import FoundRun
 from boxcar.storage import open_store
@@ -52,6 +53,7 @@ def write(store: Store, run: str, **files: str | None) -> None:
         "export/step.json": step,
         "report/step.json": step,
         "run.json": "{}",
+        "decision.json": "{}",
     }
     contents |= {name.replace("__", "/").replace("_DOT_", "."): content for name, content in files.items()}
     for name, content in contents.items():
@@ -61,6 +63,11 @@ def write(store: Store, run: str, **files: str | None) -> None:
 
 
 UNFINISHED: dict[str, str | None] = {"run_DOT_json": None, "report__step_DOT_json": None}
+
+
+def write_step(folder: Path) -> None:
+    with Step(folder.name, folder, {}, {}).writing():
+        pass
 
 
 def names(runs: list[FoundRun]) -> list[str]:
@@ -238,7 +245,7 @@ def test_a_link_and_what_it_leads_to_stay(tmp_path: Path) -> None:
     assert plan.others == {"link": "it is a link"}
     assert carry_out(str(tmp_path / "runs"), store, plan) == []
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["link"]
-    assert len(open_store(str(tmp_path / "elsewhere")).entries("precious")) == 10
+    assert len(open_store(str(tmp_path / "elsewhere")).entries("precious")) == 11
 
 
 def test_real_steps_are_not_believed_any_more(shapes_records: Path, tmp_path: Path) -> None:
@@ -292,6 +299,27 @@ class TestCommand:
         assert shown.returncode == 0, shown.stderr
         assert f"Removed {folder}/older.\nRemoved {folder}/old.\n2 runs of" in shown.stdout
         assert sorted(path.name for path in folder.iterdir()) == ["holiday", "new"]
+
+    def test_what_a_model_was_made_from_stays(self, folder: Path, tmp_path: Path) -> None:
+        from boxcar.registry import Model, add_version
+
+        run = registered.write_run(folder / "oldest")
+        (run / "config.yaml").write_text(CONFIG)
+        (run / "run.json").write_text("{}")
+        write_step(run / "report")
+        for path in run.rglob("*"):
+            os.utime(path, (1_500_000_000, 1_500_000_000))
+        models = str(tmp_path / "models")
+        add_version(Model(models, "pets"), str(run))
+        given = ("runs", "prune", "--runs", str(folder), "--keep", "0", "--remove", "--models")
+        # A slip in the registry's name does not cost the runs that it refers to.
+        assert "There is no model in" in last_words(boxcar(*given, str(tmp_path / "modles")), 64)
+        shown = boxcar(*given, models)
+        assert shown.returncode == 0, shown.stderr
+        (line,) = [line for line in shown.stdout.splitlines() if line.startswith("oldest ")]
+        assert line.endswith("stays: a model refers to it")
+        assert sorted(path.name for path in folder.iterdir()) == ["holiday", "oldest"]
+        add_version(Model(models, "pets"), str(run))
 
     def test_a_run_is_no_folder_of_runs(self, folder: Path) -> None:
         line = last_words(boxcar("runs", "list", "--runs", str(folder / "new")), 64)

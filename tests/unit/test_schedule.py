@@ -170,6 +170,19 @@ def test_where_the_new_one_is_refused_the_old_one_goes_on(kubeflow: Kubeflow, ap
     assert old.mode == "ENABLE"
 
 
+def test_where_only_the_answer_was_lost_the_new_one_fires_alone(kubeflow: Kubeflow, apply: Any) -> None:
+    apply()
+    kubeflow.firing.clear()
+    kubeflow.loses = ("POST", "/apis/v2beta1/recurringruns")
+    with pytest.raises(BoxcarError, match="502"):
+        apply({"cron": "0 0 * * *"})
+    assert max(len(firing) for firing in kubeflow.firing) == 1
+    kubeflow.loses = None
+    assert "left alone" in apply({"cron": "0 0 * * *"})
+    (left,) = kubeflow.recurring
+    assert (left.mode, left.trigger.cron_schedule.cron) == ("ENABLE", "0 0 0 * * *")
+
+
 @pytest.mark.parametrize("killed_before", ["POST /recurringruns", "DELETE /recurringruns/"])
 def test_who_is_killed_in_between_is_mended_by_the_next(kubeflow: Kubeflow, apply: Any, killed_before: str) -> None:
     apply()
