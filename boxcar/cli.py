@@ -113,11 +113,14 @@ def retrain(
             raise BoxcarError(ExitCode.USAGE, "No pictures were named.", "Add --data and the folder they lie in.")
         # Behind the check, because these take a moment to load.
         from boxcar.registry import Model
-        from boxcar.retraining import launchers
         from boxcar.retraining.retrain import retrain as retrain_model
 
-        chosen = launchers.CLUSTER if launcher is Launcher.cluster else launchers.LOCAL
-        ended = retrain_model(Model(models, model), configuration, runs, chosen)
+        if launcher is Launcher.cluster:
+            from boxcar.retraining.on_cluster import LAUNCHER
+        else:
+            from boxcar.retraining.here import LAUNCHER
+
+        ended = retrain_model(Model(models, model), configuration, runs, LAUNCHER)
         print(f"{ended.outcome}: {ended.reason}" + (f" The run is {ended.run}." if ended.run else ""))
 
     do_work("retrain", work)

@@ -98,8 +98,8 @@ def compare(
     """Compare a version with the champion as the gate does, and change nothing."""
 
     def work() -> None:
-        from boxcar.registry import compare as compare_versions
         from boxcar.registry import resolve
+        from boxcar.registry.gate import compare as compare_versions
         from boxcar.registry.tables import print_compared
 
         settings = _settings(
@@ -135,7 +135,7 @@ def promote(
     def work() -> None:
         from boxcar.registry import promote_regardless, read_aliases, resolve
         from boxcar.registry.tables import print_compared
-        from boxcar.retraining.launchers import decide
+        from boxcar.retraining.here import decide
 
         settings = _settings(
             format, min_gain, confidence, class_floor, max_milliseconds, max_megabytes, accept_new_classes, threads
@@ -184,7 +184,7 @@ def retest(
 
     def work() -> None:
         from boxcar.registry import GateSettings
-        from boxcar.registry import retest as new_test
+        from boxcar.registry.retest import retest as new_test
         from boxcar.registry.tables import print_retested
 
         model = _model(models, name)

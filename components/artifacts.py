@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from boxcar.run.gate_settings import DECISION
 from boxcar.storage import Mirror
 
 if TYPE_CHECKING:
@@ -88,8 +89,6 @@ def show_report(run: str, page: Artifact, summary: Artifact) -> None:
 
 def show_retrained(ended: "Retrained", decision: Artifact, scores: Metrics, page: Artifact) -> None:
     """How a retraining ended; of its run, the scores that decided it and the page."""
-    from boxcar.registry import DECISION
-
     lines = [f"**{ended.outcome}**: {ended.reason}", ""]
     if ended.run is not None:
         place = Mirror(ended.run)

@@ -52,7 +52,8 @@ def retrain(
     for parameter, uri in (("models", models), ("runs", parameters.output)):
         check_writable(parameter, uri)
     # Behind the checks, because these take a moment to load.
-    from boxcar.retraining import launchers
-
-    launcher = launchers.LOCAL if is_local() else launchers.CLUSTER
-    return retrain_model(model, configuration.model_copy(update={"retraining": retraining}), parameters.output, launcher)
+    if is_local():
+        from boxcar.retraining.here import LAUNCHER
+    else:
+        from boxcar.retraining.on_cluster import LAUNCHER
+    return retrain_model(model, configuration.model_copy(update={"retraining": retraining}), parameters.output, LAUNCHER)

@@ -10,6 +10,7 @@ from boxcar.cluster.relay import tell
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run.checkpoints import best_score
 from boxcar.run.configuration import CONFIGURATION, Configuration, write_configuration
+from boxcar.run.gate_settings import DECISION
 from boxcar.run.step import MARKER, Committed
 from boxcar.storage import Mirror, Store, bucket_location, make_folder, open_store
 
@@ -110,7 +111,6 @@ def decide_on_cluster(configuration: Configuration, run: str, version: Sequence[
     Raises:
         BoxcarError: as `run_job`.
     """
-    from boxcar.registry import DECISION
     from boxcar.run.begun import naming
 
     gate = configuration.gate

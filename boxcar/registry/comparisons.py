@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from boxcar.registry.gate import DECISION
 from boxcar.registry.model import DECISIONS
 from boxcar.registry.versions import VERSION
+from boxcar.run.gate_settings import DECISION
 from boxcar.storage import Missing, bucket_location, local_path, open_store
 
 _LEVELS = 5  # from a run, or a version, down to the deepest file of an export

@@ -15,12 +15,11 @@ from boxcar.registry.frozen import FrozenTest, frozen_test_list, read_frozen
 from boxcar.registry.measure import Measured, find_file, measure
 from boxcar.registry.model import DECISIONS, FORMAT, Model
 from boxcar.registry.versions import Version, fetch_version, read_trained_on, read_version
-from boxcar.run.gate_settings import GateSettings
+from boxcar.run.gate_settings import DECISION, GateSettings
 from boxcar.run.progress import Progress
 from boxcar.scoring.bootstrap import RESAMPLES
 from boxcar.storage import Changed, Mirror, make_folder, replace_json
 
-DECISION = "decision.json"  # in the challenger's run
 _TRIES = 5  # comparisons; each further one means that somebody has made another version the champion meanwhile
 _MOST_NAMED = 5
 
@@ -101,22 +100,6 @@ def compare(model: Model, challenger: str, champion: str | None, settings: GateS
     decided = decide(truths, test.labels, answers[0], answers[1] if champion is not None else None, settings)
     record = _record(model, numbers, versions, measured, test, decided, settings)
     return Compared(challenger, champion, decided, record)
-
-
-def promote_regardless(model: Model, number: str, reason: str) -> Aliases:
-    """Makes a version the champion because a person says so; nothing is compared.
-
-    Raises:
-        BoxcarError: 64 where there is no such version, or it is the champion; 65 where it is half uploaded.
-    """
-    read_version(model, number)
-
-    def next_state(state: Aliases) -> Aliases:
-        if state.champion == number:
-            raise BoxcarError(ExitCode.USAGE, f"Version {number} of {model.name} is the champion.", "Name another version.")
-        return promoted(state, number, reason)
-
-    return change(model, next_state)
 
 
 def refuse_seen(model: Model, number: str, folder: Path, test: FrozenTest) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.detectors.specification import InitialCheckpoint, read_specification
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry.aliases import begin
+from boxcar.registry.aliases import Aliases, begin, change, promoted
 from boxcar.registry.frozen import freeze_test
 from boxcar.registry.model import FORMAT, Model, check_format
 from boxcar.run.step import MARKER, UNFINISHED, Committed, Step, require_commit
@@ -133,6 +133,22 @@ def fetch_version(model: Model, number: str) -> Path:
     """
     read_version(model, number)
     return require_commit(model.version(number).fetch(), STEP).folder
+
+
+def promote_regardless(model: Model, number: str, reason: str) -> Aliases:
+    """Makes a version the champion because a person says so; nothing is compared.
+
+    Raises:
+        BoxcarError: 64 where there is no such version, or it is the champion; 65 where it is half uploaded.
+    """
+    read_version(model, number)
+
+    def next_state(state: Aliases) -> Aliases:
+        if state.champion == number:
+            raise BoxcarError(ExitCode.USAGE, f"Version {number} of {model.name} is the champion.", "Name another version.")
+        return promoted(state, number, reason)
+
+    return change(model, next_state)
 
 
 def read_trained_on(folder: Path) -> frozenset[str]:

@@ -5,10 +5,11 @@ import hashlib
 import json
 from typing import Any
 
-from boxcar.report.evidence import DECISION, STEPS, Evidence, read_evidence
+from boxcar.report.evidence import STEPS, Evidence, read_evidence
 from boxcar.report.page import render, software
 from boxcar.report.summary import print_summary
 from boxcar.run.configuration import CONFIGURATION
+from boxcar.run.gate_settings import DECISION
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import Mirror, Missing, replace_json, replace_text
 

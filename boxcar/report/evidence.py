@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from boxcar.detectors.specification import Specification, read_specification
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.configuration import CONFIGURATION
+from boxcar.run.gate_settings import DECISION
 from boxcar.run.step import Committed, require_commit
 
 # The steps whose results the page shows, and where in the run each lies.
 STEPS = {"records": "records", "train": "train", "evaluate": "eval", "freeze": "export/saved_model", "convert": "export"}
 
-DECISION = "decision.json"  # what the gate of a registry said of this run, where it was asked
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused
-from boxcar.registry import DECISION, Model, add_version, frozen_test_list, read_aliases, read_version
+from boxcar.registry import Model, add_version, frozen_test_list, read_aliases, read_version
 from boxcar.registry.aliases import NoModelError
 from boxcar.retraining.changes import Changes, Index, compare, look, read_index, write_index
 from boxcar.retraining.claim import Claim
 from boxcar.retraining.ledger import Entry, begin, check_budget, read_entries, trained_gpu_hours, write_entry
 from boxcar.run.configuration import AROUND, Configuration
 from boxcar.run.failure import FAILURE, record_failure
+from boxcar.run.gate_settings import DECISION
 from boxcar.run.webhook import post
 from boxcar.storage import Missing, Store, open_store
 

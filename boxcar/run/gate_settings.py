@@ -6,6 +6,8 @@ from pydantic import Field
 
 from boxcar.run.conversion import Settings
 
+DECISION = "decision.json"  # in the run of the version that was held to it
+
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -13,6 +13,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import STOP
 from boxcar.run.configuration import CONFIGURATION, Configuration
 from boxcar.run.failure import FAILURE, LOCK
+from boxcar.run.gate_settings import DECISION
 from boxcar.run.step import MARKER
 from boxcar.storage import Entry, Missing, Store, bucket_location, local_path
 from boxcar.storage.parallel import in_order
@@ -20,8 +21,7 @@ from boxcar.storage.parallel import in_order
 RUN_FILE = "run.json"
 # All that a run has in its folder. Whatever else lies in one was put there by a person, and is not ours to remove.
 NAMES = frozenset(
-    [CONFIGURATION, RUN_FILE, FAILURE, LOCK, STOP, ".evaluator.log", "records", "train", "eval", "export", "report"]
-    + ["decision.json"]  # of a retraining
+    [CONFIGURATION, RUN_FILE, FAILURE, LOCK, STOP, DECISION, ".evaluator.log", "records", "train", "eval", "export", "report"]
 )
 SILENT_SECONDS = 15 * 60.0  # after which a trainer that has not said RUNNING again is none
 

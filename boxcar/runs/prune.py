@@ -34,9 +34,7 @@ class Plan:
     others: dict[str, str]
 
 
-def plan_prune(
-    runs: str, store: Store, keep: int, *, referred: Collection[str] = (), at_work: Collection[str] = ()
-) -> Plan:
+def plan_prune(runs: str, store: Store, keep: int, *, referred: Collection[str] = (), at_work: Collection[str] = ()) -> Plan:
     """Says which runs may go: all but the `keep` that changed last, and but those that somebody needs or that may be at work.
 
     Args:

@@ -16,14 +16,13 @@ from boxcar.registry import (
     GateSettings,
     Model,
     add_version,
-    compare,
-    gate,
     promote_regardless,
     read_aliases,
     references,
-    retest,
 )
 from boxcar.registry.comparisons import describe_comparisons
+from boxcar.registry.gate import compare, gate
+from boxcar.registry.retest import retest
 from boxcar.run.step import Step
 from boxcar.shapes import make_shapes
 from boxcar.storage import replace_json
@@ -116,11 +115,9 @@ def test_who_has_seen_test_pictures_is_refused_with_their_names(
 
 def test_another_champion_meanwhile_is_the_one_that_counts(two: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """The challenger is compared again, with the version that became the champion while it was being compared."""
-    from boxcar.registry import gate as gate_module
-
     gate(two, "1", GateSettings())
     again = iter([True])
-    measure = gate_module.__globals__["measure"]
+    measure = gate.__globals__["measure"]
 
     def slow(*arguments: object) -> object:
         if next(again, False):
@@ -128,7 +125,7 @@ def test_another_champion_meanwhile_is_the_one_that_counts(two: Model, monkeypat
         return measure(*arguments)
 
     shutil.copytree(Path(two.uri) / "1", Path(two.uri) / "3")
-    monkeypatch.setitem(gate_module.__globals__, "measure", slow)
+    monkeypatch.setitem(gate.__globals__, "measure", slow)
     told = gate(two, "2", GateSettings())
     assert told.champion == "3" and read_aliases(two).champions == ("1", "3", "2")
 
@@ -191,7 +188,8 @@ def test_the_gate_killed_at_its_writes(exported_run: ExportedRun, tmp_path: Path
 
 def _killed_at(number: int, proxy: FaultProxy, model: Model) -> str | None:
     """The champion, once a promotion of version 2 was killed when its n-th write had come to the server."""
-    code = "import sys; from boxcar.registry import *; gate(Model(sys.argv[1], 'shapes'), '2', GateSettings())"
+    code = "import sys; from boxcar.registry import *; from boxcar.registry.gate import gate\n"
+    code += "gate(Model(sys.argv[1], 'shapes'), '2', GateSettings())"
     process = subprocess.Popen([sys.executable, "-c", code, model.models], stderr=subprocess.PIPE)
     writes = []
 

@@ -11,11 +11,12 @@ import pytest
 from registered import write_run
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry import DECISION, Model, frozen_test_list, promote_regardless, read_aliases, read_version
+from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version
 from boxcar.retraining.changes import INDEX
 from boxcar.retraining.ledger import Entry, read_entries
 from boxcar.retraining.retrain import Launcher, Retrained, retrain
 from boxcar.run.configuration import Configuration, make_configuration
+from boxcar.run.gate_settings import DECISION
 from boxcar.storage import replace_json, retry
 
 
