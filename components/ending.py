@@ -12,6 +12,8 @@ from boxcar.storage import Mirror, Missing, open_store
 from boxcar.storage.retry import Hindrance, Retry
 
 WEBHOOK = "BOXCAR_WEBHOOK"
+# Kubeflow 2.17 says COMPLETE to the last task, the word of its metadata store; its local runner says SUCCEEDED.
+_WELL = ("SUCCEEDED", "COMPLETE")
 _SECONDS = 10.0
 
 
@@ -19,7 +21,7 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
     """Reads why a run failed, where it did, and sends it to the webhook, where one is set.
 
     Args:
-        state: SUCCEEDED, or another word of Kubeflow's.
+        state: Kubeflow's word for it.
         task: the task that Kubeflow names.
         message: what Kubeflow says of an error; may be empty.
         run: URI of the run's folder.
@@ -31,11 +33,12 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
         BoxcarError: 69 where the bucket or the webhook fails.
     """
     failure, unread = None, None
+    well = state in _WELL
     try:
-        failure = None if state == "SUCCEEDED" else read_failure(run)
+        failure = None if well else read_failure(run)
     except BoxcarError as error:
         unread = error
-    if state == "SUCCEEDED":
+    if well:
         text = f"Done: the run is in {run}."
     elif failure is not None:
         text = f"The step {failure['step']} ended with {failure['code']}: {failure['what']} {failure['do']}"
@@ -44,7 +47,7 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
         text = f"The run in {run} {state.lower()}, and {why} {message or f'See the log of {task}.'}"
     url = os.environ.get(WEBHOOK)
     if url:
-        _post(url, {"text": text, "state": state, "run": run, "failure": failure})
+        _post(url, {"text": text, "state": "SUCCEEDED" if well else state, "run": run, "failure": failure})
     if unread is not None:
         raise unread
     return text

@@ -11,6 +11,7 @@ from boxcar.components.parameters import (
     check_uri,
     check_writable,
     naming_parameter,
+    naming_secret,
     read_configuration_of,
     run_uri,
     settle,
@@ -61,9 +62,10 @@ def begin(parameters: Parameters, job: str, images: dict[str, str]) -> Begun:
         place = Mirror(run)
     descriptor = lock(make_folder(place.folder))
     try:
-        configuration = read_configuration_of(parameters, images)
-        check_writable("resume_from" if parameters.resume_from else "output", run)
-        check_readable("data", parameters.data)
+        with naming_secret(parameters.bucket_secret):
+            configuration = read_configuration_of(parameters, images)
+            check_writable("resume_from" if parameters.resume_from else "output", run)
+            check_readable("data", parameters.data)
         configuration = _begin(place, configuration, bool(parameters.resume_from))
         made = build_records(
             str(configuration.data),
