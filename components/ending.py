@@ -38,7 +38,7 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
     else:
         why = f"why cannot be read: {unread.what}" if unread else "none of its steps left word why."
         text = f"The run in {run} did not succeed, and {why} {message or f'See the log of {task}.'}"
-    post({"text": text, "state": state, "run": run, "failure": failure})
+    post({"text": text, "state": "SUCCEEDED" if done else state, "run": run, "failure": failure})
     if unread is not None:
         raise unread
     return text

@@ -58,7 +58,8 @@ def test_whom_it_concerns_hears_of_a_bucket_that_fails_too(
 def test_nothing_is_sent_where_no_webhook_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(WEBHOOK, raising=False)
     (tmp_path / "failure.json").write_text("an older one")
-    assert tell_end("SUCCEEDED", "steps", "", str(tmp_path)) == f"Done: the run is in {tmp_path}."
+    for word in ("SUCCEEDED", "COMPLETE"):
+        assert tell_end(word, "steps", "", str(tmp_path)) == f"Done: the run is in {tmp_path}."
 
 
 @pytest.mark.parametrize("status", [302, 404, 503])
