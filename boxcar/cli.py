@@ -506,7 +506,9 @@ def verify(
 
 @app.command()
 def submit(
-    pipeline: Annotated[str, typer.Argument(help="train-detector, convert-only, or a file that kfp has compiled.")],
+    pipeline: Annotated[
+        str, typer.Argument(help="train-detector, retrain-if-changed, convert-only, or a file that kfp has compiled.")
+    ],
     parameter: Annotated[
         list[str] | None,
         typer.Option("--parameter", "-p", help="Of the pipeline, may be given many times.", metavar="NAME=VALUE"),

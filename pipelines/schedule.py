@@ -20,7 +20,7 @@ class Schedule(Settings):
     """When a pipeline runs by itself, and with which parameters."""
 
     name: str = Field(description="What the schedule is called on the server; one of that name is replaced.")
-    pipeline: str = Field(description="train-detector, convert-only, or a file that kfp has compiled.")
+    pipeline: str = Field(description="train-detector, retrain-if-changed, convert-only, or a file that kfp has compiled.")
     parameters: dict[str, Any] = Field({}, description="Of the pipeline, by name.")
     cron: str = Field(description="When, in cron's five fields.")
     timezone: str = Field(

@@ -56,7 +56,7 @@ def submit(
     """Uploads a pipeline where this version of it is not there yet, starts a run of it, and follows that to its end.
 
     Args:
-        pipeline: `train-detector` or `convert-only`, else the path of a compiled file.
+        pipeline: `train-detector`, `retrain-if-changed` or `convert-only`, else the path of a compiled file.
         parameters: by name, as they were written.
         endpoint: where to.
         namespace: the run's, where many users share the server.
