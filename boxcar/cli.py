@@ -10,6 +10,7 @@ import typer
 
 from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.models_command import app as models_app
 from boxcar.options import ARCHITECTURES, CONVERSION, TRAINING, ImageSize, LabelMap, takes_settings
 from boxcar.process import do_work, run_command, wait_for_sigterm
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # its panels double the time of --help
     help="Trains object detectors from your own labelled photographs, and hands back files for phone, browser and server.",
 )
+app.add_typer(models_app, name="models", help="Keep the versions of models, and decide which is the champion.")
 
 
 class Launcher(StrEnum):
@@ -44,7 +46,7 @@ Config = Annotated[str | None, typer.Option(help="Settings as YAML; options give
 
 
 @app.command()
-@takes_settings(*TRAINING, *CONVERSION, "label_map", "on_fault", "seed")
+@takes_settings(*TRAINING, *CONVERSION, "label_map", "frozen_test", "on_fault", "seed")
 def run(
     data: Annotated[str | None, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="URI")] = None,
     output: Annotated[str, typer.Option(help="The run's folder.", metavar="URI")] = ...,  # type: ignore[assignment]
@@ -77,6 +79,37 @@ def run(
 
 
 @app.command()
+@takes_settings(*TRAINING, *CONVERSION, "on_fault", "seed")
+def retrain(
+    models: Annotated[str, typer.Option(help="The registry: a folder of models.", metavar="URI")],
+    model: Annotated[str, typer.Option(help="The model's name; its first run begins it.", metavar="NAME")],
+    runs: Annotated[str, typer.Option(help="Folder that the run's own is made in.", metavar="URI")],
+    data: Annotated[str | None, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="URI")] = None,
+    given: dict[str, Any] = ...,  # type: ignore[assignment]
+    config: Config = None,
+    launcher: Annotated[
+        Launcher, typer.Option(help="Where the steps run: on this machine, or as Jobs on a Kubernetes cluster.")
+    ] = Launcher.local,
+) -> None:
+    """Train a model anew where its pictures have changed, and make the result the champion where it is not worse."""
+
+    def work() -> None:
+        configuration = _configuration(config, {**given, "data": data})
+        if configuration.data is None:
+            raise BoxcarError(ExitCode.USAGE, "No pictures were named.", "Add --data and the folder they lie in.")
+        # Behind the check, because these take a moment to load.
+        from boxcar.registry import Model
+        from boxcar.retraining import launchers
+        from boxcar.retraining.retrain import retrain as retrain_model
+
+        chosen = launchers.CLUSTER if launcher is Launcher.cluster else launchers.LOCAL
+        ended = retrain_model(Model(models, model), configuration, runs, chosen)
+        print(f"{ended.outcome}: {ended.reason}" + (f" The run is {ended.run}." if ended.run else ""))
+
+    do_work("retrain", work)
+
+
+@app.command()
 def shapes(
     output: Output,
     pictures: Annotated[int, typer.Option(help="How many pictures.")] = 640,
@@ -95,7 +128,7 @@ def shapes(
 
 
 @app.command()
-@takes_settings("label_map", "on_fault", "seed")
+@takes_settings("label_map", "frozen_test", "on_fault", "seed")
 def records(
     data: Data,
     output: Output,
@@ -412,12 +445,13 @@ def report(run: Run) -> None:
 
 @app.command()
 def show(file: Annotated[str, typer.Argument(help="An exported file, or the folder of one.", metavar="FILE|URI")]) -> None:
-    """Say where an exported file comes from: run, images, code, data."""
+    """Say where an exported file comes from: run, images, code, data; and with which version it was compared."""
 
     def work() -> None:
         from boxcar.export.show import describe_origin
+        from boxcar.registry.comparisons import describe_comparisons
 
-        print(*describe_origin(file), sep="\n")
+        print(*describe_origin(file), *describe_comparisons(file), sep="\n")
 
     do_work("show", work)
 

@@ -82,6 +82,10 @@ SETTINGS: dict[str, Any] = {
         ),
     ],
     "label_map": LabelMap,
+    "frozen_test": Annotated[
+        str | None,
+        typer.Option(help="List of the pictures that alone are the test split: a model's frozen-test.txt.", metavar="FILE"),
+    ],
     "on_fault": Annotated[OnFault | None, typer.Option(help="Stop at faulty pictures, or leave them out.")],
     "seed": Annotated[int | None, typer.Option(help="Seed of weights, data order, augmentation and split.")],
 }

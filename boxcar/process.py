@@ -109,12 +109,21 @@ def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None
             import traceback
 
             traceback.print_exc()
+    if failure.code not in (ExitCode.SURROUNDINGS, ExitCode.DEFECT):  # those may be about the copy itself
+        _name_uris(failure)
     for line in failure.details:
         print(line, file=sys.stderr)
     _say(failure.what, failure.do)
     if run is not None and not isinstance(failure, Refused):
         _record(run, failure.step or step, failure)
     raise typer.Exit(int(failure.code))
+
+
+def _name_uris(failure: BoxcarError) -> None:
+    from boxcar.storage import with_uris
+
+    failure.what, failure.do = with_uris(failure.what), with_uris(failure.do)
+    failure.details = tuple(with_uris(line) for line in failure.details)
 
 
 def _clear(run: str) -> None:

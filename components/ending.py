@@ -1,19 +1,14 @@
 """How a pipeline ended, in words, and to whom that is told."""
 
 import json
-import os
-from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError
 from boxcar.run.failure import FAILURE
+from boxcar.run.webhook import post
 from boxcar.storage import Mirror, Missing, open_store
-from boxcar.storage.retry import Busy, Retry, http_hindrance
 
-WEBHOOK = "BOXCAR_WEBHOOK"
 _SUCCEEDED = ("SUCCEEDED", "COMPLETE")  # kfp's local runner says the one, Kubeflow's server the other
-_SECONDS = 10.0
 
 
 def tell_end(state: str, task: str, message: str, run: str) -> str:
@@ -43,9 +38,7 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
     else:
         why = f"why cannot be read: {unread.what}" if unread else "none of its steps left word why."
         text = f"The run in {run} did not succeed, and {why} {message or f'See the log of {task}.'}"
-    url = os.environ.get(WEBHOOK)
-    if url:
-        _post(url, {"text": text, "state": state, "run": run, "failure": failure})
+    post({"text": text, "state": state, "run": run, "failure": failure})
     if unread is not None:
         raise unread
     return text
@@ -62,30 +55,3 @@ def read_failure(run: str) -> dict[str, Any] | None:
     except Missing:
         return None
     return found
-
-
-def _post(url: str, body: Mapping[str, Any]) -> None:
-    """Sends a message; its address may hold a key, and is never repeated."""
-    import urllib3
-
-    host = urlsplit(url).hostname
-    what, do = "The webhook", f"Correct the address in the Secret that {WEBHOOK} comes from."
-    if urlsplit(url).scheme not in ("http", "https") or not host:
-        raise BoxcarError(ExitCode.SURROUNDINGS, f"{what}'s address is none.", do)
-    with urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool:
-
-        def send() -> int:
-            answer = pool.request("POST", url, json=body, redirect=False)
-            if answer.status in (429, 500, 502, 503, 504):
-                raise Busy(answer.status)
-            return answer.status
-
-        try:
-            status = Retry(http_hindrance)(send)
-        except Busy as error:
-            status = error.status
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            reason = type(error).__name__
-            raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} at {host} cannot be reached ({reason}).", do) from None
-    if status >= 300:
-        raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} at {host} answers with status {status}.", do)

@@ -112,7 +112,7 @@ def read_configuration_of(parameters: Parameters, images: dict[str, Any]) -> Con
     form = read_form(parameters, local=is_local())
     with naming_parameter("config"):
         filed = make_configuration(fetch_file(parameters.config) if parameters.config else None, {})
-    for name in ("label_map", "init"):
+    for name in ("label_map", "frozen_test", "init"):
         _check_source(f"config: {name}", getattr(filed, name) or "", local=is_local())
     settings = merge_settings(filed.model_dump(exclude_unset=True), form)
     # No Secret at all, unless one is named: a Job does not start without one that is not there.

@@ -5,12 +5,12 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from boxcar.components.convert import convert
-from boxcar.components.ending import WEBHOOK
 from boxcar.components.freeze import freeze
 from boxcar.components.notify import notify
 from boxcar.pipelines.images import Images
 from boxcar.pipelines.tasks import Equipment
 from boxcar.run.configuration import DEFAULT_ARCHITECTURE
+from boxcar.run.webhook import WEBHOOK
 
 NAME = "convert-only"
 

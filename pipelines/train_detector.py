@@ -5,7 +5,6 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from boxcar.components.convert import convert
-from boxcar.components.ending import WEBHOOK
 from boxcar.components.freeze import freeze
 from boxcar.components.notify import notify
 from boxcar.components.records import records
@@ -14,6 +13,7 @@ from boxcar.components.train import train
 from boxcar.pipelines.images import Images
 from boxcar.pipelines.tasks import Equipment
 from boxcar.run.configuration import DEFAULT_ARCHITECTURE
+from boxcar.run.webhook import WEBHOOK
 
 NAME = "train-detector"
 

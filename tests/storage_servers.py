@@ -100,11 +100,14 @@ class MinioServer(Server):
 
 
 class GcsEmulator(Server):
+    """With the conditions on generations that the emulator itself passes over."""
+
     scheme = "gs"
+    program: tuple[str, ...] = (str(Path(__file__).parent / "conditional_gcs.py"),)
 
     def command(self) -> list[str]:
         options = ["-d", str(self.folder), "start", "--quiet", "--host", "127.0.0.1", "--port", str(self.port)]
-        return [sys.executable, "-m", "gcp_storage_emulator", *options]
+        return [sys.executable, *self.program, *options]
 
     def environment(self, address: str) -> dict[str, str]:
         return {"STORAGE_EMULATOR_HOST": address}
@@ -117,6 +120,12 @@ class GcsEmulator(Server):
         options = {"api_endpoint": self.address}
         storage.Client(project="tests", credentials=AnonymousCredentials(), client_options=options).create_bucket(bucket)
         return bucket
+
+
+class UnconditionalGcs(GcsEmulator):
+    """The emulator as it is: a server that passes conditions over in silence."""
+
+    program = ("-m", "gcp_storage_emulator")
 
 
 @contextlib.contextmanager

@@ -99,8 +99,43 @@ def evaluate_on_cluster(configuration: Configuration, run: str) -> None:
     _do_step(configuration, run, "evaluate", "eval", "train", ["evaluate", "--run", run])
 
 
+def decide_on_cluster(configuration: Configuration, run: str, version: Sequence[str]) -> None:
+    """Compares a version of a model with the champion, as `configuration.gate` says, in a Job.
+
+    Args:
+        configuration: where, and what the version is held to.
+        run: URI of the version's run, in a bucket; `decision.json` is left there.
+        version: options of `boxcar models promote` that say which version.
+
+    Raises:
+        BoxcarError: as `run_job`.
+    """
+    from boxcar.registry import DECISION
+    from boxcar.run.begun import naming
+
+    gate = configuration.gate
+    options = {
+        "format": gate.format,
+        "min-gain": gate.min_gain,
+        "confidence": gate.confidence,
+        "max-milliseconds": gate.max_milliseconds,
+        "max-megabytes": gate.max_megabytes,
+        "threads": gate.threads,
+    }
+    arguments = ["models", "promote", *version]
+    arguments += [f"--{name}={value}" for name, value in options.items() if value is not None]
+    arguments += [f"--class-floor={name}={floor}" for name, floor in gate.class_floors.items()]
+    arguments += ["--accept-new-classes"] * gate.accept_new_classes
+    with naming("gate"):
+        _do_job(configuration, run, "gate", DECISION, "convert", arguments)
+
+
 def _do_step(configuration: Configuration, run: str, step: str, folder: str, image: str, arguments: Sequence[str]) -> None:
-    work = Work(step_job(configuration, run, step, image, arguments), folder, (step,))
+    _do_job(configuration, run, step, f"{folder}/{MARKER}", image, arguments)
+
+
+def _do_job(configuration: Configuration, run: str, step: str, result: str, image: str, arguments: Sequence[str]) -> None:
+    work = Work(step_job(configuration, run, step, image, arguments), result, (step,))
     run_job(work, configuration.cluster, run)
 
 
@@ -108,7 +143,7 @@ def _check_uris(configuration: Configuration, output: str) -> None:
     """Refuses what pods cannot see."""
     if bucket_location(output) is None:
         raise Refused(ExitCode.USAGE, f"{output} is in no bucket, and pods write nowhere else.", "Write s3://bucket/runs/name.")
-    for name in ("data", "init", "label_map"):
+    for name in ("data", "init", "label_map", "frozen_test"):
         value = getattr(configuration, name)
         if value not in (None, "", "none", "zoo") and not value.startswith(("s3://", "gs://", "https://", "http://")):
             what = f"{name} is {value}, on this machine, where no pod can read it."

@@ -5,8 +5,9 @@ import signal
 from collections.abc import Callable, Sequence
 
 from boxcar.cluster.api import Object
-from boxcar.cluster.job import TRIES
+from boxcar.cluster.job import RUN_URI, TRIES
 from boxcar.cluster.relay import container_statuses
+from boxcar.cluster.trainer_job import FOLDER
 from boxcar.cluster.waiting import Waiting
 from boxcar.errors import BoxcarError, ExitCode
 
@@ -89,6 +90,9 @@ def explain_container(pod: Object, status: Object, ended: Object, last_use: Call
         do = "If its disk was short, raise cluster.ephemeral_gigabytes; then run again with --resume."
         return BoxcarError(ExitCode.SURROUNDINGS, what, do)
     words = last_words(ended)
+    if words is not None and code not in (ExitCode.SURROUNDINGS, ExitCode.DEFECT):  # those may be about the pod's own disk
+        run = pod["metadata"]["annotations"][RUN_URI]
+        words = (words[0].replace(FOLDER, run), words[1].replace(FOLDER, run))
     if code in _OUR_CODES and words is not None:
         return BoxcarError(ExitCode(code), *words)
     said = f": {' '.join(words)}" if words is not None else " and said nothing."

@@ -35,7 +35,8 @@ def job_name(step: str, run: str) -> str:
 
 def configuration_hash(configuration: Configuration, step: str) -> str:
     """SHA-256 over all settings that are not the defaults; for training, without those of conversion, which may change."""
-    unread = set(Conversion.model_fields) if step == "train" else set()
+    unread = {"retraining"} if step == "gate" else {"retraining", "gate"}
+    unread |= set(Conversion.model_fields) if step == "train" else set()
     settings = configuration.model_dump(mode="json", exclude=unread, exclude_defaults=True)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 

@@ -20,6 +20,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.cluster_settings import ClusterSettings
 from boxcar.run.configuration import Configuration
 from boxcar.run.failure import LOCK
+from boxcar.run.step import MARKER
 from boxcar.storage import Mirror, Store, make_folder, open_store
 
 _AFTER_GRACE_SECONDS = 60.0  # for which a pod may take longer to go than its grace
@@ -31,14 +32,14 @@ class Work:
 
     Attributes:
         job: to be created where there is none.
-        folder: where in the run the step is finished when `step.json` lies there.
+        result: what lies in the run when the step is finished, an object that is JSON.
         listened: names of the containers whose logs are passed on.
         service: that the Job needs beside it.
         leased: whether the Job ends when nobody watches it.
     """
 
     job: Object
-    folder: str
+    result: str
     listened: Collection[str]
     service: Object | None = None
     leased: bool = False
@@ -53,7 +54,7 @@ def train_on_cluster(configuration: Configuration, run: str) -> None:
     """
     work = Work(
         trainer_job(configuration, run),
-        "train",
+        f"train/{MARKER}",
         (TRAINER, EVALUATOR),
         service=trainer_service(configuration, run),
         leased=True,
@@ -151,7 +152,7 @@ class _Launch:
                     )
                 tell(f"Found the Job {name} at work; watching it.")
                 return job, False
-            elif same and condition(job, "Complete") is not None and bucket.has_step(self.store, self.work.folder):
+            elif same and condition(job, "Complete") is not None and bucket.read_json(self.store, self.work.result):
                 tell(f"The Job {name} has done this already.")
                 return job, False
             else:

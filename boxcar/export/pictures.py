@@ -1,13 +1,12 @@
 """Pictures out of the records, for calibration and for comparing exported files."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from boxcar.detectors.example_pixels import decode_picture
 from boxcar.detectors.examples import Example, index_shard, read_examples
 from boxcar.errors import BoxcarError, ExitCode
 
@@ -75,27 +74,3 @@ class ParityPictures:
     def __iter__(self) -> Iterator[tuple[Example, npt.NDArray[np.uint8]]]:
         for split, count in self.splits.items():
             yield from sample_pictures(self._records, split, count)
-
-
-def decode_picture(example: Example) -> npt.NDArray[np.uint8]:
-    """An example's pixels, uint8 RGB [H, W, 3].
-
-    Raises:
-        BoxcarError: 65 where they cannot be decoded, or are of another size than the record says.
-    """
-    try:
-        with Image.open(io.BytesIO(example.encoded), formats=("JPEG", "PNG")) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unusable(example, str(error).rstrip(".")) from error
-    if pixels.shape != (example.height, example.width, 3):
-        raise _unusable(example, f"its pixels are {pixels.shape[1]} x {pixels.shape[0]}")
-    return pixels
-
-
-def _unusable(example: Example, reason: str) -> BoxcarError:
-    return BoxcarError(
-        ExitCode.DATA,
-        f"The picture {example.filename or example.source_id} in the records cannot be used: {reason}.",
-        "Run `boxcar records` into that folder again.",
-    )

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from boxcar.detectors.frozen_test import frozen_test_digest, read_frozen_test
 from boxcar.detectors.label_map import label_map_text, read_label_map, write_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.database import temporary_database
@@ -44,6 +45,7 @@ def build_records(
     *,
     on_fault: Literal["stop", "skip"] = "stop",
     label_map: str | None = None,
+    frozen_test: str | None = None,
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
@@ -60,6 +62,8 @@ def build_records(
         on_fault: stop at faulty pictures, or leave them out and list them in `dataset.json`.
         label_map: a `label_map.pbtxt` (URI) whose ids are kept; by default the one that lies in `data`, if any. Classes
             that it lacks are appended.
+        frozen_test: a list (URI) of the pictures that alone are the test split, as `detectors.frozen_test` says; None where
+            none was chosen before.
         validation_fraction, test_fraction: shares in (0, 1) taken by hash for a split that no folder gives.
         seed: of that hash.
         full_decode: decode every picture to its end, so that a damaged one is found here and not in training.
@@ -82,12 +86,20 @@ def build_records(
         _check_folder(source.folder)
     _check_arguments(on_fault, validation_fraction, test_fraction)
     given = None if label_map is None else read_label_map(fetch_file(label_map))
+    frozen = frozenset[str]() if frozen_test is None else read_frozen_test(fetch_file(frozen_test))
     with result.working() as folder:
-        return _build(source.fetch(), folder, given, parameters, started, replace=replace)
+        return _build(source.fetch(), folder, given, frozen, parameters, started, replace=replace)
 
 
 def _build(
-    root: Path, folder: Path, kept: dict[int, str] | None, parameters: dict[str, Any], started: float, *, replace: bool
+    root: Path,
+    folder: Path,
+    kept: dict[int, str] | None,
+    frozen: frozenset[str],
+    parameters: dict[str, Any],
+    started: float,
+    *,
+    replace: bool,
 ) -> Committed:
     """`build_records` from one local folder into another."""
     on_fault, full_decode = parameters["on_fault"], parameters["full_decode"]
@@ -95,6 +107,8 @@ def _build(
 
     def step_for(source: _Source) -> Step:
         inputs = {"data": _digest(source.database), "label_map": hashlib.sha256(label_map_text(given).encode()).hexdigest()}
+        if frozen:
+            inputs["frozen_test"] = frozen_test_digest(frozen)
         return Step("records", folder, inputs, parameters, started=started)
 
     if full_decode and (folder / MARKER).is_file():
@@ -118,7 +132,7 @@ def _build(
             )
         _check_found(root, found, on_fault)
         found.faults += assign_splits(
-            source.database, parameters["validation_fraction"], parameters["test_fraction"], parameters["seed"]
+            source.database, parameters["validation_fraction"], parameters["test_fraction"], parameters["seed"], frozen
         )
         if source.database.execute("SELECT 1 FROM pictures WHERE objects != ? LIMIT 1", (packed([]),)).fetchone() is None:
             raise _without_boxes(root, found)  # the labelled ones were copies of others
@@ -128,6 +142,8 @@ def _build(
             if found.without_xml > 1:
                 said = "pictures have no XML and count as pictures without objects."
             warnings.insert(0, f"{found.without_xml} {said}")
+        if missing := _missing(source.database, frozen):
+            warnings.insert(0, f"{missing} of {len(frozen)} pictures of the frozen test split are not in the data.")
         with step.writing():
             _write(source, step, labels, found, warnings)
     assert step.committed is not None
@@ -240,6 +256,12 @@ def _labels(given: dict[int, str], classes: Iterable[str]) -> tuple[dict[int, st
         if given:
             warnings.append(f"The class {name} was not in the label map and was appended as id {number}.")
     return labels, warnings
+
+
+def _missing(database: sqlite3.Connection, frozen: frozenset[str]) -> int:
+    """How many pictures of the frozen test split are not there."""
+    there = database.execute("SELECT COUNT(DISTINCT sha256) FROM pictures WHERE split = 'test'").fetchone()[0]
+    return len(frozen) - int(there) if frozen else 0
 
 
 def _write(source: _Source, step: Step, labels: dict[int, str], found: Looked, warnings: list[str]) -> None:

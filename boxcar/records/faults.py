@@ -22,6 +22,7 @@ Kind = Literal[
     "box_without_area",
     "box_outside",
     "duplicate_across_splits",  # byte-identical pictures in two split folders; never stops the step
+    "not_in_frozen_test",  # in a folder named test, where another test split was frozen; never stops the step
 ]
 
 

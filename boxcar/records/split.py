@@ -4,10 +4,14 @@ Folders named train, test, val or validation are kept as the split. Pictures in 
 are one pool; a split that no folder gives is taken out of it by a seeded hash of the picture's content: the hash is a
 number in [0, 1), test has the lowest, validation the next, train the rest. So a picture stays where it is when others
 are added, and byte-identical ones stay together.
+
+Where a frozen test split is given, it is the test split, by content and wherever its pictures lie. A picture in a folder named
+test that is not of it is in no split: whoever put it there did not mean it to be trained on.
 """
 
 import hashlib
 import sqlite3
+from collections.abc import Set
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import Fault, shown
@@ -41,7 +45,13 @@ def position(sha256: bytes, seed: int) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
-def assign_splits(database: sqlite3.Connection, validation_fraction: float, test_fraction: float, seed: int) -> list[Fault]:
+def assign_splits(
+    database: sqlite3.Connection,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+    frozen_test: Set[str] = frozenset(),
+) -> list[Fault]:
     """Fills the column `split` of the table `pictures` (`SCHEMA`) from `name`, `sha256` and `folder`.
 
     Args:
@@ -49,14 +59,19 @@ def assign_splits(database: sqlite3.Connection, validation_fraction: float, test
             that is kept before theirs (test, then validation, then train) are removed.
         validation_fraction, test_fraction: shares of the pool, each where no folder gives that split.
         seed: another seed gives another split.
+        frozen_test: SHA-256, hexadecimal, of the pictures that alone are the test split; empty where none was chosen before.
 
     Returns:
         One fault for each picture that was removed.
 
     Raises:
-        BoxcarError: 65 where there are too few distinct pictures for the splits.
+        BoxcarError: 65 where there are too few distinct pictures for the splits, or none of the frozen test split.
     """
+    if frozen_test:
+        _freeze(database, frozen_test)
     faults = _remove_duplicates(database)
+    if frozen_test:
+        faults += _remove_unfrozen(database, frozen_test)
     given = {row[0] for row in database.execute("SELECT DISTINCT folder FROM pictures WHERE folder IS NOT NULL")}
     wanted = [split for split in ("test", "validation") if split not in given]
     distinct = _number(database, "SELECT COUNT(DISTINCT sha256) FROM pictures WHERE rank = 2")
@@ -98,6 +113,28 @@ def _fill(database: sqlite3.Connection, split: str, pool: list[str], wish: int) 
         " WHERE rank = 2 AND split = ? GROUP BY sha256 ORDER BY MIN(position), sha256 LIMIT ?)",
         (split, donor, count),
     )
+
+
+def _freeze(database: sqlite3.Connection, frozen_test: Set[str]) -> None:
+    """Treats the pictures of a frozen test split as if they lay in a folder named test."""
+    database.executemany(
+        "UPDATE pictures SET folder = 'test' WHERE sha256 = ?", ((bytes.fromhex(sha256),) for sha256 in sorted(frozen_test))
+    )
+
+
+def _remove_unfrozen(database: sqlite3.Connection, frozen_test: Set[str]) -> list[Fault]:
+    """Removes what lies in a folder named test and is not of the frozen test split."""
+    found = database.execute("SELECT name, sha256 FROM pictures WHERE rank = 0 ORDER BY name").fetchall()
+    others = [name for name, sha256 in found if sha256.hex() not in frozen_test]
+    if len(others) == len(found):
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"None of the {len(frozen_test)} pictures of the frozen test split is in the data.",
+            "Put them back into the data, or name the list that belongs to it as --frozen-test.",
+        )
+    database.executemany("DELETE FROM pictures WHERE name = ?", ((name,) for name in others))
+    reason = "it lies in a folder named test and is not of the frozen test split"
+    return [Fault(shown(name), "not_in_frozen_test", reason, "in no split") for name in others]
 
 
 def _remove_duplicates(database: sqlite3.Connection) -> list[Fault]:

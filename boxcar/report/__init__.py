@@ -5,7 +5,7 @@ import hashlib
 import json
 from typing import Any
 
-from boxcar.report.evidence import STEPS, Evidence, read_evidence
+from boxcar.report.evidence import DECISION, STEPS, Evidence, read_evidence
 from boxcar.report.page import render, software
 from boxcar.report.summary import print_summary
 from boxcar.run.configuration import CONFIGURATION
@@ -31,7 +31,7 @@ def write_report(run: str) -> Committed:
     """
     place = Mirror(run)
     if place.remote:
-        place.take_files([CONFIGURATION, RUN_FILE])
+        place.take_files([CONFIGURATION, RUN_FILE, DECISION])
         for name in STEPS.values():
             with contextlib.suppress(Missing):  # which step is missing is for `read_evidence` to say
                 place.below(name).fetch()
@@ -39,6 +39,8 @@ def write_report(run: str) -> Committed:
     inputs = {name: committed.digest for name, committed in evidence.committed.items()}
     if evidence.configuration is not None:
         inputs["config.yaml"] = hashlib.sha256(evidence.configuration.encode()).hexdigest()
+    if evidence.decision is not None:
+        inputs[DECISION] = hashlib.sha256(evidence.decision.model_dump_json().encode()).hexdigest()
     with place.below("report").working() as folder:
         step = Step("report", folder, inputs, {})
         if step.done() is None:

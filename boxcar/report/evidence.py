@@ -16,6 +16,8 @@ from boxcar.run.step import Committed, require_commit
 # The steps whose results the page shows, and where in the run each lies.
 STEPS = {"records": "records", "train": "train", "evaluate": "eval", "freeze": "export/saved_model", "convert": "export"}
 
+DECISION = "decision.json"  # what the gate of a registry said of this run, where it was asked
+
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -148,6 +150,40 @@ class Manifest(_Row):
     pictures: dict[str, Count] = {}  # that the files were compared on, by split
 
 
+class Contender(_Row):
+    """One of the two versions in `decision.json`."""
+
+    version: str
+    run: str
+    architecture: str
+    bytes: Count
+    milliseconds: float
+    AP50: Share | None
+    AP: Share | None
+    per_class: dict[str, Share | None]  # AP50
+
+
+class FrozenTest(_Row):
+    """The pictures that the two were compared on."""
+
+    split: str
+    pictures: Count
+    objects: Count
+
+
+class GateDecision(_Row):
+    """`decision.json`."""
+
+    decision: str
+    reason: str
+    model: str
+    challenger: Contender
+    champion: Contender | None
+    test: FrozenTest
+    classes: tuple[str, ...]
+    settings: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """A finished run."""
@@ -161,6 +197,7 @@ class Evidence:
     test: ChosenScore
     manifest: Manifest
     configuration: str | None  # the text of config.yaml, where `boxcar run` left one
+    decision: GateDecision | None = None  # of the gate, where it was asked
 
     @property
     def training_seconds(self) -> float:
@@ -182,7 +219,7 @@ def read_evidence(run: Path) -> Evidence:
     _check_exported(run, committed, test.step)
     history = _lines(run / "train" / "history.jsonl", TrainingPoint, "train")
     scores = _lines(run / "eval" / "scores.jsonl", Score, "evaluate")
-    configuration = run / CONFIGURATION
+    configuration, decision = run / CONFIGURATION, run / DECISION
     return Evidence(
         run=run,
         committed=committed,
@@ -193,6 +230,7 @@ def read_evidence(run: Path) -> Evidence:
         test=test,
         manifest=_whole(run / "export" / "manifest.json", Manifest, "convert"),
         configuration=_text(configuration, "run") if configuration.exists() else None,
+        decision=_whole(decision, GateDecision, "models promote") if decision.exists() else None,
     )
 
 

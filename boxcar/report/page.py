@@ -33,6 +33,13 @@ PURPOSES = {
     "tfjs_uint8": "Web pages with TensorFlow.js, at a quarter of the download.",
 }
 
+# What the gate's words mean for the one who reads them.
+DECIDED = {
+    "promoted": "This run’s detector is the champion now.",
+    "kept": "The champion stays: this run’s detector did not pass.",
+    "undecided": "The champion stays: the test pictures do not tell which is better.",
+}
+
 STEP_TITLES = {
     "records": "Checking and packing the pictures",
     "train": "Training",
@@ -105,6 +112,8 @@ def _content(evidence: Evidence) -> dict[str, Any]:
             ("Medium", "up to 96 × 96 pixels", evidence.test.AP_medium),
             ("Large", "over 96 × 96 pixels", evidence.test.AP_large),
         ],
+        "decision": evidence.decision,
+        "decided": DECIDED,
         "charts": _charts(evidence),
         "rate": sum(rates) / len(rates) if rates else None,
         "last_step": max((point.step for point in evidence.history), default=evidence.test.step),

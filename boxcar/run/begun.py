@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.report import RUN_FILE
-from boxcar.run.configuration import CONFIGURATION, Configuration, read_configuration
+from boxcar.run.configuration import AROUND, CONFIGURATION, Configuration, read_configuration
 from boxcar.run.conversion import Conversion
 from boxcar.run.failure import FAILURE, LOCK
 from boxcar.storage import Mirror, is_temporary
@@ -48,7 +48,7 @@ def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Conf
         return None
     if configuration.init is None:
         configuration = configuration.model_copy(update={"init": begun.init})  # settled when it was begun
-    begun = begun.model_copy(update={"cluster": configuration.cluster})
+    begun = begun.model_copy(update={name: getattr(configuration, name) for name in AROUND})
     finished = (run / RUN_FILE).exists()
     if not finished:
         begun, configuration = _take_over(begun, configuration)

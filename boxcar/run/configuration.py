@@ -11,6 +11,8 @@ from boxcar.detectors.registry import ARCHITECTURES, check_image_size, find_arch
 from boxcar.errors import ExitCode, Refused
 from boxcar.run.cluster_settings import ClusterSettings
 from boxcar.run.conversion import Conversion, Limits, Settings
+from boxcar.run.gate_settings import GateSettings
+from boxcar.run.retraining_settings import RetrainingSettings
 from boxcar.storage import local_path, replace_text
 
 CONFIGURATION = "config.yaml"
@@ -61,13 +63,16 @@ class Configuration(Conversion):
         ("horizontal_flip", "scale_jitter", "colour"), description="How training pictures are varied, in this order."
     )
     label_map: str | None = Field(None, description="A label_map.pbtxt whose ids are kept.")
+    frozen_test: str | None = Field(None, description="A list of the pictures that alone are the test split.")
     on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that only the final scores see.")
-    # Not of what is computed, but of where: a run may go on elsewhere, and keeps none of it.
+    # Of where a run is computed, and what it is for: it may go on elsewhere, and keeps none of it.
     cluster: ClusterSettings = Field(ClusterSettings(), description="Where and with what the pods of a run work on a cluster.")
+    gate: GateSettings = Field(GateSettings(), description="What a new version of a model is held to.")
+    retraining: RetrainingSettings = Field(RetrainingSettings(), description="When a model is trained anew, and from what.")
 
-    @field_validator("data", "init", "label_map")
+    @field_validator("data", "init", "label_map", "frozen_test")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         """A path that is found from any folder; URIs stay as they are."""
@@ -93,7 +98,8 @@ class Configuration(Conversion):
 
     def of_records(self) -> dict[str, Any]:
         """The settings that `build_records` takes, by the names of its arguments."""
-        return self.model_dump(include={"on_fault", "label_map", "validation_fraction", "test_fraction", "seed"})
+        names = {"on_fault", "label_map", "frozen_test", "validation_fraction", "test_fraction", "seed"}
+        return self.model_dump(include=names)
 
     @property
     def size(self) -> int:
@@ -101,7 +107,14 @@ class Configuration(Conversion):
         return ARCHITECTURES[self.architecture].image_size if self.image_size is None else self.image_size
 
 
-_SETTINGS: dict[str, type[Settings]] = {"limits": Limits, "cluster": ClusterSettings}  # the tables among them
+# The tables among them; and of those, what no run keeps.
+_SETTINGS: dict[str, type[Settings]] = {
+    "limits": Limits,
+    "cluster": ClusterSettings,
+    "gate": GateSettings,
+    "retraining": RetrainingSettings,
+}
+AROUND = frozenset({"cluster", "gate", "retraining"})
 
 
 def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuration:
@@ -140,7 +153,7 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
 
 
 def merge_settings(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Settings with others put over them; in `limits` and in `cluster`, each alone."""
+    """Settings with others put over them; in a table such as `limits`, each alone."""
     merged = settings | given
     for name in _SETTINGS:
         both = [table[name] for table in (settings, given) if isinstance(table.get(name), dict)]
@@ -165,8 +178,8 @@ def read_configuration(run: Path) -> Configuration | None:
 
 
 def write_configuration(run: Path, configuration: Configuration) -> None:
-    """Keeps a run's configuration beside its results, without what says on which cluster it works."""
-    dumped = configuration.model_dump(mode="json", exclude_none=True, exclude={"cluster"})
+    """Keeps a run's configuration beside its results, without what says where it works and what it is for."""
+    dumped = configuration.model_dump(mode="json", exclude_none=True, exclude=set(AROUND))
     # What a person looks for first, the data, stands first.
     settings = {name: dumped[name] for name in sorted(dumped, key=lambda name: name in Conversion.model_fields)}
     replace_text(run / CONFIGURATION, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

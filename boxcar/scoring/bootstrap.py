@@ -7,6 +7,7 @@ picture is matched once, and a draw only gives it a weight.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,24 @@ def ap50_difference(
         return Difference(None, None, None)
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Difference(float(differences[0]), float(low), float(high))
+
+
+def one_sided(confidence: float, pictures: int) -> float:
+    """The confidence of an interval of `ap50_difference` each of whose bounds alone then holds with `confidence`.
+
+    Percentiles of the bootstrap come out too narrow where pictures are few, by what parts Student's t from the normal
+    distribution; here the interval is wider by that (Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section
+    3.4). With 30 pictures and 0.95 it is 0.915 instead of 0.9.
+
+    Args:
+        confidence: of one bound, above 0.5.
+        pictures: that are drawn from.
+    """
+    normal, freedom = NormalDist(), max(pictures - 1, 1)
+    z = normal.inv_cdf(confidence)
+    # Student's quantile by its expansion (Abramowitz and Stegun, 26.7.5).
+    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    return 1 - 2 * normal.cdf(-t * ((freedom + 1) / freedom) ** 0.5)
 
 
 def _ap50(

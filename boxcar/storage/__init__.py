@@ -16,7 +16,7 @@ from boxcar.storage.local import (
     replace_text,
 )
 from boxcar.storage.location import bucket_location, open_store
-from boxcar.storage.mirror import Mirror, cache_folder, fetch_file
+from boxcar.storage.mirror import Mirror, cache_folder, fetch_file, with_uris
 from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store
 from boxcar.storage.transfer import fetch_folder, send_folder
 
@@ -46,4 +46,5 @@ __all__ = [
     "replace_pieces",
     "replace_text",
     "send_folder",
+    "with_uris",
 ]

@@ -42,6 +42,12 @@ class FolderStore(Store):
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Missing(f"{self.uri}/{name}") from error
 
+    def entry(self, name: str) -> Entry | None:
+        try:
+            return self._entry(self._folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
         path = self._folder / name
         if expected is None:
@@ -49,9 +55,14 @@ class FolderStore(Store):
             return _tag(path.stat())
         descriptor = lock(make_folder(path.parent))
         try:
-            if (_tag(path.stat()) if path.exists() else ABSENT) != expected:
+            before = path.stat() if path.exists() else None
+            if (ABSENT if before is None else _tag(before)) != expected:
                 raise Changed(str(path))
             self._replace(path, [content])
+            after = path.stat()
+            if before is not None and after.st_mtime_ns <= before.st_mtime_ns:
+                # Within one tick of the clock, or behind it where it was set back: a newer state must never look like an older.
+                os.utime(path, ns=(after.st_atime_ns, before.st_mtime_ns + 1))
             return _tag(path.stat())
         finally:
             os.close(descriptor)

@@ -100,6 +100,10 @@ class GcsStore(Store):
 
         return self._ask(ask, name)
 
+    def entry(self, name: str) -> Entry | None:
+        blob = self._ask(lambda: self._bucket.get_blob(self._location.root + name, retry=None, timeout=_TIMEOUT))
+        return None if blob is None else Entry(name, blob.size or 0, str(blob.generation), _checksum(blob))
+
     def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
         condition = None if expected is None else 0 if expected == ABSENT else int(expected)
         attempts = 0
@@ -122,8 +126,8 @@ class GcsStore(Store):
             return self._ask(ask)
         except Changed:
             # The answer to the first attempt may have been lost after it had been carried out.
-            if attempts > 1 and (tag := self._tag(name)) is not None and self.read(name, tag=tag) == content:
-                return tag
+            if attempts > 1 and (entry := self.entry(name)) is not None and self.read(name, tag=entry.tag) == content:
+                return entry.tag
             raise
 
     def delete(self, names: Iterable[str]) -> None:
@@ -155,10 +159,6 @@ class GcsStore(Store):
                     raise
 
         self._ask(ask)
-
-    def _tag(self, name: str) -> str | None:
-        blob = self._ask(lambda: self._bucket.get_blob(self._location.root + name, retry=None, timeout=_TIMEOUT))
-        return None if blob is None else str(blob.generation)
 
     def _blob(self, name: str) -> storage.Blob:
         return self._bucket.blob(self._location.root + name)

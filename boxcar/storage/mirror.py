@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -239,6 +240,11 @@ def cache_folder() -> Path:
     return Path(named) if named else (Path(base) if base else Path.home() / ".cache") / "boxcar"
 
 
+def with_uris(text: str) -> str:
+    """A text with URIs in place of the cache's folders for them: what a person is told to look at is in the bucket."""
+    return re.sub(rf"{re.escape(str(_buckets()))}/(s3|gs)-([^/\s]+)-[0-9a-f]{{8}}/", r"\1://\2/", text)
+
+
 def _note(folder: Path) -> None:
     """Remembers that here and there the same finished step lies."""
     replace_text(folder / _IN_STEP, file_sha256(folder / STEP))
@@ -247,4 +253,8 @@ def _note(folder: Path) -> None:
 def _place(location: Location, store: Store) -> Path:
     """Where a bucket's folder lies in the cache: buckets of one name on several servers are kept apart."""
     digest = hashlib.sha256(store.server.encode()).hexdigest()[:8]
-    return cache_folder() / "buckets" / f"{location.scheme}-{location.bucket}-{digest}" / location.prefix
+    return _buckets() / f"{location.scheme}-{location.bucket}-{digest}" / location.prefix
+
+
+def _buckets() -> Path:
+    return cache_folder() / "buckets"

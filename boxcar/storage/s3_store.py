@@ -86,6 +86,13 @@ class S3Store(Store):
 
         return self._ask(ask, name)
 
+    def entry(self, name: str) -> Entry | None:
+        try:
+            found = self._ask(lambda: self._client.stat_object(self._bucket, self._key(name)), name)
+        except Missing:
+            return None
+        return Entry(name, found.size or 0, found.etag or "", _checksum(found.etag or "", found.size or 0))
+
     def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
         condition = {} if expected is None else {"If-None-Match": "*"} if expected == ABSENT else {"If-Match": f'"{expected}"'}
         attempts = 0
@@ -102,7 +109,7 @@ class S3Store(Store):
             return self._ask(ask, name)
         except (Changed, Missing):
             # The answer to the first attempt may have been lost after it had been carried out.
-            if attempts > 1 and (entry := self._entry(name)) is not None and self.read(name, tag=entry.tag) == content:
+            if attempts > 1 and (entry := self.entry(name)) is not None and self.read(name, tag=entry.tag) == content:
                 return entry.tag
             raise Changed(f"{self.uri}/{name}") from None
 
@@ -134,7 +141,7 @@ class S3Store(Store):
             self._ask(lambda: self._complete(key, upload, parts))
         except Missing:
             # The upload is gone: somebody else ended it, or an attempt to put it together whose answer was lost.
-            entry = self._entry(name)
+            entry = self.entry(name)
             if entry is None or entry.checksum != parts_checksum(bytes.fromhex(part.etag) for part in parts):
                 raise Changed(f"{self.uri}/{name}") from None
 
@@ -170,14 +177,6 @@ class S3Store(Store):
 
     def checksum(self, entry: Entry) -> str | None:
         return None if self._encrypted else entry.checksum
-
-    def _entry(self, name: str) -> Entry | None:
-        """An object as it is now; None where there is none."""
-        try:
-            found = self._ask(lambda: self._client.stat_object(self._bucket, self._key(name)), name)
-        except Missing:
-            return None
-        return Entry(name, found.size or 0, found.etag or "", _checksum(found.etag or "", found.size or 0))
 
     def _key(self, name: str) -> str:
         return self._location.root + name

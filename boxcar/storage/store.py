@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from boxcar.storage.local import surroundings, temporary_path
 from boxcar.storage.parallel import in_order
 
 ABSENT = "absent"  # in place of a tag: there is to be no such object yet
+_PROBE = ".conditions"  # the object that shows whether a server keeps conditions
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,23 @@ class Store(ABC):
             Changed: where its tag is not `tag`, if that is given.
         """
 
+    @abstractmethod
+    def entry(self, name: str) -> Entry | None:
+        """An object as it is now; None where there is none."""
+
+    def read_tagged(self, name: str) -> tuple[bytes, str]:
+        """The bytes of an object and the tag that goes with them, for a `write` that expects it.
+
+        Raises:
+            Missing: where there is no such object.
+        """
+        while (entry := self.entry(name)) is not None:
+            try:
+                return self.read(name, tag=entry.tag), entry.tag
+            except Changed:
+                continue  # replaced since; each time that this happens, somebody else has got on
+        raise Missing(f"{self.uri}/{name}")
+
     def write(self, name: str, content: bytes, expected: str | None = None) -> str:
         """Creates or replaces an object.
 
@@ -99,6 +118,28 @@ class Store(ABC):
     @abstractmethod
     def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
         """`write` of bytes that have this hash."""
+
+    def require_conditions(self) -> None:
+        """Sees that `expected` is kept here, as not every server does: some that speak like S3 pass it over in silence.
+
+        Ask before the first write that others may race for. Shown by writes to one small hidden object that must fail.
+
+        Raises:
+            BoxcarError: 69 where they do not.
+        """
+        # Never the same content twice: where tags are hashes, another process that asks too must not make an old one true.
+        stale = self.write(_PROBE, secrets.token_hex(16).encode())
+        self.write(_PROBE, secrets.token_hex(16).encode())
+        for expected in (stale, ABSENT):
+            try:
+                self.write(_PROBE, secrets.token_hex(16).encode(), expected)
+            except Changed:
+                continue
+            raise BoxcarError(
+                ExitCode.SURROUNDINGS,
+                f"{self.uri} keeps no conditions: its server writes an object although it was changed meanwhile.",
+                "Use a bucket on Amazon S3, Google Cloud Storage or a recent MinIO for this, or a local folder.",
+            )
 
     @abstractmethod
     def delete(self, names: Iterable[str]) -> None:

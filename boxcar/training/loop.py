@@ -17,7 +17,6 @@ from boxcar.detectors.registry import build_network
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import best_score, has_stalled, read_scores
 from boxcar.run.progress import Progress
-from boxcar.training.devices import read_machines
 from boxcar.training.divergence import Diverged, note_rollback, read_rollbacks
 from boxcar.training.heart import Heart
 from boxcar.training.history import History
@@ -49,13 +48,22 @@ class TrainingLoop:
         plan: what to train.
         strategy: of `devices.make_strategy`.
         stop: what signals ask for.
+        alone: whether no other machine takes part.
         evaluator: whether to wait for one.
         heart: which is told of each step; None on a machine that writes nothing.
         progress: what a person sees.
     """
 
     def __init__(
-        self, plan: Plan, strategy: Any, stop: StopRequest, *, evaluator: bool, heart: Heart | None, progress: Progress
+        self,
+        plan: Plan,
+        strategy: Any,
+        stop: StopRequest,
+        *,
+        alone: bool,
+        evaluator: bool,
+        heart: Heart | None,
+        progress: Progress,
     ) -> None:
         self._plan, self._settings, self._strategy, self._stop = plan, plan.settings, strategy, stop
         self._evaluator, self._heart, self._progress = evaluator, heart, progress
@@ -65,7 +73,7 @@ class TrainingLoop:
         self._history: History | None = None
         self._clock = time.monotonic()
         self._measured = False  # whether a loop was timed that did not build the graph
-        self._alone = read_machines().count == 1
+        self._alone = alone
         self._trainer, self._store = self._build()
 
     def run(self, initial: InitialWeights | None) -> tuple[CheckpointStore, int]:

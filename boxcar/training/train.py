@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 from boxcar.detectors.specification import SPECIFICATION, specification_json
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.checkpoints import list_checkpoints, write_status
+from boxcar.run.checkpoints import has_stalled, list_checkpoints, read_scores, write_status
 from boxcar.run.configuration import Configuration
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, require_commit
 from boxcar.storage import replace_text
-from boxcar.training.devices import make_strategy, read_machines
+from boxcar.training.devices import Machines, make_strategy, read_machines
 from boxcar.training.heart import Heart
 from boxcar.training.initial import find_initial
 from boxcar.training.plan import Plan, make_plan, with_initial
@@ -84,7 +84,9 @@ def _loop(
 ) -> "tuple[CheckpointStore, int]":
     """Loads TensorFlow, and trains."""
     progress.note("starting TensorFlow")
-    strategy = make_strategy(plan.configuration.gpus, read_machines())
+    # Where the last step is saved the other machines may have ended, and would be waited for in vain.
+    machines = Machines() if _has_trained(plan) else read_machines()
+    strategy = make_strategy(plan.configuration.gpus, machines)
     stop.listen()
     replicas = strategy.num_replicas_in_sync
     if plan.settings.batch_size % replicas:
@@ -106,5 +108,14 @@ def _loop(
 
     from boxcar.training.loop import TrainingLoop
 
-    loop = TrainingLoop(plan, strategy, stop, evaluator=evaluator, heart=heart, progress=progress)
+    alone = machines.count == 1
+    loop = TrainingLoop(plan, strategy, stop, alone=alone, evaluator=evaluator, heart=heart, progress=progress)
     return loop.run(initial)
+
+
+def _has_trained(plan: Plan) -> bool:
+    """Whether the checkpoint of the last step that there will be is saved."""
+    last = max((checkpoint.step for checkpoint in list_checkpoints(plan.step.folder)), default=0)
+    patience = plan.configuration.early_stopping_checkpoints
+    stalled = patience is not None and has_stalled(read_scores(plan.evaluation), patience)
+    return last >= plan.settings.steps or (last > 0 and stalled)

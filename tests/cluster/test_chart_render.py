@@ -119,6 +119,7 @@ def test_settings_are_what_boxcar_reads(tmp_path: Path) -> None:
         ("horizontal_flip", "colour"),
         0.95,
     )
+    assert (everything.retraining.gpu_hours, everything.gate.max_megabytes) == (40, 8)
     cluster = everything.cluster
     assert (cluster.image_tag, cluster.image_pull_secrets) == ("0.1.0-rc.1", ("registry", "mirror"))
     assert cluster.environment == {"AWS_REGION": "us-east-1", "BOXCAR_S3_ENDPOINT": "http://boxcar-minio:9000"}
@@ -128,18 +129,28 @@ def test_settings_are_what_boxcar_reads(tmp_path: Path) -> None:
     assert settings(CHART / "ci" / "gke-values.yaml", "cluster.yaml", tmp_path).cluster.credentials_secret is None
 
 
+EVERYTHING = ("--values", str(CHART / "ci" / "everything-values.yaml"))
+
+
 def test_the_schedule_goes_on_after_a_restart_and_begins_anew_each_night() -> None:
-    cron = find(template("--values", str(CHART / "ci" / "everything-values.yaml")), "CronJob", "boxcar-schedule")["spec"]
+    cron = find(template(*EVERYTHING), "CronJob", "boxcar-schedule")["spec"]
     assert (cron["concurrencyPolicy"], cron["timeZone"], cron["schedule"]) == ("Forbid", "Europe/Berlin", "30 1 * * 1-5")
     job = cron["jobTemplate"]["spec"]
     assert job["activeDeadlineSeconds"] == 12 * 3600
     pod = job["template"]["spec"]
     assert pod["serviceAccountName"] == "boxcar-launcher"
     launcher = pod["containers"][0]
-    assert launcher["args"] == [
-        *("boxcar", "run", "--launcher=cluster", "--data=s3://boxcar/pictures", "--output=$(BOXCAR_RUNS)/$(JOB_NAME)"),
-        *("--config=/etc/boxcar/schedule.yaml", "--resume"),
-    ]
+    first = ["--launcher=cluster", "--data=s3://boxcar/pictures", "--config=/etc/boxcar/schedule.yaml"]
+    of_model = ["--models=s3://boxcar/models", "--model=shelf", "--runs=$(BOXCAR_RUNS)"]
+    assert launcher["args"] == ["boxcar", "retrain", *first, *of_model]
+    webhook = {"secretKeyRef": {"name": "team-chat", "key": "url"}}
+    assert {"name": "BOXCAR_WEBHOOK", "valueFrom": webhook} in launcher["env"]
+    plain = find(
+        template(*EVERYTHING, "--set", "schedule.model=,schedule.webhookExistingSecret="), "CronJob", "boxcar-schedule"
+    )
+    alone = plain["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert alone["args"] == ["boxcar", "run", *first, "--output=$(BOXCAR_RUNS)/$(JOB_NAME)", "--resume"]
+    assert "BOXCAR_WEBHOOK" not in {one["name"] for one in alone["env"]}
     job_name = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
     assert {"name": "JOB_NAME", "valueFrom": job_name} in launcher["env"]
     by_code = {
@@ -226,6 +237,7 @@ def test_a_value_that_is_not_known_is_refused(path: tuple[str, ...], tmp_path: P
         ("cluster.trainer_memory=much", "/cluster/trainer_memory"),
         ("schedule.cron=nightly", "/schedule/cron"),
         ("schedule.enabled=true", "schedule.data is empty"),
+        ("schedule.enabled=true,schedule.data=s3://a-bucket,schedule.model=shelf", "schedule.models is empty"),
         ("schedule.enabled=true,schedule.data=s3://a-bucket,schedule.settings.cluster.machines=2", "schedule.settings.cluster"),
         ("tensorboard.pathPrefix=board/", "/tensorboard/pathPrefix"),
         ("tensorboard.ingress.enabled=true", "tensorboard.ingress.host is empty"),

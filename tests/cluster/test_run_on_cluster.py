@@ -31,8 +31,9 @@ def test_the_watcher_shows_progress(toy: tuple[str, str]) -> None:
 
 def test_pods_had_no_more_rights_than_they_need(place: Place, toy: tuple[str, str]) -> None:
     assert place.kubectl("auth", "can-i", "get", "leases", "--as", f"system:serviceaccount:{place.namespace}:boxcar-trainer")
-    warnings = place.get("events", "--field-selector", "reason=FailedCreate")["items"]
-    assert warnings == []  # Pod Security's `restricted` refused none of them
+    warnings = [event["message"] for event in place.get("events", "--field-selector", "reason=FailedCreate")["items"]]
+    # Other tests' Jobs may have met a quota, but `restricted` refused none.
+    assert [warning for warning in warnings if "violates PodSecurity" in warning] == []
 
 
 def test_a_finished_run_is_not_done_again(place: Place, toy: tuple[str, str], pictures: str) -> None:

@@ -153,7 +153,7 @@ def test_a_run_is_stopped_on_one_machine_and_gone_on_with_on_another(person, buc
     [
         (("run", "--data", "{bucket}/nothing", "--output", "{bucket}/runs/none"), 64, "There is nothing at {bucket}/nothing."),
         (("train", "--run", "{bucket}/runs/none"), 64, "There is nothing at {bucket}/runs/none/records."),
-        (("report", "--run", "{bucket}/runs/none"), 64, "holds no finished"),
+        (("report", "--run", "{bucket}/runs/none"), 64, "{bucket}/runs/none/records holds no finished"),
         (("train", "--run", "{bucket}/runs/x", "--evaluator", "elsewhere"), 64, "share a folder"),
         (("evaluate", "--run", "{bucket}/runs/x", "--sidecar"), 64, "share a folder"),
         (("fetch", "--run", "runs/x", "--into", "here"), 64, "is in no bucket"),

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from webhook import Webhook
 
-from boxcar.components.ending import WEBHOOK, tell_end
+from boxcar.components.ending import tell_end
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.webhook import WEBHOOK
 from boxcar.storage import retry
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import sqlite3
+from collections.abc import Set
 
 import pytest
 from hypothesis import given, settings
@@ -14,13 +15,15 @@ from boxcar.records.split import SCHEMA, assign_splits, folder_split, position
 Rows = list[tuple[int, str | None]]  # (content, folder)
 
 
-def _assigned(rows: Rows, seed: int = 0, fractions: tuple[float, float] = (0.15, 0.15)) -> tuple[list[str | None], list[Fault]]:
+def _assigned(
+    rows: Rows, seed: int = 0, fractions: tuple[float, float] = (0.15, 0.15), frozen: Set[str] = frozenset()
+) -> tuple[list[str | None], list[Fault]]:
     """The split of each row, None where the row was removed."""
     database = sqlite3.connect("")
     database.executescript(SCHEMA)
     contents = [(b"%05d.jpg" % n, hashlib.sha256(b"%d" % content).digest(), folder) for n, (content, folder) in enumerate(rows)]
     database.executemany("INSERT INTO pictures (name, sha256, folder) VALUES (?, ?, ?)", contents)
-    faults = assign_splits(database, *fractions, seed)
+    faults = assign_splits(database, *fractions, seed, frozen)
     found = dict(database.execute("SELECT name, split FROM pictures"))
     return [found.get(name) for name, _, _ in contents], faults
 
@@ -123,3 +126,36 @@ def test_too_few_different_pictures_are_65(count: int) -> None:
 )
 def test_folder_names(path: bytes, split: str | None) -> None:
     assert folder_split(path) == split
+
+
+def _hash(content: int) -> str:
+    return hashlib.sha256(b"%d" % content).hexdigest()
+
+
+def test_a_frozen_test_split_is_the_test_split_wherever_its_pictures_lie() -> None:
+    rows: Rows = [(content, None) for content in range(40)] + [(40, "train"), (41, "validation"), (0, "train")]
+    splits, faults = _assigned(rows, frozen={_hash(content) for content in (0, 40, 41)})
+    assert [number for number, split in enumerate(splits) if split == "test"] == [0, 40, 41, 42]
+    assert faults == []
+
+
+def test_pictures_added_later_never_enter_a_frozen_test_split() -> None:
+    before, _ = _assigned([(content, None) for content in range(200)])
+    frozen = {_hash(content) for content in range(200) if before[content] == "test"}
+    after, faults = _assigned([(content, None) for content in range(600)], frozen=frozen)
+    assert after[:200] == before
+    assert "test" not in after[200:] and faults == []
+
+
+def test_what_lies_in_a_test_folder_and_was_not_frozen_is_in_no_split() -> None:
+    rows: Rows = [(content, None) for content in range(30)] + [(30, "test"), (31, "test"), (31, "train")]
+    splits, faults = _assigned(rows, frozen={_hash(3), _hash(30)})
+    assert [number for number, split in enumerate(splits) if split == "test"] == [3, 30]
+    assert splits[31] is None and splits[32] is None
+    assert [fault.kind for fault in faults] == ["duplicate_across_splits", "not_in_frozen_test"]
+
+
+def test_a_frozen_test_split_of_other_data_is_65() -> None:
+    with pytest.raises(BoxcarError, match="None of the 2 pictures") as caught:
+        _assigned([(content, None) for content in range(30)], frozen={_hash(90), _hash(91)})
+    assert caught.value.code == ExitCode.DATA

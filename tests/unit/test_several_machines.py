@@ -16,6 +16,7 @@ import pytest
 
 from boxcar.run.checkpoints import list_checkpoints
 from boxcar.run.configuration import make_configuration, write_configuration
+from boxcar.run.step import MARKER, UNFINISHED
 from boxcar.training.history import read_history
 
 STEPS, INTERVAL = 20, 10
@@ -42,10 +43,11 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start(run: Path, machines: int) -> list[subprocess.Popen[str]]:
+def start(run: Path, machines: int, only: int | None = None) -> list[subprocess.Popen[str]]:
+    """Starts so many machines, or one of them only."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(machines)]
     started = []
-    for index in range(machines):
+    for index in range(machines) if only is None else [only]:
         config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         environment = os.environ | ({"TF_CONFIG": json.dumps(config)} if machines > 1 else {})
         command = [sys.executable, "-m", "boxcar", "train", "--run", str(run), "--evaluator", "none"]
@@ -92,8 +94,17 @@ def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Pat
     assert len(one) == len(two) == STEPS
     assert np.ptp(one) > 0.01, "losses that stand still would agree, whatever was computed"
     np.testing.assert_allclose(two, one, rtol=1e-4)
-    assert [checkpoint.step for checkpoint in list_checkpoints(runs[2] / "train")] == [INTERVAL, STEPS]
-    assert not list((runs[2] / "train").glob(".writing*"))
+    train = runs[2] / "train"
+    assert [checkpoint.step for checkpoint in list_checkpoints(train)] == [INTERVAL, STEPS]
+    assert not list(train.glob(".writing*"))
+
+    # One that was interrupted behind the last step waits for nobody: the others have ended.
+    (train / MARKER).rename(train / UNFINISHED)
+    for index in (1, 0):
+        ((code, said),) = finish(start(runs[2], 2, only=index))
+        assert code == 0, said
+        assert step_losses(runs[2]) == two
+        assert (train / MARKER).exists() == (index == 0)
 
 
 @pytest.mark.slow

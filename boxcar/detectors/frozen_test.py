@@ -1,0 +1,62 @@
+"""The list of a frozen test split: `<sha256>  <name>` a line, as `sha256sum` writes and checks it.
+
+A picture is of the split by the SHA-256 of its file, wherever it lies and whatever it is called; names are for people.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from boxcar.errors import BoxcarError, ExitCode
+
+FROZEN_TEST = "frozen-test.txt"
+
+_LINE = re.compile(r"\\?([0-9a-fA-F]{64})(?:[ \t].*)?")  # sha256sum puts a backslash before a line whose name it escapes
+
+
+def read_frozen_test(path: Path) -> frozenset[str]:
+    """The hashes of a list, hexadecimal.
+
+    Raises:
+        BoxcarError: 64 where there is no such file, 69 where it may not be read, 65 where a line is none of a list or there is
+            none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        what = f"There is no list of a frozen test split {path}."
+        raise BoxcarError(ExitCode.USAGE, what, f"Name a {FROZEN_TEST} that is there.") from error
+    except OSError as error:
+        what = f"{path} cannot be read: {error.strerror or error}."
+        raise BoxcarError(ExitCode.SURROUNDINGS, what, "Give yourself the right to read it.") from error
+    hashes = set()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line.rstrip())
+        if match is None:
+            raise _refusal(path, f"line {number} does not begin with the SHA-256 of a picture")
+        hashes.add(match[1].lower())
+    if not hashes:
+        raise _refusal(path, "it names no picture")
+    return frozenset(hashes)
+
+
+def frozen_test_text(pictures: Mapping[str, str]) -> str:
+    """The text of a list.
+
+    Args:
+        pictures: each one's name by its hash.
+    """
+    return "".join(f"{sha256}  {' '.join(name.split())}\n" for sha256, name in sorted(pictures.items()))
+
+
+def frozen_test_digest(hashes: Iterable[str]) -> str:
+    """What two lists have in common that mean the same pictures."""
+    return hashlib.sha256("".join(f"{sha256}\n" for sha256 in sorted(hashes)).encode()).hexdigest()
+
+
+def _refusal(path: Path, reason: str) -> BoxcarError:
+    what = f"{path} is no list of a frozen test split: {reason}."
+    return BoxcarError(ExitCode.DATA, what, f"Name the {FROZEN_TEST} of a model, or what `sha256sum` wrote of pictures.")

@@ -1,0 +1,54 @@
+"""Who was compared with whom, as `boxcar show` says it beside where a file comes from."""
+
+import json
+from typing import Any
+
+from boxcar.registry.gate import DECISION
+from boxcar.registry.model import DECISIONS
+from boxcar.registry.versions import VERSION
+from boxcar.storage import Missing, bucket_location, local_path, open_store
+
+_LEVELS = 5  # from a run, or a version, down to the deepest file of an export
+
+
+def describe_comparisons(uri: str) -> list[str]:
+    """The comparisons that a file's model took part in, a line each.
+
+    Args:
+        uri: an exported file or folder in a run, or in a version of a registry.
+    """
+    place = uri if bucket_location(uri) else str(local_path(uri).absolute())
+    for _ in range(_LEVELS):
+        place, _, number = place.rpartition("/")
+        if place.endswith(("/", ":")) or not place:
+            break
+        if (decision := _read(place, DECISION)) is not None:
+            return [_line(decision)]
+        if (_read(f"{place}/{number}", VERSION)) is not None:
+            found = [_read(place, name) for name in _decisions(place, number)]
+            return [_line(decision) for decision in found if decision is not None] or [
+                "compared            with no other version yet"
+            ]
+    return []
+
+
+def _decisions(model: str, number: str) -> list[str]:
+    """Names of the decisions that a version took part in."""
+    names = [entry.name for entry in open_store(model).entries(DECISIONS)]
+    return [name for name in names if number in name.rpartition("/")[2].split("-")[:2]]
+
+
+def _read(place: str, name: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(open_store(place).read(name))
+    except (Missing, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _line(decision: dict[str, Any]) -> str:
+    challenger, champion = decision["challenger"], decision["champion"]
+    who = f"version {challenger['version']} of {decision['model']}"
+    against = "no champion" if champion is None else f"version {champion['version']} ({champion['run']})"
+    on = f"{decision['test']['pictures']} pictures of test split {decision['test']['split']}"
+    return f"compared            {who} with {against}, on {on}: {decision['decision']}. {decision['reason']}"

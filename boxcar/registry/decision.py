@@ -1,0 +1,191 @@
+"""What the gate decides of the numbers. Nothing here reads a file or runs a detector."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from boxcar.detectors.detections import Detections
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.gate_settings import GateSettings
+from boxcar.scoring import Difference, Truth, ap50_difference, one_sided, score
+
+Verdict = Literal["promoted", "kept", "undecided"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One version's answers on the test pictures, and what they cost."""
+
+    labels: Mapping[int, str]
+    detections: Sequence[Detections]
+    milliseconds: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A decision, and the numbers it was made from.
+
+    Attributes:
+        verdict: `promoted`, `kept` or `undecided`; in the last two the champion stays.
+        reason: in a sentence.
+        difference: of the challenger's AP50 to the champion's, with its one-sided bounds; None where there is no champion.
+        pictures_needed: how many test pictures would tell; None where it was decided, or no number would.
+        classes: that were compared.
+        new_classes, lost_classes: that only the challenger, and only the champion, knows.
+        broken: the floors and ceilings that the challenger broke, a sentence each.
+        scores: of the challenger and of the champion (None without one), as `scoring.score` gives them, on those classes.
+    """
+
+    verdict: Verdict
+    reason: str
+    difference: Difference | None
+    pictures_needed: int | None
+    classes: tuple[str, ...]
+    new_classes: tuple[str, ...]
+    lost_classes: tuple[str, ...]
+    broken: tuple[str, ...]
+    scores: tuple[dict[str, Any], dict[str, Any] | None]
+
+
+def decide(
+    truths: Sequence[Truth],
+    labels: Mapping[int, str],
+    challenger: Answers,
+    champion: Answers | None,
+    settings: GateSettings,
+    *,
+    seed: int = 0,
+) -> Decided:
+    """Compares a challenger with the champion.
+
+    Args:
+        truths: the test pictures' labelled boxes.
+        labels: what their ids mean.
+        challenger, champion: answers on these pictures; None where there is no champion yet.
+        settings: what the challenger is held to.
+        seed: of the bootstrap.
+
+    Raises:
+        BoxcarError: 64 for a floor of a class that the challenger does not know; 65 where one id means two classes: whoever
+            uses the champion would be told wrong names.
+    """
+    _check_ids(labels, challenger, champion)
+    known = set(challenger.labels.values())
+    before = known if champion is None else set(champion.labels.values())
+    new, lost = tuple(sorted(known - before)), tuple(sorted(before - known))
+    shared = {label: name for label, name in labels.items() if name in known & before}
+    own = _of_classes(challenger, labels)
+    # Floors hold for every class that the test pictures can show, also where the champion does not know it.
+    floors = score([_only(truth, labels) for truth in truths], own, labels)["per_class"]
+    broken = tuple(_broken(challenger, floors, settings))
+    common = [_only(truth, shared) for truth in truths]
+    ours = _of_classes(challenger, shared)
+    theirs = None if champion is None else _of_classes(champion, shared)
+    scores = (score(common, ours, shared), None if theirs is None else score(common, theirs, shared))
+    difference = None
+    if theirs is not None:
+        wide = one_sided(settings.confidence, len(truths))
+        difference = ap50_difference(common, theirs, ours, shared, confidence=wide, seed=seed)
+    verdict, reason, needed = _judge(difference, broken, new, lost, len(truths), settings)
+    return Decided(verdict, reason, difference, needed, tuple(shared.values()), new, lost, broken, scores)
+
+
+def _judge(
+    difference: Difference | None,
+    broken: Sequence[str],
+    new: Sequence[str],
+    lost: Sequence[str],
+    pictures: int,
+    settings: GateSettings,
+) -> tuple[Verdict, str, int | None]:
+    if broken:
+        return "kept", " ".join(broken), None
+    if difference is None:
+        return "promoted", "There is no champion yet.", None
+    if difference.point is None or difference.low is None or difference.high is None:
+        return "undecided", "The test pictures hold no object of a class that both know.", None
+    said = f"AP50 differs by {difference.point:+.4f}"
+    sure = f"with {settings.confidence:.4g} confidence"
+    if difference.low > settings.min_gain:
+        if (new or lost) and not settings.accept_new_classes:
+            words = [f"it also knows {', '.join(new)}"] * bool(new) + [f"it does not know {', '.join(lost)}"] * bool(lost)
+            changed = " and ".join(words)
+            return "undecided", f"{said}, but {changed}, and nobody has accepted that (--accept-new-classes).", None
+        return "promoted", f"{said}, at least {difference.low:+.4f} {sure}: above {settings.min_gain:+.4g}.", None
+    if difference.high <= settings.min_gain:
+        return "kept", f"{said}, at most {difference.high:+.4f} {sure}: not above {settings.min_gain:+.4g}.", None
+    needed = pictures_needed(difference, pictures, settings.min_gain)
+    enough = "no number of pictures would" if needed is None else f"about {needed} would"
+    lies = f"lies between {difference.low:+.4f} and {difference.high:+.4f}, each {sure}"
+    told = f"{pictures} test pictures do not tell whether it is above {settings.min_gain:+.4g}, {enough}."
+    return "undecided", f"{said} and {lies}: {told}", needed
+
+
+def pictures_needed(difference: Difference, pictures: int, min_gain: float) -> int | None:
+    """How many test pictures would decide, were the difference what it seems: bounds close in with the square root of them."""
+    assert difference.point is not None and difference.low is not None and difference.high is not None, difference
+    distance = difference.point - min_gain
+    if distance == 0:
+        return None
+    width = difference.point - difference.low if distance > 0 else difference.high - difference.point
+    return max(pictures + 1, math.ceil(pictures * (width / distance) ** 2))
+
+
+def _broken(challenger: Answers, per_class: Mapping[str, Any], settings: GateSettings) -> list[str]:
+    """The floors and ceilings that the challenger breaks, a sentence each."""
+    found = []
+    for name, floor in settings.class_floors.items():
+        if name not in challenger.labels.values():
+            known = ", ".join(challenger.labels.values())
+            what = f"There is a floor for {name}, and the challenger knows only {known}."
+            raise BoxcarError(ExitCode.USAGE, what, "Correct --class-floor.")
+        ap50 = per_class.get(name, {}).get("AP50")
+        if ap50 is None:
+            found.append(f"The test pictures hold no {name}, so its floor of {floor:.4g} cannot be seen to hold.")
+        elif ap50 < floor:
+            found.append(f"AP50 of {name} is {ap50:.4f}, below its floor of {floor:.4g}.")
+    if settings.max_milliseconds is not None and challenger.milliseconds > settings.max_milliseconds:
+        found.append(f"A picture takes {challenger.milliseconds:.4g} ms, above the ceiling of {settings.max_milliseconds:.4g}.")
+    if settings.max_megabytes is not None and challenger.megabytes > settings.max_megabytes:
+        found.append(f"The file has {challenger.megabytes:.4g} MB, above the ceiling of {settings.max_megabytes:.4g}.")
+    return found
+
+
+def _check_ids(labels: Mapping[int, str], challenger: Answers, champion: Answers | None) -> None:
+    others = {"the frozen test split": labels, **({} if champion is None else {"the champion": champion.labels})}
+    own = dict(challenger.labels)
+    for whose, other in others.items():
+        # An id that is another class now, or a class that has another id now.
+        shifted = {label for label, name in other.items() if own.get(label, name) != name}
+        shifted |= {label for label, name in other.items() if name in own.values() and own.get(label) != name}
+        for label in sorted(shifted):
+            is_now = own.get(label, "none")
+            raise BoxcarError(
+                ExitCode.DATA,
+                f"Id {label} is {other[label]} in {whose} and {is_now} in the challenger.",
+                "Make its records with the champion's label map (--label-map), so that ids never shift, and train again.",
+            )
+
+
+def _of_classes(answers: Answers, classes: Mapping[int, str]) -> list[Detections]:
+    """What was found of these classes, by the ids that the test pictures have for them."""
+    ids = {name: label for label, name in classes.items()}
+    renamed = np.zeros(max(answers.labels) + 1, np.int64)
+    for label, name in answers.labels.items():
+        renamed[label] = ids.get(name, 0)
+    result = []
+    for found in answers.detections:
+        classes_of = renamed[found.classes]
+        kept = classes_of > 0
+        result.append(Detections(found.boxes[kept], found.scores[kept], classes_of[kept]))
+    return result
+
+
+def _only(truth: Truth, classes: Mapping[int, str]) -> Truth:
+    """A picture's labelled boxes of these classes."""
+    kept = np.isin(truth.labels, list(classes))
+    return Truth(truth.width, truth.height, truth.boxes[kept], truth.labels[kept], truth.is_crowd[kept])

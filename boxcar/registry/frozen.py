@@ -1,0 +1,102 @@
+"""A model's frozen test split: its pictures with their boxes, kept in the registry, so that every version meets the same."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxcar.detectors.examples import Example, read_examples
+from boxcar.detectors.frozen_test import FROZEN_TEST, frozen_test_text
+from boxcar.detectors.label_map import read_label_map
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.registry.model import TESTS, Model
+from boxcar.run.step import Step, require_commit
+from boxcar.storage import Mirror, file_sha256, replace_text
+
+LABEL_MAP = "label_map.pbtxt"
+STEP = "models retest"
+_IDENTITY = 12  # hexadecimal digits of its name
+
+
+@dataclass(frozen=True)
+class FrozenTest:
+    """A frozen test split on this machine.
+
+    Attributes:
+        split: its name, which is made of its content: pictures and boxes.
+        folder: where it lies here.
+        labels: the names of its boxes' ids.
+        names: of its pictures, by their SHA-256.
+        objects: how many labelled boxes there are.
+    """
+
+    split: str
+    folder: Path
+    labels: dict[int, str]
+    names: dict[str, str]
+    objects: int
+
+    def examples(self) -> Iterator[Example]:
+        """Its pictures, always in the same order."""
+        return read_examples(_shards(self.folder))
+
+
+def freeze_test(model: Model, records: Path) -> FrozenTest:
+    """Keeps the test split of records in the registry; whether it counts is for the model's aliases to say.
+
+    Args:
+        model: whose it is to be.
+        records: the folder that `records` wrote.
+
+    Raises:
+        BoxcarError: 65 where the records' test split holds no labelled object.
+    """
+    require_commit(records, "records")
+    shards = _shards(records)
+    label_map = records / LABEL_MAP
+    digest = hashlib.sha256("".join(file_sha256(path) for path in (*shards, label_map)).encode()).hexdigest()
+    split = digest[:_IDENTITY]
+    with model.test(split).working() as folder:
+        step = Step(STEP, folder, {"test": digest}, {})
+        if step.done() is None:
+            names = {example.sha256: example.filename for example in read_examples(shards)}
+            if not any(len(example.labels) for example in read_examples(shards)):
+                what = f"The test split of the records in {records} holds no labelled object to compare versions on."
+                raise BoxcarError(ExitCode.DATA, what, "Make records with labelled test pictures.")
+            with step.writing():
+                for path in (*shards, label_map):
+                    shutil.copyfile(path, folder / path.name)
+                replace_text(folder / FROZEN_TEST, frozen_test_text(names))
+    return read_frozen(model, split)
+
+
+def read_frozen(model: Model, split: str) -> FrozenTest:
+    """A frozen test split, brought here where it lies in a bucket.
+
+    Raises:
+        BoxcarError: 64 where there is none of this name, 65 where it is damaged.
+    """
+    folder = require_commit(model.test(split).fetch(), STEP).folder
+    examples = list(read_examples(_shards(folder)))
+    return FrozenTest(
+        split,
+        folder,
+        read_label_map(folder / LABEL_MAP),
+        {example.sha256: example.filename for example in examples},
+        sum(len(example.labels) for example in examples),
+    )
+
+
+def frozen_test_list(model: Model, split: str) -> str:
+    """URI of the list that `records --frozen-test` takes."""
+    return f"{model.uri}/{TESTS}/{split}/{FROZEN_TEST}"
+
+
+def fetch_records(uri: str) -> Path:
+    """The folder of records, on this machine."""
+    return require_commit(Mirror(uri).fetch(), "records").folder
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("test-*-of-*.tfrecord"))

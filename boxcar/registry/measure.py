@@ -1,0 +1,102 @@
+"""Runs the files that ship on a frozen test split, all on one picture and then on the next, so that they share good and bad
+moments of the machine."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boxcar.detectors.detections import Detections
+from boxcar.detectors.example_pixels import decode_picture
+from boxcar.detectors.preprocessing import preprocess
+from boxcar.detectors.runners import open_runner
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.registry.frozen import FrozenTest
+from boxcar.registry.versions import EXPORT
+from boxcar.scoring import Truth
+
+
+@dataclass(frozen=True)
+class ShippedFile:
+    """The file of one format in a version's folder."""
+
+    path: Path
+    name: str  # relative to `export/`
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one file answered.
+
+    Attributes:
+        file: which.
+        labels: its classes.
+        detections: one a picture, in the split's order.
+        milliseconds: from preprocessed pixels to detections, the median.
+    """
+
+    file: ShippedFile
+    labels: dict[int, str]
+    detections: tuple[Detections, ...]
+    milliseconds: float
+
+
+def find_file(folder: Path, kind: str, what: str) -> ShippedFile:
+    """The file of a format in a version's folder.
+
+    Args:
+        folder: the version's.
+        kind: the format.
+        what: the version, for the sentence.
+
+    Raises:
+        BoxcarError: 64 where it has none.
+    """
+    files: list[dict[str, Any]] = json.loads((folder / EXPORT / "manifest.json").read_text(encoding="utf-8"))["files"]
+    for entry in files:
+        if entry["format"] == kind:
+            path = folder / EXPORT / entry["path"]
+            return ShippedFile(path, entry["path"], entry["bytes"], entry["sha256"])
+    has = ", ".join(entry["format"] for entry in files)
+    raise BoxcarError(ExitCode.USAGE, f"{what} has no {kind} file, only {has}.", "Name another --format, or export that one.")
+
+
+def measure(
+    files: Sequence[ShippedFile], test: FrozenTest, threads: int, advance: Callable[[], None]
+) -> tuple[list[Truth], list[Measured]]:
+    """The truths of the test pictures, and what each file answered on them.
+
+    Args:
+        files: to run; one that is there twice is run twice.
+        test: the pictures.
+        threads: that each computes with.
+        advance: called after each picture.
+
+    Raises:
+        BoxcarError: 65 where a file or a picture cannot be used.
+    """
+    truths: list[Truth] = []
+    with ExitStack() as opened:
+        runners = [opened.enter_context(open_runner(file.path, threads)) for file in files]
+        detections: list[list[Detections]] = [[] for _ in files]
+        seconds: list[list[float]] = [[] for _ in files]
+        for example in test.examples():
+            truths.append(Truth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
+            picture = decode_picture(example)
+            for place, runner in enumerate(runners):
+                pixels = preprocess(picture, runner.specification.image_size)
+                began = time.perf_counter()
+                detections[place].append(runner.find(pixels))
+                seconds[place].append(time.perf_counter() - began)
+            advance()
+        return truths, [
+            Measured(file, runner.specification.labels, tuple(found), round(float(np.median(took)) * 1000, 2))
+            for file, runner, found, took in zip(files, runners, detections, seconds, strict=True)
+        ]

@@ -1,0 +1,149 @@
+"""A registry as a person reads it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from boxcar.registry.aliases import Aliases, NoModelError, read_aliases
+from boxcar.registry.frozen import frozen_test_list
+from boxcar.registry.gate import Compared
+from boxcar.registry.model import Model, model_names
+from boxcar.registry.retest import Retested
+from boxcar.registry.versions import Listed, list_versions, read_version
+
+_SHORT = 12  # digits of a hash that are shown
+
+
+def print_models(models: str) -> None:
+    """Every model of a registry, a line each."""
+    rows = []
+    for name in model_names(models):
+        model = Model(models, name)
+        try:
+            state = read_aliases(model)
+        except NoModelError:
+            continue  # another folder
+        last = state.history[-1]
+        rows.append((name, state.champion or "none", str(len(model.numbers())), state.test, f"{last.action}, {last.at}"))
+    _print(("model", "champion", "versions", "test split", "last change"), rows, right=("champion", "versions"))
+    if not rows:
+        _say(f"There is no model in {models} yet. `boxcar models add` makes one of a run.")
+
+
+def print_versions(model: Model) -> None:
+    """Every version of a model, a line each, half uploaded ones too."""
+    state, listed = read_aliases(model), list_versions(model)
+    named = {number: alias for alias, number in state.aliases.items()}
+    rows = []
+    for one in listed:
+        if one.version is None:
+            rows.append((one.number, "half uploaded", "", "", "", "", ""))
+            continue
+        version = one.version
+        rows.append(
+            (
+                one.number,
+                named.get(one.number, ""),
+                _number(version.AP50),
+                _number(version.AP),
+                version.architecture,
+                (version.dataset_version or "")[:_SHORT],
+                version.run,
+            )
+        )
+    _print(("version", "alias", "AP50", "AP", "architecture", "data", "run"), rows, right=("version", "AP50", "AP"))
+    _say("The scores are those of each run's own test pictures; `boxcar models compare` measures two on the same.")
+    _say_unfinished(listed)
+
+
+def print_version(model: Model, number: str) -> None:
+    """A version, and how its model came to its champion."""
+    state, version = read_aliases(model), read_version(model, number)
+    named = [alias for alias, of in state.aliases.items() if of == number]
+    initial = version.initial_checkpoint
+    rows = {
+        "version": f"{number} of {model.name}" + (f", the {' and the '.join(named)}" if named else ""),
+        "files": f"{model.uri}/{number}/export",
+        "run": version.run,
+        "architecture": f"{version.architecture}, {version.image_size} px",
+        "labels": ", ".join(f"{label} {name}" for label, name in version.labels.items()),
+        "AP50, AP": f"{_number(version.AP50)}, {_number(version.AP)}",
+        "data version": version.dataset_version,
+        "test split": f"{version.frozen_test} when it was added, {state.test} now",
+        "checkpoint": f"step {version.checkpoint_step}, sha256 {version.checkpoint_sha256}",
+        "initial checkpoint": None if initial is None else f"{initial.source} (sha256 {initial.sha256})",
+        "trained from": None if version.ancestor is None else f"version {version.ancestor}",
+        "code version": version.code_version,
+        "code revision": version.code_revision,
+        "image": version.image,
+        "pipeline version": version.pipeline_version,
+    }
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        _say(f"{name:<{width}}  {value or 'none, or not known'}")
+    _say("")
+    print_history(state)
+    _say(f"\nRecords for the next version: --frozen-test {frozen_test_list(model, state.test)}")
+    if state.champion is not None:
+        _say(f"                              --label-map {model.uri}/{state.champion}/records/label_map.pbtxt")
+
+
+def print_history(state: Aliases) -> None:
+    """What has been changed in a model, oldest first."""
+    rows = [(change.at, change.action, change.champion or "none", change.test, change.reason) for change in state.history]
+    _print(("when", "what", "champion", "test split", "why"), rows, right=("champion",))
+
+
+def print_compared(compared: Compared) -> None:
+    """Two versions side by side."""
+    record = compared.record
+    both: Sequence[dict[str, Any]] = [one for one in (record["challenger"], record["champion"]) if one is not None]
+    heads = ("", *(f"version {one['version']}" for one in both))
+    rows = [
+        ("AP50", *(_number(one["AP50"]) for one in both)),
+        ("AP", *(_number(one["AP"]) for one in both)),
+        *((f"AP50 {name}", *(_number(one["per_class"].get(name)) for one in both)) for name in record["classes"]),
+        ("a picture", *(f"{one['milliseconds']:.1f} ms" for one in both)),
+        ("size", *(f"{one['bytes'] / 1e6:.1f} MB" for one in both)),
+        ("architecture", *(str(one["architecture"]) for one in both)),
+    ]
+    _print(heads, rows, right=heads[1:])
+    test = record["test"]
+    _say(f"On the {test['pictures']} pictures ({test['objects']} objects) of the frozen test split {test['split']}.")
+    _say(f"{record['decision'].capitalize()}: {record['reason']}")
+
+
+def print_retested(model: Model, retested: Retested) -> None:
+    """A new test split, and the champion on it."""
+    test = retested.test
+    _say(f"{model.name} is compared on the test split {test.split} now: {len(test.names)} pictures, {test.objects} objects.")
+    if retested.scores is not None:
+        scores = retested.scores
+        _say(f"AP50 of its champion, version {retested.champion}, is {_number(scores['AP50'])}, AP {_number(scores['AP'])}.")
+    _say(f"Records for the next version: --frozen-test {frozen_test_list(model, test.split)}")
+
+
+def _say_unfinished(listed: Sequence[Listed]) -> None:
+    for one in listed:
+        if one.version is None:
+            _say(f"Version {one.number} is half uploaded ({one.trouble}); adding its run again goes on with it.")
+
+
+def _print(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(head, justify="right" if head in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(highlight=False).print(table)
+
+
+def _say(line: str) -> None:
+    Console(highlight=False, soft_wrap=True).print(line, markup=False)
+
+
+def _number(value: float | None) -> str:
+    return "no objects" if value is None else f"{value:.3f}"

@@ -1,0 +1,244 @@
+"""A version of a model: what one run came to, copied whole into the registry and never changed after that."""
+
+import contextlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from boxcar.detectors.checkpoint_sources import find_checkpoint
+from boxcar.detectors.specification import InitialCheckpoint, read_specification
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.registry.aliases import begin
+from boxcar.registry.frozen import freeze_test
+from boxcar.registry.model import FORMAT, Model, check_format
+from boxcar.run.step import MARKER, UNFINISHED, Committed, Step, require_commit
+from boxcar.storage import ABSENT, Changed, Mirror, Missing, list_files, replace_json, replace_text
+
+STEP = "models add"
+VERSION, TRAINED_ON = "version.json", "trained-on.txt"
+EXPORT = "export"
+# Of the run, beside what was exported: where they are, they are kept.
+_KEPT = ("eval/test.json", "eval/scores.jsonl", "records/dataset.json", "records/label_map.pbtxt", "config.yaml")
+_STEPS = {"records": "records", "evaluate": "eval", "freeze": "export/saved_model", "convert": "export"}
+
+
+class Version(BaseModel):
+    """`version.json`: what a version is, and where it comes from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = FORMAT
+    run: str  # URI of the run's folder, as it was named
+    architecture: str
+    image_size: int
+    labels: dict[int, str]
+    dataset_version: str | None
+    frozen_test: str  # the split that counted when it was added
+    checkpoint_step: int | None
+    checkpoint_sha256: str
+    weights_sha256: str  # of the checkpoint in `export/saved_model`, which another training may start from
+    initial_checkpoint: InitialCheckpoint | None
+    ancestor: str | None  # the version whose weights training started from
+    code_version: str
+    code_revision: str | None
+    image: str | None
+    pipeline_version: str | None
+    AP: float | None  # of the run's chosen checkpoint on the run's own test pictures
+    AP50: float | None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A version as a list shows it; `version` is None where it is not finished, and why in `trouble`."""
+
+    number: str
+    version: Version | None
+    trouble: str = ""
+
+
+def add_version(model: Model, run: str) -> str:
+    """Makes what a run came to a version of a model. The first run's test split becomes the model's frozen one.
+
+    Where this run is a version already, nothing is done; where its upload was interrupted, that is gone on with.
+
+    Args:
+        model: which; it is made where it is not there.
+        run: URI of a run's folder, finished up to `convert`.
+
+    Returns:
+        The version's number.
+
+    Raises:
+        BoxcarError: 64 where a step of the run is missing, 65 where its files were changed, 69 where the registry fails.
+    """
+    folder, steps = _fetch_run(run)
+    records = folder / _STEPS["records"]
+    state = begin(model, freeze_test(model, records).split)
+    identity = {name: committed.digest for name, committed in steps.items()}
+    number = _claim(model, identity)
+    _disbelieve(model, number)
+    with model.version(number).working() as place:
+        step = Step(STEP, place, identity, {})
+        if step.done() is None:
+            with step.writing():
+                for name in [f"{EXPORT}/{name}" for name in list_files(folder / EXPORT)] + list(_KEPT):
+                    if (folder / name).is_file():
+                        (place / name).parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copyfile(folder / name, place / name)
+                version = _describe(model, run, place, state.test)
+                trained = _trained_on(model, place, version.ancestor)
+                replace_text(place / TRAINED_ON, "".join(f"{sha256}\n" for sha256 in sorted(trained)))
+                replace_json(place / VERSION, version.model_dump(mode="json"))
+    return number
+
+
+def list_versions(model: Model) -> list[Listed]:
+    """All versions, ascending; of those that are half uploaded, that they are.
+
+    Raises:
+        BoxcarError: 65 where a newer Boxcar wrote one.
+    """
+    return [_look(model, number) for number in model.numbers()]
+
+
+def read_version(model: Model, number: str) -> Version:
+    """A finished version.
+
+    Raises:
+        BoxcarError: 64 where there is none, 65 where it is half uploaded or a newer Boxcar wrote it.
+    """
+    found = _look(model, number)
+    if found.version is None:
+        if not model.store.entries(number):
+            there = ", ".join(model.numbers()) or "none"
+            what = f"{model.name} has no version {number}; there are: {there}."
+            raise BoxcarError(ExitCode.USAGE, what, "Name one of them.")
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"Version {number} of {model.name} is half uploaded: {found.trouble}.",
+            "Add its run again with `boxcar models add`, which goes on with it.",
+        )
+    return found.version
+
+
+def fetch_version(model: Model, number: str) -> Path:
+    """A finished version's folder, brought here where it lies in a bucket, with every file as it was added.
+
+    Raises:
+        BoxcarError: as `read_version`, and 65 where a file is not the one that was added.
+    """
+    read_version(model, number)
+    return require_commit(model.version(number).fetch(), STEP).folder
+
+
+def read_trained_on(folder: Path) -> frozenset[str]:
+    """The pictures that a version has seen, or was chosen by, by their SHA-256; also those of the versions it came from."""
+    return frozenset((folder / TRAINED_ON).read_text(encoding="ascii").split())
+
+
+def _fetch_run(run: str) -> tuple[Path, dict[str, Committed]]:
+    """A finished run on this machine."""
+    place = Mirror(run)
+    if place.remote:
+        for name in _STEPS.values():
+            with contextlib.suppress(Missing):  # which step is missing is said below
+                place.below(name).fetch()
+        place.take_files(["config.yaml"])
+    return place.folder, {step: require_commit(place.folder / name, step) for step, name in _STEPS.items()}
+
+
+def _claim(model: Model, identity: dict[str, str]) -> str:
+    """The number of the version with these inputs: the one that has it already or was begun with it, else the next."""
+    store = model.store
+    begun = json.dumps({"step": STEP, "inputs": identity, "parameters": {}}).encode()
+    while True:
+        numbers = model.numbers()
+        for number in numbers:
+            for marker in (MARKER, UNFINISHED):
+                with contextlib.suppress(Missing, ValueError, KeyError, TypeError):
+                    if json.loads(store.read(f"{number}/{marker}"))["inputs"] == identity:
+                        return number
+        number = str(max(map(int, numbers), default=0) + 1)
+        try:
+            store.write(f"{number}/{UNFINISHED}", begun, expected=ABSENT)
+        except Changed:
+            continue  # somebody else has just taken it
+        return number
+
+
+def _disbelieve(model: Model, number: str) -> None:
+    """Takes the markers out of a version of which files were lost since it was finished, so that it can be sent again."""
+    store = model.store
+    names = {entry.name.removeprefix(f"{number}/") for entry in store.entries(number)}
+    if MARKER in names and _look(model, number).version is None:
+        store.write(f"{number}/{UNFINISHED}", store.read(f"{number}/{MARKER}"))
+        store.delete(f"{number}/{name}" for name in names if name.rpartition("/")[2] == MARKER)
+
+
+def _describe(model: Model, run: str, place: Path, test: str) -> Version:
+    manifest = json.loads((place / EXPORT / "manifest.json").read_text(encoding="utf-8"))
+    specification = read_specification(place / EXPORT / "saved_model")
+    scores = json.loads((place / "eval" / "test.json").read_text(encoding="utf-8"))
+    origin = manifest["provenance"]
+    initial = specification.initial_checkpoint
+    return Version(
+        run=Mirror(run).uri if Mirror(run).remote else str(Mirror(run).folder.absolute()),
+        architecture=specification.architecture,
+        image_size=specification.image_size,
+        labels=specification.labels,
+        dataset_version=specification.dataset_version,
+        frozen_test=test,
+        checkpoint_step=origin["checkpoint_step"],
+        checkpoint_sha256=origin["checkpoint_sha256"],
+        weights_sha256=find_checkpoint(str(place / EXPORT / "saved_model" / "checkpoint")).sha256,
+        initial_checkpoint=initial,
+        ancestor=None if initial is None else _ancestor(model, initial.sha256),
+        code_version=origin["code_version"],
+        code_revision=origin["code_revision"],
+        image=origin["image"],
+        pipeline_version=origin["pipeline_version"],
+        AP=scores["AP"],
+        AP50=scores["AP50"],
+    )
+
+
+def _ancestor(model: Model, sha256: str) -> str | None:
+    """The version that has these weights; None where they are nobody's here."""
+    for found in list_versions(model):
+        if found.version is not None and sha256 in (found.version.checkpoint_sha256, found.version.weights_sha256):
+            return found.number
+    return None
+
+
+def _trained_on(model: Model, place: Path, ancestor: str | None) -> set[str]:
+    splits: dict[str, Any] = json.loads((place / "records" / "dataset.json").read_text(encoding="utf-8"))["splits"]
+    # Validation pictures have chosen the checkpoint, which makes them look better than they are.
+    own = {sha256 for split in ("train", "validation") for sha256 in splits[split]["images"]}
+    if ancestor is not None:
+        own.update(model.store.read(f"{ancestor}/{TRAINED_ON}").decode("ascii").split())
+    return own
+
+
+def _look(model: Model, number: str) -> Listed:
+    """A version, believed where all that its `step.json` lists is there."""
+    store, where = model.store, f"{model.uri}/{number}/{VERSION}"
+    there = {entry.name.removeprefix(f"{number}/"): entry.bytes for entry in store.entries(number)}
+    if MARKER not in there:
+        return Listed(number, None, f"its {MARKER} is not there")
+    try:
+        files = json.loads(store.read(f"{number}/{MARKER}"))["files"]
+        for name, entry in files.items():
+            if there.get(name) != entry["bytes"]:
+                return Listed(number, None, f"{name} is not there as it was added")
+        found = json.loads(store.read(f"{number}/{VERSION}"))
+        check_format(found.get("format_version"), where)
+        return Listed(number, Version.model_validate(found))
+    except Missing:
+        return Listed(number, None, "it is being written or removed")
+    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else type(error).__name__
+        return Listed(number, None, f"{VERSION} or {MARKER} cannot be understood ({reason})")

@@ -1,0 +1,1 @@
+"""Training a model anew when its pictures have changed, and not otherwise."""

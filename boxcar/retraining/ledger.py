@@ -1,0 +1,113 @@
+"""What every retraining of a model came to: one small file each, in the model's folder."""
+
+import json
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage import Missing, Store
+
+RETRAININGS = "retrainings"
+FORMAT: Final = 1
+
+Outcome = Literal["promoted", "kept", "undecided", "failed"]
+
+
+class Entry(BaseModel):
+    """One retraining.
+
+    Attributes:
+        run: URI of its run.
+        begun_at: when, by the clock of whoever began it; its month counts for the budget.
+        changes: what was new, in words.
+        start: weights that its run starts from, as the configuration has them: settled when it was begun.
+        label_map, frozen_test: URIs; None for a model's first run.
+        outcome: None while it is at work, or where it was killed.
+        reason: of the outcome, in a sentence or two.
+        version: the number of the version that came of it.
+        gpu_hours: for which its run has trained, times GPUs.
+        told: whether the webhook has taken the outcome; True where there is nobody to tell.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = FORMAT
+    run: str
+    begun_at: str
+    changes: str
+    start: str | None
+    label_map: str | None
+    frozen_test: str | None
+    outcome: Outcome | None = None
+    reason: str = ""
+    version: str | None = None
+    gpu_hours: float = 0.0
+    told: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it need not be gone on with."""
+        return self.outcome not in (None, "failed")
+
+
+def begin(run: str, changes: str, start: str | None, label_map: str | None, frozen_test: str | None) -> Entry:
+    """The entry of a retraining that begins now."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Entry(run=run, begun_at=now, changes=changes, start=start, label_map=label_map, frozen_test=frozen_test)
+
+
+def read_entries(model: Store) -> dict[str, Entry]:
+    """All retrainings of a model, by their identity, oldest first.
+
+    Raises:
+        BoxcarError: 65 where one cannot be understood, or a newer Boxcar wrote it.
+    """
+    names = [entry.name.removeprefix(f"{RETRAININGS}/") for entry in model.entries(RETRAININGS)]
+    found = {name.removesuffix(".json"): _read(model, name) for name in names if name.endswith(".json")}
+    return dict(sorted(found.items(), key=lambda item: item[1].begun_at))
+
+
+def write_entry(model: Store, identity: str, entry: Entry) -> None:
+    """Keeps a retraining as it stands."""
+    model.write(f"{RETRAININGS}/{identity}.json", (entry.model_dump_json(indent=2) + "\n").encode())
+
+
+def trained_gpu_hours(run: Store, gpus: int) -> float:
+    """For how long a run has trained by its own account, over all its starts, times its GPUs; starting up is left out."""
+    try:
+        content = run.read("train/history.jsonl")
+    except Missing:
+        return 0.0
+    lines = content[: content.rfind(b"\n") + 1].splitlines()
+    return float(json.loads(lines[-1])["seconds"]) / 3600 * gpus if lines else 0.0
+
+
+def check_budget(entries: dict[str, Entry], gpu_hours: float | None) -> None:
+    """Refuses to train in a month in which retrainings have taken so many GPU hours already.
+
+    Raises:
+        BoxcarError: 76.
+    """
+    month = f"{datetime.now(UTC):%Y-%m}"
+    used = sum(entry.gpu_hours for entry in entries.values() if entry.begun_at.startswith(month))
+    if gpu_hours is not None and used >= gpu_hours:
+        raise BoxcarError(
+            ExitCode.STOPPED,
+            f"Retrainings have taken {used:.2f} GPU hours in {month}, and retraining.gpu_hours allows {gpu_hours:g}.",
+            "Raise it, or wait for the next month: what is new is trained on then.",
+        )
+
+
+def _read(model: Store, name: str) -> Entry:
+    where = f"{model.uri}/{RETRAININGS}/{name}"
+    try:
+        found = json.loads(model.read(f"{RETRAININGS}/{name}"))
+        if isinstance(found.get("format_version"), int) and found["format_version"] > FORMAT:
+            what = f"{where} was written by a newer Boxcar."
+            raise BoxcarError(ExitCode.DATA, what, "Use the version of Boxcar that wrote it, or a newer one.")
+        return Entry.model_validate(found)
+    except (ValueError, AttributeError, ValidationError) as error:
+        what = f"{where} cannot be understood."
+        raise BoxcarError(ExitCode.DATA, what, "Remove it; only its hours and its outcome are forgotten.") from error

@@ -1,0 +1,231 @@
+"""Training a model anew: looked whether there is anything new, trained, compared with the champion, and told.
+
+Nothing is done twice. What a retraining begins is written down in the model's folder first, so that one that was killed is
+gone on with, and what was dealt with is not begun again.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused
+from boxcar.registry import DECISION, Model, add_version, frozen_test_list, read_aliases, read_version
+from boxcar.registry.aliases import NoModelError
+from boxcar.retraining.changes import Changes, Index, compare, look, read_index, write_index
+from boxcar.retraining.claim import Claim
+from boxcar.retraining.ledger import Entry, begin, check_budget, read_entries, trained_gpu_hours, write_entry
+from boxcar.run.configuration import AROUND, Configuration
+from boxcar.run.failure import FAILURE, record_failure
+from boxcar.run.webhook import post
+from boxcar.storage import Missing, Store, open_store
+
+_IDENTITY = 12  # hexadecimal digits
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """How the heavy parts of a retraining are done: on this machine, or as Jobs.
+
+    Attributes:
+        train: takes a run from pictures to exported files and a report, or goes on with it.
+        decide: compares a version with the champion, makes it that where it is not worse, and leaves `decision.json` in the
+            version's run.
+        gpus: how many a configuration trains on.
+    """
+
+    train: Callable[[Configuration, str], object]
+    decide: Callable[[Model, str, Configuration, str], object]
+    gpus: Callable[[Configuration], int]
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """How a retraining ended.
+
+    Attributes:
+        outcome: `unchanged` where there was not enough to train on.
+        reason: in a sentence.
+        run: URI of the run; None where none was begun.
+        version: the number of the version that came of it.
+    """
+
+    outcome: Literal["unchanged", "promoted", "kept", "undecided"]
+    reason: str
+    run: str | None = None
+    version: str | None = None
+
+
+def retrain(model: Model, configuration: Configuration, runs: str, launcher: Launcher) -> Retrained:
+    """Trains a model anew where its pictures have changed, and makes the result the champion where it is not worse.
+
+    Args:
+        model: which; its first run begins it.
+        configuration: with `data` set. Label map and test pictures are the model's own once it has any, and weights the
+            champion's unless `retraining.start` says otherwise.
+        runs: URI of the folder that the run's own is made in.
+        launcher: of the heavy parts.
+
+    Raises:
+        BoxcarError: 69 where another retraining of the model is at work, or nobody could be told; 76 where the month's GPU
+            hours are used up; else as `run_all`, `add_version` and `gate`.
+        ChildEnded: training ended badly and has said why.
+    """
+    store = model.store
+    with _beside():
+        _tell_again(store, model, configuration)
+    before = read_index(store)
+    now = look(str(configuration.data), before)
+    changes = compare(before, now)
+    if (reason := _too_little(changes, configuration)) is not None:
+        if not changes and before != now:
+            write_index(store, now)  # files that were only written again are not read again tomorrow
+        return Retrained("unchanged", reason)
+    with Claim(store):
+        entries = read_entries(store)
+        identity = _identity(now, configuration)
+        entry = entries.get(identity)
+        if entry is not None and entry.is_over:
+            # Killed before the index was written, or the pictures are again what they once were.
+            write_index(store, now)
+            return Retrained(
+                "unchanged", f"These very pictures were trained on before: {entry.outcome}.", entry.run, entry.version
+            )
+        if entry is None:
+            try:
+                check_budget(entries, configuration.retraining.gpu_hours)
+            except BoxcarError as error:
+                with _beside():
+                    _post(model, configuration, {"outcome": "failed", "reason": str(error), "run": None, "version": None})
+                raise
+            run = f"{runs.rstrip('/')}/{model.name}-{identity}"
+            entry = begin(run, str(changes), *_beginnings(model, configuration))
+            write_entry(store, identity, entry)
+        _say(f"{model.name}: {changes}. The run is {entry.run}.")
+        ended = _train(model, configuration, identity, entry, launcher)
+        write_index(store, now)
+        _tell(store, model, configuration, identity, ended)
+    assert ended.outcome is not None and ended.outcome != "failed", "it has ended well"
+    return Retrained(ended.outcome, ended.reason, ended.run, ended.version)
+
+
+def _too_little(changes: Changes, configuration: Configuration) -> str | None:
+    """Why there is not enough to train on; None where there is."""
+    wanted = configuration.retraining.new_pictures
+    if not changes:
+        return "Nothing is new."
+    if changes.pictures < wanted:
+        return f"{changes.pictures} of {wanted} new labelled pictures are there."
+    return None
+
+
+def _identity(now: Index, configuration: Configuration) -> str:
+    """Of a retraining: what it is trained on, and with which settings."""
+    content = [sorted((name, seen.sha256) for name, seen in now.files.items())]
+    settings = configuration.model_dump(mode="json", exclude=set(AROUND), exclude_defaults=True)
+    return hashlib.sha256(json.dumps([content, settings], sort_keys=True).encode()).hexdigest()[:_IDENTITY]
+
+
+def _beginnings(model: Model, configuration: Configuration) -> tuple[str | None, str | None, str | None]:
+    """Weights, label map and test pictures that a new run of a model has."""
+    try:
+        state = read_aliases(model)
+    except NoModelError:
+        return configuration.init, configuration.label_map, configuration.frozen_test
+    test = frozen_test_list(model, state.test)
+    if state.champion is None:
+        return configuration.init, configuration.label_map, test
+    champion = f"{model.uri}/{state.champion}"
+    start = configuration.init
+    if configuration.retraining.start == "champion":
+        architecture = read_version(model, state.champion).architecture
+        if architecture == configuration.architecture:
+            start = f"{champion}/export/saved_model/checkpoint"
+        else:
+            _say(f"The champion is a {architecture}, whose weights do not fit: starting from others.")
+    return start, f"{champion}/records/label_map.pbtxt", test
+
+
+def _train(model: Model, configuration: Configuration, identity: str, entry: Entry, launcher: Launcher) -> Entry:
+    """Does what an entry has begun, and writes down how it ended."""
+    store, run = model.store, open_store(entry.run)
+    update = {"init": entry.start, "label_map": entry.label_map, "frozen_test": entry.frozen_test}
+    configuration = configuration.model_copy(update=update)
+    gpus = launcher.gpus(configuration)
+    number = entry.version
+    ended: dict[str, Any]
+    try:
+        launcher.train(configuration, entry.run)
+        number = add_version(model, entry.run)
+        if read_aliases(model).champion != number:
+            launcher.decide(model, number, configuration, entry.run)
+        state = read_aliases(model)
+        if state.champion == number:
+            ended = {"outcome": "promoted", "reason": state.history[-1].reason}
+        else:
+            decision = json.loads(run.read(DECISION))
+            ended = {"outcome": decision["decision"], "reason": decision["reason"]}
+    except (BoxcarError, ChildEnded) as error:
+        if error.code in (ExitCode.AGAIN, ExitCode.INTERRUPTED):
+            raise  # it is gone on with, and nobody has to hear of it
+        ended = {"outcome": "failed", "reason": _why(run, entry.run, error)}
+        failed = entry.model_copy(update=ended | {"version": number, "gpu_hours": trained_gpu_hours(run, gpus)})
+        write_entry(store, identity, failed)
+        with _beside():
+            _tell(store, model, configuration, identity, failed)
+        raise
+    ended |= {"version": number, "gpu_hours": trained_gpu_hours(run, gpus)}
+    entry = entry.model_copy(update=ended)
+    write_entry(store, identity, entry)
+    return entry
+
+
+def _why(run: Store, uri: str, error: BoxcarError | ChildEnded) -> str:
+    """Why a run failed; where a child process has said it, it stands in the run."""
+    if isinstance(error, BoxcarError):
+        if not isinstance(error, Refused):
+            record_failure(uri, error.step or "retrain", error)
+        return f"{error.what} {error.do}"
+    try:
+        failure = json.loads(run.read(FAILURE))
+    except Missing:
+        return f"A process of its ended with exit code {error.code}, and left no word why."
+    return f"{failure['what']} {failure['do']}"
+
+
+def _tell(store: Store, model: Model, configuration: Configuration, identity: str, entry: Entry) -> None:
+    """Has the webhook hear of an outcome, and remembers that it has."""
+    _post(model, configuration, entry.model_dump(include={"outcome", "reason", "run", "version", "changes", "gpu_hours"}))
+    write_entry(store, identity, entry.model_copy(update={"told": True}))
+
+
+def _tell_again(store: Store, model: Model, configuration: Configuration) -> None:
+    """Tells of what ended without being heard: the webhook did not answer, or this process was killed."""
+    for identity, entry in read_entries(store).items():
+        if entry.outcome is not None and not entry.told:
+            _tell(store, model, configuration, identity, entry)
+
+
+def _post(model: Model, configuration: Configuration, told: dict[str, Any]) -> None:
+    version = f"version {told['version']}" if told["version"] else "no version"
+    text = f"{model.name}: {told['outcome']}, {version}. {told['reason']}"
+    body: dict[str, Any] = {"text": text}
+    if configuration.retraining.webhook_format == "boxcar":
+        body |= {"models": model.models, "model": model.name, **told}
+    post(body)
+
+
+@contextmanager
+def _beside() -> Iterator[None]:
+    """A webhook that fails beside something graver is said and no more; what it should have heard, it hears the next time."""
+    try:
+        yield
+    except BoxcarError as error:
+        _say(str(error))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,195 @@
+"""Which version is the champion: changed by many at once, and nothing is lost."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from registered import write_run
+from storage_servers import Server, UnconditionalGcs, serving
+
+from boxcar.errors import BoxcarError
+from boxcar.registry import Model, add_version, promote_regardless, read_aliases, resolve, rollback
+from boxcar.registry.aliases import begin, change, promoted
+from boxcar.storage import Changed, open_store
+
+# Promotes on top of one state, as often as a line names a version; who was too late says so.
+RACER = """
+import sys
+from boxcar.registry.aliases import Aliases, _content, _read, promoted
+from boxcar.registry.model import Model
+from boxcar.storage import Changed
+
+model = Model(sys.argv[1], "pets")
+for line in sys.stdin:
+    state, tag = _read(model)
+    print("read", flush=True)
+    sys.stdin.readline()  # the other has read too
+    try:
+        model.store.write("aliases.json", _content(promoted(state, line.strip(), sys.argv[2])), expected=tag)
+        print("won", flush=True)
+    except Changed:
+        print("lost", flush=True)
+"""
+PROMOTER = """
+import sys
+from boxcar.registry.aliases import change, promoted
+from boxcar.registry.model import Model
+
+for number in range(50):
+    change(Model(sys.argv[1], "pets"), lambda state: promoted(state, str(number + 1), sys.argv[2]))
+"""
+
+
+@pytest.fixture(params=["folder", "minio", "gcs"])
+def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A model without a champion."""
+    monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))
+    if request.param == "folder":
+        model = Model(str(tmp_path / "models"), "pets")
+    else:
+        server: Server = request.getfixturevalue(request.param)
+        for name, value in server.environment(server.address).items():
+            monkeypatch.setenv(name, value)
+        model = Model(f"{server.scheme}://{server.make_bucket()}/models", "pets")
+    begin(model, "split")
+    return model
+
+
+def test_promotions_and_the_way_back(model: Model) -> None:
+    assert read_aliases(model).aliases == {}
+    for number in ("1", "2", "3"):
+        change(model, lambda state, number=number: promoted(state, number, f"why {number}"))
+    assert read_aliases(model).aliases == {"champion": "3", "previous": "2"}
+    assert (resolve(model, "champion"), resolve(model, "previous"), resolve(model, "17")) == ("3", "2", "17")
+    assert rollback(model).aliases == {"champion": "2", "previous": "1"}
+    change(model, lambda state: promoted(state, "4", ""))
+    assert rollback(model).champion == "2" and rollback(model).champion == "1"
+    with pytest.raises(BoxcarError, match="no champion before 1") as error:
+        rollback(model)
+    assert error.value.code == 64
+    told = [(line.action, line.champion) for line in read_aliases(model).history]
+    assert told[1:5] == [("promote", "1"), ("promote", "2"), ("promote", "3"), ("rollback", "2")]
+    assert read_aliases(model).history[3].reason == "why 3"
+
+
+def test_others_read_the_champion_without_boxcar(model: Model) -> None:
+    change(model, lambda state: promoted(state, "1", ""))
+    assert json.loads(open_store(model.uri).read("aliases.json"))["aliases"]["champion"] == "1"
+
+
+def test_an_alias_that_is_not_there_is_said(model: Model) -> None:
+    change(model, lambda state: promoted(state, "1", ""))
+    with pytest.raises(BoxcarError, match=r"pets has no alias stable; it has: champion \(1\)") as error:
+        resolve(model, "stable")
+    assert error.value.code == 64
+
+
+def test_of_two_promotions_at_once_one_wins_50_times(model: Model) -> None:
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, model.models, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        for name in ("one", "two")
+    ]
+    pipes = [(racer.stdin, racer.stdout) for racer in racers]
+    winners = []
+    try:
+        for number in range(1, 51):
+            for said in (f"{number}\n", "go\n"):
+                for stdin, _ in pipes:
+                    assert stdin is not None
+                    stdin.write(said)
+                answers = [stdout.readline().strip() for _, stdout in pipes if stdout is not None]
+            assert sorted(answers) == ["lost", "won"]
+            winners.append(("one", "two")[answers.index("won")])
+    finally:
+        for racer in racers:
+            racer.communicate()
+    state = read_aliases(model)
+    assert state.champions == tuple(str(number) for number in range(1, 51))
+    assert [line.reason for line in state.history[1:]] == winners
+
+
+def test_two_who_read_again_when_they_lose_lose_nothing(model: Model) -> None:
+    if model.models.startswith("gs:"):
+        pytest.skip("The emulator writes its whole index with every object; the race above is run on it.")
+    racing = [
+        subprocess.Popen([sys.executable, "-c", PROMOTER, model.models, name], stderr=subprocess.PIPE, text=True)
+        for name in ("one", "two")
+    ]
+    for process in racing:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    history = read_aliases(model).history[1:]
+    for name in ("one", "two"):
+        assert [line.champion for line in history if line.reason == name] == [str(number) for number in range(1, 51)]
+
+
+def test_a_clock_that_is_an_hour_off_does_no_harm(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def off_by(hours: int) -> None:
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+                return datetime.now(UTC) + timedelta(hours=hours)
+
+        monkeypatch.setattr("boxcar.registry.aliases.datetime", Clock)
+
+    for number, hours in (("1", 1), ("2", -1), ("3", 0)):
+        off_by(hours)
+        change(model, lambda state, number=number: promoted(state, number, ""))
+    state = read_aliases(model)
+    assert state.champions == ("1", "2", "3")
+    times = [line.at for line in state.history[1:]]
+    assert times != sorted(times)  # the order is the file's own
+    assert rollback(model).champion == "2"
+
+
+def test_what_cannot_be_understood_is_not_overwritten(model: Model) -> None:
+    open_store(model.uri).write("aliases.json", b"{")
+    with pytest.raises(BoxcarError, match=r"aliases.json cannot be understood") as error:
+        change(model, lambda state: promoted(state, "1", ""))
+    assert error.value.code == 65
+    assert open_store(model.uri).read("aliases.json") == b"{"
+
+
+def test_a_change_that_is_refused_changes_nothing(model: Model) -> None:
+    before = open_store(model.uri).read("aliases.json")
+
+    def refuse(state: object) -> None:
+        raise Changed("the champion")
+
+    with pytest.raises(Changed):
+        change(model, refuse)  # type: ignore[arg-type]
+    assert open_store(model.uri).read("aliases.json") == before
+
+
+def test_a_bucket_without_conditions_is_refused_before_anything_is_promoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))
+    with serving(UnconditionalGcs(tmp_path / "gcs")) as server:
+        for name, value in server.environment(server.address).items():
+            monkeypatch.setenv(name, value)
+        model = Model(f"gs://{server.make_bucket()}/models", "pets")
+        with pytest.raises(BoxcarError, match="keeps no conditions") as error:
+            add_version(model, str(write_run(tmp_path / "run")))
+        assert error.value.code == 69
+        assert "aliases.json" not in {entry.name for entry in open_store(model.uri).entries()}
+        # A registry that was moved there is only read.
+        local = Model(str(tmp_path / "models"), "pets")
+        begin(local, "split")
+        content = open_store(local.uri).read("aliases.json")
+        open_store(model.uri).write("aliases.json", content)
+        for act in (lambda: promote_regardless(model, "1", ""), lambda: rollback(model)):
+            with pytest.raises(BoxcarError):
+                act()
+        with pytest.raises(BoxcarError, match="keeps no conditions"):
+            rollback(model)
+        assert open_store(model.uri).read("aliases.json") == content

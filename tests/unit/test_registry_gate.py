@@ -1,0 +1,195 @@
+"""The gate on real exported files: who becomes the champion, what is written down, and who is not let in."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from exported import ExportedRun
+from registered import read, write_scores
+
+from boxcar.errors import BoxcarError
+from boxcar.records import build_records
+from boxcar.registry import (
+    GateSettings,
+    Model,
+    add_version,
+    compare,
+    gate,
+    promote_regardless,
+    read_aliases,
+    references,
+    retest,
+)
+from boxcar.registry.comparisons import describe_comparisons
+from boxcar.run.step import Step
+from boxcar.shapes import make_shapes
+from boxcar.storage import replace_json
+
+
+@pytest.fixture
+def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+    monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))
+    return Model(str(tmp_path / "models"), "shapes")
+
+
+def finished(exported: ExportedRun, run: Path, ap50: float) -> Path:
+    """The exported run, scored; another score makes it another run."""
+    shutil.copytree(exported.folder, run)
+    write_scores(run, ap50)
+    return run
+
+
+@pytest.fixture
+def two(shapes: Model, exported_run: ExportedRun, tmp_path: Path) -> Model:
+    """A model with two versions that answer alike."""
+    for number in (1, 2):
+        add_version(shapes, str(finished(exported_run, tmp_path / f"run {number}", number / 10)))
+    return shapes
+
+
+def test_the_first_becomes_the_champion_and_one_that_is_no_worse_its_successor(two: Model, tmp_path: Path) -> None:
+    told = gate(two, "1", GateSettings())
+    assert (told.decided.verdict, told.champion) == ("promoted", None)
+    told = gate(two, "2", GateSettings())
+    assert (told.decided.verdict, told.champion) == ("promoted", "1")
+    state = read_aliases(two)
+    assert state.aliases == {"champion": "2", "previous": "1"}
+    assert [line.reason for line in state.history[1:]] == ["There is no champion yet.", told.decided.reason]
+
+    record = read(tmp_path / "run 2" / "decision.json")
+    assert record == read(Path(two.uri) / "decisions" / f"2-1-{state.test}.json") == told.record
+    assert (record["decision"], record["challenger"]["version"], record["champion"]["version"]) == ("promoted", "2", "1")
+    assert record["challenger"]["file"] == "tflite/detector_int8.tflite" and record["challenger"]["milliseconds"] > 0
+    assert record["challenger"]["sha256"] == record["champion"]["sha256"]
+    assert record["difference"]["point"] == 0.0 and record["difference"]["confidence"] == 0.95
+    assert record["test"]["pictures"] == len(read(tmp_path / "run 1" / "records" / "dataset.json")["splits"]["test"]["images"])
+    with pytest.raises(BoxcarError, match="Version 2 of shapes is the champion") as error:
+        gate(two, "2", GateSettings())
+    assert error.value.code == 64
+
+
+def test_a_champion_that_is_kept_stays_and_the_decision_says_why(two: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    gate(two, "1", GateSettings(format="tflite_float32"))
+    told = gate(two, "2", GateSettings(max_megabytes=0.001))
+    assert told.decided.verdict == "kept" and "above the ceiling of 0.001" in told.decided.reason
+    assert read_aliases(two).champion == "1"
+    assert f"kept: {told.decided.reason}" in capsys.readouterr().err
+    assert gate(two, "2", GateSettings(min_gain=0.0)).decided.verdict == "kept"
+
+
+def test_comparing_changes_nothing(two: Model) -> None:
+    gate(two, "1", GateSettings())
+    before = {path: path.read_bytes() for path in Path(two.uri).rglob("*") if path.is_file()}
+    assert compare(two, "2", "1", GateSettings()).decided.verdict == "promoted"
+    assert {path: path.read_bytes() for path in Path(two.uri).rglob("*") if path.is_file()} == before
+
+
+def test_a_format_that_a_version_has_not_is_said(two: Model) -> None:
+    with pytest.raises(
+        BoxcarError, match=r"Version 1 of shapes has no tflite_float16 file, only saved_model, tflite_"
+    ) as error:
+        gate(two, "1", GateSettings(format="tflite_float16"))
+    assert error.value.code == 64
+
+
+def test_who_has_seen_test_pictures_is_refused_with_their_names(
+    shapes: Model, exported_run: ExportedRun, tmp_path: Path
+) -> None:
+    fair, unfair = (finished(exported_run, tmp_path / f"run {number}", number / 10) for number in (1, 2))
+    dataset = read(unfair / "records" / "dataset.json")
+    dataset["splits"]["train"]["images"] += dataset["splits"]["test"]["images"][:2]
+    replace_json(unfair / "records" / "dataset.json", dataset)
+    Step("records", unfair / "records", {}, {}).commit()
+    add_version(shapes, str(fair))
+    add_version(shapes, str(unfair))
+    promote_regardless(shapes, "2", "Nobody looked.")
+    with pytest.raises(
+        BoxcarError, match=r"Version 2 of shapes was trained on 2 pictures of the test split \w+: \S+\.jpg"
+    ) as error:
+        gate(shapes, "1", GateSettings())
+    assert error.value.code == 65 and "frozen-test.txt" in error.value.do and "boxcar models retest" in error.value.do
+    assert read_aliases(shapes).champion == "2"
+
+
+def test_another_champion_meanwhile_is_the_one_that_counts(two: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The challenger is compared again, with the version that became the champion while it was being compared."""
+    from boxcar.registry import gate as gate_module
+
+    gate(two, "1", GateSettings())
+    again = iter([True])
+    measure = gate_module.__globals__["measure"]
+
+    def slow(*arguments: object) -> object:
+        if next(again, False):
+            promote_regardless(two, "3", "Somebody else was quicker.")
+        return measure(*arguments)
+
+    shutil.copytree(Path(two.uri) / "1", Path(two.uri) / "3")
+    monkeypatch.setitem(gate_module.__globals__, "measure", slow)
+    told = gate(two, "2", GateSettings())
+    assert told.champion == "3" and read_aliases(two).champions == ("1", "3", "2")
+
+
+def test_a_new_test_split_is_taken_when_the_champion_has_not_seen_it(two: Model, tmp_path: Path) -> None:
+    gate(two, "1", GateSettings())
+    old = read_aliases(two).test
+    seen = tmp_path / "seen"
+    build_records(str(make_shapes(str(tmp_path / "same"), pictures=40, image_size=96)), str(seen), seed=3)
+    with pytest.raises(BoxcarError, match="Version 1 of shapes was trained on") as error:
+        retest(two, str(seen), GateSettings())
+    assert error.value.code == 65 and read_aliases(two).test == old
+
+    fresh = tmp_path / "fresh"
+    build_records(str(make_shapes(str(tmp_path / "new"), pictures=40, image_size=96, seed=9)), str(fresh))
+    told = retest(two, str(fresh), GateSettings())
+    state = read_aliases(two)
+    assert told.champion == "1" and told.scores is not None and told.scores["AP50"] is not None
+    assert state.test == told.test.split != old and state.history[-1].action == "retest"
+    assert f"{told.scores['AP50']:.4f}" in state.history[-1].reason
+    assert references(two.models).tests == {("shapes", told.test.split)}
+    assert retest(two, str(fresh), GateSettings()).test.split == state.test
+    assert read_aliases(two) == state
+    assert gate(two, "2", GateSettings()).record["test"]["split"] == state.test
+
+
+def test_show_says_who_was_compared_with_whom(two: Model, tmp_path: Path) -> None:
+    file = Path(two.uri) / "1" / "export" / "tflite" / "detector_int8.tflite"
+    assert describe_comparisons(str(file)) == ["compared            with no other version yet"]
+    for number in ("1", "2"):
+        gate(two, number, GateSettings())
+    first, second = describe_comparisons(str(file))
+    assert "version 1 of shapes with no champion" in first
+    assert "version 2 of shapes with version 1" in second and "promoted. AP50 differs by" in second
+    (line,) = describe_comparisons(str(tmp_path / "run 2" / "export" / "tflite" / "detector_int8.tflite"))
+    assert line == second
+    assert describe_comparisons(str(tmp_path / "elsewhere.tflite")) == []
+
+
+def test_the_command(two: Model, tmp_path: Path) -> None:
+    def boxcar(*words: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "boxcar", "models", *words], capture_output=True, text=True, timeout=120, env=None
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    here = ["--models", two.models, "--model", "shapes"]
+    assert "shapes" in boxcar("list", "--models", two.models)
+    assert "There is no champion of shapes." in boxcar("promote", *here, "--version", "1", "--max-megabytes", "0.001")
+    assert "Version 1 is the champion of shapes now." in boxcar("promote", *here, "--version", "1")
+    assert "would" not in boxcar("compare", *here, "--version", "2")
+    kept = boxcar("promote", *here, "--version", "2", "--min-gain", "0.5")
+    assert "Version 1 stays the champion of shapes." in kept and "Kept:" in kept
+    assert "Version 2 is the champion" in boxcar("promote", *here, "--version", "2", "--without-gate", "The client asked.")
+    shown = boxcar("show", *here)
+    assert "2 of shapes, the champion" in shown and "The client asked." in shown and "frozen-test.txt" in shown
+    listed = boxcar("list", *here)
+    assert "previous" in listed and str(tmp_path / "run 1") in listed.replace("\n", "")
+    assert "Version 1 is the champion of shapes again." in boxcar("rollback", *here)
+    assert "no champion before 1" in boxcar("rollback", *here, code=64)
+    assert "no alias stable; it has: champion (1)" in boxcar("show", *here, "--version", "stable", code=64)
+    assert "confidence cannot be 1.5" in boxcar("compare", *here, "--version", "2", "--confidence", "1.5", code=64)
+    assert "--class-floor cat has no value" in boxcar("compare", *here, "--version", "2", "--class-floor", "cat", code=64)
+    assert boxcar("add", *here, "--run", str(tmp_path / "run 2")).startswith(f"{tmp_path / 'run 2'} is version 2 of shapes.")

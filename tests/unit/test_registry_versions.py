@@ -1,0 +1,183 @@
+"""Versions of a model: added whole, never believed by halves, each with what it has seen."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from registered import LABELS, read, sha256, write_run
+from storage_servers import Server
+
+from boxcar.detectors.checkpoint_sources import find_checkpoint
+from boxcar.detectors.frozen_test import read_frozen_test
+from boxcar.errors import BoxcarError
+from boxcar.registry import (
+    Model,
+    add_version,
+    fetch_version,
+    frozen_test_list,
+    list_versions,
+    promote_regardless,
+    read_aliases,
+    read_version,
+    references,
+)
+from boxcar.registry.versions import read_trained_on
+from boxcar.storage import fetch_file, open_store, replace_json
+
+ADD = "import sys; from boxcar.registry import *; print(add_version(Model(sys.argv[1], 'pets'), sys.argv[2]))"
+
+
+@pytest.fixture(params=["folder", "minio", "gcs"])
+def models(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A registry that is not there yet."""
+    monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))
+    if request.param == "folder":
+        return str(tmp_path / "models")
+    server: Server = request.getfixturevalue(request.param)
+    for name, value in server.environment(server.address).items():
+        monkeypatch.setenv(name, value)
+    return f"{server.scheme}://{server.make_bucket()}/models"
+
+
+@pytest.fixture
+def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A model in a local folder."""
+    monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))
+    return Model(str(tmp_path / "models"), "pets")
+
+
+def test_a_run_becomes_a_version_with_all_that_it_came_to(models: str, tmp_path: Path) -> None:
+    model, run = Model(models, "pets"), write_run(tmp_path / "run")
+    assert add_version(model, str(run)) == "1"
+    version = read_version(model, "1")
+    assert (version.run, version.labels, version.AP50, version.checkpoint_step) == (str(run), LABELS, 0.6, 7)
+    assert version.checkpoint_sha256 == sha256("checkpoint 0")
+    assert version.frozen_test == read_aliases(model).test
+    folder = fetch_version(model, "1")
+    for name in ("export/tflite/detector_int8.tflite", "export/manifest.json", "eval/test.json", "records/dataset.json"):
+        assert (folder / name).read_bytes() == (run / name).read_bytes()
+    assert read_trained_on(folder) == {sha256("train 0"), sha256("validation 0")}
+    assert [listed.number for listed in list_versions(model)] == ["1"]
+
+
+def test_the_same_run_again_is_the_same_version_and_another_the_next(models: str, tmp_path: Path) -> None:
+    model = Model(models, "pets")
+    runs = [str(write_run(tmp_path / f"run {seed}", seed=seed)) for seed in range(3)]
+    assert [add_version(model, run) for run in (*runs, *runs)] == ["1", "2", "3", "1", "2", "3"]
+    assert read_aliases(model).champion is None
+
+
+def test_runs_that_are_added_at_once_get_a_number_each(models: str, tmp_path: Path) -> None:
+    runs = [str(write_run(tmp_path / f"run {seed}", seed=seed)) for seed in range(3)]
+    adding = [
+        subprocess.Popen([sys.executable, "-c", ADD, models, run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for run in runs
+    ]
+    told = [process.communicate(timeout=120) for process in adding]
+    assert sorted(out.strip() for out, _ in told) == ["1", "2", "3"], told
+    found = {listed.number: listed.version for listed in list_versions(Model(models, "pets"))}
+    assert {version.run for version in found.values() if version is not None} == set(runs)
+
+
+def test_the_first_run_chooses_the_test_split_and_later_ones_keep_it(models: str, tmp_path: Path) -> None:
+    model = Model(models, "pets")
+    add_version(model, str(write_run(tmp_path / "1", seed=1, test=("a.jpg", "b.jpg"))))
+    split = read_aliases(model).test
+    add_version(model, str(write_run(tmp_path / "2", seed=2, test=("a.jpg", "b.jpg", "c.jpg"))))
+    assert read_aliases(model).test == split
+    listed = fetch_file(frozen_test_list(model, split))
+    assert read_frozen_test(listed) == {sha256("a.jpg"), sha256("b.jpg")}
+    assert "a.jpg" in listed.read_text()
+
+
+def test_a_half_uploaded_version_is_said_and_gone_on_with(models: str, tmp_path: Path) -> None:
+    model, run = Model(models, "pets"), str(write_run(tmp_path / "run"))
+    add_version(model, run)
+    store = open_store(model.uri)
+    # As far as an upload had got that was killed before its end.
+    store.write("1/.unfinished", store.read("1/step.json"))
+    store.delete(["1/step.json", "1/export/step.json", "1/export/tflite/detector_int8.tflite"])
+    (listed,) = list_versions(model)
+    assert listed.version is None and "step.json is not there" in listed.trouble
+    for use in (fetch_version, read_version):
+        with pytest.raises(BoxcarError, match=r"Version 1 of pets is half uploaded") as error:
+            use(model, "1")
+        assert error.value.code == 65 and "boxcar models add" in error.value.do
+    with pytest.raises(BoxcarError, match="half uploaded"):
+        promote_regardless(model, "1", "I say so.")
+    assert add_version(model, run) == "1"
+    assert fetch_version(model, "1") and read_aliases(model).champion is None
+
+
+def test_a_version_that_lost_a_file_is_said_and_mended(models: str, tmp_path: Path) -> None:
+    model, run = Model(models, "pets"), write_run(tmp_path / "run")
+    add_version(model, str(run))
+    open_store(model.uri).delete(["1/export/tflite/detector_int8.tflite"])
+    (listed,) = list_versions(model)
+    assert listed.version is None and "detector_int8.tflite is not there" in listed.trouble
+    assert add_version(model, str(run)) == "1"
+    name = "export/tflite/detector_int8.tflite"
+    assert (fetch_version(model, "1") / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_what_is_not_there_is_said(pets: Model, tmp_path: Path) -> None:
+    with pytest.raises(BoxcarError, match="There is no model pets") as error:
+        read_aliases(pets)
+    assert error.value.code == 64
+    with pytest.raises(BoxcarError, match="no finished records step"):
+        add_version(pets, str(tmp_path))
+    add_version(pets, str(write_run(tmp_path / "run")))
+    with pytest.raises(BoxcarError, match="pets has no version 9; there are: 1") as error:
+        read_version(pets, "9")
+    assert error.value.code == 64
+    with pytest.raises(BoxcarError, match="cannot be a model's name"):
+        Model(pets.models, "../pets")
+
+
+def test_a_registry_of_a_newer_boxcar_is_left_alone(pets: Model, tmp_path: Path) -> None:
+    add_version(pets, str(write_run(tmp_path / "run")))
+    folder = Path(pets.uri)
+    replace_json(folder / "aliases.json", {**read(folder / "aliases.json"), "format_version": 2, "more": []})
+    before = (folder / "aliases.json").read_bytes()
+    uses = (lambda: read_aliases(pets), lambda: promote_regardless(pets, "1", ""), lambda: references(pets.models))
+    for use in uses:
+        with pytest.raises(BoxcarError, match="written by a newer Boxcar: its format is 2, and this one knows 1") as error:
+            use()
+        assert error.value.code == 65
+    assert (folder / "aliases.json").read_bytes() == before
+    replace_json(folder / "1" / "version.json", {**read(folder / "1" / "version.json"), "format_version": 3})
+    step = read(folder / "1" / "step.json")
+    step["files"]["version.json"]["bytes"] = (folder / "1" / "version.json").stat().st_size
+    replace_json(folder / "1" / "step.json", step)
+    with pytest.raises(BoxcarError, match="format is 3"):
+        list_versions(pets)
+
+
+def test_a_version_has_also_seen_what_its_ancestors_saw(pets: Model, tmp_path: Path) -> None:
+    first = write_run(tmp_path / "1", seed=1, train=("old.jpg",))
+    add_version(pets, str(first))
+    weights = find_checkpoint(str(fetch_version(pets, "1") / "export" / "saved_model" / "checkpoint"))
+    initial = {"source": str(weights.prefix), "sha256": weights.sha256}
+    add_version(pets, str(write_run(tmp_path / "2", seed=2, train=("new.jpg",), initial=initial)))
+    again = {"source": "elsewhere", "sha256": sha256("checkpoint 2")}
+    add_version(pets, str(write_run(tmp_path / "3", seed=3, initial=again)))
+    assert [read_version(pets, number).ancestor for number in "123"] == [None, "1", "2"]
+    seen = read_trained_on(fetch_version(pets, "3"))
+    assert {sha256(name) for name in ("old.jpg", "new.jpg", "train 1", "validation 2", "train 3")} <= seen
+
+
+def test_what_a_registry_refers_to(pets: Model, tmp_path: Path) -> None:
+    assert references(pets.models).runs == set()
+    runs = [str(write_run(tmp_path / f"run {seed}", seed=seed)) for seed in range(4)]
+    for run in runs:
+        add_version(pets, run)
+    child = {"source": "x", "sha256": sha256("checkpoint 3")}
+    runs.append(str(write_run(tmp_path / "run 4", seed=4, initial=child)))
+    for number in ("1", "3"):
+        promote_regardless(pets, number, "")
+    promote_regardless(pets, add_version(pets, runs[-1]), "")
+    found = references(pets.models)
+    assert found.runs == set(runs)
+    assert found.versions == {("pets", number) for number in ("1", "3", "4", "5")}
+    assert found.tests == {("pets", read_aliases(pets).test)}

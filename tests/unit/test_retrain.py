@@ -1,0 +1,257 @@
+"""When a model is trained anew, what of, what is written down of it, and who hears of it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from registered import write_run
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.registry import DECISION, Model, frozen_test_list, promote_regardless, read_aliases, read_version
+from boxcar.retraining.changes import INDEX
+from boxcar.retraining.ledger import Entry, read_entries
+from boxcar.retraining.retrain import Launcher, Retrained, retrain
+from boxcar.run.configuration import Configuration, make_configuration
+from boxcar.storage import replace_json, retry
+
+
+class Hook:
+    """A server that takes messages, or answers with `status`."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.messages: list[dict[str, Any]] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                if hook.status == 200:
+                    hook.messages.append(json.loads(content))
+                self.send_response(hook.status)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
+    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.5)
+    made = Hook()
+    monkeypatch.setenv("BOXCAR_WEBHOOK", f"http://127.0.0.1:{made.server.server_port}/secret")
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+class Workshop:
+    """A model, a folder of pictures, and a launcher that writes runs by hand in place of training them.
+
+    `verdicts` are the decisions to come, `failures` what training ends with before it succeeds; `trained` are the
+    configurations it was started with.
+    """
+
+    def __init__(self, folder: Path, hook: Hook) -> None:
+        self.model = Model(str(folder / "models"), "cats")
+        self.data, self.runs, self.hook = folder / "data", folder / "runs", hook
+        self.verdicts: list[str] = []
+        self.failures: list[BaseException] = []
+        self.trained: list[Configuration] = []
+        self.seconds = 3600.0
+        self.label(0)
+
+    def label(self, *numbers: int) -> None:
+        self.data.mkdir(exist_ok=True)
+        for number in numbers:
+            (self.data / f"{number}.jpg").write_bytes(b"picture %d" % number)
+            (self.data / f"{number}.xml").write_bytes(b"boxes %d" % number)
+
+    def retrain(self, **retraining: Any) -> Retrained:
+        configuration = make_configuration(None, {"data": str(self.data), "retraining": retraining})
+        return retrain(self.model, configuration, str(self.runs), Launcher(self._train, self._decide, lambda _: 2))
+
+    def entries(self) -> list[Entry]:
+        return list(read_entries(self.model.store).values())
+
+    def _train(self, configuration: Configuration, run: str) -> None:
+        self.trained.append(configuration)
+        folder = Path(run)
+        (folder / "train").mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+        (folder / "train" / "history.jsonl").write_text(json.dumps({"step": 1, "seconds": self.seconds}) + "\n")
+        if self.failures:
+            raise self.failures.pop(0)
+        if not (folder / "export").exists():
+            write_run(folder, seed=len(self.trained))
+
+    def _decide(self, model: Model, number: str, configuration: Configuration, run: str) -> None:
+        verdict = self.verdicts.pop(0) if self.verdicts else "promoted"
+        replace_json(Path(run) / DECISION, {"decision": verdict, "reason": f"It is {verdict}."})
+        if verdict == "promoted":
+            promote_regardless(model, number, f"It is {verdict}.")
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, hook: Hook) -> Workshop:
+    return Workshop(tmp_path, hook)
+
+
+def test_the_first_run_begins_a_model_and_the_same_pictures_are_not_trained_on_again(workshop: Workshop) -> None:
+    first = workshop.retrain()
+    assert (first.outcome, first.version) == ("promoted", "1")
+    assert first.run is not None and Path(first.run).parent == workshop.runs and Path(first.run).name.startswith("cats-")
+    assert read_aliases(workshop.model).champion == "1" and read_version(workshop.model, "1").run == first.run
+    (configuration,) = workshop.trained
+    assert (configuration.init, configuration.label_map, configuration.frozen_test) == (None, None, None)
+    (entry,) = workshop.entries()
+    assert (entry.outcome, entry.version, entry.gpu_hours, entry.told) == ("promoted", "1", 2.0, True)
+
+    second = workshop.retrain()
+    assert second == Retrained("unchanged", "Nothing is new.")
+    assert len(workshop.trained) == 1 and len(workshop.hook.messages) == 1
+
+
+def test_what_follows_has_the_champions_weights_label_map_and_test_pictures(workshop: Workshop) -> None:
+    workshop.retrain()
+    workshop.label(1)
+    workshop.verdicts = ["kept"]
+    ended = workshop.retrain()
+    assert (ended.outcome, ended.version, ended.reason) == ("kept", "2", "It is kept.")
+    model = workshop.model
+    assert read_aliases(model).champion == "1"
+    configuration = workshop.trained[-1]
+    assert configuration.init == f"{model.uri}/1/export/saved_model/checkpoint"
+    assert configuration.label_map == f"{model.uri}/1/records/label_map.pbtxt"
+    assert configuration.frozen_test == frozen_test_list(model, read_aliases(model).test)
+
+    workshop.label(2)
+    workshop.retrain(start="init")
+    assert workshop.trained[-1].init is None and workshop.trained[-1].label_map == configuration.label_map
+
+
+def test_it_waits_for_enough_new_pictures(workshop: Workshop) -> None:
+    workshop.retrain()
+    workshop.label(1, 2)
+    assert workshop.retrain(new_pictures=3) == Retrained("unchanged", "2 of 3 new labelled pictures are there.")
+    workshop.label(3)
+    assert workshop.retrain(new_pictures=3).outcome == "promoted", "those of before are counted as well"
+
+
+def test_what_was_killed_is_gone_on_with_as_it_was_begun(workshop: Workshop) -> None:
+    workshop.retrain()
+    workshop.label(1)
+    workshop.failures = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        workshop.retrain()
+    assert workshop.entries()[-1].outcome is None and len(workshop.hook.messages) == 1
+    promote_regardless(workshop.model, _add_another(workshop), "Somebody was quicker.")
+    ended = workshop.retrain()
+    before, after = workshop.trained[-2:]
+    assert after == before, "the champion of when it was begun"
+    assert (ended.outcome, len(workshop.entries())) == ("promoted", 2)
+
+
+def _add_another(workshop: Workshop) -> str:
+    from boxcar.registry import add_version
+
+    return add_version(workshop.model, str(write_run(workshop.runs / "by-hand", seed=77)))
+
+
+@pytest.mark.parametrize("where", ["before the index", "before the entry"])
+def test_what_was_decided_before_a_kill_is_not_decided_again(workshop: Workshop, where: str) -> None:
+    first = workshop.retrain()
+    (workshop.data.parent / "models" / "cats" / INDEX).unlink()
+    if where == "before the entry":
+        (path,) = (workshop.data.parent / "models" / "cats" / "retrainings").iterdir()
+        entry = json.loads(path.read_text()) | {"outcome": None, "version": None, "told": False}
+        path.write_text(json.dumps(entry))
+    again = workshop.retrain()
+    assert (again.run, again.version) == (first.run, "1")
+    assert len(workshop.trained) == (1 if where == "before the index" else 2)
+    assert [change.action for change in read_aliases(workshop.model).history] == ["begin", "promote"]
+    assert workshop.retrain().reason == "Nothing is new."
+
+
+def test_a_failure_is_told_and_tried_again(workshop: Workshop) -> None:
+    workshop.failures = [BoxcarError(ExitCode.DATA, "The loss is not finite.", "Lower it.")]
+    with pytest.raises(BoxcarError, match="not finite"):
+        workshop.retrain()
+    (message,) = workshop.hook.messages
+    assert message["text"] == "cats: failed, no version. The loss is not finite. Lower it."
+    (entry,) = workshop.entries()
+    assert (entry.outcome, entry.gpu_hours, entry.told) == ("failed", 2.0, True)
+    assert json.loads((Path(entry.run) / "failure.json").read_text())["code"] == 65
+    assert workshop.retrain().outcome == "promoted"
+    assert [message["outcome"] for message in workshop.hook.messages] == ["failed", "promoted"]
+
+
+def test_beyond_the_months_hours_nothing_is_trained(workshop: Workshop) -> None:
+    workshop.retrain(gpu_hours=2.5)
+    workshop.label(1)
+    assert workshop.retrain(gpu_hours=2.5).outcome == "promoted", "2 of 2.5 were used"
+    workshop.label(2)
+    with pytest.raises(BoxcarError, match=r"have taken 4\.00 GPU hours in .* allows 2\.5") as raised:
+        workshop.retrain(gpu_hours=2.5)
+    assert raised.value.code == ExitCode.STOPPED
+    assert len(workshop.trained) == 2 and workshop.hook.messages[-1]["outcome"] == "failed"
+    for entry in (workshop.data.parent / "models" / "cats" / "retrainings").iterdir():
+        text = entry.read_text()
+        month = json.loads(text)["begun_at"][:7]
+        entry.write_text(text.replace(month, "2020-01"))
+    assert workshop.retrain(gpu_hours=2.5).outcome == "promoted", "another month"
+
+
+def test_a_webhook_that_fails_hears_of_it_the_next_time(workshop: Workshop) -> None:
+    workshop.hook.status = 500
+    with pytest.raises(BoxcarError, match="answers with status 500") as raised:
+        workshop.retrain()
+    assert raised.value.code == ExitCode.SURROUNDINGS and "secret" not in str(raised.value)
+    assert read_aliases(workshop.model).champion == "1", "what was decided stays"
+    assert workshop.retrain().outcome == "unchanged", "and is not done again"
+    workshop.hook.status = 200
+    workshop.retrain()
+    assert [message["outcome"] for message in workshop.hook.messages] == ["promoted"]
+    workshop.retrain()
+    assert len(workshop.hook.messages) == 1
+
+
+def test_slack_is_given_what_slack_takes(workshop: Workshop) -> None:
+    workshop.retrain(webhook_format="slack")
+    assert workshop.hook.messages == [{"text": "cats: promoted, version 1. It is promoted."}]
+
+
+def test_a_message_holds_all_that_is_known(workshop: Workshop) -> None:
+    ended = workshop.retrain()
+    (message,) = workshop.hook.messages
+    assert message == {
+        "text": "cats: promoted, version 1. It is promoted.",
+        "models": workshop.model.models,
+        "model": "cats",
+        "run": ended.run,
+        "changes": "2 new files; 1 new labelled pictures",
+        "outcome": "promoted",
+        "reason": "It is promoted.",
+        "version": "1",
+        "gpu_hours": 2.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [("{", "cannot be understood"), ('{"format_version": 9}', "newer Boxcar"), ("[]", "cannot be understood")],
+)
+def test_a_ledger_that_is_not_ours_is_refused(workshop: Workshop, content: str, word: str) -> None:
+    folder = Path(workshop.model.uri) / "retrainings"
+    folder.mkdir(parents=True)
+    (folder / "one.json").write_text(content)
+    with pytest.raises(BoxcarError, match=word) as raised:
+        workshop.entries()
+    assert raised.value.code == 65 and "one.json" in raised.value.what

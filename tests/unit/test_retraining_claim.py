@@ -1,0 +1,107 @@
+"""Never two retrainings of a model at once, and none that is kept out for ever by one that was killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxcar.errors import BoxcarError
+from boxcar.retraining.claim import CLAIM, Claim
+from boxcar.storage import open_store
+
+# Renewed every 0.1 s; gone after 1.5 s.
+HOLD = """
+import sys, time
+from boxcar.retraining.claim import Claim
+from boxcar.storage import open_store
+with Claim(open_store(sys.argv[1]), 0.1, 1.5):
+    print("mine", flush=True)
+    time.sleep(float(sys.argv[2]))
+print("done", flush=True)
+"""
+
+
+def hold(uri: str, seconds: float) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", HOLD, uri, str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def claim(uri: str) -> Claim:
+    return Claim(open_store(uri), 0.1, 1.5)
+
+
+@pytest.fixture(params=["folder", "minio", "gcs"])
+def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "model")
+    server = request.getfixturevalue(request.param)
+    for name, value in server.environment(server.address).items():
+        monkeypatch.setenv(name, value)
+    return f"{server.scheme}://{server.make_bucket()}/models/one"
+
+
+def test_who_comes_second_is_sent_away(model: str) -> None:
+    with claim(model), pytest.raises(BoxcarError, match=r"Another retraining of .* is at work") as raised:
+        claim(model).__enter__()
+    assert raised.value.code == 69 and f"process {os.getpid()}" in raised.value.what
+    with claim(model):  # the first one has given it back
+        pass
+
+
+def test_one_that_was_killed_is_gone_after_a_while(model: str) -> None:
+    process = hold(model, 60)
+    assert process.stdout is not None and process.stdout.readline() == "mine\n"
+    process.kill()
+    process.wait()
+    with claim(model):
+        pass
+
+
+def test_who_was_taken_for_gone_is_told_to_stop(model: str) -> None:
+    process = hold(model, 60)
+    assert process.stdout is not None and process.stdout.readline() == "mine\n"
+    process.send_signal(signal.SIGSTOP)  # a laptop that is closed
+    with claim(model):
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(60) == -signal.SIGTERM
+        content = open_store(model).read(CLAIM)
+        assert f"process {os.getpid()}".encode() in content
+
+
+def test_of_many_at_once_one_gets_it(model: str) -> None:
+    got: list[str] = []
+    barrier, over = threading.Barrier(8), threading.Event()
+
+    def attempt() -> None:
+        mine: Any = claim(model)
+        barrier.wait()
+        try:
+            with mine:
+                got.append("mine")
+                over.wait(60)
+        except BoxcarError as error:
+            got.append(error.what)
+
+    threads = [threading.Thread(target=attempt) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 60
+    while len(got) < 8 and time.monotonic() < until:
+        time.sleep(0.05)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert got.count("mine") == 1 and len(got) == 8, got
+
+
+def test_a_note_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / CLAIM).write_text("{")
+    with pytest.raises(BoxcarError, match="cannot be understood") as raised:
+        claim(str(tmp_path)).__enter__()
+    assert raised.value.code == 65
