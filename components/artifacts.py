@@ -92,7 +92,7 @@ def _summary(run: str, record: Mapping[str, Any]) -> str:
     rows = [(name, _number(ap50), _number(ap)) for name, ap50, ap in [("all", scores["AP50"], scores["AP"]), *classes]]
     return "\n".join(
         [
-            f"Run `{run}`, data `{record['dataset_version']}`, checkpoint of step {record['checkpoint_step']}.",
+            f"Run `{run}`, data `{record['dataset_version'][:12]}`, checkpoint of step {record['checkpoint_step']}.",
             "",
             *_table(("class", "AP50", "AP"), rows),
             "",

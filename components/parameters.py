@@ -51,6 +51,19 @@ def naming_parameter(name: str, do: str | None = None) -> Iterator[None]:
         raise BoxcarError(error.code, f"{name}: {error.what}", do or error.do, error.details) from error
 
 
+@contextmanager
+def naming_secret(secret: str) -> Iterator[None]:
+    """Adds to what a bucket refuses whose keys it was asked with."""
+    try:
+        yield
+    except BoxcarError as error:
+        if error.code != ExitCode.SURROUNDINGS or is_local():
+            raise
+        keys = "asked with the keys of the Secret" if bucket_credentials(secret) else "there are no keys in a Secret"
+        what = f"{error.what.removesuffix('.')} ({keys} {secret}: bucket_secret)."
+        raise BoxcarError(error.code, what, error.do, error.details) from error
+
+
 def run_uri(output: str, job: str, resume_from: str) -> str:
     """The run's folder: the older run that is gone on with, else one below `output` that is called as the job is."""
     return resume_from.rstrip("/") or (f"{output.rstrip('/')}/{job}" if job else output.rstrip("/"))

@@ -14,6 +14,7 @@ from boxcar.components.parameters import (
     check_uri,
     check_writable,
     naming_parameter,
+    naming_secret,
     read_configuration_of,
     run_uri,
     settle,
@@ -63,9 +64,10 @@ def begin(parameters: Parameters, job: str, images: dict[str, Any]) -> Begun:
     with naming_parameter("resume_from" if parameters.resume_from else "output"):
         place = Mirror(run)
     with _taken(place):
-        configuration = read_configuration_of(parameters, images)
-        check_writable("resume_from" if parameters.resume_from else "output", run)
-        check_readable("data", parameters.data)
+        with naming_secret(parameters.bucket_secret):
+            configuration = read_configuration_of(parameters, images)
+            check_writable("resume_from" if parameters.resume_from else "output", run)
+            check_readable("data", parameters.data)
         configuration = _begin(place, configuration, bool(parameters.resume_from))
         made = build_records(
             str(configuration.data),

@@ -27,6 +27,16 @@ class Unreachable(BoxcarError):
     """The server does not answer."""
 
 
+class Refused(BoxcarError):
+    """The server does not do what it was asked for."""
+
+    def __init__(self, status: int, address: str, message: str) -> None:
+        what = f"Kubeflow Pipelines at {address} refuses: {' '.join(message.split()).rstrip('.')}."
+        code = ExitCode.USAGE if status < 500 else ExitCode.SURROUNDINGS
+        super().__init__(code, what, "Change what this names." if status < 500 else "See the log of its API server.")
+        self.status = status
+
+
 class Endpoint:
     """One API server of Kubeflow Pipelines.
 
@@ -61,7 +71,7 @@ class Endpoint:
         """
         try:
             return bool(self.get("/healthz").get("multi_user", False))
-        except _Refused as error:
+        except Refused as error:
             if error.status in (404, 405, 501):
                 raise self._too_old() from error
             raise
@@ -116,7 +126,7 @@ class Endpoint:
         if status in (429, 502, 503, 504) and method == "GET":
             raise Busy(status)
         if status >= 400:
-            raise _Refused(status, self.address, _message(answer) or f"status {status}")
+            raise Refused(status, self.address, _message(answer) or f"status {status}")
         try:
             found = json.loads(answer.data)
         except ValueError:
@@ -156,16 +166,6 @@ class Endpoint:
         )
 
 
-class _Refused(BoxcarError):
-    """The server does not do what it was asked for."""
-
-    def __init__(self, status: int, address: str, message: str) -> None:
-        what = f"Kubeflow Pipelines at {address} refuses: {' '.join(message.split()).rstrip('.')}."
-        code = ExitCode.USAGE if status < 500 else ExitCode.SURROUNDINGS
-        super().__init__(code, what, "Change what this names." if status < 500 else "See the log of its API server.")
-        self.status = status
-
-
 def _hindrance_once(error: BaseException) -> Hindrance | None:
     """Of what was sent and not answered nobody knows whether it was done: it is not sent again."""
     return "unreachable" if isinstance(error, urllib3.exceptions.NewConnectionError) else None
@@ -175,6 +175,7 @@ def _message(answer: urllib3.BaseHTTPResponse) -> str:
     """What the server says of an error; empty where that is no JSON of its own."""
     read: Callable[[], Any] = answer.json
     try:
-        return str(read()["message"])
+        said = read()
+        return str(said["message"] if "message" in said else said["error_message"])  # the latter of an upload
     except (ValueError, TypeError, KeyError):
         return ""

@@ -1,7 +1,7 @@
 """Following a run on a Kubeflow endpoint to its end, which becomes an exit code and a sentence."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from boxcar.components.ending import read_failure
 from boxcar.errors import BoxcarError, ExitCode
@@ -17,13 +17,14 @@ def page_of(endpoint: Endpoint, run: str) -> str:
     return f"{endpoint.address}/#/runs/details/{run}"
 
 
-def follow_run(endpoint: Endpoint, run: str, folder: str | None, say: Callable[[str], None]) -> None:
+def follow_run(endpoint: Endpoint, run: str, folder: str | None, tasks: Collection[str], say: Callable[[str], None]) -> None:
     """Says how a run goes until it has ended well.
 
     Args:
         endpoint: where it runs.
         run: its id.
         folder: URI of the folder that it writes into, where that is known.
+        tasks: names of its tasks.
         say: is told of every task that begins or ends.
 
     Raises:
@@ -31,7 +32,7 @@ def follow_run(endpoint: Endpoint, run: str, folder: str | None, say: Callable[[
             it; 69 where the server is away for an hour; 130 or 76 where we are told to stop, which leaves the run as it is.
     """
     try:
-        found = _wait(endpoint, run, say)
+        found = _wait(endpoint, run, tasks, say)
     except KeyboardInterrupt as told:
         # SIGTERM is one, too. Whoever is started again by 75 would start a second run.
         code = ExitCode.INTERRUPTED if type(told) is KeyboardInterrupt else ExitCode.STOPPED
@@ -42,7 +43,7 @@ def follow_run(endpoint: Endpoint, run: str, folder: str | None, say: Callable[[
     say(f"Done: the run is in {folder}." if folder else "Done.")
 
 
-def _wait(endpoint: Endpoint, run: str, say: Callable[[str], None]) -> Answer:
+def _wait(endpoint: Endpoint, run: str, tasks: Collection[str], say: Callable[[str], None]) -> Answer:
     """The run when it has ended."""
     told: dict[str, str] = {}
     silent: float | None = None
@@ -60,8 +61,8 @@ def _wait(endpoint: Endpoint, run: str, say: Callable[[str], None]) -> Answer:
         else:
             for task in (found.get("run_details") or {}).get("task_details") or []:
                 name, state = task.get("display_name", ""), task.get("state", "")
-                # Kubeflow's own pods are tasks to it as well.
-                if name and not name.endswith("-driver") and name != "root" and state and told.get(name) != state:
+                # Kubeflow tells of each of its workflow's nodes, and there are four to a task: `train`, `train(0)`, ...
+                if name in tasks and state and told.get(name) != state:
                     told[name] = state
                     say(f"{name}: {state.lower()}")
             if found.get("state") in _ENDED:

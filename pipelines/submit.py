@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ import yaml
 from boxcar import __version__
 from boxcar.components.parameters import Parameters, read_form, run_uri
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.pipelines.endpoint import Endpoint
+from boxcar.pipelines.endpoint import Answer, Endpoint, Refused
 from boxcar.pipelines.follow import follow_run, page_of
 
 COMPILED = Path(__file__).parent / "compiled"
@@ -27,11 +27,13 @@ class Package:
         name: the pipeline's.
         text: of its file.
         inputs: by name, as the file defines them.
+        tasks: names of those that run in a pod.
     """
 
     name: str
     text: str
     inputs: dict[str, dict[str, Any]]
+    tasks: frozenset[str]
 
     @property
     def version(self) -> str:
@@ -86,7 +88,7 @@ def submit(
     )["run_id"]
     say(f"Started {page_of(endpoint, run)}")
     if follow:
-        follow_run(endpoint, run, _folder(values, package, run), say)
+        follow_run(endpoint, run, _folder(values, package, run), package.tasks, say)
 
 
 def read_package(pipeline: str) -> Package:
@@ -102,11 +104,19 @@ def read_package(pipeline: str) -> Package:
         text = path.read_text(encoding="utf-8")
         spec = next(iter(yaml.safe_load_all(text)))
         inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        return Package(spec["pipelineInfo"]["name"], text, inputs)
+        return Package(spec["pipelineInfo"]["name"], text, inputs, frozenset(_tasks(spec)))
     except (OSError, ValueError, StopIteration, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no compiled pipeline"
         what = f"{pipeline} cannot be submitted: {reason}."
         raise BoxcarError(ExitCode.USAGE, what, f"Name one of {known}, or a file that kfp has compiled.") from error
+
+
+def _tasks(spec: Mapping[str, Any]) -> Iterator[str]:
+    components = spec.get("components", {})
+    for level in (spec["root"], *components.values()):
+        for name, task in level.get("dag", {}).get("tasks", {}).items():
+            if "executorLabel" in components[task["componentRef"]["name"]]:
+                yield name
 
 
 def split_parameters(written: Iterable[str]) -> dict[str, str]:
@@ -169,22 +179,39 @@ def _convert(name: str, text: str, kind: str) -> Any:
 
 def _upload(package: Package, endpoint: Endpoint, namespace: str | None) -> dict[str, str]:
     """The reference to this version of the pipeline, which is there then."""
-    found = endpoint.find("/pipelines", "pipelines", package.name, namespace=namespace)
-    if found is None:
-        found = endpoint.upload("/pipelines/upload", package.text, name=package.name, namespace=namespace)
+    found = _find_or_make(
+        lambda: endpoint.find("/pipelines", "pipelines", package.name, namespace=namespace),
+        lambda: endpoint.upload("/pipelines/upload", package.text, name=package.name, namespace=namespace),
+    )
     pipeline = found["pipeline_id"]
-    version = endpoint.find(f"/pipelines/{pipeline}/versions", "pipeline_versions", package.version)
-    if version is None:
-        version = endpoint.upload("/pipelines/upload_version", package.text, name=package.version, pipelineid=pipeline)
+    version = _find_or_make(
+        lambda: endpoint.find(f"/pipelines/{pipeline}/versions", "pipeline_versions", package.version),
+        lambda: endpoint.upload("/pipelines/upload_version", package.text, name=package.version, pipelineid=pipeline),
+    )
     return {"pipeline_id": pipeline, "pipeline_version_id": version["pipeline_version_id"]}
 
 
 def _experiment(name: str, endpoint: Endpoint, namespace: str | None) -> str:
-    found = endpoint.find("/experiments", "experiments", name, namespace=namespace)
-    if found is None:
-        body = {"display_name": name} | ({"namespace": namespace} if namespace else {})
-        found = endpoint.post("/experiments", body)
+    body = {"display_name": name} | ({"namespace": namespace} if namespace else {})
+    found = _find_or_make(
+        lambda: endpoint.find("/experiments", "experiments", name, namespace=namespace),
+        lambda: endpoint.post("/experiments", body),
+    )
     return str(found["experiment_id"])
+
+
+def _find_or_make(find: Callable[[], Answer | None], make: Callable[[], Answer]) -> Answer:
+    """What has a name, made where there is nothing yet; somebody else may be making it at the same moment."""
+    found = find()
+    if found is not None:
+        return found
+    try:
+        return make()
+    except Refused as error:
+        found = find() if error.status == 409 else None
+        if found is None:
+            raise
+        return found
 
 
 def _folder(values: Mapping[str, Any], package: Package, run: str) -> str | None:

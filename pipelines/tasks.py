@@ -72,7 +72,8 @@ class Equipment:
         # By way of an annotation, and so only where there is a pod: on a laptop nothing runs in that image.
         kubernetes.add_pod_annotation(task, _IMAGE_NOTE, image)
         kubernetes.use_field_path_as_env(task, IMAGE, f"metadata.annotations['{_IMAGE_NOTE}']")
-        kubernetes.add_pod_label(task, "app.kubernetes.io/name", "boxcar")
+        # Part of, and not called so: the chart's network policies close pods of that name to all that Kubeflow's need.
+        kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "boxcar")
         kubernetes.add_pod_label(task, "app.kubernetes.io/component", component)
         kubernetes.set_timeout(task, needs.hours * 3600)
         kubernetes.set_image_pull_policy(task, "IfNotPresent")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from chart_tools import CHART, CI_VALUES, KUBERNETES, assert_valid, find, pods, refused, run, template
 
+from boxcar.pipelines.compile import COMPILED
 from boxcar.run.cluster_settings import ClusterSettings
 from boxcar.run.configuration import Configuration, make_configuration
 
@@ -191,6 +192,18 @@ def test_egress_goes_to_the_buckets_port(options: list[str], ports: list[int]) -
     (rule,) = policy["spec"]["egress"]
     assert [port["port"] for port in rule["ports"]] == ports
     assert ("podSelector" in rule["to"][0]) == ("minio.enabled=true" in options)
+
+
+def test_no_policy_closes_a_task_of_kubeflow() -> None:
+    # It has to reach Kubeflow's own servers, which no policy of the chart names.
+    objects = template("--values", str(CHART / "ci" / "everything-values.yaml"))
+    closed = [one["spec"]["podSelector"]["matchLabels"] for one in objects if one["kind"] == "NetworkPolicy"]
+    assert {"app.kubernetes.io/name": "boxcar"} in closed
+    for file in COMPILED.glob("*.yaml"):
+        _, platform = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+        for task, executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items():
+            labels = executor["podMetadata"]["labels"]
+            assert not [one for one in closed if one.items() <= labels.items()], task
 
 
 def test_a_secret_that_only_reads_is_tensorboards_alone() -> None:

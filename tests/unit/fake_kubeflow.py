@@ -29,6 +29,7 @@ class Kubeflow:
         states: what it answers when it is asked for the run, one after the other, the last one again and again.
         refuses: a status with which every request is answered instead, and its body.
         token: that must be sent.
+        overtaken: whether somebody else makes what it is told to make a moment before.
         multi_user: whether it says that many users share it.
     """
 
@@ -39,6 +40,7 @@ class Kubeflow:
         self.states: list[api.V2beta1Run] = [run("SUCCEEDED")]
         self.refuses: tuple[int, bytes] | None = None
         self.token: str | None = None
+        self.overtaken = False
         self.multi_user = False
         self.pipelines: list[api.V2beta1Pipeline] = []
         self.versions: list[api.V2beta1PipelineVersion] = []
@@ -128,6 +130,8 @@ def serving() -> Iterator[Kubeflow]:
             if model is None:
                 kubeflow.unknown.append(f"{self.command} {self.path}")
                 return self._send(404, b"{}")
+            if kubeflow.overtaken and self.command == "POST" and parts.path != "/apis/v2beta1/runs":
+                return self._send(409, b'{"error_message": "Failed to create it", "error_details": "AlreadyExists"}')
             value = api.ApiClient().sanitize_for_serialization(model)
             parse(value, type(model).__name__)
             return self._send(200, json.dumps(value).encode())

@@ -35,7 +35,7 @@ def test_what_is_sent(hook: Webhook, tmp_path: Path) -> None:
 def test_a_run_that_is_done(hook: Webhook, tmp_path: Path, state: str) -> None:
     words = tell_end(state, "steps", "", str(tmp_path))
     assert words == f"Done: the run is in {tmp_path}."
-    assert hook.messages == [{"text": words, "state": state, "run": str(tmp_path), "failure": None}]
+    assert hook.messages == [{"text": words, "state": "SUCCEEDED", "run": str(tmp_path), "failure": None}]
 
 
 def test_a_run_that_left_no_word(hook: Webhook, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from boxcar.components.installation import LAUNCHER
 from boxcar.components.parameters import (
     MOST_DEADLINE_HOURS,
     Parameters,
+    naming_secret,
     read_configuration_of,
     read_form,
     read_pool,
@@ -177,3 +178,21 @@ def test_mounted_keys_become_variables(tmp_path: Path, monkeypatch: pytest.Monke
         "BOXCAR_S3_ENDPOINT": "http://minio:9000",
         "GOOGLE_APPLICATION_CREDENTIALS": str(ours / "key.json"),
     }
+
+
+def test_a_bucket_that_refuses_says_whose_keys_it_was_asked_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "SECRET", tmp_path)
+    refusal = BoxcarError(ExitCode.SURROUNDINGS, "data: The bucket refuses.", "Ask for the right.")
+
+    def words(error: BoxcarError = refusal) -> str:
+        with pytest.raises(BoxcarError) as caught, naming_secret("theirs"):
+            raise error
+        assert caught.value.code == error.code
+        return str(caught.value)
+
+    assert words() == "data: The bucket refuses (there are no keys in a Secret theirs: bucket_secret). Ask for the right."
+    (tmp_path / "AWS_ACCESS_KEY_ID").write_text("key")
+    assert "refuses (asked with the keys of the Secret theirs: bucket_secret). Ask" in words()
+    assert "Secret" not in words(BoxcarError(ExitCode.USAGE, "There is nothing.", "Name the folder."))
+    monkeypatch.setenv(LAUNCHER, "local")
+    assert "Secret" not in words()

@@ -73,7 +73,7 @@ def test_every_task_is_equipped(name: str) -> None:
         assert pod["securityContext"] == {"runAsUser": "10001", "runAsGroup": "10001", "runAsNonRoot": True}
         assert {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "512Mi"} in pod["emptyDirMounts"]
         assert any(mount["mountPath"] == "/work" for mount in pod["emptyDirMounts"])
-        labels = {"app.kubernetes.io/name": "boxcar", "app.kubernetes.io/component": component}
+        labels = {"app.kubernetes.io/part-of": "boxcar", "app.kubernetes.io/component": component}
         assert pod["podMetadata"] == {"labels": labels, "annotations": {"boxcar.dev/image": image}}
         assert pod["fieldPathAsEnv"] == [
             {"name": "BOXCAR_IMAGE", "fieldPath": "metadata.annotations['boxcar.dev/image']"},

@@ -121,7 +121,13 @@ def test_kfps_own_client_asks_in_the_same_way(kubeflow: Kubeflow) -> None:
 
 def test_it_is_followed_to_its_end(kubeflow: Kubeflow) -> None:
     details = [
-        [task("root", "RUNNING"), task("records-driver", "SUCCEEDED"), task("records", "RUNNING")],
+        # What Kubeflow 2.17 tells of one task, and of what it is in.
+        [
+            *(task(f"train-detector-xt6cj{node}", "RUNNING") for node in ("", "(0)")),
+            *(task(f"{name}{node}", "RUNNING") for name in ("root", "exit-handler-1") for node in ("", "(0)")),
+            *(task(f"{name}-driver{node}", "SUCCEEDED") for name in ("root", "records") for node in ("", "(0)")),
+            *(task(f"{name}{node}", "RUNNING") for name in ("records", "executor") for node in ("", "(0)")),
+        ],
         [task("records", "SUCCEEDED"), task("train", "RUNNING")],
         [task("records", "SUCCEEDED"), task("train", "RUNNING")],
     ]
@@ -134,6 +140,13 @@ def test_it_is_followed_to_its_end(kubeflow: Kubeflow) -> None:
         "train: running",
         "Done: the run is in s3://bucket/runs/run-1.",
     ]
+
+
+def test_somebody_else_submits_the_same_a_moment_before(kubeflow: Kubeflow) -> None:
+    kubeflow.overtaken = True
+    assert len(start(kubeflow, follow=False)) == 1
+    reference = kubeflow.sent[-1]["body"]["pipeline_version_reference"]
+    assert reference == {"pipeline_id": "pipeline-1", "pipeline_version_id": "version-1"}
 
 
 def test_nobody_has_to_wait(kubeflow: Kubeflow) -> None:
@@ -235,6 +248,7 @@ def test_tokens(kubeflow: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ((200, b"<html>Kubeflow</html>"), "is not the API of Kubeflow Pipelines 2"),
         ((503, b"no healthy upstream"), "cannot be reached: status 503"),
         ((500, b'{"message": "database is away"}'), "refuses: database is away."),
+        ((500, b'{"error_message": "no room", "error_details": "at line 340"}'), "refuses: no room."),
     ],
 )
 def test_a_server_that_is_none(kubeflow: Kubeflow, answer: tuple[int, bytes], words: str) -> None:
