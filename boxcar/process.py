@@ -1,5 +1,6 @@
 """A command as a process: its environment, its signals, and how what goes wrong becomes an exit code and a sentence."""
 
+import logging
 import os
 import signal
 import sys
@@ -52,6 +53,8 @@ def run_component(step: str, work: Callable[[], _R], run: str | None = None) -> 
         What `work` does. Where it fails, nobody is returned to: the process ends.
     """
     _set_environment()
+    # Kubeflow's executor has every library say all that it does.
+    logging.getLogger().setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, _terminate)
     results: list[_R] = []
     try:

@@ -8,14 +8,15 @@ from boxcar.run.failure import FAILURE
 from boxcar.run.webhook import post
 from boxcar.storage import Mirror, Missing, open_store
 
-_SUCCEEDED = ("SUCCEEDED", "COMPLETE")  # kfp's local runner says the one, Kubeflow's server the other
+# Kubeflow 2.17 says COMPLETE to the last task, the word of its metadata store; its local runner says SUCCEEDED.
+_WELL = ("SUCCEEDED", "COMPLETE")
 
 
 def tell_end(state: str, task: str, message: str, run: str) -> str:
     """Reads why a run failed, where it did, and sends it to the webhook, where one is set.
 
     Args:
-        state: SUCCEEDED, COMPLETE, or another word of Kubeflow's. A step that was killed leaves it at RUNNING.
+        state: Kubeflow's word for it. A step that was killed leaves it at RUNNING.
         task: the task that Kubeflow names.
         message: what Kubeflow says of an error; may be empty.
         run: URI of the run's folder.
@@ -26,19 +27,20 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
     Raises:
         BoxcarError: 69 where the bucket or the webhook fails.
     """
-    done, failure, unread = state in _SUCCEEDED, None, None
+    failure, unread = None, None
+    well = state in _WELL
     try:
-        failure = None if done else read_failure(run)
+        failure = None if well else read_failure(run)
     except BoxcarError as error:
         unread = error
-    if done:
+    if well:
         text = f"Done: the run is in {run}."
     elif failure is not None:
         text = f"The step {failure['step']} ended with {failure['code']}: {failure['what']} {failure['do']}"
     else:
         why = f"why cannot be read: {unread.what}" if unread else "none of its steps left word why."
         text = f"The run in {run} did not succeed, and {why} {message or f'See the log of {task}.'}"
-    post({"text": text, "state": "SUCCEEDED" if done else state, "run": run, "failure": failure})
+    post({"text": text, "state": "SUCCEEDED" if well else state, "run": run, "failure": failure})
     if unread is not None:
         raise unread
     return text

@@ -104,7 +104,7 @@ def test_the_report_is_the_page_that_the_ui_shows(place: Place, finished: Pipeli
 def test_the_end_is_told_to_the_webhook(finished: PipelineRun, webhook: Webhook) -> None:
     words = f"Done: the run is in {finished.run}."
     assert finished.steps["notify"].read("summary").decode() == f"{words}\n"
-    assert {"text": words, "state": "COMPLETE", "run": finished.run, "failure": None} in webhook.messages
+    assert {"text": words, "state": "SUCCEEDED", "run": finished.run, "failure": None} in webhook.messages
 
 
 def test_the_run_holds_what_the_command_makes(place: Place, finished: PipelineRun, toy: tuple[str, str]) -> None:
