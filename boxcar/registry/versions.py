@@ -183,7 +183,9 @@ def _claim(model: Model, identity: dict[str, str]) -> str:
             store.write(f"{number}/{UNFINISHED}", begun, expected=ABSENT)
         except Changed:
             continue  # somebody else has just taken it
-        return number
+        if store.entry(f"{number}/{MARKER}") is None:
+            return number
+        store.delete([f"{number}/{UNFINISHED}"])  # or has even finished it since the look
 
 
 def _disbelieve(model: Model, number: str) -> None:

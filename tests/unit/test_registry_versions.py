@@ -98,6 +98,19 @@ def test_runs_that_are_added_at_once_get_a_number_each(models: str, tmp_path: Pa
     assert {version.run for version in found.values() if version is not None} == set(runs)
 
 
+def test_a_number_that_is_taken_and_finished_since_the_look_is_not_taken_again(
+    pets: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(pets, str(write_run(tmp_path / "1", seed=1)))
+    before = (Path(pets.uri) / "1" / "version.json").read_bytes()
+    numbers, stale = Model.numbers, [list[str]()]  # as it was before the first was added
+
+    monkeypatch.setattr(Model, "numbers", lambda model: stale.pop() if stale else numbers(model))
+    assert add_version(pets, str(write_run(tmp_path / "2", seed=2))) == "2"
+    assert (Path(pets.uri) / "1" / "version.json").read_bytes() == before
+    assert not (Path(pets.uri) / "1" / ".unfinished").exists()
+
+
 def test_the_first_run_chooses_the_test_split_and_later_ones_keep_it(models: str, tmp_path: Path) -> None:
     model = Model(models, "pets")
     add_version(model, str(write_run(tmp_path / "1", seed=1, test=("a.jpg", "b.jpg"))))
