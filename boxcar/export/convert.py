@@ -31,7 +31,7 @@ from boxcar.storage import Mirror, make_folder, remove_tree, replace_json, repla
 from boxcar.storage.local import surroundings
 
 _SLOW = frozenset({"tflite_int8", "tflite_int8_nms", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # these are begun first
-CONVERTER_SECONDS = 900.0
+CONVERTER_SECONDS = 3600.0
 
 MANIFEST = "manifest.json"
 _WORK = ".work"  # where converters write, until they ended well

@@ -18,7 +18,7 @@ from boxcar.run.progress import Progress
 from boxcar.storage import file_sha256, folder_sha256, make_folder
 
 THREADS = 2  # that the files are timed with
-MEMORY_SECONDS = 300.0
+MEMORY_SECONDS = 1800.0  # some ten on a machine of its own; one that others share may take long
 
 
 @dataclass(frozen=True)
