@@ -6,15 +6,35 @@ is not given; they lie beside it.
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import FrameType
 
 KEYS = Path(__file__).parent
 
 
 def local(uri: str) -> Path:
     return Path("/", uri.replace("://", "/"))
+
+
+def run(command: list[str]) -> int:
+    """The step's exit code. SIGTERM goes to all of its processes, as Argo's executor passes it on; what the shell that it began
+    with leaves behind lives for about a second after that, as long as it was seen to on a real server."""
+    process = subprocess.Popen(command, start_new_session=True)
+    told: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        os.killpg(process.pid, number)
+
+    signal.signal(signal.SIGTERM, forward)
+    code = process.wait()
+    if told:
+        time.sleep(1)
+    return code
 
 
 def main() -> int:
@@ -24,7 +44,7 @@ def main() -> int:
     files += [local(artifact["uri"]) for one in outputs["artifacts"].values() for artifact in one["artifacts"]]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
-    code = subprocess.run([argument.replace("{{$}}", given) for argument in command], check=False).returncode
+    code = run([argument.replace("{{$}}", given) for argument in command])
     if code == 0:
         from boxcar.storage import open_store, send_folder
 
