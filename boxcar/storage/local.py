@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -93,8 +94,8 @@ def replace_bytes(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Where a file is written before it gets its name. The process id keeps two writers of one file apart."""
-    return path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    """Where a file is written before it gets its name: every thread of a machine has a number of its own."""
+    return path.with_name(f".{path.name}.{threading.get_native_id()}{_TEMPORARY}")
 
 
 def is_temporary(name: str) -> bool:
