@@ -8,14 +8,14 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry.model import FORMAT, Model, check_format
+from boxcar.registry.model import FORMAT, Model, check_format, model_names
 from boxcar.storage import ABSENT, Changed, Missing
 
 ALIASES = "aliases.json"
@@ -85,6 +85,21 @@ def read_aliases(model: Model) -> Aliases:
         BoxcarError: 64 where there is no such model, 65 where its file cannot be understood or a newer Boxcar wrote it.
     """
     return _read(model)[0]
+
+
+def read_models(models: str) -> Iterator[tuple[Model, Aliases]]:
+    """The models of a registry, each with its state; other folders are left out.
+
+    Raises:
+        BoxcarError: 65 where the state of one cannot be understood or a newer Boxcar wrote it.
+    """
+    for name in model_names(models):
+        model = Model(models, name)
+        try:
+            state = read_aliases(model)
+        except NoModelError:
+            continue  # another folder
+        yield model, state
 
 
 def begin(model: Model, test: str) -> Aliases:

@@ -13,7 +13,7 @@ from typing import Final
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import Mirror, Store, open_store
 
-FORMAT: Final = 1  # of aliases.json, of a version's version.json and of a decision
+FORMAT: Final = 1  # of aliases.json, a version's version.json, a decision and a retraining
 TESTS, DECISIONS = "tests", "decisions"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from boxcar.registry.aliases import NoModelError, read_aliases
-from boxcar.registry.model import Model, model_names
+from boxcar.registry.aliases import read_models
 from boxcar.registry.versions import list_versions
 
 
@@ -32,12 +31,8 @@ def references(models: str) -> References:
     runs: set[str] = set()
     versions: set[tuple[str, str]] = set()
     tests: set[tuple[str, str]] = set()
-    for name in model_names(models):
-        model = Model(models, name)
-        try:
-            state = read_aliases(model)
-        except NoModelError:
-            continue  # another folder
+    for model, state in read_models(models):
+        name = model.name
         tests.add((name, state.test))
         found = {listed.number: listed.version for listed in list_versions(model) if listed.version is not None}
         runs |= {version.run for version in found.values()}

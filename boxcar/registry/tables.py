@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boxcar.registry.aliases import Aliases, NoModelError, read_aliases
+from boxcar.registry.aliases import Aliases, read_aliases, read_models
 from boxcar.registry.frozen import frozen_test_list
 from boxcar.registry.gate import Compared
-from boxcar.registry.model import Model, model_names
+from boxcar.registry.model import Model
 from boxcar.registry.retest import Retested
 from boxcar.registry.versions import Listed, list_versions, read_version
 
@@ -22,14 +22,9 @@ _PIPE_WIDTH = 300
 def print_models(models: str) -> None:
     """Every model of a registry, a line each."""
     rows = []
-    for name in model_names(models):
-        model = Model(models, name)
-        try:
-            state = read_aliases(model)
-        except NoModelError:
-            continue  # another folder
+    for model, state in read_models(models):
         last = state.history[-1]
-        rows.append((name, state.champion or "none", str(len(model.numbers())), state.test, f"{last.action}, {last.at}"))
+        rows.append((model.name, state.champion or "none", str(len(model.numbers())), state.test, f"{last.action}, {last.at}"))
     _print(("model", "champion", "versions", "test split", "last change"), rows, right=("champion", "versions"))
     if not rows:
         _say(f"There is no model in {models} yet. `boxcar models add` makes one of a run.")

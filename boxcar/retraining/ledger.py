@@ -2,15 +2,15 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.registry.model import FORMAT, check_format
 from boxcar.storage import Missing, Store
 
 RETRAININGS = "retrainings"
-FORMAT: Final = 1
 
 Outcome = Literal["promoted", "kept", "undecided", "failed"]
 
@@ -104,9 +104,7 @@ def _read(model: Store, name: str) -> Entry:
     where = f"{model.uri}/{RETRAININGS}/{name}"
     try:
         found = json.loads(model.read(f"{RETRAININGS}/{name}"))
-        if isinstance(found.get("format_version"), int) and found["format_version"] > FORMAT:
-            what = f"{where} was written by a newer Boxcar."
-            raise BoxcarError(ExitCode.DATA, what, "Use the version of Boxcar that wrote it, or a newer one.")
+        check_format(found.get("format_version"), where)
         return Entry.model_validate(found)
     except (ValueError, AttributeError, ValidationError) as error:
         what = f"{where} cannot be understood."
