@@ -192,7 +192,7 @@ class TestStore:
         with pytest.raises(Changed):
             store.download(entry, tmp_path / "new" / "other", "0" * 64)
         assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["with", "without"]
-        path.write_bytes(content[:-1] + b"?" if content else b"?")
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if content else b"?")
         assert not store.same(entry, path)
 
     @pytest.mark.parametrize("size", [10, LARGE])
