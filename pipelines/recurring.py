@@ -10,7 +10,7 @@ from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.pipelines.cron import server_cron
-from boxcar.pipelines.endpoint import Answer, Endpoint
+from boxcar.pipelines.endpoint import Answer, Endpoint, Refused
 from boxcar.pipelines.schedule import Schedule
 from boxcar.pipelines.submit import check_values, find_experiment, read_package, require_namespace, upload_version
 
@@ -32,6 +32,7 @@ class Scheduled:
         timezone: that it was made for.
         enabled: whether it fires.
         description: says what it was made from.
+        made: when, by the server's clock: RFC 3339.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Scheduled:
     timezone: str
     enabled: bool
     description: str
+    made: str
 
 
 def apply_schedule(
@@ -56,6 +58,7 @@ def apply_schedule(
     Kubeflow cannot change a recurring run, so a changed one is replaced: the old one pauses, the new one is made, the old one
     goes. So there is always one of that name, and never do two fire. Where the new one is refused the old one goes on; whoever
     is killed in between leaves a schedule that pauses, which the next call mends. Runs of the old one that are under way go on.
+    Of two that are made at once the newer one stays, whoever looks.
 
     Args:
         schedule: what is wanted.
@@ -66,7 +69,7 @@ def apply_schedule(
 
     Raises:
         BoxcarError: 64 for what cannot work, or a recurring run of that name that is not ours; 69 where the server does not
-            answer, lets nobody in, or is too old.
+            answer, lets nobody in, or is too old, or somebody else made another schedule of that name at the same time.
     """
     schedule.check_timezone(server_timezone)
     package = read_package(schedule.pipeline)
@@ -88,17 +91,28 @@ def apply_schedule(
     }
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
     description = f"Boxcar runs {package.name} at {schedule.cron} {schedule.timezone}; made from {digest}."
-    same = [one for one in standing if (one.description, one.enabled) == (description, schedule.enabled)]
+    same = [one for one in standing if (one.description, one.enabled) == (description, schedule.enabled)][:1]
     when = f"{schedule.cron} {schedule.timezone}" if schedule.enabled else "pauses"
     if same:
-        say(f"{schedule.name} is there already ({when}); it was left alone.")
+        said = f"{schedule.name} is there already ({when}); it was left alone."
     else:
         with _pausing(standing, endpoint, lambda: _is_there(description, _find(endpoint, namespace, schedule.name))):
             endpoint.post(_PATH, wanted | {"description": description})
-        say(f"{schedule.name} {'was replaced' if standing else 'is new'} ({when}).")
+        said = f"{schedule.name} {'was replaced' if standing else 'is new'} ({when})."
+        # Somebody else may have made one meanwhile. Where each sees both, both leave the newer; where theirs took the place of
+        # ours, ours pauses or is gone.
+        old = {one.id for one in standing}
+        standing = _find(endpoint, namespace, schedule.name)
+        same = [one for one in standing if one.id not in old]
+        if (description, schedule.enabled) in [(one.description, one.enabled) for one in same]:
+            same = [max(same, key=lambda one: (one.made, one.id))]
     for one in standing:
-        if one not in same[:1]:
+        if one not in same:
             _delete(one, endpoint)
+    if [(one.description, one.enabled) for one in same] != [(description, schedule.enabled)]:
+        what = f"Somebody else changed {schedule.name} at {endpoint.address} at the same time, and theirs stands."
+        raise BoxcarError(ExitCode.SURROUNDINGS, what, "Apply yours again if it is the one that is meant.")
+    say(said)
 
 
 def list_schedules(endpoint: Endpoint, *, namespace: str | None = None) -> list[Scheduled]:
@@ -156,6 +170,7 @@ def _read(answer: Answer) -> Scheduled | None:
         made["timezone"],
         enabled,
         description,
+        str(answer.get("created_at")),
     )
 
 
@@ -168,13 +183,21 @@ def _pausing(standing: list[Scheduled], endpoint: Endpoint, replaced: Callable[[
     firing = [one for one in standing if one.enabled]
     try:
         for one in firing:
-            endpoint.post(f"{_PATH}/{one.id}:disable", {})
+            _switch(one, "disable", endpoint)
         yield
     except BaseException:
         if firing and not replaced():
             for one in firing:
-                endpoint.post(f"{_PATH}/{one.id}:enable", {})
+                _switch(one, "enable", endpoint)
         raise
+
+
+def _switch(one: Scheduled, verb: str, endpoint: Endpoint) -> None:
+    try:
+        endpoint.post(f"{_PATH}/{one.id}:{verb}", {})
+    except Refused as error:
+        if error.status != 404:  # somebody else replaced it meanwhile
+            raise
 
 
 def _is_there(description: str, standing: list[Scheduled]) -> bool:

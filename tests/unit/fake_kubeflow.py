@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 import kfp_server_api as api
 
 Sent = dict[str, Any]
+GONE = object()  # what is answered where somebody else removed what is meant
 
 
 class Kubeflow:
@@ -51,6 +52,8 @@ class Kubeflow:
         self.fails: tuple[str, str, int] | None = None  # method, path and status of a request that is refused
         self.loses: tuple[str, str] | None = None  # method and path of a request that is carried out, and its answer lost
         self.page_size = 100
+        self.made = 0  # recurring runs so far
+        self.clock = 0  # seconds: by it, things are made
         self.address = ""
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes, kind: str) -> Any:
@@ -101,8 +104,9 @@ class Kubeflow:
             case ("POST", "/recurringruns"):
                 made = parse(read, "V2beta1RecurringRun")
                 assert len(made.trigger.cron_schedule.cron.split()) == 6
-                made.recurring_run_id = f"recurring-{sum(one['path'] == '/recurringruns' for one in self.sent)}"
-                made.created_at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+                self.made += 1
+                made.recurring_run_id = f"recurring-{self.made}"
+                made.created_at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + self.clock * datetime.timedelta(seconds=1)
                 made.status = f"{made.mode}D"
                 self.recurring.append(made)
                 return made
@@ -113,7 +117,7 @@ class Kubeflow:
     def _change(self, method: str, name: str, verb: str, query: dict[str, str]) -> Any:
         one = next((one for one in self.recurring if one.recurring_run_id == name), None)
         if one is None:
-            return None
+            return GONE
         if method == "DELETE" and not verb:
             _exactly(query, set(), {"propagation_policy"})
             assert query.get("propagation_policy", "ORPHAN") in api.V2beta1DeletePropagationPolicy.allowable_values
@@ -166,7 +170,10 @@ def serving() -> Iterator[Kubeflow]:
             model = None
             if found is not None:
                 query = dict(parse_qsl(parts.query))
-                model = kubeflow.answer(self.command, found[1], query, body, self.headers.get("Content-Type") or "")
+                with one_at_a_time:
+                    model = kubeflow.answer(self.command, found[1], query, body, self.headers.get("Content-Type") or "")
+            if model is GONE:
+                return self._send(404, b'{"code": 5, "message": "ResourceNotFoundError: Job not found"}')
             if model is None:
                 kubeflow.unknown.append(f"{self.command} {self.path}")
                 return self._send(404, b"{}")
@@ -191,6 +198,7 @@ def serving() -> Iterator[Kubeflow]:
         def log_message(self, format: str, *arguments: Any) -> None:
             pass
 
+    one_at_a_time = threading.Lock()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     kubeflow.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever)
