@@ -20,6 +20,7 @@ from boxcar.options import (
     LabelMap,
     Namespace,
     TokenFile,
+    VerifyKey,
     takes_settings,
 )
 from boxcar.process import do_work, run_command, wait_for_sigterm
@@ -379,12 +380,14 @@ def convert(
     output: Output,
     given: dict[str, Any],
     config: Config = None,
+    verify_key: VerifyKey = None,
 ) -> None:
     """Convert a SavedModel to TFLite and TensorFlow.js."""
 
     def work() -> None:
         from boxcar.export import convert as convert_step
 
+        _verify(saved_model, verify_key)
         convert_step(saved_model, records, output, _configuration(config, given))
         print(f"The files are in {output}, described in manifest.json.")
 
@@ -404,12 +407,14 @@ def detect(
     score: Annotated[float, typer.Option(help="Leave out what scores below.")] = 0.3,
     camera: Annotated[int | None, typer.Option(help="Number of a camera to read until Ctrl-C.")] = None,
     threads: Annotated[int, typer.Option(help="Processor threads to compute with.", min=1)] = 2,
+    verify_key: VerifyKey = None,
 ) -> None:
     """Find objects in pictures with any exported file."""
 
     def work() -> None:
         from boxcar.detect import detect as detect_in
 
+        _verify(model, verify_key)
         folder = "detections" if drawn is None and json is None and csv is None else drawn
         written = [place for place in (folder, json, csv) if place is not None]
         found = detect_in(
@@ -435,12 +440,14 @@ def detect(
 def demo_page(
     run: Run,
     port: Annotated[int, typer.Option(help="Where on 127.0.0.1; 0 for any that is free.", min=0, max=65535)] = 8765,
+    verify_key: VerifyKey = None,
 ) -> None:
     """Try a run's TensorFlow.js model in a browser, until Ctrl-C."""
 
     def work() -> None:
         from boxcar.demo_page import serve
 
+        _verify(f"{run.rstrip('/')}/export", verify_key)
         serve(run, port, say=lambda sentence: print(sentence, flush=True))
 
     do_work("demo-page", work)
@@ -596,6 +603,14 @@ def _options(
 def main() -> None:
     """Runs the command and ends the process with one of `errors.ExitCode`."""
     run_command(app)
+
+
+def _verify(model: str, key: Path | None) -> None:
+    """Ends with 1 where a key was given and the model is not what its owner signed."""
+    if key is not None:
+        from boxcar.signing import verify_around
+
+        verify_around(model, key)
 
 
 def _configuration(config: str | None, given: dict[str, Any]) -> "Configuration":

@@ -52,6 +52,10 @@ KfpEndpoint = Annotated[
 ]
 TokenFile = Annotated[Path | None, typer.Option(help="File with a token for it.", metavar="FILE")]
 Namespace = Annotated[str | None, typer.Option(help="The run's, where many users share the server.")]
+VerifyKey = Annotated[
+    Path | None,
+    typer.Option(help="Public key: go on only where all files are what its owner signed.", metavar="FILE"),
+]
 LabelMap = Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")]
 
 # The settings of the configuration that are options too; every other one stands in the file that --config names.

@@ -2,6 +2,6 @@
 
 from boxcar.signing.bundle import SIGNATURE
 from boxcar.signing.sign import sign_folder
-from boxcar.signing.verify import verify_folder
+from boxcar.signing.verify import verify_around, verify_folder
 
-__all__ = ["SIGNATURE", "sign_folder", "verify_folder"]
+__all__ = ["SIGNATURE", "sign_folder", "verify_around", "verify_folder"]

@@ -8,6 +8,9 @@ from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.signing.bundle import SIGNATURE, as_it_is, count_signed, hashing, import_signing
+from boxcar.storage import bucket_location, local_path, open_store
+
+_LEVELS = 5  # from the deepest file of an export up to a version of a registry
 
 
 def verify_folder(uri: str, key: Path) -> int:
@@ -39,6 +42,23 @@ def verify_folder(uri: str, key: Path) -> int:
             raise _no(f"{uri} is not signed: it holds no {SIGNATURE}.")
         _verify(signing, config, folder, uri, key)
         return count_signed(folder)
+
+
+def verify_around(uri: str, key: Path) -> int:
+    """Verifies the signed folder that a model lies in: the model's own, or the nearest above it that is signed.
+
+    Args:
+        uri: an exported file or folder (URI).
+        key: as for `verify_folder`, which this returns and raises as.
+    """
+    place = uri.rstrip("/") if bucket_location(uri) else str(local_path(uri).absolute())
+    for _ in range(_LEVELS):
+        if open_store(place).entry(SIGNATURE) is not None:
+            return verify_folder(place, key)
+        place = place.rpartition("/")[0]
+        if place.endswith("/") or not place:
+            break
+    raise _no(f"{uri} is not signed: neither it nor a folder around it holds a {SIGNATURE}.")
 
 
 def _verify(signing: Any, config: Any, folder: Path, uri: str, key: Path) -> None:

@@ -106,7 +106,9 @@ class Kubeflow:
                 assert len(made.trigger.cron_schedule.cron.split()) == 6
                 self.made += 1
                 made.recurring_run_id = f"recurring-{self.made}"
-                made.created_at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + self.clock * datetime.timedelta(seconds=1)
+                made.created_at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + self.clock * datetime.timedelta(
+                    seconds=1
+                )
                 made.status = f"{made.mode}D"
                 self.recurring.append(made)
                 return made

@@ -212,7 +212,11 @@ def test_somebody_who_makes_another_at_the_same_time(kubeflow: Kubeflow, apply: 
             made = post(self, path, body)
             if path == "/recurringruns":
                 kubeflow.clock = clock
-                post(self, path, json.loads(json.dumps(body).replace("0 0 0 * * *", "0 5 5 * * *").replace("at 0 0 *", "at 5 5 *")))
+                post(
+                    self,
+                    path,
+                    json.loads(json.dumps(body).replace("0 0 0 * * *", "0 5 5 * * *").replace("at 0 0 *", "at 5 5 *")),
+                )
                 kubeflow.clock = 0
             return made
 
@@ -221,7 +225,7 @@ def test_somebody_who_makes_another_at_the_same_time(kubeflow: Kubeflow, apply: 
             if clock < 0:
                 assert "was replaced" in apply({"cron": "0 0 * * *"})
             else:
-                with pytest.raises(BoxcarError, match="Somebody else changed nightly at .* and theirs stands"):
+                with pytest.raises(BoxcarError, match=r"Somebody else changed nightly at .* and theirs stands"):
                     apply({"cron": "0 0 * * *"})
         assert [one.trigger.cron_schedule.cron for one in kubeflow.recurring] == [stays]
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.step import MARKER, Step
-from boxcar.signing import SIGNATURE, sign_folder, verify_folder
+from boxcar.signing import SIGNATURE, sign_folder, verify_around, verify_folder
 from boxcar.storage import open_store, send_folder
 
 pytest.importorskip("model_signing", reason="model-signing is not installed")
@@ -201,6 +201,40 @@ def test_in_a_bucket(folder: Path, keys: Keys, bucket_uri: str) -> None:
     )
 
 
+@pytest.mark.parametrize("model", ["", "/tflite/detector_int8.tflite", "/tfjs/float32/model.json", "/tfjs/float32/"])
+@pytest.mark.parametrize("in_bucket", [False, True], ids=["folder", "bucket"])
+def test_a_model_is_verified_by_the_signed_folder_around_it(
+    folder: Path, keys: Keys, model: str, in_bucket: bool, bucket_uri: str
+) -> None:
+    place = bucket_uri if in_bucket else str(folder)
+    if in_bucket:
+        send_folder(folder, open_store(bucket_uri))
+    with pytest.raises(BoxcarError, match=r"is not signed: neither it nor a folder around it holds a model\.sig") as caught:
+        verify_around(place + model, keys.public)
+    assert caught.value.code == ExitCode.NO
+    sign_folder(place, keys.private)
+    assert verify_around(place + model, keys.public) == 7
+    # Also another file than the model's own: labels and numbers lie beside it.
+    open_store(place).write("manifest.json", b"[]")
+    with pytest.raises(BoxcarError, match=r"is not what was signed: manifest\.json was changed"):
+        verify_around(place + model, keys.public)
+
+
+def test_nothing_is_served_or_converted_that_was_changed(folder: Path, keys: Keys, tmp_path: Path) -> None:
+    sign_folder(str(folder), keys.private)
+    (folder / "tflite" / "detector_int8.tflite").write_bytes(b"\x01weights")
+    output = tmp_path / "output"
+    for command in (
+        ("detect", str(folder / "tflite" / "detector_int8.tflite"), str(tmp_path), "--drawn", str(output)),
+        ("convert", "--saved-model", str(folder / "saved_model"), "--records", str(tmp_path), "--output", str(output)),
+        ("demo-page", "--run", str(tmp_path), "--port", "0"),
+    ):
+        done = boxcar(*command, "--verify-key", str(keys.public))
+        assert done.returncode == ExitCode.NO, done.stderr
+        assert f"{folder} is not what was signed: tflite/detector_int8.tflite was changed." in done.stderr
+    assert not output.exists()
+
+
 def test_openssfs_own_command_reads_it(folder: Path, keys: Keys) -> None:
     sign_folder(str(folder), keys.private)
     command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
@@ -211,10 +245,11 @@ def test_openssfs_own_command_reads_it(folder: Path, keys: Keys) -> None:
     assert subprocess.run(command, capture_output=True).returncode != 0
 
 
-def test_the_command(folder: Path, keys: Keys) -> None:
-    def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True, env=os.environ)
+def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True, env=os.environ)
 
+
+def test_the_command(folder: Path, keys: Keys) -> None:
     done = boxcar("sign", str(folder), "--key", str(keys.private))
     assert done.stdout == f"7 files in {folder} are signed; the signature is model.sig beside them.\n", done.stderr
     done = boxcar("verify", str(folder), "--key", str(keys.public))
