@@ -21,6 +21,7 @@ from boxcar.options import (
     Namespace,
     TokenFile,
     VerifyKey,
+    split_pairs,
     takes_settings,
 )
 from boxcar.process import do_work, run_command, wait_for_sigterm
@@ -617,11 +618,6 @@ def _configuration(config: str | None, given: dict[str, Any]) -> "Configuration"
     from boxcar.run.configuration import make_configuration
     from boxcar.storage import fetch_file
 
-    limits = {}
-    for text in given.get("limits", ()):
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise BoxcarError(ExitCode.USAGE, f"--limit {text} has no value.", "Write --limit NAME=VALUE.")
-        limits[name.strip()] = value.strip()
     file = None if config is None else fetch_file(config)
+    limits = split_pairs("--limit", given.get("limits", ()))
     return make_configuration(file, given | ({"limits": limits} if limits else {}))

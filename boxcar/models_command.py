@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.options import GATE, split_pairs, takes_settings
 from boxcar.process import do_work
 
 if TYPE_CHECKING:
@@ -15,18 +16,6 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_mar
 Models = Annotated[str, typer.Option(help="The registry: a folder of models.", metavar="URI")]
 Name = Annotated[str, typer.Option("--model", help="The model's name.", metavar="NAME")]
 ChosenVersion = Annotated[str, typer.Option(help="A version's number, or an alias: champion, previous.", metavar="VERSION")]
-Format = Annotated[str, typer.Option(help="The file that ships, on which versions are compared.", metavar="NAME")]
-MinGain = Annotated[float, typer.Option(help="Difference of AP50 to the champion that must be exceeded.", metavar="AP50")]
-Confidence = Annotated[float, typer.Option(help="Of each one-sided bound of that difference.", metavar="SHARE")]
-ClassFloor = Annotated[
-    list[str] | None, typer.Option(help="AP50 that a class must reach, may be given many times.", metavar="CLASS=AP50")
-]
-MaxMilliseconds = Annotated[float | None, typer.Option(help="Most that a picture may take, the median.", metavar="MS")]
-MaxMegabytes = Annotated[float | None, typer.Option(help="Most that the file may have.", metavar="MB")]
-AcceptNewClasses = Annotated[
-    bool, typer.Option("--accept-new-classes", help="Let it know other classes than the champion; shared ones are compared.")
-]
-Threads = Annotated[int, typer.Option(help="Processor threads that the files are run with.", min=1, max=64)]
 
 
 @app.command("list")
@@ -79,6 +68,7 @@ def add(
 
 
 @app.command()
+@takes_settings(*GATE, of=GATE)
 def compare(
     models: Models,
     name: Name,
@@ -86,14 +76,7 @@ def compare(
     champion: Annotated[
         str, typer.Option("--with", help="The version that it is compared with, or an alias.", metavar="VERSION")
     ] = "champion",
-    format: Format = "tflite_int8",
-    min_gain: MinGain = -0.005,
-    confidence: Confidence = 0.95,
-    class_floor: ClassFloor = None,
-    max_milliseconds: MaxMilliseconds = None,
-    max_megabytes: MaxMegabytes = None,
-    accept_new_classes: AcceptNewClasses = False,
-    threads: Threads = 2,
+    given: dict[str, Any] = ...,  # type: ignore[assignment]
 ) -> None:
     """Compare a version with the champion as the gate does, and change nothing."""
 
@@ -102,9 +85,7 @@ def compare(
         from boxcar.registry.gate import compare as compare_versions
         from boxcar.registry.tables import print_compared
 
-        settings = _settings(
-            format, min_gain, confidence, class_floor, max_milliseconds, max_megabytes, accept_new_classes, threads
-        )
+        settings = _settings(given)
         model = _model(models, name)
         compared = compare_versions(model, resolve(model, version), resolve(model, champion), settings)
         print_compared(compared)
@@ -114,18 +95,12 @@ def compare(
 
 
 @app.command()
+@takes_settings(*GATE, of=GATE)
 def promote(
     models: Models,
     name: Name,
     version: ChosenVersion,
-    format: Format = "tflite_int8",
-    min_gain: MinGain = -0.005,
-    confidence: Confidence = 0.95,
-    class_floor: ClassFloor = None,
-    max_milliseconds: MaxMilliseconds = None,
-    max_megabytes: MaxMegabytes = None,
-    accept_new_classes: AcceptNewClasses = False,
-    threads: Threads = 2,
+    given: dict[str, Any] = ...,  # type: ignore[assignment]
     without_gate: Annotated[
         str | None, typer.Option(help="Make it the champion without comparing, for this reason.", metavar="REASON")
     ] = None,
@@ -137,9 +112,7 @@ def promote(
         from boxcar.registry.tables import print_compared
         from boxcar.retraining.here import decide
 
-        settings = _settings(
-            format, min_gain, confidence, class_floor, max_milliseconds, max_megabytes, accept_new_classes, threads
-        )
+        settings = _settings(given)
         model = _model(models, name)
         number = resolve(model, version)
         if read_aliases(model).champion == number:  # a repeat is no failure
@@ -173,22 +146,21 @@ def rollback(models: Models, name: Name) -> None:
 
 
 @app.command()
+@takes_settings("format", "threads", of=GATE)
 def retest(
     models: Models,
     name: Name,
     records: Annotated[str, typer.Option(help="What `boxcar records` wrote: its test split is taken.", metavar="URI")],
-    format: Format = "tflite_int8",
-    threads: Threads = 2,
+    given: dict[str, Any],
 ) -> None:
     """Give a model a new frozen test split, and score the champion on it."""
 
     def work() -> None:
-        from boxcar.registry import GateSettings
         from boxcar.registry.retest import retest as new_test
         from boxcar.registry.tables import print_retested
 
         model = _model(models, name)
-        print_retested(model, new_test(model, records, GateSettings(format=format, threads=threads)))
+        print_retested(model, new_test(model, records, _settings(given)))
 
     do_work("models retest", work)
 
@@ -199,37 +171,14 @@ def _model(models: str, name: str) -> "Model":
     return Model(models, name)
 
 
-def _settings(
-    format: str,
-    min_gain: float,
-    confidence: float,
-    class_floor: list[str] | None,
-    max_milliseconds: float | None,
-    max_megabytes: float | None,
-    accept_new_classes: bool,
-    threads: int,
-) -> "GateSettings":
+def _settings(given: dict[str, Any]) -> "GateSettings":
     from pydantic import ValidationError
 
     from boxcar.registry import GateSettings
 
-    floors: dict[str, Any] = {}
-    for text in class_floor or ():
-        name, equals, value = text.rpartition("=")
-        if not equals:
-            raise BoxcarError(ExitCode.USAGE, f"--class-floor {text} has no value.", "Write --class-floor CLASS=AP50.")
-        floors[name.strip()] = value.strip()
+    floors = split_pairs("--class-floor", given.pop("class_floors", ()))
     try:
-        return GateSettings(
-            format=format,
-            min_gain=min_gain,
-            confidence=confidence,
-            class_floors=floors,
-            max_milliseconds=max_milliseconds,
-            max_megabytes=max_megabytes,
-            accept_new_classes=accept_new_classes,
-            threads=threads,
-        )
+        return GateSettings(**given, class_floors=floors)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))

@@ -2,12 +2,14 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from boxcar.errors import BoxcarError, ExitCode
 
 
 class OnFault(StrEnum):
@@ -114,10 +116,61 @@ TRAINING = (
 CONVERSION = ("formats", "limits", "parity_pictures", "int8_pictures", "int8_input", "int8_max_drop")
 
 
-def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+# The settings of the gate, for the commands that compare versions of a model.
+GATE: dict[str, Any] = {
+    "format": Annotated[
+        str | None,
+        typer.Option(help="The file that ships, on which versions are compared; tflite_int8 if not given.", metavar="NAME"),
+    ],
+    "min_gain": Annotated[
+        float | None,
+        typer.Option(help="Difference of AP50 to the champion that must be exceeded; -0.005 if not given.", metavar="AP50"),
+    ],
+    "confidence": Annotated[
+        float | None,
+        typer.Option(help="Of each one-sided bound of that difference; 0.95 if not given.", metavar="SHARE"),
+    ],
+    "class_floors": Annotated[
+        list[str] | None,
+        typer.Option("--class-floor", help="AP50 that a class must reach, may be given many times.", metavar="CLASS=AP50"),
+    ],
+    "max_milliseconds": Annotated[float | None, typer.Option(help="Most that a picture may take, the median.", metavar="MS")],
+    "max_megabytes": Annotated[float | None, typer.Option(help="Most that the file may have.", metavar="MB")],
+    "accept_new_classes": Annotated[
+        bool | None,
+        typer.Option("--accept-new-classes", help="Let it know other classes than the champion; shared ones are compared."),
+    ],
+    "threads": Annotated[
+        int | None, typer.Option(help="Processor threads that the files are run with; 2 if not given.", metavar="NUMBER")
+    ],
+}
+
+
+def split_pairs(option: str, written: Iterable[str]) -> dict[str, str]:
+    """What was given by an option that takes NAME=VALUE, by name. A name may hold `=`, a value may not.
+
+    Raises:
+        BoxcarError: 64 where one is not written so, or is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in written:
+        name, equals, value = (part.strip() for part in text.rpartition("="))
+        if not equals:
+            raise BoxcarError(ExitCode.USAGE, f"{option} {text} has no value.", f"Write {option} NAME=VALUE.")
+        if name in found:
+            raise BoxcarError(ExitCode.USAGE, f"{option} {name} is given twice.", f"Write {option} {name}=VALUE once.")
+        found[name] = value
+    return found
+
+
+def takes_settings(*names: str, of: dict[str, Any] = SETTINGS) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command an option for each of these settings, in the place of its parameter `given`.
 
     That parameter then is the settings that were given, by name, for `make_configuration`.
+
+    Args:
+        names: of the settings.
+        of: their options.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -125,7 +178,7 @@ def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[...,
         for parameter in inspect.signature(command).parameters.values():
             if parameter.name == "given":
                 kind = inspect.Parameter.KEYWORD_ONLY
-                parameters += [inspect.Parameter(n, kind, default=None, annotation=SETTINGS[n]) for n in names]
+                parameters += [inspect.Parameter(n, kind, default=None, annotation=of[n]) for n in names]
             else:
                 parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 

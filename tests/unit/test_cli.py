@@ -186,6 +186,7 @@ def test_the_names_in_the_help_are_those_that_exist() -> None:
     from boxcar.detectors.architecture import Format
     from boxcar.run.configuration import DEFAULT_ARCHITECTURE, Configuration
     from boxcar.run.conversion import Conversion, Limits
+    from boxcar.run.gate_settings import GateSettings
 
     assert "`boxcar architectures`" in options.ARCHITECTURES
     assert f"{DEFAULT_ARCHITECTURE} (the default" in options.ARCHITECTURES
@@ -193,12 +194,17 @@ def test_the_names_in_the_help_are_those_that_exist() -> None:
     assert all(name in options.LIMITS for name in Limits.model_fields)
     assert set(options.CONVERSION) == set(Conversion.model_fields)
     assert set(options.SETTINGS) <= set(Configuration.model_fields)
+    assert set(options.GATE) == set(GateSettings.model_fields)
+    for name in ("format", "min_gain", "confidence", "threads"):
+        default = GateSettings.model_fields[name].default
+        assert options.GATE[name].__metadata__[0].help.endswith(f" {default} if not given."), name
 
 
 def test_settings_are_options_of_the_commands_that_read_them(tmp_path: Path) -> None:
     given = ("--saved-model", str(tmp_path), "--records", str(tmp_path), "--output", str(tmp_path / "out"))
     for arguments, words in (
         (("--limit", "mean_iou"), "--limit mean_iou has no value"),
+        (("--limit", "mean_iou=0.7", "--limit", "mean_iou=0.8"), "--limit mean_iou is given twice"),
         (("--limit", "mean_iou=2"), "limits.mean_iou cannot be '2'"),
         (("--limit", "mean_iou=0.7", "--limit", "iou=1"), "There is no setting limits.iou"),
         (("--int8-max-drop", "-1"), "int8_max_drop cannot be -1"),
