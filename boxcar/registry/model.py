@@ -7,11 +7,14 @@ decisions/<challenger>-<champion>-<split>.json
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import Mirror, Store, open_store
+from boxcar.storage import Mirror, Store, locked, make_folder, open_store
 
 FORMAT: Final = 1  # of aliases.json, a version's version.json, a decision and a retraining
 TESTS, DECISIONS = "tests", "decisions"
@@ -62,6 +65,15 @@ class Model:
     def test(self, split: str) -> Mirror:
         """The folder of a frozen test split."""
         return Mirror(f"{self.uri}/{TESTS}/{split}")
+
+    @contextmanager
+    def adding(self, place: Mirror) -> Iterator[Path]:
+        """The folder of a version or of a test split to write a step into, as `Mirror.working` has it.
+
+        Another process on this machine that adds the same is waited for, however long it takes, so that its work is found done.
+        """
+        with locked(make_folder(place.folder.parent) / f".{place.folder.name}.adding"), place.working() as folder:
+            yield folder
 
 
 def model_names(models: str) -> list[str]:

@@ -81,7 +81,7 @@ def add_version(model: Model, run: str) -> str:
     identity = {name: committed.digest for name, committed in steps.items()}
     number = _claim(model, identity)
     _disbelieve(model, number)
-    with model.version(number).working() as place:
+    with model.adding(model.version(number)) as place:
         step = Step(STEP, place, identity, {})
         if step.done() is None:
             with step.writing():

@@ -152,6 +152,23 @@ def lock(path: Path, patience_seconds: float = 10.0) -> int:
     raise Refused(ExitCode.SURROUNDINGS, what, "Wait for it or end it, then run this again.")
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Has a lock file, which is made where it is not there; another process that has it is waited for, however long it takes.
+
+    Raises:
+        BoxcarError: 69 where it cannot be made, or locks are not kept there.
+    """
+    with surroundings(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with surroundings(path):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def remove_tree(path: Path) -> None:
     """Removes a file, a link or a folder with all below it; nothing happens where there is none."""
     with surroundings(path):

@@ -1,7 +1,6 @@
 """A local working folder that stands for a URI, so that whoever works on files need not know of buckets."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -14,10 +13,10 @@ from boxcar.storage.local import (
     file_sha256,
     list_files,
     local_path,
+    locked,
     make_folder,
     replace_bytes,
     replace_text,
-    surroundings,
 )
 from boxcar.storage.location import Location, bucket_location, open_store
 from boxcar.storage.names import check_names
@@ -210,14 +209,8 @@ class Mirror:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Has the folder for this process; another one that fetches into it is waited for, however long it takes."""
-        path = make_folder(self.folder.parent) / f".{self.folder.name}.lock"
-        with surroundings(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(make_folder(self.folder.parent) / f".{self.folder.name}.lock"):
             yield
-        finally:
-            os.close(descriptor)
 
 
 def fetch_file(uri: str) -> Path:
