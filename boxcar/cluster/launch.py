@@ -123,6 +123,12 @@ class _Launch:
             raise
         self.watch = Watch(self.api, job, self.work.listened, renewal, self._last_use, self._scored)
         self.watch.follow()
+        # Kubernetes counts a Job by its main container alone: what the uploader could not send any more went with its pod.
+        if bucket.read_json(self.store, self.work.result) is None:
+            name = job["metadata"]["name"]
+            what = f"The Job {name} ended well, and {self.run} holds no {self.work.result}: its bucket was away at the end."
+            do = "See that the bucket answers; with --resume the run goes on from what is there."
+            raise BoxcarError(ExitCode.SURROUNDINGS, what, do)
 
     def _find(self) -> tuple[Object, bool]:
         """The Job, and whether it was created just now."""

@@ -8,6 +8,12 @@ import pytest
 from cluster_under_test import TAG, Place, wait_for
 from watched import Watcher, after_checkpoint, begun, checkpoints, running_pod, scored_steps, train_job
 
+from boxcar.cluster.job import step_job
+from boxcar.cluster.launch import Work, run_job
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.cluster_settings import ClusterSettings
+from boxcar.run.configuration import make_configuration
+
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
 INTERVAL, STEPS = 20, 120
 
@@ -86,6 +92,16 @@ class Workflow:
 
     def end(self, patch: str) -> None:
         self.place.kubectl("patch", "workflow", self.name, "--type", "merge", "-p", patch)
+
+
+def test_a_job_that_ends_well_and_leaves_nothing_is_no_success(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes asks only the main container; what the uploader could not send any more went with its pod."""
+    monkeypatch.setenv("KUBECONFIG", str(place.kubeconfig))
+    run = place.new_run()
+    job = step_job(make_configuration(None, place.settings()), run, "records", "records", ["architectures"])
+    with pytest.raises(BoxcarError, match=r"ended well, and .* holds no records/step\.json") as caught:
+        run_job(Work(job, "records/step.json", ("records",)), ClusterSettings(namespace=place.namespace), run)
+    assert caught.value.code == ExitCode.SURROUNDINGS
 
 
 @pytest.fixture
