@@ -6,13 +6,17 @@ from boxcar.components.images import TRAIN
 
 
 @dsl.component(base_image=TRAIN, install_kfp_package=False)
-def freeze(architecture: str, checkpoint: str, run: str, model: dsl.Output[dsl.Model]) -> None:
+def freeze(
+    architecture: str, checkpoint: str, run: str, model: dsl.Output[dsl.Model], records: str = "", config: str = ""
+) -> None:
     """Makes a SavedModel of a checkpoint, in export/saved_model of the run.
 
     Args:
         architecture: Which detector the checkpoint is of.
         checkpoint: The checkpoint without its endings, .../ckpt-500.
         run: Folder of the run.
+        records: Where a person named the checkpoint, the records that convert will be given: looked at before anything is done.
+        config: YAML file with settings that convert will be given, looked at likewise.
 
     Returns:
         model: The SavedModel, and where it comes from.
@@ -22,7 +26,7 @@ def freeze(architecture: str, checkpoint: str, run: str, model: dsl.Output[dsl.M
     from boxcar.components.running import freeze as freeze_checkpoint
 
     def work() -> None:
-        freeze_checkpoint(architecture, checkpoint, run)
+        freeze_checkpoint(architecture, checkpoint, run, records, config)
         show_frozen(run, model)
 
     run_task("freeze", work, run)

@@ -112,6 +112,23 @@ def read_form(parameters: Parameters, *, local: bool) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
+def check_conversion(checkpoint: str, records: str, output: str, architecture: str, config: str, *, local: bool) -> None:
+    """Refuses what a conversion alone cannot be asked for, whatever the buckets hold.
+
+    Raises:
+        BoxcarError: 64 with the name of the parameter.
+    """
+    for name, value in {"checkpoint": checkpoint, "records": records, "output": output}.items():
+        if not value.strip():
+            raise BoxcarError(
+                ExitCode.USAGE, f"{name} is empty.", "Name what lies in a bucket: s3://bucket/... or gs://bucket/..."
+            )
+        check_uri(name, value, local=local)
+    check_uri("config", config, local=local)
+    with naming_parameter("architecture"):
+        find_architecture(architecture)
+
+
 def read_configuration_of(parameters: Parameters, images: dict[str, Any]) -> Configuration:
     """The configuration that a form asks for. What it does not say, `config` may; what neither says, the operator has set.
 

@@ -10,6 +10,7 @@ from typing import Any
 from boxcar.components.installation import is_local
 from boxcar.components.parameters import (
     Parameters,
+    check_conversion,
     check_readable,
     check_uri,
     check_writable,
@@ -149,21 +150,38 @@ def _train_on_cluster(run: str, cluster: str) -> None:
             evaluate_on_cluster(configuration, run)
 
 
-def freeze(architecture: str, checkpoint: str, run: str) -> None:
+def freeze(architecture: str, checkpoint: str, run: str, records: str, config: str) -> None:
     """Freezes a checkpoint into `<run>/export/saved_model`.
+
+    Args:
+        architecture: of the checkpoint.
+        checkpoint: URI, without its endings.
+        run: URI of the folder.
+        records: where a person named the checkpoint, URI of the records that its files will be checked with; it is looked at
+            before anything is done. Empty for a run's own checkpoint.
+        config: URI of settings for the conversion, which are looked at likewise; may be empty.
 
     Raises:
         BoxcarError: as `export.freeze`; 64 or 69 with the name of the parameter where it is that.
     """
     from boxcar.export import freeze as freeze_step
 
-    for name, uri in (("checkpoint", checkpoint), ("output", run)):
-        check_uri(name, uri, local=is_local())
+    if records:
+        check_conversion(checkpoint, records, run, architecture, config, local=is_local())
     place = Mirror(run)
     with _taken(place):
         check_writable("output", run)
-        with naming_parameter("checkpoint"):
+        if records:
+            check_readable("records", records)
+            _conversion(place, config)
+        with naming_parameter("checkpoint") if records else nullcontext():
             freeze_step(architecture, checkpoint, place.below("export").below("saved_model").uri)
+
+
+def _conversion(place: Mirror, config: str) -> Configuration:
+    """Settings of a conversion: those of `config`, where it is named, else those of the run."""
+    with naming_parameter("config") if config else nullcontext():
+        return make_configuration(fetch_file(config), {}) if config else configuration_of(place)
 
 
 def convert(run: str, records: str, config: str) -> None:
@@ -184,8 +202,7 @@ def convert(run: str, records: str, config: str) -> None:
     for name, uri in (("records", records), ("config", config)):
         check_uri(name, uri, local=is_local())
     with _taken(place):
-        with naming_parameter("config") if config else nullcontext():
-            configuration = make_configuration(fetch_file(config), {}) if config else configuration_of(place)
+        configuration = _conversion(place, config)
         if records:
             check_readable("records", records)
         convert_step(export.below("saved_model").uri, records or place.below("records").uri, export.uri, configuration)

@@ -45,7 +45,7 @@ def convert_only(images: Images) -> Any:
         equipment.give(told, "notify")
         kubernetes.use_secret_as_env(told, webhook_secret, {"url": WEBHOOK}, optional=True)
         with dsl.ExitHandler(told, name="steps"):
-            frozen = freeze(architecture=architecture, checkpoint=checkpoint, run=output)
+            frozen = freeze(architecture=architecture, checkpoint=checkpoint, run=output, records=records, config=config)
             equipment.give(frozen, "freeze")
             converted = convert(run=output, records=records, config=config).after(frozen)
             equipment.give(converted, "convert")

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from boxcar import __version__
-from boxcar.components.parameters import Parameters, read_form, run_uri
+from boxcar.components.parameters import Parameters, check_conversion, read_form, run_uri
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.pipelines.endpoint import Answer, Endpoint, Refused
 from boxcar.pipelines.follow import follow_run, page_of
@@ -195,6 +195,10 @@ def _check_form(package: Package, values: Mapping[str, Any]) -> None:
     if "data" in package.inputs and package.inputs.keys() <= known | {"webhook_secret"}:
         form: dict[str, Any] = {name: one.get("defaultValue") for name, one in package.inputs.items()} | dict(values)
         read_form(Parameters(**{name: value for name, value in form.items() if name in known}), local=False)
+    conversion = ("checkpoint", "records", "output", "architecture", "config")
+    if package.inputs.keys() == {*conversion, "bucket_secret", "webhook_secret"}:
+        given = {name: values.get(name, package.inputs[name].get("defaultValue")) for name in conversion}
+        check_conversion(**given, local=False)
 
 
 def _convert(name: str, text: str, kind: str) -> Any:

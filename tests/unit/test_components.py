@@ -182,6 +182,20 @@ def test_the_whole_way_behind_training_in_a_bucket(
     assert json.loads(store.read("files/failure.json"))["step"] == "convert"
 
 
+def test_a_conversion_that_cannot_work_is_refused_by_name_before_anything_is_frozen(tmp_path: Path, drawn: Path) -> None:
+    (tmp_path / "config.yaml").write_text("formats: [tflight]\n")
+    given = {"architecture": ARCHITECTURE, "checkpoint": f"{tmp_path}/ckpt-7", "run": f"{tmp_path}/run"}
+    given |= {"records": str(drawn), "config": ""}
+    for changed, words in (
+        ({"architecture": "yolo"}, "architecture: There is no architecture 'yolo'."),
+        ({"records": f"{tmp_path}/nowhere"}, f"records: There is nothing at {tmp_path}/nowhere."),
+        ({"config": f"{tmp_path}/config.yaml"}, "config: formats"),
+        ({}, f"checkpoint: There is no checkpoint {tmp_path}/ckpt-7."),
+    ):
+        ended = run_component("convert_only", "freeze", tmp_path / f"pod {words[:6]}", given | changed, **{LAUNCHER: "local"})
+        assert (ended.code, words in ended.last_line) == (64, True), ended.stderr
+
+
 @pytest.mark.parametrize("component", ["train", "freeze", "convert", "report"])
 def test_a_pod_that_has_seen_nothing_of_the_run_leaves_word_why_it_failed(
     tmp_path: Path, minio: Server, monkeypatch: pytest.MonkeyPatch, component: str

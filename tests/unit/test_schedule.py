@@ -129,7 +129,10 @@ def test_the_same_again_changes_nothing(kubeflow: Kubeflow, apply: Any) -> None:
         {"parameters": NIGHTLY["parameters"] | {"steps": 501}},
         {"experiment": "birds"},
         {"service_account": "runner"},
-        {"pipeline": "convert-only", "parameters": {name: f"s3://b/{name}" for name in ("checkpoint", "records", "output")}},
+        {
+            "pipeline": "convert-only",
+            "parameters": {name: f"s3://birds/{name}" for name in ("checkpoint", "records", "output")},
+        },
     ],
     ids=lambda changes: ",".join(changes),
 )

@@ -65,7 +65,7 @@ def plain(kubeflow: Kubeflow) -> list[dict[str, Any]]:
         (
             "submit_convert_only",
             "convert-only",
-            {"checkpoint": "gs://b/r/train/ckpt-5", "records": "gs://b/r/records", "output": "gs://b/files"},
+            {"checkpoint": "gs://birds/r/train/ckpt-5", "records": "gs://birds/r/records", "output": "gs://birds/files"},
             {"namespace": "team-a", "experiment": "birds", "service_account": "default-editor"},
         ),
     ],
@@ -305,6 +305,27 @@ def test_many_users_need_a_namespace(kubeflow: Kubeflow) -> None:
 def test_what_cannot_work_is_refused_before_anything_is_sent(kubeflow: Kubeflow, given: dict[str, str], words: str) -> None:
     assert words in refused(kubeflow, 64, given=given)
     assert kubeflow.sent == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"checkpoint": "ckpt-5"}, "checkpoint: ckpt-5 is in no bucket"),
+        ({"records": "/home/me/records"}, "records: /home/me/records is in no bucket"),
+        ({"output": " "}, "output is empty."),
+        ({"config": "mine.yaml"}, "config: mine.yaml is in no bucket"),
+        ({"architecture": "yolo"}, "architecture: There is no architecture 'yolo'."),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_conversion_that_cannot_be_is_refused_before_anything_is_sent(
+    kubeflow: Kubeflow, changed: dict[str, str], words: str
+) -> None:
+    given = {name: f"gs://birds/{name}" for name in ("checkpoint", "records", "output")}
+    with pytest.raises(BoxcarError) as caught:
+        start(kubeflow, "convert-only", given | changed)
+    assert words in str(caught.value)
+    assert (caught.value.code, kubeflow.sent) == (ExitCode.USAGE, [])
 
 
 @pytest.mark.parametrize("content", ["", "a: b", "- 1", "\t", "root: {}\npipelineInfo: 3\n"])
