@@ -87,11 +87,11 @@ def test_roles_are_these_and_no_wider() -> None:
     } == {
         "boxcar-trainer": {("coordination.k8s.io", "leases"): {"get"}},
         "boxcar-launcher": {
-            ("batch", "jobs"): {"create", "get", "list", "watch", "delete"},
-            ("", "pods"): {"get", "list", "watch"},
+            ("batch", "jobs"): {"create", "get", "list", "delete"},
+            ("", "pods"): {"get", "list"},
             ("", "pods/log"): {"get"},
             ("", "events"): {"list"},
-            ("coordination.k8s.io", "leases"): {"create", "get", "update", "patch"},
+            ("coordination.k8s.io", "leases"): {"create", "get", "update"},
             ("", "services"): {"create", "get", "delete"},
             ("argoproj.io", "workflows"): {"get"},
         },
