@@ -13,6 +13,9 @@ from boxcar.run.gate_settings import GateSettings
 from boxcar.scoring import Difference, Truth, ap50_difference, one_sided, score
 
 Verdict = Literal["promoted", "kept", "undecided"]
+# Pictures with labelled objects below which a bootstrap draws too few different samples for its bounds to hold: of one picture
+# there is but one sample, and its bounds fall together. From eight on, simulated pairs are wrong as rarely as was asked.
+FEWEST_PICTURES = 8
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def decide(
     if theirs is not None:
         wide = one_sided(settings.confidence, len(truths))
         difference = ap50_difference(common, theirs, ours, shared, confidence=wide, seed=seed)
-    verdict, reason, needed = _judge(difference, broken, new, lost, len(truths), settings)
+    telling = sum(len(truth.labels) > 0 for truth in common)
+    verdict, reason, needed = _judge(difference, broken, new, lost, len(truths), telling, settings)
     return Decided(verdict, reason, difference, needed, tuple(shared.values()), new, lost, broken, scores)
 
 
@@ -100,6 +104,7 @@ def _judge(
     new: Sequence[str],
     lost: Sequence[str],
     pictures: int,
+    telling: int,
     settings: GateSettings,
 ) -> tuple[Verdict, str, int | None]:
     if broken:
@@ -108,6 +113,11 @@ def _judge(
         return "promoted", "There is no champion yet.", None
     if difference.point is None or difference.low is None or difference.high is None:
         return "undecided", "The test pictures hold no object of a class that both know.", None
+    if telling < FEWEST_PICTURES:
+        few = (
+            f"{telling} test pictures hold an object that both know: too few to tell anything, {FEWEST_PICTURES} are the least."
+        )
+        return "undecided", few, FEWEST_PICTURES
     said = f"AP50 differs by {difference.point:+.4f}"
     sure = f"with {settings.confidence:.4g} confidence"
     if difference.low > settings.min_gain:

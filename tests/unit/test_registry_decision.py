@@ -8,7 +8,7 @@ import pytest
 
 from boxcar.detectors.detections import Detections
 from boxcar.errors import BoxcarError
-from boxcar.registry.decision import Answers, decide, pictures_needed
+from boxcar.registry.decision import FEWEST_PICTURES, Answers, decide, pictures_needed
 from boxcar.run.gate_settings import GateSettings
 from boxcar.scoring import Difference, Truth, one_sided
 
@@ -66,6 +66,26 @@ def test_wrong_decisions_are_as_rare_as_was_asked(pictures: int) -> None:
     assert share["kept"] <= 0.05 + by_chance
     # Nor is the gate a wall: it errs nearly as often as it may.
     assert share["promoted"] + share["kept"] > 0.02
+
+
+@pytest.mark.parametrize("pictures", [1, 5, FEWEST_PICTURES])
+def test_few_pictures_promote_nothing_that_is_worse(pictures: int) -> None:
+    worse = shares(pictures, 0.95, 0.80, PAIRS, GateSettings())
+    assert worse["promoted"] <= 0.05 + 2 * (0.05 * 0.95 / PAIRS) ** 0.5
+    better = shares(pictures, 0.2, 1.0, 20, GateSettings())
+    assert (better["promoted"] > 0.5) == (pictures >= FEWEST_PICTURES), "more of them do tell"
+
+
+def test_too_few_pictures_with_objects_say_so_however_many_are_empty() -> None:
+    random = np.random.default_rng(3)
+    truths, (good, bad) = tables(random, FEWEST_PICTURES - 1, 1.0, 0.0)
+    nothing = Truth(400, 400, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+    none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    told = decide(
+        [*truths, *[nothing] * 50], LABELS, answers([*good, *[none] * 50]), answers([*bad, *[none] * 50]), GateSettings()
+    )
+    assert (told.verdict, told.pictures_needed) == ("undecided", FEWEST_PICTURES)
+    assert told.reason == "7 test pictures hold an object that both know: too few to tell anything, 8 are the least."
 
 
 def test_a_real_gain_is_seen_and_a_real_loss_too() -> None:

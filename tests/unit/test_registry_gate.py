@@ -34,18 +34,28 @@ def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     return Model(str(tmp_path / "models"), "shapes")
 
 
-def finished(exported: ExportedRun, run: Path, ap50: float) -> Path:
+@pytest.fixture(scope="session")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records with as many test pictures as a decision needs."""
+    folder = tmp_path_factory.mktemp("many")
+    build_records(str(make_shapes(str(folder / "shapes"), pictures=60, image_size=96)), str(folder / "records"))
+    return folder / "records"
+
+
+def finished(exported: ExportedRun, records: Path, run: Path, ap50: float) -> Path:
     """The exported run, scored; another score makes it another run."""
     shutil.copytree(exported.folder, run)
+    shutil.rmtree(run / "records")
+    shutil.copytree(records, run / "records")
     write_scores(run, ap50)
     return run
 
 
 @pytest.fixture
-def two(shapes: Model, exported_run: ExportedRun, tmp_path: Path) -> Model:
+def two(shapes: Model, exported_run: ExportedRun, records: Path, tmp_path: Path) -> Model:
     """A model with two versions that answer alike."""
     for number in (1, 2):
-        add_version(shapes, str(finished(exported_run, tmp_path / f"run {number}", number / 10)))
+        add_version(shapes, str(finished(exported_run, records, tmp_path / f"run {number}", number / 10)))
     return shapes
 
 
@@ -95,9 +105,9 @@ def test_a_format_that_a_version_has_not_is_said(two: Model) -> None:
 
 
 def test_who_has_seen_test_pictures_is_refused_with_their_names(
-    shapes: Model, exported_run: ExportedRun, tmp_path: Path
+    shapes: Model, exported_run: ExportedRun, records: Path, tmp_path: Path
 ) -> None:
-    fair, unfair = (finished(exported_run, tmp_path / f"run {number}", number / 10) for number in (1, 2))
+    fair, unfair = (finished(exported_run, records, tmp_path / f"run {number}", number / 10) for number in (1, 2))
     dataset = read(unfair / "records" / "dataset.json")
     dataset["splits"]["train"]["images"] += dataset["splits"]["test"]["images"][:2]
     replace_json(unfair / "records" / "dataset.json", dataset)
@@ -134,7 +144,7 @@ def test_a_new_test_split_is_taken_when_the_champion_has_not_seen_it(two: Model,
     gate(two, "1", GateSettings())
     old = read_aliases(two).test
     seen = tmp_path / "seen"
-    build_records(str(make_shapes(str(tmp_path / "same"), pictures=40, image_size=96)), str(seen), seed=3)
+    build_records(str(make_shapes(str(tmp_path / "same"), pictures=60, image_size=96)), str(seen), seed=3)
     with pytest.raises(BoxcarError, match="Version 1 of shapes was trained on") as error:
         retest(two, str(seen), GateSettings())
     assert error.value.code == 65 and read_aliases(two).test == old
@@ -165,7 +175,9 @@ def test_show_says_who_was_compared_with_whom(two: Model, tmp_path: Path) -> Non
     assert describe_comparisons(str(tmp_path / "elsewhere.tflite")) == []
 
 
-def test_the_gate_killed_at_its_writes(exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gate_killed_at_its_writes(
+    exported_run: ExportedRun, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a bucket: the old champion or the new one, and the same command ends it."""
     monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))
     with serving(MinioServer(tmp_path / "server")) as server:
@@ -174,7 +186,7 @@ def test_the_gate_killed_at_its_writes(exported_run: ExportedRun, tmp_path: Path
             monkeypatch.setenv(name, value)
         model = Model(f"s3://{server.make_bucket()}/models", "shapes")
         for number in (1, 2):
-            add_version(model, str(finished(exported_run, tmp_path / f"run {number}", number / 10)))
+            add_version(model, str(finished(exported_run, records, tmp_path / f"run {number}", number / 10)))
         gate(model, "1", GateSettings())
         ends = []
         for number in (1, 4, 8):  # the decision, a proof that conditions are kept, the champion
