@@ -36,7 +36,7 @@ class Release:
     def helm(self, *arguments: str) -> str:
         return run("helm", "--kubeconfig", self.cluster.kubeconfig, "--namespace", self.namespace, *arguments).stdout
 
-    def install(self, values: dict[str, str], **tables: dict[str, Any]) -> str:
+    def install(self, values: dict[str, str], **tables: Any) -> str:
         """Installs the chart, or changes what is installed; `tables` are values too, of any shape."""
         settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
         settings += [part for name, value in tables.items() for part in ("--set-json", f"{name}={json.dumps(value)}")]

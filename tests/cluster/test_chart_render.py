@@ -10,6 +10,7 @@ import yaml
 from chart_tools import CHART, CI_VALUES, KUBERNETES, assert_valid, find, pods, refused, run, template
 
 from boxcar.pipelines.compile import COMPILED
+from boxcar.pipelines.schedule import read_schedule
 from boxcar.run.cluster_settings import ClusterSettings
 from boxcar.run.configuration import Configuration, make_configuration
 
@@ -76,6 +77,112 @@ def test_pods_ask_for_little(values: Path) -> None:
         for volume in pod.get("volumes", []):
             if "emptyDir" in volume:
                 assert volume["emptyDir"]["sizeLimit"], (name, volume["name"])
+
+
+SCHEDULE = {
+    "name": "nightly",
+    "pipeline": "retrain-if-changed",
+    "parameters": {
+        "data": "s3://ml/pictures",
+        "models": "s3://ml/models",
+        "model": "shelf",
+        "runs": "s3://ml/runs",
+        "steps": 4_000_000,
+        "gpus": "2",
+        "gpu_hours": "40",
+        "new_pictures": 20,
+        "initial_checkpoint": "zoo",
+        "webhook_secret": "team-chat",
+    },
+    "cron": "30 1 * * 1-5",
+    "timezone": "Europe/Berlin",
+    "enabled": False,
+    "experiment": "shelves",
+    "service_account": "pipeline-runner",
+}
+
+
+def written(folder: Path, **changes: Any) -> str:
+    """The option that gives the chart a file as `boxcar schedule apply` takes it."""
+    path = folder / "schedule.yaml"
+    path.write_text(yaml.safe_dump(SCHEDULE | changes), encoding="utf-8")
+    read_schedule(path)
+    return f"schedule.file={path}"
+
+
+def test_a_file_for_kubeflow_makes_the_same_cronjob_as_the_values(tmp_path: Path) -> None:
+    by_file = template("--set-file", written(tmp_path), "--set", "schedule.settings.gate.max_megabytes=8")
+    values = {
+        "schedule.enabled": True,
+        "schedule.suspend": True,
+        "schedule.cron": "30 1 * * 1-5",
+        "schedule.timeZone": "Europe/Berlin",
+        "schedule.data": "s3://ml/pictures",
+        "schedule.models": "s3://ml/models",
+        "schedule.model": "shelf",
+        "schedule.webhookExistingSecret": "team-chat",
+        "schedule.settings": {
+            "steps": 4_000_000,
+            "gpus": 2,
+            "init": "zoo",
+            "retraining": {"gpu_hours": 40, "new_pictures": 20, "start": "init"},
+            "gate": {"max_megabytes": 8},
+        },
+    }
+    by_values = template(*(part for name, value in values.items() for part in ("--set-json", f"{name}={json.dumps(value)}")))
+    cron = find(by_file, "CronJob", "nightly")
+    other = find(by_values, "CronJob", "boxcar-schedule")
+    as_values = json.loads(json.dumps(cron).replace('"nightly"', '"boxcar-schedule"').replace("s3://ml/runs", "$(BOXCAR_RUNS)"))
+    assert as_values == other
+    rest = [one for one in by_file if one["kind"] != "CronJob"]
+    assert rest == [one for one in by_values if one["kind"] != "CronJob"]
+    data = find(by_file, "ConfigMap", "boxcar-settings")["data"]["schedule.yaml"]
+    path = tmp_path / "settings.yaml"
+    path.write_text(data, encoding="utf-8")
+    read = make_configuration(path, {})
+    assert (read.steps, read.retraining.gpu_hours, read.gate.max_megabytes) == (4_000_000, 40, 8)
+
+
+def test_a_file_for_kubeflow_may_name_the_pipeline_that_trains_each_time(tmp_path: Path) -> None:
+    parameters = {"data": "s3://ml/pictures", "output": "s3://ml/runs/"}
+    option = written(tmp_path, pipeline="train-detector", parameters=parameters, enabled=True, timezone="UTC")
+    cron = find(template("--set-file", option), "CronJob", "nightly")["spec"]
+    assert (cron["suspend"], cron["timeZone"]) == (False, "Etc/UTC")
+    arguments = cron["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert arguments[:2] == ["boxcar", "run"]
+    assert arguments[-2:] == ["--output=s3://ml/runs/$(JOB_NAME)", "--resume"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pipeline": "convert-only"}, "retrain-if-changed and train-detector can be scheduled, and not convert-only"),
+        ({"parameters": SCHEDULE["parameters"] | {"config": "s3://ml/config.yaml"}}, "schedule.settings instead"),
+        ({"parameters": SCHEDULE["parameters"] | {"node_pool": "a=b"}}, "cluster.gpu_node_selector instead"),
+        ({"parameters": SCHEDULE["parameters"] | {"bucket_secret": "other"}}, "bucket.existingSecret instead"),
+        ({"parameters": SCHEDULE["parameters"] | {"epochs": 3}}, "retrain-if-changed has no parameter epochs"),
+        ({"parameters": SCHEDULE["parameters"] | {"model": ""}}, "the parameter model is missing"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_file_for_kubeflow_that_cannot_be_a_cronjob(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    assert words in refused("--set-file", written(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: [", "schedule.file cannot be read"),
+        ("name: x\ncrno: y\n", "there is no field crno"),
+        ("name: x\npipeline: train-detector\n", "cron is missing"),
+        ("name: X\npipeline: train-detector\ncron: 0 2 * * *\n", "name is to be at most 52"),
+        ("name: x\npipeline: train-detector\ncron: nightly\n", "it needs five fields"),
+    ],
+)
+def test_a_file_that_is_no_schedule_is_refused_by_the_chart_too(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "schedule.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert words in refused("--set-file", f"schedule.file={path}")
 
 
 def test_roles_are_these_and_no_wider() -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from chart_release import Release
 from cluster_under_test import TAG, Place, wait_for
 from test_chart_install import ended_job
@@ -15,7 +16,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
 
 def night(release: Release, name: str) -> str:
     """Has the CronJob begin; the last line of its launcher, once that has succeeded."""
-    release.cluster.kubectl("-n", release.namespace, "create", "job", "--from=cronjob/boxcar-schedule", name)
+    release.cluster.kubectl("-n", release.namespace, "create", "job", "--from=cronjob/nights", name)
     job = wait_for(f"the end of {name}", lambda: ended_job(release, name), 1800)
     log = release.cluster.kubectl("-n", release.namespace, "logs", f"job/{name}")
     assert any(one["type"] == "Complete" for one in job["status"]["conditions"]), log
@@ -31,18 +32,17 @@ def test_the_schedule_trains_a_model_anew_if_its_pictures_have_changed(release: 
     cluster = settings.pop("cluster")
     settings["limits"] |= {"ap50_loss": 1, "score_difference": 1}
     runs, models = f"{place.bucket}/retrained", f"{place.bucket}/models"
+    # The very file that `boxcar schedule apply` takes where there is a Kubeflow.
+    parameters = {"data": pictures, "models": models, "model": "shapes", "runs": runs, "gpus": "0", "gpu_hours": "40"}
+    file = {"name": "nights", "pipeline": "retrain-if-changed", "cron": "0 0 1 1 *", "parameters": parameters}
     values = {
         "image.tag": TAG,
         "tensorboard.enabled": "false",
-        "bucket.runs": runs,
+        "bucket.runs": f"{place.bucket}/others",
         "bucket.endpoint": place.endpoint,
-        "schedule.enabled": "true",
-        "schedule.cron": "0 0 1 1 *",
-        "schedule.data": pictures,
-        "schedule.model": "shapes",
-        "schedule.models": models,
     }
-    release.install(values, **{"schedule.settings": settings, "cluster": of_chart(cluster)})
+    tables = {"schedule.file": yaml.safe_dump(file), "schedule.settings": settings, "cluster": of_chart(cluster)}
+    release.install(values, **tables)
     assert night(release, "first").startswith("promoted: ")
     model = Model(models, "shapes")
     assert read_aliases(model).champion == "1"

@@ -130,3 +130,79 @@ cluster:
 {{- $url := urlParse (.Values.bucket.endpoint | default "https://bucket") }}
 {{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 80 443 (eq $url.scheme "http")) }}
 {{- end }}
+
+{{/*
+The schedule as YAML: that of the values, or that of a file for `boxcar schedule`, whose pipelines are commands of the launcher.
+What only Kubeflow knows of it (experiment, service_account) has no meaning here.
+*/}}
+{{- define "boxcar.schedule" -}}
+{{- $values := .Values.schedule }}
+{{- $schedule := pick $values "enabled" "cron" "timeZone" "suspend" "data" "model" "models" "settings" }}
+{{- $schedule = merge (dict "name" "boxcar-schedule" "runs" "$(BOXCAR_RUNS)" "webhook" $values.webhookExistingSecret) $schedule }}
+{{- with $values.file }}
+{{- $file := fromYaml . }}
+{{- with $file.Error }}{{ fail (printf "schedule.file cannot be read: %s" .) }}{{ end }}
+{{- range $name := keys $file | sortAlpha }}
+{{- if not (has $name (list "name" "pipeline" "parameters" "cron" "timezone" "timeZone" "enabled" "experiment" "service_account")) }}
+{{- fail (printf "schedule.file: there is no field %s." $name) }}
+{{- end }}
+{{- end }}
+{{- range list "name" "pipeline" "cron" }}
+{{- if not (get $file .) }}{{ fail (printf "schedule.file: %s is missing." .) }}{{ end }}
+{{- end }}
+{{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$" $file.name) }}
+{{- fail "schedule.file: name is to be at most 52 lower-case letters, digits and -." }}
+{{- end }}
+{{- if not (regexMatch "^\\S+( +\\S+){4}$" (trim $file.cron)) }}
+{{- fail (printf "schedule.file: cron cannot be %q: it needs five fields." $file.cron) }}
+{{- end }}
+{{- $names := list "data" "architecture" "image_size" "steps" "initial_checkpoint" "gpus" "bucket_secret" "webhook_secret" }}
+{{- if eq $file.pipeline "retrain-if-changed" }}
+{{- $names = concat $names (list "models" "model" "runs" "new_pictures" "gpu_hours") }}
+{{- else if eq $file.pipeline "train-detector" }}
+{{- $names = append $names "output" }}
+{{- else }}
+{{- fail (printf "schedule.file: without Kubeflow the pipelines retrain-if-changed and train-detector can be scheduled, and not %v." $file.pipeline) }}
+{{- end }}
+{{- $settings := deepCopy $values.settings }}
+{{- $retraining := get $settings "retraining" | default dict }}
+{{- $parameters := $file.parameters | default dict }}
+{{- range $name := keys $parameters | sortAlpha }}
+{{- $value := get $parameters $name }}
+{{- if eq $name "config" }}
+{{- if $value }}{{ fail "schedule.file: config: write these settings under the value schedule.settings instead." }}{{ end }}
+{{- else if has $name (list "gpu_type" "node_pool") }}
+{{- if $value }}{{ fail (printf "schedule.file: %s: set cluster.gpu_resource and cluster.gpu_node_selector instead, which hold for every run." $name) }}{{ end }}
+{{- else if not (has $name $names) }}
+{{- fail (printf "schedule.file: %s has no parameter %s that can be set here." $file.pipeline $name) }}
+{{- else if eq $name "bucket_secret" }}
+{{- if ne $value $.Values.bucket.existingSecret }}{{ fail "schedule.file: bucket_secret: set the value bucket.existingSecret instead." }}{{ end }}
+{{- else if eq $name "architecture" }}
+{{- $_ := set $settings $name $value }}
+{{- else if has $name (list "image_size" "steps") }}
+{{- if $value }}{{ $_ := set $settings $name (int $value) }}{{ end }}
+{{- else if eq $name "gpus" }}
+{{- $_ := set $settings $name (int $value) }}
+{{- else if eq $name "initial_checkpoint" }}
+{{- if $value }}{{ $_ := set $settings "init" $value }}{{ $_ := set $retraining "start" "init" }}{{ end }}
+{{- else if eq $name "new_pictures" }}
+{{- if $value }}{{ $_ := set $retraining $name (int $value) }}{{ end }}
+{{- else if eq $name "gpu_hours" }}
+{{- if $value }}{{ $_ := set $retraining $name (float64 $value) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if and $retraining (eq $file.pipeline "retrain-if-changed") }}{{ $_ := set $settings "retraining" $retraining }}{{ end }}
+{{- range $name := $names }}
+{{- if and (has $name (list "data" "models" "model" "runs" "output")) (not (get $parameters $name)) }}
+{{- fail (printf "schedule.file: the parameter %s is missing." $name) }}
+{{- end }}
+{{- end }}
+{{- $zone := $file.timezone | default $file.timeZone | default "UTC" }}
+{{- $fires := ternary $file.enabled true (hasKey $file "enabled") }}
+{{- $read := dict "enabled" true "name" $file.name "cron" (trim $file.cron) "timeZone" (ternary "Etc/UTC" $zone (eq $zone "UTC")) "suspend" (not $fires) }}
+{{- $read = merge $read (dict "data" $parameters.data "model" ($parameters.model | default "") "models" ($parameters.models | default "")) }}
+{{- $read = merge $read (dict "runs" ($parameters.runs | default $parameters.output) "settings" $settings) }}
+{{- $schedule = merge $read (dict "webhook" ($parameters.webhook_secret | default $values.webhookExistingSecret)) }}
+{{- end }}
+{{- toYaml $schedule }}
+{{- end }}
