@@ -376,8 +376,8 @@ def freeze(
 @app.command()
 @takes_settings(*CONVERSION)
 def convert(
-    saved_model: Annotated[str, typer.Option(help="What `boxcar freeze` wrote.", metavar="DIR")],
-    records: Annotated[str, typer.Option(help="What `boxcar records` wrote: for calibration and checks.", metavar="DIR")],
+    saved_model: Annotated[str, typer.Option(help="What `boxcar freeze` wrote.", metavar="URI")],
+    records: Annotated[str, typer.Option(help="What `boxcar records` wrote: for calibration and checks.", metavar="URI")],
     output: Output,
     given: dict[str, Any],
     config: Config = None,
