@@ -68,12 +68,14 @@ class Model:
 
     @contextmanager
     def adding(self, place: Mirror) -> Iterator[Path]:
-        """The folder of a version or of a test split to write a step into, as `Mirror.working` has it.
+        """The folder of a version or of a test split to write a step into; what was finished in it is sent at the end.
 
         Another process on this machine that adds the same is waited for, however long it takes, so that its work is found done.
+        Another machine is not, but what it has finished by then stays, and is taken instead.
         """
-        with locked(make_folder(place.folder.parent) / f".{place.folder.name}.adding"), place.working() as folder:
-            yield folder
+        with locked(make_folder(place.folder.parent) / f".{place.folder.name}.adding"):
+            yield place.resume()
+            place.send_once()
 
 
 def model_names(models: str) -> list[str]:

@@ -21,7 +21,7 @@ from boxcar.storage.local import (
 from boxcar.storage.location import Location, bucket_location, open_store
 from boxcar.storage.names import check_names
 from boxcar.storage.parallel import for_each
-from boxcar.storage.store import Entry, Missing, Store
+from boxcar.storage.store import Changed, Entry, Missing, Store
 from boxcar.storage.transfer import BEGUN, STEP, fetch_folder, latest_checkpoint, send_folder
 
 _IN_STEP = ".in-step"  # beside the folder's files: the hash of the `step.json` that was last the same here and there
@@ -117,6 +117,22 @@ class Mirror:
                 send_folder(self.folder, self._store, owns)
                 if (self.folder / STEP).exists():
                     _note(self.folder)
+
+    def send_once(self) -> None:
+        """Sends the finished step in the folder; where another has been finished there meanwhile, that is fetched in its place.
+
+        Of several machines that send at once the first to put its `step.json` there has done the step, and it stays.
+
+        Raises:
+            BoxcarError: as `send_folder` and `fetch_folder` do.
+        """
+        if self._store is not None:
+            with self._locked():
+                try:
+                    send_folder(self.folder, self._store, once=True)
+                except Changed:
+                    fetch_folder(self._store, self.folder)
+                _note(self.folder)
 
     @contextlib.contextmanager
     def working(self, owns: Sequence[str] | None = None) -> Iterator[Path]:

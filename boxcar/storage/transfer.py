@@ -16,7 +16,7 @@ from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.local import file_sha256, is_temporary, list_files, surroundings
 from boxcar.storage.names import check_names
 from boxcar.storage.parallel import for_each
-from boxcar.storage.store import Changed, Missing, Store
+from boxcar.storage.store import ABSENT, Changed, Missing, Store
 
 STEP = "step.json"
 BEGUN = ".unfinished"  # lies in a step's folder from its beginning until `step.json` does
@@ -24,7 +24,7 @@ CHECKPOINT_MARKER = re.compile(r"ckpt-(\d+)\.json")
 _ROUNDS = 5
 
 
-def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -> int:
+def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None, *, once: bool = False) -> int:
     """Makes a store hold a finished step, or any other folder. Hidden files stay here.
 
     What the store has with the same checksum is not sent, so that a call that was interrupted is taken up by the next.
@@ -36,11 +36,13 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -
         folder: what is sent.
         store: where to.
         owns: names directly below the folder that are the step's, where it shares the folder; None where all of it is.
+        once: what is finished there stays as it is, whoever has finished it.
 
     Returns:
         The bytes that were sent.
 
     Raises:
+        Changed: with `once`, where another step is finished there, or was before this one could be.
         BoxcarError: 64 where the store's folder holds files that no step wrote, 65 where the files are not those that
             `step.json` lists or have names that cannot be everywhere, 69 where the store fails.
     """
@@ -64,6 +66,8 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -
     useless = there.keys() - set(names) if step else set()
     if not differing and not useless and begun is None:
         return 0
+    if once and STEP in there and (useless or differing):
+        raise Changed(store.uri)
     if step:
         store.write(BEGUN, begun_record(markers[STEP]))
     store.delete(sorted(name for name in there.keys() & (differing | useless) if is_marker(name)))
@@ -79,7 +83,11 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -
 
     _small_together(send, {name: (folder / name).stat().st_size for name in differing - markers.keys()})
     for name in inner_first(name for name in differing if name in markers):
-        store.write(name, markers[name])
+        try:
+            store.write(name, markers[name], ABSENT if once and name == STEP and name not in there else None)
+        except Changed:
+            store.delete([BEGUN])
+            raise
         sent.append(len(markers[name]))
     if step:
         store.delete([BEGUN])

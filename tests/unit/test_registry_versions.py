@@ -1,12 +1,13 @@
 """Versions of a model: added whole, never believed by halves, each with what it has seen."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from registered import LABELS, read, sha256, write_run
-from storage_servers import Server
+from storage_servers import Fault, FaultProxy, Seen, Server
 
 from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.detectors.frozen_test import read_frozen_test
@@ -96,6 +97,47 @@ def test_runs_that_are_added_at_once_get_a_number_each(models: str, tmp_path: Pa
     assert sorted(out.strip() for out, _ in told) == ["1", "2", "3"], told
     found = {listed.number: listed.version for listed in list_versions(Model(models, "pets"))}
     assert {version.run for version in found.values() if version is not None} == set(runs)
+
+
+@pytest.mark.parametrize("moment", ["1/.unfinished", "1/step.json", "tests/"])
+def test_of_two_machines_that_add_a_run_at_once_the_first_has_made_it(
+    minio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The other machine does all of it while this one sends: its version, or test split, stays as it is."""
+    run, models = str(write_run(tmp_path / "run")), f"s3://{minio.make_bucket()}/models"
+    other = os.environ | minio.environment(minio.address) | {"BOXCAR_CACHE": str(tmp_path / "other machine")}
+    for name, value in minio.environment(minio.address).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("boxcar.run.step.__version__", "another")  # so that no two markers are the same by chance
+    store = open_store(f"{models}/pets")
+    proxy, finished = FaultProxy(minio.port), dict[str, bytes]()
+    lost: list[str] = []
+
+    def judge(seen: Seen) -> Fault | None:
+        if not finished and seen.method == "PUT" and f"/pets/{moment}" in seen.path:
+            if moment == "1/.unfinished" and store.entry("1/.unfinished") is None:
+                return None  # the number is claimed; nothing is sent yet
+            subprocess.run([sys.executable, "-c", ADD, models, run], env=other, check=True, capture_output=True)
+            markers = [entry.name for entry in store.entries() if entry.name.endswith("step.json")]
+            finished.update({name: store.read(name) for name in markers})
+        for name in finished.keys() - {entry.name for entry in store.entries()}:
+            lost.append(name)
+        return None
+
+    proxy.fault = judge
+    monkeypatch.setenv("BOXCAR_S3_ENDPOINT", proxy.address)
+    try:
+        assert add_version(Model(models, "pets"), run) == "1"
+    finally:
+        proxy.close()
+    assert "1/step.json" in finished and any(name.startswith("tests/") for name in finished)
+    assert not lost
+    assert {name: store.read(name) for name in finished} == finished
+    monkeypatch.setenv("BOXCAR_S3_ENDPOINT", minio.address)
+    folder = fetch_version(Model(models, "pets"), "1")
+    assert (folder / "step.json").read_bytes() == finished["1/step.json"]
+    assert ".unfinished" not in {name.rpartition("/")[2] for name in (entry.name for entry in store.entries())}
 
 
 def test_a_number_that_is_taken_and_finished_since_the_look_is_not_taken_again(
