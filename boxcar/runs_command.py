@@ -59,7 +59,8 @@ def prune(
             raise BoxcarError(ExitCode.USAGE, what, do)
         store = open_store(runs)
         at_work = _at_work(namespace) if cluster and bucket_location(runs) is not None else frozenset()
-        plan = plan_prune(runs, store, keep, referred=_referred(models or []), at_work=at_work)
+        referred, unknown = _referred(models or [])
+        plan = plan_prune(runs, store, keep, referred=referred, unknown=unknown, at_work=at_work)
         _print_table([*((run, f"stays: {reason}") for run, reason in plan.keep), *((run, "goes") for run in plan.remove)])
         freed = f"{len(plan.remove)} runs of {_size(sum(run.bytes for run in plan.remove))}"
         if dry_run:
@@ -76,9 +77,10 @@ def prune(
     do_work("runs prune", work)
 
 
-def _referred(models: Iterable[str]) -> set[str]:
-    """URIs of the runs that the models of registries were made from."""
+def _referred(models: Iterable[str]) -> tuple[set[str], str]:
+    """URIs of the runs that registries need; and in words the versions of which nobody can tell the run."""
     runs: set[str] = set()
+    unknown: list[str] = []
     for registry in models:
         from boxcar.registry.references import references
 
@@ -86,7 +88,8 @@ def _referred(models: Iterable[str]) -> set[str]:
         if not found.tests:  # a slip in its name must not cost the runs that it refers to
             raise BoxcarError(ExitCode.USAGE, f"There is no model in {registry}.", "Correct --models.")
         runs |= found.runs
-    return runs
+        unknown += [f"version {number} of {model}, which is half uploaded" for model, number in sorted(found.unknown)]
+    return runs, "; ".join(unknown)
 
 
 def _at_work(namespace: str | None) -> frozenset[str]:

@@ -4,6 +4,7 @@ aliases.json                 which version is the champion, which was before it,
 <number>/                    a version; finished when its `step.json` is there
 tests/<split>/               a frozen test split
 decisions/<challenger>-<champion>-<split>.json
+retrainings/<identity>.json  what each retraining came to
 """
 
 import re
@@ -17,7 +18,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import Mirror, Store, locked, make_folder, open_store
 
 FORMAT: Final = 1  # of aliases.json, a version's version.json, a decision and a retraining
-TESTS, DECISIONS = "tests", "decisions"
+TESTS, DECISIONS, RETRAININGS = "tests", "decisions", "retrainings"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")

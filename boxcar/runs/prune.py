@@ -34,7 +34,9 @@ class Plan:
     others: dict[str, str]
 
 
-def plan_prune(runs: str, store: Store, keep: int, *, referred: Collection[str] = (), at_work: Collection[str] = ()) -> Plan:
+def plan_prune(
+    runs: str, store: Store, keep: int, *, referred: Collection[str] = (), unknown: str = "", at_work: Collection[str] = ()
+) -> Plan:
     """Says which runs may go: all but the `keep` that changed last, and but those that somebody needs or that may be at work.
 
     Args:
@@ -42,6 +44,7 @@ def plan_prune(runs: str, store: Store, keep: int, *, referred: Collection[str] 
         store: which reads it.
         keep: how many stay in any case.
         referred: URIs, in runs or of runs, that models refer to.
+        unknown: what refers to a run of which nobody can tell which it is, in words; then none goes. Empty where nothing does.
         at_work: URIs of runs that Jobs on a cluster work on.
 
     Raises:
@@ -61,6 +64,8 @@ def plan_prune(runs: str, store: Store, keep: int, *, referred: Collection[str] 
             reasons[run.name] = word
         elif number < keep:
             reasons[run.name] = f"one of the last {keep}"
+        elif unknown:
+            reasons[run.name] = f"it may be that of {unknown}"
     # What goes on may be started again, and then reads its first weights again.
     for run in [run for run in found if run.name in reasons and run.state != "finished"]:
         if run.init is None or run.init in ("none", "zoo"):

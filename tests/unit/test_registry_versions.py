@@ -24,6 +24,7 @@ from boxcar.registry import (
     references,
 )
 from boxcar.registry.versions import read_trained_on
+from boxcar.retraining.ledger import Outcome, begin, write_entry
 from boxcar.storage import fetch_file, open_store, replace_json, send_folder
 
 ADD = "import sys; from boxcar.registry import *; print(add_version(Model(sys.argv[1], 'pets'), sys.argv[2]))"
@@ -254,3 +255,41 @@ def test_what_a_registry_refers_to(pets: Model, tmp_path: Path) -> None:
     assert found.runs == set(runs)
     assert found.versions == {("pets", number) for number in ("1", "3", "4", "5")}
     assert found.tests == {("pets", read_aliases(pets).test)}
+
+
+def test_the_run_of_a_half_uploaded_version_is_needed_to_go_on_with_it(pets: Model, tmp_path: Path) -> None:
+    runs = [str(write_run(tmp_path / f"run {seed}", seed=seed)) for seed in range(3)]
+    for run in runs:
+        add_version(pets, run)
+    open_store(pets.uri).delete(["1/step.json", "2/export/manifest.json", "3/step.json", "3/version.json"])
+    found = references(pets.models)
+    assert found.runs == set(runs[:2])
+    assert found.unknown == {("pets", "3")}
+
+
+def test_the_runs_of_retrainings_that_are_gone_on_with_are_needed(pets: Model, tmp_path: Path) -> None:
+    run = str(write_run(tmp_path / "run"))
+    add_version(pets, run)
+    outcomes: tuple[Outcome | None, ...] = (None, "failed", "kept")
+    for number, outcome in enumerate(outcomes):
+        begun = begin(f"runs/{number}", "all is new", None, None, None)
+        write_entry(pets.store, f"{number}", begun.model_copy(update={"outcome": outcome}))
+    assert references(pets.models).runs == {run, "runs/0", "runs/1"}
+    for content in (b"[]", b"{", b'{"format_version": 2}', b"[" * 100_000):
+        pets.store.write("retrainings/9.json", content)
+        with pytest.raises(BoxcarError, match=r"retrainings/9\.json (cannot be understood|was written by a newer)") as error:
+            references(pets.models)
+        assert error.value.code == 65
+
+
+def test_versions_that_are_said_to_come_from_one_another_end(pets: Model, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        add_version(pets, str(write_run(tmp_path / f"{seed}", seed=seed)))
+    promote_regardless(pets, "1", "")
+    for number, other in ("12", "21"):
+        folder = Path(pets.uri) / number
+        replace_json(folder / "version.json", {**read(folder / "version.json"), "ancestor": other})
+        step = read(folder / "step.json")
+        step["files"]["version.json"]["bytes"] = (folder / "version.json").stat().st_size
+        replace_json(folder / "step.json", step)
+    assert references(pets.models).versions == {("pets", "1"), ("pets", "2")}

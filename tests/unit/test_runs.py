@@ -321,6 +321,18 @@ class TestCommand:
         assert sorted(path.name for path in folder.iterdir()) == ["holiday", "oldest"]
         add_version(Model(models, "pets"), str(run))
 
+    def test_while_a_version_does_not_tell_its_run_none_goes(self, folder: Path, tmp_path: Path) -> None:
+        from boxcar.registry import Model, add_version
+
+        model = Model(str(tmp_path / "models"), "pets")
+        add_version(model, str(registered.write_run(tmp_path / "elsewhere")))
+        model.store.delete(["1/step.json", "1/version.json"])
+        shown = boxcar("runs", "prune", "--runs", str(folder), "--keep", "1", "--remove", "--models", model.models)
+        assert shown.returncode == 0, shown.stderr
+        for line in shown.stdout.splitlines()[1:3]:
+            assert line.endswith("stays: it may be that of version 1 of pets, which is half uploaded")
+        assert sorted(path.name for path in folder.iterdir()) == ["holiday", "new", "old", "older"]
+
     def test_a_run_is_no_folder_of_runs(self, folder: Path) -> None:
         line = last_words(boxcar("runs", "list", "--runs", str(folder / "new")), 64)
         assert "is itself a run" in line
