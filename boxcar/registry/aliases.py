@@ -138,8 +138,11 @@ def change(model: Model, next_state: Callable[[Aliases], Aliases]) -> Aliases:
     """
     store = model.store
     store.require_conditions()
+    after: Aliases | None = None
     for _ in range(_TRIES):
         before, tag = _read(model)
+        if after is not None and after.history[-1] in before.history:
+            return after  # it was written, its answer was lost, and somebody else has written since
         after = next_state(before)
         try:
             store.write(ALIASES, _content(after), expected=tag)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from registered import write_run
-from storage_servers import Server, UnconditionalGcs, serving
+from storage_servers import Fault, FaultProxy, Seen, Server, UnconditionalGcs, serving
 
 from boxcar.errors import BoxcarError
 from boxcar.registry import Model, add_version, promote_regardless, read_aliases, resolve, rollback
-from boxcar.registry.aliases import begin, change, promoted
+from boxcar.registry.aliases import Aliases, _content, begin, change, promoted
 from boxcar.storage import Changed, open_store
 
 # Promotes on top of one state, as often as a line names a version; who was too late says so.
@@ -149,6 +149,41 @@ def test_a_clock_that_is_an_hour_off_does_no_harm(model: Model, monkeypatch: pyt
     times = [line.at for line in state.history[1:]]
     assert times != sorted(times)  # the order is the file's own
     assert rollback(model).champion == "2"
+
+
+def test_a_change_whose_answer_is_lost_is_not_made_twice(
+    minio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was carried out, and somebody else has promoted on top of it before it is asked for again."""
+    for name, value in minio.environment(minio.address).items():
+        monkeypatch.setenv(name, value)
+    model = Model(f"s3://{minio.make_bucket()}/models", "pets")
+    begin(model, "split")
+    for number in ("1", "2"):
+        change(model, lambda state, number=number: promoted(state, number, ""))
+    store, proxy, asked = model.store, FaultProxy(minio.port), list[str]()
+
+    def judge(seen: Seen) -> Fault | None:
+        if seen.method != "PUT" or not seen.path.split("?")[0].endswith("/aliases.json"):
+            return None
+        asked.append(seen.path)
+        if len(asked) == 1:
+            return "lose answer"
+        if len(asked) == 2:
+            content, tag = store.read_tagged("aliases.json")
+            store.write("aliases.json", _content(promoted(Aliases.model_validate_json(content), "3", "")), tag)
+        return None
+
+    proxy.fault = judge
+    monkeypatch.setenv("BOXCAR_S3_ENDPOINT", proxy.address)
+    try:
+        assert rollback(model).champions == ("1",)
+    finally:
+        proxy.close()
+    assert len(asked) >= 2
+    state = Aliases.model_validate_json(store.read("aliases.json"))
+    assert state.champions == ("1", "3")
+    assert [line.action for line in state.history[3:]] == ["rollback", "promote"]
 
 
 def test_what_cannot_be_understood_is_not_overwritten(model: Model) -> None:
