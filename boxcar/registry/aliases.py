@@ -200,7 +200,7 @@ def _read(model: Model) -> tuple[Aliases, str]:
         found: dict[str, Any] = json.loads(content)
         check_format(found.get("format_version"), where)
         return Aliases.model_validate(found), tag
-    except (ValueError, ValidationError, AttributeError) as error:
+    except (ValueError, ValidationError, AttributeError, RecursionError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         what = f"{where} cannot be understood: {' '.join(reason.split()).rstrip('.')}."
         raise BoxcarError(ExitCode.DATA, what, "Restore it from an older copy of the bucket.") from error

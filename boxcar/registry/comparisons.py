@@ -1,9 +1,9 @@
 """Who was compared with whom, as `boxcar show` says it beside where a file comes from."""
 
 import json
-from typing import Any
 
-from boxcar.registry.model import DECISIONS
+from boxcar.errors import BoxcarError
+from boxcar.registry.model import DECISIONS, check_format
 from boxcar.registry.versions import VERSION
 from boxcar.run.gate_settings import DECISION
 from boxcar.storage import Missing, bucket_location, local_path, open_store
@@ -12,7 +12,7 @@ _LEVELS = 5  # from a run, or a version, down to the deepest file of an export
 
 
 def describe_comparisons(uri: str) -> list[str]:
-    """The comparisons that a file's model took part in, a line each.
+    """The comparisons that a file's model took part in, a line each; of one that cannot be understood, that.
 
     Args:
         uri: an exported file or folder in a run, or in a version of a registry.
@@ -23,10 +23,10 @@ def describe_comparisons(uri: str) -> list[str]:
         if place.endswith(("/", ":")) or not place:
             break
         if (decision := _read(place, DECISION)) is not None:
-            return [_line(decision)]
+            return [_line(f"{place}/{DECISION}", decision)]
         if (_read(f"{place}/{number}", VERSION)) is not None:
-            found = [_read(place, name) for name in _decisions(place, number)]
-            return [_line(decision) for decision in found if decision is not None] or [
+            found = {name: _read(place, name) for name in _decisions(place, number)}
+            return [_line(f"{place}/{name}", decision) for name, decision in found.items() if decision is not None] or [
                 "compared            with no other version yet"
             ]
     return []
@@ -38,17 +38,23 @@ def _decisions(model: str, number: str) -> list[str]:
     return [name for name in names if number in name.rpartition("/")[2].split("-")[:2]]
 
 
-def _read(place: str, name: str) -> dict[str, Any] | None:
+def _read(place: str, name: str) -> bytes | None:
     try:
-        found = json.loads(open_store(place).read(name))
-    except (Missing, ValueError):
+        return open_store(place).read(name)
+    except Missing:
         return None
-    return found if isinstance(found, dict) else None
 
 
-def _line(decision: dict[str, Any]) -> str:
-    challenger, champion = decision["challenger"], decision["champion"]
-    who = f"version {challenger['version']} of {decision['model']}"
-    against = "no champion" if champion is None else f"version {champion['version']} ({champion['run']})"
-    on = f"{decision['test']['pictures']} pictures of test split {decision['test']['split']}"
-    return f"compared            {who} with {against}, on {on}: {decision['decision']}. {decision['reason']}"
+def _line(where: str, content: bytes) -> str:
+    try:
+        decision = json.loads(content)
+        check_format(decision.get("format_version"), where)
+        challenger, champion = decision["challenger"], decision["champion"]
+        who = f"version {challenger['version']} of {decision['model']}"
+        against = "no champion" if champion is None else f"version {champion['version']} ({champion['run']})"
+        on = f"{decision['test']['pictures']} pictures of test split {decision['test']['split']}"
+        return f"compared            {who} with {against}, on {on}: {decision['decision']}. {decision['reason']}"
+    except BoxcarError as error:
+        return f"compared            not known: {error.what}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"compared            not known: {where} cannot be understood."

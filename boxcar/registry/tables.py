@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boxcar.registry.aliases import Aliases, read_aliases, read_models
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.registry.aliases import Aliases, NoModelError, read_aliases
 from boxcar.registry.frozen import frozen_test_list
 from boxcar.registry.gate import Compared
-from boxcar.registry.model import Model
+from boxcar.registry.model import Model, model_names
 from boxcar.registry.retest import Retested
 from boxcar.registry.versions import Listed, list_versions, read_version
 
@@ -20,14 +21,31 @@ _PIPE_WIDTH = 300
 
 
 def print_models(models: str) -> None:
-    """Every model of a registry, a line each."""
-    rows = []
-    for model, state in read_models(models):
-        last = state.history[-1]
-        rows.append((model.name, state.champion or "none", str(len(model.numbers())), state.test, f"{last.action}, {last.at}"))
+    """Every model of a registry, a line each.
+
+    Raises:
+        BoxcarError: 65 where the state of one cannot be understood, after all others were shown.
+    """
+    rows, troubles = [], list[BoxcarError]()
+    for model in [Model(models, name) for name in model_names(models)]:
+        versions = str(len(model.numbers()))
+        try:
+            state = read_aliases(model)
+        except NoModelError:
+            continue  # another folder
+        except BoxcarError as error:
+            if error.code != ExitCode.DATA:
+                raise
+            troubles.append(error)
+            rows.append((model.name, "not known", versions, "", error.what))
+            continue
+        last = f"{state.history[-1].action}, {state.history[-1].at}" if state.history else "not known"
+        rows.append((model.name, state.champion or "none", versions, state.test, last))
     _print(("model", "champion", "versions", "test split", "last change"), rows, right=("champion", "versions"))
     if not rows:
         _say(f"There is no model in {models} yet. `boxcar models add` makes one of a run.")
+    if troubles:
+        raise troubles[0]
 
 
 def print_versions(model: Model) -> None:

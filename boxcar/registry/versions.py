@@ -175,7 +175,7 @@ def _claim(model: Model, identity: dict[str, str]) -> str:
         numbers = model.numbers()
         for number in numbers:
             for marker in (MARKER, UNFINISHED):
-                with contextlib.suppress(Missing, ValueError, KeyError, TypeError):
+                with contextlib.suppress(Missing, ValueError, KeyError, TypeError, RecursionError):
                     if json.loads(store.read(f"{number}/{marker}"))["inputs"] == identity:
                         return number
         number = str(max(map(int, numbers), default=0) + 1)
@@ -257,6 +257,6 @@ def _look(model: Model, number: str) -> Listed:
         return Listed(number, Version.model_validate(found))
     except Missing:
         return Listed(number, None, "it is being written or removed")
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else type(error).__name__
         return Listed(number, None, f"{VERSION} or {MARKER} cannot be understood ({reason})")

@@ -95,30 +95,45 @@ def look(runs: str, store: Store, name: str) -> FoundRun | str:
     if strange:
         return f"it holds {strange[0]}, which no run writes"
     try:
-        Configuration.model_validate(settings := yaml.safe_load(store.read(f"{name}/{CONFIGURATION}")))
+        content = store.read(f"{name}/{CONFIGURATION}")
         status = _read(store, f"{name}/train/status.json") if "train/status.json" in files else {}
     except Missing:
         return "it was changed while it was looked at"
+    try:
+        init = Configuration.model_validate(yaml.safe_load(content)).init
+        if init:
+            place_of(init)  # prune follows it
+    except BoxcarError as error:
+        return f"its {CONFIGURATION} cannot be followed here: {error.what.rstrip('.')}"
     except (ValidationError, ValueError, RecursionError, yaml.YAMLError):
         return f"its {CONFIGURATION} is not that of a run"
     state: State = "begun"
     if status.get("state") == "RUNNING":
         # Whichever clock is ahead: that of the trainer or that of the bucket.
-        beat = max(float(status.get("beat", 0.0)), files["train/status.json"].modified)
+        beat = max(_number(status.get("beat")), files["train/status.json"].modified)
         state = "training" if time.time() - beat < SILENT_SECONDS else "begun"
     if state != "training":
         finished = {RUN_FILE, f"report/{MARKER}"} <= files.keys()
         state = "finished" if finished else "failed" if FAILURE in files else "begun"
     changed = max(entry.modified for entry in entries)
-    return FoundRun(name, uri, state, status.get("step"), changed, tuple(entries), settings.get("init"))
+    step = status.get("step")
+    return FoundRun(name, uri, state, step if isinstance(step, int) else None, changed, tuple(entries), init)
 
 
 def _read(store: Store, name: str) -> dict[str, Any]:
     try:
         found = json.loads(store.read(name))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _number(found: object) -> float:
+    """What should be a number; 0 where it is none, so that other evidence counts."""
+    try:
+        return float(found) if isinstance(found, int | float) else 0.0
+    except OverflowError:
+        return 0.0
 
 
 def place_of(uri: str) -> str:

@@ -68,7 +68,7 @@ def plan_prune(
             reasons[run.name] = f"it may be that of {unknown}"
     # What goes on may be started again, and then reads its first weights again.
     for run in [run for run in found if run.name in reasons and run.state != "finished"]:
-        if run.init is None or run.init in ("none", "zoo"):
+        if not run.init or run.init in ("none", "zoo"):
             continue
         start = place_of(run.init)
         for other in found:

@@ -221,7 +221,7 @@ def listed_files(markers: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
                 (folder / file).as_posix(): {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
                 for file, entry in json.loads(content)["files"].items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
         listed.update(record)
     return listed
@@ -236,7 +236,7 @@ def begun_record(marker: bytes) -> bytes:
     """The `.unfinished` of the step that a `step.json` tells of: its name, inputs and parameters."""
     try:
         record = {key: json.loads(marker)[key] for key in ("step", "inputs", "parameters")}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         record = {}
     return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
 

@@ -23,10 +23,13 @@ from boxcar.registry import (
     read_version,
     references,
 )
+from boxcar.registry.comparisons import describe_comparisons
+from boxcar.registry.tables import print_models
 from boxcar.registry.versions import read_trained_on
 from boxcar.retraining.ledger import Outcome, begin, write_entry
 from boxcar.storage import fetch_file, open_store, replace_json, send_folder
 
+DEEP = b"[" * 100_000  # deeper than it is followed
 ADD = "import sys; from boxcar.registry import *; print(add_version(Model(sys.argv[1], 'pets'), sys.argv[2]))"
 
 
@@ -275,7 +278,7 @@ def test_the_runs_of_retrainings_that_are_gone_on_with_are_needed(pets: Model, t
         begun = begin(f"runs/{number}", "all is new", None, None, None)
         write_entry(pets.store, f"{number}", begun.model_copy(update={"outcome": outcome}))
     assert references(pets.models).runs == {run, "runs/0", "runs/1"}
-    for content in (b"[]", b"{", b'{"format_version": 2}', b"[" * 100_000):
+    for content in (b"[]", b"{", b'{"format_version": 2}', DEEP):
         pets.store.write("retrainings/9.json", content)
         with pytest.raises(BoxcarError, match=r"retrainings/9\.json (cannot be understood|was written by a newer)") as error:
             references(pets.models)
@@ -293,3 +296,46 @@ def test_versions_that_are_said_to_come_from_one_another_end(pets: Model, tmp_pa
         step["files"]["version.json"]["bytes"] = (folder / "version.json").stat().st_size
         replace_json(folder / "step.json", step)
     assert references(pets.models).versions == {("pets", "1"), ("pets", "2")}
+
+
+@pytest.mark.parametrize("content", [b"{", DEEP, b"[]"])
+def test_a_model_that_cannot_be_understood_hides_no_other(
+    pets: Model, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_version(pets, str(write_run(tmp_path / "run")))
+    open_store(pets.models).write("cats/aliases.json", content)
+    open_store(pets.models).write("dogs/aliases.json", b'{"test": "x", "champions": ["1"]}')
+    with pytest.raises(BoxcarError, match=r"cats/aliases\.json cannot be understood") as error:
+        print_models(pets.models)
+    assert error.value.code == 65
+    cats, dogs, last = capsys.readouterr().out.splitlines()[1:]
+    assert "cats/aliases.json cannot be understood" in cats
+    assert dogs.split() == ["dogs", "1", "0", "x", "not", "known"]
+    assert last.startswith("pets ") and "begin" in last
+
+
+@pytest.mark.parametrize("name", ["step.json", "version.json"])
+def test_a_version_that_is_nested_without_end_is_half_uploaded(pets: Model, tmp_path: Path, name: str) -> None:
+    run = str(write_run(tmp_path / "run"))
+    add_version(pets, run)
+    if name == "version.json":
+        step = read(Path(pets.uri) / "1" / "step.json")
+        step["files"][name]["bytes"] = len(DEEP)
+        replace_json(Path(pets.uri) / "1" / "step.json", step)
+    (Path(pets.uri) / "1" / name).write_bytes(DEEP)
+    (listed,) = list_versions(pets)
+    assert listed.version is None and "cannot be understood" in listed.trouble
+    assert add_version(pets, run) == ("1" if name == "version.json" else "2")  # whose it was is not known
+
+
+@pytest.mark.parametrize(
+    "content", [b"{}", b"[]", b"{", DEEP, b'{"challenger": 1, "champion": null}', b'{"format_version": 2}']
+)
+def test_a_decision_that_cannot_be_understood_is_said(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "export" / "tflite").mkdir(parents=True)
+    (tmp_path / "decision.json").write_bytes(content)
+    (line,) = describe_comparisons(str(tmp_path / "export" / "tflite"))
+    why = (
+        "was written by a newer Boxcar: its format is 2, and this one knows 1." if b"2" in content else "cannot be understood."
+    )
+    assert line == f"compared            not known: {tmp_path}/decision.json {why}"

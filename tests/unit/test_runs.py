@@ -111,6 +111,42 @@ def test_runs_are_listed_and_what_is_none_is_not(runs: str) -> None:
     }
 
 
+@pytest.mark.parametrize("beat", ['"soon"', "null", "[]", "1" + 400 * "0", "1e999x"])
+def test_a_heart_that_beats_no_time_hides_no_other_run(tmp_path: Path, beat: str) -> None:
+    store = FolderStore(tmp_path)
+    write(store, "a")
+    write(store, "b", train__status_DOT_json=f'{{"state": "RUNNING", "step": "x", "beat": {beat}}}', **UNFINISHED)
+    write(store, "c", train__status_DOT_json="[" * 100_000, **UNFINISHED)
+    os.utime(tmp_path / "b" / "train" / "status.json", (1_700_000_000, 1_700_000_000))
+    found, others = find_runs(str(tmp_path), store)
+    assert [(run.name, run.state, run.step) for run in found] == [
+        ("c", "begun", None),
+        ("b", "begun", None),
+        ("a", "finished", 500),
+    ]
+    assert others == {}
+    assert reasons(plan_prune(str(tmp_path), store, 1))["b"].endswith("it may be at work")
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "words"),
+    [
+        ("data", "~nobodyhere/x", "~nobodyhere/x names the home of a user who is not known here"),
+        ("init", "~nobodyhere/x", "~nobodyhere/x names the home of a user who is not known here"),
+        ("init", "http://zoo/x", "http://zoo/x is not on this machine"),
+    ],
+)
+def test_a_place_that_cannot_be_here_hides_no_other_run(tmp_path: Path, key: str, place: str, words: str) -> None:
+    store = FolderStore(tmp_path)
+    write(store, "a")
+    settings = {"data": "pictures", key: place}
+    write(store, "b", config_DOT_yaml=json.dumps(settings), **UNFINISHED)
+    found, others = find_runs(str(tmp_path), store)
+    assert names(found) == ["a"]
+    assert others == {"b": f"its config.yaml cannot be followed here: {words}"}
+    assert names(plan_prune(str(tmp_path), store, 0).remove) == ["a"]
+
+
 def test_old_runs_go_and_nothing_else(runs: str) -> None:
     store = open_store(runs)
     for name in ("a", "b", "c", "d", "e"):

@@ -103,8 +103,18 @@ def test_tuples_in_parameters_count_as_the_lists_that_json_makes_of_them(tmp_pat
         lambda folder: (folder / MARKER).write_text("[]"),
         lambda folder: (folder / MARKER).write_bytes(b"\xff\xfe"),
         lambda folder: (folder / MARKER).write_text('{"step": "records", "files": 1, "inputs": 0}'),
+        lambda folder: (folder / MARKER).write_text("[" * 100_000),
     ],
-    ids=["same size", "other size", "missing", "marker cut", "marker a list", "marker binary", "marker of another shape"],
+    ids=[
+        "same size",
+        "other size",
+        "missing",
+        "marker cut",
+        "marker a list",
+        "marker binary",
+        "marker of another shape",
+        "marker without end",
+    ],
 )
 def test_a_changed_file_is_not_believed(tmp_path: Path, change: Callable[[Path], object]) -> None:
     folder = tmp_path / "records"
