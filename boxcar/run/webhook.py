@@ -10,23 +10,33 @@ from boxcar.storage.retry import Busy, Retry, http_hindrance
 
 WEBHOOK = "BOXCAR_WEBHOOK"  # the variable that holds the address
 _SECONDS = 10.0
+_CORRECT = f"Correct the address in the Secret that {WEBHOOK} comes from."
+
+
+def check_address() -> str:
+    """The address that is set; empty where none is. Ask where something long begins whose end somebody is to hear of.
+
+    Raises:
+        BoxcarError: 69 where it cannot be an address. Nothing is sent to find that out.
+    """
+    url = os.environ.get(WEBHOOK, "")
+    if url and not _is_address(url):
+        what = "The webhook's address is none: it must be http:// or https:// with a host and without blanks or a line's end."
+        raise BoxcarError(ExitCode.SURROUNDINGS, what, _CORRECT)
+    return url
 
 
 def post(body: Mapping[str, Any]) -> None:
     """Sends a message where an address is set. The address may hold a key, and is never repeated.
 
     Raises:
-        BoxcarError: 69 where the server cannot be reached, or does not take it.
+        BoxcarError: 69 where the address cannot be one, the server cannot be reached, or does not take it.
     """
-    url = os.environ.get(WEBHOOK)
-    if not url:
+    if not (url := check_address()):
         return
     import urllib3
 
-    host = urlsplit(url).hostname
-    what, do = "The webhook", f"Correct the address in the Secret that {WEBHOOK} comes from."
-    if urlsplit(url).scheme not in ("http", "https") or not host:
-        raise BoxcarError(ExitCode.SURROUNDINGS, f"{what}'s address is none.", do)
+    what = f"The webhook at {urlsplit(url).hostname}"
     with urllib3.PoolManager(retries=False, timeout=_SECONDS) as pool:
 
         def send() -> int:
@@ -41,6 +51,16 @@ def post(body: Mapping[str, Any]) -> None:
             status = error.status
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = type(error).__name__
-            raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} at {host} cannot be reached ({reason}).", do) from None
+            raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} cannot be reached ({reason}).", _CORRECT) from None
     if status >= 300:
-        raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} at {host} answers with status {status}.", do)
+        raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} answers with status {status}.", _CORRECT)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        host.encode("idna")  # as it is asked for
+        return parts.scheme in ("http", "https") and host != "" and parts.port != 0 and url.isprintable() and " " not in url
+    except ValueError:  # brackets without an end, a port that is no number; its words would repeat the address
+        return False

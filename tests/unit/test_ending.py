@@ -9,7 +9,7 @@ from webhook import Webhook
 
 from boxcar.components.ending import tell_end
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.webhook import WEBHOOK
+from boxcar.run.webhook import WEBHOOK, check_address, post
 from boxcar.storage import retry
 
 
@@ -80,3 +80,37 @@ def test_a_webhook_that_is_not_there(
     with pytest.raises(BoxcarError, match=words) as caught:
         tell_end("SUCCEEDED", "steps", "", str(tmp_path))
     assert "secret-key" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1",
+        "http://[::1/secret-key",
+        "http://127.0.0.1:1x/secret-key",
+        "http://127.0.0.1:99999/secret-key",
+        "http://127.0.0.1:9/secret-key\n",
+        "http://127.0.0.1:9/secret key",
+        "http://us er:secret-key@127.0.0.1:9/x",
+        "http://127.0.0.1:9/\x01secret-key",
+        "http://a..b/secret-key",
+        "http:///secret-key",
+        "secret-key",
+    ],
+)
+def test_an_address_that_can_be_none_is_found_out_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv(WEBHOOK, url)
+    for act in (check_address, lambda: post({"text": "x"})):
+        with pytest.raises(BoxcarError, match="address is none") as caught:
+            act()
+        assert caught.value.code == ExitCode.SURROUNDINGS
+        assert "key" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "url", ["", "https://[::1]:8443/key", "http://hooks/key?a=%20", "https://user:word@hooks.example.com/"]
+)
+def test_an_address_that_can_be_one(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv(WEBHOOK, url)
+    assert check_address() == url
