@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from boxcar.run.gate_settings import DECISION
+from boxcar.run.names import RUN_FILE
 from boxcar.storage import Mirror
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def show_report(run: str, page: Artifact, summary: Artifact) -> None:
     """The page as it is, and its figures as a few lines."""
     place = Mirror(run)
     shutil.copyfile(place.folder / "report" / "index.html", page.path)
-    record = json.loads((place.folder / "run.json").read_text(encoding="utf-8"))
+    record = json.loads((place.folder / RUN_FILE).read_text(encoding="utf-8"))
     page.metadata |= {"run": place.uri}
     Path(summary.path).write_text(_summary(place.uri, record), encoding="utf-8")
 

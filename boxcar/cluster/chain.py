@@ -11,6 +11,7 @@ from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run.checkpoints import best_score
 from boxcar.run.configuration import CONFIGURATION, Configuration, write_configuration
 from boxcar.run.gate_settings import DECISION
+from boxcar.run.names import RUN_FILE
 from boxcar.run.step import MARKER, Committed
 from boxcar.storage import Mirror, Store, bucket_location, make_folder, open_store
 
@@ -152,7 +153,6 @@ def _check_uris(configuration: Configuration, output: str) -> None:
 
 def _is_finished(store: Store) -> bool:
     """Whether the run's report is there, and was made from what is there of the other steps."""
-    from boxcar.report import RUN_FILE
     from boxcar.report.evidence import STEPS
 
     report = bucket.read_json(store, f"report/{MARKER}")

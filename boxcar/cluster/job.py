@@ -9,6 +9,7 @@ from boxcar.errors import ExitCode
 from boxcar.run.cluster_settings import ClusterSettings
 from boxcar.run.configuration import Configuration
 from boxcar.run.conversion import Conversion
+from boxcar.run.names import IMAGE
 
 RUN_URI, CONFIGURATION = "boxcar.dev/run-uri", "boxcar.dev/configuration"  # annotations
 QUEUE = "kueue.x-k8s.io/queue-name"  # the label that Kueue goes by
@@ -19,7 +20,6 @@ _USER = 10001  # of our images
 WORK = "/work"  # what the containers of a pod share; in our images home, cache and temporary files are there, too
 _GCS_KEY = "/var/run/secrets/boxcar.dev/gcs"
 _KEPT_SECONDS = 7 * 24 * 3600  # for which a finished Job can be looked at; what it made stays in the bucket
-_IMAGE = "BOXCAR_IMAGE"  # where exported files find what they were made in
 _BLIND = {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
@@ -146,7 +146,7 @@ def container(
         bucket: whether it reads or writes buckets, and so is given what opens them.
         blind: whether it is to see no GPU.
     """
-    environment = {**settings.environment, _IMAGE: image}
+    environment = {**settings.environment, IMAGE: image}
     mounts: list[Object] = [{"name": "work", "mountPath": WORK}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     if blind:
         environment |= _BLIND

@@ -13,9 +13,9 @@ from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.detectors.embedded import ASSETS, PROVENANCE
 from boxcar.detectors.specification import InitialCheckpoint, Specification
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.names import IMAGE
 
-# What an image knows of itself, and what a pipeline says to its steps; null in the files where they are not set.
-IMAGE = "BOXCAR_IMAGE"
+# What a pipeline says to its steps, and an image knows beside its reference; null in the files where they are not set.
 PIPELINE_VERSION = "BOXCAR_PIPELINE_VERSION"
 CODE_REVISION = "BOXCAR_CODE_REVISION"  # set when an image is built: no repository lies in there
 

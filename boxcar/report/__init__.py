@@ -10,12 +10,11 @@ from boxcar.report.page import render, software
 from boxcar.report.summary import print_summary
 from boxcar.run.configuration import CONFIGURATION
 from boxcar.run.gate_settings import DECISION
+from boxcar.run.names import RUN_FILE
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import Mirror, Missing, replace_json, replace_text
 
 __all__ = ["print_summary", "write_report"]
-
-RUN_FILE = "run.json"
 
 
 def write_report(run: str) -> Committed:

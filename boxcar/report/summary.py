@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from boxcar.run.names import RUN_FILE
 from boxcar.storage import Mirror
 
 
@@ -19,8 +20,8 @@ def print_summary(run: str) -> None:
     """Prints a finished run's scores, its exported files, where the rest lies, and what to try next."""
     place = Mirror(run)
     folder = place.folder
-    place.take_files(["run.json", "export/manifest.json"])
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    place.take_files([RUN_FILE, "export/manifest.json"])
+    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     files = json.loads((folder / "export" / "manifest.json").read_text(encoding="utf-8"))["files"]
     console = Console(highlight=False, soft_wrap=True)
 

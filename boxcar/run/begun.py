@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from boxcar.errors import BoxcarError, ExitCode, Refused
-from boxcar.report import RUN_FILE
 from boxcar.run.configuration import AROUND, CONFIGURATION, Configuration, read_configuration
 from boxcar.run.conversion import Conversion
 from boxcar.run.failure import FAILURE, LOCK
+from boxcar.run.names import RUN_FILE
 from boxcar.storage import Mirror, is_temporary
 
 # What may lie in a run's folder before anything was begun there.

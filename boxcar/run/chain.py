@@ -8,12 +8,13 @@ from boxcar.doctor import visible_gpus
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
 from boxcar.records import build_records, summary_lines
-from boxcar.report import RUN_FILE, write_report
+from boxcar.report import write_report
 from boxcar.report.evidence import STEPS
 from boxcar.run.begun import begun_run, naming
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.configuration import CONFIGURATION, Configuration, read_configuration, write_configuration
 from boxcar.run.launch import lock, train_and_evaluate
+from boxcar.run.names import RUN_FILE
 from boxcar.run.step import Committed, read_commit
 from boxcar.run.upload import fetch_run
 from boxcar.storage import Mirror, Missing, make_folder

@@ -14,11 +14,11 @@ from boxcar.run.checkpoints import STOP
 from boxcar.run.configuration import CONFIGURATION, Configuration
 from boxcar.run.failure import FAILURE, LOCK
 from boxcar.run.gate_settings import DECISION
+from boxcar.run.names import RUN_FILE
 from boxcar.run.step import MARKER
 from boxcar.storage import Entry, Missing, Store, bucket_location, local_path
 from boxcar.storage.parallel import in_order
 
-RUN_FILE = "run.json"
 # All that a run has in its folder. Whatever else lies in one was put there by a person, and is not ours to remove.
 NAMES = frozenset(
     [CONFIGURATION, RUN_FILE, FAILURE, LOCK, STOP, DECISION, ".evaluator.log", "records", "train", "eval", "export", "report"]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run.configuration import CONFIGURATION
 from boxcar.run.failure import LOCK
-from boxcar.runs.listing import RUN_FILE, FoundRun, find_runs, lies_in, look, place_of
+from boxcar.run.names import RUN_FILE
+from boxcar.runs.listing import FoundRun, find_runs, lies_in, look, place_of
 from boxcar.storage import Mirror, Store, bucket_location, lock, remove_tree
 from boxcar.storage.transfer import is_marker
 

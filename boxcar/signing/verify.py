@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.signing.bundle import SIGNATURE, as_it_is, count_signed, hashing, import_signing
+from boxcar.run.names import SIGNATURE
+from boxcar.signing.bundle import as_it_is, count_signed, hashing, import_signing
 from boxcar.storage import bucket_location, local_path, open_store
 
 _LEVELS = 5  # from the deepest file of an export up to a version of a registry
