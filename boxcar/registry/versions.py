@@ -15,6 +15,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.aliases import Aliases, begin, change, promoted
 from boxcar.registry.frozen import freeze_test
 from boxcar.registry.model import FORMAT, Model, check_format
+from boxcar.run.names import SIGNATURE
 from boxcar.run.step import MARKER, UNFINISHED, Committed, Step, require_commit
 from boxcar.storage import ABSENT, Changed, Mirror, Missing, list_files, replace_json, replace_text
 
@@ -85,7 +86,9 @@ def add_version(model: Model, run: str) -> str:
         step = Step(STEP, place, identity, {})
         if step.done() is None:
             with step.writing():
-                for name in [f"{EXPORT}/{name}" for name in list_files(folder / EXPORT)] + list(_KEPT):
+                # A version is signed as a whole: the run's own signature, nearer to the files, would be found in its place.
+                exported = [name for name in list_files(folder / EXPORT) if name.rpartition("/")[2] != SIGNATURE]
+                for name in [*(f"{EXPORT}/{name}" for name in exported), *_KEPT]:
                     if (folder / name).is_file():
                         (place / name).parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(folder / name, place / name)

@@ -339,3 +339,12 @@ def test_a_decision_that_cannot_be_understood_is_said(tmp_path: Path, content: b
         "was written by a newer Boxcar: its format is 2, and this one knows 1." if b"2" in content else "cannot be understood."
     )
     assert line == f"compared            not known: {tmp_path}/decision.json {why}"
+
+
+def test_a_runs_signature_does_not_come_along(pets: Model, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    for folder in ("export", "export/saved_model"):
+        (run / folder / "model.sig").write_text("signed")
+    number = add_version(pets, str(run))
+    assert not list(Path(pets.uri, number).rglob("model.sig"))
+    assert fetch_version(pets, number)
