@@ -173,12 +173,13 @@ def _train(model: Model, configuration: Configuration, identity: str, entry: Ent
         if error.code in (ExitCode.AGAIN, ExitCode.INTERRUPTED):
             raise  # it is gone on with, and nobody has to hear of it
         ended = {"outcome": "failed", "reason": _why(run, entry.run, error)}
-        failed = entry.model_copy(update=ended | {"version": number, "gpu_hours": trained_gpu_hours(run, gpus)})
+        ended |= {"version": number, "gpu_hours": trained_gpu_hours(run, gpus), "told": False}
+        failed = entry.model_copy(update=ended)
         write_entry(store, identity, failed)
         with _beside():
             _tell(store, model, configuration, identity, failed)
         raise
-    ended |= {"version": number, "gpu_hours": trained_gpu_hours(run, gpus)}
+    ended |= {"version": number, "gpu_hours": trained_gpu_hours(run, gpus), "told": False}  # an earlier failure may have been
     entry = entry.model_copy(update=ended)
     write_entry(store, identity, entry)
     return entry

@@ -224,6 +224,19 @@ def test_a_webhook_that_fails_hears_of_it_the_next_time(workshop: Workshop) -> N
     assert len(workshop.hook.messages) == 1
 
 
+def test_what_follows_a_failure_that_was_told_is_told_as_well(workshop: Workshop) -> None:
+    workshop.failures = [BoxcarError(ExitCode.DATA, "The loss is not finite.", "Lower it.")]
+    with pytest.raises(BoxcarError, match="not finite"):
+        workshop.retrain()
+    workshop.hook.status = 500
+    with pytest.raises(BoxcarError, match="answers with status 500"):
+        workshop.retrain()
+    assert not workshop.entries()[-1].told
+    workshop.hook.status = 200
+    workshop.retrain()
+    assert [message["outcome"] for message in workshop.hook.messages] == ["failed", "promoted"]
+
+
 def test_slack_is_given_what_slack_takes(workshop: Workshop) -> None:
     workshop.retrain(webhook_format="slack")
     assert workshop.hook.messages == [{"text": "cats: promoted, version 1. It is promoted."}]
