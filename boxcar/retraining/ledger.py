@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.model import FORMAT, check_format
-from boxcar.storage import Missing, Store
+from boxcar.storage import Missing, Store, open_store
 
 RETRAININGS = "retrainings"
+_HISTORY = "train/history.jsonl"  # in a run
 
 Outcome = Literal["promoted", "kept", "undecided", "failed"]
 
@@ -20,14 +21,15 @@ class Entry(BaseModel):
 
     Attributes:
         run: URI of its run.
-        begun_at: when, by the clock of whoever began it; its month counts for the budget.
+        begun_at: when, by the clock of whoever began it.
         changes: what was new, in words.
         start: weights that its run starts from, as the configuration has them: settled when it was begun.
         label_map, frozen_test: URIs; None for a model's first run.
         outcome: None while it is at work, or where it was killed.
         reason: of the outcome, in a sentence or two.
         version: the number of the version that came of it.
-        gpu_hours: for which its run has trained, times GPUs.
+        gpu_hours: for which its run has trained, times GPUs, as far as it was looked.
+        months: those hours, by the months (`2026-11`) that they count for; nothing stands there before any was looked at.
         told: whether the webhook has taken the outcome; True where there is nobody to tell.
     """
 
@@ -44,12 +46,19 @@ class Entry(BaseModel):
     reason: str = ""
     version: str | None = None
     gpu_hours: float = 0.0
+    months: dict[str, float] = {}
     told: bool = False
 
     @property
     def is_over(self) -> bool:
         """Whether it need not be gone on with."""
         return self.outcome not in (None, "failed")
+
+    def hours_in(self, month: str) -> float:
+        """The GPU hours that count for a month."""
+        if self.months:
+            return self.months.get(month, 0.0)
+        return self.gpu_hours if self.begun_at.startswith(month) else 0.0
 
 
 def begin(run: str, changes: str, start: str | None, label_map: str | None, frozen_test: str | None) -> Entry:
@@ -74,14 +83,54 @@ def write_entry(model: Store, identity: str, entry: Entry) -> None:
     model.write(f"{RETRAININGS}/{identity}.json", (entry.model_dump_json(indent=2) + "\n").encode())
 
 
-def trained_gpu_hours(run: Store, gpus: int) -> float:
-    """For how long a run has trained by its own account, over all its starts, times its GPUs; starting up is left out."""
+def with_hours(entry: Entry, run: Store, gpus: int) -> Entry:
+    """An entry with the hours that its run has trained by its own account, over all its starts; starting up is left out.
+
+    What has come since the last look counts for the month in which the run trained last. What was looked at once stays, also
+    where the run is gone or has gone back to a checkpoint.
+
+    Args:
+        entry: of the retraining.
+        run: its run's folder.
+        gpus: that it trains on.
+    """
     try:
-        content = run.read("train/history.jsonl")
+        content, found = run.read(_HISTORY), run.entry(_HISTORY)
     except Missing:
-        return 0.0
-    lines = content[: content.rfind(b"\n") + 1].splitlines()
-    return float(json.loads(lines[-1])["seconds"]) / 3600 * gpus if lines else 0.0
+        return entry
+    grown = _seconds(content) / 3600 * gpus - entry.gpu_hours
+    if found is None or grown <= 0:
+        return entry
+    month = f"{datetime.fromtimestamp(found.modified, UTC):%Y-%m}"
+    months = entry.months or ({entry.begun_at[:7]: entry.gpu_hours} if entry.gpu_hours else {})
+    months = months | {month: months.get(month, 0.0) + grown}
+    return entry.model_copy(update={"gpu_hours": entry.gpu_hours + grown, "months": months})
+
+
+def _seconds(history: bytes) -> float:
+    """What the last whole line says that can be understood and says it."""
+    for line in reversed(history[: history.rfind(b"\n") + 1].splitlines()):
+        try:
+            return float(json.loads(line)["seconds"])
+        except (ValueError, TypeError, KeyError):
+            continue  # torn where the disk was full, or of another Boxcar
+    return 0.0
+
+
+def note_hours(model: Store, entries: dict[str, Entry], gpus: int) -> dict[str, Entry]:
+    """The entries, with the hours of those that are not over as they are now; they are kept, since a run may be removed.
+
+    Raises:
+        BoxcarError: 69 where a run or the ledger cannot be reached.
+    """
+    noted = {
+        identity: entry if entry.is_over else with_hours(entry, open_store(entry.run), gpus)
+        for identity, entry in entries.items()
+    }
+    for identity, entry in noted.items():
+        if entry != entries[identity]:
+            write_entry(model, identity, entry)
+    return noted
 
 
 def check_budget(entries: dict[str, Entry], gpu_hours: float | None) -> None:
@@ -91,7 +140,7 @@ def check_budget(entries: dict[str, Entry], gpu_hours: float | None) -> None:
         BoxcarError: 76.
     """
     month = f"{datetime.now(UTC):%Y-%m}"
-    used = sum(entry.gpu_hours for entry in entries.values() if entry.begun_at.startswith(month))
+    used = sum(entry.hours_in(month) for entry in entries.values())
     if gpu_hours is not None and used >= gpu_hours:
         raise BoxcarError(
             ExitCode.STOPPED,

@@ -17,10 +17,11 @@ from boxcar.registry import Model, add_version, frozen_test_list, read_aliases, 
 from boxcar.registry.aliases import NoModelError
 from boxcar.retraining.changes import Changes, Index, compare, look, read_index, write_index
 from boxcar.retraining.claim import Claim
-from boxcar.retraining.ledger import Entry, begin, check_budget, read_entries, trained_gpu_hours, write_entry
+from boxcar.retraining.ledger import Entry, begin, check_budget, note_hours, read_entries, with_hours, write_entry
 from boxcar.run.configuration import AROUND, Configuration
 from boxcar.run.failure import FAILURE, record_failure
 from boxcar.run.gate_settings import DECISION
+from boxcar.run.step import MARKER
 from boxcar.run.webhook import post
 from boxcar.storage import Missing, Store, open_store
 
@@ -95,13 +96,14 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Lau
             return Retrained(
                 "unchanged", f"These very pictures were trained on before: {entry.outcome}.", entry.run, entry.version
             )
+        try:
+            entries = _within_budget(store, entries, identity, configuration, launcher)
+        except BoxcarError as error:
+            with _beside():
+                _post(model, configuration, {"outcome": "failed", "reason": str(error), "run": None, "version": None})
+            raise
+        entry = entries.get(identity)
         if entry is None:
-            try:
-                check_budget(entries, configuration.retraining.gpu_hours)
-            except BoxcarError as error:
-                with _beside():
-                    _post(model, configuration, {"outcome": "failed", "reason": str(error), "run": None, "version": None})
-                raise
             run = f"{runs.rstrip('/')}/{model.name}-{identity}"
             entry = begin(run, str(changes), *_beginnings(model, configuration))
             write_entry(store, identity, entry)
@@ -121,6 +123,20 @@ def _too_little(changes: Changes, configuration: Configuration) -> str | None:
     if changes.pictures < wanted:
         return f"{changes.pictures} of {wanted} new labelled pictures are there."
     return None
+
+
+def _within_budget(
+    store: Store, entries: dict[str, Entry], identity: str, configuration: Configuration, launcher: Launcher
+) -> dict[str, Entry]:
+    """The entries with the hours of all, where there are hours left to train for; 76 where there are not."""
+    budget = configuration.retraining.gpu_hours
+    if budget is None:
+        return entries
+    entries = note_hours(store, entries, launcher.gpus(configuration))
+    begun = entries.get(identity)
+    if begun is None or open_store(begun.run).entry(f"train/{MARKER}") is None:  # else it only has to be compared
+        check_budget(entries, budget)
+    return entries
 
 
 def _identity(now: Index, configuration: Configuration) -> str:
@@ -173,14 +189,13 @@ def _train(model: Model, configuration: Configuration, identity: str, entry: Ent
         if error.code in (ExitCode.AGAIN, ExitCode.INTERRUPTED):
             raise  # it is gone on with, and nobody has to hear of it
         ended = {"outcome": "failed", "reason": _why(run, entry.run, error)}
-        ended |= {"version": number, "gpu_hours": trained_gpu_hours(run, gpus), "told": False}
-        failed = entry.model_copy(update=ended)
+        failed = with_hours(entry, run, gpus).model_copy(update=ended | {"version": number, "told": False})
         write_entry(store, identity, failed)
         with _beside():
             _tell(store, model, configuration, identity, failed)
         raise
-    ended |= {"version": number, "gpu_hours": trained_gpu_hours(run, gpus), "told": False}  # an earlier failure may have been
-    entry = entry.model_copy(update=ended)
+    ended |= {"version": number, "told": False}  # an earlier failure may have been told
+    entry = with_hours(entry, run, gpus).model_copy(update=ended)
     write_entry(store, identity, entry)
     return entry
 

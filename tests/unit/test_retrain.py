@@ -1,8 +1,10 @@
 """When a model is trained anew, what of, what is written down of it, and who hears of it."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ from registered import write_run
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version
 from boxcar.retraining.changes import INDEX
-from boxcar.retraining.ledger import Entry, read_entries
+from boxcar.retraining.ledger import Entry, begin, read_entries, with_hours
 from boxcar.retraining.retrain import Launcher, Retrained, retrain
 from boxcar.run.configuration import Configuration, make_configuration
 from boxcar.run.gate_settings import DECISION
-from boxcar.storage import replace_json, retry
+from boxcar.storage import open_store, replace_json, retry
 
 
 class Hook:
@@ -208,6 +210,57 @@ def test_beyond_the_months_hours_nothing_is_trained(workshop: Workshop) -> None:
         month = json.loads(text)["begun_at"][:7]
         entry.write_text(text.replace(month, "2020-01"))
     assert workshop.retrain(gpu_hours=2.5).outcome == "promoted", "another month"
+
+
+@pytest.mark.parametrize("new", [False, True])
+@pytest.mark.parametrize("how", [KeyboardInterrupt(), BoxcarError(ExitCode.DATA, "The loss is not finite.", "Lower it.")])
+def test_the_hours_of_what_did_not_end_well_count(workshop: Workshop, how: BaseException, new: bool) -> None:
+    workshop.failures = [how]
+    with pytest.raises(type(how)):
+        workshop.retrain(gpu_hours=1)
+    if new:
+        workshop.label(1)
+    for _ in range(2):
+        with pytest.raises(BoxcarError, match=r"have taken 2\.00 GPU hours in .* allows 1") as raised:
+            workshop.retrain(gpu_hours=1)
+        assert raised.value.code == ExitCode.STOPPED
+    assert len(workshop.trained) == 1
+    assert workshop.retrain(gpu_hours=3).outcome == "promoted", "more are allowed"
+
+
+def test_hours_count_for_the_month_in_which_they_were_trained(workshop: Workshop) -> None:
+    workshop.failures = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        workshop.retrain(gpu_hours=1)
+    (entry,) = workshop.entries()
+    long_ago = datetime(2020, 1, 31, tzinfo=UTC).timestamp()
+    os.utime(Path(entry.run) / "train" / "history.jsonl", (long_ago, long_ago))
+    workshop.seconds *= 3
+    workshop.failures = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        workshop.retrain(gpu_hours=1)
+    with pytest.raises(BoxcarError, match=r"have taken 4\.00 GPU hours in"):
+        workshop.retrain(gpu_hours=1)
+    (entry,) = workshop.entries()
+    assert entry.months == {"2020-01": 2.0, entry.begun_at[:7]: 4.0} and entry.gpu_hours == 6.0
+
+
+def test_what_is_trained_is_compared_without_hours_left(workshop: Workshop) -> None:
+    workshop.failures = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        workshop.retrain(gpu_hours=1)
+    (Path(workshop.entries()[0].run) / "train" / "step.json").touch()
+    assert workshop.retrain(gpu_hours=1).outcome == "promoted"
+
+
+@pytest.mark.parametrize(
+    ("history", "hours"), [('{"seconds": 1800}\n{"step": 2}\n', 1.0), ('{"seconds": null}\n[]\n{\n', 0.0), ("", 0.0)]
+)
+def test_a_history_of_odd_lines_is_read_as_far_as_it_goes(tmp_path: Path, history: str, hours: float) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "history.jsonl").write_text(history)
+    entry = begin("run", "", None, None, None)
+    assert with_hours(entry, open_store(str(tmp_path)), 2).gpu_hours == hours
 
 
 def test_a_webhook_that_fails_hears_of_it_the_next_time(workshop: Workshop) -> None:
