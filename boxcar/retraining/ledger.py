@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.model import FORMAT, check_format
-from boxcar.storage import Missing, Store, open_store
+from boxcar.storage import Changed, Missing, Store, open_store
 
 RETRAININGS = "retrainings"
 _HISTORY = "train/history.jsonl"  # in a run
@@ -80,7 +80,20 @@ def read_entries(model: Store) -> dict[str, Entry]:
 
 def write_entry(model: Store, identity: str, entry: Entry) -> None:
     """Keeps a retraining as it stands."""
-    model.write(f"{RETRAININGS}/{identity}.json", (entry.model_dump_json(indent=2) + "\n").encode())
+    model.write(f"{RETRAININGS}/{identity}.json", _content(entry))
+
+
+def note_told(model: Store, identity: str, heard: Entry) -> None:
+    """Remembers that an outcome was heard. Another one, to which the retraining has come meanwhile, is still to be told."""
+    name = f"{RETRAININGS}/{identity}.json"
+    try:
+        content, tag = model.read_tagged(name)
+        entry = _understood(content, f"{model.uri}/{name}")
+        if (entry.outcome, entry.reason, entry.version) == (heard.outcome, heard.reason, heard.version):
+            model.write(name, _content(entry.model_copy(update={"told": True})), tag)
+    except (Missing, Changed):
+        # Removed by a person, or gone on with by another process, which tells what that comes to.
+        return
 
 
 def with_hours(entry: Entry, run: Store, gpus: int) -> Entry:
@@ -150,9 +163,16 @@ def check_budget(entries: dict[str, Entry], gpu_hours: float | None) -> None:
 
 
 def _read(model: Store, name: str) -> Entry:
-    where = f"{model.uri}/{RETRAININGS}/{name}"
+    return _understood(model.read(f"{RETRAININGS}/{name}"), f"{model.uri}/{RETRAININGS}/{name}")
+
+
+def _content(entry: Entry) -> bytes:
+    return (entry.model_dump_json(indent=2) + "\n").encode()
+
+
+def _understood(content: bytes, where: str) -> Entry:
     try:
-        found = json.loads(model.read(f"{RETRAININGS}/{name}"))
+        found = json.loads(content)
         check_format(found.get("format_version"), where)
         return Entry.model_validate(found)
     except (ValueError, AttributeError, ValidationError) as error:

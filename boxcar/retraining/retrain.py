@@ -17,7 +17,7 @@ from boxcar.registry import Model, add_version, frozen_test_list, read_aliases, 
 from boxcar.registry.aliases import NoModelError
 from boxcar.retraining.changes import Changes, Index, compare, look, read_index, write_index
 from boxcar.retraining.claim import Claim
-from boxcar.retraining.ledger import Entry, begin, check_budget, note_hours, read_entries, with_hours, write_entry
+from boxcar.retraining.ledger import Entry, begin, check_budget, note_hours, note_told, read_entries, with_hours, write_entry
 from boxcar.run.configuration import AROUND, Configuration
 from boxcar.run.failure import FAILURE, record_failure
 from boxcar.run.gate_settings import DECISION
@@ -216,14 +216,23 @@ def _why(run: Store, uri: str, error: BoxcarError | ChildEnded) -> str:
 def _tell(store: Store, model: Model, configuration: Configuration, identity: str, entry: Entry) -> None:
     """Has the webhook hear of an outcome, and remembers that it has."""
     _post(model, configuration, entry.model_dump(include={"outcome", "reason", "run", "version", "changes", "gpu_hours"}))
-    write_entry(store, identity, entry.model_copy(update={"told": True}))
+    note_told(store, identity, entry)
 
 
 def _tell_again(store: Store, model: Model, configuration: Configuration) -> None:
-    """Tells of what ended without being heard: the webhook did not answer, or this process was killed."""
-    for identity, entry in read_entries(store).items():
-        if entry.outcome is not None and not entry.told:
+    """Tells of what ended without being heard: the webhook did not answer, or this process was killed.
+
+    Whoever is at work tells it himself, and it is not to be heard twice.
+    """
+    if not _unheard(store):
+        return
+    with Claim(store):
+        for identity, entry in _unheard(store).items():
             _tell(store, model, configuration, identity, entry)
+
+
+def _unheard(store: Store) -> dict[str, Entry]:
+    return {name: entry for name, entry in read_entries(store).items() if entry.outcome is not None and not entry.told}
 
 
 def _post(model: Model, configuration: Configuration, told: dict[str, Any]) -> None:

@@ -3,8 +3,9 @@
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from registered import write_run
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version
 from boxcar.retraining.changes import INDEX
-from boxcar.retraining.ledger import Entry, begin, read_entries, with_hours
+from boxcar.retraining.claim import Claim
+from boxcar.retraining.ledger import Entry, begin, read_entries, with_hours, write_entry
 from boxcar.retraining.retrain import Launcher, Retrained, retrain
 from boxcar.run.configuration import Configuration, make_configuration
 from boxcar.run.gate_settings import DECISION
@@ -23,15 +25,19 @@ from boxcar.storage import open_store, replace_json, retry
 
 
 class Hook:
-    """A server that takes messages, or answers with `status`."""
+    """A server that takes messages, or answers with `status`; `meanwhile` is done once, before a message is answered."""
 
     def __init__(self) -> None:
         self.status = 200
+        self.meanwhile: Callable[[], None] | None = None
         self.messages: list[dict[str, Any]] = []
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                meanwhile, hook.meanwhile = hook.meanwhile, None
+                if meanwhile is not None:
+                    meanwhile()
                 content = self.rfile.read(int(self.headers["Content-Length"]))
                 if hook.status == 200:
                     hook.messages.append(json.loads(content))
@@ -287,6 +293,45 @@ def test_what_follows_a_failure_that_was_told_is_told_as_well(workshop: Workshop
     assert not workshop.entries()[-1].told
     workshop.hook.status = 200
     workshop.retrain()
+    assert [message["outcome"] for message in workshop.hook.messages] == ["failed", "promoted"]
+
+
+def _failed_unheard(workshop: Workshop) -> None:
+    workshop.failures = [BoxcarError(ExitCode.DATA, "The loss is not finite.", "Lower it.")]
+    workshop.hook.status = 500
+    with pytest.raises(BoxcarError, match="not finite"):
+        workshop.retrain()
+    workshop.hook.status = 200
+
+
+def test_a_message_that_takes_long_puts_no_old_outcome_in_place_of_a_new_one(workshop: Workshop) -> None:
+    """Somebody who took this process for gone has ended the same retraining by then."""
+    _failed_unheard(workshop)
+    store = workshop.model.store
+
+    def overtake() -> None:
+        ((identity, entry),) = read_entries(store).items()
+        write_entry(store, identity, entry.model_copy(update={"outcome": "kept", "version": "1", "reason": "It is kept."}))
+
+    workshop.hook.meanwhile = overtake
+    assert workshop.retrain().reason == "These very pictures were trained on before: kept."
+    (entry,) = workshop.entries()
+    assert (entry.outcome, entry.version, entry.told) == ("kept", "1", False)
+    workshop.retrain()
+    assert [message["outcome"] for message in workshop.hook.messages] == ["failed", "kept"]
+    assert workshop.entries()[0].told
+
+
+def test_two_at_once_tell_an_outcome_once(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    _failed_unheard(workshop)
+    monkeypatch.setattr("boxcar.retraining.retrain.Claim", partial(Claim, renew_seconds=0.1, gone_seconds=10.0))
+
+    def come_second() -> None:
+        with pytest.raises(BoxcarError, match="is at work"):
+            workshop.retrain()
+
+    workshop.hook.meanwhile = come_second
+    assert workshop.retrain().outcome == "promoted"
     assert [message["outcome"] for message in workshop.hook.messages] == ["failed", "promoted"]
 
 
