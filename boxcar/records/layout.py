@@ -23,8 +23,8 @@ from boxcar.records.voc import LARGEST_XML, read_annotation
 LABEL_MAP = "label_map.pbtxt"
 
 _IS_PICTURE = {**{suffix.encode(): 1 for suffix in SUFFIXES}, b".xml": 0}
-_PICTURE_FOLDERS = frozenset({b"images", b"jpegimages", b"image", b"imgs", b"img", b"pictures", b"photos"})
-_XML_FOLDERS = frozenset({b"annotations", b"annotation", b"xmls", b"xml", b"labels"})
+PICTURE_FOLDERS = frozenset({b"images", b"jpegimages", b"image", b"imgs", b"img", b"pictures", b"photos"})
+XML_FOLDERS = frozenset({b"annotations", b"annotation", b"xmls", b"xml", b"labels"})
 
 # All files, which picture is whose, and the XML files that found none by their own name.
 LAYOUT_SCHEMA = """
@@ -156,7 +156,7 @@ class Layout:
         places = [folder]
         parts = folder.split(b"/")
         for index in reversed(range(len(parts))):
-            if parts[index].lower() in _XML_FOLDERS:
+            if parts[index].lower() in XML_FOLDERS:
                 before, after = parts[:index], parts[index + 1 :]
                 for sibling in self._picture_folders(b"/".join(before)):
                     places += [b"/".join([*before, sibling, *after]), b"/".join([*before, sibling])]
@@ -165,7 +165,7 @@ class Layout:
 
     def _picture_folders(self, parent: bytes) -> list[bytes]:
         path = os.path.join(os.fsencode(self.root), parent)  # noqa: PTH118 - names need not be text
-        return sorted(name for name in os.listdir(path) if name.lower() in _PICTURE_FOLDERS)  # noqa: PTH208
+        return sorted(name for name in os.listdir(path) if name.lower() in PICTURE_FOLDERS)  # noqa: PTH208
 
     def _blame(self, file: bytes, kind: Kind, reason: str) -> None:
         self.faults.append(Fault(shown(file), kind, reason))

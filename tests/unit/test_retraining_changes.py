@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from boxcar.errors import BoxcarError
+from boxcar.records.database import temporary_database
+from boxcar.records.layout import LAYOUT_SCHEMA, Layout
 from boxcar.retraining.changes import INDEX, compare, look, read_index, write_index
+from boxcar.retraining.labelled import labelled_pictures
 from boxcar.storage import Store, open_store
 
 
@@ -81,6 +84,46 @@ def test_only_what_differs_is_read(data: str, reads: list[str]) -> None:
     assert changes.changed == ("pictures/1.xml",)
     assert set(changes.removed) == {"pictures/0.jpg", "pictures/0.xml"}
     assert changes.pictures == 1  # the one that moved is known, and the one without boxes is not labelled
+
+
+def test_a_picture_that_gets_its_xml_later_counts_then(data: str) -> None:
+    store = open_store(data)
+    for number in (7, 8):
+        store.write(f"pictures/{number}.jpg", b"picture %d" % number)
+    before = look(data, None)
+    assert compare(None, before).pictures == 5
+    store.write("pictures/7.xml", b"boxes 7")
+    store.write("elsewhere/8.xml", b"boxes of another 8")
+    assert compare(before, look(data, before)).pictures == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"1.jpg": "", "2.jpg": "", "1.xml": ""},
+        {"a/1.jpg": "", "b/1.xml": ""},
+        {"a/1.jpg": "", "b/1.jpg": "", "b/1.xml": ""},
+        {"x/images/s/1.jpg": "", "x/annotations/s/1.xml": "", "x/images/2.jpg": "", "x/annotations/s/2.xml": ""},
+        {"JPEGImages/1.JPG": "", "Annotations/1.XML": "", "2.jpg": "", "Annotations/2.xml": "", "other/3.jpg": ""},
+        {"cat.jpg": "", "1.xml": "cat.jpg", "dog.v1.jpg": "", "2.xml": "dog.v1", "owl.png": "", "3.xml": "owl"},
+        {"1.jpg": "", "1.png": "", "1.xml": "1.png"},
+        {"1.jpg": "", "1.xml": "", "2.xml": "1.jpg", "3.xml": "nothing.jpg", "4.xml": ""},
+        {"images/1.jpg": "", "1.jpg": "", "annotations/1.xml": "", "annotations/2.xml": "1.jpg", "images/cat.jpg": ""},
+    ],
+)
+def test_pictures_are_labelled_by_the_xml_that_training_finds_for_them(names: dict[str, str], tmp_path: Path) -> None:
+    for name, filename in names.items():
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"<annotation><filename>{filename}</filename></annotation>")
+    found = look(str(tmp_path / "data"), None)
+    assert {name: seen.filename for name, seen in found.files.items() if name.lower().endswith("xml")} == {
+        name: filename for name, filename in names.items() if name.lower().endswith("xml")
+    }
+    with temporary_database(LAYOUT_SCHEMA) as database:
+        pairs = list(Layout(tmp_path / "data", tmp_path / "records", database).pairs())
+    expected = {os.fsdecode(pair.picture) for pair in pairs if pair.picture is not None and pair.xml is not None}
+    assert labelled_pictures(names) == expected
 
 
 def test_a_file_written_again_with_the_same_bytes_is_no_change(data: str) -> None:
