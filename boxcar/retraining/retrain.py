@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused
-from boxcar.registry import Model, add_version, frozen_test_list, read_aliases, read_version
-from boxcar.registry.aliases import NoModelError
+from boxcar.registry import Model, add_version, read_aliases
+from boxcar.retraining.beginnings import beginnings, may_go_on
 from boxcar.retraining.changes import Changes, Index, compare, look, read_index, write_index
 from boxcar.retraining.claim import Claim
 from boxcar.retraining.ledger import Entry, begin, check_budget, note_hours, note_told, read_entries, with_hours, write_entry
@@ -88,7 +88,7 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Lau
         return Retrained("unchanged", reason)
     with Claim(store):
         entries = read_entries(store)
-        identity = _identity(now, configuration)
+        identity = _last(entries, _identity(now, configuration))
         entry = entries.get(identity)
         if entry is not None and entry.is_over:
             # Killed before the index was written, or the pictures are again what they once were.
@@ -96,16 +96,22 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Lau
             return Retrained(
                 "unchanged", f"These very pictures were trained on before: {entry.outcome}.", entry.run, entry.version
             )
-        try:
-            entries = _within_budget(store, entries, identity, configuration, launcher)
-        except BoxcarError as error:
-            with _beside():
-                _post(model, configuration, {"outcome": "failed", "reason": str(error), "run": None, "version": None})
-            raise
-        entry = entries.get(identity)
+        if configuration.retraining.gpu_hours is not None:
+            entries = note_hours(store, entries, launcher.gpus(configuration))
+        entry, fresh = entries.get(identity), beginnings(model, configuration)
+        if entry is not None and not may_go_on(model, entry, fresh):
+            _say(f"{model.name}: its champion or its test pictures are others since {entry.run} was begun, so that is left.")
+            identity, entry = _next(identity), None
+        if entry is None or not _is_trained(entry):
+            try:
+                check_budget(entries, configuration.retraining.gpu_hours)
+            except BoxcarError as error:
+                with _beside():
+                    _post(model, configuration, {"outcome": "failed", "reason": str(error), "run": None, "version": None})
+                raise
         if entry is None:
             run = f"{runs.rstrip('/')}/{model.name}-{identity}"
-            entry = begin(run, str(changes), *_beginnings(model, configuration))
+            entry = begin(run, str(changes), *fresh)
             write_entry(store, identity, entry)
         _say(f"{model.name}: {changes}. The run is {entry.run}.")
         ended = _train(model, configuration, identity, entry, launcher)
@@ -125,18 +131,9 @@ def _too_little(changes: Changes, configuration: Configuration) -> str | None:
     return None
 
 
-def _within_budget(
-    store: Store, entries: dict[str, Entry], identity: str, configuration: Configuration, launcher: Launcher
-) -> dict[str, Entry]:
-    """The entries with the hours of all, where there are hours left to train for; 76 where there are not."""
-    budget = configuration.retraining.gpu_hours
-    if budget is None:
-        return entries
-    entries = note_hours(store, entries, launcher.gpus(configuration))
-    begun = entries.get(identity)
-    if begun is None or open_store(begun.run).entry(f"train/{MARKER}") is None:  # else it only has to be compared
-        check_budget(entries, budget)
-    return entries
+def _is_trained(entry: Entry) -> bool:
+    """Whether it only has to be exported and compared."""
+    return open_store(entry.run).entry(f"train/{MARKER}") is not None
 
 
 def _identity(now: Index, configuration: Configuration) -> str:
@@ -146,24 +143,17 @@ def _identity(now: Index, configuration: Configuration) -> str:
     return hashlib.sha256(json.dumps([content, settings], sort_keys=True).encode()).hexdigest()[:_IDENTITY]
 
 
-def _beginnings(model: Model, configuration: Configuration) -> tuple[str | None, str | None, str | None]:
-    """Weights, label map and test pictures that a new run of a model has."""
-    try:
-        state = read_aliases(model)
-    except NoModelError:
-        return configuration.init, configuration.label_map, configuration.frozen_test
-    test = frozen_test_list(model, state.test)
-    if state.champion is None:
-        return configuration.init, configuration.label_map, test
-    champion = f"{model.uri}/{state.champion}"
-    start = configuration.init
-    if configuration.retraining.start == "champion":
-        architecture = read_version(model, state.champion).architecture
-        if architecture == configuration.architecture:
-            start = f"{champion}/export/saved_model/checkpoint"
-        else:
-            _say(f"The champion is a {architecture}, whose weights do not fit: starting from others.")
-    return start, f"{champion}/records/label_map.pbtxt", test
+def _last(entries: dict[str, Entry], identity: str) -> str:
+    """The name of the last of the entries of an identity: itself, or `<identity>-2`, `-3` where it was begun anew."""
+    return max((name for name in entries if name.partition("-")[0] == identity), key=_time, default=identity)
+
+
+def _next(name: str) -> str:
+    return f"{name.partition('-')[0]}-{_time(name) + 1}"
+
+
+def _time(name: str) -> int:
+    return int(name.partition("-")[2] or 1)
 
 
 def _train(model: Model, configuration: Configuration, identity: str, entry: Entry, launcher: Launcher) -> Entry:

@@ -15,6 +15,7 @@ from registered import write_run
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version
+from boxcar.registry.aliases import change
 from boxcar.retraining.changes import INDEX
 from boxcar.retraining.claim import Claim
 from boxcar.retraining.ledger import Entry, begin, read_entries, with_hours, write_entry
@@ -161,11 +162,58 @@ def test_what_was_killed_is_gone_on_with_as_it_was_begun(workshop: Workshop) -> 
     with pytest.raises(KeyboardInterrupt):
         workshop.retrain()
     assert workshop.entries()[-1].outcome is None and len(workshop.hook.messages) == 1
-    promote_regardless(workshop.model, _add_another(workshop), "Somebody was quicker.")
     ended = workshop.retrain()
     before, after = workshop.trained[-2:]
-    assert after == before, "the champion of when it was begun"
+    assert after == before
     assert (ended.outcome, len(workshop.entries())) == ("promoted", 2)
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt(), BoxcarError(ExitCode.SURROUNDINGS, "The gate is away.", "Wait.")])
+@pytest.mark.parametrize("what", ["champion", "test"])
+def test_what_no_longer_fits_its_model_is_begun_anew(workshop: Workshop, what: str, how: BaseException) -> None:
+    workshop.retrain()
+    workshop.label(1)
+    workshop.failures = [how]
+    with pytest.raises(type(how)):
+        workshop.retrain()
+    model = workshop.model
+    if what == "champion":
+        promote_regardless(model, _add_another(workshop), "Somebody was quicker.")
+    else:
+        change(model, lambda state: state.after("retest", "Better ones.", test="abcdefabcdef"))
+    workshop.failures = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        workshop.retrain()
+    ended = workshop.retrain()
+    state = read_aliases(model)
+    former, first, again = workshop.trained[-3:]
+    assert first == again != former, "what was begun anew is gone on with"
+    assert again.frozen_test == frozen_test_list(model, state.test)
+    champion = "2" if what == "champion" else "1"
+    assert again.label_map == f"{model.uri}/{champion}/records/label_map.pbtxt"
+    old, new = workshop.entries()[-2:]
+    assert new.run == f"{old.run}-2" == ended.run and (new.outcome, len(workshop.entries())) == ("promoted", 3)
+    assert workshop.retrain().reason == "Nothing is new."
+    (Path(model.uri) / INDEX).unlink()
+    assert workshop.retrain().reason == "These very pictures were trained on before: promoted."
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_first_run_that_was_killed_around_its_decision_is_gone_on_with(workshop: Workshop, where: str) -> None:
+    """By then the model is there: with the run's own test pictures, and with its version for a champion."""
+    decide = workshop._decide
+
+    def killed(*arguments: Any) -> None:
+        if where == "after":
+            decide(*arguments)
+        raise KeyboardInterrupt
+
+    workshop._decide = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        workshop.retrain()
+    workshop._decide = decide  # type: ignore[method-assign]
+    ended = workshop.retrain()
+    assert (ended.outcome, ended.version, len(workshop.entries())) == ("promoted", "1", 1)
 
 
 def _add_another(workshop: Workshop) -> str:
@@ -257,6 +305,18 @@ def test_what_is_trained_is_compared_without_hours_left(workshop: Workshop) -> N
         workshop.retrain(gpu_hours=1)
     (Path(workshop.entries()[0].run) / "train" / "step.json").touch()
     assert workshop.retrain(gpu_hours=1).outcome == "promoted"
+
+
+def test_what_has_to_be_trained_anew_is_held_to_the_budget(workshop: Workshop) -> None:
+    workshop.retrain()
+    workshop.label(1)
+    workshop.failures = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        workshop.retrain(gpu_hours=3)
+    (Path(workshop.entries()[-1].run) / "train" / "step.json").touch()
+    promote_regardless(workshop.model, _add_another(workshop), "Somebody was quicker.")
+    with pytest.raises(BoxcarError, match="have taken"):
+        workshop.retrain(gpu_hours=3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""What a retraining begins with of its model, and whether that still holds when it is gone on with."""
+
+import json
+import sys
+from typing import NamedTuple
+
+from boxcar.detectors.frozen_test import read_frozen_test
+from boxcar.registry import Model, frozen_test_list, read_aliases, read_version
+from boxcar.registry.aliases import NoModelError
+from boxcar.registry.promotions import find_version, last_promotion
+from boxcar.retraining.ledger import Entry
+from boxcar.run.configuration import Configuration
+from boxcar.storage import Missing, fetch_file, open_store
+
+
+class Beginnings(NamedTuple):
+    """What a run has of its model.
+
+    Attributes:
+        start: weights, as the configuration has them.
+        label_map, frozen_test: URIs; None for a model's first run.
+    """
+
+    start: str | None
+    label_map: str | None
+    frozen_test: str | None
+
+
+def beginnings(model: Model, configuration: Configuration) -> Beginnings:
+    """Weights, label map and test pictures that a run which begins now has.
+
+    Raises:
+        BoxcarError: 65 where the model cannot be understood or its champion is half uploaded.
+    """
+    try:
+        state = read_aliases(model)
+    except NoModelError:
+        return Beginnings(configuration.init, configuration.label_map, configuration.frozen_test)
+    test = frozen_test_list(model, state.test)
+    if state.champion is None:
+        return Beginnings(configuration.init, configuration.label_map, test)
+    champion = f"{model.uri}/{state.champion}"
+    start = configuration.init
+    if configuration.retraining.start == "champion":
+        architecture = read_version(model, state.champion).architecture
+        if architecture == configuration.architecture:
+            start = f"{champion}/export/saved_model/checkpoint"
+        else:
+            told = f"The champion is a {architecture}, whose weights do not fit: starting from others."
+            print(told, file=sys.stderr, flush=True)  # noqa: T201
+    return Beginnings(start, f"{champion}/records/label_map.pbtxt", test)
+
+
+def may_go_on(model: Model, entry: Entry, now: Beginnings) -> bool:
+    """Whether what an entry has begun can still become a version that the gate takes.
+
+    Trained with other test pictures or another champion's label map it would be refused, tonight and every night.
+
+    Args:
+        model: which.
+        entry: one that is not over.
+        now: what would be begun with now.
+
+    Raises:
+        BoxcarError: 65 where the model cannot be understood, 69 where it or the run cannot be reached.
+    """
+    begun = Beginnings(entry.start, entry.label_map, entry.frozen_test)
+    if begun == now:
+        return True
+    number = find_version(model, entry.run)
+    if number is not None and last_promotion(read_aliases(model), number) is not None:
+        return True  # it is done, and was killed before it was written down
+    # A first run makes the model's test pictures of its own ones.
+    without_test = begun.frozen_test is None and now.frozen_test is not None
+    return without_test and begun == now._replace(frozen_test=None) and _has_test(entry.run, now.frozen_test or "")
+
+
+def _has_test(run: str, frozen_test: str) -> bool:
+    """Whether a run's own test pictures are those of a list."""
+    try:
+        dataset = json.loads(open_store(run).read("records/dataset.json"))
+    except Missing:
+        return False
+    return read_frozen_test(fetch_file(frozen_test)) == frozenset(dataset["splits"]["test"]["images"])
