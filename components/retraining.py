@@ -15,6 +15,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model
 from boxcar.retraining.retrain import Retrained
 from boxcar.retraining.retrain import retrain as retrain_model
+from boxcar.retraining.telling import telling
 from boxcar.run.retraining_settings import RetrainingSettings
 
 
@@ -48,12 +49,14 @@ def retrain(
     except ValueError as error:
         what = f"new_pictures cannot be {new_pictures}, or gpu_hours {gpu_hours!r}."
         raise BoxcarError(ExitCode.USAGE, what, "Write a number, 0 or more.") from error
-    check_readable("data", parameters.data)
-    for parameter, uri in (("models", models), ("runs", parameters.output)):
-        check_writable(parameter, uri)
+    configuration = configuration.model_copy(update={"retraining": retraining})
+    with telling(model, configuration):
+        check_readable("data", parameters.data)
+        for parameter, uri in (("models", models), ("runs", parameters.output)):
+            check_writable(parameter, uri)
     # Behind the checks, because these take a moment to load.
     if is_local():
         from boxcar.retraining.here import LAUNCHER
     else:
         from boxcar.retraining.on_cluster import LAUNCHER
-    return retrain_model(model, configuration.model_copy(update={"retraining": retraining}), parameters.output, LAUNCHER)
+    return retrain_model(model, configuration, parameters.output, LAUNCHER)

@@ -4,11 +4,11 @@ Whoever is at work renews a note in the model's folder. Who finds one watches it
 where it stays what it was: whoever wrote it is gone.
 """
 
-import contextlib
 import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 
@@ -29,6 +29,10 @@ class _Note(BaseModel):
     beat: str
 
 
+class AtWorkError(BoxcarError):
+    """Another retraining of the model is at work."""
+
+
 class Claim:
     """The note of this process. Taken by `with`; where somebody else takes it meanwhile, the process gets SIGTERM.
 
@@ -42,6 +46,7 @@ class Claim:
         self._model, self._renew_seconds, self._gone_seconds = model, renew_seconds, gone_seconds
         self._holder = f"{socket.gethostname()}, process {os.getpid()}"
         self._tag = ABSENT
+        self._sent: set[str] = set()  # beats of which no answer has come
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="claim", daemon=True)
 
@@ -49,7 +54,8 @@ class Claim:
         """Takes the model.
 
         Raises:
-            BoxcarError: 69 where another process is at work, or the store keeps no conditions.
+            AtWorkError: where another process is at work.
+            BoxcarError: 69 where the store keeps no conditions.
         """
         self._model.require_conditions()
         until = time.monotonic() + self._gone_seconds
@@ -73,8 +79,13 @@ class Claim:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
-        with contextlib.suppress(Changed):  # then it is somebody else's, and stays
+        try:
             self._write(None)
+        except Changed:
+            return  # it is somebody else's, and stays
+        except (BoxcarError, OSError) as failure:
+            # What was done under it counts, or why it failed. The note stays, and its writer counts as gone after a while.
+            print(failure, file=sys.stderr, flush=True)  # noqa: T201
 
     def _renew(self) -> None:
         while not self._over.wait(self._renew_seconds):
@@ -83,7 +94,7 @@ class Claim:
             except Changed:
                 os.kill(os.getpid(), signal.SIGTERM)  # which saves what there is, and ends
                 return
-            except BoxcarError:
+            except (BoxcarError, OSError):
                 # Nothing can be written just now, by whoever else is at work either. Once it can, `Changed` tells.
                 continue
 
@@ -100,11 +111,21 @@ class Claim:
 
     def _write(self, holder: str | None) -> None:
         note = _Note(holder=holder, beat=secrets.token_hex(8))
-        self._tag = self._model.write(CLAIM, note.model_dump_json().encode(), self._tag)
+        content = note.model_dump_json().encode()
+        self._sent.add(note.beat)
+        try:
+            self._tag = self._model.write(CLAIM, content, self._tag)
+        except Changed:
+            found = self._look()
+            if found is None or found[0].beat not in self._sent:
+                raise
+            # Our own: a write before this one arrived, and its answer was lost.
+            self._tag = self._model.write(CLAIM, content, found[1])
+        self._sent.clear()
 
-    def _taken(self, note: _Note | None) -> BoxcarError:
+    def _taken(self, note: _Note | None) -> AtWorkError:
         who = f" ({note.holder})" if note is not None and note.holder is not None else ""
-        return BoxcarError(
+        return AtWorkError(
             ExitCode.SURROUNDINGS,
             f"Another retraining of {self._model.uri} is at work{who}.",
             "Wait until it has ended; one that was killed counts as gone after a minute.",

@@ -6,24 +6,23 @@ gone on with, and what was dealt with is not begun again.
 
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused
+from boxcar.errors import BoxcarError, ChildEnded, Refused, explain
 from boxcar.registry import Model, add_version, read_aliases
 from boxcar.retraining.beginnings import beginnings, may_go_on
 from boxcar.retraining.changes import Changes, Index, compare, look, read_index, write_index
 from boxcar.retraining.claim import Claim
-from boxcar.retraining.ledger import Entry, begin, check_budget, note_hours, note_told, read_entries, with_hours, write_entry
+from boxcar.retraining.ledger import Entry, begin, check_budget, note_hours, read_entries, with_hours, write_entry
+from boxcar.retraining.telling import beside, concerns_nobody, say, tell, tell_again, telling
 from boxcar.run.configuration import AROUND, Configuration
 from boxcar.run.failure import FAILURE, record_failure
 from boxcar.run.gate_settings import DECISION
 from boxcar.run.step import MARKER
-from boxcar.run.webhook import post
-from boxcar.storage import Missing, Store, open_store
+from boxcar.storage import Store, open_store
 
 _IDENTITY = 12  # hexadecimal digits
 
@@ -77,48 +76,54 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Lau
         ChildEnded: training ended badly and has said why.
     """
     store = model.store
-    with _beside():
-        _tell_again(store, model, configuration)
-    before = read_index(store)
-    now = look(str(configuration.data), before)
-    changes = compare(before, now)
-    if (reason := _too_little(changes, configuration)) is not None:
-        if not changes and before != now:
-            write_index(store, now)  # files that were only written again are not read again tomorrow
-        return Retrained("unchanged", reason)
-    with Claim(store):
-        entries = read_entries(store)
-        identity = _last(entries, _identity(now, configuration))
-        entry = entries.get(identity)
-        if entry is not None and entry.is_over:
-            # Killed before the index was written, or the pictures are again what they once were.
-            write_index(store, now)
-            return Retrained(
-                "unchanged", f"These very pictures were trained on before: {entry.outcome}.", entry.run, entry.version
-            )
-        if configuration.retraining.gpu_hours is not None:
-            entries = note_hours(store, entries, launcher.gpus(configuration))
-        entry, fresh = entries.get(identity), beginnings(model, configuration)
-        if entry is not None and not may_go_on(model, entry, fresh):
-            _say(f"{model.name}: its champion or its test pictures are others since {entry.run} was begun, so that is left.")
-            identity, entry = _next(identity), None
-        if entry is None or not _is_trained(entry):
-            try:
-                check_budget(entries, configuration.retraining.gpu_hours)
-            except BoxcarError as error:
-                with _beside():
-                    _post(model, configuration, {"outcome": "failed", "reason": str(error), "run": None, "version": None})
-                raise
-        if entry is None:
-            run = f"{runs.rstrip('/')}/{model.name}-{identity}"
-            entry = begin(run, str(changes), *fresh)
-            write_entry(store, identity, entry)
-        _say(f"{model.name}: {changes}. The run is {entry.run}.")
+    with beside():
+        tell_again(model, configuration)
+    with ExitStack() as at_work:
+        with telling(model, configuration):
+            before = read_index(store)
+            now = look(str(configuration.data), before)
+            changes = compare(before, now)
+            if (reason := _too_little(changes, configuration)) is not None:
+                if not changes and before != now:
+                    write_index(store, now)  # files that were only written again are not read again tomorrow
+                return Retrained("unchanged", reason)
+            at_work.enter_context(Claim(store))
+            identity, entry = _begin(model, configuration, runs, launcher, now, changes)
+            if entry.is_over:
+                # Killed before the index was written, or the pictures are again what they once were.
+                write_index(store, now)
+                reason = f"These very pictures were trained on before: {entry.outcome}."
+                return Retrained("unchanged", reason, entry.run, entry.version)
+        say(f"{model.name}: {changes}. The run is {entry.run}.")
         ended = _train(model, configuration, identity, entry, launcher)
         write_index(store, now)
-        _tell(store, model, configuration, identity, ended)
+        tell(model, configuration, identity, ended)
     assert ended.outcome is not None and ended.outcome != "failed", "it has ended well"
     return Retrained(ended.outcome, ended.reason, ended.run, ended.version)
+
+
+def _begin(
+    model: Model, configuration: Configuration, runs: str, launcher: Launcher, now: Index, changes: Changes
+) -> tuple[str, Entry]:
+    """The retraining of these pictures, with its name in the ledger: what was begun before, where that still fits."""
+    store, retraining = model.store, configuration.retraining
+    entries = read_entries(store)
+    identity = _last(entries, _identity(now, configuration))
+    if retraining.gpu_hours is not None:
+        entries = note_hours(store, entries, launcher.gpus(configuration))
+    entry = entries.get(identity)
+    if entry is not None and entry.is_over:
+        return identity, entry
+    fresh = beginnings(model, configuration)
+    if entry is not None and not may_go_on(model, entry, fresh):
+        say(f"{model.name}: its champion or its test pictures are others since {entry.run} was begun, so that is left.")
+        identity, entry = _next(identity), None
+    if entry is None or not _is_trained(entry):
+        check_budget(entries, retraining.gpu_hours)
+    if entry is None:
+        entry = begin(f"{runs.rstrip('/')}/{model.name}-{identity}", str(changes), *fresh)
+        write_entry(store, identity, entry)
+    return identity, entry
 
 
 def _too_little(changes: Changes, configuration: Configuration) -> str | None:
@@ -175,14 +180,9 @@ def _train(model: Model, configuration: Configuration, identity: str, entry: Ent
         else:
             decision = json.loads(run.read(DECISION))
             ended = {"outcome": decision["decision"], "reason": decision["reason"]}
-    except (BoxcarError, ChildEnded) as error:
-        if error.code in (ExitCode.AGAIN, ExitCode.INTERRUPTED):
-            raise  # it is gone on with, and nobody has to hear of it
-        ended = {"outcome": "failed", "reason": _why(run, entry.run, error)}
-        failed = with_hours(entry, run, gpus).model_copy(update=ended | {"version": number, "told": False})
-        write_entry(store, identity, failed)
-        with _beside():
-            _tell(store, model, configuration, identity, failed)
+    except Exception as error:
+        if not concerns_nobody(error):
+            _fail(model, configuration, identity, entry.model_copy(update={"version": number}), error, gpus)
         raise
     ended |= {"version": number, "told": False}  # an earlier failure may have been told
     entry = with_hours(entry, run, gpus).model_copy(update=ended)
@@ -190,58 +190,29 @@ def _train(model: Model, configuration: Configuration, identity: str, entry: Ent
     return entry
 
 
-def _why(run: Store, uri: str, error: BoxcarError | ChildEnded) -> str:
+def _fail(model: Model, configuration: Configuration, identity: str, entry: Entry, error: Exception, gpus: int) -> None:
+    """Writes down that a retraining failed, and tells of it. What hinders that is said: the error is what counts."""
+    run = open_store(entry.run)
+    entry = entry.model_copy(update={"outcome": "failed", "reason": _why(run, error), "told": False})
+    if not isinstance(error, ChildEnded | Refused):
+        failure = explain(error)
+        with beside():
+            record_failure(entry.run, failure.step or "retrain", failure)
+    with beside():
+        entry = with_hours(entry, run, gpus)
+    with beside():
+        write_entry(model.store, identity, entry)
+    with beside():
+        tell(model, configuration, identity, entry)
+
+
+def _why(run: Store, error: Exception) -> str:
     """Why a run failed; where a child process has said it, it stands in the run."""
-    if isinstance(error, BoxcarError):
-        if not isinstance(error, Refused):
-            record_failure(uri, error.step or "retrain", error)
-        return f"{error.what} {error.do}"
+    if not isinstance(error, ChildEnded):
+        failure = explain(error)
+        return f"{failure.what} {failure.do}"
     try:
         failure = json.loads(run.read(FAILURE))
-    except Missing:
-        return f"A process of its ended with exit code {error.code}, and left no word why."
-    return f"{failure['what']} {failure['do']}"
-
-
-def _tell(store: Store, model: Model, configuration: Configuration, identity: str, entry: Entry) -> None:
-    """Has the webhook hear of an outcome, and remembers that it has."""
-    _post(model, configuration, entry.model_dump(include={"outcome", "reason", "run", "version", "changes", "gpu_hours"}))
-    note_told(store, identity, entry)
-
-
-def _tell_again(store: Store, model: Model, configuration: Configuration) -> None:
-    """Tells of what ended without being heard: the webhook did not answer, or this process was killed.
-
-    Whoever is at work tells it himself, and it is not to be heard twice.
-    """
-    if not _unheard(store):
-        return
-    with Claim(store):
-        for identity, entry in _unheard(store).items():
-            _tell(store, model, configuration, identity, entry)
-
-
-def _unheard(store: Store) -> dict[str, Entry]:
-    return {name: entry for name, entry in read_entries(store).items() if entry.outcome is not None and not entry.told}
-
-
-def _post(model: Model, configuration: Configuration, told: dict[str, Any]) -> None:
-    version = f"version {told['version']}" if told["version"] else "no version"
-    text = f"{model.name}: {told['outcome']}, {version}. {told['reason']}"
-    body: dict[str, Any] = {"text": text}
-    if configuration.retraining.webhook_format == "boxcar":
-        body |= {"models": model.models, "model": model.name, **told}
-    post(body)
-
-
-@contextmanager
-def _beside() -> Iterator[None]:
-    """A webhook that fails beside something graver is said and no more; what it should have heard, it hears the next time."""
-    try:
-        yield
-    except BoxcarError as error:
-        _say(str(error))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+        return f"{failure['what']} {failure['do']}"
+    except (BoxcarError, OSError, ValueError, TypeError, KeyError):
+        return f"A process of its ended with exit code {error.code}, and left no word why that can be read."

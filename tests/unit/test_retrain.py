@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from registered import write_run
 
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version
 from boxcar.registry.aliases import change
 from boxcar.retraining.changes import INDEX
@@ -250,6 +251,95 @@ def test_a_failure_is_told_and_tried_again(workshop: Workshop) -> None:
     assert [message["outcome"] for message in workshop.hook.messages] == ["failed", "promoted"]
 
 
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (OSError(28, "No space left on device", "/x"), "/x: No space left"),
+        (ZeroDivisionError("by zero"), "Boxcar itself failed"),
+    ],
+)
+def test_whatever_fails_is_written_down_and_told(workshop: Workshop, error: Exception, what: str) -> None:
+    workshop.failures = [error]
+    with pytest.raises(type(error)):
+        workshop.retrain()
+    (entry,) = workshop.entries()
+    assert entry.outcome == "failed" and entry.reason.startswith(what) and entry.told
+    assert [message["reason"] for message in workshop.hook.messages] == [entry.reason]
+    assert json.loads((Path(entry.run) / "failure.json").read_text())["what"].startswith(what)
+
+
+@pytest.mark.parametrize("how", ["no pictures", "index", "ledger", "champion"])
+def test_what_fails_before_anything_is_begun_is_told_each_time(workshop: Workshop, how: str) -> None:
+    workshop.retrain()
+    workshop.label(1)
+    folder = Path(workshop.model.uri)
+    if how == "no pictures":
+        shutil.rmtree(workshop.data)
+    else:
+        place = {
+            "index": folder / INDEX,
+            "ledger": folder / "retrainings" / "other.json",
+            "champion": folder / "1" / "step.json",
+        }
+        place[how].write_text("{")
+    for _ in range(2):
+        with pytest.raises(BoxcarError) as raised:
+            workshop.retrain()
+    told = workshop.hook.messages[1:]
+    assert [(one["outcome"], one["run"], one["reason"]) for one in told] == 2 * [("failed", None, str(raised.value))]
+
+
+def test_who_is_sent_away_or_stopped_tells_nobody(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boxcar.retraining.retrain.Claim", partial(Claim, renew_seconds=0.1, gone_seconds=10.0))
+    with (
+        Claim(workshop.model.store, 0.1, 10.0),
+        pytest.raises(BoxcarError, match="is at work"),
+    ):
+        workshop.retrain()
+    for stop in (ChildEnded(75), ChildEnded(130), BoxcarError(ExitCode.AGAIN, "Stopped.", "Again.")):
+        workshop.failures = [stop]
+        with pytest.raises(type(stop)):
+            workshop.retrain()
+    assert workshop.hook.messages == [] and workshop.entries()[0].outcome is None
+
+
+def test_a_failure_that_cannot_be_written_down_is_still_the_failure(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop.failures = [BoxcarError(ExitCode.DATA, "The loss is not finite.", "Lower it.")]
+    train = workshop._train
+
+    def train_on_a_full_disk(configuration: Configuration, run: str) -> None:
+        (Path(run) / "failure.json").mkdir(parents=True)  # so that it cannot be replaced
+        retrainings = Path(workshop.model.uri) / "retrainings"
+        retrainings.rename(retrainings.with_name("moved"))
+        retrainings.write_text("a file")
+        train(configuration, run)
+
+    workshop._train = train_on_a_full_disk  # type: ignore[method-assign]
+    with pytest.raises(BoxcarError, match="not finite"):
+        workshop.retrain()
+    assert [message["reason"] for message in workshop.hook.messages] == ["The loss is not finite. Lower it."]
+    assert "failure.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "word"), [(None, "left no word"), ("{", "left no word"), ("said", "Lower it.")])
+def test_a_child_that_failed_is_told_in_its_own_words(workshop: Workshop, content: str | None, word: str) -> None:
+    train = workshop._train
+
+    def train_in_a_child(configuration: Configuration, run: str) -> None:
+        train(configuration, run)
+        if content is not None:
+            words = json.dumps({"what": "The loss is not finite.", "do": "Lower it."})
+            (Path(run) / "failure.json").write_text(words if content == "said" else content)
+        raise ChildEnded(65)
+
+    workshop._train = train_in_a_child  # type: ignore[method-assign]
+    with pytest.raises(ChildEnded):
+        workshop.retrain()
+    assert word in workshop.hook.messages[0]["reason"]
+
+
 def test_beyond_the_months_hours_nothing_is_trained(workshop: Workshop) -> None:
     workshop.retrain(gpu_hours=2.5)
     workshop.label(1)
@@ -384,7 +474,8 @@ def test_a_message_that_takes_long_puts_no_old_outcome_in_place_of_a_new_one(wor
 
 def test_two_at_once_tell_an_outcome_once(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     _failed_unheard(workshop)
-    monkeypatch.setattr("boxcar.retraining.retrain.Claim", partial(Claim, renew_seconds=0.1, gone_seconds=10.0))
+    for place in ("retrain", "telling"):
+        monkeypatch.setattr(f"boxcar.retraining.{place}.Claim", partial(Claim, renew_seconds=0.1, gone_seconds=10.0))
 
     def come_second() -> None:
         with pytest.raises(BoxcarError, match="is at work"):

@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from boxcar.errors import BoxcarError
+from boxcar.errors import BoxcarError, ExitCode
 from boxcar.retraining.claim import CLAIM, Claim
 from boxcar.storage import open_store
+from boxcar.storage.folder_store import FolderStore
 
 # Renewed every 0.1 s; gone after 1.5 s.
 HOLD = """
@@ -98,6 +100,51 @@ def test_of_many_at_once_one_gets_it(model: str) -> None:
     for thread in threads:
         thread.join()
     assert got.count("mine") == 1 and len(got) == 8, got
+
+
+def test_a_renewal_whose_answer_was_lost_gives_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given up it would be by SIGTERM to this process."""
+    terminated: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda _, number: terminated.append(number))
+    write, lost = FolderStore.write, threading.Event()
+    beats: list[bytes] = []
+
+    def write_without_answer(self: FolderStore, name: str, content: bytes, expected: str | None = None) -> str:
+        tag = write(self, name, content, expected)
+        if name == CLAIM:
+            beats.append(content)
+            if len(beats) == 2:
+                lost.set()
+                raise BoxcarError(ExitCode.SURROUNDINGS, "No answer.", "Wait.")
+        return tag
+
+    monkeypatch.setattr(FolderStore, "write", write_without_answer)
+    with claim(str(tmp_path)):
+        assert lost.wait(60)
+        until = time.monotonic() + 60
+        while len(beats) < 5 and not terminated and time.monotonic() < until:
+            time.sleep(0.05)
+    assert not terminated and len(beats) >= 5
+    with claim(str(tmp_path)):  # and it was given back
+        pass
+
+
+@pytest.mark.parametrize("error", [None, ValueError("the real one")])
+def test_a_note_that_cannot_be_taken_away_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception | None
+) -> None:
+    write = FolderStore.write
+
+    def refuse(self: FolderStore, name: str, content: bytes, expected: str | None = None) -> str:
+        if b"null" in content:
+            raise BoxcarError(ExitCode.SURROUNDINGS, "The bucket is away.", "Wait.")
+        return write(self, name, content, expected)
+
+    monkeypatch.setattr(FolderStore, "write", refuse)
+    with nullcontext() if error is None else pytest.raises(ValueError, match="the real one"), claim(str(tmp_path)):
+        if error is not None:
+            raise error
+    assert "The bucket is away." in capsys.readouterr().err
 
 
 def test_a_note_that_is_not_ours_is_refused(tmp_path: Path) -> None:
