@@ -110,13 +110,14 @@ def promote(
     def work() -> None:
         from boxcar.registry import promote_regardless, read_aliases, resolve
         from boxcar.registry.tables import print_compared
-        from boxcar.retraining.here import decide
+        from boxcar.retraining.here import decide, tell_decided
 
         settings = _settings(given)
         model = _model(models, name)
         number = resolve(model, version)
         if read_aliases(model).champion == number:  # a repeat is no failure
-            print(f"Version {number} is the champion of {name} already; nothing was done.")
+            done = "its run is told so now" if tell_decided(model, number) else "nothing was done"
+            print(f"Version {number} is the champion of {name} already; {done}.")
             return
         if without_gate is not None:
             promote_regardless(model, number, without_gate)

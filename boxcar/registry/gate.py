@@ -13,12 +13,13 @@ from boxcar.registry.aliases import Aliases, change, promoted, read_aliases
 from boxcar.registry.decision import Answers, Decided, decide
 from boxcar.registry.frozen import FrozenTest, frozen_test_list, read_frozen
 from boxcar.registry.measure import Measured, find_file, measure
-from boxcar.registry.model import DECISIONS, FORMAT, Model
+from boxcar.registry.model import FORMAT, Model
+from boxcar.registry.promotions import decision_name, tell_run
 from boxcar.registry.versions import Version, fetch_version, read_trained_on, read_version
-from boxcar.run.gate_settings import DECISION, GateSettings
+from boxcar.run.gate_settings import GateSettings
 from boxcar.run.progress import Progress
 from boxcar.scoring.bootstrap import RESAMPLES
-from boxcar.storage import Changed, Mirror, make_folder, replace_json
+from boxcar.storage import Changed, Mirror
 
 _TRIES = 5  # comparisons; each further one means that somebody has made another version the champion meanwhile
 _MOST_NAMED = 5
@@ -66,7 +67,7 @@ def gate(model: Model, challenger: str, settings: GateSettings) -> Compared:
                 _promote(model, compared, state)
             except Changed:
                 continue
-        _tell_run(read_version(model, challenger), compared)
+        tell_run(Mirror(read_version(model, challenger).run), compared.record)
         print(f"{compared.decided.verdict}: {compared.decided.reason}", file=sys.stderr, flush=True)  # noqa: T201
         return compared
     raise Changed(f"The champion of {model.name}")
@@ -184,14 +185,6 @@ def _record(
 
 def _keep(model: Model, compared: Compared, split: str) -> None:
     """Writes the decision into the registry."""
-    name = f"{compared.challenger}-{compared.champion or 'none'}-{split}.json"
+    name = decision_name(compared.challenger, compared.champion, split)
     text = json.dumps(compared.record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    model.store.write(f"{DECISIONS}/{name}", text.encode())
-
-
-def _tell_run(version: Version, compared: Compared) -> None:
-    """Writes the decision into the challenger's run, where that is still there."""
-    run = Mirror(version.run)
-    if "export" in run.names():
-        replace_json(make_folder(run.folder) / DECISION, compared.record)
-        run.send_file(DECISION)
+    model.store.write(name, text.encode())

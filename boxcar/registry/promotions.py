@@ -1,9 +1,14 @@
-"""What a model's history says of a version: whether it was made the champion once, whatever is the champion now."""
+"""How versions became the champion, by the model's history and decisions, and that the run of each has its decision."""
 
-from boxcar.registry.aliases import Aliases, Change
-from boxcar.registry.model import Model
-from boxcar.registry.versions import list_versions
-from boxcar.storage import Mirror
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from boxcar.registry.aliases import Aliases, Change, read_aliases
+from boxcar.registry.model import DECISIONS, Model
+from boxcar.registry.versions import list_versions, read_version
+from boxcar.run.gate_settings import DECISION
+from boxcar.storage import Mirror, Missing, make_folder, replace_json
 
 
 def find_version(model: Model, run: str) -> str | None:
@@ -21,3 +26,46 @@ def last_promotion(state: Aliases, number: str) -> Change | None:
     """The last change that made a version the champion; None where none did."""
     changes = (change for change in reversed(state.history) if (change.action, change.champion) == ("promote", number))
     return next(changes, None)
+
+
+def tell_run_again(model: Model, number: str) -> bool:
+    """Puts the decision by which the gate made a version the champion into its run, where whoever did that was killed before.
+
+    Returns:
+        Whether that was missing. It is not where the run is gone, or where a person made it the champion without the gate.
+
+    Raises:
+        BoxcarError: 64, 65 as `read_version` and `read_aliases`; 69 where the registry or the run cannot be reached.
+    """
+    run = Mirror(read_version(model, number).run)
+    record = _promoting_decision(model, number)
+    if record is None or {DECISION, "export"} & run.names() != {"export"}:
+        return False
+    tell_run(run, record)
+    return True
+
+
+def tell_run(run: Mirror, record: Mapping[str, Any]) -> None:
+    """Writes a decision into the challenger's run, where that is still there."""
+    if "export" in run.names():
+        replace_json(make_folder(run.folder) / DECISION, record)
+        run.send_file(DECISION)
+
+
+def decision_name(challenger: str, champion: str | None, split: str) -> str:
+    """Where in a model's folder the decision on a version stands that was compared with a champion on a test split."""
+    return f"{DECISIONS}/{challenger}-{champion or 'none'}-{split}.json"
+
+
+def _promoting_decision(model: Model, number: str) -> dict[str, Any] | None:
+    state = read_aliases(model)
+    change = last_promotion(state, number)
+    if change is None:
+        return None
+    before = state.history[state.history.index(change) - 1]
+    try:
+        found = json.loads(model.store.read(decision_name(number, before.champion, change.test)))
+    except Missing:
+        return None
+    by_the_gate = (found["decision"], found["reason"]) == ("promoted", change.reason)
+    return found if by_the_gate else None

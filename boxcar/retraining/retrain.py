@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from boxcar.errors import BoxcarError, ChildEnded, Refused, explain
 from boxcar.registry import Model, add_version, read_aliases
+from boxcar.registry.promotions import last_promotion, tell_run_again
 from boxcar.retraining.beginnings import beginnings, may_go_on
 from boxcar.retraining.changes import Changes, Index, compare, look, read_index, write_index
 from boxcar.retraining.claim import Claim
@@ -34,7 +35,7 @@ class Launcher:
     Attributes:
         train: takes a run from pictures to exported files and a report, or goes on with it.
         decide: compares a version with the champion, makes it that where it is not worse, and leaves `decision.json` in the
-            version's run.
+            version's run and on its page. Of the champion itself, only that.
         gpus: how many a configuration trains on.
     """
 
@@ -172,11 +173,16 @@ def _train(model: Model, configuration: Configuration, identity: str, entry: Ent
     try:
         launcher.train(configuration, entry.run)
         number = add_version(model, entry.run)
-        if read_aliases(model).champion != number:
-            launcher.decide(model, number, configuration, entry.run)
         state = read_aliases(model)
-        if state.champion == number:
-            ended = {"outcome": "promoted", "reason": state.history[-1].reason}
+        promotion = last_promotion(state, number)
+        if promotion is None:
+            launcher.decide(model, number, configuration, entry.run)
+            promotion = last_promotion(read_aliases(model), number)
+        elif tell_run_again(model, number) and state.champion == number:
+            # Killed in the midst of its promotion. One that was rolled back since stays so, and its page is left as it is.
+            launcher.decide(model, number, configuration, entry.run)
+        if promotion is not None:
+            ended = {"outcome": "promoted", "reason": promotion.reason}
         else:
             decision = json.loads(run.read(DECISION))
             ended = {"outcome": decision["decision"], "reason": decision["reason"]}

@@ -19,9 +19,11 @@ from boxcar.registry import (
     promote_regardless,
     read_aliases,
     references,
+    rollback,
 )
 from boxcar.registry.comparisons import describe_comparisons
 from boxcar.registry.gate import compare, gate
+from boxcar.registry.promotions import tell_run_again
 from boxcar.registry.retest import retest
 from boxcar.run.step import Step
 from boxcar.shapes import make_shapes
@@ -196,6 +198,36 @@ def test_the_gate_killed_at_its_writes(
             assert gate(model, "2", GateSettings()).decided.verdict == "promoted"
         assert read_aliases(model).aliases == {"champion": "2", "previous": "1"}
         proxy.close()
+
+
+def test_what_was_killed_between_the_promotion_and_its_telling_is_told_by_a_repeat(two: Model, tmp_path: Path) -> None:
+    gate(two, "1", GateSettings())
+    run = tmp_path / "run 2"
+    compared = gate(two, "2", GateSettings())
+    (run / "decision.json").unlink()  # as it was then
+    promote = [
+        sys.executable,
+        "-m",
+        "boxcar",
+        "models",
+        "promote",
+        "--models",
+        two.models,
+        "--model",
+        "shapes",
+        "--version",
+        "2",
+    ]
+    for said in ("its run is told so now", "nothing was done"):
+        done = subprocess.run(promote, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, said in done.stdout) == (0, True), done.stdout + done.stderr
+        assert read(run / "decision.json") == compared.record
+    assert read_aliases(two).champions == ("1", "2")
+
+    (run / "decision.json").unlink()
+    rollback(two)
+    promote_regardless(two, "2", "A person says so.")
+    assert not tell_run_again(two, "2"), "this promotion was not the gate's"
 
 
 def _killed_at(number: int, proxy: FaultProxy, model: Model) -> str | None:

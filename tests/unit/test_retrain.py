@@ -15,7 +15,7 @@ import pytest
 from registered import write_run
 
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
-from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version
+from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version, rollback
 from boxcar.registry.aliases import change
 from boxcar.retraining.changes import INDEX
 from boxcar.retraining.claim import Claim
@@ -215,6 +215,60 @@ def test_a_first_run_that_was_killed_around_its_decision_is_gone_on_with(worksho
     workshop._decide = decide  # type: ignore[method-assign]
     ended = workshop.retrain()
     assert (ended.outcome, ended.version, len(workshop.entries())) == ("promoted", "1", 1)
+
+
+def test_one_that_was_killed_after_its_promotion_and_rolled_back_is_not_promoted_again(workshop: Workshop) -> None:
+    workshop.retrain()
+    workshop.label(1)
+    decide = workshop._decide
+
+    def killed(*arguments: Any) -> None:
+        decide(*arguments)
+        raise KeyboardInterrupt
+
+    workshop._decide = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        workshop.retrain()
+    rollback(workshop.model)
+    workshop._decide = decide  # type: ignore[method-assign]
+    before = read_aliases(workshop.model)
+    ended = workshop.retrain()
+    assert (ended.outcome, ended.version, ended.reason) == ("promoted", "2", "It is promoted.")
+    assert read_aliases(workshop.model) == before and before.champion == "1"
+
+
+def test_the_reason_is_that_of_the_promotion(workshop: Workshop) -> None:
+    decide = workshop._decide
+
+    def decide_before_a_retest(*arguments: Any) -> None:
+        decide(*arguments)
+        change(workshop.model, lambda state: state.after("retest", "Better pictures.", test="abcdefabcdef"))
+
+    workshop._decide = decide_before_a_retest  # type: ignore[method-assign]
+    assert workshop.retrain().reason == "It is promoted."
+
+
+def test_a_run_has_its_decision_although_it_was_killed_before_it_was_told(workshop: Workshop) -> None:
+    workshop.retrain()
+    workshop.label(1)
+    model, decided = workshop.model, []
+    decision = {"decision": "promoted", "reason": "AP50 differs by 0.1."}
+
+    def killed(_: Model, number: str, *rest: Any) -> None:
+        decided.append(number)
+        name = f"decisions/{number}-1-{read_aliases(model).test}.json"
+        model.store.write(name, json.dumps(decision).encode())
+        if read_aliases(model).champion != number:
+            promote_regardless(model, number, decision["reason"])
+            raise KeyboardInterrupt
+
+    workshop._decide = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        workshop.retrain()
+    ended = workshop.retrain()
+    assert ended.reason == decision["reason"] and ended.run is not None
+    assert json.loads((Path(ended.run) / DECISION).read_text()) == decision
+    assert decided == ["2", "2"], "once more for the page"
 
 
 def _add_another(workshop: Workshop) -> str:
