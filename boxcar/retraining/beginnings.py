@@ -1,10 +1,11 @@
-"""What a retraining begins with of its model, and whether that still holds when it is gone on with."""
+"""What a retraining begins with of its model, whether that can come to a version, and whether it still can later."""
 
 import json
 import sys
 from typing import NamedTuple
 
 from boxcar.detectors.frozen_test import read_frozen_test
+from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model, frozen_test_list, read_aliases, read_version
 from boxcar.registry.aliases import NoModelError
 from boxcar.registry.promotions import find_version, last_promotion
@@ -49,6 +50,39 @@ def beginnings(model: Model, configuration: Configuration) -> Beginnings:
             told = f"The champion is a {architecture}, whose weights do not fit: starting from others."
             print(told, file=sys.stderr, flush=True)  # noqa: T201
     return Beginnings(start, f"{champion}/records/label_map.pbtxt", test)
+
+
+def check_gate(configuration: Configuration) -> None:
+    """Refuses a gate that could only refuse what comes of the training, since its file is not among those to be exported.
+
+    Raises:
+        BoxcarError: 64.
+    """
+    shipped, exported = configuration.gate.format, ("saved_model", *configuration.formats)
+    if shipped not in exported:
+        there = ", ".join(exported)
+        what = f"The gate compares versions on {shipped}, and what is exported is {there}."
+        raise BoxcarError(ExitCode.USAGE, what, "Set gate.format to one of these, or add it to formats.")
+
+
+def check_floors(model: Model, configuration: Configuration) -> None:
+    """Refuses a floor of a class that the champion does not know, unless new classes may come with the pictures.
+
+    Raises:
+        BoxcarError: 64 for such a floor; 65 as `beginnings`.
+    """
+    gate = configuration.gate
+    try:
+        champion = read_aliases(model).champion
+    except NoModelError:
+        return  # which classes there are is found in the pictures
+    if not gate.class_floors or gate.accept_new_classes or champion is None:
+        return
+    known = read_version(model, champion).labels.values()
+    unknown = [name for name in gate.class_floors if name not in known]
+    if unknown:
+        what = f"gate.class_floors has {', '.join(unknown)}, and the champion knows only {', '.join(known)}."
+        raise BoxcarError(ExitCode.USAGE, what, "Correct the name, or set gate.accept_new_classes if the class is new.")
 
 
 def may_go_on(model: Model, entry: Entry, now: Beginnings) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from boxcar.errors import BoxcarError, ChildEnded, Refused, explain
 from boxcar.registry import Model, add_version, read_aliases
 from boxcar.registry.promotions import last_promotion, tell_run_again
-from boxcar.retraining.beginnings import beginnings, may_go_on
+from boxcar.retraining.beginnings import beginnings, check_floors, check_gate, may_go_on
 from boxcar.retraining.changes import Changes, Index, compare, look, read_index, write_index
 from boxcar.retraining.claim import Claim
 from boxcar.retraining.ledger import Entry, begin, check_budget, note_hours, read_entries, with_hours, write_entry
@@ -72,8 +72,9 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Lau
         launcher: of the heavy parts.
 
     Raises:
-        BoxcarError: 69 where another retraining of the model is at work, or nobody could be told; 76 where the month's GPU
-            hours are used up; else as `run_all`, `add_version` and `gate`.
+        BoxcarError: 64 where the gate could only refuse what comes of it; 69 where another retraining of the model is at
+            work, or nobody could be told; 76 where the month's GPU hours are used up; else as `run_all`, `add_version` and
+            `gate`.
         ChildEnded: training ended badly and has said why.
     """
     store = model.store
@@ -81,6 +82,7 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Lau
         tell_again(model, configuration)
     with ExitStack() as at_work:
         with telling(model, configuration):
+            check_gate(configuration)
             before = read_index(store)
             now = look(str(configuration.data), before)
             changes = compare(before, now)
@@ -115,6 +117,7 @@ def _begin(
     entry = entries.get(identity)
     if entry is not None and entry.is_over:
         return identity, entry
+    check_floors(model, configuration)
     fresh = beginnings(model, configuration)
     if entry is not None and not may_go_on(model, entry, fresh):
         say(f"{model.name}: its champion or its test pictures are others since {entry.run} was begun, so that is left.")

@@ -85,8 +85,9 @@ class Workshop:
             (self.data / f"{number}.jpg").write_bytes(b"picture %d" % number)
             (self.data / f"{number}.xml").write_bytes(b"boxes %d" % number)
 
-    def retrain(self, **retraining: Any) -> Retrained:
-        configuration = make_configuration(None, {"data": str(self.data), "retraining": retraining})
+    def retrain(self, settings: dict[str, Any] | None = None, **retraining: Any) -> Retrained:
+        given = {"data": str(self.data), "retraining": retraining, **(settings or {})}
+        configuration = make_configuration(None, given)
         return retrain(self.model, configuration, str(self.runs), Launcher(self._train, self._decide, lambda _: 2))
 
     def entries(self) -> list[Entry]:
@@ -303,6 +304,25 @@ def test_a_failure_is_told_and_tried_again(workshop: Workshop) -> None:
     assert json.loads((Path(entry.run) / "failure.json").read_text())["code"] == 65
     assert workshop.retrain().outcome == "promoted"
     assert [message["outcome"] for message in workshop.hook.messages] == ["failed", "promoted"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"formats": ["tfjs_float32"]}, "compares versions on tflite_int8, and what is exported is saved_model, tfjs_float32"),
+        ({"gate": {"format": "no_such_format"}}, "compares versions on no_such_format"),
+        ({"gate": {"class_floors": {"cat": 0.5, "cow": 0.5}}}, "class_floors has cow, and the champion knows only cat, dog"),
+    ],
+)
+def test_what_the_gate_could_only_refuse_is_not_trained(workshop: Workshop, settings: dict[str, Any], word: str) -> None:
+    workshop.retrain()
+    workshop.label(1)
+    with pytest.raises(BoxcarError, match=word) as raised:
+        workshop.retrain(settings)
+    assert raised.value.code == ExitCode.USAGE and len(workshop.trained) == len(workshop.entries()) == 1
+    assert workshop.hook.messages[-1]["outcome"] == "failed"
+    gate = {"gate": {"format": "saved_model", "class_floors": {"cow": 0.5}, "accept_new_classes": True}}
+    assert workshop.retrain(gate).outcome == "promoted", "a class that is new may have a floor"
 
 
 @pytest.mark.parametrize(
