@@ -20,7 +20,7 @@ from boxcar.retraining.claim import Claim
 from boxcar.retraining.ledger import Entry, begin, check_budget, note_hours, read_entries, with_hours, write_entry
 from boxcar.retraining.telling import beside, concerns_nobody, say, tell, tell_again, telling
 from boxcar.run.configuration import AROUND, Configuration
-from boxcar.run.failure import FAILURE, record_failure
+from boxcar.run.failure import FAILURE, clear_failure, record_failure
 from boxcar.run.gate_settings import DECISION
 from boxcar.run.step import MARKER
 from boxcar.storage import Store, open_store
@@ -193,6 +193,8 @@ def _train(model: Model, configuration: Configuration, identity: str, entry: Ent
         if not concerns_nobody(error):
             _fail(model, configuration, identity, entry.model_copy(update={"version": number}), error, gpus)
         raise
+    with beside():
+        clear_failure(entry.run)
     ended |= {"version": number, "told": False}  # an earlier failure may have been told
     entry = with_hours(entry, run, gpus).model_copy(update=ended)
     write_entry(store, identity, entry)

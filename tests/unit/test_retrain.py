@@ -304,6 +304,7 @@ def test_a_failure_is_told_and_tried_again(workshop: Workshop) -> None:
     assert json.loads((Path(entry.run) / "failure.json").read_text())["code"] == 65
     assert workshop.retrain().outcome == "promoted"
     assert [message["outcome"] for message in workshop.hook.messages] == ["failed", "promoted"]
+    assert not (Path(entry.run) / "failure.json").exists(), "it has ended well"
 
 
 @pytest.mark.parametrize(
