@@ -7,10 +7,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry.model import FORMAT, check_format
+from boxcar.registry.model import FORMAT, RETRAININGS, check_format
 from boxcar.storage import Changed, Missing, Store, open_store
 
-RETRAININGS = "retrainings"
 _HISTORY = "train/history.jsonl"  # in a run
 
 Outcome = Literal["promoted", "kept", "undecided", "failed"]

@@ -23,6 +23,7 @@ from boxcar.run.configuration import AROUND, Configuration
 from boxcar.run.failure import FAILURE, clear_failure, record_failure
 from boxcar.run.gate_settings import DECISION
 from boxcar.run.step import MARKER
+from boxcar.run.webhook import check_address
 from boxcar.storage import Store, open_store
 
 _IDENTITY = 12  # hexadecimal digits
@@ -90,6 +91,7 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Lau
                 if not changes and before != now:
                     write_index(store, now)  # files that were only written again are not read again tomorrow
                 return Retrained("unchanged", reason)
+            check_address()
             at_work.enter_context(Claim(store))
             identity, entry = _begin(model, configuration, runs, launcher, now, changes)
             if entry.is_over:

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from registered import write_run
 
+from boxcar.components.parameters import Parameters
+from boxcar.components.retraining import retrain as retrain_by_form
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version, rollback
 from boxcar.registry.aliases import change
@@ -364,6 +366,14 @@ def test_what_fails_before_anything_is_begun_is_told_each_time(workshop: Worksho
     assert [(one["outcome"], one["run"], one["reason"]) for one in told] == 2 * [("failed", None, str(raised.value))]
 
 
+def test_what_a_form_is_refused_for_is_told(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOXCAR_LAUNCHER", "local")
+    form = Parameters(data=str(workshop.data / "gone"), output=str(workshop.runs))
+    with pytest.raises(BoxcarError, match="data: ") as raised:
+        retrain_by_form(form, workshop.model.models, "cats", 0, "", {})
+    assert [message["reason"] for message in workshop.hook.messages] == [str(raised.value)]
+
+
 def test_who_is_sent_away_or_stopped_tells_nobody(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boxcar.retraining.retrain.Claim", partial(Claim, renew_seconds=0.1, gone_seconds=10.0))
     with (
@@ -559,6 +569,15 @@ def test_two_at_once_tell_an_outcome_once(workshop: Workshop, monkeypatch: pytes
     workshop.hook.meanwhile = come_second
     assert workshop.retrain().outcome == "promoted"
     assert [message["outcome"] for message in workshop.hook.messages] == ["failed", "promoted"]
+
+
+def test_an_address_that_can_be_none_is_said_before_hours_of_training(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOXCAR_WEBHOOK", "team-chat/secret")
+    with pytest.raises(BoxcarError, match="address is none"):
+        workshop.retrain()
+    assert workshop.trained == []
 
 
 def test_slack_is_given_what_slack_takes(workshop: Workshop) -> None:
