@@ -91,19 +91,22 @@ def show_report(run: str, page: Artifact, summary: Artifact) -> None:
 def show_retrained(ended: "Retrained", decision: Artifact, scores: Metrics, page: Artifact) -> None:
     """How a retraining ended; of its run, the scores that decided it and the page."""
     lines = [f"**{ended.outcome}**: {ended.reason}", ""]
+    Path(page.path).write_text(f"<p>{html.escape(ended.reason)}</p>\n", encoding="utf-8")
     if ended.run is not None:
         place = Mirror(ended.run)
         here = place.fetch_some(lambda name: name in (DECISION, "report/index.html"))
-        found = json.loads((here / DECISION).read_text(encoding="utf-8"))
-        for part in ("challenger", "champion"):
-            told = found[part]
-            if told is not None:
-                _log(scores, {f"AP50 {part}": told["AP50"], f"milliseconds {part}": told["milliseconds"]})
-        lines += [f"Run `{place.uri}`, version {ended.version}, {found['test']['pictures']} test pictures.", ""]
         page.metadata |= {"run": place.uri}
-        shutil.copyfile(here / "report" / "index.html", page.path)
-    else:
-        Path(page.path).write_text(f"<p>{html.escape(ended.reason)}</p>\n", encoding="utf-8")
+        lines += [f"Run `{place.uri}`, version {ended.version}.", ""]
+        # A person may have made the version the champion without the gate, and a run of long ago may have been removed.
+        if (here / DECISION).exists():
+            found = json.loads((here / DECISION).read_text(encoding="utf-8"))
+            for part in ("challenger", "champion"):
+                told = found[part]
+                if told is not None:
+                    _log(scores, {f"AP50 {part}": told["AP50"], f"milliseconds {part}": told["milliseconds"]})
+            lines += [f"Compared on {found['test']['pictures']} test pictures.", ""]
+        if (here / "report" / "index.html").exists():
+            shutil.copyfile(here / "report" / "index.html", page.path)
     Path(decision.path).write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from exported import ExportedRun
 from kfp import dsl
 
-from boxcar.components.artifacts import show_files, show_frozen, show_report
+from boxcar.components.artifacts import show_files, show_frozen, show_report, show_retrained
+from boxcar.retraining.retrain import Retrained
 
 
 def artifact(kind: type[dsl.Artifact], folder: Path) -> Any:
@@ -54,3 +55,24 @@ def test_names_of_classes_break_no_table(tmp_path: Path) -> None:
     lines = Path(summary.path).read_text().splitlines()
     assert "| all | 0.750 | 0.500 |" in lines
     assert "| a \\| b | no objects | no objects |" in lines
+
+
+def test_a_retraining_is_shown_with_what_its_run_still_holds(tmp_path: Path) -> None:
+    """A run of long ago may be gone, and a person may have made its version the champion without the gate."""
+    run = tmp_path / "run"
+    ended = Retrained("unchanged", "These very pictures were trained on before: <promoted>.", str(run), "3")
+
+    def show() -> tuple[str, str, dict[str, Any]]:
+        decision, scores, page = (artifact(kind, tmp_path) for kind in (dsl.Markdown, dsl.Metrics, dsl.HTML))
+        show_retrained(ended, decision, scores, page)
+        return Path(decision.path).read_text(), Path(page.path).read_text(), scores.metadata
+
+    text, page, scores = show()
+    assert f"Run `{run}`, version 3." in text and "trained on before: &lt;promoted&gt;." in page and not scores
+    (run / "report").mkdir(parents=True)
+    (run / "report" / "index.html").write_text("<html>")
+    compared = {"challenger": {"AP50": 0.9, "milliseconds": 5.0}, "champion": None, "test": {"pictures": 12}}
+    (run / "decision.json").write_text(json.dumps(compared))
+    text, page, scores = show()
+    assert "Compared on 12 test pictures." in text and page == "<html>"
+    assert scores == {"AP50 challenger": 0.9, "milliseconds challenger": 5.0}
