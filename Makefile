@@ -69,7 +69,7 @@ demo: $(READY) ## Make a small data set and take it all the way: under 6 minutes
 ##@ Development
 
 .PHONY: test
-test: $(READY) ## Run the tests, under 35 minutes on 2 cores
+test: $(READY) ## Run the tests, under 40 minutes on 2 cores
 	@$(PYTHON) -m pytest -m "not slow and not cluster"
 
 .PHONY: test-all
