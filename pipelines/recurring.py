@@ -91,7 +91,11 @@ def apply_schedule(
     }
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
     description = f"Boxcar runs {package.name} at {schedule.cron} {schedule.timezone}; made from {digest}."
-    same = [one for one in standing if (one.description, one.enabled) == (description, schedule.enabled)][:1]
+
+    def is_ours(one: Scheduled) -> bool:
+        return (one.description, one.enabled) == (description, schedule.enabled)
+
+    same = [one for one in standing if is_ours(one)][:1]
     when = f"{schedule.cron} {schedule.timezone}" if schedule.enabled else "pauses"
     if same:
         said = f"{schedule.name} is there already ({when}); it was left alone."
@@ -104,12 +108,12 @@ def apply_schedule(
         old = {one.id for one in standing}
         standing = _find(endpoint, namespace, schedule.name)
         same = [one for one in standing if one.id not in old]
-        if (description, schedule.enabled) in [(one.description, one.enabled) for one in same]:
+        if any(map(is_ours, same)):
             same = [max(same, key=lambda one: (one.made, one.id))]
     for one in standing:
         if one not in same:
             _delete(one, endpoint)
-    if [(one.description, one.enabled) for one in same] != [(description, schedule.enabled)]:
+    if not any(map(is_ours, same)):
         what = f"Somebody else changed {schedule.name} at {endpoint.address} at the same time, and theirs stands."
         raise BoxcarError(ExitCode.SURROUNDINGS, what, "Apply yours again if it is the one that is meant.")
     say(said)

@@ -1,7 +1,6 @@
 """What a retraining begins with of its model, whether that can come to a version, and whether it still can later."""
 
 import json
-import sys
 from typing import NamedTuple
 
 from boxcar.detectors.frozen_test import read_frozen_test
@@ -10,6 +9,7 @@ from boxcar.registry import Model, frozen_test_list, read_aliases, read_version
 from boxcar.registry.aliases import NoModelError
 from boxcar.registry.promotions import find_version, last_promotion
 from boxcar.retraining.ledger import Entry
+from boxcar.retraining.telling import say
 from boxcar.run.configuration import Configuration
 from boxcar.storage import Missing, fetch_file, open_store
 
@@ -47,8 +47,7 @@ def beginnings(model: Model, configuration: Configuration) -> Beginnings:
         if architecture == configuration.architecture:
             start = f"{champion}/export/saved_model/checkpoint"
         else:
-            told = f"The champion is a {architecture}, whose weights do not fit: starting from others."
-            print(told, file=sys.stderr, flush=True)  # noqa: T201
+            say(f"The champion is a {architecture}, whose weights do not fit: starting from others.")
     return Beginnings(start, f"{champion}/records/label_map.pbtxt", test)
 
 
