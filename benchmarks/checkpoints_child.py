@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from boxcar.run.configuration import Configuration
+from boxcar.config.run import Configuration
 from boxcar.training import train
 from boxcar.training.store import CheckpointStore
 

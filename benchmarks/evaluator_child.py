@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from boxcar.detectors.specification import read_specification
 from boxcar.evaluation.scorer import Scorer
+from boxcar.inference.specification import read_specification
 from boxcar.run.checkpoints import list_checkpoints
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from exports_detectors import ARCHITECTURE, Detector
 from measuring import ROOT, Result, Row, answer, median, run, say
 
-from boxcar.detectors.detections import Detections
+from boxcar.inference.detections import Detections
 from boxcar.scoring import match
 
 RETINANET = "retinanet_resnet50_fpn_640x640"

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from boxcar.detectors.detections import Detections
-from boxcar.detectors.runners import open_runner
 from boxcar.export.pictures import sample_pictures
+from boxcar.inference.detections import Detections
+from boxcar.inference.runner import open_runner
 
 THREADS = 2
 WARM_UP = 2  # answers before any is timed

@@ -7,9 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from boxcar.detectors.examples import read_examples
-from boxcar.detectors.runners import open_runner
+from boxcar.data.example import read_examples
 from boxcar.export.pictures import decode_picture, find_shards
+from boxcar.inference.runner import open_runner
 from boxcar.scoring import Truth, score
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from exports_detectors import Detector
 from measuring import API, API_PYTHON, ROOT, Result, Row, answer, median, run, say
 
-from boxcar.detectors.runners_tfjs import find_node
 from boxcar.export.pictures import sample_pictures
+from boxcar.inference.tfjs import find_node
 
 LEAST_RATIO = 1.4
 MOST_SCORE_DIFFERENCE = 0.001  # of the best detections' scores; more would say that the two do not do the same

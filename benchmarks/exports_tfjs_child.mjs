@@ -23,7 +23,7 @@ const STOCK_OUTPUTS = [
   'raw_detection_scores',
 ];
 
-const runner = fileURLToPath(new URL('../boxcar/detectors/tfjs/runner.mjs', import.meta.url)); // its packages are used
+const runner = fileURLToPath(new URL('../boxcar/inference/tfjs_node/runner.mjs', import.meta.url)); // its packages are used
 const require = createRequire(runner);
 const tf = require('@tensorflow/tfjs');
 const wasm = require('@tensorflow/tfjs-backend-wasm');

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from boxcar.detectors.preprocessing import preprocess
-from boxcar.detectors.runners import HeadsRunner, open_runner
 from boxcar.export.pictures import sample_pictures
+from boxcar.inference.preprocessing import preprocess
+from boxcar.inference.runner import HeadsRunner, open_runner
 
 WARM_UP = 5  # answers before any is timed
 

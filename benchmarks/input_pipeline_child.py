@@ -12,9 +12,9 @@ WARM_UP_BATCHES = 30  # the autotuner's first choices, and full buffers
 
 
 def ours(records: Path, size: int, batch: int):
-    from boxcar.detectors.input_pipeline import Split, training_batches
-    from boxcar.detectors.label_map import read_label_map
-    from boxcar.detectors.specification import Specification
+    from boxcar.data.input_pipeline import Split, training_batches
+    from boxcar.data.label_map import read_label_map
+    from boxcar.inference.specification import Specification
 
     specification = Specification(
         architecture="ssd_mobilenet_v2_fpnlite_320x320",

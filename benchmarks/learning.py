@@ -27,9 +27,9 @@ from measuring import (
     shapes_records,
 )
 
-from boxcar.detectors.detections import Detections
-from boxcar.detectors.examples import Example, read_examples
-from boxcar.detectors.label_map import read_label_map
+from boxcar.data.example import Example, read_examples
+from boxcar.data.label_map import read_label_map
+from boxcar.inference.detections import Detections
 from boxcar.scoring import Truth, score
 
 TRIAL_STEPS = 100  # in the first half of which the evaluator, too, loads TensorFlow and builds its network

@@ -27,7 +27,8 @@ def main() -> None:
 
 
 def boxcar(_: Minio, way: str, bucket: str, folder: Path):
-    from boxcar.storage import fetch_folder, open_store, send_folder
+    from boxcar.storage import open_store
+    from boxcar.sync.transfer import fetch_folder, send_folder
 
     store = open_store(f"s3://{bucket}/{PREFIX}")
     return lambda: send_folder(folder, store) if way == "up" else fetch_folder(store, folder)

@@ -6,7 +6,7 @@ which the graph is built and the caches fill are left out.
 
 from measuring import API, API_PYTHON, BOXCAR, Result, Row, answer, history, median, new_run, photographs, run, say, scratch
 
-from boxcar.run.launch import HUGE_PAGES
+from boxcar.local.training import HUGE_PAGES
 
 SIZE, BATCH = 320, 8
 WARM_UP_LOOPS = 2  # of ten steps each

@@ -1,3 +1,3 @@
-from boxcar.cli import main
+from boxcar.cli.main import main
 
 main()

@@ -120,20 +120,20 @@ def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None
 
 
 def _name_uris(failure: BoxcarError) -> None:
-    from boxcar.storage import with_uris
+    from boxcar.sync.mirror import with_uris
 
     failure.what, failure.do = with_uris(failure.what), with_uris(failure.do)
     failure.details = tuple(with_uris(line) for line in failure.details)
 
 
 def _clear(run: str) -> None:
-    from boxcar.run.failure import clear_failure
+    from boxcar.sync.failure import clear_failure
 
     clear_failure(run)
 
 
 def _record(run: str, step: str, failure: BoxcarError) -> None:
-    from boxcar.run.failure import record_failure
+    from boxcar.sync.failure import record_failure
 
     try:
         record_failure(run, step, failure)

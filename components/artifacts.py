@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from boxcar.run.gate_settings import DECISION
-from boxcar.run.names import RUN_FILE
-from boxcar.storage import Mirror
+from boxcar.config.gate import DECISION
+from boxcar.run.layout import RUN_FILE
+from boxcar.sync.mirror import Mirror
 
 if TYPE_CHECKING:
     from boxcar.retraining.retrain import Retrained

@@ -11,12 +11,12 @@ from boxcar.components.parameters import (
     naming_parameter,
     read_configuration_of,
 )
+from boxcar.config.retraining import RetrainingSettings
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model
 from boxcar.retraining.retrain import Retrained
 from boxcar.retraining.retrain import retrain as retrain_model
 from boxcar.retraining.telling import telling
-from boxcar.run.retraining_settings import RetrainingSettings
 
 
 def retrain(

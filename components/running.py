@@ -20,19 +20,15 @@ from boxcar.components.parameters import (
     run_uri,
     settle,
 )
+from boxcar.config.cluster import ClusterSettings
+from boxcar.config.run import Configuration, make_configuration, read_configuration, write_configuration
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.begun import begun_run
+from boxcar.local.resume import begun_run
+from boxcar.local.training import lock
 from boxcar.run.checkpoints import best_score, read_scores
-from boxcar.run.cluster_settings import ClusterSettings
-from boxcar.run.configuration import (
-    CONFIGURATION,
-    Configuration,
-    make_configuration,
-    read_configuration,
-    write_configuration,
-)
-from boxcar.run.launch import lock
-from boxcar.storage import Mirror, fetch_file, make_folder, open_store
+from boxcar.run.layout import CONFIGURATION
+from boxcar.storage import make_folder, open_store
+from boxcar.sync.mirror import Mirror, fetch_file
 
 
 @dataclass(frozen=True)
@@ -126,8 +122,8 @@ def train(run: str, cluster: str) -> str:
 
 
 def _train_here(run: str) -> None:
-    from boxcar.run.launch import train_and_evaluate
-    from boxcar.run.upload import fetch_run
+    from boxcar.local.training import train_and_evaluate
+    from boxcar.sync.upload import fetch_run
 
     descriptor = lock(fetch_run(run))
     try:

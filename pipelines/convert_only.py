@@ -7,9 +7,9 @@ from kfp import dsl, kubernetes
 from boxcar.components.convert import convert
 from boxcar.components.freeze import freeze
 from boxcar.components.notify import notify
+from boxcar.config.run import DEFAULT_ARCHITECTURE
 from boxcar.pipelines.images import Images
 from boxcar.pipelines.tasks import Equipment
-from boxcar.run.configuration import DEFAULT_ARCHITECTURE
 from boxcar.run.webhook import WEBHOOK
 
 NAME = "convert-only"

@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage.retry import Busy, Hindrance, Retry, http_hindrance, network_reason
+from boxcar.retry import Busy, Hindrance, Retry, http_hindrance, network_reason
 
 ADDRESS = "KF_PIPELINES_ENDPOINT"  # as kfp's own client has it
 TOKEN = "BOXCAR_KFP_TOKEN"  # noqa: S105 - a variable's name

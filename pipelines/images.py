@@ -6,8 +6,8 @@ from typing import Any
 
 from boxcar import __version__
 from boxcar.components.images import REPOSITORY
+from boxcar.config.cluster import IMAGE_DIGEST, IMAGES
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.cluster_settings import IMAGE_DIGEST, IMAGES
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from boxcar.components.retrain import retrain
+from boxcar.config.run import DEFAULT_ARCHITECTURE
 from boxcar.pipelines.images import Images
 from boxcar.pipelines.tasks import Equipment
-from boxcar.run.configuration import DEFAULT_ARCHITECTURE
 from boxcar.run.webhook import WEBHOOK
 
 NAME = "retrain-if-changed"

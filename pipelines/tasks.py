@@ -10,7 +10,7 @@ from boxcar.components.installation import ENVIRONMENT, SECRET, SETTINGS
 from boxcar.components.parameters import WATCH_HOURS
 from boxcar.export.provenance import PIPELINE_VERSION
 from boxcar.pipelines.images import Images
-from boxcar.run.names import IMAGE
+from boxcar.run.layout import IMAGE
 
 # ConfigMaps that the chart makes. Where it is not installed, there are none, and nothing of them is needed.
 _ENVIRONMENT, _SETTINGS = "boxcar-environment", "boxcar-settings"

@@ -10,9 +10,9 @@ from boxcar.components.notify import notify
 from boxcar.components.records import records
 from boxcar.components.report import report
 from boxcar.components.train import train
+from boxcar.config.run import DEFAULT_ARCHITECTURE
 from boxcar.pipelines.images import Images
 from boxcar.pipelines.tasks import Equipment
-from boxcar.run.configuration import DEFAULT_ARCHITECTURE
 from boxcar.run.webhook import WEBHOOK
 
 NAME = "train-detector"

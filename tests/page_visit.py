@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from boxcar.detectors.detections import Detections
+from boxcar.inference.detections import Detections
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route

@@ -8,7 +8,7 @@ from typing import Any
 
 import google_crc32c
 
-from boxcar.detectors.label_map import write_label_map
+from boxcar.data.label_map import write_label_map
 from boxcar.run.step import Step
 from boxcar.storage import replace_json, replace_text
 
@@ -65,7 +65,7 @@ def sha256(name: str) -> str:
 
 def record(name: str, label: int = 1) -> bytes:
     """A framed record of a picture of this name, with one box; it has no pixels that could be decoded."""
-    from boxcar.records.example import encoded_example
+    from boxcar.records.example_writer import encoded_example
     from boxcar.records.voc import Labelled
 
     box = Labelled("cat", 10, 10, 50, 50, difficult=0, truncated=0, pose="")

@@ -17,8 +17,8 @@ What the one who starts a run needs to be allowed, in the run's namespace and no
 The pods of the Jobs need `get` on leases in coordination.k8s.io, and nothing else.
 """
 
-from boxcar.cluster.chain import decide_on_cluster, evaluate_on_cluster, run_on_cluster
 from boxcar.cluster.launch import run_job, train_on_cluster
+from boxcar.cluster.pipeline import decide_on_cluster, evaluate_on_cluster, run_on_cluster
 from boxcar.cluster.trainer_job import gpu_count
 
 __all__ = ["decide_on_cluster", "evaluate_on_cluster", "gpu_count", "run_job", "run_on_cluster", "train_on_cluster"]

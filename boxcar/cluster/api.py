@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage.retry import Busy, Retry, http_hindrance, network_reason
+from boxcar.retry import Busy, Retry, http_hindrance, network_reason
 
 Object = dict[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 from boxcar.errors import BoxcarError
 from boxcar.run.step import MARKER
 from boxcar.storage import Missing, Store
-from boxcar.storage.transfer import latest_checkpoint
+from boxcar.sync.transfer import latest_checkpoint
 
 
 def has_step(store: Store, folder: str) -> bool:

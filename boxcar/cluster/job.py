@@ -5,11 +5,11 @@ import json
 from collections.abc import Sequence
 
 from boxcar.cluster.api import Object
+from boxcar.config.cluster import ClusterSettings
+from boxcar.config.conversion import Conversion
+from boxcar.config.run import Configuration
 from boxcar.errors import ExitCode
-from boxcar.run.cluster_settings import ClusterSettings
-from boxcar.run.configuration import Configuration
-from boxcar.run.conversion import Conversion
-from boxcar.run.names import IMAGE
+from boxcar.run.layout import IMAGE
 
 RUN_URI, CONFIGURATION = "boxcar.dev/run-uri", "boxcar.dev/configuration"  # annotations
 QUEUE = "kueue.x-k8s.io/queue-name"  # the label that Kueue goes by

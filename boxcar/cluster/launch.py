@@ -13,15 +13,16 @@ from boxcar.cluster.job import CONFIGURATION
 from boxcar.cluster.lease import Renewal
 from boxcar.cluster.owner import Owner, find_owner, is_ending, own_pod
 from boxcar.cluster.relay import tell
-from boxcar.cluster.told import Told, raising_told
+from boxcar.cluster.signals import Told, raising_told
 from boxcar.cluster.trainer_job import EVALUATOR, TRAINER, trainer_job, trainer_service
 from boxcar.cluster.watch import Watch
+from boxcar.config.cluster import ClusterSettings
+from boxcar.config.run import Configuration
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.cluster_settings import ClusterSettings
-from boxcar.run.configuration import Configuration
-from boxcar.run.failure import LOCK
 from boxcar.run.step import MARKER
-from boxcar.storage import Mirror, Store, make_folder, open_store
+from boxcar.storage import Store, make_folder, open_store
+from boxcar.sync.failure import LOCK
+from boxcar.sync.mirror import Mirror
 
 _AFTER_GRACE_SECONDS = 60.0  # for which a pod may take longer to go than its grace
 

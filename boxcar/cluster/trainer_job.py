@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from boxcar.cluster.api import OWN, Object
 from boxcar.cluster.job import FINAL, WORK, container, exits, image_name, job_name, make_job, pod_spec, resources
+from boxcar.config.run import Configuration
 from boxcar.errors import ExitCode
-from boxcar.run.configuration import Configuration
-from boxcar.run.launch import HUGE_PAGES
+from boxcar.local.training import HUGE_PAGES
 
 TRAINER, EVALUATOR, UPLOADER, FETCH = "trainer", "evaluator", "uploader", "fetch"
 FOLDER = f"{WORK}/run"  # the run, in the pod

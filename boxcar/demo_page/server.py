@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from boxcar.demo_page.site import Site, collect
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import Mirror
+from boxcar.sync.mirror import Mirror
 
 HOST = "127.0.0.1"
 

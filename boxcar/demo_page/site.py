@@ -3,8 +3,8 @@
 import json
 from pathlib import Path, PurePosixPath
 
-from boxcar.detectors.runners_tfjs import find_tfjs
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.tfjs import find_tfjs
 from boxcar.run.step import Committed, require_commit
 
 PAGE = Path(__file__).with_name("page")

@@ -1,5 +1,5 @@
 """Any exported file on a person's own pictures."""
 
-from boxcar.detect.detect import detect
+from boxcar.detect.step import detect
 
 __all__ = ["detect"]

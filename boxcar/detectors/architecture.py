@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from boxcar.detectors.specification import Anchors, BoxCoder, Specification
+from boxcar.inference.specification import Anchors, BoxCoder, Specification
 
 if TYPE_CHECKING:
     from boxcar.detectors.network import Network

@@ -7,9 +7,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from boxcar.detectors.architecture import Architecture
-from boxcar.detectors.specification import Anchors
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.specification import Anchors
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 # IndexError is what the reader makes of a data file that ends too soon.
@@ -93,18 +92,18 @@ def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> li
     return sorted(skipped)
 
 
-def count_class_slots(prefix: Path, architecture: Architecture, anchors: Anchors) -> int:
+def count_class_slots(prefix: Path, class_predictor_bias: str, anchors: Anchors) -> int:
     """How many class slots, background included, the class predictor in a checkpoint has.
 
     Args:
         prefix: the checkpoint's path without `.index`.
-        architecture: of the checkpoint.
+        class_predictor_bias: the bias's name in the checkpoint, as the `Architecture` has it.
         anchors: of the detector; each of a cell's anchors has a bias for each slot.
 
     Raises:
         BoxcarError: 64 where there is no such checkpoint, 65 where it is broken or of another architecture.
     """
-    name = architecture.class_predictor_bias
+    name = class_predictor_bias
     shapes = _open(prefix).get_variable_to_shape_map()
     shape = shapes.get(_stored_name(name, shapes))
     per_cell = len(anchors.aspect_ratios) * anchors.scales_per_octave

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from boxcar.detectors.registry import ARCHITECTURES
+from boxcar.detectors.catalog import ARCHITECTURES
 
 
 def print_architectures() -> None:

@@ -20,7 +20,7 @@ PROBE = Path(__file__).with_name("probe.py")
 PROBE_SECONDS = 180.0
 NODE_SECONDS = 30.0
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-TFJS = Path(boxcar.__file__).parent / "detectors" / "tfjs"
+TFJS = Path(boxcar.__file__).parent / "inference" / "tfjs_node"
 SETUP = "Run `make setup`."
 GARDEN = "official.vision.modeling.backbones.mobilenet"
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from boxcar.detectors.detections import Detections
-from boxcar.detectors.drawing import FOUND, SHOWN_SCORE, TRUE, captions, choose_pictures, draw, thumbnail
-from boxcar.detectors.examples import read_examples
+from boxcar.data.example import read_examples
+from boxcar.data.pixels import thumbnail
+from boxcar.inference.detections import Detections
+from boxcar.inference.drawing import FOUND, SHOWN_SCORE, TRUE, captions, choose_pictures, draw
 from boxcar.scoring import Truth
 
 MOST = 4  # pictures whose boxes are drawn for every checkpoint

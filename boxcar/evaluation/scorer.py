@@ -8,15 +8,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from boxcar.detectors.decoding import decode
-from boxcar.detectors.detections import Detections
-from boxcar.detectors.examples import Example, read_examples
+from boxcar.data.example import Example, read_examples
+from boxcar.data.input_pipeline import Split, evaluation_batches
+from boxcar.detectors.catalog import build_network
 from boxcar.detectors.folding import FoldedNetwork
-from boxcar.detectors.input_pipeline import Split, evaluation_batches
 from boxcar.detectors.network import load_weights
-from boxcar.detectors.registry import build_network
-from boxcar.detectors.specification import Specification
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.decoding import decode
+from boxcar.inference.detections import Detections
+from boxcar.inference.specification import Specification
 from boxcar.run.checkpoints import Checkpoint
 from boxcar.scoring import Truth, score
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import FrameType
 
 from boxcar.errors import ExitCode, explain
-from boxcar.evaluation.evaluate import evaluate
+from boxcar.evaluation.step import evaluate
 from boxcar.run.checkpoints import VERDICT, read_status
 from boxcar.run.step import Committed
-from boxcar.storage import Mirror, make_folder, replace_json
+from boxcar.storage import make_folder, replace_json
+from boxcar.sync.mirror import Mirror
 
 
 def evaluate_beside(run: str) -> None:

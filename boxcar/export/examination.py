@@ -5,15 +5,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxcar.detectors.embedded import differing_labels, read_embedded
-from boxcar.detectors.runners import HeadsRunner, Runner, Tensor, open_runner
-from boxcar.detectors.specification import Specification
+from boxcar.config.conversion import Limits
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
 from boxcar.export.parity import Candidate, compare
 from boxcar.export.pictures import ParityPictures
 from boxcar.export.verdict import Cost, Failure, Verdict, failure_table
-from boxcar.run.conversion import Limits
+from boxcar.inference.embedded import differing_labels, read_embedded
+from boxcar.inference.runner import HeadsRunner, Runner, Tensor, open_runner
+from boxcar.inference.specification import Specification
 from boxcar.run.progress import Progress
 from boxcar.storage import file_sha256, folder_sha256, make_folder
 
@@ -131,7 +131,7 @@ def _peak_memory(files: Sequence[ExportedFile], work: Path) -> list[int | None]:
     children = [
         Child(
             file.kind,
-            "boxcar.detectors.peak_memory",
+            "boxcar.inference.peak_memory",
             (str(file.path), str(THREADS), str(answer)),
             MEMORY_SECONDS,
             doing="Measuring the memory of",

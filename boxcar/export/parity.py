@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from boxcar.detectors.detections import Detections
-from boxcar.detectors.examples import Example
-from boxcar.detectors.preprocessing import preprocess
-from boxcar.detectors.runners import HeadsRunner, Runner
+from boxcar.config.conversion import Limits
+from boxcar.data.example import Example
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.verdict import Cost, Tally, Verdict, judge
-from boxcar.run.conversion import Limits
+from boxcar.inference.detections import Detections
+from boxcar.inference.preprocessing import preprocess
+from boxcar.inference.runner import HeadsRunner, Runner
 from boxcar.scoring import Truth, ap50_difference, match, score
 
 INT8 = frozenset({"tflite_int8", "tflite_int8_nms"})  # these are told whether what they lose is more than luck

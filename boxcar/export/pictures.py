@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from boxcar.detectors.example_pixels import decode_picture
-from boxcar.detectors.examples import Example, index_shard, read_examples
+from boxcar.data.example import Example, index_shard, read_examples
+from boxcar.data.pixels import decode_picture
 from boxcar.errors import BoxcarError, ExitCode
 
 FEW_PICTURES = 50  # with fewer test pictures, validation pictures are added up to this number

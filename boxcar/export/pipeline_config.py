@@ -7,7 +7,7 @@ Where the data lies stands as in those: PATH_TO_BE_CONFIGURED.
 
 from string import Template
 
-from boxcar.detectors.specification import Specification
+from boxcar.inference.specification import Specification
 
 PIPELINE = "pipeline.config"
 

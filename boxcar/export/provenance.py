@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import boxcar
 from boxcar.detectors.checkpoint_sources import find_checkpoint
-from boxcar.detectors.embedded import ASSETS, PROVENANCE
-from boxcar.detectors.specification import InitialCheckpoint, Specification
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.names import IMAGE
+from boxcar.inference.embedded import ASSETS, PROVENANCE
+from boxcar.inference.specification import InitialCheckpoint, Specification
+from boxcar.run.layout import IMAGE
 
 # What a pipeline says to its steps, and an image knows beside its reference; null in the files where they are not set.
 PIPELINE_VERSION = "BOXCAR_PIPELINE_VERSION"

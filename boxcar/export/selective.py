@@ -5,11 +5,11 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from boxcar.detectors.specification import SPECIFICATION, Specification, specification_json
+from boxcar.config.conversion import Conversion
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
 from boxcar.export.examination import Examined, ExportedFile
-from boxcar.run.conversion import Conversion
+from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
 from boxcar.run.progress import Progress
 from boxcar.storage import replace_text
 

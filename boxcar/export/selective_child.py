@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from boxcar.detectors.specification import read_specification
 from boxcar.export.children import run_as_child
 from boxcar.export.provenance import read_provenance
 from boxcar.export.selective import LAYERS
 from boxcar.export.tflite_child import calibration, int8_converter
 from boxcar.export.tflite_file import complete
+from boxcar.inference.specification import read_specification
 from boxcar.storage import replace_json
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)  # of all layers, kept in float32

@@ -14,10 +14,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from boxcar.detectors.preprocessing import DEVIATION, MEAN
-from boxcar.detectors.specification import read_specification
 from boxcar.export.children import run_as_child
 from boxcar.export.provenance import read_provenance
+from boxcar.inference.preprocessing import DEVIATION, MEAN
+from boxcar.inference.specification import read_specification
 
 OUTPUTS = ("box_encodings", "class_logits")
 

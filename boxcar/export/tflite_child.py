@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from boxcar.detectors.preprocessing import check_value_range, preprocess
-from boxcar.detectors.specification import read_specification
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import run_as_child
 from boxcar.export.pictures import sample_pictures
 from boxcar.export.provenance import read_provenance
 from boxcar.export.tflite_file import complete
+from boxcar.inference.preprocessing import check_value_range, preprocess
+from boxcar.inference.specification import read_specification
 
 
 def convert(kind: str, frozen: Path, records: Path, file: Path, int8_pictures: int, int8_input: str) -> None:

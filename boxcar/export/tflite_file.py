@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from boxcar.detectors.label_map import labels_text
-from boxcar.detectors.specification import Specification
 from boxcar.export.provenance import Provenance
 from boxcar.export.tflite_metadata import NAME, associated_files, describe
 from boxcar.export.tflite_postprocess import add_postprocess
+from boxcar.inference.embedded import labels_text
+from boxcar.inference.specification import Specification
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the format's first: the same model gives the same file
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 import flatbuffers
 import numpy as np
 
-from boxcar.detectors.embedded import LABELS, PROVENANCE
-from boxcar.detectors.preprocessing import DEVIATION, MEAN
-from boxcar.detectors.specification import Specification
 from boxcar.export.provenance import Provenance
+from boxcar.inference.embedded import LABELS, PROVENANCE
+from boxcar.inference.preprocessing import DEVIATION, MEAN
+from boxcar.inference.specification import Specification
 
 NAME = "TFLITE_METADATA"  # of the entry in the model
 CLASS_SLOTS = "class_slots.txt"  # the labels of raw class logits, the background's slot first

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from flatbuffers import flexbuffers
 
-from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.runners_tflite import DETECTIONS_THREADS
-from boxcar.detectors.specification import Specification, Thresholds
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.specification import Specification, Thresholds
+from boxcar.inference.tflite import DETECTIONS_THREADS
 
 OPERATOR = "TFLite_Detection_PostProcess"
 SIGNATURE = "detect"

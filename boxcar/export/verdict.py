@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from boxcar.detectors.detections import Detections
-from boxcar.run.conversion import Limits
+from boxcar.config.conversion import Limits
+from boxcar.inference.detections import Detections
 from boxcar.scoring import Difference
 
 EXACT = frozenset({"tflite_float32", "tfjs_float32"})  # the formats that the limits on raw differences hold for

@@ -1,6 +1,6 @@
 """The records step: a folder of labelled photographs becomes TFRecord shards, a label map and `dataset.json`."""
 
 from boxcar.records.build import build_records
-from boxcar.records.told import summary_lines
+from boxcar.records.summary_text import summary_lines
 
 __all__ = ["build_records", "summary_lines"]

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from boxcar.detectors.frozen_test import frozen_test_digest, read_frozen_test
-from boxcar.detectors.label_map import label_map_text, read_label_map, write_label_map
+from boxcar.data.label_map import label_map_text, read_label_map, write_label_map
+from boxcar.data.test_split import frozen_test_digest, read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.database import temporary_database
 from boxcar.records.examine import INSERT, Batch, Looked
@@ -23,7 +23,8 @@ from boxcar.records.voc import packed
 from boxcar.records.workers import Workers
 from boxcar.run.progress import Progress
 from boxcar.run.step import MARKER, Committed, Step, read_commit
-from boxcar.storage import Mirror, fetch_file, replace_pieces
+from boxcar.storage import replace_pieces
+from boxcar.sync.mirror import Mirror, fetch_file
 
 INPUTS_SCHEMA = "CREATE TABLE inputs (name BLOB, sha256 BLOB);"
 DATASET = "dataset.json"

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxcar.data.tfrecord import verify, write_record
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.examine import read_file
-from boxcar.records.example import encoded_example
+from boxcar.records.example_writer import encoded_example
 from boxcar.records.faults import FaultyError, shown
 from boxcar.records.pictures import LARGEST_FILE, Treatment, stored_bytes
 from boxcar.records.summary import Counts
-from boxcar.records.tfrecord import verify, write_record
 from boxcar.records.voc import unpacked
 from boxcar.storage.local import surroundings
 

@@ -4,6 +4,7 @@
 nothing that does so is installed.
 """
 
+from boxcar.config.gate import GateSettings
 from boxcar.registry.aliases import Aliases, read_aliases, resolve, rollback
 from boxcar.registry.frozen import frozen_test_list
 from boxcar.registry.model import Model
@@ -16,7 +17,6 @@ from boxcar.registry.versions import (
     promote_regardless,
     read_version,
 )
-from boxcar.run.gate_settings import GateSettings
 
 __all__ = [
     "Aliases",

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from boxcar.detectors.detections import Detections
+from boxcar.config.gate import GateSettings
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.gate_settings import GateSettings
+from boxcar.inference.detections import Detections
 from boxcar.scoring import Difference, Truth, ap50_difference, one_sided, score
 
 Verdict = Literal["promoted", "kept", "undecided"]

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxcar.detectors.examples import Example, read_examples
-from boxcar.detectors.frozen_test import FROZEN_TEST, frozen_test_text
-from boxcar.detectors.label_map import read_label_map
+from boxcar.data.example import Example, read_examples
+from boxcar.data.label_map import read_label_map
+from boxcar.data.test_split import FROZEN_TEST, frozen_test_text
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.model import TESTS, Model
 from boxcar.run.step import Step, require_commit
-from boxcar.storage import Mirror, file_sha256, replace_text
+from boxcar.storage import file_sha256, replace_text
+from boxcar.sync.mirror import Mirror
 
 LABEL_MAP = "label_map.pbtxt"
 STEP = "models retest"

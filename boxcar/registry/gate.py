@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from boxcar.config.gate import GateSettings
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.aliases import Aliases, change, promoted, read_aliases
 from boxcar.registry.decision import Answers, Decided, decide
@@ -16,10 +17,10 @@ from boxcar.registry.measure import Measured, find_file, measure
 from boxcar.registry.model import FORMAT, Model
 from boxcar.registry.promotions import decision_name, tell_run
 from boxcar.registry.versions import Version, fetch_version, read_trained_on, read_version
-from boxcar.run.gate_settings import GateSettings
 from boxcar.run.progress import Progress
 from boxcar.scoring.bootstrap import RESAMPLES
-from boxcar.storage import Changed, Mirror
+from boxcar.storage import Changed
+from boxcar.sync.mirror import Mirror
 
 _TRIES = 5  # comparisons; each further one means that somebody has made another version the champion meanwhile
 _MOST_NAMED = 5

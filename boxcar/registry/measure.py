@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from boxcar.detectors.detections import Detections
-from boxcar.detectors.example_pixels import decode_picture
-from boxcar.detectors.preprocessing import preprocess
-from boxcar.detectors.runners import open_runner
+from boxcar.data.pixels import decode_picture
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.detections import Detections
+from boxcar.inference.preprocessing import preprocess
+from boxcar.inference.runner import open_runner
 from boxcar.registry.frozen import FrozenTest
 from boxcar.registry.versions import EXPORT
 from boxcar.scoring import Truth

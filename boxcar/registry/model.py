@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import Mirror, Store, locked, make_folder, open_store
+from boxcar.storage import Store, locked, make_folder, open_store
+from boxcar.sync.mirror import Mirror
 
 FORMAT: Final = 1  # of aliases.json, a version's version.json, a decision and a retraining
 TESTS, DECISIONS, RETRAININGS = "tests", "decisions", "retrainings"

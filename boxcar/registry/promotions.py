@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from boxcar.config.gate import DECISION
 from boxcar.registry.aliases import Aliases, Change, read_aliases
 from boxcar.registry.model import DECISIONS, Model
 from boxcar.registry.versions import list_versions, read_version
-from boxcar.run.gate_settings import DECISION
-from boxcar.storage import Mirror, Missing, make_folder, replace_json
+from boxcar.storage import Missing, make_folder, replace_json
+from boxcar.sync.mirror import Mirror
 
 
 def find_version(model: Model, run: str) -> str | None:

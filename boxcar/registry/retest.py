@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from boxcar.config.gate import GateSettings
 from boxcar.registry.aliases import Aliases, change, read_aliases
 from boxcar.registry.decision import Answers, decide
 from boxcar.registry.frozen import FrozenTest, fetch_records, freeze_test
@@ -10,7 +11,6 @@ from boxcar.registry.gate import refuse_seen
 from boxcar.registry.measure import find_file, measure
 from boxcar.registry.model import Model
 from boxcar.registry.versions import fetch_version
-from boxcar.run.gate_settings import GateSettings
 from boxcar.run.progress import Progress
 from boxcar.storage import Changed
 

@@ -10,14 +10,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.detectors.checkpoint_sources import find_checkpoint
-from boxcar.detectors.specification import InitialCheckpoint, read_specification
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.specification import InitialCheckpoint, read_specification
 from boxcar.registry.aliases import Aliases, begin, change, promoted
 from boxcar.registry.frozen import freeze_test
 from boxcar.registry.model import FORMAT, Model, check_format
-from boxcar.run.names import SIGNATURE
+from boxcar.run.layout import SIGNATURE
 from boxcar.run.step import MARKER, UNFINISHED, Committed, Step, require_commit
-from boxcar.storage import ABSENT, Changed, Mirror, Missing, list_files, replace_json, replace_text
+from boxcar.storage import ABSENT, Changed, Missing, list_files, replace_json, replace_text
+from boxcar.sync.mirror import Mirror
 
 STEP = "models add"
 VERSION, TRAINED_ON = "version.json", "trained-on.txt"

@@ -5,14 +5,14 @@ import hashlib
 import json
 from typing import Any
 
+from boxcar.config.gate import DECISION
 from boxcar.report.evidence import STEPS, Evidence, read_evidence
 from boxcar.report.page import render, software
 from boxcar.report.summary import print_summary
-from boxcar.run.configuration import CONFIGURATION
-from boxcar.run.gate_settings import DECISION
-from boxcar.run.names import RUN_FILE
+from boxcar.run.layout import CONFIGURATION, RUN_FILE
 from boxcar.run.step import Committed, Step, require_commit
-from boxcar.storage import Mirror, Missing, replace_json, replace_text
+from boxcar.storage import Missing, replace_json, replace_text
+from boxcar.sync.mirror import Mirror
 
 __all__ = ["print_summary", "write_report"]
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from boxcar.detectors.specification import Specification, read_specification
+from boxcar.config.gate import DECISION
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.configuration import CONFIGURATION
-from boxcar.run.gate_settings import DECISION
+from boxcar.inference.specification import Specification, read_specification
+from boxcar.run.layout import CONFIGURATION
 from boxcar.run.step import Committed, require_commit
 
 # The steps whose results the page shows, and where in the run each lies.

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from boxcar.detectors.drawing import SHOWN_SCORE
+from boxcar.inference.drawing import SHOWN_SCORE
 from boxcar.report.advice import advise
 from boxcar.report.charts import Chart, Line, line_chart
 from boxcar.report.evidence import Dataset, Evidence

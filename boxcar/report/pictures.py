@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.detectors.boxes import iou_matrix
-from boxcar.detectors.drawing import SHOWN_SCORE, choose_pictures, thumbnail
-from boxcar.detectors.examples import Example, read_examples
+from boxcar.data.example import Example, read_examples
+from boxcar.data.pixels import thumbnail
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.boxes import iou_matrix
+from boxcar.inference.drawing import SHOWN_SCORE, choose_pictures
 from boxcar.report.evidence import FoundPicture
 
 SIDE = 320  # a thumbnail's longer side, pixels at most

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boxcar.run.names import RUN_FILE
-from boxcar.storage import Mirror
+from boxcar.run.layout import RUN_FILE
+from boxcar.sync.mirror import Mirror
 
 
 def print_summary(run: str) -> None:

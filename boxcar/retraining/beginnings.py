@@ -3,15 +3,16 @@
 import json
 from typing import NamedTuple
 
-from boxcar.detectors.frozen_test import read_frozen_test
+from boxcar.config.run import Configuration
+from boxcar.data.test_split import read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model, frozen_test_list, read_aliases, read_version
 from boxcar.registry.aliases import NoModelError
 from boxcar.registry.promotions import find_version, last_promotion
 from boxcar.retraining.ledger import Entry
 from boxcar.retraining.telling import say
-from boxcar.run.configuration import Configuration
-from boxcar.storage import Missing, fetch_file, open_store
+from boxcar.storage import Missing, open_store
+from boxcar.sync.mirror import fetch_file
 
 
 class Beginnings(NamedTuple):

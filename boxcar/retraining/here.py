@@ -1,15 +1,15 @@
 """The heavy parts of a retraining on this machine."""
 
+from boxcar.config.gate import DECISION, GateSettings
+from boxcar.config.run import Configuration
 from boxcar.doctor import visible_gpus
+from boxcar.local.pipeline import run_all
 from boxcar.registry import Model, read_aliases, read_version
 from boxcar.registry.gate import Compared, gate
 from boxcar.registry.promotions import last_promotion, tell_run_again
 from boxcar.report import write_report
 from boxcar.retraining.retrain import Launcher
-from boxcar.run.chain import run_all
-from boxcar.run.configuration import Configuration
-from boxcar.run.gate_settings import DECISION, GateSettings
-from boxcar.storage import Mirror
+from boxcar.sync.mirror import Mirror
 
 
 def decide(model: Model, number: str, settings: GateSettings) -> Compared:

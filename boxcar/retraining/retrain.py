@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from boxcar.config.gate import DECISION
+from boxcar.config.run import AROUND, Configuration
 from boxcar.errors import BoxcarError, ChildEnded, Refused, explain
 from boxcar.registry import Model, add_version, read_aliases
 from boxcar.registry.promotions import last_promotion, tell_run_again
@@ -19,12 +21,10 @@ from boxcar.retraining.changes import Changes, Index, compare, look, read_index,
 from boxcar.retraining.claim import Claim
 from boxcar.retraining.ledger import Entry, begin, check_budget, note_hours, read_entries, with_hours, write_entry
 from boxcar.retraining.telling import beside, concerns_nobody, say, tell, tell_again, telling
-from boxcar.run.configuration import AROUND, Configuration
-from boxcar.run.failure import FAILURE, clear_failure, record_failure
-from boxcar.run.gate_settings import DECISION
 from boxcar.run.step import MARKER
 from boxcar.run.webhook import check_address
 from boxcar.storage import Store, open_store
+from boxcar.sync.failure import FAILURE, clear_failure, record_failure
 
 _IDENTITY = 12  # hexadecimal digits
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from boxcar.config.run import Configuration
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode, explain
 from boxcar.registry import Model
 from boxcar.retraining.claim import AtWorkError, Claim
 from boxcar.retraining.ledger import Entry, note_told, read_entries
-from boxcar.run.configuration import Configuration
 from boxcar.run.webhook import post
 from boxcar.storage import Store
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.layout import CHECKPOINT_MARKER
 from boxcar.storage import file_sha256, read_whole_lines, replace_json
-from boxcar.storage.transfer import CHECKPOINT_MARKER
 
 State = Literal["RUNNING", "DONE", "FAILED"]
 VERDICT = "verdict.json"

@@ -17,9 +17,9 @@ from typing import Any
 
 from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.layout import BEGUN, STEP
 from boxcar.storage import file_sha256, is_temporary, list_files, lock, make_folder, remove_tree, replace_json
 from boxcar.storage.local import surroundings
-from boxcar.storage.transfer import BEGUN, STEP
 
 # Buckets keep to the same order, so that what is half sent is no more believed than what is half written.
 MARKER, UNFINISHED = STEP, BEGUN

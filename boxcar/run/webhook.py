@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage.retry import Busy, Retry, http_hindrance
+from boxcar.retry import Busy, Retry, http_hindrance
 
 WEBHOOK = "BOXCAR_WEBHOOK"  # the variable that holds the address
 _SECONDS = 10.0

@@ -12,7 +12,7 @@ import hotcoco
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.detectors.detections import Detections
+from boxcar.inference.detections import Detections
 
 # Places in the arrays that an evaluation leaves: IoU threshold, area range, limit of detections.
 IOU_50, IOU_75 = 0, 5

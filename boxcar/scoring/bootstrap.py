@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.detectors.detections import Detections
+from boxcar.inference.detections import Detections
 from boxcar.scoring.average_precision import LIMITS, Truth, pixel_boxes
 
 RESAMPLES = 1000

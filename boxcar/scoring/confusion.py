@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.detectors.boxes import iou_matrix
-from boxcar.detectors.detections import Detections
+from boxcar.inference.boxes import iou_matrix
+from boxcar.inference.detections import Detections
 from boxcar.scoring.average_precision import Truth
 from boxcar.scoring.curves import IOU, coverage
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.detectors.boxes import iou_matrix
-from boxcar.detectors.detections import Detections
+from boxcar.inference.boxes import iou_matrix
+from boxcar.inference.detections import Detections
 from boxcar.scoring.average_precision import Truth
 
 THRESHOLDS = 201  # evenly from 0 to 1, as TensorBoard's curves have them

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.detectors.boxes import iou_matrix
-from boxcar.detectors.detections import Detections
+from boxcar.inference.boxes import iou_matrix
+from boxcar.inference.detections import Detections
 
 
 @dataclass(frozen=True, eq=False)

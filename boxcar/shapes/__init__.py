@@ -11,8 +11,9 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.progress import Progress
 from boxcar.run.step import Step
 from boxcar.shapes.scene import CLASSES, Scene, draw_scene
-from boxcar.storage import Mirror, make_folder
+from boxcar.storage import make_folder
 from boxcar.storage.local import surroundings, sync_folder
+from boxcar.sync.mirror import Mirror
 
 __all__ = ["CLASSES", "Scene", "draw_scenes", "make_shapes"]
 

@@ -1,6 +1,6 @@
 """Signatures over exported files, in the format of OpenSSF Model Signing."""
 
-from boxcar.run.names import SIGNATURE
+from boxcar.run.layout import SIGNATURE
 from boxcar.signing.sign import sign_folder
 from boxcar.signing.verify import verify_around, verify_folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.names import SIGNATURE
+from boxcar.run.layout import SIGNATURE
 from boxcar.storage import Missing, bucket_location, local_path, open_store
 from boxcar.storage.names import check_names
 from boxcar.storage.parallel import for_each

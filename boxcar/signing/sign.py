@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.names import SIGNATURE
+from boxcar.run.layout import SIGNATURE
 from boxcar.run.step import MARKER, read_commit
 from boxcar.signing.bundle import as_it_is, count_signed, hashing, import_signing
 from boxcar.storage import list_files, open_store

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.names import SIGNATURE
+from boxcar.run.layout import SIGNATURE
 from boxcar.signing.bundle import as_it_is, count_signed, hashing, import_signing
 from boxcar.storage import bucket_location, local_path, open_store
 

@@ -19,12 +19,12 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from boxcar import retry
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import retry
+from boxcar.retry import Hindrance, Retry
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.location import Location
 from boxcar.storage.parallel import for_each
-from boxcar.storage.retry import Hindrance, Retry
 from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store, expected_pieces
 
 KEY_SETTING = "GOOGLE_APPLICATION_CREDENTIALS"

@@ -8,8 +8,8 @@ import urllib3
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.retry import Hindrance
 from boxcar.storage.location import Location
-from boxcar.storage.retry import Hindrance
 from boxcar.storage.s3_settings import S3Settings
 
 # What the SDK raises, and what it lets through from its HTTP client and its credentials.

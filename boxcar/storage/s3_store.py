@@ -12,10 +12,10 @@ from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.retry import Retry
 from boxcar.storage.checksums import part_bytes, parts_checksum
 from boxcar.storage.location import Location
 from boxcar.storage.parallel import in_order
-from boxcar.storage.retry import Retry
 from boxcar.storage.s3_errors import FAULTS, explain, hindrance
 from boxcar.storage.s3_settings import read_s3_settings
 from boxcar.storage.s3_signed import SignedRequests

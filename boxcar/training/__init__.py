@@ -2,6 +2,6 @@
 
 from boxcar.training.devices import read_machines, require_gpus
 from boxcar.training.initial import settle_init
-from boxcar.training.train import check_training, train
+from boxcar.training.step import check_training, train
 
 __all__ = ["check_training", "read_machines", "require_gpus", "settle_init", "train"]

@@ -1,9 +1,9 @@
 """Deciding what training starts from, before anything is begun."""
 
+from boxcar.config.run import Configuration
+from boxcar.detectors.catalog import find_architecture
 from boxcar.detectors.checkpoint_sources import InitialWeights, find_checkpoint
-from boxcar.detectors.registry import find_architecture
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.configuration import Configuration
 
 
 def settle_init(configuration: Configuration) -> tuple[Configuration, str | None]:

@@ -10,15 +10,15 @@ import orbit
 import tensorflow as tf
 import tf_keras
 
+from boxcar.data.input_pipeline import Split, batch_members, training_batches
+from boxcar.detectors.catalog import build_network
 from boxcar.detectors.checkpoint_sources import InitialWeights
-from boxcar.detectors.input_pipeline import Split, batch_members, training_batches
 from boxcar.detectors.network import Network, load_weights
-from boxcar.detectors.registry import build_network
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import best_score, has_stalled, read_scores
 from boxcar.run.progress import Progress
 from boxcar.training.divergence import Diverged, note_rollback, read_rollbacks
-from boxcar.training.heart import Heart
+from boxcar.training.heartbeat import Heart
 from boxcar.training.history import History
 from boxcar.training.optimizers import averaged_variables
 from boxcar.training.panel import make_panel

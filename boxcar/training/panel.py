@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.decoding import decode_boxes
-from boxcar.detectors.drawing import draw
-from boxcar.detectors.specification import Specification
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.decoding import decode_boxes
+from boxcar.inference.drawing import draw
+from boxcar.inference.specification import Specification
 
 MOST = 8  # pictures
 SIDE = 512  # of what is shown, in pixels: captions in smaller ones cannot be read

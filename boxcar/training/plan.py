@@ -4,13 +4,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxcar.config.run import Configuration
+from boxcar.data.label_map import read_label_map
+from boxcar.detectors.catalog import find_architecture
 from boxcar.detectors.checkpoint_sources import InitialWeights
-from boxcar.detectors.label_map import read_label_map
-from boxcar.detectors.registry import find_architecture
-from boxcar.detectors.specification import InitialCheckpoint, Specification
-from boxcar.run.configuration import Configuration
+from boxcar.inference.specification import InitialCheckpoint, Specification
 from boxcar.run.step import Committed, Step, require_commit
-from boxcar.storage import Mirror
+from boxcar.sync.mirror import Mirror
 from boxcar.training.settings import Settings, derive_settings
 
 

@@ -93,7 +93,8 @@ def place(cluster: Cluster, minio: Minio, tmp_path_factory: pytest.TempPathFacto
 def pictures(place: Place, tmp_path_factory: pytest.TempPathFactory) -> str:
     """URI of 60 drawn pictures."""
     from boxcar.shapes import make_shapes
-    from boxcar.storage import open_store, send_folder
+    from boxcar.storage import open_store
+    from boxcar.sync.transfer import send_folder
 
     folder = make_shapes(str(tmp_path_factory.mktemp("pictures") / "shapes"), pictures=60, image_size=128)
     uri = f"{place.bucket}/pictures"

@@ -46,7 +46,8 @@ def main() -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
     code = run([argument.replace("{{$}}", given) for argument in command])
     if code == 0:
-        from boxcar.storage import open_store, send_folder
+        from boxcar.storage import open_store
+        from boxcar.sync.transfer import send_folder
 
         os.environ.update({path.name: path.read_text() for path in KEYS.iterdir() if path.name.isupper()})
         root = Path(outputs["outputFile"]).parent

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from chart_tools import CHART, CI_VALUES, KUBERNETES, assert_valid, find, pods, refused, run, template
 
+from boxcar.config.cluster import ClusterSettings
+from boxcar.config.run import Configuration, make_configuration
 from boxcar.pipelines.compile import COMPILED
 from boxcar.pipelines.schedule import read_schedule
-from boxcar.run.cluster_settings import ClusterSettings
-from boxcar.run.configuration import Configuration, make_configuration
 
 pytestmark = pytest.mark.cluster
 

@@ -10,9 +10,9 @@ from watched import Watcher, after_checkpoint, begun, checkpoints, running_pod, 
 
 from boxcar.cluster.job import step_job
 from boxcar.cluster.launch import Work, run_job
+from boxcar.config.cluster import ClusterSettings
+from boxcar.config.run import make_configuration
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.cluster_settings import ClusterSettings
-from boxcar.run.configuration import make_configuration
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
 INTERVAL, STEPS = 20, 120

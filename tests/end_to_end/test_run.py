@@ -198,8 +198,8 @@ def test_tensorboard_lists_train_and_eval_and_no_others(run: Path) -> None:
 def test_the_browser_page_finds_what_the_savedmodel_finds(run: Path, chromium: "Browser", tmp_path: Path) -> None:
     from page_visit import check_same, serving, visiting
 
-    from boxcar.detectors.examples import read_examples
-    from boxcar.detectors.runners import open_runner
+    from boxcar.data.example import read_examples
+    from boxcar.inference.runner import open_runner
 
     wanted = {}
     with open_runner(run / "export" / "saved_model") as runner:

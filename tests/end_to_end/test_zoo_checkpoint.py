@@ -14,7 +14,7 @@ from page_visit import check_same, serving, visiting
 from PIL import Image
 
 from boxcar.detectors.architecture import CONVERSIONS
-from boxcar.detectors.runners import open_runner
+from boxcar.inference.runner import open_runner
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -14,8 +14,9 @@ import pytest
 from storage_servers import FaultProxy, GcsEmulator, MinioServer, Seen, Server, serving
 
 from boxcar.errors import BoxcarError
-from boxcar.storage import fetch_folder, list_files, open_store, send_folder
+from boxcar.storage import list_files, open_store
 from boxcar.storage.checksums import PART_BYTES
+from boxcar.sync.transfer import fetch_folder, send_folder
 
 SEND = (
     "import sys, pathlib; from boxcar.storage import *; print(send_folder(pathlib.Path(sys.argv[2]), open_store(sys.argv[1])))"
@@ -191,7 +192,7 @@ def test_a_server_that_is_killed_and_comes_back(
 def test_a_server_that_stays_away_leaves_no_half_step(
     uri: str, server: Server, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("boxcar.storage.retry.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("boxcar.retry.PATIENCE_SECONDS", 1.0)
     here = write_step(tmp_path / "here", small_files())
     proxy.fault = at(10, is_upload, lambda: lose(server, proxy))
     with pytest.raises(BoxcarError) as error:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from boxcar.config.run import make_configuration, write_configuration
 from boxcar.run.checkpoints import list_checkpoints
-from boxcar.run.configuration import make_configuration, write_configuration
 from boxcar.run.step import read_commit
 from boxcar.training.history import read_history
 

@@ -12,9 +12,9 @@ from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
 @pytest.fixture(scope="session")
 def exported_run(shapes_records: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
     """Three classes, because four class slots are as many as box encodings have numbers."""
-    from boxcar.detectors.label_map import read_label_map
+    from boxcar.config.conversion import Conversion
+    from boxcar.data.label_map import read_label_map
     from boxcar.export import convert, freeze
-    from boxcar.run.conversion import Conversion
 
     run = ExportedRun(tmp_path_factory.mktemp("exported") / "run")
     shutil.copytree(shapes_records, run.records)

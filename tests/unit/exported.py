@@ -40,8 +40,8 @@ def write_checkpoint(train: Path, labels: dict[int, str], seed: int, background_
     """
     import tensorflow as tf
 
-    from boxcar.detectors.registry import build_network
-    from boxcar.detectors.specification import SPECIFICATION, Specification, specification_json
+    from boxcar.detectors.catalog import build_network
+    from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
 
     specification = Specification(
         architecture=ARCHITECTURE, image_size=IMAGE_SIZE, labels=labels, dataset_version="of-the-test"

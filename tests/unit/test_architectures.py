@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from boxcar.detectors.anchors import make_anchors
 from boxcar.detectors.architecture import Format
+from boxcar.detectors.catalog import ARCHITECTURES, build_network
 from boxcar.detectors.coco_labels import COCO_LABELS
 from boxcar.detectors.network import Network
-from boxcar.detectors.registry import ARCHITECTURES, build_network
+from boxcar.inference.anchors import make_anchors
 
 SIZE = 64  # not a multiple of the coarsest level's stride
 
@@ -30,7 +30,7 @@ def picture() -> tf.Tensor:
 
 
 def test_the_table_is_read_without_tensorflow() -> None:
-    program = "import sys, json, boxcar.detectors.registry; print(json.dumps(sorted(sys.modules)))"
+    program = "import sys, json, boxcar.detectors.catalog; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
     assert not {name.partition(".")[0] for name in loaded} & {"tensorflow", "tf_keras", "official"}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from boxcar.detectors import graph
-from boxcar.detectors.augmentation import MOVES, PAINTS, Sample, augment, cut, mosaic
+from boxcar.data.augmentation import MOVES, PAINTS, Sample, augment, cut, mosaic
+from boxcar.inference import graph
 
 HEIGHT, WIDTH = 120, 160
 SIZE = 96

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from finished_run import write_run
 
+from boxcar.config.run import Configuration, make_configuration, write_configuration
 from boxcar.errors import Refused
+from boxcar.local.pipeline import is_finished, run_all
+from boxcar.local.resume import _take_over
 from boxcar.report import write_report
-from boxcar.run.begun import _take_over
-from boxcar.run.chain import is_finished, run_all
-from boxcar.run.configuration import Configuration, make_configuration, write_configuration
 from boxcar.run.step import require_commit
-from boxcar.storage import Mirror
+from boxcar.sync.mirror import Mirror
 
 
 def test_a_run_is_finished_as_long_as_all_of_it_is_what_it_was(tmp_path: Path) -> None:

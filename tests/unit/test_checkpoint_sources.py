@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from boxcar.config.run import make_configuration
 from boxcar.detectors import checkpoint_sources
 from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.configuration import make_configuration
 from boxcar.storage import open_store
 from boxcar.training import settle_init
 
@@ -180,10 +180,10 @@ def test_asked_for_by_name_the_zoo_must_be_there(monkeypatch: pytest.MonkeyPatch
 def point_zoo_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
-    from boxcar.detectors import registry
+    from boxcar.detectors import catalog
 
-    rows = {name: dataclasses.replace(row, zoo=address) for name, row in registry.ARCHITECTURES.items()}
-    monkeypatch.setattr(registry, "ARCHITECTURES", rows)
+    rows = {name: dataclasses.replace(row, zoo=address) for name, row in catalog.ARCHITECTURES.items()}
+    monkeypatch.setattr(catalog, "ARCHITECTURES", rows)
 
 
 def test_what_lies_in_a_bucket_is_found_as_what_lies_here(

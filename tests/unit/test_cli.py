@@ -51,7 +51,7 @@ def loaded(*arguments: str) -> set[str]:
     """Names of the modules that a command has loaded when it ends."""
     program = (
         "import sys\n"
-        "from boxcar.cli import main\n"
+        "from boxcar.cli.main import main\n"
         "sys.argv = ['boxcar', *sys.argv[1:]]\n"
         "try:\n    main()\n"
         "except SystemExit as end:\n    assert not end.code, end.code\n"
@@ -163,7 +163,7 @@ def test_no_permission_is_69(tmp_path: Path) -> None:
 def test_a_command_that_computed_does_not_wait_for_the_interpreters_own_end() -> None:
     program = (
         "import atexit, sys, types\n"
-        "from boxcar.cli import main\n"
+        "from boxcar.cli.main import main\n"
         "atexit.register(print, 'taken apart')\n"
         "if sys.argv.pop() == 'computed':\n    sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"
         "main()\n"
@@ -182,11 +182,11 @@ def test_version() -> None:
 def test_the_names_in_the_help_are_those_that_exist() -> None:
     from typing import get_args
 
-    from boxcar import options
+    from boxcar.cli.main import options
+    from boxcar.config.conversion import Conversion, Limits
+    from boxcar.config.gate import GateSettings
+    from boxcar.config.run import DEFAULT_ARCHITECTURE, Configuration
     from boxcar.detectors.architecture import Format
-    from boxcar.run.configuration import DEFAULT_ARCHITECTURE, Configuration
-    from boxcar.run.conversion import Conversion, Limits
-    from boxcar.run.gate_settings import GateSettings
 
     assert "`boxcar architectures`" in options.ARCHITECTURES
     assert f"{DEFAULT_ARCHITECTURE} (the default" in options.ARCHITECTURES
@@ -219,7 +219,7 @@ def test_settings_are_options_of_the_commands_that_read_them(tmp_path: Path) -> 
 
 
 def test_the_architectures_are_listed_without_tensorflow() -> None:
-    from boxcar.detectors.registry import ARCHITECTURES
+    from boxcar.detectors.catalog import ARCHITECTURES
 
     shown = boxcar("architectures")
     assert shown.returncode == 0, shown.stderr

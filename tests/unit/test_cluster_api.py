@@ -6,9 +6,9 @@ import pytest
 import yaml
 from storage_servers import free_port
 
+from boxcar import retry
 from boxcar.cluster.api import Unreachable, open_api
 from boxcar.errors import BoxcarError
-from boxcar.storage import retry
 
 
 def kubeconfig(folder: Path, server: str, namespace: str | None = None) -> Path:

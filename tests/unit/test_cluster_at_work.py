@@ -12,7 +12,7 @@ from test_cluster_api import kubeconfig
 
 from boxcar.cluster.at_work import runs_at_work
 from boxcar.cluster.job import step_job
-from boxcar.run.configuration import Configuration
+from boxcar.config.run import Configuration
 
 
 def test_runs_whose_jobs_have_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

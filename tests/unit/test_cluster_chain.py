@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from finished_run import write_run
 
-from boxcar.cluster.chain import _is_finished, run_on_cluster
+from boxcar.cluster.pipeline import _is_finished, run_on_cluster
+from boxcar.config.run import make_configuration
 from boxcar.errors import Refused
 from boxcar.report import write_report
-from boxcar.run.configuration import make_configuration
-from boxcar.storage import open_store, send_folder
+from boxcar.storage import open_store
+from boxcar.sync.transfer import send_folder
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import yaml
 
 from boxcar.cluster.job import configuration_hash, image_name, job_name, step_job
 from boxcar.cluster.trainer_job import trainer_job, trainer_service
+from boxcar.config.cluster import ClusterSettings
+from boxcar.config.run import Configuration
 from boxcar.export import provenance
-from boxcar.run.cluster_settings import ClusterSettings
-from boxcar.run.configuration import Configuration
 
 RUN = "s3://bucket/runs/one"
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from boxcar.config.run import make_configuration
 from boxcar.errors import BoxcarError
-from boxcar.run.configuration import make_configuration
 
 
 def settings(**cluster: Any) -> Any:

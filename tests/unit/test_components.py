@@ -294,7 +294,7 @@ def test_the_end_is_told(tmp_path: Path, failed: bool) -> None:
             "ops",
             (),
             (
-                *("boxcar.cluster.chain", "boxcar.components.running", "boxcar.components.ending"),
+                *("boxcar.cluster.pipeline", "boxcar.components.running", "boxcar.components.ending"),
                 *("boxcar.components.retraining", "boxcar.retraining.on_cluster", "boxcar.pipelines.submit"),
             ),
         ),

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from boxcar.config.run import Configuration, make_configuration, read_configuration, write_configuration
 from boxcar.errors import BoxcarError
-from boxcar.run.configuration import CONFIGURATION, Configuration, make_configuration, read_configuration, write_configuration
+from boxcar.run.layout import CONFIGURATION
 
 ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
 

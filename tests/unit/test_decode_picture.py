@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxcar.detectors import graph
+from boxcar.inference import graph
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from boxcar.detectors import decoding, graph
-from boxcar.detectors.anchors import feature_sizes, make_anchors
-from boxcar.detectors.boxes import iou_matrix
-from boxcar.detectors.decoding import decode, decode_boxes, suppress
-from boxcar.detectors.specification import Specification, Thresholds
+from boxcar.inference import decoding, graph
+from boxcar.inference.anchors import feature_sizes, make_anchors
+from boxcar.inference.boxes import iou_matrix
+from boxcar.inference.decoding import decode, decode_boxes, suppress
+from boxcar.inference.specification import Specification, Thresholds
 
 LABELS = {1: "a", 2: "b", 4: "d"}  # with a gap, as a label map may have one
 

@@ -14,11 +14,11 @@ import pytest
 from exported import ExportedRun
 from PIL import Image
 
+from boxcar.data.example import read_examples
 from boxcar.detect import detect
 from boxcar.detect.sources import find_sources
-from boxcar.detectors.examples import read_examples
-from boxcar.detectors.runners import open_runner
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.runner import open_runner
 
 SCORE = 0.01
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from boxcar.detectors.input_pipeline import Split, training_batches
-from boxcar.detectors.label_map import read_label_map
+from boxcar.config.run import make_configuration
+from boxcar.data.input_pipeline import Split, training_batches
+from boxcar.data.label_map import read_label_map
+from boxcar.detectors.catalog import build_network, find_architecture
 from boxcar.detectors.losses import count_matches
-from boxcar.detectors.registry import build_network, find_architecture
-from boxcar.run.configuration import make_configuration
 from boxcar.training.devices import Machines, make_strategy
 from boxcar.training.settings import derive_settings
 from boxcar.training.trainer import Trainer

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from boxcar.config.run import make_configuration
 from boxcar.errors import BoxcarError
 from boxcar.run.checkpoints import list_checkpoints
-from boxcar.run.configuration import make_configuration
 from boxcar.training import train
 from boxcar.training.divergence import Diverged, note_rollback, read_rollbacks
 from boxcar.training.history import read_history

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from boxcar.detectors.drawing import FOUND, TRUE, draw
+from boxcar.inference.drawing import FOUND, TRUE, draw
 
 GREY = np.full((100, 200, 3), 128, np.uint8)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from webhook import Webhook
 
+from boxcar import retry
 from boxcar.components.ending import tell_end
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.webhook import WEBHOOK, check_address, post
-from boxcar.storage import retry
 
 
 @pytest.fixture

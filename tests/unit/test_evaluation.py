@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from boxcar.detectors.label_map import read_label_map
-from boxcar.detectors.specification import SPECIFICATION, Specification, specification_json
+from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError
 from boxcar.evaluation import evaluate
+from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
 from boxcar.run.checkpoints import Checkpoint, append_score, mark_checkpoint, read_scores, remove_checkpoint, write_status
 from boxcar.run.step import Step, read_commit, require_commit
 
-SETTINGS = importlib.import_module("boxcar.evaluation.evaluate")  # the module; the package offers its function by that name
+SETTINGS = importlib.import_module("boxcar.evaluation.step")  # the module; the package offers its function by that name
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory, shapes_records: Path) -> Pat
     """A run with records and a training that was begun, with the files of a checkpoint but no marker."""
     import tensorflow as tf
 
-    from boxcar.detectors.registry import build_network
+    from boxcar.detectors.catalog import build_network
 
     run = tmp_path_factory.mktemp("begun") / "run"
     shutil.copytree(shapes_records, run / "records")
@@ -192,8 +192,8 @@ def test_a_checkpoint_that_goes_between_listing_and_reading_is_passed_over(
 
 
 def test_pictures_that_are_kept_score_as_those_that_are_read_again(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    from boxcar.detectors.specification import read_specification
     from boxcar.evaluation import scorer as module
+    from boxcar.inference.specification import read_specification
     from boxcar.run.checkpoints import list_checkpoints
 
     training.checkpoint(10)

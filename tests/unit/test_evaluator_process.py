@@ -152,7 +152,7 @@ def noted(devices, kind):
     print("HIDDEN", kind, devices, "after the start" if started else "in time", os.environ["CUDA_VISIBLE_DEVICES"])
     real(devices, kind)
 tf.config.set_visible_devices = noted
-from boxcar.cli import main
+from boxcar.cli.main import main
 sys.argv = ["boxcar", "evaluate", "--run", sys.argv[1]]
 main()
 """

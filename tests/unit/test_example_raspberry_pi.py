@@ -14,10 +14,10 @@ import pytest
 from exported import ExportedRun
 from PIL import Image
 
-from boxcar.detectors.examples import read_examples
-from boxcar.detectors.runners import open_runner
+from boxcar.config.conversion import Conversion
+from boxcar.data.example import read_examples
 from boxcar.export import convert
-from boxcar.run.conversion import Conversion
+from boxcar.inference.runner import open_runner
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "raspberry_pi" / "detect.py"
 

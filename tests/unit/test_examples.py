@@ -10,7 +10,7 @@ from example_bytes import example, floats, frame, integers, texts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxcar.detectors.examples import decode_features, index_shard, read_examples
+from boxcar.data.example import decode_features, index_shard, read_examples
 from boxcar.errors import BoxcarError
 
 

@@ -9,9 +9,9 @@ import tf_keras
 
 from boxcar.detectors import expansion
 from boxcar.detectors.architectures.ssd_mobilenet_v2_fpnlite import ARCHITECTURES
+from boxcar.detectors.catalog import build_network
 from boxcar.detectors.expansion import Expansion
 from boxcar.detectors.network import Network
-from boxcar.detectors.registry import build_network
 
 CHANNELS, FILTERS = 8, 48
 

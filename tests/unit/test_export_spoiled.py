@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from exported import ExportedRun
 
-from boxcar.detectors.examples import read_examples
+from boxcar.config.conversion import Conversion
+from boxcar.data.example import read_examples
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import convert, selective, verdict
 from boxcar.export.children import Child
-from boxcar.export.convert import place_of
+from boxcar.export.conversion import place_of
 from boxcar.export.pictures import find_shards
-from boxcar.run.conversion import Conversion
 
-convert_module = __import__("boxcar.export.convert", fromlist=["convert"])
+convert_module = __import__("boxcar.export.conversion", fromlist=["convert"])
 
 
 def _convert_spoiled(run: ExportedRun, output: Path, patch: pytest.MonkeyPatch, ways: Mapping[str, str]) -> BoxcarError:

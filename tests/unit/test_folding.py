@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from boxcar.detectors.catalog import build_network
 from boxcar.detectors.folding import FoldedNetwork
 from boxcar.detectors.network import Network
-from boxcar.detectors.registry import build_network
-from boxcar.detectors.specification import Specification
+from boxcar.inference.specification import Specification
 
 SIZE = 64
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from exported import ARCHITECTURE
 
-from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.decoding import decode
-from boxcar.detectors.preprocessing import preprocess
-from boxcar.detectors.specification import Specification, Thresholds
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.decoding import decode
+from boxcar.inference.preprocessing import preprocess
+from boxcar.inference.specification import Specification, Thresholds
 
 if TYPE_CHECKING:
     from boxcar.detectors.network import Network
@@ -41,7 +41,7 @@ def specification() -> Specification:
 
 @pytest.fixture(scope="module")
 def network(specification: Specification) -> "Network":
-    from boxcar.detectors.registry import build_network
+    from boxcar.detectors.catalog import build_network
 
     network = build_network(specification)
     for name, variable in network.variables_by_name().items():

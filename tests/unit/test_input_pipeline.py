@@ -9,12 +9,12 @@ import tensorflow as tf
 from example_bytes import example, floats, frame, integers, texts
 from PIL import Image
 
-from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.examples import read_examples
-from boxcar.detectors.input_pipeline import Split, batch_members, evaluation_batches, training_batches
-from boxcar.detectors.preprocessing import check_value_range, preprocess
-from boxcar.detectors.specification import Specification
+from boxcar.data.example import read_examples
+from boxcar.data.input_pipeline import Split, batch_members, evaluation_batches, training_batches
 from boxcar.errors import BoxcarError
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.preprocessing import check_value_range, preprocess
+from boxcar.inference.specification import Specification
 
 SPECIFICATION = Specification(architecture="any", image_size=64, labels={1: "a", 2: "b", 3: "c"})
 ALL = ("horizontal_flip", "mosaic", "crop", "scale_jitter", "colour")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxcar.detectors.label_map import label_map_text, read_label_map, write_label_map
+from boxcar.data.label_map import label_map_text, read_label_map, write_label_map
 from boxcar.errors import BoxcarError, ExitCode
 
 

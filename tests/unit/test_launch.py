@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from boxcar.errors import BoxcarError, ChildEnded, Refused
-from boxcar.run import launch
-from boxcar.run.launch import EVALUATOR_LOG, lock, train_and_evaluate
+from boxcar.local import training as launch
+from boxcar.local.training import EVALUATOR_LOG, lock, train_and_evaluate
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children die with their parent on Linux only")
 
@@ -153,7 +153,7 @@ def test_stopped_from_outside(play: Callable[[str, str], Path], train: str, numb
 def test_the_children_die_with_their_parent(play: Callable[[str, str], Path]) -> None:
     real, run = sys.executable, play("wait()", "wait()")
     program = (
-        "import sys\nfrom boxcar.run.launch import train_and_evaluate\n"
+        "import sys\nfrom boxcar.local.training import train_and_evaluate\n"
         "sys.executable = sys.argv[1]\ntrain_and_evaluate(sys.argv[2])\n"
     )
     parent = subprocess.Popen([real, "-c", program, sys.executable, str(run)])

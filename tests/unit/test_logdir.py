@@ -13,12 +13,12 @@ import pytest
 from storage_servers import FaultProxy, Seen, Server
 
 from boxcar.errors import BoxcarError
-from boxcar.logdir import follow_runs
-from boxcar.logdir.follow import PASSES_OF_LIFE, Copy
 from boxcar.storage import Entry, list_files, open_store
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.folder_store import FolderStore
 from boxcar.storage.parallel import for_each
+from boxcar.tensorboard_sync import follow_runs
+from boxcar.tensorboard_sync.follow import PASSES_OF_LIFE, Copy
 
 EVENTS = "events.out.tfevents"
 PASSES_A_MINUTE = 60 / inspect.signature(follow_runs).parameters["seconds"].default
@@ -204,7 +204,7 @@ class TestCopy:
         self, tmp_path: Path, into: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Names that the servers of these tests refuse, and others may not."""
-        monkeypatch.setattr("boxcar.logdir.follow.open_store", lambda uri: Hostile(Path(uri)))
+        monkeypatch.setattr("boxcar.tensorboard_sync.follow.open_store", lambda uri: Hostile(Path(uri)))
         write(str(tmp_path / "runs"), f"one/train/{EVENTS}.1", "x")
         (tmp_path / "runs" / "one" / "records").mkdir()
         before = sorted(tmp_path.rglob("*"))
@@ -348,7 +348,7 @@ class TestTrouble:
     @pytest.fixture(autouse=True)
     def little_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("PATIENCE_SECONDS", "FIRST_CONTACT_SECONDS"):
-            monkeypatch.setattr(f"boxcar.storage.retry.{name}", 0.3)
+            monkeypatch.setattr(f"boxcar.retry.{name}", 0.3)
 
     def test_a_server_that_is_away_is_said_once(
         self, counted: tuple[str, FaultProxy], into: Path, capsys: pytest.CaptureFixture[str]
@@ -473,7 +473,7 @@ class TestClaim:
 
 
 class TestProcess:
-    PROGRAM = "import sys; from pathlib import Path; from boxcar.logdir import follow_runs; \
+    PROGRAM = "import sys; from pathlib import Path; from boxcar.tensorboard_sync import follow_runs; \
 follow_runs(sys.argv[1], Path(sys.argv[2]), 0.1); print('returned'); assert 'tensorflow' not in sys.modules"
 
     @pytest.mark.parametrize("down", [False, True])

@@ -26,7 +26,7 @@ from boxcar.storage import open_store
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-FOLLOW = "import sys; from pathlib import Path; from boxcar.logdir import follow_runs; \
+FOLLOW = "import sys; from pathlib import Path; from boxcar.tensorboard_sync import follow_runs; \
 follow_runs(sys.argv[1], Path(sys.argv[2]), 3)"
 # As in an image of its own; and where TensorFlow can be imported, it takes seconds to.
 TENSORBOARD = "import sys; sys.modules['tensorflow'] = None; from tensorboard.main import run_main; run_main()"

@@ -8,8 +8,8 @@ import pytest
 from exported import ExportedRun
 
 from boxcar import __version__
-from boxcar.export.materials import MATERIALS, bill_of_materials
 from boxcar.export.provenance import read_provenance
+from boxcar.export.sbom import MATERIALS, bill_of_materials
 from boxcar.run.step import require_commit
 
 

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from boxcar.detectors.catalog import build_network, find_architecture
 from boxcar.detectors.network import Network, count_class_slots, load_weights
-from boxcar.detectors.registry import build_network, find_architecture
-from boxcar.detectors.specification import Specification
 from boxcar.errors import BoxcarError
+from boxcar.inference.specification import Specification
 
 NAME = "ssd_mobilenet_v2_fpnlite_320x320"
 
@@ -128,11 +128,11 @@ def test_a_broken_checkpoint_is_bad_data_and_changes_nothing(three: Network, pre
 
 def test_class_slots_are_counted(prefix: Path, tmp_path: Path) -> None:
     row = find_architecture(NAME)
-    assert count_class_slots(prefix, row, row.anchors) == 4
+    assert count_class_slots(prefix, row.class_predictor_bias, row.anchors) == 4
     shutil.copy(f"{prefix}.index", tmp_path / "moved.index")
-    assert count_class_slots(tmp_path / "moved", row, row.anchors) == 4  # the index says it
+    assert count_class_slots(tmp_path / "moved", row.class_predictor_bias, row.anchors) == 4  # the index says it
     with pytest.raises(BoxcarError) as error:
-        count_class_slots(tmp_path / "nothing", row, row.anchors)
+        count_class_slots(tmp_path / "nothing", row.class_predictor_bias, row.anchors)
     assert error.value.code == 64
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from exported import ARCHITECTURE
 
-from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.decoding import decode
-from boxcar.detectors.detections import Detections
-from boxcar.detectors.preprocessing import preprocess
-from boxcar.detectors.runners_tfjs import find_node
-from boxcar.detectors.specification import Anchors, Specification, Thresholds
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.decoding import decode
+from boxcar.inference.detections import Detections
+from boxcar.inference.preprocessing import preprocess
+from boxcar.inference.specification import Anchors, Specification, Thresholds
+from boxcar.inference.tfjs import find_node
 
 PROGRAM = Path(__file__).with_name("page_modules.mjs")
 GOLDEN = Path(__file__).parents[1] / "golden" / "ssd_mobilenet_v2_fpnlite.npz"
@@ -98,7 +98,7 @@ def test_anchors(size: int, anchors: Anchors) -> None:
 
 def test_the_golden_vectors() -> None:
     """The zoo architecture's heads on the golden picture: what Python finds in them, which is what the API found."""
-    from boxcar.detectors.registry import build_network
+    from boxcar.detectors.catalog import build_network
 
     specification = Specification(
         architecture=ARCHITECTURE,

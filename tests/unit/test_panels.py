@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boxcar.detectors.detections import Detections
-from boxcar.detectors.drawing import FOUND, TRUE
-from boxcar.detectors.examples import read_examples
+from boxcar.data.example import read_examples
 from boxcar.evaluation.panels import MOST, Panels, draw_confusion
+from boxcar.inference.detections import Detections
+from boxcar.inference.drawing import FOUND, TRUE
 from boxcar.scoring import Truth
 
 LABELS = {1: "circle", 2: "square", 3: "triangle"}

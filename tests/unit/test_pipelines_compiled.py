@@ -11,11 +11,11 @@ from compiled import lying, read
 
 from boxcar import __version__
 from boxcar.components.parameters import MOST_DEADLINE_HOURS, WATCH_HOURS
+from boxcar.config.cluster import ClusterSettings
 from boxcar.errors import BoxcarError
 from boxcar.pipelines.compile import COMPILED, PIPELINES, compile_pipeline
 from boxcar.pipelines.images import Images
 from boxcar.pipelines.tasks import NEEDS
-from boxcar.run.cluster_settings import ClusterSettings
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from boxcar.detectors import graph
-from boxcar.detectors.preprocessing import check_value_range, preprocess
+from boxcar.inference import graph
+from boxcar.inference.preprocessing import check_value_range, preprocess
 
 
 @pytest.mark.parametrize(

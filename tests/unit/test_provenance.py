@@ -11,13 +11,13 @@ import pytest
 from exported import ARCHITECTURE, ExportedRun
 
 import boxcar
-from boxcar.detectors.embedded import check_labels, read_embedded
-from boxcar.detectors.specification import InitialCheckpoint, read_specification
+from boxcar.config.conversion import Conversion
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import convert
 from boxcar.export import provenance as module
 from boxcar.export.provenance import code_revision, read_provenance, trace
-from boxcar.run.conversion import Conversion
+from boxcar.inference.embedded import check_labels, read_embedded
+from boxcar.inference.specification import InitialCheckpoint, read_specification
 from boxcar.run.step import Step, read_commit
 
 

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from labelled import data_set, label, pair, picture, records_of, save
 
-from boxcar.detectors.label_map import read_label_map, write_label_map
+from boxcar.data.label_map import read_label_map, write_label_map
+from boxcar.data.tfrecord import verify, write_record
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
 from boxcar.records.summary import _spread
-from boxcar.records.tfrecord import verify, write_record
-from boxcar.records.told import summary_lines
+from boxcar.records.summary_text import summary_lines
 from boxcar.run.step import read_commit
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "records.json"

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from boxcar.detectors.detections import Detections
+from boxcar.config.gate import GateSettings
 from boxcar.errors import BoxcarError
+from boxcar.inference.detections import Detections
 from boxcar.registry.decision import FEWEST_PICTURES, Answers, decide, pictures_needed
-from boxcar.run.gate_settings import GateSettings
 from boxcar.scoring import Difference, Truth, one_sided
 
 LABELS = {1: "cat", 2: "dog"}

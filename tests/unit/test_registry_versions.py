@@ -9,8 +9,8 @@ import pytest
 from registered import LABELS, read, sha256, write_run
 from storage_servers import Fault, FaultProxy, Seen, Server
 
+from boxcar.data.test_split import read_frozen_test
 from boxcar.detectors.checkpoint_sources import find_checkpoint
-from boxcar.detectors.frozen_test import read_frozen_test
 from boxcar.errors import BoxcarError
 from boxcar.registry import (
     Model,
@@ -27,7 +27,9 @@ from boxcar.registry.comparisons import describe_comparisons
 from boxcar.registry.tables import print_models
 from boxcar.registry.versions import read_trained_on
 from boxcar.retraining.ledger import Outcome, begin, write_entry
-from boxcar.storage import fetch_file, open_store, replace_json, send_folder
+from boxcar.storage import open_store, replace_json
+from boxcar.sync.mirror import fetch_file
+from boxcar.sync.transfer import send_folder
 
 DEEP = b"[" * 100_000  # deeper than it is followed
 ADD = "import sys; from boxcar.registry import *; print(add_version(Model(sys.argv[1], 'pets'), sys.argv[2]))"

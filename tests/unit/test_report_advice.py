@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from boxcar.detectors.specification import Specification
+from boxcar.inference.specification import Specification
 from boxcar.report.advice import Advice, advise
 from boxcar.report.evidence import (
     ChosenScore,

@@ -12,11 +12,11 @@ from official.vision.modeling import factory
 from official.vision.ops import anchor as garden_anchors
 from official.vision.ops import box_ops, preprocess_ops
 
-from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.graph import decode_boxes
+from boxcar.detectors.catalog import build_network, find_architecture
 from boxcar.detectors.network import Network, count_class_slots, load_weights
-from boxcar.detectors.registry import build_network, find_architecture
-from boxcar.detectors.specification import Specification
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.graph import decode_boxes
+from boxcar.inference.specification import Specification
 
 ROW = find_architecture("retinanet_resnet50_fpn_640x640")
 SIZE = 128
@@ -101,7 +101,11 @@ def test_both_ways_in_which_model_garden_names_variables_are_read(garden: tf_ker
     assert "backbone/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE" in shapes
     network = build_network(specify())
     assert load_weights(network, alone, class_predictor=True) == []
-    assert count_class_slots(alone, ROW, ROW.anchors) == count_class_slots(prefix, ROW, ROW.anchors) == SLOTS
+    assert (
+        count_class_slots(alone, ROW.class_predictor_bias, ROW.anchors)
+        == count_class_slots(prefix, ROW.class_predictor_bias, ROW.anchors)
+        == SLOTS
+    )
 
 
 def test_our_own_checkpoints_have_the_names_of_its_model(garden: tf_keras.Model, network: Network, tmp_path: Path) -> None:

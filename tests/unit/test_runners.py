@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from exported import IMAGE_SIZE, ExportedRun
 
-from boxcar.detectors import runners_tfjs
-from boxcar.detectors.preprocessing import preprocess
-from boxcar.detectors.runners import Runner, open_runner
-from boxcar.detectors.runners_tfjs import TFJSRunner
-from boxcar.detectors.specification import Specification, read_specification, specification_json
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference import tfjs
+from boxcar.inference.preprocessing import preprocess
+from boxcar.inference.runner import Runner, open_runner
+from boxcar.inference.specification import Specification, read_specification, specification_json
+from boxcar.inference.tfjs import TFJSRunner
 
 FILES = ("tflite/detector_float32.tflite", "tflite/detector_int8.tflite", "tfjs/float32")
 NMS_FILES = ("tflite/detector_float32_nms.tflite", "tflite/detector_int8_nms.tflite")
@@ -278,7 +278,7 @@ def test_node_ends_with_the_runner(exported_run: ExportedRun) -> None:
 
 
 def test_without_the_npm_packages(exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runners_tfjs, "PROGRAM", tmp_path / "runner.mjs")
+    monkeypatch.setattr(tfjs, "PROGRAM", tmp_path / "runner.mjs")
     with pytest.raises(BoxcarError, match="make setup") as caught:
         open_runner(exported_run.export / FILES[2])
     assert caught.value.code == ExitCode.SURROUNDINGS

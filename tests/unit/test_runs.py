@@ -16,9 +16,9 @@ from storage_servers import Server
 from test_cli import boxcar, last_words
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.retention import Plan, find_runs, plan_prune, prune
+from boxcar.retention.listing import FoundRun
 from boxcar.run.step import Step, read_commit
-from boxcar.runs import Plan, find_runs, plan_prune, prune
-from boxcar.runs.listing import FoundRun
 from boxcar.storage import open_store
 from boxcar.storage.folder_store import FolderStore
 from boxcar.storage.store import Store
@@ -183,13 +183,14 @@ def test_what_may_be_at_work_stays(runs: str, monkeypatch: pytest.MonkeyPatch) -
         "young": "it is not finished and changed 0.0 hours ago: it may be at work",
         "weights": "young starts from its weights",
     }
-    monkeypatch.setattr(sys.modules["boxcar.runs.prune"], "UNFINISHED_SECONDS", -1.0)
+    monkeypatch.setattr(sys.modules["boxcar.retention.prune"], "UNFINISHED_SECONDS", -1.0)
     assert names(plan_prune(runs, store, 0).remove) == ["young", "weights"]
 
 
 @pytest.mark.parametrize("place", [".lock", "records", "export"])
 def test_a_run_that_a_process_has_taken_stays(runs: str, place: str, tmp_path: Path) -> None:
-    from boxcar.storage import Mirror, lock
+    from boxcar.storage import lock
+    from boxcar.sync.mirror import Mirror
 
     store = open_store(runs)
     write(store, "a")
@@ -259,7 +260,7 @@ def test_whoever_is_killed_leaves_nothing_that_is_believed(runs: str, monkeypatc
         files = {"records/train-00000-of-00001.tfrecord", "train/ckpt-500.index", "eval/scores.jsonl"}
         assert files <= rest or not markers, "a marker of files that are gone"
         # It is a run of ours until its last file is gone, so that the next one removes what is left.
-        monkeypatch.setattr(sys.modules["boxcar.runs.prune"], "UNFINISHED_SECONDS", -1.0)
+        monkeypatch.setattr(sys.modules["boxcar.retention.prune"], "UNFINISHED_SECONDS", -1.0)
         if rest:
             assert names(plan_prune(runs, store, 0).remove) == ["a"]
         assert carry_out(runs, store, plan_prune(runs, store, 0)) == []

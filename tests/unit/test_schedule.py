@@ -13,6 +13,7 @@ import yaml
 from fake_kubeflow import Kubeflow, serving
 from test_cli import boxcar, last_words
 
+from boxcar import retry
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.pipelines import endpoint as endpoint_module
 from boxcar.pipelines.compile import COMPILED
@@ -21,7 +22,6 @@ from boxcar.pipelines.endpoint import Endpoint
 from boxcar.pipelines.recurring import Scheduled, apply_schedule, list_schedules, remove_schedule
 from boxcar.pipelines.schedule import read_schedule
 from boxcar.pipelines.submit import read_package
-from boxcar.storage import retry
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NIGHTLY: dict[str, Any] = {

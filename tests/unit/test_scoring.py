@@ -9,8 +9,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from boxcar.detectors.boxes import iou_matrix
-from boxcar.detectors.detections import Detections
+from boxcar.inference.boxes import iou_matrix
+from boxcar.inference.detections import Detections
 from boxcar.scoring import Truth, match, score
 
 # In the order of pycocotools' stats.

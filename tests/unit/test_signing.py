@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.step import MARKER, Step
 from boxcar.signing import SIGNATURE, sign_folder, verify_around, verify_folder
-from boxcar.storage import open_store, send_folder
+from boxcar.storage import open_store
+from boxcar.sync.transfer import send_folder
 
 pytest.importorskip("model_signing", reason="model-signing is not installed")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from boxcar.detectors.specification import SPECIFICATION, Specification, read_specification, specification_json
 from boxcar.errors import BoxcarError
+from boxcar.inference.specification import SPECIFICATION, Specification, read_specification, specification_json
 
 GOOD = Specification(architecture="any", image_size=128, labels={1: "Bär", 4: "d"}, dataset_version="v")
 

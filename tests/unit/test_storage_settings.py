@@ -34,7 +34,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("AWS_", "MINIO_", "BOXCAR_S3", "GOOGLE_", "STORAGE_EMULATOR", "SSL_CERT")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("boxcar.storage.retry.FIRST_CONTACT_SECONDS", 0.5)
+    monkeypatch.setattr("boxcar.retry.FIRST_CONTACT_SECONDS", 0.5)
     # Where no metadata are: a port on which nobody listens.
     monkeypatch.setenv("NO_GCE_CHECK", "true")
 
@@ -305,7 +305,7 @@ class TestGcs:
 
 def test_no_client_is_loaded_before_a_bucket_is_used() -> None:
     code = (
-        "import sys, boxcar.storage, boxcar.cli; boxcar.storage.open_store('/tmp').entries;"
+        "import sys, boxcar.storage, boxcar.cli.main; boxcar.storage.open_store('/tmp').entries;"
         "print([name for name in sys.modules if name.split('.')[0] in ('minio', 'google', 'tenacity', 'urllib3', 'requests')])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,9 +12,10 @@ import pytest
 from storage_servers import FaultProxy, Server, first
 
 from boxcar.errors import BoxcarError
-from boxcar.storage import ABSENT, Changed, Entry, Missing, Store, fetch_folder, list_files, open_store, send_folder
+from boxcar.storage import ABSENT, Changed, Entry, Missing, Store, list_files, open_store
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.parallel import for_each
+from boxcar.sync.transfer import fetch_folder, send_folder
 
 LARGE = 2 * PART_BYTES + 12_345  # three parts
 
@@ -451,7 +452,7 @@ class TestHarm:
         self, harmed: tuple[str, FaultProxy], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         uri, proxy = harmed
-        monkeypatch.setattr("boxcar.storage.retry.PATIENCE_SECONDS", 1.0)
+        monkeypatch.setattr("boxcar.retry.PATIENCE_SECONDS", 1.0)
         proxy.fault = lambda seen: "unavailable"
         with pytest.raises(BoxcarError) as error:
             open_store(uri).entries()

@@ -11,13 +11,13 @@ import kfp_server_api as api
 import pytest
 from fake_kubeflow import Kubeflow, parse, run, serving, task
 
+from boxcar import retry
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.pipelines import endpoint as endpoint_module
 from boxcar.pipelines import follow
 from boxcar.pipelines.compile import COMPILED
 from boxcar.pipelines.endpoint import Endpoint
 from boxcar.pipelines.submit import read_package, read_values, split_parameters, submit
-from boxcar.storage import retry
 from boxcar.storage.local import replace_json
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.boxes import iou_matrix
-from boxcar.detectors.decoding import decode_boxes
-from boxcar.detectors.specification import Anchors, BoxCoder
 from boxcar.detectors.targets import assign_targets
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.boxes import iou_matrix
+from boxcar.inference.decoding import decode_boxes
+from boxcar.inference.specification import Anchors, BoxCoder
 
 ANCHORS = make_anchors(64, Anchors())
 

@@ -9,15 +9,15 @@ import pytest
 from exported import IMAGE_SIZE, ExportedRun
 from PIL import Image
 
-from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.detections import Detections
-from boxcar.detectors.examples import read_examples
-from boxcar.detectors.preprocessing import preprocess
-from boxcar.detectors.runners import open_runner
-from boxcar.detectors.specification import Anchors, Specification, Thresholds, read_specification
+from boxcar.data.example import read_examples
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.pictures import find_shards
 from boxcar.export.tflite_postprocess import OUTPUTS, add_postprocess, centred_anchors
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.detections import Detections
+from boxcar.inference.preprocessing import preprocess
+from boxcar.inference.runner import open_runner
+from boxcar.inference.specification import Anchors, Specification, Thresholds, read_specification
 from boxcar.scoring import match
 
 KINDS = ("float32_nms", "int8_nms")

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from boxcar.detectors.examples import read_examples
+from boxcar.config.run import make_configuration, read_configuration, write_configuration
+from boxcar.data.example import read_examples
 from boxcar.errors import BoxcarError
 from boxcar.run.checkpoints import list_checkpoints, read_status
-from boxcar.run.configuration import CONFIGURATION, make_configuration, read_configuration, write_configuration
+from boxcar.run.layout import CONFIGURATION
 from boxcar.run.step import read_commit, require_commit
 from boxcar.training import train
 from boxcar.training.history import read_history
@@ -151,8 +152,8 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(tmp_path: Path) -> N
     """The loss alone does not tell: moving statistics have no part in it."""
     import tf_keras
 
-    from boxcar.detectors.registry import build_network
-    from boxcar.detectors.specification import Specification
+    from boxcar.detectors.catalog import build_network
+    from boxcar.inference.specification import Specification
     from boxcar.training.store import CheckpointStore
 
     network = build_network(Specification(architecture="ssd_mobilenet_v2_fpnlite_320x320", image_size=64, labels={1: "a"}))

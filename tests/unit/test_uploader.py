@@ -15,12 +15,14 @@ from storage_servers import FaultProxy, Server
 from test_mirror import write_checkpoint
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run import upload
 from boxcar.run.checkpoints import append_score, list_checkpoints, read_scores, read_status, read_stop, write_status, write_stop
-from boxcar.run.failure import FAILURE, clear_failure, record_failure
 from boxcar.run.step import Step
-from boxcar.run.upload import Uploader, Uploading, fetch_run
-from boxcar.storage import Mirror, Missing, open_store, send_folder
+from boxcar.storage import Missing, open_store
+from boxcar.sync import upload
+from boxcar.sync.failure import FAILURE, clear_failure, record_failure
+from boxcar.sync.mirror import Mirror
+from boxcar.sync.transfer import send_folder
+from boxcar.sync.upload import Uploader, Uploading, fetch_run
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +84,7 @@ def test_a_finished_step_is_sent_once_and_believed_there(run: str, tmp_path: Pat
     uploader.send()
     assert holds(run, "train/step.json") and not holds(run, "train/.unfinished")
     # What is finished is not read again, pass by pass.
-    monkeypatch.setattr("boxcar.storage.mirror.send_folder", lambda *_: pytest.fail("it was sent again"))
+    monkeypatch.setattr("boxcar.sync.mirror.send_folder", lambda *_: pytest.fail("it was sent again"))
     uploader.send()
     assert fetch_run(run, tmp_path / "here") == here, "it holds nothing that was never sent"
 
@@ -119,8 +121,8 @@ def test_a_bucket_that_is_away_for_a_while_costs_nothing(
     proxy = FaultProxy(minio.port)
     for name, value in minio.environment(proxy.address).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("boxcar.storage.retry.PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr("boxcar.storage.retry.FIRST_CONTACT_SECONDS", 0.5)
+    monkeypatch.setattr("boxcar.retry.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("boxcar.retry.FIRST_CONTACT_SECONDS", 0.5)
     run = f"s3://{minio.make_bucket()}/run"
     begin(tmp_path)
     over = threading.Event()
@@ -155,7 +157,7 @@ SIDECAR = """
 import sys
 from pathlib import Path
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run import upload
+from boxcar.sync import upload
 upload.PASS_SECONDS = 0.1
 reason = BoxcarError(ExitCode.STOPPED, "Nobody watches.", "Start it again.")
 upload.upload_beside(sys.argv[1], Path(sys.argv[2]), (lambda: reason) if sys.argv[3:] else None)

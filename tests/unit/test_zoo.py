@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from exported import ARCHITECTURE
 
-from boxcar.detectors.anchors import make_anchors
-from boxcar.detectors.boxes import iou_matrix
 from boxcar.detectors.coco_labels import COCO_LABELS
-from boxcar.detectors.decoding import decode
-from boxcar.detectors.preprocessing import preprocess
-from boxcar.detectors.specification import Specification, Thresholds
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.boxes import iou_matrix
+from boxcar.inference.decoding import decode
+from boxcar.inference.preprocessing import preprocess
+from boxcar.inference.specification import Specification, Thresholds
 
 if TYPE_CHECKING:
     from boxcar.detectors.network import Network
@@ -41,8 +41,8 @@ def specification() -> Specification:
 
 @pytest.fixture(scope="module")
 def network(specification: Specification) -> "Network":
+    from boxcar.detectors.catalog import build_network
     from boxcar.detectors.network import load_weights
-    from boxcar.detectors.registry import build_network
 
     network = build_network(specification)
     assert load_weights(network, CHECKPOINT, class_predictor=True) == []
@@ -73,16 +73,16 @@ def test_saved_names_are_the_zoos(network: "Network", tmp_path: Path) -> None:
 
 
 def test_class_slots_are_counted(specification: Specification) -> None:
+    from boxcar.detectors.catalog import find_architecture
     from boxcar.detectors.network import count_class_slots
-    from boxcar.detectors.registry import find_architecture
 
-    assert count_class_slots(CHECKPOINT, find_architecture(ARCHITECTURE), specification.anchors) == 91
+    assert count_class_slots(CHECKPOINT, find_architecture(ARCHITECTURE).class_predictor_bias, specification.anchors) == 91
 
 
 def test_preprocessing(expected: dict[str, Any]) -> None:
     import tensorflow as tf
 
-    from boxcar.detectors import graph
+    from boxcar.inference import graph
 
     wanted = expected["preprocessed"][0]
     np.testing.assert_allclose(preprocess(expected["image"], 320), wanted, rtol=0, atol=1e-5)
@@ -119,7 +119,7 @@ def test_heads(expected: dict[str, Any], network: "Network", specification: Spec
 def _in_double_precision(network: "Network", specification: Specification, picture: Any) -> dict[str, Any]:
     import tf_keras
 
-    from boxcar.detectors.registry import build_network
+    from boxcar.detectors.catalog import build_network
 
     tf_keras.backend.set_floatx("float64")
     try:
@@ -149,7 +149,7 @@ def test_decoding_on_the_host(expected: dict[str, Any], specification: Specifica
 
 
 def test_decoding_in_the_graph(expected: dict[str, Any], specification: Specification) -> None:
-    from boxcar.detectors import graph
+    from boxcar.inference import graph
 
     boxes, scores, classes = _detections(expected)
     heads = expected["box_encodings"], expected["class_predictions"]
@@ -182,8 +182,8 @@ def test_losses(expected: dict[str, Any], network: "Network", specification: Spe
 
 
 def test_frozen_as_it_is_it_knows_cocos_labels_and_detects_what_the_api_does(expected: dict[str, Any], tmp_path: Path) -> None:
-    from boxcar.detectors.runners import open_runner
     from boxcar.export import freeze
+    from boxcar.inference.runner import open_runner
 
     freeze(ARCHITECTURE, str(CHECKPOINT), str(tmp_path / "saved_model"))
     with open_runner(tmp_path / "saved_model") as runner:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from exported import ExportedRun
 
-from boxcar.detectors.detections import Detections
-from boxcar.detectors.registry import ARCHITECTURES
-from boxcar.detectors.runners import open_runner
+from boxcar.detectors.catalog import ARCHITECTURES
 from boxcar.export.pictures import sample_pictures
 from boxcar.export.pipeline_config import pipeline_config
+from boxcar.inference.detections import Detections
+from boxcar.inference.runner import open_runner
 from boxcar.scoring import match
 
 API = Path(__file__).parents[2] / ".bench" / "object_detection_api" / "bin" / "python"

@@ -14,9 +14,9 @@ import tensorflow as tf
 CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 
+from boxcar.detectors.catalog import build_network  # noqa: E402
 from boxcar.detectors.network import Network  # noqa: E402
-from boxcar.detectors.registry import build_network  # noqa: E402
-from boxcar.detectors.specification import Specification  # noqa: E402
+from boxcar.inference.specification import Specification  # noqa: E402
 
 
 def build(synchronized: bool) -> Network:

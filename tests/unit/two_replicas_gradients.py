@@ -14,9 +14,9 @@ CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 tf_keras.backend.set_floatx("float64")
 
+from boxcar.detectors.catalog import build_network  # noqa: E402
 from boxcar.detectors.network import Network  # noqa: E402
-from boxcar.detectors.registry import build_network  # noqa: E402
-from boxcar.detectors.specification import Specification  # noqa: E402
+from boxcar.inference.specification import Specification  # noqa: E402
 
 SPECIFICATION = Specification(architecture="ssd_mobilenet_v2_fpnlite_320x320", image_size=64, labels={1: "a", 2: "b"})
 random = np.random.default_rng(1)

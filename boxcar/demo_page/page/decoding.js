@@ -1,4 +1,4 @@
-// From raw heads to detections, in plain JavaScript: the twin of boxcar/detectors/decoding.py, held to it by tests.
+// From raw heads to detections, in plain JavaScript: the twin of boxcar/inference/decoding.py, held to it by tests.
 //
 //   const decode = makeDecoder(readSpecification(detectorJson));   // once a model
 //   const { boxes, scores, classes } = decode(boxEncodings, classLogits);   // once a picture

@@ -1,4 +1,4 @@
-// From a picture's pixels to what the network reads: the twin of boxcar/detectors/preprocessing.py, held to it by tests.
+// From a picture's pixels to what the network reads: the twin of boxcar/inference/preprocessing.py, held to it by tests.
 
 const f32 = Math.fround;
 

@@ -15,7 +15,7 @@ Garden's, which spreads a level's cells evenly over the picture.
 from typing import TYPE_CHECKING, Any
 
 from boxcar.detectors.architecture import Architecture
-from boxcar.detectors.specification import Anchors, BoxCoder, Specification
+from boxcar.inference.specification import Anchors, BoxCoder, Specification
 
 if TYPE_CHECKING:
     import tensorflow as tf

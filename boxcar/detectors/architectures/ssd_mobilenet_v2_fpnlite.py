@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING
 
 from boxcar.detectors.architecture import Architecture
-from boxcar.detectors.specification import Anchors, BoxCoder, Specification
+from boxcar.inference.specification import Anchors, BoxCoder, Specification
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -1,0 +1,166 @@
+"""All steps of a run, one Job each, on a Kubernetes cluster."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from boxcar.cluster import bucket
+from boxcar.cluster.job import step_job
+from boxcar.cluster.launch import Work, run_job, train_on_cluster
+from boxcar.cluster.relay import tell
+from boxcar.config.gate import DECISION
+from boxcar.config.run import Configuration, write_configuration
+from boxcar.errors import BoxcarError, ExitCode, Refused
+from boxcar.run.checkpoints import best_score
+from boxcar.run.layout import CONFIGURATION, RUN_FILE
+from boxcar.run.step import MARKER, Committed
+from boxcar.storage import Store, bucket_location, make_folder, open_store
+from boxcar.sync.mirror import Mirror
+
+
+def run_on_cluster(configuration: Configuration, output: str, *, resume: bool) -> bool:
+    """Takes pictures in a bucket all the way to exported files and a report there, one Job a step, each in its own image.
+
+    A step whose `step.json` lies in the run is not done again; those behind training find out by themselves whether there is
+    anything to do.
+
+    Args:
+        configuration: with `data` set, the URI of a folder in a bucket.
+        output: URI of the run's folder in a bucket.
+        resume: go on with a run that was begun there.
+
+    Returns:
+        False where the run was finished already and nothing was done.
+
+    Raises:
+        BoxcarError: 64 where the folder holds something else, an unfinished run and `resume` is not set, or what is to be read
+            lies on this machine; else as `run_job`, with the step that it was in.
+    """
+    # Only here: the uploader in a pod wants nothing but our Lease.
+    from boxcar.local.resume import begun_run, naming
+    from boxcar.training import settle_init
+
+    _check_uris(configuration, output)
+    place = Mirror(output)
+    run, store = place.uri, open_store(output)
+    begun = begun_run(place, configuration, resume)
+    if begun is None:
+        configuration, sentence = settle_init(configuration)
+        if sentence is not None:
+            tell(sentence)
+    else:
+        configuration = begun
+        if _is_finished(store):
+            return False
+        if not resume:
+            what = f"{run} holds a finished run of which files are missing or changed."
+            raise Refused(ExitCode.USAGE, what, "Add --resume to make them again, or choose another --output.")
+    write_configuration(make_folder(place.folder), configuration)
+    place.send_file(CONFIGURATION)
+    config = f"{run}/{CONFIGURATION}"
+    records, saved_model, export = f"{run}/records", f"{run}/export/saved_model", f"{run}/export"
+
+    def do(step: str, folder: str, image: str, *arguments: str) -> None:
+        with naming(step):
+            _do_step(configuration, run, step, folder, image, arguments)
+
+    if not bucket.has_step(store, "records"):
+        try:
+            with naming("records", resumes=begun is not None):
+                arguments = ["--data", str(configuration.data), "--output", records, "--config", config]
+                _do_step(configuration, run, "records", "records", "records", ["records", *arguments])
+        except BoxcarError as error:
+            if begun is None and error.code in (ExitCode.USAGE, ExitCode.DATA):
+                store.delete([CONFIGURATION])  # nothing was begun: the next try needs no --resume
+            raise
+    if not bucket.has_step(store, "train"):
+        with naming("train"):
+            train_on_cluster(configuration, run)
+    if not bucket.has_step(store, "eval"):
+        with naming("evaluate"):
+            evaluate_on_cluster(configuration, run)
+    best = best_score(bucket.read_scores(store))
+    assert best is not None, "a finished evaluation has scored a checkpoint"
+    checkpoint = f"{run}/train/ckpt-{best['step']}"
+    freeze = ["--architecture", configuration.architecture, "--checkpoint", checkpoint, "--output", saved_model]
+    do("freeze", "export/saved_model", "train", "freeze", *freeze)
+    convert = ["--saved-model", saved_model, "--records", records, "--output", export, "--config", config]
+    do("convert", "export", "convert", "convert", *convert)
+    do("report", "report", "convert", "report", "--run", run)
+    return True
+
+
+def evaluate_on_cluster(configuration: Configuration, run: str) -> None:
+    """Scores what the evaluator beside the trainer had no time for: its scores are there, those of the test pictures not.
+
+    Args:
+        configuration: the run's.
+        run: URI of the run's folder, in a bucket.
+
+    Raises:
+        BoxcarError: as `run_job`.
+    """
+    _do_step(configuration, run, "evaluate", "eval", "train", ["evaluate", "--run", run])
+
+
+def decide_on_cluster(configuration: Configuration, run: str, version: Sequence[str]) -> None:
+    """Compares a version of a model with the champion, as `configuration.gate` says, in a Job.
+
+    Args:
+        configuration: where, and what the version is held to.
+        run: URI of the version's run, in a bucket; `decision.json` is left there.
+        version: options of `boxcar models promote` that say which version.
+
+    Raises:
+        BoxcarError: as `run_job`.
+    """
+    from boxcar.local.resume import naming
+
+    gate = configuration.gate
+    options = {
+        "format": gate.format,
+        "min-gain": gate.min_gain,
+        "confidence": gate.confidence,
+        "max-milliseconds": gate.max_milliseconds,
+        "max-megabytes": gate.max_megabytes,
+        "threads": gate.threads,
+    }
+    arguments = ["models", "promote", *version]
+    arguments += [f"--{name}={value}" for name, value in options.items() if value is not None]
+    arguments += [f"--class-floor={name}={floor}" for name, floor in gate.class_floors.items()]
+    arguments += ["--accept-new-classes"] * gate.accept_new_classes
+    with naming("gate"):
+        _do_job(configuration, run, "gate", DECISION, "convert", arguments)
+
+
+def _do_step(configuration: Configuration, run: str, step: str, folder: str, image: str, arguments: Sequence[str]) -> None:
+    _do_job(configuration, run, step, f"{folder}/{MARKER}", image, arguments)
+
+
+def _do_job(configuration: Configuration, run: str, step: str, result: str, image: str, arguments: Sequence[str]) -> None:
+    work = Work(step_job(configuration, run, step, image, arguments), result, (step,))
+    run_job(work, configuration.cluster, run)
+
+
+def _check_uris(configuration: Configuration, output: str) -> None:
+    """Refuses what pods cannot see."""
+    if bucket_location(output) is None:
+        raise Refused(ExitCode.USAGE, f"{output} is in no bucket, and pods write nowhere else.", "Write s3://bucket/runs/name.")
+    for name in ("data", "init", "label_map", "frozen_test"):
+        value = getattr(configuration, name)
+        if value not in (None, "", "none", "zoo") and not value.startswith(("s3://", "gs://", "https://", "http://")):
+            what = f"{name} is {value}, on this machine, where no pod can read it."
+            raise Refused(ExitCode.USAGE, what, "Copy it into a bucket and name it as s3:// or gs:// there.")
+
+
+def _is_finished(store: Store) -> bool:
+    """Whether the run's report is there, and was made from what is there of the other steps."""
+    from boxcar.report.evidence import STEPS
+
+    report = bucket.read_json(store, f"report/{MARKER}")
+    if report is None or bucket.read_json(store, RUN_FILE) is None:
+        return False
+    committed = {name: bucket.read_json(store, f"{folder}/{MARKER}") for name, folder in STEPS.items()}
+    return all(
+        step is not None and Committed(folder=Path(), **step).digest == report["inputs"].get(name)
+        for name, step in committed.items()
+    )

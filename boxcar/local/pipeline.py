@@ -1,0 +1,118 @@
+"""All steps of a run, one after the other, on this machine."""
+
+import contextlib
+import os
+import sys
+
+from boxcar.config.run import Configuration, read_configuration, write_configuration
+from boxcar.doctor import visible_gpus
+from boxcar.errors import BoxcarError, ExitCode, Refused
+from boxcar.export import convert, freeze
+from boxcar.local.resume import begun_run, naming
+from boxcar.local.training import lock, train_and_evaluate
+from boxcar.records import build_records, summary_lines
+from boxcar.report import write_report
+from boxcar.report.evidence import STEPS
+from boxcar.run.checkpoints import best_score, read_scores
+from boxcar.run.layout import CONFIGURATION, RUN_FILE
+from boxcar.run.step import Committed, read_commit
+from boxcar.storage import Missing, make_folder
+from boxcar.sync.mirror import Mirror
+from boxcar.sync.upload import fetch_run
+from boxcar.training import require_gpus, settle_init
+
+
+def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
+    """Takes pictures all the way to exported files and a report.
+
+    Args:
+        configuration: with `data` set; paths in it are absolute.
+        output: the run's folder (URI). In a bucket, every step is there as soon as it is finished, and training while it
+            goes on.
+        resume: go on with a run that was begun there.
+
+    Returns:
+        False where the run was finished already and nothing was done.
+
+    Raises:
+        BoxcarError: 64 where the folder holds something else, or an unfinished run and `resume` is not set; else as the steps.
+        ChildEnded: training ended badly and has said why.
+    """
+    place, data = Mirror(output), Mirror(configuration.data or "")
+    if not data.remote and not data.folder.is_dir():
+        what = f"There is no folder {configuration.data}."
+        raise Refused(ExitCode.USAGE, what, "Name the folder that holds the pictures as --data.")
+    begun = begun_run(place, configuration, resume)
+    if configuration.gpus:  # before the records, which may take an hour
+        require_gpus(configuration.gpus, len(visible_gpus()))
+    if begun is None:
+        configuration, sentence = settle_init(configuration)
+        if sentence is not None:
+            print(sentence, file=sys.stderr, flush=True)  # noqa: T201
+    else:
+        configuration = begun
+    run = make_folder(place.folder)
+    descriptor = lock(run)
+    try:
+        if read_configuration(run) != configuration:
+            write_configuration(run, configuration)
+            place.send_file(CONFIGURATION)
+        try:
+            with naming("records", resumes=begun is not None):
+                records = _build_records(configuration, place)
+        except BoxcarError:
+            if begun is None:
+                (run / CONFIGURATION).unlink()  # nothing was begun: the next try needs no --resume
+                place.send_file(CONFIGURATION)
+            raise
+        if is_finished(place, records):
+            return False
+        if begun is not None and not resume:
+            what = f"{place.uri} holds a finished run of which files are missing or changed."
+            raise Refused(ExitCode.USAGE, what, "Add --resume to make them again, or choose another --output.")
+        print(*summary_lines(records.folder), sep="\n", file=sys.stderr, flush=True)  # noqa: T201
+        with naming("train"):
+            fetch_run(output)
+            train_and_evaluate(output)
+        _export(place, configuration)
+        with naming("report"):
+            write_report(output)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _build_records(configuration: Configuration, place: Mirror) -> Committed:
+    assert configuration.data is not None, "a run needs pictures"
+    return build_records(
+        configuration.data,
+        place.below("records").uri,
+        **configuration.of_records(),
+        replace=False,
+    )
+
+
+def is_finished(place: Mirror, records: Committed) -> bool:
+    """Whether the run's report is there, of these records, and all that it was made from still is what it was."""
+    run = place.folder
+    if place.remote and "report" in place.names():
+        for folder in ("report", *STEPS.values()):
+            with contextlib.suppress(Missing):  # which of them is not there is found below
+                place.below(folder).resume()
+    report = read_commit(run / "report", "report")
+    if report is None or report.inputs.get("records") != records.digest or not (run / RUN_FILE).exists():
+        return False
+    others = [(name, read_commit(run / folder, name)) for name, folder in STEPS.items() if name != "records"]
+    return all(step is not None and step.digest == report.inputs.get(name) for name, step in others)
+
+
+def _export(place: Mirror, configuration: Configuration) -> None:
+    """Freezes the run's chosen checkpoint and converts it."""
+    best = best_score(read_scores(place.folder / "eval"))
+    assert best is not None, "a finished evaluation has scored a checkpoint"
+    records, exported = place.below("records"), place.below("export")
+    saved_model = exported.below("saved_model")
+    with naming("freeze"):
+        freeze(configuration.architecture, f"{place.below('train').uri}/ckpt-{best['step']}", saved_model.uri)
+    with naming("convert"):
+        convert(saved_model.uri, records.uri, exported.uri, configuration)

@@ -1,0 +1,82 @@
+"""Whether a run may be begun or gone on with in a folder, wherever its steps are then done."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from boxcar.config.conversion import Conversion
+from boxcar.config.run import AROUND, Configuration, read_configuration
+from boxcar.errors import BoxcarError, ExitCode, Refused
+from boxcar.run.layout import CONFIGURATION, RUN_FILE
+from boxcar.storage import is_temporary
+from boxcar.sync.failure import FAILURE, LOCK
+from boxcar.sync.mirror import Mirror
+
+# What may lie in a run's folder before anything was begun there.
+_TRACES = {FAILURE, LOCK}
+
+
+@contextmanager
+def naming(step: str, *, resumes: bool = True) -> Iterator[None]:
+    """Tells `failure.json` which step it was, and the person that a run which was begun is gone on with."""
+    try:
+        yield
+    except BoxcarError as error:
+        error.step = error.step or step
+        if resumes:
+            error.do = error.do.replace("the same command again", "the same command again with --resume")
+        raise
+
+
+def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Configuration | None:
+    """What this very run was begun with, None where nothing was begun; an error where something else was.
+
+    Raises:
+        BoxcarError: 64 where the folder holds something else, or an unfinished run and `resume` is not set.
+    """
+    run = place.folder
+    if run.exists() and not run.is_dir():
+        raise Refused(ExitCode.USAGE, f"{run} is a file.", "Choose a folder as --output.")
+    place.take_files([CONFIGURATION, RUN_FILE])
+    begun = read_configuration(run)
+    if begun is None:
+        names = [name for name in place.names() - _TRACES if not is_temporary(name)]
+        if names:
+            raise Refused(
+                ExitCode.USAGE,
+                f"{place.uri} already holds files that no run wrote ({min(names)}, for one).",
+                "Choose another --output.",
+            )
+        return None
+    if configuration.init is None:
+        configuration = configuration.model_copy(update={"init": begun.init})  # settled when it was begun
+    begun = begun.model_copy(update={name: getattr(configuration, name) for name in AROUND})
+    finished = (run / RUN_FILE).exists()
+    if not finished:
+        begun, configuration = _take_over(begun, configuration)
+    old, new = begun.model_dump(), configuration.model_dump()
+    changed = [f"{name} was {old[name]} and now is {new[name]}" for name in new if old[name] != new[name]]
+    if changed:
+        raise Refused(
+            ExitCode.USAGE,
+            f"{place.uri} holds a run with other settings: {', '.join(changed)}.",
+            "Choose another --output for a new run, or repeat the old settings.",
+        )
+    if not resume and not finished:
+        raise Refused(
+            ExitCode.USAGE,
+            f"{place.uri} holds a run that is not finished.",
+            "Add --resume to go on with it, or choose another --output.",
+        )
+    return begun
+
+
+def _take_over(begun: Configuration, asked: Configuration) -> tuple[Configuration, Configuration]:
+    """What a run goes on with, and what was asked for: of conversion, what is asked for now wins, and the rest stays.
+
+    After a conversion that failed the way on is often fewer formats, or another limit.
+    """
+    given = asked.model_fields_set & set(Conversion.model_fields)
+    update = {name: getattr(asked if name in given else begun, name) for name in Conversion.model_fields}
+    limits = {name: getattr(asked.limits, name) for name in asked.limits.model_fields_set}
+    update["limits"] = begun.limits.model_copy(update=limits)
+    return begun.model_copy(update=update), asked.model_copy(update=update)

@@ -1,0 +1,157 @@
+"""Training on this machine: the trainer and the evaluator beside it, as child processes.
+
+They talk through the run's folder alone, as they do on a cluster; here they are started, watched and ended.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from boxcar import storage
+from boxcar.errors import BoxcarError, ChildEnded, ExitCode
+from boxcar.run.checkpoints import read_scores
+from boxcar.storage.local import surroundings
+from boxcar.sync.failure import LOCK
+from boxcar.sync.mirror import Mirror
+from boxcar.sync.upload import uploading
+
+EVALUATOR_LOG = ".evaluator.log"
+EVALUATOR_STARTS = 3
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Memory in pages of 2 MB where Linux gives them when asked (`madvise`): a training step at 320 pixels walks through 2 GB, and
+# takes 6 % less with them. glibc reads this when a process starts; other systems pass it over.
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+
+
+def train_and_evaluate(run: str) -> None:
+    """Trains the run as its `config.yaml` says, with the evaluator beside it, until both steps are committed.
+
+    Args:
+        run: URI of the run's folder. Of one in a bucket, what `upload.fetch_run` brings is here already; what comes of it is
+            sent while it is written.
+
+    Raises:
+        ChildEnded: the trainer ended with another code than 0, and has said why.
+        BoxcarError: 69 where the trainer was killed, the evaluator fails again and again, or the bucket does not answer.
+    """
+    with uploading(run):
+        _train_and_evaluate(Mirror(run).folder)
+
+
+def _train_and_evaluate(run: Path) -> None:
+    stops: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        stops.append(number)
+        # The children have a process group of their own, so a terminal's Ctrl-C reaches them only from here. A second one
+        # is a person who will not wait for the checkpoint.
+        if number == signal.SIGINT and len(stops) > 1:
+            trainer.kill()
+        else:
+            trainer.send_signal(number)
+
+    storage.make_folder(run / "train")  # or an evaluator that is quicker than the trainer finds no training
+    with surroundings(run):
+        log = (run / EVALUATOR_LOG).open("ab")
+    with log:
+        trainer = _start(run, "train", "--evaluator", "elsewhere")
+        evaluator = _start(run, "evaluate", log=log.fileno(), gpu=False)
+        starts, scored = 1, 0
+        before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while True:
+                code = trainer.poll()
+                if code is not None and (code != 0 or stops or evaluator.poll() == 0):
+                    break
+                if evaluator.poll() not in (None, 0) and not stops:
+                    lines = len(read_scores(run / "eval"))
+                    if lines > scored:  # one that got something done has not failed for good
+                        starts, scored = 0, lines
+                    if starts == EVALUATOR_STARTS:
+                        raise _evaluator_failed(run)
+                    evaluator = _start(run, "evaluate", log=log.fileno(), gpu=False)
+                    starts += 1
+                time.sleep(0.1)
+        finally:
+            for child in (trainer, evaluator):
+                _end(child)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if stops and code <= 0:
+        raise _stopped(stops[0])
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise BoxcarError(
+            ExitCode.SURROUNDINGS,
+            f"The trainer was ended by {name}" + (", which is what a lack of memory looks like." if code == -9 else "."),
+            "Run again with --resume; if memory was short, start another run with a smaller --batch-size.",
+        )
+    if code != 0:
+        raise ChildEnded(code)
+
+
+def _stopped(number: int) -> BoxcarError:
+    code, how = (ExitCode.INTERRUPTED, "Ctrl-C") if number == signal.SIGINT else (ExitCode.AGAIN, "SIGTERM")
+    return BoxcarError(
+        code,
+        f"Stopped by {how}; what was trained and scored so far is kept.",
+        "Start it again to go on from there: `boxcar train`, or `boxcar run` with --resume.",
+    )
+
+
+def _start(run: Path, *arguments: str, log: int | None = None, gpu: bool = True) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "boxcar", *arguments, "--run", str(run)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        # The trainer takes all of a GPU's memory; the evaluator lives on the processor.
+        env=(HUGE_PAGES | dict(os.environ)) if gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        process_group=0,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        # The run's lock is inherited: as long as a child lives, nobody else works in the run.
+        close_fds=False,
+    )
+
+
+def _die_with_parent() -> None:
+    """A trainer whose parent was killed would go on into a run that somebody has started again."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Ends a child that still runs: asked first, then made to."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _evaluator_failed(run: Path) -> BoxcarError:
+    lines = (run / EVALUATOR_LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return BoxcarError(
+        ExitCode.SURROUNDINGS,
+        f"The evaluator failed {EVALUATOR_STARTS} times, the last time with: {lines[-1] if lines else 'no word'}",
+        f"See {run / EVALUATOR_LOG}, then run again with --resume.",
+    )
+
+
+def lock(run: Path) -> int:
+    """Takes the run for this process and its children until they have all ended.
+
+    Raises:
+        BoxcarError: 69 where another process has it for longer than 10 seconds.
+    """
+    with surroundings(run):
+        (run / LOCK).touch()
+    descriptor = storage.lock(run / LOCK)
+    os.set_inheritable(descriptor, True)
+    return descriptor

@@ -1,5 +1,0 @@
-"""TensorBoard's logdir: a local copy of the event files of runs that lie in a bucket. It loads no TensorFlow."""
-
-from boxcar.logdir.follow import follow_runs
-
-__all__ = ["follow_runs"]

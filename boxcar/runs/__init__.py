@@ -1,6 +1,0 @@
-"""A folder of runs: which there are, and which may go."""
-
-from boxcar.runs.listing import FoundRun, find_runs
-from boxcar.runs.prune import Plan, plan_prune, prune
-
-__all__ = ["FoundRun", "Plan", "find_runs", "plan_prune", "prune"]

@@ -1,0 +1,143 @@
+"""An open step's folder sent while it is written, so that readers of the bucket may see what readers of the folder may."""
+
+import re
+from pathlib import Path
+
+from boxcar.run.layout import BEGUN, STEP
+from boxcar.storage.local import list_files
+from boxcar.storage.store import Changed, Store
+from boxcar.sync.transfer import check_taken, is_marker, listed_files, send_folder
+
+_OF_CHECKPOINT = re.compile(r"(?:.*/)?ckpt-\d+\.")
+
+Status = tuple[int, int]  # a file's size, and when it was changed
+
+
+class Follower:
+    """Sends, pass by pass, what has come into a step's folder since the last one.
+
+    - A checkpoint is sent once its marker is there: its files, then the marker. When retention has taken it away here, its
+      marker and then its files go there too.
+    - Of a `.jsonl` file, the whole lines; of any other file that grows, what there is; both again when they grew.
+    - Other `.json` files (`status.json`) are read before all else and sent after it, so that what they speak of is there.
+    - When `step.json` is there, the folder is sent as a finished step's.
+
+    Args:
+        folder: the step's local folder.
+        store: where it is sent. Nothing is removed there except an old `step.json` and checkpoints that this follower has
+            seen come and go: what a folder that is still being filled does not have yet is no reason.
+    """
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        self._folder = folder
+        self._store = store
+        self._begun: bytes | None = None
+        self._sent: dict[str, Status] = {}  # as the files were when they were sent
+
+    def send(self) -> bool:
+        """One pass.
+
+        Returns:
+            Whether the step has finished and all of it is there; nothing is left to follow then.
+
+        Raises:
+            BoxcarError: as `send_folder` does. The next pass goes on where this one ended.
+        """
+        if (self._folder / STEP).exists():
+            send_folder(self._folder, self._store)
+            return True
+        begun = _read(self._folder / BEGUN)
+        if begun is None:
+            return False
+        if begun != self._begun:
+            self._begin(begun)
+        now = {name: status for name in list_files(self._folder) if (status := _status(self._folder / name)) is not None}
+        new = [name for name, status in now.items() if self._sent.get(name) != status]
+        replaced = {name: content for name in new if _is_replaced(name) and (content := _read(self._folder / name)) is not None}
+        self._take_away(set(now))
+        for name in new:
+            if not _OF_CHECKPOINT.match(name) and not _is_replaced(name):
+                self._send_grown(name, now[name])
+        for name in new:
+            if is_marker(name):
+                self._send_checkpoint(name, now)
+        for name, content in replaced.items():
+            self._store.write(name, content)
+            self._sent[name] = now[name]
+        return False
+
+    def _begin(self, begun: bytes) -> None:
+        """Says in the store that the step has begun, and finds out what an earlier follower has sent already."""
+        there = {entry.name: entry for entry in self._store.entries()}
+        check_taken(self._store, there)
+        if BEGUN not in there or self._store.read(BEGUN) != begun:
+            self._store.write(BEGUN, begun)
+        self._store.delete([STEP])
+        self._sent = {}
+        for name in list_files(self._folder):
+            status = _status(self._folder / name)
+            if status is not None and name in there and self._store.same(there[name], self._folder / name):
+                self._sent[name] = status
+        self._begun = begun
+
+    def _take_away(self, here: set[str]) -> None:
+        """Removes checkpoints there that are gone here."""
+        gone = [name for name in self._sent if is_marker(name) and name not in here]
+        self._store.delete(gone)
+        files = [name for name in self._sent for marker in gone if name.startswith(marker.removesuffix("json"))]
+        self._store.delete(name for name in files if name not in gone)
+        for name in files:
+            del self._sent[name]
+
+    def _send_grown(self, name: str, status: Status) -> None:
+        path = self._folder / name
+        try:
+            size = _whole_lines(path) if name.endswith(".jsonl") else status[0]
+            self._store.upload(path, name, size=size)
+        except (FileNotFoundError, Changed):
+            return  # it was removed or cut shorter in between; the next pass sees what became of it
+        self._sent[name] = status
+
+    def _send_checkpoint(self, marker: str, now: dict[str, Status]) -> None:
+        content = _read(self._folder / marker)
+        if content is None:
+            return
+        if marker in self._sent:
+            self._store.delete([marker])  # it is another checkpoint of the same name
+            del self._sent[marker]
+        for name, record in listed_files({marker: content}).items():
+            if name not in now:
+                return
+            if self._sent.get(name) != now[name]:
+                try:
+                    self._store.upload(self._folder / name, name, record["sha256"])
+                except (FileNotFoundError, Changed):
+                    return  # retention took it, or it is being written anew
+                self._sent[name] = now[name]
+        self._store.write(marker, content)
+        self._sent[marker] = now[marker]
+
+
+def _is_replaced(name: str) -> bool:
+    """Whether a file is replaced whole whenever it changes, rather than appended to."""
+    return name.endswith(".json") and not is_marker(name)
+
+
+def _whole_lines(path: Path) -> int:
+    """The bytes of a file up to the end of its last whole line."""
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def _status(path: Path) -> Status | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,258 @@
+"""A folder sent to a store and fetched from one, so that nobody ever believes half of it.
+
+A marker is a file that lists others with their sizes and hashes, beside or below it: a step's `step.json`, a checkpoint's
+`ckpt-<step>.json`. What a marker lists is believed because of it, so it comes after all of that and goes before.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.layout import BEGUN, CHECKPOINT_MARKER, STEP
+from boxcar.storage.checksums import PART_BYTES
+from boxcar.storage.local import file_sha256, is_temporary, list_files, surroundings
+from boxcar.storage.names import check_names
+from boxcar.storage.parallel import for_each
+from boxcar.storage.store import ABSENT, Changed, Missing, Store
+
+_ROUNDS = 5
+
+
+def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None, *, once: bool = False) -> int:
+    """Makes a store hold a finished step, or any other folder. Hidden files stay here.
+
+    What the store has with the same checksum is not sent, so that a call that was interrupted is taken up by the next.
+    Where `folder` holds a `step.json`, the store's folder is that step's: other files of it there are removed. Else nothing
+    is. The order: `.unfinished` appears, the old `step.json` goes, then files of no use, files are sent, `step.json` appears,
+    `.unfinished` goes.
+
+    Args:
+        folder: what is sent.
+        store: where to.
+        owns: names directly below the folder that are the step's, where it shares the folder; None where all of it is.
+        once: what is finished there stays as it is, whoever has finished it.
+
+    Returns:
+        The bytes that were sent.
+
+    Raises:
+        Changed: with `once`, where another step is finished there, or was before this one could be.
+        BoxcarError: 64 where the store's folder holds files that no step wrote, 65 where the files are not those that
+            `step.json` lists or have names that cannot be everywhere, 69 where the store fails.
+    """
+
+    def owned(name: str) -> bool:
+        return name == STEP or owns is None or name.split("/")[0] in owns
+
+    names = [name for name in list_files(folder) if owned(name)]
+    check_names(names, str(folder))
+    there = {entry.name: entry for entry in store.entries() if entry.name == BEGUN or owned(entry.name)}
+    begun = there.pop(BEGUN, None)
+    there = {name: entry for name, entry in there.items() if not _hidden(name)}
+    step = STEP in names
+    if step and begun is None:
+        check_taken(store, there)
+    markers = {name: (folder / name).read_bytes() for name in names if is_marker(name)}
+    listed = listed_files(markers)
+    if absent := sorted(listed.keys() - set(names)):
+        raise _not_as_listed(str(folder), absent[0])
+    differing = set(names) - {name for name in names if name in there and store.same(there[name], folder / name)}
+    useless = there.keys() - set(names) if step else set()
+    if not differing and not useless and begun is None:
+        return 0
+    if once and STEP in there and (useless or differing):
+        raise Changed(store.uri)
+    if step:
+        store.write(BEGUN, begun_record(markers[STEP]))
+    store.delete(sorted(name for name in there.keys() & (differing | useless) if is_marker(name)))
+    # Before anything is sent: a server may refuse an object below another one's name.
+    store.delete(sorted(name for name in useless if not is_marker(name)))
+    sent = [0]
+
+    def send(name: str) -> None:
+        try:
+            sent.append(store.upload(folder / name, name, _sha256(listed, name)))
+        except Changed as error:
+            raise _not_as_listed(str(folder), name) from error
+
+    _small_together(send, {name: (folder / name).stat().st_size for name in differing - markers.keys()})
+    for name in inner_first(name for name in differing if name in markers):
+        try:
+            store.write(name, markers[name], ABSENT if once and name == STEP and name not in there else None)
+        except Changed:
+            store.delete([BEGUN])
+            raise
+        sent.append(len(markers[name]))
+    if step:
+        store.delete([BEGUN])
+    return sum(sent)
+
+
+def fetch_folder(store: Store, folder: Path) -> int:
+    """Makes a local folder hold exactly what a store does, its `.unfinished` too; other hidden files stay where they are.
+
+    Only what differs is fetched. Every file that a marker lists must arrive with its size and hash; a file that none lists,
+    with the store's own checksum. Files appear whole, markers last, a marker that is no longer true goes first. What is
+    being written meanwhile is looked at again, a few times.
+
+    Returns:
+        The bytes that were fetched.
+
+    Raises:
+        Missing: 64, where there is nothing.
+        BoxcarError: 65 where the files are not those that a marker lists or have names that cannot be files here, 69 where
+            the store or the disk fails, or the folder changes all the time.
+    """
+    fetched = 0
+    trouble: BoxcarError = Missing(store.uri)
+    for _ in range(_ROUNDS):
+        try:
+            return fetched + _fetch(store, folder)
+        except _Unsettled as unsettled:
+            fetched += unsettled.bytes
+            trouble = unsettled.trouble
+    raise trouble
+
+
+class _Unsettled(Exception):
+    """A round found something that may be only for the moment."""
+
+    def __init__(self, fetched: int, trouble: BoxcarError) -> None:
+        super().__init__()
+        self.bytes = fetched
+        self.trouble = trouble
+
+
+def _fetch(store: Store, folder: Path) -> int:
+    """One round of `fetch_folder`."""
+    there = {entry.name: entry for entry in store.entries() if entry.name == BEGUN or not _hidden(entry.name)}
+    if not there:
+        raise Missing(store.uri)
+    check_names(there, store.uri)
+    try:
+        markers = {name: store.read(name, tag=entry.tag) for name, entry in there.items() if is_marker(name)}
+    except (Changed, Missing) as error:
+        raise _Unsettled(0, error) from error
+    for name in [name for name in markers if not name.endswith(STEP)]:
+        # Retention takes a checkpoint's files away after its marker, and this listing may have come in between.
+        if any(file not in there for file in listed_files({name: markers[name]})):
+            del markers[name], there[name]
+    listed = listed_files(markers)
+    for name, record in listed.items():
+        if name not in there or there[name].bytes != record["bytes"]:
+            raise _Unsettled(0, _not_as_listed(store.uri, name))
+    _clear(folder, set(there), markers)
+    fetched, troubles = [0], list[BoxcarError]()
+
+    def fetch(name: str) -> None:
+        path, sha256 = folder / name, _sha256(listed, name)
+        if path.is_file() and (file_sha256(path) == sha256 if sha256 else store.same(there[name], path)):
+            return
+        try:
+            store.download(there[name], path, sha256)
+            fetched.append(there[name].bytes)
+        except (Changed, Missing) as error:
+            troubles.append(_not_as_listed(store.uri, name) if sha256 and isinstance(error, Changed) else error)
+
+    last = [*inner_first(markers), *({BEGUN} & there.keys())]
+    _small_together(fetch, {name: entry.bytes for name, entry in there.items() if name not in last})
+    if not troubles:
+        for name in last:
+            fetch(name)
+    if troubles:
+        raise _Unsettled(sum(fetched), troubles[0])
+    return sum(fetched)
+
+
+def _clear(folder: Path, there: set[str], markers: Mapping[str, bytes]) -> None:
+    """Removes what is not, or no longer, true in a local folder: markers first, then files, then folders without any.
+
+    `.unfinished` goes in any case: it comes last, and until then an interrupted fetch is nothing that a step could resume.
+    """
+    names = list_files(folder) if folder.is_dir() else []
+    with surroundings(folder):
+        for name in names:
+            if is_marker(name) and (name not in markers or (folder / name).read_bytes() != markers[name]):
+                (folder / name).unlink()
+        for name in (set(names) - there) | {BEGUN}:
+            (folder / name).unlink(missing_ok=True)
+        for parent, _, files in os.walk(folder, topdown=False):
+            for name in filter(is_temporary, files):
+                Path(parent, name).unlink()
+            if Path(parent) != folder and not any(Path(parent).iterdir()):
+                Path(parent).rmdir()
+
+
+def check_taken(store: Store, names: Iterable[str]) -> None:
+    """Raises BoxcarError 64 where a store's folder holds files that no step wrote: it would clear them away."""
+    strangers = [name for name in names if not _hidden(name)]
+    if strangers and not {STEP, BEGUN} & set(names):
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"{store.uri} already holds files that no step wrote ({min(strangers)}, for one).",
+            "Choose another folder, or move those files away.",
+        )
+
+
+def is_marker(name: str) -> bool:
+    """Whether an object of this name is a marker."""
+    last = name.rpartition("/")[2]
+    return last == STEP or CHECKPOINT_MARKER.fullmatch(last) is not None
+
+
+def inner_first(names: Iterable[str]) -> list[str]:
+    """Markers in the order in which they may appear: a step's comes after those that lie in folders below it."""
+    return sorted(names, key=lambda name: (-name.count("/"), name.endswith(STEP), name))
+
+
+def listed_files(markers: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+    """What markers list: name of a file -> its `bytes` and `sha256`. One that makes no sense lists nothing."""
+    listed: dict[str, dict[str, Any]] = {}
+    for name, content in markers.items():
+        folder = PurePosixPath(name).parent
+        try:
+            record = {
+                (folder / file).as_posix(): {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
+                for file, entry in json.loads(content)["files"].items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue
+        listed.update(record)
+    return listed
+
+
+def latest_checkpoint(names: Iterable[str]) -> int:
+    """The highest step of the checkpoints that are marked directly in a folder; -1 where there is none."""
+    return max((int(match[1]) for name in names if (match := CHECKPOINT_MARKER.fullmatch(name))), default=-1)
+
+
+def begun_record(marker: bytes) -> bytes:
+    """The `.unfinished` of the step that a `step.json` tells of: its name, inputs and parameters."""
+    try:
+        record = {key: json.loads(marker)[key] for key in ("step", "inputs", "parameters")}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        record = {}
+    return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _small_together(transfer: Callable[[str], None], sizes: Mapping[str, int]) -> None:
+    """Transfers files, many small ones at a time; then large ones singly, since each takes all workers and their memory."""
+    for_each(transfer, sorted(name for name, size in sizes.items() if size <= PART_BYTES))
+    for name in sorted(name for name, size in sizes.items() if size > PART_BYTES):
+        transfer(name)
+
+
+def _sha256(listed: Mapping[str, dict[str, Any]], name: str) -> str | None:
+    return listed[name]["sha256"] if name in listed else None
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _not_as_listed(place: str, name: str) -> BoxcarError:
+    what = f"{name} in {place} is not there, or not as {STEP} or its checkpoint's marker lists it."
+    return BoxcarError(ExitCode.DATA, what, "Run the step that writes into that folder again.")

@@ -1,0 +1,191 @@
+"""What is open in a run, sent to its bucket while it is written, by whoever works on the run in this machine's folder."""
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.checkpoints import STOP, write_stop
+from boxcar.run.layout import CONFIGURATION
+from boxcar.sync.failure import FAILURE
+from boxcar.sync.mirror import Mirror
+
+OPEN = ("train", "eval")  # the steps that may be read before they are finished
+PASS_SECONDS = 3.0
+TRIES_AT_THE_END = 3  # each as patient as `storage` is
+
+
+def fetch_run(run: str, into: Path | None = None) -> Path:
+    """Brings a run's settings, records, and what was trained and scored so far into this machine's folder of it.
+
+    Args:
+        run: URI of the run's folder; nothing is done for a local one.
+        into: in place of the folder in the cache.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BoxcarError: 64 where the run has no records, 65 where its files are not those that were sent, 69 where the bucket or
+            the disk fails.
+    """
+    mirror = Mirror(run, into)
+    if mirror.remote:
+        mirror.take_files([CONFIGURATION, FAILURE])
+        (mirror.folder / STOP).unlink(missing_ok=True)
+        mirror.below("records").fetch()
+        for name in OPEN:
+            mirror.below(name).resume()
+    return mirror.folder
+
+
+class Uploader:
+    """Sends a run's open steps, and its `failure.json`, pass by pass.
+
+    Args:
+        run: URI of the run's folder, in a bucket.
+        folder: what is sent, in place of the folder in the cache.
+    """
+
+    def __init__(self, run: str, folder: Path | None = None) -> None:
+        self._run = Mirror(run, folder)
+        self._open = {name: self._run.below(name) for name in OPEN}
+        self._followers = {name: mirror.follower() for name, mirror in self._open.items()}
+        self._finished: set[str] = set()
+        self._failure: bytes | None = None
+
+    def send(self) -> None:
+        """One pass.
+
+        Raises:
+            BoxcarError: 64 or 65 where a folder in the bucket, or what is to be sent, is not the run's own, 69 where the bucket
+                fails. The next pass goes on where this one ended.
+        """
+        for name, follower in self._followers.items():
+            assert follower is not None, "a bucket's mirror has one"
+            if name in self._finished and (self._open[name].folder / "step.json").exists():
+                continue
+            self._finished.discard(name)
+            if follower.send():
+                self._open[name].send()  # notes besides that what lies here is there
+                self._finished.add(name)
+        path = self._run.folder / FAILURE
+        failure = path.read_bytes() if path.exists() else None
+        if failure != self._failure:
+            self._run.send_file(FAILURE)
+            self._failure = failure
+
+    def follow(self, over: threading.Event, between: Callable[[], None] = lambda: None) -> None:
+        """Passes until it is over, and then the last one.
+
+        A bucket that fails is tried again for as long as it is not over: nothing is lost as long as the folder here is there.
+
+        Args:
+            over: set by whoever has nothing more to write.
+            between: called after each pass.
+
+        Raises:
+            BoxcarError: as `send` does; 69 only for the last pass.
+        """
+        failing = False
+        while not over.wait(PASS_SECONDS):
+            try:
+                self.send()
+                if failing:
+                    _say(f"{self._run.uri} answers again.")
+                failing = False
+            except BoxcarError as error:
+                if error.code != ExitCode.SURROUNDINGS:
+                    raise
+                if not failing:
+                    _say(f"{error} What is written meanwhile is kept here and sent later.")
+                failing = True
+            between()
+        for left in reversed(range(TRIES_AT_THE_END)):
+            try:
+                self.send()
+                return
+            except BoxcarError as error:
+                if error.code != ExitCode.SURROUNDINGS or not left:
+                    raise
+
+
+class Uploading:
+    """An `Uploader` in a thread, for as long as the `with` lasts.
+
+    What keeps it from sending for good becomes the run's stop request, so that nobody trains for hours into nowhere; what
+    fails at the very end is raised where nothing else was.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._uploader = Uploader(run)
+        self._folder = Mirror(run).folder
+        self._over = threading.Event()
+        self._error: BoxcarError | None = None
+        self._thread = threading.Thread(target=self._follow, name="uploader")
+
+    def __enter__(self) -> "Uploading":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._error is not None:
+            if kind is None:
+                raise self._error
+            _say(str(self._error))
+
+    def _follow(self) -> None:
+        try:
+            self._uploader.follow(self._over)
+        except BoxcarError as error:
+            self._error = error
+            if not self._over.is_set():
+                write_stop(self._folder, error)
+
+
+def uploading(run: str) -> contextlib.AbstractContextManager[object]:
+    """`Uploading` for a run in a bucket; nothing for a local one."""
+    return Uploading(run) if Mirror(run).remote else contextlib.nullcontext()
+
+
+def upload_beside(run: str, folder: Path, orphaned: Callable[[], BoxcarError | None] | None = None) -> None:
+    """The uploader as a native sidecar: it sends until SIGTERM, then once more, and returns.
+
+    Args:
+        run: URI of the run's folder.
+        folder: what is sent.
+        orphaned: asked after each pass whether nobody watches the run any more, and why that ends it.
+
+    Raises:
+        BoxcarError: as `Uploader.follow`; what ends it before SIGTERM becomes the run's stop request as well.
+    """
+    over = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        over.set()
+
+    signal.signal(signal.SIGTERM, stop)
+
+    def between() -> None:
+        if orphaned is not None and not (folder / STOP).exists() and (reason := orphaned()) is not None:
+            write_stop(folder, reason)
+            _say(str(reason))
+
+    try:
+        Uploader(run, folder).follow(over, between)
+    except BoxcarError as error:
+        if not over.is_set():
+            write_stop(folder, error)
+            _say(str(error))
+            over.wait()  # one that ends is started again, into the same
+        raise
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
