@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from registered import write_run
 
+from boxcar import retry
 from boxcar.components.parameters import Parameters
 from boxcar.components.retraining import retrain as retrain_by_form
 from boxcar.config.gate import DECISION
@@ -25,7 +26,7 @@ from boxcar.retraining.changes import INDEX
 from boxcar.retraining.claim import Claim
 from boxcar.retraining.ledger import Entry, begin, read_entries, with_hours, write_entry
 from boxcar.retraining.retrain import Launcher, Retrained, retrain
-from boxcar.storage import open_store, replace_json, retry
+from boxcar.storage import open_store, replace_json
 
 
 class Hook:
