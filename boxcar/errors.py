@@ -10,7 +10,7 @@ class ExitCode(IntEnum):
     NO = 1  # it ran, and the answer is no: a file does not agree with its model
     USAGE = 64  # bad configuration or usage
     DATA = 65  # bad data, divergence included
-    SURROUNDINGS = 69  # disk, permission, network, a GPU asked for and not seen
+    ENVIRONMENT = 69  # disk, permission, network, a GPU asked for and not seen
     DEFECT = 70  # a defect of ours
     AGAIN = 75  # stopped from outside, start me again
     STOPPED = 76  # stopped for good: orphaned, budget, deadline
@@ -61,6 +61,6 @@ def explain(error: Exception) -> BoxcarError:
         return error
     if isinstance(error, OSError):
         what = f"{error.filename or 'The operating system'}: {error.strerror or error}."
-        return BoxcarError(ExitCode.SURROUNDINGS, what, "Free disk space or mend its permissions, then run this again.")
+        return BoxcarError(ExitCode.ENVIRONMENT, what, "Free disk space or mend its permissions, then run this again.")
     what = f"Boxcar itself failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no word'}."
     return BoxcarError(ExitCode.DEFECT, what, "Please report this with the lines above.")

@@ -109,7 +109,7 @@ def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None
             import traceback
 
             traceback.print_exc()
-    if failure.code not in (ExitCode.SURROUNDINGS, ExitCode.DEFECT):  # those may be about the copy itself
+    if failure.code not in (ExitCode.ENVIRONMENT, ExitCode.DEFECT):  # those may be about the copy itself
         _name_uris(failure)
     for line in failure.details:
         print(line, file=sys.stderr)

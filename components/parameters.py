@@ -58,7 +58,7 @@ def naming_secret(secret: str) -> Iterator[None]:
     try:
         yield
     except BoxcarError as error:
-        if error.code != ExitCode.SURROUNDINGS or is_local():
+        if error.code != ExitCode.ENVIRONMENT or is_local():
             raise
         keys = "asked with the keys of the Secret" if bucket_credentials(secret) else "there are no keys in a Secret"
         what = f"{error.what.removesuffix('.')} ({keys} {secret}: bucket_secret)."
@@ -167,7 +167,7 @@ def check_writable(name: str, uri: str) -> None:
 
     for finding in examine_buckets(uri, None):
         if not finding.ok:
-            raise BoxcarError(ExitCode.SURROUNDINGS, f"{name}: {finding.what}", str(finding.do))
+            raise BoxcarError(ExitCode.ENVIRONMENT, f"{name}: {finding.what}", str(finding.do))
 
 
 def check_readable(name: str, uri: str) -> None:

@@ -32,7 +32,7 @@ class Refused(BoxcarError):
 
     def __init__(self, status: int, address: str, message: str) -> None:
         what = f"Kubeflow Pipelines at {address} refuses: {' '.join(message.split()).rstrip('.')}."
-        code = ExitCode.USAGE if status < 500 else ExitCode.SURROUNDINGS
+        code = ExitCode.USAGE if status < 500 else ExitCode.ENVIRONMENT
         super().__init__(code, what, "Change what this names." if status < 500 else "See the log of its API server.")
         self.status = status
 
@@ -135,7 +135,7 @@ class Endpoint:
         status = answer.status
         if status in (401, 403) or 300 <= status < 400:
             raise BoxcarError(
-                ExitCode.SURROUNDINGS,
+                ExitCode.ENVIRONMENT,
                 f"Kubeflow Pipelines at {self.address} does not let us in ({_message(answer) or f'status {status}'}).",
                 f"Give a token that is valid there: --token-file, or {TOKEN}; in a pod, a service account's token projected "
                 f"for the audience pipelines.kubeflow.org, whose path {TOKEN_FILE} names.",
@@ -165,19 +165,19 @@ class Endpoint:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
             what = f"The token in {path} cannot be read: {reason}."
-            raise BoxcarError(ExitCode.SURROUNDINGS, what, f"Correct --token-file or {TOKEN_FILE}.") from error
+            raise BoxcarError(ExitCode.ENVIRONMENT, what, f"Correct --token-file or {TOKEN_FILE}.") from error
         return {"Authorization": f"Bearer {token}"}
 
     def _too_old(self) -> BoxcarError:
         return BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"{self.address} answers, but is not the API of Kubeflow Pipelines 2: it is older, or something else.",
             "Name the address of its API server or of its UI; pipelines here are made for version 2.17.",
         )
 
     def _unreachable(self, reason: str) -> BoxcarError:
         return Unreachable(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"Kubeflow Pipelines at {self.address} cannot be reached: {reason.rstrip('.')}.",
             f"See that the address is right and the server runs; from outside of the cluster, `{_PORT_FORWARD}` leads there.",
         )

@@ -88,4 +88,4 @@ def _failure(found: Answer, folder: str | None, page: str) -> BoxcarError:
     tasks = (found.get("run_details") or {}).get("task_details") or []
     words = [(one.get("error") or {}).get("message", "") for one in [found, *tasks]]
     why = next((f": {' '.join(word.split()).rstrip('.')}" for word in words if word), "")
-    return BoxcarError(ExitCode.SURROUNDINGS, f"The run {found['state'].lower()}{why}.{unread}", f"See {page}.")
+    return BoxcarError(ExitCode.ENVIRONMENT, f"The run {found['state'].lower()}{why}.{unread}", f"See {page}.")

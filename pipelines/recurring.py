@@ -115,7 +115,7 @@ def apply_schedule(
             _delete(one, endpoint)
     if not any(map(is_ours, same)):
         what = f"Somebody else changed {schedule.name} at {endpoint.address} at the same time, and theirs stands."
-        raise BoxcarError(ExitCode.SURROUNDINGS, what, "Apply yours again if it is the one that is meant.")
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, "Apply yours again if it is the one that is meant.")
     say(said)
 
 

@@ -578,7 +578,7 @@ def doctor(
         missing = [finding for finding in findings if not finding.ok]
         if missing:
             what = f"{len(missing)} of {len(findings)} findings are not as they should be: {missing[0].what}"
-            raise BoxcarError(ExitCode.SURROUNDINGS, what, missing[0].do or "See the table above.")
+            raise BoxcarError(ExitCode.ENVIRONMENT, what, missing[0].do or "See the table above.")
 
     do_work("doctor", work)
 

@@ -151,7 +151,7 @@ class Api:
 
     def _unreachable(self, reason: str) -> Unreachable:
         return Unreachable(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"The Kubernetes API at {self.server} does not answer: {reason.rstrip('.')}.",
             f"See that the cluster runs and that {self._where} names it; then start this again.",
         )
@@ -163,7 +163,7 @@ class Api:
             403: f"Let the operator grant that in the namespace {self.namespace}: the chart's boxcar-launcher role has it.",
         }.get(status or 0, "Change the settings that this names.")
         what = f"The Kubernetes API refuses to {verb} {kind} in the namespace {self.namespace}: {reason.rstrip('.')}."
-        return BoxcarError(ExitCode.SURROUNDINGS, what, do)
+        return BoxcarError(ExitCode.ENVIRONMENT, what, do)
 
 
 def open_api(namespace: str | None) -> Api:
@@ -193,7 +193,7 @@ def open_api(namespace: str | None) -> Api:
     except (config.ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"No Kubernetes cluster can be found: {where}: {reason}.",
             "Set KUBECONFIG to the file that names the cluster; `kubectl get pods` then works with it, too.",
         ) from error

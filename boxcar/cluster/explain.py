@@ -66,7 +66,7 @@ def explain_end(
     if found is None:
         why = str(failed.get("message") or failed.get("reason")).rstrip(".")
         what = f"The Job {job['metadata']['name']} failed: {why}."
-        return BoxcarError(ExitCode.SURROUNDINGS, what, _RESUME)
+        return BoxcarError(ExitCode.ENVIRONMENT, what, _RESUME)
     error = explain_container(*found, last_use)
     if failed.get("reason") == "BackoffLimitExceeded":
         error.details = (f"The Job {job['metadata']['name']} was tried {TRIES} times; this is how the last one ended.",)
@@ -88,9 +88,9 @@ def explain_container(pod: Object, status: Object, ended: Object, last_use: Call
     if pod["status"].get("reason") == "Evicted":
         what = f"The pod {pod['metadata']['name']} was evicted from its node: {_one_line(pod['status'].get('message', ''))}."
         do = "If its disk was short, raise cluster.ephemeral_gigabytes; then run again with --resume."
-        return BoxcarError(ExitCode.SURROUNDINGS, what, do)
+        return BoxcarError(ExitCode.ENVIRONMENT, what, do)
     words = last_words(ended)
-    if words is not None and code not in (ExitCode.SURROUNDINGS, ExitCode.DEFECT):  # those may be about the pod's own disk
+    if words is not None and code not in (ExitCode.ENVIRONMENT, ExitCode.DEFECT):  # those may be about the pod's own disk
         run = pod["metadata"]["annotations"][RUN_URI]
         words = (words[0].replace(FOLDER, run), words[1].replace(FOLDER, run))
     if code in _OUR_CODES and words is not None:
@@ -98,7 +98,7 @@ def explain_container(pod: Object, status: Object, ended: Object, last_use: Call
     said = f": {' '.join(words)}" if words is not None else " and said nothing."
     if code > 128 and code - 128 in signal.valid_signals():
         what = f"The container {name} was ended by {signal.Signals(code - 128).name}{said}"
-        return BoxcarError(ExitCode.SURROUNDINGS, what, _RESUME)
+        return BoxcarError(ExitCode.ENVIRONMENT, what, _RESUME)
     return BoxcarError(
         ExitCode(code) if code in _OUR_CODES else ExitCode.DEFECT,
         f"The container {name} of the pod {pod['metadata']['name']} ended with exit code {code}{said}",
@@ -142,7 +142,7 @@ def decisive_end(pods: Sequence[Object]) -> tuple[Object, Object, Object] | None
             # Sidecars end because the trainer has.
             if ended is not None and ended["exitCode"] != 0 and status["name"] not in _SIDECARS and disruption(pod) is None:
                 bad.append((pod, status, ended))
-    final = [one for one in bad if one[2]["exitCode"] in _OUR_CODES - {ExitCode.SURROUNDINGS, ExitCode.AGAIN}]
+    final = [one for one in bad if one[2]["exitCode"] in _OUR_CODES - {ExitCode.ENVIRONMENT, ExitCode.AGAIN}]
     return max(final or bad, key=lambda one: str(one[2].get("finishedAt", "")), default=None)
 
 
@@ -162,7 +162,7 @@ def _out_of_memory(pod: Object, name: str, last_use: Callable[[str], str]) -> Bo
     setting = _MEMORY.get(name, "step_memory")
     do = f"Raise cluster.{setting} and run again with --resume." if setting else "Please report this: it should need less."
     what = f"The {name} ran out of memory: its limit is {limit}, and {last_use(name)}."
-    return BoxcarError(ExitCode.SURROUNDINGS, what, do)
+    return BoxcarError(ExitCode.ENVIRONMENT, what, do)
 
 
 def _one_line(text: str) -> str:

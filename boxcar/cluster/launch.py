@@ -129,7 +129,7 @@ class _Launch:
             name = job["metadata"]["name"]
             what = f"The Job {name} ended well, and {self.run} holds no {self.work.result}: its bucket was away at the end."
             do = "See that the bucket answers; with --resume the run goes on from what is there."
-            raise BoxcarError(ExitCode.SURROUNDINGS, what, do)
+            raise BoxcarError(ExitCode.ENVIRONMENT, what, do)
 
     def _find(self) -> tuple[Object, bool]:
         """The Job, and whether it was created just now."""
@@ -181,7 +181,7 @@ class _Launch:
         while (now := self.api.get("jobs", name)) is not None and now["metadata"]["uid"] == uid:
             if time.monotonic() > until:
                 raise BoxcarError(
-                    ExitCode.SURROUNDINGS,
+                    ExitCode.ENVIRONMENT,
                     f"The Job {name} is being deleted, and its pods do not go.",
                     f"See `kubectl get pods -n {self.api.namespace}`; pods of a node that is lost go with its Node object.",
                 )

@@ -176,7 +176,7 @@ class Watch:
         waited = now - self._waited
         if waiting.cause in ("image", "start") and (waiting.hopeless or waited > PATIENCE_SECONDS):
             self._give_up()
-            raise BoxcarError(ExitCode.SURROUNDINGS, waiting.what, waiting.do)
+            raise BoxcarError(ExitCode.ENVIRONMENT, waiting.what, waiting.do)
         quiet = 0.0 if waiting.cause == "creation" else QUIET_SECONDS
         if waited >= quiet and (not self._told or now - self._told >= REPEAT_SECONDS):
             self._told = now

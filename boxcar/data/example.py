@@ -139,7 +139,7 @@ def _open(path: Path) -> BinaryIO:
         ) from error
     except OSError as error:
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"The shard {path} cannot be read: {error.strerror}.",
             "Make it readable, then run the same command again.",
         ) from error

@@ -49,7 +49,7 @@ def read_label_map(path: Path) -> dict[int, str]:
         raise _refusal(path, "it is not UTF-8 text") from error
     except OSError as error:
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"The label map {path} cannot be read: {error.strerror or error}.",
             "Give yourself the right to read it, then run the same command again.",
         ) from error

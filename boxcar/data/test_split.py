@@ -29,7 +29,7 @@ def read_frozen_test(path: Path) -> frozenset[str]:
         raise BoxcarError(ExitCode.USAGE, what, f"Name a {FROZEN_TEST} that is there.") from error
     except OSError as error:
         what = f"{path} cannot be read: {error.strerror or error}."
-        raise BoxcarError(ExitCode.SURROUNDINGS, what, "Give yourself the right to read it.") from error
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, "Give yourself the right to read it.") from error
     hashes = set()
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -61,7 +61,7 @@ def serve(run: str, port: int, say: Callable[[str], None] = lambda sentence: Non
         # Not the error's own words, which for a taken port repeat the address.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"Port {port} of {HOST} cannot be used: {reason}.",
             "Choose another with --port; 0 takes any that is free.",
         ) from error

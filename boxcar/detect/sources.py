@@ -114,7 +114,7 @@ def _moving(source: Source) -> Iterator[Frame]:
         opened.release()
     if number == 0 and source.camera is not None:
         raise BoxcarError(
-            ExitCode.SURROUNDINGS, f"Camera {source.camera} gives no picture.", "See that it is plugged in and used by nobody."
+            ExitCode.ENVIRONMENT, f"Camera {source.camera} gives no picture.", "See that it is plugged in and used by nobody."
         )
     if number == 0:
         raise _unreadable(source.path, "OpenCV finds no picture in it")

@@ -220,4 +220,4 @@ class _Drawings:
 
 def _unwritable(path: Path, reason: str) -> BoxcarError:
     place = path.with_name(path.name[1:])
-    return BoxcarError(ExitCode.SURROUNDINGS, f"{place} cannot be written: {reason}.", "Choose another folder, or free space.")
+    return BoxcarError(ExitCode.ENVIRONMENT, f"{place} cannot be written: {reason}.", "Choose another folder, or free space.")

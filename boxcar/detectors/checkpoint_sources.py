@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import bucket_location, file_sha256, local_path, make_folder
-from boxcar.storage.local import surroundings
+from boxcar.storage.local import os_errors
 from boxcar.sync.mirror import Mirror, cache_folder, fetch_file
 
 ANSWER_SECONDS = 10.0  # for which an address may keep us waiting, to begin with and between two pieces
@@ -126,11 +126,11 @@ def _downloaded(address: str) -> Path:
             announced = answer.headers.get("Content-Length")
             received = _copy(answer, file, what)
         if announced is not None and received != int(announced):
-            raise BoxcarError(ExitCode.SURROUNDINGS, f"{what}: it broke off after {received} bytes.", do)
+            raise BoxcarError(ExitCode.ENVIRONMENT, f"{what}: it broke off after {received} bytes.", do)
         Path(name).replace(archive)
     except (OSError, ValueError) as error:  # URLError, time-outs and a full disk are OSErrors
         reason = getattr(error, "reason", None) or error.strerror if isinstance(error, OSError) else str(error)
-        raise BoxcarError(ExitCode.SURROUNDINGS, f"{what}: {reason or type(error).__name__}.", do) from error
+        raise BoxcarError(ExitCode.ENVIRONMENT, f"{what}: {reason or type(error).__name__}.", do) from error
     finally:
         Path(name).unlink(missing_ok=True)
     return archive
@@ -141,7 +141,7 @@ def _unpacked(archive: Path) -> Path:
     folder = cache_folder() / file_sha256(archive)[:16]
     if folder.is_dir():
         return folder
-    with surroundings(folder):
+    with os_errors(folder):
         work = Path(tempfile.mkdtemp(dir=make_folder(folder.parent), suffix=".part"))
     try:
         left = MOST_BYTES

@@ -52,7 +52,7 @@ def visible_gpus() -> list[str]:
     """
     answer = _probe("tensorflow")["tensorflow"]
     if answer["error"] is not None:
-        raise BoxcarError(ExitCode.SURROUNDINGS, f"TensorFlow does not load: {answer['error'].rstrip('.')}.", SETUP)
+        raise BoxcarError(ExitCode.ENVIRONMENT, f"TensorFlow does not load: {answer['error'].rstrip('.')}.", SETUP)
     names: list[str] = answer["gpus"]
     return names
 

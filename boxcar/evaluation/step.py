@@ -233,7 +233,7 @@ class _Watch:
         if failed or silent:
             reason = "Training failed" if failed else f"The trainer has said nothing for {SILENCE_SECONDS / 60:.0f} minutes"
             raise BoxcarError(
-                ExitCode.SURROUNDINGS,
+                ExitCode.ENVIRONMENT,
                 f"{reason}; the checkpoints so far are scored.",
                 "See its own last words, then run `boxcar train` again; evaluation goes on where it was.",
             )

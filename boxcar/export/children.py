@@ -86,9 +86,9 @@ def run_as_child(main: Callable[[], None]) -> None:
         # A full disk, for instance; what a converter gets wrong by itself ends in a traceback.
         what = f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}."
         do = "Free disk space, then run the same command again."
-        sys.stderr.write(json.dumps({"code": ExitCode.SURROUNDINGS, "what": what, "do": do}) + "\n")
+        sys.stderr.write(json.dumps({"code": ExitCode.ENVIRONMENT, "what": what, "do": do}) + "\n")
         sys.stderr.flush()
-        os._exit(ExitCode.SURROUNDINGS)
+        os._exit(ExitCode.ENVIRONMENT)
 
 
 def _end_with_parent() -> None:
@@ -113,7 +113,7 @@ def _judge(one: _Running) -> None:
     code = one.process.returncode
     if code == 0:
         return
-    if code in (ExitCode.DATA, ExitCode.SURROUNDINGS):
+    if code in (ExitCode.DATA, ExitCode.ENVIRONMENT):
         try:
             told = json.loads(_lines(one)[-1])
             error = BoxcarError(ExitCode(told["code"]), told["what"], told["do"])
@@ -121,7 +121,7 @@ def _judge(one: _Running) -> None:
             raise _failure(one, f"it ended with exit code {code}", ExitCode.DEFECT) from None
         raise error
     if code == -signal.SIGKILL:
-        raise _failure(one, "it was killed, as happens where memory runs out", ExitCode.SURROUNDINGS)
+        raise _failure(one, "it was killed, as happens where memory runs out", ExitCode.ENVIRONMENT)
     if code < 0:
         raise _failure(one, f"it crashed ({signal.Signals(-code).name})", ExitCode.DEFECT)
     raise _failure(one, f"it ended with exit code {code}", ExitCode.DEFECT)
@@ -130,7 +130,7 @@ def _judge(one: _Running) -> None:
 def _failure(one: _Running, reason: str, code: ExitCode) -> BoxcarError:
     do = (
         "Free memory, or give the machine more, then run the same command again."
-        if code == ExitCode.SURROUNDINGS
+        if code == ExitCode.ENVIRONMENT
         else "Report this with the lines above."
         if one.child.format == "saved_model"
         else f"Report this with the lines above, or leave {one.child.format} out of --formats."

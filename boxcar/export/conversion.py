@@ -28,7 +28,7 @@ from boxcar.inference.tfjs import find_node
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import make_folder, remove_tree, replace_json, replace_text
-from boxcar.storage.local import surroundings
+from boxcar.storage.local import os_errors
 from boxcar.sync.mirror import Mirror
 
 _SLOW = frozenset({"tflite_int8", "tflite_int8_nms", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # these are begun first
@@ -204,7 +204,7 @@ def _run_converters(kinds: Sequence[str], frozen: Path, records: Path, folder: P
         if not written.exists():
             raise defect(kind, "it wrote nothing")
         make_folder((folder / place_of(kind)).parent)
-        with surroundings(folder):
+        with os_errors(folder):
             written.rename(folder / place_of(kind))
 
 

@@ -170,7 +170,7 @@ def write_frozen(network: "Network", specification: Specification, provenance: P
         # "{{function_node ...}} path; No space left on device [Op:SaveV2]"
         reason = str(error.message).splitlines()[0].rpartition("; ")[2].partition(" [Op:")[0]
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"{folder} cannot be written: {reason}.",
             "Free disk space or choose a folder that you may write to, then run the same command again.",
         ) from error

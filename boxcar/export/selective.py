@@ -70,7 +70,7 @@ def keep_layers_in_float(
     try:
         tries = _convert(whole, frozen, records, folder, specification, conversion)
     except BoxcarError as error:
-        if any(one.verdict.failures for one in whole) or error.code not in (ExitCode.DEFECT, ExitCode.SURROUNDINGS):
+        if any(one.verdict.failures for one in whole) or error.code not in (ExitCode.DEFECT, ExitCode.ENVIRONMENT):
             raise
         note = f"keeping its worst layers in float32 was tried, because INT8 costs it AP50, and failed: {error.what}"
         return [dataclasses.replace(one, note=note) if one in whole else one for one in found]

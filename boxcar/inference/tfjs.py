@@ -129,7 +129,7 @@ class TFJSRunner(HeadsRunner):
         if reason is None:
             reason = f"Node ended by signal {-code}" if code < 0 else f"Node ended with exit code {code}"
         return BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"{self.path} could not be run in Node: {reason}.",
             "Look whether the machine is short of memory, then run the same command again.",
             tuple(words[-5:]),
@@ -165,5 +165,5 @@ def find_tfjs() -> Path:
 
 def _not_installed(what: str) -> BoxcarError:
     return BoxcarError(
-        ExitCode.SURROUNDINGS, f"{what} is not installed, and TensorFlow.js files are run with it.", "Run `make setup`."
+        ExitCode.ENVIRONMENT, f"{what} is not installed, and TensorFlow.js files are run with it.", "Run `make setup`."
     )

@@ -15,7 +15,7 @@ from types import FrameType
 from boxcar import storage
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.run.checkpoints import read_scores
-from boxcar.storage.local import surroundings
+from boxcar.storage.local import os_errors
 from boxcar.sync.failure import LOCK
 from boxcar.sync.mirror import Mirror
 from boxcar.sync.upload import uploading
@@ -56,7 +56,7 @@ def _train_and_evaluate(run: Path) -> None:
             trainer.send_signal(number)
 
     storage.make_folder(run / "train")  # or an evaluator that is quicker than the trainer finds no training
-    with surroundings(run):
+    with os_errors(run):
         log = (run / EVALUATOR_LOG).open("ab")
     with log:
         trainer = _start(run, "train", "--evaluator", "elsewhere")
@@ -87,7 +87,7 @@ def _train_and_evaluate(run: Path) -> None:
     if code < 0:
         name = signal.Signals(-code).name
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"The trainer was ended by {name}" + (", which is what a lack of memory looks like." if code == -9 else "."),
             "Run again with --resume; if memory was short, start another run with a smaller --batch-size.",
         )
@@ -138,7 +138,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _evaluator_failed(run: Path) -> BoxcarError:
     lines = (run / EVALUATOR_LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return BoxcarError(
-        ExitCode.SURROUNDINGS,
+        ExitCode.ENVIRONMENT,
         f"The evaluator failed {EVALUATOR_STARTS} times, the last time with: {lines[-1] if lines else 'no word'}",
         f"See {run / EVALUATOR_LOG}, then run again with --resume.",
     )
@@ -150,7 +150,7 @@ def lock(run: Path) -> int:
     Raises:
         BoxcarError: 69 where another process has it for longer than 10 seconds.
     """
-    with surroundings(run):
+    with os_errors(run):
         (run / LOCK).touch()
     descriptor = storage.lock(run / LOCK)
     os.set_inheritable(descriptor, True)

@@ -34,7 +34,7 @@ def temporary_database(schema: str) -> Iterator[sqlite3.Connection]:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_ERROR:
             raise
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"SQLite's temporary files in {_folder()} cannot be written: {error}.",
             "Free space there, or set the environment variable SQLITE_TMPDIR to a folder that has some.",
         ) from error

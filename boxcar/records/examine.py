@@ -208,7 +208,7 @@ def read_file(root: Path, name: bytes, limit: int, too_large: Kind) -> tuple[byt
         if error.errno in (errno.ENOENT, errno.ELOOP):
             raise FaultyError(unusable, "it is a link to nothing") from error
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"{shown(path)} cannot be read: {error.strerror or error}.",
             "Give yourself the right to read it, then run the same command again.",
         ) from error

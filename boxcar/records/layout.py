@@ -178,7 +178,7 @@ def _walk(root: Path, leave_out: Path) -> Iterator[tuple[int, bytes, bytes, byte
 
     def refuse(error: OSError) -> None:
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"{shown(os.fsencode(error.filename))} cannot be read: {error.strerror}.",
             "Give yourself the right to read it, then run the same command again.",
         ) from error

@@ -13,7 +13,7 @@ from boxcar.records.faults import FaultyError, shown
 from boxcar.records.pictures import LARGEST_FILE, Treatment, stored_bytes
 from boxcar.records.summary import Counts
 from boxcar.records.voc import unpacked
-from boxcar.storage.local import surroundings
+from boxcar.storage.local import os_errors
 
 _ADVANCE = 64  # pictures between two words of progress
 
@@ -62,7 +62,7 @@ def write_shard(shard: Shard, advance: Callable[[int], None]) -> Written:
             examined.
     """
     counts = Counts()
-    with surroundings(shard.path):
+    with os_errors(shard.path):
         with shard.path.open("xb", buffering=0) as file:
             for number, picture in enumerate(shard.pictures, start=1):
                 write_record(file, _record(shard, picture, counts))

@@ -111,7 +111,7 @@ class Workers:
         status = self._processes[connection].wait()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
         return BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"A process that reads pictures {how}, probably for want of memory.",
             "Free memory, then run the same command again.",
         )

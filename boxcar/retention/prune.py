@@ -91,7 +91,7 @@ def remove_run(runs: str, store: Store, run: FoundRun) -> None:
         now = look(runs, store, run.name)
         if isinstance(now, str) or {(e.name, e.tag) for e in now.entries} != {(e.name, e.tag) for e in run.entries}:
             what = f"{run.uri} has changed since it was looked at, and was left alone."
-            raise Refused(ExitCode.SURROUNDINGS, what, "Run this again.")
+            raise Refused(ExitCode.ENVIRONMENT, what, "Run this again.")
         names = [entry.name for entry in run.entries]
         last = [f"{run.name}/{CONFIGURATION}", f"{run.name}/{LOCK}"]
         first = [name for name in names if is_marker(name) or name == f"{run.name}/{RUN_FILE}"]

@@ -126,7 +126,7 @@ class Claim:
     def _taken(self, note: _Note | None) -> AtWorkError:
         who = f" ({note.holder})" if note is not None and note.holder is not None else ""
         return AtWorkError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"Another retraining of {self._model.uri} is at work{who}.",
             "Wait until it has ended; one that was killed counts as gone after a minute.",
         )

@@ -19,7 +19,7 @@ from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import BEGUN, STEP
 from boxcar.storage import file_sha256, is_temporary, list_files, lock, make_folder, remove_tree, replace_json
-from boxcar.storage.local import surroundings
+from boxcar.storage.local import os_errors
 
 # Buckets keep to the same order, so that what is half sent is no more believed than what is half written.
 MARKER, UNFINISHED = STEP, BEGUN
@@ -172,7 +172,7 @@ class Step:
         # The order matters to a kill in between: the marker that says "finished" goes before any of the files does, and
         # the one that says "mine" is there before the first new file is.
         replace_json(self.folder / UNFINISHED, {"step": self.name, **self._identity()})
-        with surroundings(self.folder):
+        with os_errors(self.folder):
             (self.folder / MARKER).unlink(missing_ok=True)
         if not self.resumable:
             for name in self._owned():

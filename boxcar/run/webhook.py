@@ -22,7 +22,7 @@ def check_address() -> str:
     url = os.environ.get(WEBHOOK, "")
     if url and not _is_address(url):
         what = "The webhook's address is none: it must be http:// or https:// with a host and without blanks or a line's end."
-        raise BoxcarError(ExitCode.SURROUNDINGS, what, _CORRECT)
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, _CORRECT)
     return url
 
 
@@ -51,9 +51,9 @@ def post(body: Mapping[str, Any]) -> None:
             status = error.status
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = type(error).__name__
-            raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} cannot be reached ({reason}).", _CORRECT) from None
+            raise BoxcarError(ExitCode.ENVIRONMENT, f"{what} cannot be reached ({reason}).", _CORRECT) from None
     if status >= 300:
-        raise BoxcarError(ExitCode.SURROUNDINGS, f"{what} answers with status {status}.", _CORRECT)
+        raise BoxcarError(ExitCode.ENVIRONMENT, f"{what} answers with status {status}.", _CORRECT)
 
 
 def _is_address(url: str) -> bool:

@@ -12,7 +12,7 @@ from boxcar.run.progress import Progress
 from boxcar.run.step import Step
 from boxcar.shapes.scene import CLASSES, Scene, draw_scene
 from boxcar.storage import make_folder
-from boxcar.storage.local import surroundings, sync_folder
+from boxcar.storage.local import os_errors, sync_folder
 from boxcar.sync.mirror import Mirror
 
 __all__ = ["CLASSES", "Scene", "draw_scenes", "make_shapes"]
@@ -65,11 +65,11 @@ def _draw(folder: Path, parameters: dict[str, int]) -> Path:
         with step.writing() as unfinished:
             for number, scene in enumerate(draw_scenes(**parameters), 1):
                 name = f"shapes-{number:04d}"
-                with surroundings(unfinished):
+                with os_errors(unfinished):
                     Image.fromarray(scene.pixels).save(unfinished / f"{name}.jpg", quality=92)
                     _annotation(scene, folder / f"{name}.jpg").write(unfinished / f"{name}.xml", encoding="unicode")
                 progress.advance()
-    with surroundings(folder):
+    with os_errors(folder):
         step.folder.replace(folder)
         sync_folder(folder.parent)
     return folder
@@ -95,7 +95,7 @@ def draw_scenes(pictures: int, image_size: int, seed: int) -> Iterator[Scene]:
 
 def _require_free(folder: Path) -> None:
     """64 where the folder is a file or holds anything: what lies there may be somebody's work."""
-    with surroundings(folder):
+    with os_errors(folder):
         if not folder.exists():
             return
         if folder.is_dir() and not any(folder.iterdir()):

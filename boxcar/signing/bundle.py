@@ -30,7 +30,7 @@ def import_signing() -> Any:
         import model_signing.verifying
     except ImportError as error:
         what = f"What signs and verifies is not installed here: {error}."
-        raise BoxcarError(ExitCode.SURROUNDINGS, what, "Install it with `pip install 'boxcar[sign]'`.") from error
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, "Install it with `pip install 'boxcar[sign]'`.") from error
     return model_signing
 
 

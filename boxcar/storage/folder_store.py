@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from boxcar.storage.local import is_temporary, lock, make_folder, replace_bytes, surroundings
+from boxcar.storage.local import is_temporary, lock, make_folder, os_errors, replace_bytes
 from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store, expected_pieces
 
 
@@ -18,7 +18,7 @@ class FolderStore(Store):
         self._folder = folder
 
     def entries(self, below: str = "") -> list[Entry]:
-        with surroundings(self._folder):
+        with os_errors(self._folder):
             paths = list(_files(self._folder / below))
         entries = []
         for path in paths:
@@ -27,7 +27,7 @@ class FolderStore(Store):
         return sorted(entries, key=lambda entry: entry.name)
 
     def folders(self) -> list[str]:
-        with surroundings(self._folder):
+        with os_errors(self._folder):
             folders = [path for path in self._folder.glob("*") if path.is_dir()]
             # A bucket has no folders that could be empty.
             return sorted(path.name for path in folders if any(_files(path)))
@@ -68,7 +68,7 @@ class FolderStore(Store):
             os.close(descriptor)
 
     def delete(self, names: Iterable[str]) -> None:
-        with surroundings(self._folder):
+        with os_errors(self._folder):
             for path in [self._folder / name for name in names]:
                 path.unlink(missing_ok=True)
                 # A bucket has no folders that could be empty.

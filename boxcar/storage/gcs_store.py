@@ -238,4 +238,4 @@ def _explain(error: BaseException, location: Location) -> BoxcarError:
     else:
         reason = f"HTTP status {status}" if status else type(error).__name__
         what, do = f"{server} refused a request for {location.uri} ({reason}).", f"Correct {setting}."
-    return BoxcarError(ExitCode.SURROUNDINGS, what, do)
+    return BoxcarError(ExitCode.ENVIRONMENT, what, do)

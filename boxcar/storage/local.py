@@ -47,14 +47,14 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
 
 
 @contextlib.contextmanager
-def surroundings(path: Path) -> Iterator[None]:
+def os_errors(path: Path) -> Iterator[None]:
     """Turns what the operating system refuses below it into exit 69 with the path and the reason."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"{error.filename or path} cannot be written: {reason}.",
             "Free disk space or choose a folder that you may write to, then run the same command again.",
         ) from error
@@ -62,7 +62,7 @@ def surroundings(path: Path) -> Iterator[None]:
 
 def make_folder(path: Path) -> Path:
     """Creates the folder and its parents where missing; 69 where that is refused."""
-    with surroundings(path):
+    with os_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -80,7 +80,7 @@ def replace_pieces(path: Path, pieces: Iterable[str]) -> None:
 def replace_bytes(path: Path, pieces: Iterable[bytes]) -> None:
     """`replace_pieces` of what is no text."""
     temporary = temporary_path(path)
-    with surroundings(path):
+    with os_errors(path):
         try:
             with temporary.open("wb") as file:
                 file.writelines(pieces)
@@ -136,7 +136,7 @@ def lock(path: Path, patience_seconds: float = 10.0) -> int:
     Raises:
         BoxcarError: 69 where another process has it for longer than that.
     """
-    with surroundings(path):
+    with os_errors(path):
         descriptor = os.open(path, os.O_RDONLY)
     until = time.monotonic() + patience_seconds
     while True:
@@ -149,7 +149,7 @@ def lock(path: Path, patience_seconds: float = 10.0) -> int:
             time.sleep(0.1)
     os.close(descriptor)
     what = f"Another process is at work in {path}."
-    raise Refused(ExitCode.SURROUNDINGS, what, "Wait for it or end it, then run this again.")
+    raise Refused(ExitCode.ENVIRONMENT, what, "Wait for it or end it, then run this again.")
 
 
 @contextlib.contextmanager
@@ -159,10 +159,10 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         BoxcarError: 69 where it cannot be made, or locks are not kept there.
     """
-    with surroundings(path):
+    with os_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        with surroundings(path):
+        with os_errors(path):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -171,7 +171,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def remove_tree(path: Path) -> None:
     """Removes a file, a link or a folder with all below it; nothing happens where there is none."""
-    with surroundings(path):
+    with os_errors(path):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

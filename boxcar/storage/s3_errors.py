@@ -87,7 +87,7 @@ def explain(error: BaseException, settings: S3Settings, location: Location) -> B
     else:
         what = f"{server} cannot be asked with the key of {settings.key_setting}: {_reason(error)}."
         do = f"Correct {settings.key_setting} or {settings.endpoint_setting}."
-    return BoxcarError(ExitCode.SURROUNDINGS, what, do)
+    return BoxcarError(ExitCode.ENVIRONMENT, what, do)
 
 
 def _status(error: BaseException) -> int | None:

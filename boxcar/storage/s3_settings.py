@@ -88,7 +88,7 @@ def _malformed(setting: str) -> BoxcarError:
     # Not with its value: an address may hold a password.
     what = f"{setting} is not the address of a server."
     return BoxcarError(
-        ExitCode.SURROUNDINGS, what, f"Set {setting} to http:// or https:// and a host, with its port if need be."
+        ExitCode.ENVIRONMENT, what, f"Set {setting} to http:// or https:// and a host, with its port if need be."
     )
 
 
@@ -96,7 +96,7 @@ def _certificates() -> str:
     setting, path = _first("AWS_CA_BUNDLE", "SSL_CERT_FILE") or ("", certifi.where())
     if not Path(path).is_file():
         what = f"{setting} names {path}, which is not a file."
-        raise BoxcarError(ExitCode.SURROUNDINGS, what, f"Set {setting} to a file of certificates in PEM format.")
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, f"Set {setting} to a file of certificates in PEM format.")
     return path
 
 
@@ -115,7 +115,7 @@ def _credentials(sts: str | None) -> tuple[Provider, str, str]:
             return kind(), key, secret
         if found:
             missing = secret if found == [key] else key
-            raise BoxcarError(ExitCode.SURROUNDINGS, f"{found[0]} is set, and {missing} is not.", f"Set {missing} as well.")
+            raise BoxcarError(ExitCode.ENVIRONMENT, f"{found[0]} is set, and {missing} is not.", f"Set {missing} as well.")
     file = _first("AWS_SHARED_CREDENTIALS_FILE")
     if file is not None or (Path.home() / ".aws" / "credentials").is_file():
         name = file[0] if file else "~/.aws/credentials"
@@ -141,5 +141,5 @@ def _tried(provider: Provider, what: str, do: str) -> Provider:
     try:
         provider.retrieve()
     except (ValueError, KeyError, OSError, urllib3.exceptions.HTTPError, SyntaxError) as error:
-        raise BoxcarError(ExitCode.SURROUNDINGS, what, do) from error
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, do) from error
     return provider

@@ -120,7 +120,7 @@ class S3Store(Store):
         errors = self._ask(lambda: list(self._client.remove_objects(self._bucket, objects))) if objects else []
         for error in errors:
             raise BoxcarError(
-                ExitCode.SURROUNDINGS,
+                ExitCode.ENVIRONMENT,
                 f"{self._settings.endpoint} did not remove s3://{self._bucket}/{error.name}: {error.code}.",
                 f"Allow the key of {self._settings.key_setting} to delete in {self.uri}.",
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage.checksums import PART_BYTES, file_checksum, part_bytes, pieces, running
-from boxcar.storage.local import surroundings, temporary_path
+from boxcar.storage.local import os_errors, temporary_path
 from boxcar.storage.parallel import in_order
 
 ABSENT = "absent"  # in place of a tag: there is to be no such object yet
@@ -39,7 +39,7 @@ class Changed(BoxcarError):
     """An object or a file is not, or no longer, the one that was meant."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(ExitCode.SURROUNDINGS, f"{what} was changed by somebody else meanwhile.", "Run this again.")
+        super().__init__(ExitCode.ENVIRONMENT, f"{what} was changed by somebody else meanwhile.", "Run this again.")
 
 
 class Store(ABC):
@@ -137,7 +137,7 @@ class Store(ABC):
             except Changed:
                 continue
             raise BoxcarError(
-                ExitCode.SURROUNDINGS,
+                ExitCode.ENVIRONMENT,
                 f"{self.uri} keeps no conditions: its server writes an object although it was changed meanwhile.",
                 "Use a bucket on Amazon S3, Google Cloud Storage or a recent MinIO for this, or a local folder.",
             )
@@ -194,7 +194,7 @@ class Store(ABC):
         step = part_bytes(entry.bytes)
         ranges = [(start, min(step, entry.bytes - start)) for start in range(0, entry.bytes, step)]
         temporary = temporary_path(path)
-        with surroundings(path):
+        with os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 # Nothing is synced to the disk: what a power cut leaves is found by its hash and fetched again.

@@ -76,7 +76,7 @@ class Mirror:
                 if self._unsent():
                     what = f"{self.folder} holds a finished step that was never sent to {self.uri}."
                     do = "Run that step again, which sends it, or remove that folder."
-                    raise BoxcarError(ExitCode.SURROUNDINGS, what, do)
+                    raise BoxcarError(ExitCode.ENVIRONMENT, what, do)
                 fetch_folder(self._store, self.folder)
                 self._note_fetched()
         return self.folder

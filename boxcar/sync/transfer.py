@@ -13,7 +13,7 @@ from typing import Any
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import BEGUN, CHECKPOINT_MARKER, STEP
 from boxcar.storage.checksums import PART_BYTES
-from boxcar.storage.local import file_sha256, is_temporary, list_files, surroundings
+from boxcar.storage.local import file_sha256, is_temporary, list_files, os_errors
 from boxcar.storage.names import check_names
 from boxcar.storage.parallel import for_each
 from boxcar.storage.store import ABSENT, Changed, Missing, Store
@@ -173,7 +173,7 @@ def _clear(folder: Path, there: set[str], markers: Mapping[str, bytes]) -> None:
     `.unfinished` goes in any case: it comes last, and until then an interrupted fetch is nothing that a step could resume.
     """
     names = list_files(folder) if folder.is_dir() else []
-    with surroundings(folder):
+    with os_errors(folder):
         for name in names:
             if is_marker(name) and (name not in markers or (folder / name).read_bytes() != markers[name]):
                 (folder / name).unlink()

@@ -99,7 +99,7 @@ class Uploader:
                     _say(f"{self._run.uri} answers again.")
                 failing = False
             except BoxcarError as error:
-                if error.code != ExitCode.SURROUNDINGS:
+                if error.code != ExitCode.ENVIRONMENT:
                     raise
                 if not failing:
                     _say(f"{error} What is written meanwhile is kept here and sent later.")
@@ -110,7 +110,7 @@ class Uploader:
                 self.send()
                 return
             except BoxcarError as error:
-                if error.code != ExitCode.SURROUNDINGS or not left:
+                if error.code != ExitCode.ENVIRONMENT or not left:
                     raise
 
 

@@ -121,5 +121,5 @@ class EventFiles:
         path.unlink()
         if before == 0:
             what = f"{self._store.uri}/{entry.name} does not arrive as its server's checksum says."
-            raise BoxcarError(ExitCode.SURROUNDINGS, what, "Look into the server's log, and at what lies between here and it.")
+            raise BoxcarError(ExitCode.ENVIRONMENT, what, "Look into the server's log, and at what lies between here and it.")
         return False

@@ -20,7 +20,7 @@ from types import FrameType
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import Changed, Missing, lock, make_folder, open_store, remove_tree, replace_text
-from boxcar.storage.local import surroundings
+from boxcar.storage.local import os_errors
 from boxcar.storage.names import unfit
 from boxcar.tensorboard_sync.event_files import STEPS, EventFiles
 
@@ -87,7 +87,7 @@ class Copy:
     def update(self) -> None:
         """One pass. What goes wrong in it is said on stderr, once for as long as it lasts."""
         try:
-            with surroundings(self._into):
+            with os_errors(self._into):
                 unfit_runs = self._list()
                 for run in self._due():
                     self._look(run)
@@ -156,7 +156,7 @@ class Copy:
 def _claim(into: Path, uri: str) -> None:
     """Makes sure that whatever lies in a folder may be removed: it is empty, or has been this copy's before."""
     note = into / _COPY_OF
-    with surroundings(into):
+    with os_errors(into):
         found = note.read_text(encoding="utf-8") if note.exists() else None
         taken = found is None and any(into.iterdir())
     if taken or found not in (None, uri):

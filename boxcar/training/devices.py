@@ -61,7 +61,7 @@ def require_gpus(asked: int | None, seen: int) -> None:
     """
     if asked is not None and seen < asked:
         raise BoxcarError(
-            ExitCode.SURROUNDINGS,
+            ExitCode.ENVIRONMENT,
             f"{asked} {'GPU was' if asked == 1 else 'GPUs were'} asked for, and TensorFlow sees {seen or 'none'}.",
             "See `boxcar doctor` for what is missing; --gpus 0 trains on the processor.",
         )
@@ -103,7 +103,7 @@ def _join(used: list[Any], machines: Machines) -> Any:
             return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
         except (tf.errors.OpError, RuntimeError, ValueError) as error:
             raise BoxcarError(
-                ExitCode.SURROUNDINGS,
+                ExitCode.ENVIRONMENT,
                 f"The {machines.count} machines of {TF_CONFIG} cannot be joined: {str(error).splitlines()[0]}.",
                 "See that each runs the same command and that their ports can be reached.",
             ) from error

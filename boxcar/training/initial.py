@@ -22,7 +22,7 @@ def settle_init(configuration: Configuration) -> tuple[Configuration, str | None
         find_initial(zoo)
         return zoo, None
     except BoxcarError as error:
-        if error.code not in (ExitCode.SURROUNDINGS, ExitCode.USAGE):
+        if error.code not in (ExitCode.ENVIRONMENT, ExitCode.USAGE):
             raise
         sentence = f"Starting from random weights, which need more pictures and steps: {error.what}"
         return configuration.model_copy(update={"init": "none"}), sentence

@@ -131,7 +131,7 @@ class TrainingLoop:
             ) from error
         except tf.errors.ResourceExhaustedError as error:
             raise BoxcarError(
-                ExitCode.SURROUNDINGS,
+                ExitCode.ENVIRONMENT,
                 f"Memory ran out after step {self._step}: {error.message.splitlines()[0]}.",
                 "Start another run with a smaller --batch-size or --image-size.",
             ) from error

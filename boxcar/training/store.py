@@ -12,7 +12,7 @@ from boxcar.detectors.network import Network
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import best_scores, list_checkpoints, mark_checkpoint, read_scores, remove_checkpoint
 from boxcar.storage import make_folder, remove_tree
-from boxcar.storage.local import surroundings, sync_folder
+from boxcar.storage.local import os_errors, sync_folder
 from boxcar.training.divergence import Diverged
 
 
@@ -74,12 +74,12 @@ class CheckpointStore:
             self._checkpoint.write(str(temporary / f"ckpt-{step}"))
         except tf.errors.OpError as error:
             raise BoxcarError(
-                ExitCode.SURROUNDINGS,
+                ExitCode.ENVIRONMENT,
                 f"The checkpoint of step {step} cannot be written to {self._train}: {error.message.splitlines()[0]}.",
                 "Free disk space, then start it again to go on from the checkpoint before.",
             ) from error
         if self._is_chief:
-            with surroundings(self._train):
+            with os_errors(self._train):
                 for path in sorted(temporary.glob(f"ckpt-{step}.*")):
                     with path.open("rb+") as file:
                         # TensorFlow closes its files without making them durable; the marker must not outlive the data.

@@ -47,7 +47,7 @@ def wait_for_evaluator(
             )
         if time.monotonic() > patience:
             raise BoxcarError(
-                ExitCode.SURROUNDINGS,
+                ExitCode.ENVIRONMENT,
                 f"The evaluator scored nothing in {PATIENCE_SECONDS / 60:.0f} minutes; {len(waiting)} checkpoints wait.",
                 "See why it stopped, then start it again; `boxcar train --evaluator none` does without it.",
             )

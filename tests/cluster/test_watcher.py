@@ -101,7 +101,7 @@ def test_a_job_that_ends_well_and_leaves_nothing_is_no_success(place: Place, mon
     job = step_job(make_configuration(None, place.settings()), run, "records", "records", ["architectures"])
     with pytest.raises(BoxcarError, match=r"ended well, and .* holds no records/step\.json") as caught:
         run_job(Work(job, "records/step.json", ("records",)), ClusterSettings(namespace=place.namespace), run)
-    assert caught.value.code == ExitCode.SURROUNDINGS
+    assert caught.value.code == ExitCode.ENVIRONMENT
 
 
 @pytest.fixture

@@ -93,14 +93,14 @@ def test_what_was_downloaded_is_not_downloaded_again(server: str, archive: Path,
 def test_what_cannot_be_downloaded_is_69_and_leaves_nothing(server: str, cache: Path, path: str) -> None:
     with pytest.raises(BoxcarError, match="cannot be downloaded") as caught:
         find_checkpoint(server + path)
-    assert caught.value.code is ExitCode.SURROUNDINGS
+    assert caught.value.code is ExitCode.ENVIRONMENT
     assert list(cache.iterdir()) == []
 
 
 def test_nobody_there_is_69() -> None:
     with pytest.raises(BoxcarError, match=r"http://127\.0\.0\.1:9/model\.tar\.gz cannot be downloaded") as caught:
         find_checkpoint("http://127.0.0.1:9/model.tar.gz")
-    assert caught.value.code is ExitCode.SURROUNDINGS
+    assert caught.value.code is ExitCode.ENVIRONMENT
 
 
 def test_an_archive_cannot_write_outside_and_brings_nothing_else(tmp_path: Path, cache: Path) -> None:
@@ -174,7 +174,7 @@ def test_asked_for_by_name_the_zoo_must_be_there(monkeypatch: pytest.MonkeyPatch
     point_zoo_at("http://127.0.0.1:9/model.tar.gz", monkeypatch)
     with pytest.raises(BoxcarError) as caught:
         settle_init(make_configuration(None, {"init": "zoo"}))
-    assert caught.value.code is ExitCode.SURROUNDINGS
+    assert caught.value.code is ExitCode.ENVIRONMENT
 
 
 def point_zoo_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def test_wrong_names(model: Path, pictures: Path, tmp_path: Path) -> None:
     assert caught.value.code == ExitCode.USAGE
     with pytest.raises(BoxcarError, match="Camera 99 gives no picture") as caught:
         detect(str(model), [], camera=99)
-    assert caught.value.code == ExitCode.SURROUNDINGS
+    assert caught.value.code == ExitCode.ENVIRONMENT
 
 
 def test_the_command_draws_where_nothing_else_is_asked_for(model: Path, pictures: Path, tmp_path: Path) -> None:

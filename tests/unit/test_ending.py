@@ -66,7 +66,7 @@ def test_a_webhook_that_does_not_take_it(hook: Webhook, tmp_path: Path, status: 
     hook.statuses = [status]
     with pytest.raises(BoxcarError, match=f"The webhook at 127.0.0.1 answers with status {status}") as caught:
         tell_end("SUCCEEDED", "steps", "", str(tmp_path))
-    assert caught.value.code == ExitCode.SURROUNDINGS
+    assert caught.value.code == ExitCode.ENVIRONMENT
     assert "secret-key" not in str(caught.value)
 
 
@@ -103,7 +103,7 @@ def test_an_address_that_can_be_none_is_found_out_before_anything_is_sent(monkey
     for act in (check_address, lambda: post({"text": "x"})):
         with pytest.raises(BoxcarError, match="address is none") as caught:
             act()
-        assert caught.value.code == ExitCode.SURROUNDINGS
+        assert caught.value.code == ExitCode.ENVIRONMENT
         assert "key" not in str(caught.value)
         assert caught.value.__cause__ is None
 

@@ -182,7 +182,7 @@ def test_mounted_keys_become_variables(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_bucket_that_refuses_says_whose_keys_it_was_asked_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "SECRET", tmp_path)
-    refusal = BoxcarError(ExitCode.SURROUNDINGS, "data: The bucket refuses.", "Ask for the right.")
+    refusal = BoxcarError(ExitCode.ENVIRONMENT, "data: The bucket refuses.", "Ask for the right.")
 
     def words(error: BoxcarError = refusal) -> str:
         with pytest.raises(BoxcarError) as caught, naming_secret("theirs"):

@@ -337,7 +337,7 @@ def test_only_a_mistake_in_sql_is_a_defect() -> None:
     with pytest.raises(BoxcarError, match="database or disk is full") as caught, temporary_database("") as database:
         database.execute("PRAGMA max_page_count = 1")
         database.execute("CREATE TABLE a (b)")
-    assert caught.value.code == ExitCode.SURROUNDINGS
+    assert caught.value.code == ExitCode.ENVIRONMENT
     assert "SQLITE_TMPDIR" in caught.value.do
     with pytest.raises(sqlite3.OperationalError, match="no such table"), temporary_database("") as database:
         database.execute("SELECT * FROM missing")

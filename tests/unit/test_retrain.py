@@ -173,7 +173,7 @@ def test_what_was_killed_is_gone_on_with_as_it_was_begun(workshop: Workshop) -> 
     assert (ended.outcome, len(workshop.entries())) == ("promoted", 2)
 
 
-@pytest.mark.parametrize("how", [KeyboardInterrupt(), BoxcarError(ExitCode.SURROUNDINGS, "The gate is away.", "Wait.")])
+@pytest.mark.parametrize("how", [KeyboardInterrupt(), BoxcarError(ExitCode.ENVIRONMENT, "The gate is away.", "Wait.")])
 @pytest.mark.parametrize("what", ["champion", "test"])
 def test_what_no_longer_fits_its_model_is_begun_anew(workshop: Workshop, what: str, how: BaseException) -> None:
     workshop.retrain()
@@ -509,7 +509,7 @@ def test_a_webhook_that_fails_hears_of_it_the_next_time(workshop: Workshop) -> N
     workshop.hook.status = 500
     with pytest.raises(BoxcarError, match="answers with status 500") as raised:
         workshop.retrain()
-    assert raised.value.code == ExitCode.SURROUNDINGS and "secret" not in str(raised.value)
+    assert raised.value.code == ExitCode.ENVIRONMENT and "secret" not in str(raised.value)
     assert read_aliases(workshop.model).champion == "1", "what was decided stays"
     assert workshop.retrain().outcome == "unchanged", "and is not done again"
     workshop.hook.status = 200

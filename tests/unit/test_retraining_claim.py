@@ -115,7 +115,7 @@ def test_a_renewal_whose_answer_was_lost_gives_nothing_up(tmp_path: Path, monkey
             beats.append(content)
             if len(beats) == 2:
                 lost.set()
-                raise BoxcarError(ExitCode.SURROUNDINGS, "No answer.", "Wait.")
+                raise BoxcarError(ExitCode.ENVIRONMENT, "No answer.", "Wait.")
         return tag
 
     monkeypatch.setattr(FolderStore, "write", write_without_answer)
@@ -137,7 +137,7 @@ def test_a_note_that_cannot_be_taken_away_hides_nothing(
 
     def refuse(self: FolderStore, name: str, content: bytes, expected: str | None = None) -> str:
         if b"null" in content:
-            raise BoxcarError(ExitCode.SURROUNDINGS, "The bucket is away.", "Wait.")
+            raise BoxcarError(ExitCode.ENVIRONMENT, "The bucket is away.", "Wait.")
         return write(self, name, content, expected)
 
     monkeypatch.setattr(FolderStore, "write", refuse)

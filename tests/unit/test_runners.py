@@ -246,7 +246,7 @@ def test_node_is_killed(exported_run: ExportedRun, picture: np.ndarray) -> None:
         os.kill(runner._node.pid, signal.SIGKILL)
         with pytest.raises(BoxcarError, match="Node ended by signal 9") as caught:
             runner.detect(picture)
-        assert caught.value.code == ExitCode.SURROUNDINGS
+        assert caught.value.code == ExitCode.ENVIRONMENT
 
 
 def test_node_hangs(exported_run: ExportedRun, picture: np.ndarray) -> None:
@@ -255,7 +255,7 @@ def test_node_hangs(exported_run: ExportedRun, picture: np.ndarray) -> None:
         os.kill(runner._node.pid, signal.SIGSTOP)
         with pytest.raises(BoxcarError, match="did not answer within 1 s") as caught:
             runner.detect(picture)
-        assert caught.value.code == ExitCode.SURROUNDINGS
+        assert caught.value.code == ExitCode.ENVIRONMENT
         assert runner._node.poll() is not None
 
 
@@ -281,4 +281,4 @@ def test_without_the_npm_packages(exported_run: ExportedRun, tmp_path: Path, mon
     monkeypatch.setattr(tfjs, "PROGRAM", tmp_path / "runner.mjs")
     with pytest.raises(BoxcarError, match="make setup") as caught:
         open_runner(exported_run.export / FILES[2])
-    assert caught.value.code == ExitCode.SURROUNDINGS
+    assert caught.value.code == ExitCode.ENVIRONMENT

@@ -219,7 +219,7 @@ def test_a_run_that_changed_after_the_plan_stays(runs: str) -> None:
     plan = plan_prune(runs, store, 0)
     store.write("a/train/ckpt-600.index", b"new")
     (refused,) = carry_out(runs, store, plan)
-    assert refused.code == ExitCode.SURROUNDINGS
+    assert refused.code == ExitCode.ENVIRONMENT
     assert f"{runs}/a has changed since it was looked at" in refused.what
     assert store.folders() == ["a"]
 
@@ -380,7 +380,7 @@ class TestCommand:
         environment = os.environ | minio.environment(minio.address) | {"KUBECONFIG": str(tmp_path / "none")}
         command = [sys.executable, "-m", "boxcar", "runs", "prune", "--runs", bucket, "--keep", "0", "--no-models"]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert done.returncode == ExitCode.SURROUNDINGS, done.stderr
+        assert done.returncode == ExitCode.ENVIRONMENT, done.stderr
         assert "No Kubernetes cluster can be found" in done.stderr
         assert "or add --no-cluster" in done.stderr
         done = subprocess.run([*command, "--no-cluster"], capture_output=True, text=True, env=environment)

@@ -167,7 +167,7 @@ def test_a_failed_run_ends_with_the_code_and_the_words_of_its_step(
     assert sentence == f"The run failed: task train failed. See {kubeflow.address}/#/runs/details/run-1."
 
     def unreadable(folder: str) -> None:
-        raise BoxcarError(ExitCode.SURROUNDINGS, "There is no key for S3.", "Set one.")
+        raise BoxcarError(ExitCode.ENVIRONMENT, "There is no key for S3.", "Set one.")
 
     monkeypatch.setattr(follow, "read_failure", unreadable)
     assert "Its folder cannot be read from here: There is no key for S3." in refused(kubeflow, 69)
@@ -200,7 +200,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(kubeflow: Kubeflow, mon
 
     def get(self: Endpoint, path: str, **query: str | None) -> Any:
         if path == "/runs/run-1" and next(away):
-            raise endpoint_module.Unreachable(ExitCode.SURROUNDINGS, "Away.", "Wait.")
+            raise endpoint_module.Unreachable(ExitCode.ENVIRONMENT, "Away.", "Wait.")
         return asked(self, path, **query)
 
     monkeypatch.setattr(Endpoint, "get", get)
@@ -259,7 +259,7 @@ def test_a_server_that_is_none(kubeflow: Kubeflow, answer: tuple[int, bytes], wo
 def test_nobody_there(kubeflow: Kubeflow) -> None:
     with pytest.raises(BoxcarError) as caught:
         Endpoint("http://127.0.0.1:9").check()
-    assert caught.value.code == ExitCode.SURROUNDINGS
+    assert caught.value.code == ExitCode.ENVIRONMENT
     assert "http://127.0.0.1:9 cannot be reached: " in caught.value.what
     assert "kubectl port-forward" in caught.value.do
     assert "0x" not in str(caught.value)

@@ -45,7 +45,7 @@ def test_an_evaluator_that_gave_up_ends_the_training_with_its_words(tmp_path: Pa
         BoxcarError, match=r"gave up, and 6 checkpoints wait for it: The disk is full\. Free it\. Then start"
     ) as error:
         wait(tmp_path, [6])
-    assert error.value.code == ExitCode.SURROUNDINGS
+    assert error.value.code == ExitCode.ENVIRONMENT
 
 
 def test_a_finished_evaluator_is_waited_for(tmp_path: Path) -> None:
