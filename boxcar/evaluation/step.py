@@ -94,7 +94,7 @@ def _score_all(scorer: "Scorer", records: Path, train: Path, evaluation: Path, w
     panels = Panels(validation.shards, validation.truths, scorer.specification.labels)
     before = len(read_scores(evaluation))
     with Progress("Evaluating", before, "checkpoints") as progress:
-        progress.go_on_from(before)
+        progress.resume_from(before)
         while True:
             # Looked at before the listing: a checkpoint that is written in between is then found in the next round.
             status = watch.look()

@@ -1,23 +1,27 @@
 """Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
 
+import os
 import sys
+import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
 
 PLAIN_SECONDS = 15.0
+_REFRESH_SECONDS = 0.1
+_BAR_WIDTH = 28  # characters
 
 
 class Progress:
-    """Shows how far a piece of work is, on stderr.
+    """Shows on stderr how far a piece of work is.
+
+    A thread draws the bar, so that its clock moves while the work is one long call. It is not rich's bar: rich imports modules
+    each time it draws, and while TensorFlow is loaded, tensorflow_datasets replaces `builtins.__import__` for the whole process
+    (etils.epy.lazy_imports), which ended rich's thread for good. Nothing that this thread calls imports anything.
 
     Args:
-        title: what is being done ("Reading pictures").
+        title: what is being done ("Reading images").
         total: how many units there are.
-        unit: the unit's plural ("pictures", "steps").
+        unit: the unit's plural ("images", "steps").
 
     Use as a context manager and call `advance` after each unit.
     """
@@ -26,68 +30,68 @@ class Progress:
         self.title, self.total, self.unit = title, total, unit
         self.done = self._first = 0
         self._note = ""
-        self._said: int | None = None  # where the last plain line stood
-        self._started = self._spoken = time.monotonic()
-        self._bar: Bar | None = None
-        if sys.stderr.isatty():
-            # Only here: its import takes a tenth of a second, which a pod and a child process need not spend.
-            from rich import progress
-            from rich.console import Console
-
-            self._bar = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(bar_width=28),
-                progress.MofNCompleteColumn(),
-                progress.TextColumn("{task.fields[rate]}"),
-                progress.TextColumn("elapsed"),
-                progress.TimeElapsedColumn(),
-                progress.TextColumn("left"),
-                progress.TimeRemainingColumn(),
-                progress.TextColumn("{task.fields[note]}"),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task(title, total=total, rate="", note="")
+        self._printed: int | None = None  # how many units were done when the last plain line was printed
+        self._opened = self._started = self._printed_at = time.monotonic()
+        self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._keep_drawing, name="progress", daemon=True)
 
     def __enter__(self) -> "Progress":
-        if self._bar:
-            self._bar.start()
+        if self._is_live:
+            self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._bar:
-            self._bar.stop()
-        elif kind is None and self._said != self.done:
-            self._say()
+        if self._is_live:
+            self._closed.set()
+            self._thread.join()
+            self._write(f"\r\x1b[2K{self._bar()}\n")
+        elif kind is None and self._printed != self.done:
+            self._print_plain()
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
         """Counts finished units; `note` is a short text shown behind the bar ("loss 0.31")."""
         self.done += units
         if note is not None:
             self._note = note
-        if self._bar:
-            self._bar.update(self._task, total=self.total, completed=self.done, rate=self._rate_text(), note=self._note)
-        elif time.monotonic() - self._spoken >= PLAIN_SECONDS:
-            self._say()
+        if not self._is_live and time.monotonic() - self._printed_at >= PLAIN_SECONDS:
+            self._print_plain()
 
-    def go_on_from(self, done: int) -> None:
+    def resume_from(self, done: int) -> None:
         """Units that an earlier start did; rate and time left count from here."""
         self.done = self._first = done
         self._started = time.monotonic()
-        if self._bar:
-            self._bar.update(self._task, total=self.total, completed=done)
 
     def note(self, text: str) -> None:
         """A short text behind the bar, when there is something to say but nothing to count."""
         self._note = text
-        if self._bar:
-            self._bar.update(self._task, note=text)
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""
-        if self._bar:
-            self._bar.console.print(line, highlight=False, markup=False)
-        else:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+        self._write(f"\r\x1b[2K{line}\n{self._bar()}" if self._thread.is_alive() else f"{line}\n")
+
+    def _keep_drawing(self) -> None:
+        while not self._closed.wait(_REFRESH_SECONDS):
+            self._write(f"\r\x1b[2K{self._bar()}")
+
+    def _write(self, text: str) -> None:
+        with self._lock:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def _bar(self) -> str:
+        """The bar as one line of the terminal; a longer one would be drawn below itself each time."""
+        filled = min(_BAR_WIDTH * self.done // self.total, _BAR_WIDTH) if self.total else _BAR_WIDTH
+        rate = self._rate()
+        parts = [
+            f"{self.title} {'━' * filled}{'╌' * (_BAR_WIDTH - filled)} {self.done:>{len(str(self.total))}}/{self.total}",
+            self._rate_text(),
+            f"elapsed {_clock(time.monotonic() - self._opened)}",
+            f"left {_clock(max(self.total - self.done, 0) / rate) if rate else '-:--:--'}",
+            self._note,
+        ]
+        return " ".join(filter(None, parts))[: (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1]
 
     def _rate(self) -> float:
         return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
@@ -98,9 +102,15 @@ class Progress:
             return ""
         return f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
 
-    def _say(self) -> None:
-        self._spoken, self._said = time.monotonic(), self.done
+    def _print_plain(self) -> None:
+        self._printed_at, self._printed = time.monotonic(), self.done
         rate = self._rate()
         left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
         words = [f"{self.title}: {self.done} of {self.total} {self.unit}", self._rate_text(), left, self._note]
-        print(", ".join(filter(None, words)), file=sys.stderr, flush=True)  # noqa: T201
+        self._write(", ".join(filter(None, words)) + "\n")
+
+
+def _clock(seconds: float) -> str:
+    """3725 as 1:02:05."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

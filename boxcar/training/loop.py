@@ -105,7 +105,7 @@ class TrainingLoop:
             self._trainer.schedule.scale.assign(rollback.learning_rate_scale)
         beginning = self._remember() if self._plan.configuration.on_divergence == "rollback" else None
         self._progress.say(settings.sentence(self._plan.pictures))
-        self._progress.go_on_from(self._step)
+        self._progress.resume_from(self._step)
         self._progress.note("the first steps take longer")
         if self._is_chief:
             self._history = History(self._plan.step.folder, self._step)
@@ -252,7 +252,7 @@ class TrainingLoop:
         if self._measured:
             self._progress.advance(loop.steps, note)
         else:
-            self._progress.go_on_from(self._step)  # building the graph took long, which says nothing of the steps to come
+            self._progress.resume_from(self._step)  # building the graph took long, which says nothing of the steps to come
             self._progress.advance(0, note)
             self._measured = True
         if self._alone and self._stop.asked():
@@ -292,7 +292,7 @@ class TrainingLoop:
             scale = float(self._trainer.schedule.scale.numpy()) / 2
         self._trainer.schedule.scale.assign(scale)
         self._step = back_to
-        self._progress.go_on_from(back_to)
+        self._progress.resume_from(back_to)
         for line in error.details:
             self._progress.say(line)
         self._progress.say(f"{error.what} Going back to step {back_to}, with {scale:g} times the learning rate.")

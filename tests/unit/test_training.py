@@ -1,6 +1,7 @@
 """Training itself, a few steps at 64 px: resumed it is what it would have been, and what diverges leaves nothing behind."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from terminal import Terminal
 
 from boxcar.config.run import make_configuration, read_configuration, write_configuration
 from boxcar.data.example import read_examples
@@ -98,18 +100,20 @@ def test_stopped_by_sigterm_and_resumed_it_is_what_it_would_have_been(
 ) -> None:
     run = make_run(tmp_path / "run", shapes_records)
     command = [sys.executable, "-m", "boxcar", "train", "--run", str(run), "--evaluator", "none"]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
-    while not read_history(run / "train"):
-        assert child.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    child.send_signal(signal.SIGTERM)
-    _, said = child.communicate(timeout=60)
-    assert child.returncode == 75, said
+    with Terminal(command) as terminal:
+        until = time.monotonic() + 120
+        while not read_history(run / "train"):
+            assert terminal.process.poll() is None, terminal.text
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.process.wait(timeout=60) == 75, terminal.text
     steps = [checkpoint.step for checkpoint in list_checkpoints(run / "train")]
     assert 10 <= steps[-1] < 30, "it stopped at once, with a checkpoint"
-    assert f"Stopped at step {steps[-1]} of 40" in said.splitlines()[-1]
+    assert f"Stopped at step {steps[-1]} of 40" in terminal.text.splitlines()[-1]
+    loading = [bar for bar in terminal.bars if bar.endswith("starting TensorFlow")]
+    assert len({re.findall(r"elapsed (\S+)", bar)[0] for bar in loading}) > 1, "the clock goes on while TensorFlow is loaded"
+    assert any(re.search(rf" {steps[-1]}/40 .* loss ", bar) for bar in terminal.bars), "and the steps are counted"
     assert json.loads((run / "failure.json").read_text())["code"] == 75
     assert read_commit(run / "train", "train") is None
     # Half a line and a checkpoint without its marker, as a kill a moment later might leave them.
