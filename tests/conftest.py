@@ -1,11 +1,15 @@
-"""What many tests share: a small set of real records, made once by the real steps."""
+"""What many tests share: a small set of real records, made once by the real steps; and what a test run says at its end."""
 
 import os
+import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from external import REQUIRED, SKIP_NOTHING
+from made_once import made_once
 from storage_servers import GcsEmulator, MinioServer, Server, serving
 
 if TYPE_CHECKING:
@@ -15,6 +19,45 @@ if TYPE_CHECKING:
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# A shell that starts a job in the background (`make test &`, some CI) makes it ignore SIGINT, and whatever a test starts would
+# inherit that. Signals that this process handles itself are at their default in the processes that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.parent.name == "unit")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    report = yield
+    if SKIP_NOTHING and report.skipped and not hasattr(report, "wasxfail"):
+        reason = skip_reason(report)
+        if reason in [external.reason for external in REQUIRED]:
+            report.outcome, report.longrepr = "failed", f"It was to be skipped, and BOXCAR_SKIP_NOTHING is set. {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """After all else, how many tests were skipped, for what reason, and what to do about it."""
+    result = yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and (skipped := reporter.stats.get("skipped")):
+        reporter.write_line(f"{len(skipped)} tests were skipped:")
+        for reason, count in Counter(map(skip_reason, skipped)).most_common():
+            reporter.write_line(f"{count:6}  {reason}")
+    return result
+
+
+def skip_reason(report: pytest.TestReport) -> str:
+    assert isinstance(report.longrepr, tuple), report.longrepr
+    return report.longrepr[2].removeprefix("Skipped: ")
+
 
 @pytest.fixture(scope="session")
 def shapes_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -22,9 +65,11 @@ def shapes_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from boxcar.records import build_records
     from boxcar.shapes import make_shapes
 
-    folder = tmp_path_factory.mktemp("shapes")
-    pictures = make_shapes(str(folder / "pictures"), pictures=40, image_size=96)
-    return build_records(str(pictures), str(folder / "records")).folder
+    def make(folder: Path) -> None:
+        pictures = make_shapes(str(folder / "pictures"), pictures=40, image_size=96)
+        build_records(str(pictures), str(folder / "records"))
+
+    return made_once(tmp_path_factory, "shapes", make) / "records"
 
 
 # For a file's tests and no longer: while it runs, nothing else in this thread can use asyncio.

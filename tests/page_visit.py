@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
+from external import CHROMIUM
 
 from boxcar.inference.detections import Detections
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
-CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
     "--no-sandbox",  # the tests run as root in containers
     "--use-gl=angle",
@@ -35,12 +34,11 @@ SETTLED = re.compile(f"Ready: |{DONE.pattern}")
 @contextlib.contextmanager
 def launched() -> Iterator["Browser"]:
     """Chromium from Debian; the test is skipped where it is not installed."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not there: apt-get install chromium")
+    CHROMIUM.need()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM.path, args=ARGUMENTS)
         try:
             yield browser
         finally:
@@ -50,7 +48,7 @@ def launched() -> Iterator["Browser"]:
 @contextlib.contextmanager
 def another(browser: "Browser", *arguments: str) -> Iterator["Browser"]:
     """A second Chromium with more arguments, by the first one's Playwright: a thread can start that only once."""
-    second = browser.browser_type.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *arguments])
+    second = browser.browser_type.launch(executable_path=CHROMIUM.path, args=[*ARGUMENTS, *arguments])
     try:
         yield second
     finally:

@@ -16,9 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
-import pytest
+from external import MINIO
 
-MINIO = Path(os.environ.get("BOXCAR_MINIO", "/opt/boxcar-cluster/bin/minio"))
 USER, PASSWORD = "tester", "tester-secret"
 REGION = "us-east-1"
 
@@ -86,7 +85,7 @@ class MinioServer(Server):
     health = "/minio/health/ready"
 
     def command(self) -> list[str]:
-        return [str(MINIO), "server", str(self.folder), "--address", f"127.0.0.1:{self.port}", "--quiet"]
+        return [str(MINIO.path), "server", str(self.folder), "--address", f"127.0.0.1:{self.port}", "--quiet"]
 
     def environment(self, address: str) -> dict[str, str]:
         return {"BOXCAR_S3_ENDPOINT": address, "AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": PASSWORD}
@@ -130,8 +129,8 @@ class UnconditionalGcs(GcsEmulator):
 
 @contextlib.contextmanager
 def serving(server: Server) -> Iterator[Server]:
-    if isinstance(server, MinioServer) and not os.access(MINIO, os.X_OK):
-        pytest.skip(f"There is no MinIO server at {MINIO}; BOXCAR_MINIO names another.")
+    if isinstance(server, MinioServer):
+        MINIO.need()
     server.folder.mkdir(parents=True)
     try:
         server.start()

@@ -1,7 +1,6 @@
 """The course's way: `boxcar run --init <the zoo's checkpoint>`, at 320 pixels, on drawn pictures and on photographs."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from external import RACCOON, ZOO
 from page_visit import check_same, serving, visiting
 from PIL import Image
 
@@ -19,15 +19,10 @@ from boxcar.inference.runner import open_runner
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-SHARED = Path(os.environ.get("BOXCAR_SHARED", Path(__file__).parents[3] / "shared"))
-CHECKPOINT = SHARED / "zoo" / "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8" / "checkpoint" / "ckpt-0"
-RACCOON = SHARED / "datasets" / "raccoon"
+CHECKPOINT = ZOO.path / "checkpoint" / "ckpt-0"
 RASPBERRY_PI = Path(__file__).parents[2] / "examples" / "raspberry_pi" / "detect.py"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not RACCOON.is_dir(), reason=f"the zoo's checkpoint and the photographs are not in {SHARED}"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), ZOO.needed, RACCOON.needed]
 
 
 def boxcar(*arguments: str) -> str:
@@ -57,7 +52,7 @@ def run_from_the_zoo(data: Path, run: Path, steps: int) -> Path:
 
 @pytest.fixture(scope="module")
 def raccoon_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_from_the_zoo(RACCOON, tmp_path_factory.mktemp("raccoon") / "run", 200)
+    return run_from_the_zoo(RACCOON.path, tmp_path_factory.mktemp("raccoon") / "run", 200)
 
 
 def test_shapes(tmp_path: Path) -> None:
@@ -68,7 +63,7 @@ def test_shapes(tmp_path: Path) -> None:
 def photograph(run: Path) -> tuple[Path, Any]:
     """One of the photographs on which the SavedModel finds something, and what it finds."""
     with open_runner(run / "export" / "saved_model") as model:
-        for path in sorted((RACCOON / "images").iterdir()):
+        for path in sorted((RACCOON.path / "images").iterdir()):
             found = model.detect(np.asarray(Image.open(path).convert("RGB")))
             if len(found.scores) and found.scores[0] > 0.2:
                 return path, found

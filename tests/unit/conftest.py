@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
+from made_once import made_once
 
 
 @pytest.fixture(scope="session")
@@ -16,12 +17,14 @@ def exported_run(shapes_records: Path, tmp_path_factory: pytest.TempPathFactory)
     from boxcar.data.label_map import read_label_map
     from boxcar.export import convert, freeze
 
-    run = ExportedRun(tmp_path_factory.mktemp("exported") / "run")
-    shutil.copytree(shapes_records, run.records)
-    write_checkpoint(run.folder / "train", read_label_map(run.records / "label_map.pbtxt"), seed=1)
-    freeze(ARCHITECTURE, str(run.checkpoint), str(run.frozen))
-    convert(str(run.frozen), str(run.records), str(run.export), Conversion(formats=FORMATS))
-    return run
+    def make(folder: Path) -> None:
+        run = ExportedRun(folder / "run")
+        shutil.copytree(shapes_records, run.records)
+        write_checkpoint(run.folder / "train", read_label_map(run.records / "label_map.pbtxt"), seed=1)
+        freeze(ARCHITECTURE, str(run.checkpoint), str(run.frozen))
+        convert(str(run.frozen), str(run.records), str(run.export), Conversion(formats=FORMATS))
+
+    return ExportedRun(made_once(tmp_path_factory, "exported", make) / "run")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from external import RACCOON
 from labelled import data_set, label, pair, picture, records_of, save
 
 from boxcar.data.label_map import read_label_map, write_label_map
@@ -25,7 +26,6 @@ from boxcar.records.summary_text import summary_lines
 from boxcar.run.step import read_commit
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "records.json"
-RACCOON = Path(os.environ.get("BOXCAR_SHARED", Path(__file__).parents[3] / "shared")) / "datasets" / "raccoon"
 
 
 def _dataset(output: Path) -> dict[str, Any]:
@@ -290,9 +290,9 @@ def test_no_tensorflow_is_loaded() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.skipif(not RACCOON.is_dir(), reason="BOXCAR_SHARED names no folder with datasets/raccoon")
+@RACCOON.needed
 def test_raccoon_runs_through_as_it_is(tmp_path: Path) -> None:
-    build_records(str(RACCOON), str(tmp_path / "out"))
+    build_records(str(RACCOON.path), str(tmp_path / "out"))
     dataset = _dataset(tmp_path / "out")
     assert sum(split["pictures"] for split in dataset["splits"].values()) == 200
     assert dataset["faults"] == []

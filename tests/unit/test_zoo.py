@@ -1,12 +1,12 @@
 """The reference detector against the Object Detection API's own answers, on a checkpoint in the zoo's format."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from exported import ARCHITECTURE
+from external import ZOO as NEEDED
 
 from boxcar.detectors.coco_labels import COCO_LABELS
 from boxcar.inference.anchors import make_anchors
@@ -18,13 +18,10 @@ from boxcar.inference.specification import Specification, Thresholds
 if TYPE_CHECKING:
     from boxcar.detectors.network import Network
 
-SHARED = Path(os.environ.get("BOXCAR_SHARED", Path(__file__).parents[3] / "shared"))
-ZOO = SHARED / "zoo" / "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8"
+ZOO = NEEDED.path
 CHECKPOINT = ZOO / "checkpoint" / "ckpt-0"
 
-pytestmark = pytest.mark.skipif(
-    not ZOO.is_dir(), reason=f"the zoo's golden answers are not there: BOXCAR_SHARED names no folder with {ZOO.name}"
-)
+pytestmark = NEEDED.needed
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exported import ExportedRun
+from external import OBJECT_DETECTION_API
 
 from boxcar.detectors.catalog import ARCHITECTURES
 from boxcar.export.pictures import sample_pictures
@@ -14,16 +15,14 @@ from boxcar.inference.detections import Detections
 from boxcar.inference.runner import open_runner
 from boxcar.scoring import match
 
-API = Path(__file__).parents[2] / ".bench" / "object_detection_api" / "bin" / "python"
-
 
 @pytest.mark.slow
-@pytest.mark.skipif(not API.exists(), reason="needs the Object Detection API: make bench-setup")
+@OBJECT_DETECTION_API.needed
 def test_the_object_detection_api_restores_it_and_finds_the_same(exported_run: ExportedRun, tmp_path: Path) -> None:
     _, picture = next(iter(sample_pictures(exported_run.records, "test", 1)))
     np.save(tmp_path / "picture.npy", picture)
     script = Path(__file__).with_name("object_detection_api.py")
-    command = [API, script, exported_run.frozen, tmp_path / "picture.npy", tmp_path / "answer.npz"]
+    command = [OBJECT_DETECTION_API.path, script, exported_run.frozen, tmp_path / "picture.npy", tmp_path / "answer.npz"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     answer = np.load(tmp_path / "answer.npz")
