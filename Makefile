@@ -145,12 +145,16 @@ pipeline-local: $(READY) ## Run the training pipeline on this machine, on the de
 chart-readme: $(READY) ## Carry the comments of the chart's values into its README and schema
 	@$(PYTHON) charts/boxcar/document.py
 
+.PHONY: cli-reference
+cli-reference: $(READY) ## Write docs/reference/cli.md from the command's help
+	@$(PYTHON) docs/document_cli.py
+
 .PHONY: manifests
 manifests: $(READY) ## Render k8s/base from the chart anew; needs helm
 	@$(PYTHON) k8s/render.py
 
 .PHONY: kind-up
-kind-up: ## The whole platform on this machine in kind: see docs/laptop-cluster.md
+kind-up: ## The whole platform on this machine in kind: see docs/tutorials/platform-on-a-laptop.md
 	@k8s/laptop/kind-up
 
 .PHONY: kind-down
@@ -173,7 +177,7 @@ minikube-up: ## The same in minikube
 bench-setup: $(READY) .bench/object_detection_api/.ready .bench/ultralytics/.ready ## Lay down what the benchmarks compare with, in .bench
 
 .PHONY: bench
-bench: bench-setup ## Run all benchmarks into docs/benchmarks.md: two hours on 2 quiet cores
+bench: bench-setup ## Run all benchmarks into docs/reference/benchmarks.md: two hours on 2 quiet cores
 	@$(PYTHON) benchmarks/run.py
 
 BENCHMARKS := bench-training bench-input bench-evaluator bench-checkpoints bench-learning bench-storage bench-exports

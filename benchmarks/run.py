@@ -1,4 +1,4 @@
-"""Runs benchmarks and writes docs/benchmarks.md; ends with 1 where a figure is not reached.
+"""Runs benchmarks and writes docs/reference/benchmarks.md; ends with 1 where a figure is not reached.
 
 Usage: python benchmarks/run.py [training] [input] [evaluator] [checkpoints] [learning] [storage] [exports]
 """

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: a section for each benchmark, replaced when it is measured again."""
+"""docs/reference/benchmarks.md: a section for each benchmark, replaced when it is measured again."""
 
 import platform
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measuring import ROOT, Result
 
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
+DOCUMENT = ROOT / "docs" / "reference" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 Measured by `make bench` (or `make bench-NAME` for one section), both sides in one run on the same machine; it ends with 1 where

@@ -78,6 +78,6 @@ Kubeflow Pipelines and Boxcar are there.
 
   Pipelines    kubectl --context $1 --namespace $NAMESPACE port-forward service/ml-pipeline-ui 8080:80, then http://localhost:8080
   TensorBoard  kubectl --context $1 --namespace $NAMESPACE port-forward service/boxcar-tensorboard 6006:80, then http://localhost:6006
-  A run        docs/kubernetes.md
+  A run        docs/how-to/train-on-a-cluster.md
 NEXT
 }
