@@ -11,8 +11,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from boxcar.config.gate import DECISION
-from boxcar.run.layout import RUN_FILE
+from boxcar.run.layout import (
+    CONFUSION,
+    DATASET,
+    DECISION,
+    EVAL,
+    EXPORT,
+    MANIFEST,
+    PAGE,
+    RECORDS,
+    REPORT,
+    RUN_FILE,
+    SAVED_MODEL,
+    TEST_SCORES,
+)
 from boxcar.sync.mirror import Mirror
 
 if TYPE_CHECKING:
@@ -40,39 +52,39 @@ class ClassificationMetrics(Artifact, Protocol):
 
 def show_records(run: str, dataset: Artifact) -> None:
     """The data set: its version, its classes, and how many pictures and boxes each split has."""
-    place, found = _read(run, "records", "dataset.json")
+    place, found = _read(run, RECORDS, DATASET)
     dataset.metadata |= {"folder": place.uri, "version": found["version"]}
     for name, split in found["splits"].items():
         dataset.metadata |= {f"{name} pictures": split["pictures"], f"{name} boxes": split["boxes"]}
     dataset.metadata["classes"] = ", ".join(found["splits"]["train"]["per_class"])
-    shutil.copyfile(place.folder / "dataset.json", dataset.path)
+    shutil.copyfile(place.folder / DATASET, dataset.path)
 
 
 def show_training(run: str, checkpoint: str, model: Artifact, scores: Metrics, confusion: ClassificationMetrics) -> None:
     """The chosen checkpoint, its scores on the test pictures, and what it takes for what."""
-    place, test = _read(run, "eval", "test.json", "confusion.json")
+    place, test = _read(run, EVAL, TEST_SCORES, CONFUSION)
     model.metadata |= {"checkpoint": checkpoint, "step": test["step"]}
-    shutil.copyfile(place.folder / "test.json", model.path)
+    shutil.copyfile(place.folder / TEST_SCORES, model.path)
     _log(scores, {name: test[name] for name in ("AP", "AP50", "AP75")})
     _log(scores, {f"AP50 {name}": values["AP50"] for name, values in test["per_class"].items()})
     _log(scores, {"step": test["step"], "test pictures": test["pictures"]})
-    matrix = json.loads((place.folder / "confusion.json").read_text(encoding="utf-8"))
+    matrix = json.loads((place.folder / CONFUSION).read_text(encoding="utf-8"))
     confusion.log_confusion_matrix(matrix["labels"], matrix["counts"])
 
 
 def show_frozen(run: str, model: Artifact) -> None:
     """The SavedModel and where it comes from."""
     assets = "saved_model/assets/provenance.json"
-    place, provenance = _read(run, "export/saved_model", assets)
+    place, provenance = _read(run, SAVED_MODEL, assets)
     model.metadata |= {"folder": place.uri} | {name: value for name, value in provenance.items() if _is_plain(value)}
     shutil.copyfile(place.folder / assets, model.path)
 
 
 def show_files(run: str, files: Artifact, scores: Metrics) -> None:
     """The exported files: how large, how fast and how good each is."""
-    place, manifest = _read(run, "export", "manifest.json")
+    place, manifest = _read(run, EXPORT, MANIFEST)
     files.metadata |= {"folder": place.uri, "files": ", ".join(entry["path"] for entry in manifest["files"])}
-    shutil.copyfile(place.folder / "manifest.json", files.path)
+    shutil.copyfile(place.folder / MANIFEST, files.path)
     for entry in manifest["files"]:
         name = entry["path"]
         _log(scores, {f"AP50 {name}": entry["AP50"], f"milliseconds {name}": entry["milliseconds"]})
@@ -82,7 +94,7 @@ def show_files(run: str, files: Artifact, scores: Metrics) -> None:
 def show_report(run: str, page: Artifact, summary: Artifact) -> None:
     """The page as it is, and its figures as a few lines."""
     place = Mirror(run)
-    shutil.copyfile(place.folder / "report" / "index.html", page.path)
+    shutil.copyfile(place.folder / REPORT / PAGE, page.path)
     record = json.loads((place.folder / RUN_FILE).read_text(encoding="utf-8"))
     page.metadata |= {"run": place.uri}
     Path(summary.path).write_text(_summary(place.uri, record), encoding="utf-8")
@@ -94,7 +106,7 @@ def show_retrained(ended: "Retrained", decision: Artifact, scores: Metrics, page
     Path(page.path).write_text(f"<p>{html.escape(ended.reason)}</p>\n", encoding="utf-8")
     if ended.run is not None:
         place = Mirror(ended.run)
-        here = place.fetch_some(lambda name: name in (DECISION, "report/index.html"))
+        here = place.fetch_some(lambda name: name in (DECISION, f"{REPORT}/{PAGE}"))
         page.metadata |= {"run": place.uri}
         lines += [f"Run `{place.uri}`, version {ended.version}.", ""]
         # A person may have made the version the champion without the gate, and a run of long ago may have been removed.
@@ -105,8 +117,8 @@ def show_retrained(ended: "Retrained", decision: Artifact, scores: Metrics, page
                 if told is not None:
                     _log(scores, {f"AP50 {part}": told["AP50"], f"milliseconds {part}": told["milliseconds"]})
             lines += [f"Compared on {found['test']['pictures']} test pictures.", ""]
-        if (here / "report" / "index.html").exists():
-            shutil.copyfile(here / "report" / "index.html", page.path)
+        if (here / REPORT / PAGE).exists():
+            shutil.copyfile(here / REPORT / PAGE, page.path)
     Path(decision.path).write_text("\n".join(lines), encoding="utf-8")
 
 

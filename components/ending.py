@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from boxcar.errors import BoxcarError
+from boxcar.run.layout import FAILURE
 from boxcar.run.webhook import post
 from boxcar.storage import Missing, open_store
-from boxcar.sync.failure import FAILURE
 from boxcar.sync.mirror import Mirror
 
 # Kubeflow 2.17 says COMPLETE to the last task, the word of its metadata store; its local runner says SUCCEEDED.

@@ -26,7 +26,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.local.resume import begun_run
 from boxcar.local.training import lock
 from boxcar.run.checkpoints import best_score, read_scores
-from boxcar.run.layout import CONFIGURATION
+from boxcar.run.layout import CONFIGURATION, EVAL, EXPORT, RECORDS, SAVED_MODEL, SCORES, TRAIN, checkpoint_name
 from boxcar.storage import make_folder, open_store
 from boxcar.sync.mirror import Mirror, fetch_file
 
@@ -68,7 +68,7 @@ def begin(parameters: Parameters, job: str, images: dict[str, Any]) -> Begun:
         configuration = _begin(place, configuration, bool(parameters.resume_from))
         made = build_records(
             str(configuration.data),
-            place.below("records").uri,
+            place.below(RECORDS).uri,
             **configuration.of_records(),
             replace=False,
         )
@@ -115,10 +115,10 @@ def train(run: str, cluster: str) -> str:
         _train_here(run)
     else:
         _train_on_cluster(run, cluster)
-    scores = Mirror(run).below("eval").fetch_some(lambda name: name == "scores.jsonl")
+    scores = Mirror(run).below(EVAL).fetch_some(lambda name: name == SCORES)
     best = best_score(read_scores(scores))
     assert best is not None, "a finished evaluation has scored a checkpoint"
-    return f"{Mirror(run).below('train').uri}/ckpt-{best['step']}"
+    return f"{Mirror(run).below(TRAIN).uri}/{checkpoint_name(best['step'])}"
 
 
 def _train_here(run: str) -> None:
@@ -140,9 +140,9 @@ def _train_on_cluster(run: str, cluster: str) -> None:
     settings = ClusterSettings.model_validate_json(cluster)
     with _taken(place):
         configuration = configuration_of(place).model_copy(update={"cluster": settings})
-        if not has_step(store, "train"):
+        if not has_step(store, TRAIN):
             train_on_cluster(configuration, run)
-        if not has_step(store, "eval"):
+        if not has_step(store, EVAL):
             evaluate_on_cluster(configuration, run)
 
 
@@ -171,7 +171,7 @@ def freeze(architecture: str, checkpoint: str, run: str, records: str, config: s
             check_readable("records", records)
             _conversion(place, config)
         with naming_parameter("checkpoint") if records else nullcontext():
-            freeze_step(architecture, checkpoint, place.below("export").below("saved_model").uri)
+            freeze_step(architecture, checkpoint, place.below(SAVED_MODEL).uri)
 
 
 def _conversion(place: Mirror, config: str) -> Configuration:
@@ -194,14 +194,14 @@ def convert(run: str, records: str, config: str) -> None:
     from boxcar.export import convert as convert_step
 
     place = Mirror(run)
-    export = place.below("export")
+    export = place.below(EXPORT)
     for name, uri in (("records", records), ("config", config)):
         check_uri(name, uri, local=is_local())
     with _taken(place):
         configuration = _conversion(place, config)
         if records:
             check_readable("records", records)
-        convert_step(export.below("saved_model").uri, records or place.below("records").uri, export.uri, configuration)
+        convert_step(place.below(SAVED_MODEL).uri, records or place.below(RECORDS).uri, export.uri, configuration)
 
 
 def report(run: str) -> None:

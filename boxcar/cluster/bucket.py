@@ -5,14 +5,14 @@ import json
 from typing import Any
 
 from boxcar.errors import BoxcarError
-from boxcar.run.step import MARKER
+from boxcar.run.layout import COMMIT, EVAL, SCORES, STATUS, TRAIN
 from boxcar.storage import Missing, Store
 from boxcar.sync.transfer import latest_checkpoint
 
 
 def has_step(store: Store, folder: str) -> bool:
     """Whether a finished step lies in a folder of the run. `step.json` comes last, so what it lists is there."""
-    return read_json(store, f"{folder}/{MARKER}") is not None
+    return read_json(store, f"{folder}/{COMMIT}") is not None
 
 
 def read_json(store: Store, name: str) -> dict[str, Any] | None:
@@ -27,7 +27,7 @@ def read_json(store: Store, name: str) -> dict[str, Any] | None:
 def read_scores(store: Store) -> list[dict[str, Any]]:
     """The whole lines of `eval/scores.jsonl`, oldest first."""
     try:
-        content = store.read("eval/scores.jsonl")
+        content = store.read(f"{EVAL}/{SCORES}")
     except Missing:
         return []
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
@@ -35,7 +35,7 @@ def read_scores(store: Store) -> list[dict[str, Any]]:
 
 def last_checkpoint(store: Store) -> int:
     """The step of the newest checkpoint; below 0 where there is none."""
-    return latest_checkpoint(entry.name.removeprefix("train/") for entry in store.entries())
+    return latest_checkpoint(entry.name.removeprefix(f"{TRAIN}/") for entry in store.entries())
 
 
 def last_use(store: Store, container: str) -> str:
@@ -44,7 +44,7 @@ def last_use(store: Store, container: str) -> str:
     # This is told of a run that failed, perhaps because of its bucket: that is then no second failure.
     with contextlib.suppress(BoxcarError):
         if container == "trainer":
-            found = (read_json(store, "train/status.json") or {}).get("memory_bytes")
+            found = (read_json(store, f"{TRAIN}/{STATUS}") or {}).get("memory_bytes")
         elif container == "evaluator":
             found = next((line.get("memory_bytes") for line in reversed(read_scores(store))), None)
     return f"the last use it reported was {found / 2**30:.2f} GiB" if found else "it had reported none of its use"

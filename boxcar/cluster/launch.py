@@ -19,9 +19,8 @@ from boxcar.cluster.watch import Watch
 from boxcar.config.cluster import ClusterSettings
 from boxcar.config.run import Configuration
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.step import MARKER
+from boxcar.run.layout import COMMIT, LOCK, TRAIN
 from boxcar.storage import Store, make_folder, open_store
-from boxcar.sync.failure import LOCK
 from boxcar.sync.mirror import Mirror
 
 _AFTER_GRACE_SECONDS = 60.0  # for which a pod may take longer to go than its grace
@@ -55,7 +54,7 @@ def train_on_cluster(configuration: Configuration, run: str) -> None:
     """
     work = Work(
         trainer_job(configuration, run),
-        f"train/{MARKER}",
+        f"{TRAIN}/{COMMIT}",
         (TRAINER, EVALUATOR),
         service=trainer_service(configuration, run),
         leased=True,

@@ -7,12 +7,11 @@ from boxcar.cluster import bucket
 from boxcar.cluster.job import step_job
 from boxcar.cluster.launch import Work, run_job, train_on_cluster
 from boxcar.cluster.relay import tell
-from boxcar.config.gate import DECISION
 from boxcar.config.run import Configuration, write_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
+from boxcar.run import layout
 from boxcar.run.checkpoints import best_score
-from boxcar.run.layout import CONFIGURATION, RUN_FILE
-from boxcar.run.step import MARKER, Committed
+from boxcar.run.step import Committed
 from boxcar.storage import Store, bucket_location, make_folder, open_store
 from boxcar.sync.mirror import Mirror
 
@@ -55,37 +54,37 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool) -
             what = f"{run} holds a finished run of which files are missing or changed."
             raise Refused(ExitCode.USAGE, what, "Add --resume to make them again, or choose another --output.")
     write_configuration(make_folder(place.folder), configuration)
-    place.send_file(CONFIGURATION)
-    config = f"{run}/{CONFIGURATION}"
-    records, saved_model, export = f"{run}/records", f"{run}/export/saved_model", f"{run}/export"
+    place.send_file(layout.CONFIGURATION)
+    config = f"{run}/{layout.CONFIGURATION}"
+    records, saved_model, export = f"{run}/{layout.RECORDS}", f"{run}/{layout.SAVED_MODEL}", f"{run}/{layout.EXPORT}"
 
     def do(step: str, folder: str, image: str, *arguments: str) -> None:
         with naming(step):
             _do_step(configuration, run, step, folder, image, arguments)
 
-    if not bucket.has_step(store, "records"):
+    if not bucket.has_step(store, layout.RECORDS):
         try:
             with naming("records", resumes=begun is not None):
                 arguments = ["--data", str(configuration.data), "--output", records, "--config", config]
-                _do_step(configuration, run, "records", "records", "records", ["records", *arguments])
+                _do_step(configuration, run, "records", layout.RECORDS, "records", ["records", *arguments])
         except BoxcarError as error:
             if begun is None and error.code in (ExitCode.USAGE, ExitCode.DATA):
-                store.delete([CONFIGURATION])  # nothing was begun: the next try needs no --resume
+                store.delete([layout.CONFIGURATION])  # nothing was begun: the next try needs no --resume
             raise
-    if not bucket.has_step(store, "train"):
+    if not bucket.has_step(store, layout.TRAIN):
         with naming("train"):
             train_on_cluster(configuration, run)
-    if not bucket.has_step(store, "eval"):
+    if not bucket.has_step(store, layout.EVAL):
         with naming("evaluate"):
             evaluate_on_cluster(configuration, run)
     best = best_score(bucket.read_scores(store))
     assert best is not None, "a finished evaluation has scored a checkpoint"
-    checkpoint = f"{run}/train/ckpt-{best['step']}"
+    checkpoint = f"{run}/{layout.TRAIN}/{layout.checkpoint_name(best['step'])}"
     freeze = ["--architecture", configuration.architecture, "--checkpoint", checkpoint, "--output", saved_model]
-    do("freeze", "export/saved_model", "train", "freeze", *freeze)
+    do("freeze", layout.SAVED_MODEL, "train", "freeze", *freeze)
     convert = ["--saved-model", saved_model, "--records", records, "--output", export, "--config", config]
-    do("convert", "export", "convert", "convert", *convert)
-    do("report", "report", "convert", "report", "--run", run)
+    do("convert", layout.EXPORT, "convert", "convert", *convert)
+    do("report", layout.REPORT, "convert", "report", "--run", run)
     return True
 
 
@@ -99,7 +98,7 @@ def evaluate_on_cluster(configuration: Configuration, run: str) -> None:
     Raises:
         BoxcarError: as `run_job`.
     """
-    _do_step(configuration, run, "evaluate", "eval", "train", ["evaluate", "--run", run])
+    _do_step(configuration, run, "evaluate", layout.EVAL, "train", ["evaluate", "--run", run])
 
 
 def decide_on_cluster(configuration: Configuration, run: str, version: Sequence[str]) -> None:
@@ -129,11 +128,11 @@ def decide_on_cluster(configuration: Configuration, run: str, version: Sequence[
     arguments += [f"--class-floor={name}={floor}" for name, floor in gate.class_floors.items()]
     arguments += ["--accept-new-classes"] * gate.accept_new_classes
     with naming("gate"):
-        _do_job(configuration, run, "gate", DECISION, "convert", arguments)
+        _do_job(configuration, run, "gate", layout.DECISION, "convert", arguments)
 
 
 def _do_step(configuration: Configuration, run: str, step: str, folder: str, image: str, arguments: Sequence[str]) -> None:
-    _do_job(configuration, run, step, f"{folder}/{MARKER}", image, arguments)
+    _do_job(configuration, run, step, f"{folder}/{layout.COMMIT}", image, arguments)
 
 
 def _do_job(configuration: Configuration, run: str, step: str, result: str, image: str, arguments: Sequence[str]) -> None:
@@ -154,12 +153,11 @@ def _check_uris(configuration: Configuration, output: str) -> None:
 
 def _is_finished(store: Store) -> bool:
     """Whether the run's report is there, and was made from what is there of the other steps."""
-    from boxcar.report.evidence import STEPS
 
-    report = bucket.read_json(store, f"report/{MARKER}")
-    if report is None or bucket.read_json(store, RUN_FILE) is None:
+    report = bucket.read_json(store, f"{layout.REPORT}/{layout.COMMIT}")
+    if report is None or bucket.read_json(store, layout.RUN_FILE) is None:
         return False
-    committed = {name: bucket.read_json(store, f"{folder}/{MARKER}") for name, folder in STEPS.items()}
+    committed = {name: bucket.read_json(store, f"{folder}/{layout.COMMIT}") for name, folder in layout.STEPS.items()}
     return all(
         step is not None and Committed(folder=Path(), **step).digest == report["inputs"].get(name)
         for name, step in committed.items()

@@ -6,8 +6,6 @@ from pydantic import Field
 
 from boxcar.config.conversion import Settings
 
-DECISION = "decision.json"  # in the run of the version that was held to it
-
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 

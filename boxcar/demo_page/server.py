@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from boxcar.demo_page.site import Site, collect
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.layout import EXPORT
 from boxcar.sync.mirror import Mirror
 
 HOST = "127.0.0.1"
@@ -53,7 +54,7 @@ def serve(run: str, port: int, say: Callable[[str], None] = lambda sentence: Non
         KeyboardInterrupt: the end.
     """
     place = Mirror(run)
-    place.below("export").fetch()
+    place.below(EXPORT).fetch()
     site = collect(place.folder)
     try:
         server = _Server(port, site)

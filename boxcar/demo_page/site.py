@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.tfjs import find_tfjs
+from boxcar.run.layout import EXPORT
 from boxcar.run.step import Committed, require_commit
 
 PAGE = Path(__file__).with_name("page")
@@ -33,7 +34,7 @@ def collect(run: Path) -> Site:
         BoxcarError: 64 where the run has no finished conversion, or none to TensorFlow.js; 65 where its files were changed; 69
             where TensorFlow.js is not installed.
     """
-    exported = require_commit(run / "export", "convert")
+    exported = require_commit(run / EXPORT, "convert")
     models = _models(exported)
     if not models:
         raise BoxcarError(

@@ -9,7 +9,8 @@ from types import FrameType
 
 from boxcar.errors import ExitCode, explain
 from boxcar.evaluation.step import evaluate
-from boxcar.run.checkpoints import VERDICT, read_status
+from boxcar.run.checkpoints import read_status
+from boxcar.run.layout import EVAL, TRAIN, VERDICT
 from boxcar.run.step import Committed
 from boxcar.storage import make_folder, replace_json
 from boxcar.sync.mirror import Mirror
@@ -35,14 +36,14 @@ def evaluate_beside(run: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        status = read_status(folder / "train")
+        status = read_status(folder / TRAIN)
         if not over and callable(before) and (status is None or status.state != "DONE"):
             before(number, frame)
         told.set()
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        (folder / "eval" / VERDICT).unlink(missing_ok=True)
+        (folder / EVAL / VERDICT).unlink(missing_ok=True)
         _say(folder, _attempt(run))
         over = True
         told.wait()
@@ -66,5 +67,5 @@ def _say(folder: Path, outcome: Committed | Exception) -> None:
         if failure.code == ExitCode.DEFECT:
             traceback.print_exception(outcome)
         verdict = {"state": "FAILED", "code": int(failure.code), "what": failure.what, "do": failure.do}
-    replace_json(make_folder(folder / "eval") / VERDICT, verdict)
+    replace_json(make_folder(folder / EVAL) / VERDICT, verdict)
     print(f"{verdict['what']} {verdict['do']}".strip(), file=sys.stderr, flush=True)  # noqa: T201

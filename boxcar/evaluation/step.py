@@ -10,7 +10,6 @@ from boxcar.inference.detections import Detections
 from boxcar.inference.drawing import SHOWN_SCORE
 from boxcar.inference.specification import SPECIFICATION, read_specification
 from boxcar.run.checkpoints import (
-    VERDICT,
     Status,
     append_score,
     best_score,
@@ -19,8 +18,9 @@ from boxcar.run.checkpoints import (
     read_scores,
     read_status,
 )
+from boxcar.run.layout import COMMIT, CONFUSION, CURVES, EVAL, RECORDS, TEST_SCORES, TRAIN, VERDICT
 from boxcar.run.progress import Progress
-from boxcar.run.step import MARKER, Committed, Step, begun_identity, require_commit
+from boxcar.run.step import Committed, Step, begun_identity, require_commit
 from boxcar.scoring import confusion, curves
 from boxcar.scoring.curves import IOU
 from boxcar.storage import replace_json
@@ -52,17 +52,17 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
             is missing or does not fit; 69 where training failed, or its trainer says nothing for 5 minutes.
     """
     folder = Mirror(run).folder
-    train_folder = folder / "train"
+    train_folder = folder / TRAIN
     watch = _Watch(train_folder, patient=sidecar)
-    while sidecar and not ((folder / "records" / MARKER).exists() and train_folder.is_dir()):
+    while sidecar and not ((folder / RECORDS / COMMIT).exists() and train_folder.is_dir()):
         watch.wait()
-    records = require_commit(folder / "records", "records")
+    records = require_commit(folder / RECORDS, "records")
     if not train_folder.is_dir():
         raise BoxcarError(ExitCode.USAGE, f"{folder} holds no training.", "Run `boxcar train` with the same --run first.")
     while (training := begun_identity(train_folder, "train")) is None:
         watch.wait()
     inputs = {"records": records.digest, "training": training}
-    step = Step("evaluate", folder / "eval", inputs=inputs, parameters={}, resumable=True)
+    step = Step("evaluate", folder / EVAL, inputs=inputs, parameters={}, resumable=True)
     finished = step.done()
     if finished is not None:
         return finished
@@ -155,7 +155,7 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
     board.confusion(chosen.step, draw_confusion(counts, list(names.values()), title))
     origin = {"step": chosen.step, "split": "test", "iou": IOU}
     labelled = {"labels": [*names.values(), "background"], "counts": counts.tolist()}
-    replace_json(evaluation / "confusion.json", {**origin, "min_score": SHOWN_SCORE, **labelled})
+    replace_json(evaluation / CONFUSION, {**origin, "min_score": SHOWN_SCORE, **labelled})
     rows = {
         name: {
             "boxes": curve.truths,
@@ -164,9 +164,9 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
         }
         for name, curve in curves_by_name.items()
     }
-    replace_json(evaluation / "curves.json", {**origin, "per_class": rows})
+    replace_json(evaluation / CURVES, {**origin, "per_class": rows})
     replace_json(
-        evaluation / "test.json",
+        evaluation / TEST_SCORES,
         {
             "step": chosen.step,
             "split": "test",

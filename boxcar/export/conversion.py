@@ -17,7 +17,7 @@ from boxcar.export.children import Child, run_children
 from boxcar.export.examination import THREADS, Examined, ExportedFile, defect, examine, refuse
 from boxcar.export.pictures import ParityPictures
 from boxcar.export.provenance import Provenance, read_provenance
-from boxcar.export.sbom import MATERIALS, bill_of_materials
+from boxcar.export.sbom import bill_of_materials
 from boxcar.export.selective import SECONDS_PER_PICTURE, keep_layers_in_float
 from boxcar.export.tflite_postprocess import USE_REGULAR_NMS
 from boxcar.export.verdict import Failure
@@ -25,6 +25,7 @@ from boxcar.inference.embedded import LABELS, check_labels, labels_text, read_em
 from boxcar.inference.runner import HeadsRunner, open_runner
 from boxcar.inference.specification import SPECIFICATION, Specification, read_specification, specification_json
 from boxcar.inference.tfjs import find_node
+from boxcar.run.layout import LABEL_MAP, MANIFEST, SBOM, TFJS, TFLITE
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import make_folder, remove_tree, replace_json, replace_text
@@ -34,9 +35,8 @@ from boxcar.sync.mirror import Mirror
 _SLOW = frozenset({"tflite_int8", "tflite_int8_nms", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # these are begun first
 CONVERTER_SECONDS = 3600.0
 
-MANIFEST = "manifest.json"
 _WORK = ".work"  # where converters write, until they ended well
-_OWNS = ("tflite", "tfjs", MANIFEST, MATERIALS)  # in the folder that it shares with what `freeze` wrote
+_OWNS = (TFLITE, TFJS, MANIFEST, SBOM)  # in the folder that it shares with what `freeze` wrote
 
 
 def convert(saved_model: str, records: str, output: str, conversion: Conversion | None = None) -> Committed:
@@ -138,7 +138,7 @@ def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: C
             "from preprocessed pixels to detections for the other files.",
             "peak_memory_bytes": "Of a process that does nothing but run the file, its runtime included.",
         }
-        replace_json(folder / MATERIALS, bill_of_materials(provenance))
+        replace_json(folder / SBOM, bill_of_materials(provenance))
         replace_json(folder / MANIFEST, manifest)
     return require_commit(folder, "convert")
 
@@ -146,7 +146,7 @@ def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: C
 def place_of(kind: str) -> str:
     """Where a format's file or folder lies, relative to `export/`."""
     family, _, stored = kind.partition("_")
-    return f"tflite/detector_{stored}.tflite" if family == "tflite" else f"tfjs/{stored}"
+    return f"{TFLITE}/detector_{stored}.tflite" if family == "tflite" else f"{TFJS}/{stored}"
 
 
 def _check_model(specification: Specification, frozen: Path, kinds: Sequence[str]) -> Provenance:
@@ -172,7 +172,7 @@ def _check_model(specification: Specification, frozen: Path, kinds: Sequence[str
 
 def _check_labels(specification: Specification, records: Path) -> None:
     """Refuses records that call the model's classes by other names: every number measured on them would be wrong."""
-    labels = read_label_map(records / "label_map.pbtxt")
+    labels = read_label_map(records / LABEL_MAP)
     model = specification.labels
     if labels == model:
         return
@@ -223,8 +223,8 @@ def _describe(kinds: Sequence[str], specification: Specification, folder: Path) 
     for kind in kinds:
         place = folder / place_of(kind)
         replace_text((place.parent if place.is_file() else place) / SPECIFICATION, specification_json(specification))
-    if (folder / "tflite").is_dir():
-        replace_text(folder / "tflite" / LABELS, labels_text(specification.labels))
+    if (folder / TFLITE).is_dir():
+        replace_text(folder / TFLITE / LABELS, labels_text(specification.labels))
 
 
 def _failures(found: Examined, provenance: Provenance) -> list[Failure]:

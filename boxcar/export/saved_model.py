@@ -20,6 +20,7 @@ from boxcar.inference.specification import (
     read_specification,
     specification_json,
 )
+from boxcar.run.layout import LABEL_MAP, RECORDS, TRAIN
 from boxcar.run.step import Committed, Step
 from boxcar.storage import bucket_location, file_sha256, local_path, replace_text
 from boxcar.sync.mirror import Mirror, fetch_file
@@ -27,7 +28,6 @@ from boxcar.sync.mirror import Mirror, fetch_file
 if TYPE_CHECKING:
     from boxcar.detectors.network import Network
 
-LABEL_MAP = "label_map.pbtxt"
 COCO_SLOTS = 91  # class slots of the zoo's checkpoints
 ZOO_THRESHOLDS = Thresholds(score=1e-8)
 
@@ -103,15 +103,15 @@ def _fetch_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
     if location is None:
         prefix = local_path(checkpoint)
         folder = prefix.absolute().parent
-        return prefix, folder.parent.as_uri() if folder.name == "train" else None
+        return prefix, folder.parent.as_uri() if folder.name == TRAIN else None
     parent, name = location.split()
     wanted = (SPECIFICATION, LABEL_MAP)
     prefix = Mirror(parent).fetch_some(lambda file: file.startswith(f"{name}.") or file in wanted) / name
-    if prefix.parent.name != "train":
+    if prefix.parent.name != TRAIN:
         return prefix, None
     run = parent.rpartition("/")[0]
     if not (prefix.parent / SPECIFICATION).exists():
-        Mirror(run).below("records").fetch_some(lambda file: file == LABEL_MAP)
+        Mirror(run).below(RECORDS).fetch_some(lambda file: file == LABEL_MAP)
     return prefix, run
 
 
@@ -252,7 +252,7 @@ def _find_labels(
         return beside, read_label_map(beside)
     if trained is not None:
         return None, trained.labels
-    of_run = prefix.parent.parent / "records" / LABEL_MAP
+    of_run = prefix.parent.parent / RECORDS / LABEL_MAP
     if of_run.is_file():
         return of_run, read_label_map(of_run)
     if slots == COCO_SLOTS:

@@ -9,8 +9,6 @@ from urllib.parse import quote
 from boxcar import __version__
 from boxcar.export.provenance import Provenance
 
-MATERIALS = "sbom.cdx.json"  # the ending by which CycloneDX files are known
-
 
 def bill_of_materials(provenance: Provenance) -> dict[str, Any]:
     """Python and every package of the environment that this runs in, and the image where it is one.

@@ -12,9 +12,8 @@ from boxcar.local.resume import begun_run, naming
 from boxcar.local.training import lock, train_and_evaluate
 from boxcar.records import build_records, summary_lines
 from boxcar.report import write_report
-from boxcar.report.evidence import STEPS
 from boxcar.run.checkpoints import best_score, read_scores
-from boxcar.run.layout import CONFIGURATION, RUN_FILE
+from boxcar.run.layout import CONFIGURATION, EVAL, EXPORT, RECORDS, REPORT, RUN_FILE, SAVED_MODEL, STEPS, TRAIN, checkpoint_name
 from boxcar.run.step import Committed, read_commit
 from boxcar.storage import Missing, make_folder
 from boxcar.sync.mirror import Mirror
@@ -86,7 +85,7 @@ def _build_records(configuration: Configuration, place: Mirror) -> Committed:
     assert configuration.data is not None, "a run needs pictures"
     return build_records(
         configuration.data,
-        place.below("records").uri,
+        place.below(RECORDS).uri,
         **configuration.of_records(),
         replace=False,
     )
@@ -95,11 +94,11 @@ def _build_records(configuration: Configuration, place: Mirror) -> Committed:
 def is_finished(place: Mirror, records: Committed) -> bool:
     """Whether the run's report is there, of these records, and all that it was made from still is what it was."""
     run = place.folder
-    if place.remote and "report" in place.names():
-        for folder in ("report", *STEPS.values()):
+    if place.remote and REPORT in place.names():
+        for folder in (REPORT, *STEPS.values()):
             with contextlib.suppress(Missing):  # which of them is not there is found below
                 place.below(folder).resume()
-    report = read_commit(run / "report", "report")
+    report = read_commit(run / REPORT, "report")
     if report is None or report.inputs.get("records") != records.digest or not (run / RUN_FILE).exists():
         return False
     others = [(name, read_commit(run / folder, name)) for name, folder in STEPS.items() if name != "records"]
@@ -108,11 +107,11 @@ def is_finished(place: Mirror, records: Committed) -> bool:
 
 def _export(place: Mirror, configuration: Configuration) -> None:
     """Freezes the run's chosen checkpoint and converts it."""
-    best = best_score(read_scores(place.folder / "eval"))
+    best = best_score(read_scores(place.folder / EVAL))
     assert best is not None, "a finished evaluation has scored a checkpoint"
-    records, exported = place.below("records"), place.below("export")
-    saved_model = exported.below("saved_model")
+    records, exported = place.below(RECORDS), place.below(EXPORT)
+    saved_model = place.below(SAVED_MODEL)
     with naming("freeze"):
-        freeze(configuration.architecture, f"{place.below('train').uri}/ckpt-{best['step']}", saved_model.uri)
+        freeze(configuration.architecture, f"{place.below(TRAIN).uri}/{checkpoint_name(best['step'])}", saved_model.uri)
     with naming("convert"):
         convert(saved_model.uri, records.uri, exported.uri, configuration)

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from boxcar.config.conversion import Conversion
 from boxcar.config.run import AROUND, Configuration, read_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
-from boxcar.run.layout import CONFIGURATION, RUN_FILE
+from boxcar.run.layout import CONFIGURATION, FAILURE, LOCK, RUN_FILE
 from boxcar.storage import is_temporary
-from boxcar.sync.failure import FAILURE, LOCK
 from boxcar.sync.mirror import Mirror
 
 # What may lie in a run's folder before anything was begun there.

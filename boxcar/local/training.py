@@ -15,12 +15,11 @@ from types import FrameType
 from boxcar import storage
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.run.checkpoints import read_scores
+from boxcar.run.layout import EVAL, EVALUATOR_LOG, LOCK, TRAIN
 from boxcar.storage.local import os_errors
-from boxcar.sync.failure import LOCK
 from boxcar.sync.mirror import Mirror
 from boxcar.sync.upload import uploading
 
-EVALUATOR_LOG = ".evaluator.log"
 EVALUATOR_STARTS = 3
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Memory in pages of 2 MB where Linux gives them when asked (`madvise`): a training step at 320 pixels walks through 2 GB, and
@@ -55,7 +54,7 @@ def _train_and_evaluate(run: Path) -> None:
         else:
             trainer.send_signal(number)
 
-    storage.make_folder(run / "train")  # or an evaluator that is quicker than the trainer finds no training
+    storage.make_folder(run / TRAIN)  # or an evaluator that is quicker than the trainer finds no training
     with os_errors(run):
         log = (run / EVALUATOR_LOG).open("ab")
     with log:
@@ -69,7 +68,7 @@ def _train_and_evaluate(run: Path) -> None:
                 if code is not None and (code != 0 or stops or evaluator.poll() == 0):
                     break
                 if evaluator.poll() not in (None, 0) and not stops:
-                    lines = len(read_scores(run / "eval"))
+                    lines = len(read_scores(run / EVAL))
                     if lines > scored:  # one that got something done has not failed for good
                         starts, scored = 0, lines
                     if starts == EVALUATOR_STARTS:

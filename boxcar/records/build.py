@@ -15,19 +15,19 @@ from boxcar.data.test_split import frozen_test_digest, read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.database import temporary_database
 from boxcar.records.examine import INSERT, Batch, Looked
-from boxcar.records.layout import LABEL_MAP, LAYOUT_SCHEMA, Layout
+from boxcar.records.layout import LAYOUT_SCHEMA, Layout
 from boxcar.records.shards import Shard, Stored, Written
 from boxcar.records.split import SCHEMA, SPLITS, assign_splits
 from boxcar.records.summary import SUMMARY_SCHEMA, Summary, dataset_pieces
 from boxcar.records.voc import packed
 from boxcar.records.workers import Workers
+from boxcar.run.layout import COMMIT, DATASET, LABEL_MAP
 from boxcar.run.progress import Progress
-from boxcar.run.step import MARKER, Committed, Step, read_commit
+from boxcar.run.step import Committed, Step, read_commit
 from boxcar.storage import replace_pieces
 from boxcar.sync.mirror import Mirror, fetch_file
 
 INPUTS_SCHEMA = "CREATE TABLE inputs (name BLOB, sha256 BLOB);"
-DATASET = "dataset.json"
 SHARD_BYTES = 100_000_000
 SHARD_PICTURES = 5_000  # of very small pictures; a shard's list of pictures is held in memory
 BATCH = 32
@@ -112,7 +112,7 @@ def _build(
             inputs["frozen_test"] = frozen_test_digest(frozen)
         return Step("records", folder, inputs, parameters, started=started)
 
-    if full_decode and (folder / MARKER).is_file():
+    if full_decode and (folder / COMMIT).is_file():
         # To see that nothing has changed the pictures need not be decoded.
         with _opened(root, folder) as source:
             _look(source, full_decode=False)

@@ -20,8 +20,6 @@ from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.pictures import SUFFIXES
 from boxcar.records.voc import LARGEST_XML, read_annotation
 
-LABEL_MAP = "label_map.pbtxt"
-
 _IS_PICTURE = {**{suffix.encode(): 1 for suffix in SUFFIXES}, b".xml": 0}
 PICTURE_FOLDERS = frozenset({b"images", b"jpegimages", b"image", b"imgs", b"img", b"pictures", b"photos"})
 XML_FOLDERS = frozenset({b"annotations", b"annotation", b"xmls", b"xml", b"labels"})

@@ -4,13 +4,15 @@ import json
 import re
 from pathlib import Path
 
+from boxcar.run.layout import DATASET
+
 _IMAGE = re.compile(r'\s*"[0-9a-f]{64}",?\n')
 
 
 def summary_lines(records: Path) -> list[str]:
     """The split in a line, then every warning, then how many pictures were left out and where they are listed."""
     # Without the images' hashes, a line each, so that the memory needed does not depend on their number.
-    with (records / "dataset.json").open(encoding="utf-8") as file:
+    with (records / DATASET).open(encoding="utf-8") as file:
         dataset = json.loads("".join(line for line in file if not _IMAGE.fullmatch(line)))
     splits = dataset["splits"]
     counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())

@@ -2,10 +2,10 @@
 
 import json
 
-from boxcar.config.gate import DECISION
 from boxcar.errors import BoxcarError
 from boxcar.registry.model import DECISIONS, check_format
 from boxcar.registry.versions import VERSION
+from boxcar.run.layout import DECISION
 from boxcar.storage import Missing, bucket_location, local_path, open_store
 
 _LEVELS = 5  # from a run, or a version, down to the deepest file of an export

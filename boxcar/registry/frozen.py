@@ -11,11 +11,11 @@ from boxcar.data.label_map import read_label_map
 from boxcar.data.test_split import FROZEN_TEST, frozen_test_text
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.model import TESTS, Model
+from boxcar.run.layout import LABEL_MAP
 from boxcar.run.step import Step, require_commit
 from boxcar.storage import file_sha256, replace_text
 from boxcar.sync.mirror import Mirror
 
-LABEL_MAP = "label_map.pbtxt"
 STEP = "models retest"
 _IDENTITY = 12  # hexadecimal digits of its name
 

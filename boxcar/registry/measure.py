@@ -17,7 +17,7 @@ from boxcar.inference.detections import Detections
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import open_runner
 from boxcar.registry.frozen import FrozenTest
-from boxcar.registry.versions import EXPORT
+from boxcar.run.layout import EXPORT, MANIFEST
 from boxcar.scoring import Truth
 
 
@@ -59,7 +59,7 @@ def find_file(folder: Path, kind: str, what: str) -> ShippedFile:
     Raises:
         BoxcarError: 64 where it has none.
     """
-    files: list[dict[str, Any]] = json.loads((folder / EXPORT / "manifest.json").read_text(encoding="utf-8"))["files"]
+    files: list[dict[str, Any]] = json.loads((folder / EXPORT / MANIFEST).read_text(encoding="utf-8"))["files"]
     for entry in files:
         if entry["format"] == kind:
             path = folder / EXPORT / entry["path"]

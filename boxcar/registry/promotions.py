@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from boxcar.config.gate import DECISION
 from boxcar.registry.aliases import Aliases, Change, read_aliases
 from boxcar.registry.model import DECISIONS, Model
 from boxcar.registry.versions import list_versions, read_version
+from boxcar.run.layout import DECISION, EXPORT
 from boxcar.storage import Missing, make_folder, replace_json
 from boxcar.sync.mirror import Mirror
 
@@ -40,7 +40,7 @@ def tell_run_again(model: Model, number: str) -> bool:
     """
     run = Mirror(read_version(model, number).run)
     record = _promoting_decision(model, number)
-    if record is None or {DECISION, "export"} & run.names() != {"export"}:
+    if record is None or {DECISION, EXPORT} & run.names() != {EXPORT}:
         return False
     tell_run(run, record)
     return True
@@ -48,7 +48,7 @@ def tell_run_again(model: Model, number: str) -> bool:
 
 def tell_run(run: Mirror, record: Mapping[str, Any]) -> None:
     """Writes a decision into the challenger's run, where that is still there."""
-    if "export" in run.names():
+    if EXPORT in run.names():
         replace_json(make_folder(run.folder) / DECISION, record)
         run.send_file(DECISION)
 

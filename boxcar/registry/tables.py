@@ -15,6 +15,7 @@ from boxcar.registry.gate import Compared
 from boxcar.registry.model import Model, model_names
 from boxcar.registry.retest import Retested
 from boxcar.registry.versions import Listed, list_versions, read_version
+from boxcar.run.layout import LABEL_MAP, RECORDS
 
 _SHORT = 12  # digits of a hash that are shown
 _PIPE_WIDTH = 300
@@ -103,7 +104,7 @@ def print_version(model: Model, number: str) -> None:
     print_history(state)
     _say(f"\nRecords for the next version: --frozen-test {frozen_test_list(model, state.test)}")
     if state.champion is not None:
-        _say(f"                              --label-map {model.uri}/{state.champion}/records/label_map.pbtxt")
+        _say(f"                              --label-map {model.uri}/{state.champion}/{RECORDS}/{LABEL_MAP}")
 
 
 def print_history(state: Aliases) -> None:

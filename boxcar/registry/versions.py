@@ -15,17 +15,22 @@ from boxcar.inference.specification import InitialCheckpoint, read_specification
 from boxcar.registry.aliases import Aliases, begin, change, promoted
 from boxcar.registry.frozen import freeze_test
 from boxcar.registry.model import FORMAT, Model, check_format
-from boxcar.run.layout import SIGNATURE
-from boxcar.run.step import MARKER, UNFINISHED, Committed, Step, require_commit
+from boxcar.run import layout
+from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import ABSENT, Changed, Missing, list_files, replace_json, replace_text
 from boxcar.sync.mirror import Mirror
 
 STEP = "models add"
 VERSION, TRAINED_ON = "version.json", "trained-on.txt"
-EXPORT = "export"
 # Of the run, beside what was exported: where they are, they are kept.
-_KEPT = ("eval/test.json", "eval/scores.jsonl", "records/dataset.json", "records/label_map.pbtxt", "config.yaml")
-_STEPS = {"records": "records", "evaluate": "eval", "freeze": "export/saved_model", "convert": "export"}
+_KEPT = (
+    f"{layout.EVAL}/{layout.TEST_SCORES}",
+    f"{layout.EVAL}/{layout.SCORES}",
+    f"{layout.RECORDS}/{layout.DATASET}",
+    f"{layout.RECORDS}/{layout.LABEL_MAP}",
+    layout.CONFIGURATION,
+)
+_STEPS = {step: folder for step, folder in layout.STEPS.items() if step != "train"}  # that a version is made from
 
 
 class Version(BaseModel):
@@ -78,7 +83,7 @@ def add_version(model: Model, run: str) -> str:
         BoxcarError: 64 where a step of the run is missing, 65 where its files were changed, 69 where the registry fails.
     """
     folder, steps = _fetch_run(run)
-    records = folder / _STEPS["records"]
+    records = folder / layout.RECORDS
     state = begin(model, freeze_test(model, records).split)
     identity = {name: committed.digest for name, committed in steps.items()}
     number = _claim(model, identity)
@@ -88,8 +93,8 @@ def add_version(model: Model, run: str) -> str:
         if step.done() is None:
             with step.writing():
                 # A version is signed as a whole: the run's own signature, nearer to the files, would be found in its place.
-                exported = [name for name in list_files(folder / EXPORT) if name.rpartition("/")[2] != SIGNATURE]
-                for name in [*(f"{EXPORT}/{name}" for name in exported), *_KEPT]:
+                exported = [name for name in list_files(folder / layout.EXPORT) if name.rpartition("/")[2] != layout.SIGNATURE]
+                for name in [*(f"{layout.EXPORT}/{name}" for name in exported), *_KEPT]:
                     if (folder / name).is_file():
                         (place / name).parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(folder / name, place / name)
@@ -167,7 +172,7 @@ def _fetch_run(run: str) -> tuple[Path, dict[str, Committed]]:
         for name in _STEPS.values():
             with contextlib.suppress(Missing):  # which step is missing is said below
                 place.below(name).fetch()
-        place.take_files(["config.yaml"])
+        place.take_files([layout.CONFIGURATION])
     return place.folder, {step: require_commit(place.folder / name, step) for step, name in _STEPS.items()}
 
 
@@ -178,33 +183,33 @@ def _claim(model: Model, identity: dict[str, str]) -> str:
     while True:
         numbers = model.numbers()
         for number in numbers:
-            for marker in (MARKER, UNFINISHED):
+            for marker in (layout.COMMIT, layout.UNFINISHED):
                 with contextlib.suppress(Missing, ValueError, KeyError, TypeError, RecursionError):
                     if json.loads(store.read(f"{number}/{marker}"))["inputs"] == identity:
                         return number
         number = str(max(map(int, numbers), default=0) + 1)
         try:
-            store.write(f"{number}/{UNFINISHED}", begun, expected=ABSENT)
+            store.write(f"{number}/{layout.UNFINISHED}", begun, expected=ABSENT)
         except Changed:
             continue  # somebody else has just taken it
-        if store.entry(f"{number}/{MARKER}") is None:
+        if store.entry(f"{number}/{layout.COMMIT}") is None:
             return number
-        store.delete([f"{number}/{UNFINISHED}"])  # or has even finished it since the look
+        store.delete([f"{number}/{layout.UNFINISHED}"])  # or has even finished it since the look
 
 
 def _disbelieve(model: Model, number: str) -> None:
     """Takes the markers out of a version of which files were lost since it was finished, so that it can be sent again."""
     store = model.store
     names = {entry.name.removeprefix(f"{number}/") for entry in store.entries(number)}
-    if MARKER in names and _look(model, number).version is None:
-        store.write(f"{number}/{UNFINISHED}", store.read(f"{number}/{MARKER}"))
-        store.delete(f"{number}/{name}" for name in names if name.rpartition("/")[2] == MARKER)
+    if layout.COMMIT in names and _look(model, number).version is None:
+        store.write(f"{number}/{layout.UNFINISHED}", store.read(f"{number}/{layout.COMMIT}"))
+        store.delete(f"{number}/{name}" for name in names if name.rpartition("/")[2] == layout.COMMIT)
 
 
 def _describe(model: Model, run: str, place: Path, test: str) -> Version:
-    manifest = json.loads((place / EXPORT / "manifest.json").read_text(encoding="utf-8"))
-    specification = read_specification(place / EXPORT / "saved_model")
-    scores = json.loads((place / "eval" / "test.json").read_text(encoding="utf-8"))
+    manifest = json.loads((place / layout.EXPORT / layout.MANIFEST).read_text(encoding="utf-8"))
+    specification = read_specification(place / layout.SAVED_MODEL)
+    scores = json.loads((place / layout.EVAL / layout.TEST_SCORES).read_text(encoding="utf-8"))
     origin = manifest["provenance"]
     initial = specification.initial_checkpoint
     return Version(
@@ -216,7 +221,7 @@ def _describe(model: Model, run: str, place: Path, test: str) -> Version:
         frozen_test=test,
         checkpoint_step=origin["checkpoint_step"],
         checkpoint_sha256=origin["checkpoint_sha256"],
-        weights_sha256=find_checkpoint(str(place / EXPORT / "saved_model" / "checkpoint")).sha256,
+        weights_sha256=find_checkpoint(str(place / layout.SAVED_MODEL / "checkpoint")).sha256,
         initial_checkpoint=initial,
         ancestor=None if initial is None else _ancestor(model, initial.sha256),
         code_version=origin["code_version"],
@@ -237,7 +242,7 @@ def _ancestor(model: Model, sha256: str) -> str | None:
 
 
 def _trained_on(model: Model, place: Path, ancestor: str | None) -> set[str]:
-    splits: dict[str, Any] = json.loads((place / "records" / "dataset.json").read_text(encoding="utf-8"))["splits"]
+    splits: dict[str, Any] = json.loads((place / layout.RECORDS / layout.DATASET).read_text(encoding="utf-8"))["splits"]
     # Validation pictures have chosen the checkpoint, which makes them look better than they are.
     own = {sha256 for split in ("train", "validation") for sha256 in splits[split]["images"]}
     if ancestor is not None:
@@ -249,10 +254,10 @@ def _look(model: Model, number: str) -> Listed:
     """A version, believed where all that its `step.json` lists is there."""
     store, where = model.store, f"{model.uri}/{number}/{VERSION}"
     there = {entry.name.removeprefix(f"{number}/"): entry.bytes for entry in store.entries(number)}
-    if MARKER not in there:
-        return Listed(number, None, f"its {MARKER} is not there")
+    if layout.COMMIT not in there:
+        return Listed(number, None, f"its {layout.COMMIT} is not there")
     try:
-        files = json.loads(store.read(f"{number}/{MARKER}"))["files"]
+        files = json.loads(store.read(f"{number}/{layout.COMMIT}"))["files"]
         for name, entry in files.items():
             if there.get(name) != entry["bytes"]:
                 return Listed(number, None, f"{name} is not there as it was added")
@@ -263,4 +268,4 @@ def _look(model: Model, number: str) -> Listed:
         return Listed(number, None, "it is being written or removed")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else type(error).__name__
-        return Listed(number, None, f"{VERSION} or {MARKER} cannot be understood ({reason})")
+        return Listed(number, None, f"{VERSION} or {layout.COMMIT} cannot be understood ({reason})")

@@ -5,11 +5,10 @@ import hashlib
 import json
 from typing import Any
 
-from boxcar.config.gate import DECISION
-from boxcar.report.evidence import STEPS, Evidence, read_evidence
+from boxcar.report.evidence import Evidence, read_evidence
 from boxcar.report.page import render, software
 from boxcar.report.summary import print_summary
-from boxcar.run.layout import CONFIGURATION, RUN_FILE
+from boxcar.run.layout import CONFIGURATION, DECISION, PAGE, REPORT, RUN_FILE, STEPS
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import Missing, replace_json, replace_text
 from boxcar.sync.mirror import Mirror
@@ -38,14 +37,14 @@ def write_report(run: str) -> Committed:
     evidence = read_evidence(place.folder)
     inputs = {name: committed.digest for name, committed in evidence.committed.items()}
     if evidence.configuration is not None:
-        inputs["config.yaml"] = hashlib.sha256(evidence.configuration.encode()).hexdigest()
+        inputs[CONFIGURATION] = hashlib.sha256(evidence.configuration.encode()).hexdigest()
     if evidence.decision is not None:
         inputs[DECISION] = hashlib.sha256(evidence.decision.model_dump_json().encode()).hexdigest()
-    with place.below("report").working() as folder:
+    with place.below(REPORT).working() as folder:
         step = Step("report", folder, inputs, {})
         if step.done() is None:
             with step.writing() as report:
-                replace_text(report / "index.html", render(evidence))
+                replace_text(report / PAGE, render(evidence))
     committed = require_commit(folder, "report")
     _write_run_file(evidence, committed)
     place.send_file(RUN_FILE)

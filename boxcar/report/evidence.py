@@ -8,15 +8,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from boxcar.config.gate import DECISION
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.specification import Specification, read_specification
-from boxcar.run.layout import CONFIGURATION
+from boxcar.run import layout
 from boxcar.run.step import Committed, require_commit
-
-# The steps whose results the page shows, and where in the run each lies.
-STEPS = {"records": "records", "train": "train", "evaluate": "eval", "freeze": "export/saved_model", "convert": "export"}
-
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -213,22 +208,22 @@ def read_evidence(run: Path) -> Evidence:
         BoxcarError: 64 where a step is missing (it names the step to run), 65 where a step's files were changed, belong to
             another state of the run or cannot be understood.
     """
-    committed = {step: require_commit(run / folder, step) for step, folder in STEPS.items()}
+    committed = {step: require_commit(run / folder, step) for step, folder in layout.STEPS.items()}
     _check_chain(run, committed)
-    test = _whole(run / "eval" / "test.json", ChosenScore, "evaluate")
+    test = _whole(run / layout.EVAL / layout.TEST_SCORES, ChosenScore, "evaluate")
     _check_exported(run, committed, test.step)
-    history = _lines(run / "train" / "history.jsonl", TrainingPoint, "train")
-    scores = _lines(run / "eval" / "scores.jsonl", Score, "evaluate")
-    configuration, decision = run / CONFIGURATION, run / DECISION
+    history = _lines(run / layout.TRAIN / layout.HISTORY, TrainingPoint, "train")
+    scores = _lines(run / layout.EVAL / layout.SCORES, Score, "evaluate")
+    configuration, decision = run / layout.CONFIGURATION, run / layout.DECISION
     return Evidence(
         run=run,
         committed=committed,
-        dataset=_whole(run / "records" / "dataset.json", Dataset, "records"),
-        specification=read_specification(run / "export" / "saved_model"),
+        dataset=_whole(run / layout.RECORDS / layout.DATASET, Dataset, "records"),
+        specification=read_specification(run / layout.SAVED_MODEL),
         history=tuple(sorted(history, key=lambda point: point.step)),
         scores=tuple(sorted(scores, key=lambda score: score.step)),
         test=test,
-        manifest=_whole(run / "export" / "manifest.json", Manifest, "convert"),
+        manifest=_whole(run / layout.EXPORT / layout.MANIFEST, Manifest, "convert"),
         configuration=_text(configuration, "run") if configuration.exists() else None,
         decision=_whole(decision, GateDecision, "models promote") if decision.exists() else None,
     )
@@ -241,19 +236,19 @@ def _check_chain(run: Path, committed: Mapping[str, Committed]) -> None:
             if one.inputs[earlier] != committed[earlier].digest:
                 raise BoxcarError(
                     ExitCode.DATA,
-                    f"{run / STEPS[step]} was made from other {earlier} results than those in {run / STEPS[earlier]}.",
+                    f"{one.folder} was made from other {earlier} results than those in {committed[earlier].folder}.",
                     f"Run `boxcar {step}`, and what follows it, again.",
                 )
 
 
 def _check_exported(run: Path, committed: Mapping[str, Committed], step: int) -> None:
     """65 where the exported files are not of the checkpoint whose scores are shown."""
-    scored = committed["train"].files.get(f"ckpt-{step}.index", {}).get("sha256")
+    scored = committed["train"].files.get(f"{layout.checkpoint_name(step)}.index", {}).get("sha256")
     if committed["freeze"].inputs.get("checkpoint.index") != scored:
         raise BoxcarError(
             ExitCode.DATA,
-            f"{run / STEPS['freeze']} is not of the checkpoint of step {step}, which was chosen and scored.",
-            f"Freeze {run / 'train' / f'ckpt-{step}'} and convert it, then make the report again.",
+            f"{run / layout.STEPS['freeze']} is not of the checkpoint of step {step}, which was chosen and scored.",
+            f"Freeze {run / layout.TRAIN / layout.checkpoint_name(step)} and convert it, then make the report again.",
         )
 
 

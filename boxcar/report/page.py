@@ -14,7 +14,7 @@ from boxcar.report.advice import advise
 from boxcar.report.charts import Chart, Line, line_chart
 from boxcar.report.evidence import Dataset, Evidence
 from boxcar.report.pictures import labelled_pictures, scored_pictures
-from boxcar.run.step import MARKER
+from boxcar.run.layout import COMMIT, RECORDS
 
 LABELLED_PICTURES, SCORED_PICTURES = 8, 12
 MOST_LISTED = 200  # faults or warnings; more are counted
@@ -94,9 +94,9 @@ def software() -> dict[str, str]:
 
 
 def _content(evidence: Evidence) -> dict[str, Any]:
-    records = evidence.run / "records"
+    records = evidence.run / RECORDS
     labels = evidence.specification.labels
-    trained = (evidence.committed["train"].folder / MARKER).stat().st_mtime
+    trained = (evidence.committed["train"].folder / COMMIT).stat().st_mtime
     rates = [point.images_per_second for point in evidence.history if point.images_per_second]
     return {
         "title": f"Detector for {_listed(list(labels.values()))}",

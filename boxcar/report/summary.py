@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boxcar.run.layout import RUN_FILE
+from boxcar.run.layout import EXPORT, MANIFEST, RUN_FILE
 from boxcar.sync.mirror import Mirror
 
 
@@ -20,9 +20,9 @@ def print_summary(run: str) -> None:
     """Prints a finished run's scores, its exported files, where the rest lies, and what to try next."""
     place = Mirror(run)
     folder = place.folder
-    place.take_files([RUN_FILE, "export/manifest.json"])
+    place.take_files([RUN_FILE, f"{EXPORT}/{MANIFEST}"])
     record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    files = json.loads((folder / "export" / "manifest.json").read_text(encoding="utf-8"))["files"]
+    files = json.loads((folder / EXPORT / MANIFEST).read_text(encoding="utf-8"))["files"]
     console = Console(highlight=False, soft_wrap=True)
 
     scores = Table(box=None, pad_edge=False)

@@ -9,20 +9,23 @@ from typing import Any, Literal
 import yaml
 from pydantic import ValidationError
 
-from boxcar.config.gate import DECISION
 from boxcar.config.run import Configuration
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.checkpoints import STOP
-from boxcar.run.layout import CONFIGURATION, RUN_FILE
-from boxcar.run.step import MARKER
+from boxcar.run.layout import (
+    COMMIT,
+    CONFIGURATION,
+    FAILURE,
+    RECORDS,
+    REPORT,
+    RUN_FILE,
+    RUN_NAMES,
+    STATUS,
+    TRAIN,
+)
 from boxcar.storage import Entry, Missing, Store, bucket_location, local_path
 from boxcar.storage.parallel import in_order
-from boxcar.sync.failure import FAILURE, LOCK
 
-# All that a run has in its folder. Whatever else lies in one was put there by a person, and is not ours to remove.
-NAMES = frozenset(
-    [CONFIGURATION, RUN_FILE, FAILURE, LOCK, STOP, DECISION, ".evaluator.log", "records", "train", "eval", "export", "report"]
-)
+_STATUS = f"{TRAIN}/{STATUS}"
 SILENT_SECONDS = 15 * 60.0  # after which a trainer that has not said RUNNING again is none
 
 State = Literal["training", "finished", "failed", "begun"]
@@ -70,7 +73,7 @@ def find_runs(runs: str, store: Store) -> tuple[list[FoundRun], dict[str, str]]:
         BoxcarError: 64 where the folder is itself a run, 69 where it cannot be read.
     """
     names = store.folders()
-    if {"records", "train"} & set(names) and any(entry.name == CONFIGURATION for entry in store.entries()):
+    if {RECORDS, TRAIN} & set(names) and any(entry.name == CONFIGURATION for entry in store.entries()):
         raise BoxcarError(ExitCode.USAGE, f"{runs} is itself a run.", "Name the folder that it lies in.")
     found: list[FoundRun] = []
     others: dict[str, str] = {}
@@ -89,14 +92,14 @@ def look(runs: str, store: Store, name: str) -> FoundRun | str:
         return "it is a link"
     entries = store.entries(name)
     files = {entry.name.removeprefix(f"{name}/"): entry for entry in entries}
-    strange = sorted({file.split("/")[0] for file in files} - NAMES)
+    strange = sorted({file.split("/")[0] for file in files} - RUN_NAMES)
     if CONFIGURATION not in files:
         return f"it has no {CONFIGURATION}"
     if strange:
         return f"it holds {strange[0]}, which no run writes"
     try:
         content = store.read(f"{name}/{CONFIGURATION}")
-        status = _read(store, f"{name}/train/status.json") if "train/status.json" in files else {}
+        status = _read(store, f"{name}/{_STATUS}") if _STATUS in files else {}
     except Missing:
         return "it was changed while it was looked at"
     try:
@@ -110,10 +113,10 @@ def look(runs: str, store: Store, name: str) -> FoundRun | str:
     state: State = "begun"
     if status.get("state") == "RUNNING":
         # Whichever clock is ahead: that of the trainer or that of the bucket.
-        beat = max(_number(status.get("beat")), files["train/status.json"].modified)
+        beat = max(_number(status.get("beat")), files[_STATUS].modified)
         state = "training" if time.time() - beat < SILENT_SECONDS else "begun"
     if state != "training":
-        finished = {RUN_FILE, f"report/{MARKER}"} <= files.keys()
+        finished = {RUN_FILE, f"{REPORT}/{COMMIT}"} <= files.keys()
         state = "finished" if finished else "failed" if FAILURE in files else "begun"
     changed = max(entry.modified for entry in entries)
     step = status.get("step")

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.retention.listing import FoundRun, find_runs, lies_in, look, place_of
-from boxcar.run.layout import CONFIGURATION, RUN_FILE
+from boxcar.run.layout import CONFIGURATION, LOCK, REPORT, RUN_FILE, STEPS
 from boxcar.storage import Store, bucket_location, lock, remove_tree
-from boxcar.sync.failure import LOCK
 from boxcar.sync.mirror import Mirror
 from boxcar.sync.transfer import is_marker
 
 # For so long after its last change a run that is not finished may be at work: somewhere else it reads pictures, or converts,
 # and its bucket hears of that at the end. As long as a step on a cluster may take, if nothing else is said.
 UNFINISHED_SECONDS = 24 * 3600.0
-_STEPS = ("records", "train", "eval", "export", "export/saved_model", "report")
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def _locked(run: FoundRun) -> Iterator[None]:
     folder = Mirror(run.uri).folder
     descriptors: list[int] = []
     try:
-        for path in [folder / LOCK, *(folder / step for step in _STEPS)]:
+        for path in [folder / LOCK, *(folder / step for step in (*STEPS.values(), REPORT))]:
             if path.exists():
                 descriptors.append(lock(path, patience_seconds=0.0))
         yield

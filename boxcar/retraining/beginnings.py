@@ -11,6 +11,7 @@ from boxcar.registry.aliases import NoModelError
 from boxcar.registry.promotions import find_version, last_promotion
 from boxcar.retraining.ledger import Entry
 from boxcar.retraining.telling import say
+from boxcar.run.layout import DATASET, LABEL_MAP, RECORDS
 from boxcar.storage import Missing, open_store
 from boxcar.sync.mirror import fetch_file
 
@@ -49,7 +50,7 @@ def beginnings(model: Model, configuration: Configuration) -> Beginnings:
             start = f"{champion}/export/saved_model/checkpoint"
         else:
             say(f"The champion is a {architecture}, whose weights do not fit: starting from others.")
-    return Beginnings(start, f"{champion}/records/label_map.pbtxt", test)
+    return Beginnings(start, f"{champion}/{RECORDS}/{LABEL_MAP}", test)
 
 
 def check_gate(configuration: Configuration) -> None:
@@ -112,7 +113,7 @@ def may_go_on(model: Model, entry: Entry, now: Beginnings) -> bool:
 def _has_test(run: str, frozen_test: str) -> bool:
     """Whether a run's own test pictures are those of a list."""
     try:
-        dataset = json.loads(open_store(run).read("records/dataset.json"))
+        dataset = json.loads(open_store(run).read(f"{RECORDS}/{DATASET}"))
     except Missing:
         return False
     return read_frozen_test(fetch_file(frozen_test)) == frozenset(dataset["splits"]["test"]["images"])

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import FaultyError
-from boxcar.records.layout import LABEL_MAP
 from boxcar.records.pictures import SUFFIXES
 from boxcar.records.voc import read_annotation
 from boxcar.retraining.labelled import labelled_pictures
+from boxcar.run.layout import LABEL_MAP
 from boxcar.storage import Entry, Missing, Store, open_store
 from boxcar.storage.parallel import in_order
 

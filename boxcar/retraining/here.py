@@ -1,6 +1,6 @@
 """The heavy parts of a retraining on this machine."""
 
-from boxcar.config.gate import DECISION, GateSettings
+from boxcar.config.gate import GateSettings
 from boxcar.config.run import Configuration
 from boxcar.doctor import visible_gpus
 from boxcar.local.pipeline import run_all
@@ -9,6 +9,7 @@ from boxcar.registry.gate import Compared, gate
 from boxcar.registry.promotions import last_promotion, tell_run_again
 from boxcar.report import write_report
 from boxcar.retraining.retrain import Launcher
+from boxcar.run.layout import DECISION, REPORT
 from boxcar.sync.mirror import Mirror
 
 
@@ -31,7 +32,7 @@ def tell_decided(model: Model, number: str) -> bool:
 
 
 def _tell_on_page(run: str) -> None:
-    if {DECISION, "report"} <= Mirror(run).names():
+    if {DECISION, REPORT} <= Mirror(run).names():
         write_report(run)
 
 

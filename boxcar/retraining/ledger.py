@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.model import FORMAT, RETRAININGS, check_format
+from boxcar.run.layout import HISTORY, TRAIN
 from boxcar.storage import Changed, Missing, Store, open_store
 
-_HISTORY = "train/history.jsonl"  # in a run
+_HISTORY = f"{TRAIN}/{HISTORY}"
 
 Outcome = Literal["promoted", "kept", "undecided", "failed"]
 

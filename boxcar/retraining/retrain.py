@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from boxcar.config.gate import DECISION
 from boxcar.config.run import AROUND, Configuration
 from boxcar.errors import BoxcarError, ChildEnded, Refused, explain
 from boxcar.registry import Model, add_version, read_aliases
@@ -21,10 +20,10 @@ from boxcar.retraining.changes import Changes, Index, compare, look, read_index,
 from boxcar.retraining.claim import Claim
 from boxcar.retraining.ledger import Entry, begin, check_budget, note_hours, read_entries, with_hours, write_entry
 from boxcar.retraining.telling import beside, concerns_nobody, say, tell, tell_again, telling
-from boxcar.run.step import MARKER
+from boxcar.run.layout import COMMIT, DECISION, FAILURE, TRAIN
 from boxcar.run.webhook import check_address
 from boxcar.storage import Store, open_store
-from boxcar.sync.failure import FAILURE, clear_failure, record_failure
+from boxcar.sync.failure import clear_failure, record_failure
 
 _IDENTITY = 12  # hexadecimal digits
 
@@ -144,7 +143,7 @@ def _too_little(changes: Changes, configuration: Configuration) -> str | None:
 
 def _is_trained(entry: Entry) -> bool:
     """Whether it only has to be exported and compared."""
-    return open_store(entry.run).entry(f"train/{MARKER}") is not None
+    return open_store(entry.run).entry(f"{TRAIN}/{COMMIT}") is not None
 
 
 def _identity(now: Index, configuration: Configuration) -> str:

@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.layout import CHECKPOINT_MARKER
+from boxcar.run.layout import CHECKPOINT_MARKER, SCORES, STATUS, STOP, VERDICT, checkpoint_name
 from boxcar.storage import file_sha256, read_whole_lines, replace_json
 
 State = Literal["RUNNING", "DONE", "FAILED"]
-VERDICT = "verdict.json"
-STOP = ".stop.json"
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,14 @@ class Status:
 
 
 def marker_path(train: Path, step: int) -> Path:
-    return train / f"ckpt-{step}.json"
+    return train / f"{checkpoint_name(step)}.json"
 
 
 def mark_checkpoint(train: Path, step: int, dataset_version: str) -> None:
     """Makes a checkpoint exist whose files are already there under their final names."""
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        for path in sorted(train.glob(f"ckpt-{step}.*"))
+        for path in sorted(train.glob(f"{checkpoint_name(step)}.*"))
         if not path.name.endswith(".json")
     }
     replace_json(marker_path(train, step), {"step": step, "files": files, "dataset_version": dataset_version})
@@ -80,14 +78,14 @@ def list_checkpoints(train: Path) -> list[Checkpoint]:
 def remove_checkpoint(train: Path, step: int) -> None:
     """Removes a checkpoint, its marker first, so that nobody believes what is left of it."""
     marker_path(train, step).unlink(missing_ok=True)
-    for path in train.glob(f"ckpt-{step}.*"):
+    for path in train.glob(f"{checkpoint_name(step)}.*"):
         path.unlink(missing_ok=True)
 
 
 def write_status(train: Path, state: State, step: int, last_checkpoint: int | None = None) -> None:
     """Says how training stands; every call is also a heartbeat."""
     replace_json(
-        train / "status.json",
+        train / STATUS,
         {
             "state": state,
             "step": step,
@@ -121,14 +119,14 @@ def read_stop(run: Path) -> BoxcarError | None:
 def read_status(train: Path) -> Status | None:
     """How training stands, or None before its first word."""
     try:
-        return Status(**json.loads((train / "status.json").read_text(encoding="utf-8")))
+        return Status(**json.loads((train / STATUS).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
 
 
 def append_score(evaluation: Path, score: dict[str, Any]) -> None:
     """Appends one line to `scores.jsonl`, whole or not at all; half a line of an earlier kill is cut off first."""
-    path = evaluation / "scores.jsonl"
+    path = evaluation / SCORES
     line = json.dumps(score, ensure_ascii=False, allow_nan=False) + "\n"
     with path.open("ab+") as file:
         size = file.seek(0, os.SEEK_END)
@@ -143,7 +141,7 @@ def append_score(evaluation: Path, score: dict[str, Any]) -> None:
 
 def read_scores(evaluation: Path) -> list[dict[str, Any]]:
     """The ledger: one dictionary a scored checkpoint (`step`, `AP`, `AP50`, `AP75`, `per_class`, ...), oldest first."""
-    return [json.loads(line) for line in read_whole_lines(evaluation / "scores.jsonl")]
+    return [json.loads(line) for line in read_whole_lines(evaluation / SCORES)]
 
 
 def best_score(scores: list[dict[str, Any]]) -> dict[str, Any] | None:

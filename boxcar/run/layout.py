@@ -1,11 +1,70 @@
-"""The names in a run's folder, and the few other names that several parts of the product share."""
+"""The names in a run's folder, written here and nowhere else.
+
+    config.yaml  run.json  failure.json  decision.json  .lock  .stop.json  .evaluator.log
+    records/             dataset.json  label_map.pbtxt  <split>-00000-of-00004.tfrecord
+    train/               status.json  history.jsonl  ckpt-<step>.index, .data-*, .json  event files
+    eval/                scores.jsonl  test.json  confusion.json  curves.json  verdict.json  event files
+    export/              manifest.json  sbom.cdx.json  tflite/  tfjs/
+    export/saved_model/  what `boxcar freeze` writes
+    report/              index.html
+
+A finished step's folder holds `step.json`, one that is being written holds `.unfinished`.
+"""
 
 import re
 
-CONFIGURATION = "config.yaml"  # what the run was begun with
-RUN_FILE = "run.json"  # in a run's folder, written at its end for scripts
-STEP = "step.json"  # in a step's folder, written last: the step is finished
-BEGUN = ".unfinished"  # in a step's folder from its beginning until `step.json` is there
-CHECKPOINT_MARKER = re.compile(r"ckpt-(\d+)\.json")  # beside a checkpoint, written last: the checkpoint is complete
+RECORDS = "records"
+TRAIN = "train"
+EVAL = "eval"
+EXPORT = "export"
+SAVED_MODEL = "export/saved_model"
+REPORT = "report"
+# The steps whose results the report shows, in their order, and where in the run each writes.
+STEPS = {"records": RECORDS, "train": TRAIN, "evaluate": EVAL, "freeze": SAVED_MODEL, "convert": EXPORT}
+OPEN = (TRAIN, EVAL)  # may be read before they are finished; they hold TensorBoard's event files
+
+# In the run's folder.
+CONFIGURATION = "config.yaml"  # what the run was started with
+RUN_FILE = "run.json"  # written at the end, for scripts
+FAILURE = "failure.json"  # why the run stopped; removed by the next success
+DECISION = "decision.json"  # the gate's, in the run of the version that was held to it
+LOCK = ".lock"  # held by the process that works on the run
+STOP = ".stop.json"  # asks the trainer to save a checkpoint and end
+EVALUATOR_LOG = ".evaluator.log"
+# All that Boxcar writes there. Anything else was put there by a person and is not removed.
+RUN_NAMES = frozenset(
+    [CONFIGURATION, RUN_FILE, FAILURE, DECISION, LOCK, STOP, EVALUATOR_LOG, RECORDS, TRAIN, EVAL, EXPORT, REPORT]
+)
+
+# In every step's folder.
+COMMIT = "step.json"  # written last: the step is finished
+UNFINISHED = ".unfinished"  # from the step's start until `step.json` is there
+
+# In the folders of the steps.
+DATASET = "dataset.json"
+LABEL_MAP = "label_map.pbtxt"
+STATUS = "status.json"  # the trainer's heartbeat
+HISTORY = "history.jsonl"
+SCORES = "scores.jsonl"  # one line per scored checkpoint
+TEST_SCORES = "test.json"  # of the chosen checkpoint
+CONFUSION = "confusion.json"
+CURVES = "curves.json"
+VERDICT = "verdict.json"  # how an evaluator that is a sidecar ended
+MANIFEST = "manifest.json"
+SBOM = "sbom.cdx.json"  # CycloneDX asks for this ending
+TFLITE = "tflite"
+TFJS = "tfjs"
+PAGE = "index.html"
+
+CHECKPOINT_MARKER = re.compile(r"ckpt-(\d+)\.json")  # written last: the checkpoint is complete
+CHECKPOINT_FILE = re.compile(r"(?:.*/)?ckpt-\d+\.")
+EVENTS = "events.out.tfevents."  # how the names of TensorBoard's files begin
+
+# In other folders, too.
 SIGNATURE = "model.sig"  # in a signed folder, over all other files there
 IMAGE = "BOXCAR_IMAGE"  # the variable in which an image finds its own reference, and exported files what they were made in
+
+
+def checkpoint_name(step: int) -> str:
+    """A checkpoint's files, without their endings."""
+    return f"ckpt-{step}"

@@ -17,12 +17,9 @@ from typing import Any
 
 from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.layout import BEGUN, STEP
+from boxcar.run.layout import COMMIT, UNFINISHED
 from boxcar.storage import file_sha256, is_temporary, list_files, lock, make_folder, remove_tree, replace_json
 from boxcar.storage.local import os_errors
-
-# Buckets keep to the same order, so that what is half sent is no more believed than what is half written.
-MARKER, UNFINISHED = STEP, BEGUN
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def read_commit(folder: Path, step: str) -> Committed | None:
     Believed means: `step.json` parses, is of this step, and every file it lists is there with its size and SHA-256.
     """
     try:
-        record = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        record = json.loads((folder / COMMIT).read_text(encoding="utf-8"))
         committed = Committed(
             folder=folder,
             step=record["step"],
@@ -80,10 +77,10 @@ def require_commit(folder: Path, step: str) -> Committed:
     committed = read_commit(folder, step)
     if committed is not None:
         return committed
-    if (folder / MARKER).exists():
+    if (folder / COMMIT).exists():
         raise BoxcarError(
             ExitCode.DATA,
-            f"The files in {folder} are not those that its {MARKER} lists.",
+            f"The files in {folder} are not those that its {COMMIT} lists.",
             f"Run `boxcar {step}` into that folder again.",
         )
     raise BoxcarError(
@@ -101,7 +98,7 @@ def begun_identity(folder: Path, step: str) -> str | None:
 
 def _read_begun(folder: Path) -> dict[str, Any] | None:
     """What a marker in the folder says of the step that was finished or begun there; None where none can be understood."""
-    for name in (MARKER, UNFINISHED):
+    for name in (COMMIT, UNFINISHED):
         try:
             found = json.loads((folder / name).read_text(encoding="utf-8"))
             return {"step": str(found["step"]), "inputs": dict(found["inputs"]), "parameters": dict(found["parameters"])}
@@ -173,7 +170,7 @@ class Step:
         # the one that says "mine" is there before the first new file is.
         replace_json(self.folder / UNFINISHED, {"step": self.name, **self._identity()})
         with os_errors(self.folder):
-            (self.folder / MARKER).unlink(missing_ok=True)
+            (self.folder / COMMIT).unlink(missing_ok=True)
         if not self.resumable:
             for name in self._owned():
                 remove_tree(self.folder / name)
@@ -223,7 +220,7 @@ class Step:
         """Writes `step.json`: from here on the step is finished."""
         files = {}
         for name in list_files(self.folder):
-            if name == MARKER or (self.owns is not None and name.split("/")[0] not in self.owns):
+            if name == COMMIT or (self.owns is not None and name.split("/")[0] not in self.owns):
                 continue
             path = self.folder / name
             files[name] = self.hashed.get(name) or {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
@@ -235,7 +232,7 @@ class Step:
             "code_version": __version__,
             "seconds": round(time.monotonic() - self.started, 2),
         }
-        replace_json(self.folder / MARKER, record)
+        replace_json(self.folder / COMMIT, record)
         (self.folder / UNFINISHED).unlink(missing_ok=True)
         self.committed = Committed(folder=self.folder, **record)
         return self.committed
@@ -243,11 +240,11 @@ class Step:
     def _owned(self) -> list[str]:
         """Names directly below the folder that are this step's, its two markers left out."""
         names = sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
-        return [n for n in names if n not in (MARKER, UNFINISHED) and (self.owns is None or n in self.owns)]
+        return [n for n in names if n not in (COMMIT, UNFINISHED) and (self.owns is None or n in self.owns)]
 
     def _clear(self) -> None:
         """Removes what an interrupted step wrote, and its folder where nothing else lies in it."""
-        (self.folder / MARKER).unlink(missing_ok=True)  # an interruption may come between the commit and its return
+        (self.folder / COMMIT).unlink(missing_ok=True)  # an interruption may come between the commit and its return
         for name in self._owned():
             remove_tree(self.folder / name)
         (self.folder / UNFINISHED).unlink(missing_ok=True)

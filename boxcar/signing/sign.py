@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.layout import SIGNATURE
-from boxcar.run.step import MARKER, read_commit
+from boxcar.run.layout import COMMIT, SIGNATURE
+from boxcar.run.step import read_commit
 from boxcar.signing.bundle import as_it_is, count_signed, hashing, import_signing
 from boxcar.storage import list_files, open_store
 
@@ -52,7 +52,7 @@ def sign_folder(uri: str, key: Path) -> int:
 
 def _check_finished(folder: Path, uri: str) -> None:
     """Refuses what no step believes: a signature would say that somebody has made it so."""
-    markers = [name for name in list_files(folder) if name.rpartition("/")[2] == MARKER]
+    markers = [name for name in list_files(folder) if name.rpartition("/")[2] == COMMIT]
     if not markers:
         what = f"{uri} holds no finished step."
         raise BoxcarError(ExitCode.USAGE, what, "Name the folder that `boxcar convert` wrote: <run>/export.")

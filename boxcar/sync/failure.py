@@ -3,13 +3,11 @@
 from datetime import UTC, datetime
 
 from boxcar.errors import BoxcarError
+from boxcar.run.layout import FAILURE, LOCK, RECORDS
 from boxcar.storage import replace_json
 from boxcar.sync.mirror import Mirror
 
-FAILURE = "failure.json"
-LOCK = ".lock"  # of a folder that a run was begun in
-
-_SIGNS = (LOCK, "records")
+_SIGNS = (LOCK, RECORDS)
 
 
 def record_failure(run: str, step: str, error: BoxcarError) -> None:

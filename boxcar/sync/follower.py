@@ -1,14 +1,11 @@
 """An open step's folder sent while it is written, so that readers of the bucket may see what readers of the folder may."""
 
-import re
 from pathlib import Path
 
-from boxcar.run.layout import BEGUN, STEP
+from boxcar.run.layout import CHECKPOINT_FILE, COMMIT, UNFINISHED
 from boxcar.storage.local import list_files
 from boxcar.storage.store import Changed, Store
 from boxcar.sync.transfer import check_taken, is_marker, listed_files, send_folder
-
-_OF_CHECKPOINT = re.compile(r"(?:.*/)?ckpt-\d+\.")
 
 Status = tuple[int, int]  # a file's size, and when it was changed
 
@@ -43,10 +40,10 @@ class Follower:
         Raises:
             BoxcarError: as `send_folder` does. The next pass goes on where this one ended.
         """
-        if (self._folder / STEP).exists():
+        if (self._folder / COMMIT).exists():
             send_folder(self._folder, self._store)
             return True
-        begun = _read(self._folder / BEGUN)
+        begun = _read(self._folder / UNFINISHED)
         if begun is None:
             return False
         if begun != self._begun:
@@ -56,7 +53,7 @@ class Follower:
         replaced = {name: content for name in new if _is_replaced(name) and (content := _read(self._folder / name)) is not None}
         self._take_away(set(now))
         for name in new:
-            if not _OF_CHECKPOINT.match(name) and not _is_replaced(name):
+            if not CHECKPOINT_FILE.match(name) and not _is_replaced(name):
                 self._send_grown(name, now[name])
         for name in new:
             if is_marker(name):
@@ -70,9 +67,9 @@ class Follower:
         """Says in the store that the step has begun, and finds out what an earlier follower has sent already."""
         there = {entry.name: entry for entry in self._store.entries()}
         check_taken(self._store, there)
-        if BEGUN not in there or self._store.read(BEGUN) != begun:
-            self._store.write(BEGUN, begun)
-        self._store.delete([STEP])
+        if UNFINISHED not in there or self._store.read(UNFINISHED) != begun:
+            self._store.write(UNFINISHED, begun)
+        self._store.delete([COMMIT])
         self._sent = {}
         for name in list_files(self._folder):
             status = _status(self._folder / name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.layout import BEGUN, STEP
+from boxcar.run.layout import COMMIT, UNFINISHED
 from boxcar.storage.local import (
     file_sha256,
     list_files,
@@ -93,11 +93,11 @@ class Mirror:
         if self._store is not None:
             with self._locked():
                 make_folder(self.folder)
-                begun = (self.folder / BEGUN).exists()
+                begun = (self.folder / UNFINISHED).exists()
                 if self._unsent():
                     return self.folder
                 there = [entry.name for entry in self._store.entries()]
-                if begun and STEP not in there and latest_checkpoint(there) <= latest_checkpoint(list_files(self.folder)):
+                if begun and COMMIT not in there and latest_checkpoint(there) <= latest_checkpoint(list_files(self.folder)):
                     return self.folder
                 with contextlib.suppress(Missing):
                     fetch_folder(self._store, self.folder)
@@ -116,7 +116,7 @@ class Mirror:
         if self._store is not None:
             with self._locked():
                 send_folder(self.folder, self._store, owns)
-                if (self.folder / STEP).exists():
+                if (self.folder / COMMIT).exists():
                     _note(self.folder)
 
     def send_once(self) -> None:
@@ -214,13 +214,13 @@ class Mirror:
 
     def _unsent(self) -> bool:
         """Whether a finished step lies here that was never the same as the bucket's."""
-        step, note = self.folder / STEP, self.folder / _IN_STEP
+        step, note = self.folder / COMMIT, self.folder / _IN_STEP
         return step.exists() and not (note.exists() and note.read_text(encoding="utf-8") == file_sha256(step))
 
     def _note_fetched(self) -> None:
         """Remembers that the finished steps here, also those in folders below, are the same there."""
         for name in list_files(self.folder):
-            if name.rpartition("/")[2] == STEP:
+            if name.rpartition("/")[2] == COMMIT:
                 _note((self.folder / name).parent)
 
     @contextlib.contextmanager
@@ -257,7 +257,7 @@ def with_uris(text: str) -> str:
 
 def _note(folder: Path) -> None:
     """Remembers that here and there the same finished step lies."""
-    replace_text(folder / _IN_STEP, file_sha256(folder / STEP))
+    replace_text(folder / _IN_STEP, file_sha256(folder / COMMIT))
 
 
 def _place(location: Location, store: Store) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.layout import BEGUN, CHECKPOINT_MARKER, STEP
+from boxcar.run.layout import CHECKPOINT_MARKER, COMMIT, UNFINISHED
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.local import file_sha256, is_temporary, list_files, os_errors
 from boxcar.storage.names import check_names
@@ -45,14 +45,14 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None, *
     """
 
     def owned(name: str) -> bool:
-        return name == STEP or owns is None or name.split("/")[0] in owns
+        return name == COMMIT or owns is None or name.split("/")[0] in owns
 
     names = [name for name in list_files(folder) if owned(name)]
     check_names(names, str(folder))
-    there = {entry.name: entry for entry in store.entries() if entry.name == BEGUN or owned(entry.name)}
-    begun = there.pop(BEGUN, None)
+    there = {entry.name: entry for entry in store.entries() if entry.name == UNFINISHED or owned(entry.name)}
+    begun = there.pop(UNFINISHED, None)
     there = {name: entry for name, entry in there.items() if not _hidden(name)}
-    step = STEP in names
+    step = COMMIT in names
     if step and begun is None:
         check_taken(store, there)
     markers = {name: (folder / name).read_bytes() for name in names if is_marker(name)}
@@ -63,10 +63,10 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None, *
     useless = there.keys() - set(names) if step else set()
     if not differing and not useless and begun is None:
         return 0
-    if once and STEP in there and (useless or differing):
+    if once and COMMIT in there and (useless or differing):
         raise Changed(store.uri)
     if step:
-        store.write(BEGUN, begun_record(markers[STEP]))
+        store.write(UNFINISHED, begun_record(markers[COMMIT]))
     store.delete(sorted(name for name in there.keys() & (differing | useless) if is_marker(name)))
     # Before anything is sent: a server may refuse an object below another one's name.
     store.delete(sorted(name for name in useless if not is_marker(name)))
@@ -81,13 +81,13 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None, *
     _small_together(send, {name: (folder / name).stat().st_size for name in differing - markers.keys()})
     for name in inner_first(name for name in differing if name in markers):
         try:
-            store.write(name, markers[name], ABSENT if once and name == STEP and name not in there else None)
+            store.write(name, markers[name], ABSENT if once and name == COMMIT and name not in there else None)
         except Changed:
-            store.delete([BEGUN])
+            store.delete([UNFINISHED])
             raise
         sent.append(len(markers[name]))
     if step:
-        store.delete([BEGUN])
+        store.delete([UNFINISHED])
     return sum(sent)
 
 
@@ -128,7 +128,7 @@ class _Unsettled(Exception):
 
 def _fetch(store: Store, folder: Path) -> int:
     """One round of `fetch_folder`."""
-    there = {entry.name: entry for entry in store.entries() if entry.name == BEGUN or not _hidden(entry.name)}
+    there = {entry.name: entry for entry in store.entries() if entry.name == UNFINISHED or not _hidden(entry.name)}
     if not there:
         raise Missing(store.uri)
     check_names(there, store.uri)
@@ -136,7 +136,7 @@ def _fetch(store: Store, folder: Path) -> int:
         markers = {name: store.read(name, tag=entry.tag) for name, entry in there.items() if is_marker(name)}
     except (Changed, Missing) as error:
         raise _Unsettled(0, error) from error
-    for name in [name for name in markers if not name.endswith(STEP)]:
+    for name in [name for name in markers if not name.endswith(COMMIT)]:
         # Retention takes a checkpoint's files away after its marker, and this listing may have come in between.
         if any(file not in there for file in listed_files({name: markers[name]})):
             del markers[name], there[name]
@@ -157,7 +157,7 @@ def _fetch(store: Store, folder: Path) -> int:
         except (Changed, Missing) as error:
             troubles.append(_not_as_listed(store.uri, name) if sha256 and isinstance(error, Changed) else error)
 
-    last = [*inner_first(markers), *({BEGUN} & there.keys())]
+    last = [*inner_first(markers), *({UNFINISHED} & there.keys())]
     _small_together(fetch, {name: entry.bytes for name, entry in there.items() if name not in last})
     if not troubles:
         for name in last:
@@ -177,7 +177,7 @@ def _clear(folder: Path, there: set[str], markers: Mapping[str, bytes]) -> None:
         for name in names:
             if is_marker(name) and (name not in markers or (folder / name).read_bytes() != markers[name]):
                 (folder / name).unlink()
-        for name in (set(names) - there) | {BEGUN}:
+        for name in (set(names) - there) | {UNFINISHED}:
             (folder / name).unlink(missing_ok=True)
         for parent, _, files in os.walk(folder, topdown=False):
             for name in filter(is_temporary, files):
@@ -189,7 +189,7 @@ def _clear(folder: Path, there: set[str], markers: Mapping[str, bytes]) -> None:
 def check_taken(store: Store, names: Iterable[str]) -> None:
     """Raises BoxcarError 64 where a store's folder holds files that no step wrote: it would clear them away."""
     strangers = [name for name in names if not _hidden(name)]
-    if strangers and not {STEP, BEGUN} & set(names):
+    if strangers and not {COMMIT, UNFINISHED} & set(names):
         raise BoxcarError(
             ExitCode.USAGE,
             f"{store.uri} already holds files that no step wrote ({min(strangers)}, for one).",
@@ -200,12 +200,12 @@ def check_taken(store: Store, names: Iterable[str]) -> None:
 def is_marker(name: str) -> bool:
     """Whether an object of this name is a marker."""
     last = name.rpartition("/")[2]
-    return last == STEP or CHECKPOINT_MARKER.fullmatch(last) is not None
+    return last == COMMIT or CHECKPOINT_MARKER.fullmatch(last) is not None
 
 
 def inner_first(names: Iterable[str]) -> list[str]:
     """Markers in the order in which they may appear: a step's comes after those that lie in folders below it."""
-    return sorted(names, key=lambda name: (-name.count("/"), name.endswith(STEP), name))
+    return sorted(names, key=lambda name: (-name.count("/"), name.endswith(COMMIT), name))
 
 
 def listed_files(markers: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
@@ -254,5 +254,5 @@ def _hidden(name: str) -> bool:
 
 
 def _not_as_listed(place: str, name: str) -> BoxcarError:
-    what = f"{name} in {place} is not there, or not as {STEP} or its checkpoint's marker lists it."
+    what = f"{name} in {place} is not there, or not as {COMMIT} or its checkpoint's marker lists it."
     return BoxcarError(ExitCode.DATA, what, "Run the step that writes into that folder again.")

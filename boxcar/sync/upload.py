@@ -9,12 +9,10 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.checkpoints import STOP, write_stop
-from boxcar.run.layout import CONFIGURATION
-from boxcar.sync.failure import FAILURE
+from boxcar.run.checkpoints import write_stop
+from boxcar.run.layout import COMMIT, CONFIGURATION, FAILURE, OPEN, RECORDS, STOP
 from boxcar.sync.mirror import Mirror
 
-OPEN = ("train", "eval")  # the steps that may be read before they are finished
 PASS_SECONDS = 3.0
 TRIES_AT_THE_END = 3  # each as patient as `storage` is
 
@@ -37,7 +35,7 @@ def fetch_run(run: str, into: Path | None = None) -> Path:
     if mirror.remote:
         mirror.take_files([CONFIGURATION, FAILURE])
         (mirror.folder / STOP).unlink(missing_ok=True)
-        mirror.below("records").fetch()
+        mirror.below(RECORDS).fetch()
         for name in OPEN:
             mirror.below(name).resume()
     return mirror.folder
@@ -67,7 +65,7 @@ class Uploader:
         """
         for name, follower in self._followers.items():
             assert follower is not None, "a bucket's mirror has one"
-            if name in self._finished and (self._open[name].folder / "step.json").exists():
+            if name in self._finished and (self._open[name].folder / COMMIT).exists():
                 continue
             self._finished.discard(name)
             if follower.send():

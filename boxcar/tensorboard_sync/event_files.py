@@ -4,13 +4,12 @@ import re
 from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.layout import COMMIT, EVENTS, OPEN
 from boxcar.storage import Changed, Entry, Store
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.names import unfit
 
-STEPS = ("train", "eval")  # of a run, those that write for TensorBoard
-_EVENTS = "events.out.tfevents."
-_EVENT_FILE = re.compile(rf"(?:{'|'.join(STEPS)})/{re.escape(_EVENTS)}[^/]+")
+_EVENT_FILE = re.compile(rf"(?:{'|'.join(OPEN)})/{re.escape(EVENTS)}[^/]+")
 
 
 class EventFiles:
@@ -75,7 +74,7 @@ class EventFiles:
         found = {}
         self.unfit = []
         for entry in listing:
-            if not entry.name.rpartition("/")[2].startswith(_EVENTS):
+            if not entry.name.rpartition("/")[2].startswith(EVENTS):
                 continue
             if reason := unfit(entry.name):
                 self.unfit.append(f"{self._store.uri} holds {entry.name!r}, which {reason}.")
@@ -84,10 +83,10 @@ class EventFiles:
         return found
 
     def _committed(self, listing: list[Entry]) -> bool:
-        return {f"{self._prefix}{step}/step.json" for step in STEPS} <= {entry.name for entry in listing}
+        return {f"{self._prefix}{step}/{COMMIT}" for step in OPEN} <= {entry.name for entry in listing}
 
     def _remove_others(self, names: set[str]) -> None:
-        for step in STEPS:
+        for step in OPEN:
             for path in (self._into / self._run / step).glob("*"):
                 if path.relative_to(self._into).as_posix() not in names:
                     path.unlink()

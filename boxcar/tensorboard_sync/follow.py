@@ -19,10 +19,11 @@ from pathlib import Path
 from types import FrameType
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.layout import OPEN
 from boxcar.storage import Changed, Missing, lock, make_folder, open_store, remove_tree, replace_text
 from boxcar.storage.local import os_errors
 from boxcar.storage.names import unfit
-from boxcar.tensorboard_sync.event_files import STEPS, EventFiles
+from boxcar.tensorboard_sync.event_files import EventFiles
 
 PASSES_OF_LIFE = 20  # a run in which so many passes found nothing new is idle: five minutes, of 15 seconds each
 _COPY_OF = ".copy-of"  # in the copy's folder: the URI that it is the copy of
@@ -106,9 +107,9 @@ class Copy:
         reasons = {name: reason for name in folders if (reason := unfit(name)) is not None}
         names = {name for name in folders if name not in reasons and not name.startswith(".")}
         kept = names
-        single = not names.isdisjoint(STEPS)
+        single = not names.isdisjoint(OPEN)
         if single:
-            names, kept = {""}, {*STEPS}
+            names, kept = {""}, {*OPEN}
         if single != self._single:
             self._single, self._runs = single, {}
             kind = "is a run" if single else f"holds {len(names)} runs"

@@ -9,10 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from boxcar.run.layout import HISTORY
 from boxcar.storage import read_whole_lines, replace_text
 from boxcar.training.trainer import SCALARS, Loop
-
-HISTORY = "history.jsonl"
 
 
 class History:

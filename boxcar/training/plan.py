@@ -9,6 +9,7 @@ from boxcar.data.label_map import read_label_map
 from boxcar.detectors.catalog import find_architecture
 from boxcar.detectors.checkpoint_sources import InitialWeights
 from boxcar.inference.specification import InitialCheckpoint, Specification
+from boxcar.run.layout import DATASET, EVAL, LABEL_MAP, RECORDS, TRAIN
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.sync.mirror import Mirror
 from boxcar.training.settings import Settings, derive_settings
@@ -39,16 +40,16 @@ def make_plan(run: str, configuration: Configuration) -> Plan:
         BoxcarError: 64 without records.
     """
     folder = Mirror(run).folder
-    records = require_commit(folder / "records", "records")
-    dataset = json.loads((records.folder / "dataset.json").read_text(encoding="utf-8"))
+    records = require_commit(folder / RECORDS, "records")
+    dataset = json.loads((records.folder / DATASET).read_text(encoding="utf-8"))
     pictures = dataset["splits"]["train"]["pictures"]
     settings = derive_settings(configuration, pictures)
     specification = find_architecture(configuration.architecture).specify(
-        configuration.size, read_label_map(records.folder / "label_map.pbtxt"), dataset["version"]
+        configuration.size, read_label_map(records.folder / LABEL_MAP), dataset["version"]
     )
     step = Step(
         "train",
-        folder / "train",
+        folder / TRAIN,
         inputs={"records": records.digest},
         parameters={
             "architecture": specification.architecture,
@@ -58,7 +59,7 @@ def make_plan(run: str, configuration: Configuration) -> Plan:
         },
         resumable=True,
     )
-    return Plan(step, records, folder / "eval", specification, configuration, settings, pictures)
+    return Plan(step, records, folder / EVAL, specification, configuration, settings, pictures)
 
 
 def with_initial(specification: Specification, initial: InitialWeights | None) -> Specification:

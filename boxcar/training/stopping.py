@@ -5,7 +5,8 @@ from pathlib import Path
 from types import FrameType
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.checkpoints import STOP, read_stop
+from boxcar.run.checkpoints import read_stop
+from boxcar.run.layout import STOP
 
 
 class StopRequest:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from boxcar.detectors.network import Network
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import best_scores, list_checkpoints, mark_checkpoint, read_scores, remove_checkpoint
+from boxcar.run.layout import checkpoint_name
 from boxcar.storage import make_folder, remove_tree
 from boxcar.storage.local import os_errors, sync_folder
 from boxcar.training.divergence import Diverged
@@ -71,7 +72,7 @@ class CheckpointStore:
         temporary = make_folder(self._train / (".writing" if self._is_chief else f".writing-{os.getpid()}"))
         try:
             # Every machine takes part: what each keeps a share of is added up here.
-            self._checkpoint.write(str(temporary / f"ckpt-{step}"))
+            self._checkpoint.write(str(temporary / checkpoint_name(step)))
         except tf.errors.OpError as error:
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
@@ -80,7 +81,7 @@ class CheckpointStore:
             ) from error
         if self._is_chief:
             with os_errors(self._train):
-                for path in sorted(temporary.glob(f"ckpt-{step}.*")):
+                for path in sorted(temporary.glob(f"{checkpoint_name(step)}.*")):
                     with path.open("rb+") as file:
                         # TensorFlow closes its files without making them durable; the marker must not outlive the data.
                         os.fsync(file.fileno())

@@ -22,7 +22,8 @@ from boxcar.inference.embedded import labels_text
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import HeadsRunner, open_runner
 from boxcar.inference.specification import read_specification
-from boxcar.run.step import MARKER, Step, read_commit
+from boxcar.run.layout import COMMIT
+from boxcar.run.step import Step, read_commit
 from boxcar.storage import file_sha256, folder_sha256
 
 convert_module = __import__("boxcar.export.conversion", fromlist=["convert"])
@@ -122,9 +123,9 @@ def test_tflite_files_take_and_give_float32_by_name(exported_run: ExportedRun) -
 
 
 def test_the_same_inputs_again_do_nothing(exported_run: ExportedRun) -> None:
-    before = (exported_run.export / MARKER).stat().st_mtime_ns
+    before = (exported_run.export / COMMIT).stat().st_mtime_ns
     _convert(exported_run, exported_run.export, formats=FORMATS)
-    assert (exported_run.export / MARKER).stat().st_mtime_ns == before
+    assert (exported_run.export / COMMIT).stat().st_mtime_ns == before
 
 
 def test_outputs_keep_their_names_however_the_converter_calls_them() -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from boxcar.errors import BoxcarError, ChildEnded, Refused
 from boxcar.local import training as launch
-from boxcar.local.training import EVALUATOR_LOG, lock, train_and_evaluate
+from boxcar.local.training import lock, train_and_evaluate
+from boxcar.run.layout import EVALUATOR_LOG
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children die with their parent on Linux only")
 

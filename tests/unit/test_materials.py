@@ -9,13 +9,14 @@ from exported import ExportedRun
 
 from boxcar import __version__
 from boxcar.export.provenance import read_provenance
-from boxcar.export.sbom import MATERIALS, bill_of_materials
+from boxcar.export.sbom import bill_of_materials
+from boxcar.run.layout import SBOM
 from boxcar.run.step import require_commit
 
 
 def test_it_lies_beside_the_files_and_names_what_made_them(exported_run: ExportedRun) -> None:
-    bill = json.loads((exported_run.export / MATERIALS).read_text())
-    assert MATERIALS in require_commit(exported_run.export, "convert").files
+    bill = json.loads((exported_run.export / SBOM).read_text())
+    assert SBOM in require_commit(exported_run.export, "convert").files
     parts = {(part["type"], part["name"]): part for part in bill["components"]}
     for name in ("numpy", "pydantic", "tensorflowjs"):
         part = parts["library", name]

@@ -17,7 +17,6 @@ from registered import write_run
 from boxcar import retry
 from boxcar.components.parameters import Parameters
 from boxcar.components.retraining import retrain as retrain_by_form
-from boxcar.config.gate import DECISION
 from boxcar.config.run import Configuration, make_configuration
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version, rollback
@@ -26,6 +25,7 @@ from boxcar.retraining.changes import INDEX
 from boxcar.retraining.claim import Claim
 from boxcar.retraining.ledger import Entry, begin, read_entries, with_hours, write_entry
 from boxcar.retraining.retrain import Launcher, Retrained, retrain
+from boxcar.run.layout import DECISION
 from boxcar.storage import open_store, replace_json
 
 

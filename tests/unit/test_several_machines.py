@@ -16,7 +16,7 @@ import pytest
 
 from boxcar.config.run import make_configuration, write_configuration
 from boxcar.run.checkpoints import list_checkpoints
-from boxcar.run.step import MARKER, UNFINISHED
+from boxcar.run.layout import COMMIT, UNFINISHED
 from boxcar.training.history import read_history
 
 STEPS, INTERVAL = 20, 10
@@ -99,12 +99,12 @@ def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Pat
     assert not list(train.glob(".writing*"))
 
     # One that was interrupted behind the last step waits for nobody: the others have ended.
-    (train / MARKER).rename(train / UNFINISHED)
+    (train / COMMIT).rename(train / UNFINISHED)
     for index in (1, 0):
         ((code, said),) = finish(start(runs[2], 2, only=index))
         assert code == 0, said
         assert step_losses(runs[2]) == two
-        assert (train / MARKER).exists() == (index == 0)
+        assert (train / COMMIT).exists() == (index == 0)
 
 
 @pytest.mark.slow

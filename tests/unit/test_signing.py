@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.step import MARKER, Step
+from boxcar.run.layout import COMMIT
+from boxcar.run.step import Step
 from boxcar.signing import SIGNATURE, sign_folder, verify_around, verify_folder
 from boxcar.storage import open_store
 from boxcar.sync.transfer import send_folder
@@ -81,7 +82,7 @@ def test_what_is_signed_is_verified_wherever_it_lies(folder: Path, keys: Keys, t
     assert verify_folder(str(moved), keys.public) == 7
 
 
-@pytest.mark.parametrize("name", [*FILES, MARKER, "saved_model/saved_model.pb", "saved_model/step.json"])
+@pytest.mark.parametrize("name", [*FILES, COMMIT, "saved_model/saved_model.pb", "saved_model/step.json"])
 def test_a_changed_byte_in_any_file_is_found(folder: Path, keys: Keys, name: str) -> None:
     sign_folder(str(folder), keys.private)
     content = bytearray((folder / name).read_bytes())

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from boxcar.errors import BoxcarError
-from boxcar.run.step import MARKER, UNFINISHED, Step, read_commit, require_commit
+from boxcar.run.layout import COMMIT, UNFINISHED
+from boxcar.run.step import Step, read_commit, require_commit
 from boxcar.storage import list_files
 
 WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
@@ -71,7 +72,7 @@ def interrupt() -> None:
 def test_a_finished_step_is_believed_and_done_once(tmp_path: Path) -> None:
     folder = tmp_path / "records"
     step = make(folder)
-    record = json.loads((folder / MARKER).read_text())
+    record = json.loads((folder / COMMIT).read_text())
     assert sorted(record["files"]) == ["plain.txt", "tree/leaf.txt"]
     assert record["files"]["plain.txt"]["bytes"] == 3
     assert (record["inputs"], record["parameters"]) == ({"data": "d"}, {"text": "new"})
@@ -99,11 +100,11 @@ def test_tuples_in_parameters_count_as_the_lists_that_json_makes_of_them(tmp_pat
         lambda folder: (folder / "plain.txt").write_text("NEW"),
         lambda folder: (folder / "plain.txt").write_text("longer"),
         lambda folder: (folder / "tree" / "leaf.txt").unlink(),
-        lambda folder: (folder / MARKER).write_text((folder / MARKER).read_text()[:-20]),
-        lambda folder: (folder / MARKER).write_text("[]"),
-        lambda folder: (folder / MARKER).write_bytes(b"\xff\xfe"),
-        lambda folder: (folder / MARKER).write_text('{"step": "records", "files": 1, "inputs": 0}'),
-        lambda folder: (folder / MARKER).write_text("[" * 100_000),
+        lambda folder: (folder / COMMIT).write_text((folder / COMMIT).read_text()[:-20]),
+        lambda folder: (folder / COMMIT).write_text("[]"),
+        lambda folder: (folder / COMMIT).write_bytes(b"\xff\xfe"),
+        lambda folder: (folder / COMMIT).write_text('{"step": "records", "files": 1, "inputs": 0}'),
+        lambda folder: (folder / COMMIT).write_text("[" * 100_000),
     ],
     ids=[
         "same size",
@@ -137,7 +138,7 @@ def test_files_of_an_earlier_start_are_cleared(tmp_path: Path) -> None:
     make(folder, "old")
     (folder / "left").write_text("by a version that wrote more")
     make(folder, "new")
-    assert everything(folder) == {MARKER, "plain.txt", "tree", "tree/leaf.txt"}
+    assert everything(folder) == {COMMIT, "plain.txt", "tree", "tree/leaf.txt"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -161,14 +162,14 @@ def test_a_strangers_folder_is_refused_and_untouched(tmp_path: Path, name: str) 
     assert (tmp_path / name).read_text() == "mine"
 
 
-@pytest.mark.parametrize("marker", [MARKER, UNFINISHED])
+@pytest.mark.parametrize("marker", [COMMIT, UNFINISHED])
 @pytest.mark.parametrize("resumable", [False, True])
 def test_another_steps_folder_is_refused_and_untouched(tmp_path: Path, marker: str, resumable: bool) -> None:
     """`boxcar freeze --output <run>/train` must not cost a training."""
     training = Step("train", tmp_path, {}, {}, resumable=True)
     training.begin()
     (tmp_path / "ckpt-1.index").write_text("hours of work")
-    if marker == MARKER:
+    if marker == COMMIT:
         training.commit()
     before = everything(tmp_path)
     with pytest.raises(BoxcarError, match="train") as error:
@@ -178,7 +179,7 @@ def test_another_steps_folder_is_refused_and_untouched(tmp_path: Path, marker: s
 
 
 def test_somebody_elses_step_json_protects_their_files(tmp_path: Path) -> None:
-    (tmp_path / MARKER).write_text('{"dance": "tango"}')
+    (tmp_path / COMMIT).write_text('{"dance": "tango"}')
     (tmp_path / "video.mp4").write_text("mine")
     with pytest.raises(BoxcarError) as error:
         make(tmp_path)
@@ -234,7 +235,7 @@ def test_stopped_at_any_write_nothing_is_half_believed(tmp_path: Path, place: st
         if place == "shared":
             require_commit(folder / "saved_model", "freeze")
         else:
-            assert everything(folder) == {MARKER, "plain.txt", "tree", "tree/leaf.txt"}
+            assert everything(folder) == {COMMIT, "plain.txt", "tree", "tree/leaf.txt"}
         at += 1
         if not reached:
             break
@@ -316,7 +317,7 @@ class TestResumable:
                 found = read_commit(folder, "train")
                 assert found is None or list(found.files) == ["ckpt-5.index"]
             work(folder)
-            assert list_files(folder) == ["ckpt-5.index", MARKER]
+            assert list_files(folder) == ["ckpt-5.index", COMMIT]
             if not reached:
                 assert at > 5, "the writes were not seen"
                 return

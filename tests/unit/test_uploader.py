@@ -16,10 +16,11 @@ from test_mirror import write_checkpoint
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import append_score, list_checkpoints, read_scores, read_status, read_stop, write_status, write_stop
+from boxcar.run.layout import FAILURE
 from boxcar.run.step import Step
 from boxcar.storage import Missing, open_store
 from boxcar.sync import upload
-from boxcar.sync.failure import FAILURE, clear_failure, record_failure
+from boxcar.sync.failure import clear_failure, record_failure
 from boxcar.sync.mirror import Mirror
 from boxcar.sync.transfer import send_folder
 from boxcar.sync.upload import Uploader, Uploading, fetch_run

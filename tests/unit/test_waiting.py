@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.checkpoints import VERDICT
+from boxcar.run.layout import VERDICT
 from boxcar.run.progress import Progress
 from boxcar.training.waiting import wait_for_evaluator
 
