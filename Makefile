@@ -134,12 +134,12 @@ images-lock: $(UV) ## Renew the images' lock files, at the versions of requireme
 
 .PHONY: pipelines
 pipelines: $(READY) ## Compile the pipelines into pipelines/compiled
-	@$(PYTHON) -m boxcar.pipelines.compile
+	@$(PYTHON) -m pipelines.compile
 
 .PHONY: pipeline-local
 pipeline-local: $(READY) ## Run the training pipeline on this machine, on the demo's pictures
 	@$(VENV)/bin/boxcar shapes --output runs/shapes --pictures 900
-	@$(PYTHON) -m boxcar.pipelines.local --data runs/shapes --output runs/pipeline --config examples/demo.yaml
+	@$(PYTHON) -m pipelines.local --data runs/shapes --output runs/pipeline --config examples/demo.yaml
 
 .PHONY: chart-readme
 chart-readme: $(READY) ## Carry the comments of the chart's values into its README and schema

@@ -1,4 +1,4 @@
-"""The steps as Kubeflow components, one thin file each, and what they need to know that the commands need not.
+"""The steps as Kubeflow components, one thin file each; imports kfp and boxcar.
 
-A component's function is compiled into a pipeline alone, without the module that it stands in; so it imports what it uses.
+kfp compiles the source of a component's function into a pipeline, and nothing of its module: the function imports what it uses.
 """

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from boxcar.components.images import CONVERT
+from boxcar.kfp.images import CONVERT
 
 
 @dsl.component(base_image=CONVERT, install_kfp_package=False)
@@ -18,9 +18,9 @@ def convert(run: str, records: str, config: str, files: dsl.Output[dsl.Model], s
         files: The exported files, described by manifest.json.
         scores: AP50, size and time a picture of each file.
     """
-    from boxcar.components.artifacts import show_files
-    from boxcar.components.installation import run_task
-    from boxcar.components.running import convert as convert_model
+    from boxcar.kfp.artifacts import show_files
+    from boxcar.kfp.installation import run_task
+    from boxcar.kfp.running import convert as convert_model
 
     def work() -> None:
         convert_model(run, records, config)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from boxcar.components.images import TRAIN
+from boxcar.kfp.images import TRAIN
 
 
 @dsl.component(base_image=TRAIN, install_kfp_package=False)
@@ -21,9 +21,9 @@ def freeze(
     Returns:
         model: The SavedModel, and where it comes from.
     """
-    from boxcar.components.artifacts import show_frozen
-    from boxcar.components.installation import run_task
-    from boxcar.components.running import freeze as freeze_checkpoint
+    from boxcar.kfp.artifacts import show_frozen
+    from boxcar.kfp.installation import run_task
+    from boxcar.kfp.running import freeze as freeze_checkpoint
 
     def work() -> None:
         freeze_checkpoint(architecture, checkpoint, run, records, config)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from boxcar.components.images import OPS
+from boxcar.kfp.images import OPS
 
 
 @dsl.component(base_image=OPS, install_kfp_package=False)
@@ -25,9 +25,9 @@ def notify(
     """
     from pathlib import Path
 
-    from boxcar.components.ending import tell_end
-    from boxcar.components.installation import run_task
-    from boxcar.components.parameters import run_uri
+    from boxcar.kfp.ending import tell_end
+    from boxcar.kfp.installation import run_task
+    from boxcar.kfp.parameters import run_uri
 
     def work() -> None:
         run = run_uri(output, job, resume_from)

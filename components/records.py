@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
-from boxcar.components.images import RECORDS
+from boxcar.kfp.images import RECORDS
 
 
 @dsl.component(base_image=RECORDS, install_kfp_package=False)
@@ -48,10 +48,10 @@ def records(
         cluster: Settings of the cluster for the training Job, as JSON.
         dataset: The data set: its version, its classes, its splits.
     """
-    from boxcar.components.artifacts import show_records
-    from boxcar.components.installation import run_task
-    from boxcar.components.parameters import Parameters, run_uri
-    from boxcar.components.running import Begun, begin
+    from boxcar.kfp.artifacts import show_records
+    from boxcar.kfp.installation import run_task
+    from boxcar.kfp.parameters import Parameters, run_uri
+    from boxcar.kfp.running import Begun, begin
 
     form = Parameters(
         data=data,

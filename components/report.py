@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from boxcar.components.images import CONVERT
+from boxcar.kfp.images import CONVERT
 
 
 @dsl.component(base_image=CONVERT, install_kfp_package=False)
@@ -16,9 +16,9 @@ def report(run: str, page: dsl.Output[dsl.HTML], summary: dsl.Output[dsl.Markdow
         page: The report.
         summary: Its figures in a few lines.
     """
-    from boxcar.components.artifacts import show_report
-    from boxcar.components.installation import run_task
-    from boxcar.components.running import report as report_run
+    from boxcar.kfp.artifacts import show_report
+    from boxcar.kfp.installation import run_task
+    from boxcar.kfp.running import report as report_run
 
     def work() -> None:
         report_run(run)

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
-from boxcar.components.images import OPS
+from boxcar.kfp.images import OPS
 
 
 @dsl.component(base_image=OPS, install_kfp_package=False)
@@ -57,10 +57,10 @@ def retrain(
         scores: Of the new version and the champion on the model's test pictures.
         page: The run's report.
     """
-    from boxcar.components.artifacts import show_retrained
-    from boxcar.components.installation import run_task
-    from boxcar.components.parameters import Parameters
-    from boxcar.components.retraining import retrain as retrain_model
+    from boxcar.kfp.artifacts import show_retrained
+    from boxcar.kfp.installation import run_task
+    from boxcar.kfp.parameters import Parameters
+    from boxcar.kfp.retraining import retrain as retrain_model
 
     form = Parameters(
         data=data,

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from boxcar.components.images import OPS
+from boxcar.kfp.images import OPS
 
 
 @dsl.component(base_image=OPS, install_kfp_package=False)
@@ -25,9 +25,9 @@ def train(
         scores: AP and AP50 on the test pictures, of all classes and of each.
         confusion: Which class is taken for which, on the test pictures.
     """
-    from boxcar.components.artifacts import show_training
-    from boxcar.components.installation import run_task
-    from boxcar.components.running import train as train_run
+    from boxcar.kfp.artifacts import show_training
+    from boxcar.kfp.installation import run_task
+    from boxcar.kfp.running import train as train_run
 
     def work() -> str:
         best = train_run(run, cluster)

@@ -1,1 +1,1 @@
-"""The pipelines: their definitions, the compiled files that a person uploads, and what starts them."""
+"""The Kubeflow pipelines and their compiled files, and what runs them on this machine; imports kfp, components and boxcar."""

@@ -1,4 +1,4 @@
-"""Pipelines as files: `python -m boxcar.pipelines.compile` writes those that lie in `compiled/`, for a person to upload."""
+"""Pipelines as files: `python -m pipelines.compile` writes those that lie in `compiled/`, for a person to upload."""
 
 import argparse
 import tempfile
@@ -8,18 +8,18 @@ from typing import Any
 
 from kfp import compiler
 
-from boxcar.pipelines.convert_only import convert_only
-from boxcar.pipelines.images import Images
-from boxcar.pipelines.retrain_if_changed import retrain_if_changed
-from boxcar.pipelines.train_detector import train_detector
+from boxcar.kfp.images import Images
+from boxcar.kfp.submit import compiled_folder
 from boxcar.storage import make_folder, replace_text
+from pipelines.convert_only import convert_only
+from pipelines.retrain_if_changed import retrain_if_changed
+from pipelines.train_detector import train_detector
 
 PIPELINES: dict[str, Callable[[Images], Any]] = {
     "train_detector": train_detector,
     "convert_only": convert_only,
     "retrain_if_changed": retrain_if_changed,
 }
-COMPILED = Path(__file__).parent / "compiled"
 
 
 def compile_pipeline(name: str, images: Images) -> str:
@@ -42,8 +42,8 @@ def compile_all(folder: Path, images: Images) -> None:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m boxcar.pipelines.compile", description="Compile the pipelines.")
-    parser.add_argument("--output", type=Path, default=COMPILED, help="folder for the files (%(default)s)")
+    parser = argparse.ArgumentParser(prog="python -m pipelines.compile", description="Compile the pipelines.")
+    parser.add_argument("--output", type=Path, default=compiled_folder(), help="folder for the files (%(default)s)")
     parser.add_argument("--repository", default=Images.repository, help="before the images' names (%(default)s)")
     parser.add_argument("--tag", default=Images.tag, help="of the images (%(default)s)")
     parser.add_argument("--digest", action="append", default=[], metavar="NAME=sha256:...", help="that very image")

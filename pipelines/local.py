@@ -1,6 +1,6 @@
 """The pipeline on this machine, without Kubernetes: Kubeflow's own local runner, each step a process here.
 
-`python -m boxcar.pipelines.local --data DIR --output DIR` runs it and shows what came of it.
+`python -m pipelines.local --data DIR --output DIR` runs it and shows what came of it.
 """
 
 import argparse
@@ -14,14 +14,14 @@ from typing import Any
 
 from kfp import local
 
-from boxcar.components.ending import read_failure
-from boxcar.components.installation import LAUNCHER
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.pipelines.images import Images
-from boxcar.pipelines.train_detector import train_detector
+from boxcar.kfp.ending import read_failure
+from boxcar.kfp.images import Images
+from boxcar.kfp.installation import LAUNCHER
 from boxcar.process import run_component
 from boxcar.report import print_summary
 from boxcar.storage import local_path, make_folder
+from pipelines.train_detector import train_detector
 
 
 def run_locally(data: str, output: str, **parameters: Any) -> Path:
@@ -70,7 +70,7 @@ def local_runner() -> Iterator[None]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m boxcar.pipelines.local", description="Run the pipeline on this machine.")
+    parser = argparse.ArgumentParser(prog="python -m pipelines.local", description="Run the pipeline on this machine.")
     parser.add_argument("--data", required=True, help="folder with pictures and labelImg's XML files")
     parser.add_argument("--output", required=True, help="folder for runs")
     parser.add_argument("--config", default="", help="settings as YAML")

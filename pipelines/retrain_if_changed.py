@@ -4,11 +4,11 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from boxcar.components.retrain import retrain
 from boxcar.config.run import DEFAULT_ARCHITECTURE
-from boxcar.pipelines.images import Images
-from boxcar.pipelines.tasks import Equipment
+from boxcar.kfp.images import Images
 from boxcar.run.webhook import WEBHOOK
+from components.retrain import retrain
+from pipelines.tasks import Equipment
 
 NAME = "retrain-if-changed"
 

@@ -6,11 +6,10 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from boxcar import __version__
-from boxcar.components.installation import ENVIRONMENT, SECRET, SETTINGS
-from boxcar.components.parameters import WATCH_HOURS
-from boxcar.export.provenance import PIPELINE_VERSION
-from boxcar.pipelines.images import Images
-from boxcar.run.layout import IMAGE
+from boxcar.kfp.images import Images
+from boxcar.kfp.installation import ENVIRONMENT, SECRET, SETTINGS
+from boxcar.kfp.parameters import WATCH_HOURS
+from boxcar.run.layout import IMAGE, PIPELINE_VERSION
 
 # ConfigMaps that the chart makes. Where it is not installed, there are none, and nothing of them is needed.
 _ENVIRONMENT, _SETTINGS = "boxcar-environment", "boxcar-settings"

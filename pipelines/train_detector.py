@@ -4,16 +4,16 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from boxcar.components.convert import convert
-from boxcar.components.freeze import freeze
-from boxcar.components.notify import notify
-from boxcar.components.records import records
-from boxcar.components.report import report
-from boxcar.components.train import train
 from boxcar.config.run import DEFAULT_ARCHITECTURE
-from boxcar.pipelines.images import Images
-from boxcar.pipelines.tasks import Equipment
+from boxcar.kfp.images import Images
 from boxcar.run.webhook import WEBHOOK
+from components.convert import convert
+from components.freeze import freeze
+from components.notify import notify
+from components.records import records
+from components.report import report
+from components.train import train
+from pipelines.tasks import Equipment
 
 NAME = "train-detector"
 

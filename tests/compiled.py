@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from boxcar.pipelines.compile import COMPILED
+from boxcar.kfp.submit import compiled_folder
 
 Spec = dict[str, Any]
 
@@ -48,7 +48,7 @@ def read(text: str) -> Compiled:
 
 
 def lying(name: str) -> Compiled:
-    return read((COMPILED / f"{name}.yaml").read_text(encoding="utf-8"))
+    return read((compiled_folder() / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)

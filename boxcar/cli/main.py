@@ -527,9 +527,9 @@ def submit(
     """Start a pipeline on Kubeflow, and follow it to its end."""
 
     def work() -> None:
-        from boxcar.pipelines.endpoint import Endpoint
-        from boxcar.pipelines.submit import split_parameters
-        from boxcar.pipelines.submit import submit as submit_pipeline
+        from boxcar.kfp.endpoint import Endpoint
+        from boxcar.kfp.submit import split_parameters
+        from boxcar.kfp.submit import submit as submit_pipeline
 
         submit_pipeline(
             pipeline,

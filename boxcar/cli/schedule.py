@@ -24,9 +24,9 @@ def apply_schedule(
     """Make a schedule as its file says, in the place of one of that name; the same file again changes nothing."""
 
     def work() -> None:
-        from boxcar.pipelines.endpoint import Endpoint
-        from boxcar.pipelines.recurring import apply_schedule as apply
-        from boxcar.pipelines.schedule import read_schedule
+        from boxcar.kfp.endpoint import Endpoint
+        from boxcar.kfp.recurring import apply_schedule as apply
+        from boxcar.kfp.schedule import read_schedule
 
         apply(
             read_schedule(file),
@@ -44,8 +44,8 @@ def list_schedules(endpoint: KfpEndpoint = None, token_file: TokenFile = None, n
     """List the schedules that were made so."""
 
     def work() -> None:
-        from boxcar.pipelines.endpoint import Endpoint
-        from boxcar.pipelines.recurring import list_schedules as find_all
+        from boxcar.kfp.endpoint import Endpoint
+        from boxcar.kfp.recurring import list_schedules as find_all
 
         server = Endpoint(endpoint, token_file)
         found = find_all(server, namespace=namespace)
@@ -67,8 +67,8 @@ def remove_schedule(
     """Remove a schedule; a run of it that is under way goes on."""
 
     def work() -> None:
-        from boxcar.pipelines.endpoint import Endpoint
-        from boxcar.pipelines.recurring import remove_schedule as remove
+        from boxcar.kfp.endpoint import Endpoint
+        from boxcar.kfp.recurring import remove_schedule as remove
 
         remove(name, Endpoint(endpoint, token_file), namespace=namespace)
         print(f"{name} is removed.")

@@ -13,10 +13,8 @@ from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.embedded import ASSETS, PROVENANCE
 from boxcar.inference.specification import InitialCheckpoint, Specification
-from boxcar.run.layout import IMAGE
+from boxcar.run.layout import IMAGE, PIPELINE_VERSION
 
-# What a pipeline says to its steps, and an image knows beside its reference; null in the files where they are not set.
-PIPELINE_VERSION = "BOXCAR_PIPELINE_VERSION"
 CODE_REVISION = "BOXCAR_CODE_REVISION"  # set when an image is built: no repository lies in there
 
 _TRAINED = re.compile(r"ckpt-(\d+)")

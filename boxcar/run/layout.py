@@ -63,6 +63,7 @@ EVENTS = "events.out.tfevents."  # how the names of TensorBoard's files begin
 # In other folders, too.
 SIGNATURE = "model.sig"  # in a signed folder, over all other files there
 IMAGE = "BOXCAR_IMAGE"  # the variable in which an image finds its own reference, and exported files what they were made in
+PIPELINE_VERSION = "BOXCAR_PIPELINE_VERSION"  # the variable in which a pipeline tells its steps its name and version
 
 
 def checkpoint_name(step: int) -> str:

@@ -10,9 +10,9 @@ import yaml
 from cluster_under_test import KEY, SECRET, TAG, Place, wait_for
 from compiled import Compiled, Spec, read
 
-from boxcar.pipelines.compile import compile_pipeline
-from boxcar.pipelines.images import Images
+from boxcar.kfp.images import Images
 from boxcar.storage import open_store
+from pipelines.compile import compile_pipeline
 
 LAUNCHER = Path(__file__).with_name("pod_launcher.py")
 _LAUNCHER_SECRET = "kfp-launcher"

@@ -11,8 +11,8 @@ from chart_tools import CHART, CI_VALUES, KUBERNETES, assert_valid, find, pods, 
 
 from boxcar.config.cluster import ClusterSettings
 from boxcar.config.run import Configuration, make_configuration
-from boxcar.pipelines.compile import COMPILED
-from boxcar.pipelines.schedule import read_schedule
+from boxcar.kfp.schedule import read_schedule
+from boxcar.kfp.submit import compiled_folder
 
 pytestmark = pytest.mark.cluster
 
@@ -306,7 +306,7 @@ def test_no_policy_closes_a_task_of_kubeflow() -> None:
     objects = template("--values", str(CHART / "ci" / "everything-values.yaml"))
     closed = [one["spec"]["podSelector"]["matchLabels"] for one in objects if one["kind"] == "NetworkPolicy"]
     assert {"app.kubernetes.io/name": "boxcar"} in closed
-    for file in COMPILED.glob("*.yaml"):
+    for file in compiled_folder().glob("*.yaml"):
         _, platform = yaml.safe_load_all(file.read_text(encoding="utf-8"))
         for task, executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items():
             labels = executor["podMetadata"]["labels"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from boxcar.errors import BoxcarError
-from boxcar.pipelines.local import run_locally
 from boxcar.storage import list_files
+from pipelines.local import run_locally
 
 SETTINGS = (
     "batch_size: 4\ncheckpoint_interval_steps: 10\nformats: [tflite_float32]\nlimits: {ap50_loss: 1, raw_difference: 10}\n"

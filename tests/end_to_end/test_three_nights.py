@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from boxcar.pipelines.images import Images
-from boxcar.pipelines.local import local_runner
-from boxcar.pipelines.retrain_if_changed import retrain_if_changed
+from boxcar.kfp.images import Images
 from boxcar.retraining.ledger import read_entries
 from boxcar.storage import open_store
+from pipelines.local import local_runner
+from pipelines.retrain_if_changed import retrain_if_changed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 

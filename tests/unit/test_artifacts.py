@@ -7,7 +7,7 @@ from typing import Any
 from exported import ExportedRun
 from kfp import dsl
 
-from boxcar.components.artifacts import show_files, show_frozen, show_report, show_retrained
+from boxcar.kfp.artifacts import show_files, show_frozen, show_report, show_retrained
 from boxcar.retraining.retrain import Retrained
 
 

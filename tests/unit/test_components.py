@@ -13,7 +13,7 @@ from exported import ARCHITECTURE, ExportedRun
 from finished_run import write_run
 from storage_servers import MinioServer, Server
 
-from boxcar.components.installation import LAUNCHER
+from boxcar.kfp.installation import LAUNCHER
 from boxcar.storage import open_store
 
 DIGEST = "sha256:" + "1f" * 32
@@ -289,13 +289,13 @@ def test_the_end_is_told(tmp_path: Path, failed: bool) -> None:
 @pytest.mark.parametrize(
     ("image", "missing", "used"),
     [
-        ("records", ("kubernetes",), ("boxcar.records", "boxcar.components.running")),
+        ("records", ("kubernetes",), ("boxcar.records", "boxcar.kfp.running")),
         (
             "ops",
             (),
             (
-                *("boxcar.cluster.pipeline", "boxcar.components.running", "boxcar.components.ending"),
-                *("boxcar.components.retraining", "boxcar.retraining.on_cluster", "boxcar.pipelines.submit"),
+                *("boxcar.cluster.pipeline", "boxcar.kfp.running", "boxcar.kfp.ending"),
+                *("boxcar.kfp.retraining", "boxcar.retraining.on_cluster", "boxcar.kfp.submit"),
             ),
         ),
     ],
@@ -306,7 +306,7 @@ def test_small_images_hold_all_that_their_components_load(image: str, missing: t
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys({absent!r}))
-import boxcar.components.artifacts, boxcar.components.running, boxcar.doctor.buckets, {", ".join(used)}
+import boxcar.kfp.artifacts, boxcar.kfp.running, boxcar.doctor.buckets, {", ".join(used)}
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{image}: {done.stderr}"

@@ -8,8 +8,8 @@ import pytest
 from webhook import Webhook
 
 from boxcar import retry
-from boxcar.components.ending import tell_end
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.kfp.ending import tell_end
 from boxcar.run.webhook import WEBHOOK, check_address, post
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from boxcar.components import installation
-from boxcar.components.installation import LAUNCHER
-from boxcar.components.parameters import (
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.kfp import installation
+from boxcar.kfp.installation import LAUNCHER
+from boxcar.kfp.parameters import (
     MOST_DEADLINE_HOURS,
     Parameters,
     naming_secret,
@@ -16,7 +17,6 @@ from boxcar.components.parameters import (
     read_pool,
     run_uri,
 )
-from boxcar.errors import BoxcarError, ExitCode
 
 IMAGES = {"image_repository": "docker.io/boxcar", "image_tag": "1.0"}
 

@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
@@ -10,23 +12,24 @@ import pytest
 from compiled import lying, read
 
 from boxcar import __version__
-from boxcar.components.parameters import MOST_DEADLINE_HOURS, WATCH_HOURS
 from boxcar.config.cluster import ClusterSettings
 from boxcar.errors import BoxcarError
-from boxcar.pipelines.compile import COMPILED, PIPELINES, compile_pipeline
-from boxcar.pipelines.images import Images
-from boxcar.pipelines.tasks import NEEDS
+from boxcar.kfp.images import Images
+from boxcar.kfp.parameters import MOST_DEADLINE_HOURS, WATCH_HOURS
+from boxcar.kfp.submit import compiled_folder
+from pipelines.compile import PIPELINES, compile_pipeline
+from pipelines.tasks import NEEDS
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_what_lies_here_is_what_is_compiled(name: str) -> None:
-    assert (COMPILED / f"{name}.yaml").read_text(encoding="utf-8") == compile_pipeline(name, Images())
+    assert (compiled_folder() / f"{name}.yaml").read_text(encoding="utf-8") == compile_pipeline(name, Images())
 
 
 def test_nothing_else_lies_there() -> None:
-    assert sorted(path.name for path in COMPILED.iterdir()) == sorted(f"{name}.yaml" for name in PIPELINES)
+    assert sorted(path.name for path in compiled_folder().iterdir()) == sorted(f"{name}.yaml" for name in PIPELINES)
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -145,7 +148,7 @@ def test_a_digest_that_is_none_is_refused(digests: dict[str, str]) -> None:
 
 
 def test_the_command_that_compiles(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "boxcar.pipelines.compile", "--output", str(tmp_path / "made"), "--tag", "7"]
+    command = [sys.executable, "-m", "pipelines.compile", "--output", str(tmp_path / "made"), "--tag", "7"]
     subprocess.run(command, check=True, timeout=120)
     assert read((tmp_path / "made" / "convert_only.yaml").read_text()).executors["exec-freeze"]["image"].endswith("/train:7")
 
@@ -155,10 +158,28 @@ def test_what_kfp_cannot_compile_is_not_written() -> None:
         assert "from __future__ import annotations" not in path.read_text(), path
 
 
-def test_the_wheel_holds_components_and_pipelines(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+def test_an_installed_wheel_holds_the_compiled_pipelines(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {"boxcar/components/records.py", "boxcar/pipelines/compiled/train_detector.yaml"} <= set(names)
-    assert not [name for name in names if name.startswith(("components/", "pipelines/"))]
+    assert {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()} == {"boxcar", f"boxcar-{__version__}.dist-info"}
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, timeout=120)
+    # The packages that Boxcar needs are those of this environment; its link to this checkout is not read there.
+    packages = Path(sysconfig.get_path("purelib"))
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "packages.pth").write_text(f"{packages}\n")
+    program = "from boxcar.kfp import submit; print(submit.__file__); print(submit.read_package('train-detector').text, end='')"
+    run = subprocess.run([python, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120)
+    where, _, text = run.stdout.partition("\n")
+    assert Path(where).is_relative_to(site)
+    assert text == (compiled_folder() / "train_detector.yaml").read_text(encoding="utf-8")
+
+
+def test_nothing_in_the_repository_is_a_link() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert listed and not [line for line in listed.splitlines() if line.startswith("120000")]

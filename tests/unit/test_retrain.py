@@ -15,10 +15,10 @@ import pytest
 from registered import write_run
 
 from boxcar import retry
-from boxcar.components.parameters import Parameters
-from boxcar.components.retraining import retrain as retrain_by_form
 from boxcar.config.run import Configuration, make_configuration
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
+from boxcar.kfp.parameters import Parameters
+from boxcar.kfp.retraining import retrain as retrain_by_form
 from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version, rollback
 from boxcar.registry.aliases import change
 from boxcar.retraining.changes import INDEX

@@ -15,13 +15,12 @@ from test_cli import boxcar, last_words
 
 from boxcar import retry
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.pipelines import endpoint as endpoint_module
-from boxcar.pipelines.compile import COMPILED
-from boxcar.pipelines.cron import check_cron
-from boxcar.pipelines.endpoint import Endpoint
-from boxcar.pipelines.recurring import Scheduled, apply_schedule, list_schedules, remove_schedule
-from boxcar.pipelines.schedule import read_schedule
-from boxcar.pipelines.submit import read_package
+from boxcar.kfp import endpoint as endpoint_module
+from boxcar.kfp.cron import check_cron
+from boxcar.kfp.endpoint import Endpoint
+from boxcar.kfp.recurring import Scheduled, apply_schedule, list_schedules, remove_schedule
+from boxcar.kfp.schedule import read_schedule
+from boxcar.kfp.submit import compiled_folder, read_package
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NIGHTLY: dict[str, Any] = {
@@ -73,7 +72,7 @@ def changing(kubeflow: Kubeflow) -> list[str]:
 def plain(kubeflow: Kubeflow) -> list[dict[str, Any]]:
     """What was sent, with names in place of what changes with every change of a pipeline."""
     text = json.dumps(kubeflow.sent)
-    for path in COMPILED.glob("*.yaml"):
+    for path in compiled_folder().glob("*.yaml"):
         package = read_package(str(path))
         text = text.replace(json.dumps(package.text)[1:-1], f"<{path.name}>").replace(package.version, "<version>")
     return json.loads(text)

@@ -13,11 +13,10 @@ from fake_kubeflow import Kubeflow, parse, run, serving, task
 
 from boxcar import retry
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.pipelines import endpoint as endpoint_module
-from boxcar.pipelines import follow
-from boxcar.pipelines.compile import COMPILED
-from boxcar.pipelines.endpoint import Endpoint
-from boxcar.pipelines.submit import read_package, read_values, split_parameters, submit
+from boxcar.kfp import endpoint as endpoint_module
+from boxcar.kfp import follow
+from boxcar.kfp.endpoint import Endpoint
+from boxcar.kfp.submit import compiled_folder, read_package, read_values, split_parameters, submit
 from boxcar.storage.local import replace_json
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -52,7 +51,7 @@ def refused(kubeflow: Kubeflow, code: int, **more: Any) -> str:
 def plain(kubeflow: Kubeflow) -> list[dict[str, Any]]:
     """What was sent, with names in place of what changes with every change of a pipeline."""
     text = json.dumps(kubeflow.sent)
-    for path in COMPILED.glob("*.yaml"):
+    for path in compiled_folder().glob("*.yaml"):
         package = read_package(str(path))
         text = text.replace(json.dumps(package.text)[1:-1], f"<{path.name}>").replace(package.version, "<version>")
     return json.loads(text)
@@ -94,7 +93,7 @@ def test_kfps_own_client_asks_in_the_same_way(kubeflow: Kubeflow) -> None:
     kubeflow.versions.clear()
     kubeflow.experiments.clear()
     package = read_package("train-detector")
-    file = str(COMPILED / "train_detector.yaml")
+    file = str(compiled_folder() / "train_detector.yaml")
     client = kfp.Client(host=kubeflow.address)
     client.get_kfp_healthz()
     assert client.get_pipeline_id(package.name) is None

@@ -7,8 +7,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from boxcar.components.installation import is_local
-from boxcar.components.parameters import (
+from boxcar.config.cluster import ClusterSettings
+from boxcar.config.run import Configuration, make_configuration, read_configuration, write_configuration
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.kfp.installation import is_local
+from boxcar.kfp.parameters import (
     Parameters,
     check_conversion,
     check_readable,
@@ -20,9 +23,6 @@ from boxcar.components.parameters import (
     run_uri,
     settle,
 )
-from boxcar.config.cluster import ClusterSettings
-from boxcar.config.run import Configuration, make_configuration, read_configuration, write_configuration
-from boxcar.errors import BoxcarError, ExitCode
 from boxcar.local.resume import begun_run
 from boxcar.local.training import lock
 from boxcar.run.checkpoints import best_score, read_scores

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.pipelines.cron import server_cron
-from boxcar.pipelines.endpoint import Answer, Endpoint, Refused
-from boxcar.pipelines.schedule import Schedule
-from boxcar.pipelines.submit import check_values, find_experiment, read_package, require_namespace, upload_version
+from boxcar.kfp.cron import server_cron
+from boxcar.kfp.endpoint import Answer, Endpoint, Refused
+from boxcar.kfp.schedule import Schedule
+from boxcar.kfp.submit import check_values, find_experiment, read_package, require_namespace, upload_version
 
 _PATH = "/recurringruns"
 _KIND = "recurringRuns"  # the API's own spelling

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from boxcar.components.installation import is_local
-from boxcar.components.parameters import (
+from boxcar.config.retraining import RetrainingSettings
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.kfp.installation import is_local
+from boxcar.kfp.parameters import (
     Parameters,
     check_readable,
     check_uri,
@@ -11,8 +13,6 @@ from boxcar.components.parameters import (
     naming_parameter,
     read_configuration_of,
 )
-from boxcar.config.retraining import RetrainingSettings
-from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model
 from boxcar.retraining.retrain import Retrained
 from boxcar.retraining.retrain import retrain as retrain_model

@@ -11,12 +11,10 @@ from typing import Any
 import yaml
 
 from boxcar import __version__
-from boxcar.components.parameters import Parameters, check_conversion, read_form, run_uri
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.pipelines.endpoint import Answer, Endpoint, Refused
-from boxcar.pipelines.follow import follow_run, page_of
-
-COMPILED = Path(__file__).parent / "compiled"
+from boxcar.kfp.endpoint import Answer, Endpoint, Refused
+from boxcar.kfp.follow import follow_run, page_of
+from boxcar.kfp.parameters import Parameters, check_conversion, read_form, run_uri
 
 
 @dataclass(frozen=True)
@@ -89,15 +87,22 @@ def submit(
         follow_run(endpoint, run, _folder(values, package, run), package.tasks, say)
 
 
+def compiled_folder() -> Path:
+    """The compiled pipelines: in an installed Boxcar beside this file, in a checkout in `pipelines/`."""
+    installed = Path(__file__).with_name("compiled")
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "pipelines" / "compiled"
+
+
 def read_package(pipeline: str) -> Package:
     """A compiled pipeline, by the name of one of ours or the path of a file.
 
     Raises:
         BoxcarError: 64 where it is none.
     """
-    ours = COMPILED / f"{pipeline.replace('-', '_')}.yaml"
+    compiled = compiled_folder()
+    ours = compiled / f"{pipeline.replace('-', '_')}.yaml"
     path = ours if "/" not in pipeline and ours.is_file() else Path(pipeline)
-    known = ", ".join(sorted(file.stem.replace("_", "-") for file in COMPILED.glob("*.yaml")))
+    known = ", ".join(sorted(file.stem.replace("_", "-") for file in compiled.glob("*.yaml")))
     try:
         text = path.read_text(encoding="utf-8")
         spec = next(iter(yaml.safe_load_all(text)))

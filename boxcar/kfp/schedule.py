@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from boxcar.config.conversion import Settings
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.pipelines.cron import check_cron
+from boxcar.kfp.cron import check_cron
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?")  # 52: a CronJob of Kubernetes may be called no longer
 _EXAMPLE = 'Write lines such as `name: nightly`, `pipeline: train-detector`, `cron: "0 2 * * *"` and `parameters:`.'

@@ -1,11 +1,10 @@
-"""Where the images of a compiled pipeline are pulled from."""
+"""The images that components run in: ours, by the tag of this release. Another registry or tag is chosen at compile time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from boxcar import __version__
-from boxcar.components.images import REPOSITORY
 from boxcar.config.cluster import IMAGE_DIGEST, IMAGES
 from boxcar.errors import BoxcarError, ExitCode
 
@@ -20,7 +19,7 @@ class Images:
         digests: by an image's name: that very image, whatever the tag says. `train-gpu` is what the Job trains in on GPUs.
     """
 
-    repository: str = REPOSITORY
+    repository: str = "docker.io/boxcar"
     tag: str = __version__
     digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -39,3 +38,7 @@ class Images:
     def settings(self) -> dict[str, Any]:
         """The same for the training Job: a part of the cluster's settings."""
         return {"image_repository": self.repository, "image_tag": self.tag, "image_digests": dict(self.digests)}
+
+
+# What a component names before a pipeline gives it an image.
+RECORDS, TRAIN, CONVERT, OPS = (Images().reference(name) for name in ("records", "train", "convert", "ops"))

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from boxcar.components.installation import bucket_credentials, installed_settings, is_local
 from boxcar.config.cluster import LabelKey, LabelValue
 from boxcar.config.run import Configuration, make_configuration, merge_settings
 from boxcar.detectors.catalog import check_image_size, find_architecture
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.kfp.installation import bucket_credentials, installed_settings, is_local
 from boxcar.storage import bucket_location, open_store
 from boxcar.sync.mirror import fetch_file
 from boxcar.training import settle_init

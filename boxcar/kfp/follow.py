@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Collection
 
-from boxcar.components.ending import read_failure
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.pipelines.endpoint import Answer, Endpoint, Unreachable
+from boxcar.kfp.ending import read_failure
+from boxcar.kfp.endpoint import Answer, Endpoint, Unreachable
 
 POLL_SECONDS = 5.0
 OUTAGE_SECONDS = 3600.0  # for which a server may be away
