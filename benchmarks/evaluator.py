@@ -36,7 +36,7 @@ def measure(*, steps: int = 60, repetitions: int = 3) -> Result:
         ratio = theirs_seconds / ours_seconds
         result.rows.append(
             Row(
-                f"evaluator, {SIZE} px, {count} pictures from checkpoint to scores",
+                f"evaluator, {SIZE} px, {count} images from checkpoint to scores",
                 f"{count / ours_seconds:.1f} images/s",
                 f"{count / theirs_seconds:.1f} images/s",
                 f"{ratio:.1f} times",
@@ -46,7 +46,7 @@ def measure(*, steps: int = 60, repetitions: int = 3) -> Result:
         )
         result.rows.append(
             Row(
-                "the same without what each checkpoint costs the API before its first picture",
+                "the same without the API's cost per checkpoint before its first image",
                 f"{count / ours_seconds:.1f} images/s",
                 f"{theirs_steady:.1f} images/s",
                 f"{count / ours_seconds / theirs_steady:.1f} times",
@@ -60,10 +60,10 @@ def measure(*, steps: int = 60, repetitions: int = 3) -> Result:
             )
         )
     result.notes = [
-        f"On {data}, its training split; a checkpoint after {steps} steps. The second time in a process: restored, run over "
-        f"the pictures, scored; {repetitions} times in turns, in processes of their own, the median. The API's side is its "
-        "`eager_eval_loop` with COCO metrics and its default batch of 1; it traces its graph for each checkpoint anew. Boxcar "
-        "runs with oneDNN, which it turns on; the API at its defaults: with oneDNN on a CPU without AVX-512 it takes more than "
-        "a second for a picture."
+        f"On {data}, its training split, with a checkpoint after {steps} steps. The second time in a process is measured: "
+        f"restore, run over the images, score; {repetitions} times, alternating, each in its own process; the median. The "
+        "API's side is its `eager_eval_loop` with COCO metrics and its default batch of 1; it traces its graph again for each "
+        "checkpoint. Boxcar enables oneDNN. The API runs at its defaults: with oneDNN on a CPU without AVX-512, it takes more "
+        "than a second per image."
     ]
     return result

@@ -36,7 +36,7 @@ def measure(
         drawn: take drawn pictures also for the photographs.
     """
     result = Result()
-    records, data = (shapes_records(200, SIZE), f"200 drawn pictures of {SIZE} px") if drawn else photographs()
+    records, data = (shapes_records(200, SIZE), f"200 drawn images of {SIZE} px") if drawn else photographs()
     has_raccoon, has_zoo = RACCOON.is_dir() and not drawn, ZOO.with_name("ckpt-0.index").is_file()
     BENCH.mkdir(exist_ok=True)
     with scratch() as folder:
@@ -53,10 +53,10 @@ def measure(
         formats = ("tflite_float32", "tflite_int8", "tfjs_float32")
         trained = train(folder / "photographs", records, SIZE, photograph_steps, formats, "optimizer: adamw\n")
         result.notes.append(
-            f"Trained from random weights, with AdamW and otherwise Boxcar's defaults: {shapes_steps} steps on 900 drawn "
-            f"shapes at {SHAPES_SIZE} px, {photograph_steps} steps on {data} at {SIZE} px. Frozen and converted by `boxcar "
-            f"freeze` and `boxcar convert`. Each side is timed in a process of its own, {repetitions} times in turns, up to "
-            f"{pictures} test pictures each time; the median over all of them."
+            f"Trained from random weights with AdamW and otherwise Boxcar's defaults: {shapes_steps} steps on 900 drawn "
+            f"shapes at {SHAPES_SIZE} px, and {photograph_steps} steps on {data} at {SIZE} px. Frozen and converted by `boxcar "
+            f"freeze` and `boxcar convert`. Each side is timed in its own process, {repetitions} times, alternating, on up to "
+            f"{pictures} test images each time; the median over all of them."
         )
         exports_tflite.time_int8(result, trained, repetitions, pictures)
         exports_tflite.score_int8(result, "drawn shapes, their test split", shapes, ("test",))
@@ -64,14 +64,14 @@ def measure(
             all_of_them = ("train", "validation", "test")
             exports_tflite.score_int8(result, "raccoon, all 200 photographs", trained, all_of_them)
         else:
-            result.notes.append("INT8 on raccoon is left out: BOXCAR_SHARED names no folder with datasets/raccoon.")
+            result.notes.append("The row on raccoon is missing: BOXCAR_SHARED names no folder with datasets/raccoon.")
         if has_zoo:
             zoo = Detector(folder / "zoo", records)
             zoo.freeze(ARCHITECTURE, ZOO)
             zoo.convert_to_tfjs()
             exports_tfjs.compare(result, "the zoo's checkpoint, 90 classes", zoo, repetitions, pictures)
         else:
-            result.notes.append("What takes the zoo's checkpoint is left out: BOXCAR_SHARED names no folder with zoo.")
+            result.notes.append("The rows on the zoo's checkpoint are missing: BOXCAR_SHARED names no folder with zoo.")
         count = len(trained.specification().labels)
         exports_tfjs.compare(result, f"trained here, {count} class{'es' * (count > 1)}", trained, repetitions, pictures)
         exports_tfjs.explain(result)

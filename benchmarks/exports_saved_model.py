@@ -31,16 +31,16 @@ def compare_retinanet(result: Result, folder: Path, records: Path, repetitions: 
         if same < LEAST_SAME:
             sys.exit(f"Boxcar's SavedModel and Model Garden's ({side}) do not detect the same.")
     size = ours.specification().image_size
-    row = f"SavedModel, batch 1, picture to boxes; RetinaNet ResNet-50 FPN, {size} px, {CLASSES} classes"
+    row = f"SavedModel, batch 1, image to boxes; RetinaNet ResNet-50 FPN, {size} px, {CLASSES} classes"
     _add_row(result, row, found["ours"], found["garden v2"], "Model Garden's export", asked=True)
     _add_row(result, "the same", found["ours"], found["garden batched"], "its NMS set to `batched`")
     result.notes.append(
-        "SavedModel: from a photograph's uint8 pixels to boxes, scores and classes as arrays, resizing included, oneDNN on; "
-        f"both with a score threshold of {SCORE_THRESHOLD}, an IoU threshold of 0.6 and at most 100 detections. Model "
-        "Garden's side is its `export_inference_graph` with `image_tensor` at batch 1 and its own NMS, `v2` if nothing is "
-        "set, which goes through 5,000 boxes of each class whatever there is to find. RetinaNet ResNet-50 FPN is the same "
-        "network on both sides with the same weights: random ones, the class predictor scaled so that 1,000 scores are above "
-        "the threshold; both find the same boxes. Set to `batched`, its NMS is the operator that Boxcar uses always."
+        "SavedModel: from a photograph's uint8 pixels to boxes, scores, and classes as arrays, resizing included, oneDNN on; "
+        f"both with a score threshold of {SCORE_THRESHOLD}, an IoU threshold of 0.6, and at most 100 detections. Model "
+        "Garden's side is its `export_inference_graph` with `image_tensor` at batch 1 and its own NMS: by default `v2`, which "
+        "goes through 5,000 boxes of each class no matter how many objects there are. RetinaNet ResNet-50 FPN is the same "
+        "network with the same random weights on both sides; the class predictor is scaled so that 1,000 scores are above the "
+        "threshold. Both find the same boxes. With `batched`, Model Garden's NMS is the operator that Boxcar always uses."
     )
 
 
@@ -51,11 +51,11 @@ def compare_mobilenet(result: Result, folder: Path, records: Path, zoo: Path, re
     ours.freeze(ARCHITECTURE, zoo, "--score-threshold", SCORE_THRESHOLD)
     found = _time({"ours": ours.frozen, "garden": garden / "v2"}, records, repetitions, pictures)
     size = ours.specification().image_size
-    row = f"SavedModel, batch 1, picture to boxes; MobileNetV2, {size} px, {CLASSES} classes"
+    row = f"SavedModel, batch 1, image to boxes; MobileNetV2, {size} px, {CLASSES} classes"
     _add_row(result, row, found["ours"], found["garden"], "Model Garden's export", asked=True)
     result.notes.append(
-        "MobileNetV2 is the zoo's checkpoint with SSD FPNLite on Boxcar's side, and on Model Garden's its RetinaNet with a "
-        "separable FPN and heads of 128 channels, as large but not the same network, with random weights."
+        "MobileNetV2 is the zoo's checkpoint with SSD FPNLite on Boxcar's side. On Model Garden's side it is its RetinaNet "
+        "with a separable FPN and heads of 128 channels, of the same size but not the same network, with random weights."
     )
 
 

@@ -60,13 +60,12 @@ def compare(result: Result, what: str, detector: Detector, repetitions: int, pic
 def explain(result: Result) -> None:
     result.notes.append(
         "TFJS: float32 weights, in Node with the WebAssembly backend of `@tensorflow/tfjs`, SIMD, one thread on both sides; "
-        "from a photograph's RGBA pixels to boxes, scores and classes. Boxcar's side is the browser page's own code. The "
-        "stock side is the Object Detection API's `exporter_main_v2`, the converter's defaults and `executeAsync`, asked "
-        "only for the four outputs that detections consist of. Both have the same weights and thresholds (for a zoo's "
-        "checkpoint its own score threshold of 1e-8, for one trained here Boxcar's 0.01), and "
-        "in plain JavaScript both find the same scores. With WebAssembly the stock export does the same work and then loses "
-        "what it found: it casts the areas of its boxes, shares of the picture below 1, to truth values, and that backend of "
-        "TensorFlow.js 4.22 makes nought of them."
+        "from a photograph's RGBA pixels to boxes, scores, and classes. Boxcar's side is the browser page's own code. The "
+        "stock side is the Object Detection API's `exporter_main_v2` with the converter's defaults and `executeAsync`, asked "
+        "only for the four outputs that make up detections. Both have the same weights and thresholds: for a zoo checkpoint "
+        "its own score threshold of 1e-8, for one trained here Boxcar's 0.01. In plain JavaScript, both find the same scores. "
+        "With WebAssembly, the stock export does the same work and then loses its detections: it casts the areas of its boxes, "
+        "fractions of the image below 1, to Booleans, and the WebAssembly backend of TensorFlow.js 4.22 rounds them to zero."
     )
 
 

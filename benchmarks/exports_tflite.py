@@ -38,12 +38,12 @@ def time_int8(result: Result, detector: Detector, repetitions: int, pictures: in
     )
     ours, theirs = median(network["int8"]), median(network["float32"])
     result.rows.append(
-        Row("the network of it alone", f"{ours:.2f} ms", f"{theirs:.2f} ms (our float32 TFLite)", f"{theirs / ours:.2f} times")
+        Row("its network alone", f"{ours:.2f} ms", f"{theirs:.2f} ms (our float32 TFLite)", f"{theirs / ours:.2f} times")
     )
     decoding = median(detections["int8"]) - ours
     result.notes.append(
-        f"INT8: decoding, in NumPy on the host and the same for both files, takes {decoding:.1f} ms of each; what it takes "
-        "comes off the ratio."
+        f"INT8: decoding runs in NumPy on the host and is the same for both files. It takes {decoding:.1f} ms of each, which "
+        "lowers the ratio."
     )
     ours, theirs = (files[kind].stat().st_size / 1e6 for kind in ("int8", "float32"))
     result.rows.append(
@@ -66,7 +66,7 @@ def score_int8(result: Result, what: str, detector: Detector, splits: Sequence[s
         answer(run([sys.executable, child, file, detector.records, *splits], onednn=True)) for file in files.values()
     )
     difference = ours["AP50"] - theirs["AP50"]
-    say(f"  AP50, {what}: INT8 {ours['AP50']:.4f}, SavedModel {theirs['AP50']:.4f}, of {ours['pictures']} pictures")
+    say(f"  AP50, {what}: INT8 {ours['AP50']:.4f}, SavedModel {theirs['AP50']:.4f}, of {ours['pictures']} images")
     result.rows.append(
         Row(
             f"INT8 AP50 on {what}, {detector.specification().image_size} px",

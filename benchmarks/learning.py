@@ -65,16 +65,16 @@ def measure(*, shapes_seconds: int = 190, raccoon_seconds: int = 720) -> Result:
         raccoon, _ = photographs()
         yolo = train_yolo(raccoon, 320, 16, raccoon_seconds)
         ours = train_ours(raccoon, 320, raccoon_seconds, "optimizer: adamw\n")
-        asked = f"AP50 {RACCOON_AP50} in {raccoon_seconds / 60:.0f} minutes, aim {RACCOON_AIM}"
+        asked = f"AP50 {RACCOON_AP50} in {raccoon_seconds / 60:.0f} minutes, goal {RACCOON_AIM}"
         reached = ours.ap50 >= RACCOON_AP50
         result.rows.append(
             Row("raccoon, 320 px", str(ours), f"{yolo} (YOLO11n)", f"{ours.ap50 - yolo.ap50:+.3f} AP50", asked, reached)
         )
     result.notes = [
-        "From random weights. Seconds are those of the whole training with its evaluations, for Boxcar of the whole process. "
-        "Both choose their weights on the validation pictures (15 %), and the same scorer scores the test pictures (15 %). "
-        "Boxcar's settings are its defaults with AdamW, and for the shapes the augmentation of examples/demo.yaml; YOLO11n's "
-        "are its own, at batch 16, with AdamW too, which it chooses for short trainings."
+        "From random weights. The seconds include all evaluations; for Boxcar, they are those of the whole process. Both sides "
+        "choose their weights on the validation images (15 %), and the same scorer scores the test images (15 %). Boxcar runs "
+        "with its defaults and AdamW, and for the shapes with the augmentation of examples/demo.yaml. YOLO11n runs with its "
+        "defaults at batch 16, also with AdamW, which it chooses for short trainings."
     ]
     return result
 

@@ -130,7 +130,7 @@ def photographs() -> tuple[Path, str]:
     raccoon = SHARED / "datasets" / "raccoon"
     if raccoon.is_dir():
         return _records("raccoon", raccoon), "the raccoon data set, 200 photographs"
-    return shapes_records(200, 320), "200 drawn pictures of 320 px (BOXCAR_SHARED names no folder with datasets/raccoon)"
+    return shapes_records(200, 320), "200 drawn images of 320 px (BOXCAR_SHARED names no folder with datasets/raccoon)"
 
 
 def shapes_records(pictures: int, size: int) -> Path:

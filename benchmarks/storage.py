@@ -62,12 +62,12 @@ def measure(*, small: int = 1000, large_megabytes: int = 1000, repetitions: int 
             remove(data)
     most, others = max(memory["boxcar"]), max(memory["sdk"])
     result.rows.append(
-        Row("most memory", f"{most:.0f} MB", f"{others:.0f} MB", "", f"under {MOST_MEGABYTES} MB", most < MOST_MEGABYTES)
+        Row("peak memory", f"{most:.0f} MB", f"{others:.0f} MB", "", f"under {MOST_MEGABYTES} MB", most < MOST_MEGABYTES)
     )
     result.notes = [
-        "A MinIO server on loopback and its client share the cores. Ours is `send_folder` and `fetch_folder` of a step, with "
-        "its markers, and with the SHA-256 of every file verified both ways; theirs is `fput_object` and `fget_object` for "
-        f"each file. Medians of {repetitions} turns."
+        "A MinIO server on loopback and its client share the cores. Boxcar's side is `send_folder` and `fetch_folder` of a "
+        "step, with its markers and with the SHA-256 of every file verified both ways. The other side is `fput_object` and "
+        f"`fget_object` for each file. Medians of {repetitions} repetitions."
     ]
     return result
 

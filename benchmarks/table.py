@@ -11,8 +11,9 @@ from measuring import ROOT, Result
 DOCUMENT = ROOT / "docs" / "reference" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Measured by `make bench` (or `make bench-NAME` for one section), both sides in one run on the same machine; it ends with 1 where
-a figure is not reached. `make bench-setup` lays down what is compared with. Times of a shared machine vary by some 10 %.
+`make bench` measures all sections, and `make bench-NAME` measures one. Both sides are measured in one run on the same machine.
+The command ends with 1 if a target is missed. `make bench-setup` installs the tools that Boxcar is compared with. Times on a
+shared machine vary by about 10 %.
 """
 
 
@@ -31,7 +32,7 @@ def _section(name: str, title: str, result: Result) -> str:
         "",
         f"`make bench-{name}`, {datetime.now(UTC):%Y-%m-%d}; {machine()}",
         "",
-        "| what | Boxcar | compared with | ratio | asked | reached |",
+        "| measurement | Boxcar | compared with | ratio | target | met |",
         "|---|---|---|---|---|---|",
     ]
     for row in result.rows:
@@ -54,7 +55,7 @@ def _read() -> dict[str, str]:
 
 
 def machine() -> str:
-    """Processor, cores, AVX-512 and versions, in a phrase."""
+    """CPU, cores, AVX-512 and versions, in a phrase."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*:\s*(.+)", info)
     name = model[1].strip() if model else platform.processor() or platform.machine()

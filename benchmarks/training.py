@@ -84,12 +84,12 @@ def measure(*, steps: int = 80, repetitions: int = 2) -> Result:
         Row("training with Boxcar's default augmentations", f"{rate[mine]:.1f} images/s, {memory[mine] / 1000:.2f} GB", "")
     )
     result.notes = [
-        f"On the {'/'.join(sorted(devices))}, on {data}. {steps} steps from random weights, {repetitions} times in turns; the "
-        f"median over loops of ten steps, the first {WARM_UP_LOOPS} left out. Boxcar varies pictures by {LIKE_THE_API} as the "
-        "API does by flip and crop.",
+        f"On the {'/'.join(sorted(devices))}, on {data}. {steps} steps from random weights, {repetitions} times, alternating; "
+        f"the median over loops of ten steps without the first {WARM_UP_LOOPS}. Boxcar augments images with {LIKE_THE_API}, as "
+        "the API does with flip and crop.",
         "Peak memory is the process's largest resident set.",
-        "TensorFlow itself uses oneDNN by default on CPUs with AVX-512 only; `boxcar` turns it on where it is not set.",
-        "With oneDNN on both sides nine tenths of a step are its kernels, the same for both: convolutions at 160 GFLOPS of the "
-        "190 that a matrix product reaches on the CPU with AVX-512 that this was profiled on, the rest bound by memory.",
+        "By default, TensorFlow uses oneDNN only on CPUs with AVX-512. `boxcar` enables it unless it is set.",
+        "With oneDNN on both sides, nine tenths of a step are spent in the same oneDNN kernels. On the profiled CPU with "
+        "AVX-512, convolutions reach 160 GFLOPS of the 190 that a matrix product reaches; the rest is bound by memory.",
     ]
     return result
