@@ -48,6 +48,23 @@ class Launcher(StrEnum):
     cluster = "cluster"
 
 
+class Until(StrEnum):
+    records = "records"
+    train = "train"
+    freeze = "freeze"
+    convert = "convert"
+    report = "report"
+
+
+# What a run that ended after one of these steps holds.
+_THERE = {
+    Until.records: "The records are in {run}/records.",
+    Until.train: "The checkpoints are in {run}/train, their scores in {run}/eval/scores.jsonl.",
+    Until.freeze: "The SavedModel is in {run}/export/saved_model.",
+    Until.convert: "The files are in {run}/export, described in manifest.json.",
+}
+
+
 class Evaluator(StrEnum):
     here = "here"
     elsewhere = "elsewhere"
@@ -67,8 +84,10 @@ def run(
     data: Annotated[str | None, typer.Option(help="Folder with pictures and labelImg's XML files.", metavar="URI")] = None,
     output: Annotated[str, typer.Option(help="The run's folder.", metavar="URI")] = ...,  # type: ignore[assignment]
     given: dict[str, Any] = ...,  # type: ignore[assignment]
+    records: Annotated[str | None, typer.Option(help="Finished records to use, in place of --data.", metavar="URI")] = None,
     config: Config = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")] = False,
+    until: Annotated[Until, typer.Option(help="The last step to do; --resume does the others later.")] = Until.report,
     launcher: Annotated[
         Launcher, typer.Option(help="Where the steps run: on this machine, or as Jobs on a Kubernetes cluster.")
     ] = Launcher.local,
@@ -76,9 +95,9 @@ def run(
     """From labelled pictures to exported files and a report."""
 
     def work() -> None:
-        configuration = _configuration(config, {**given, "data": data})
-        if configuration.data is None:
-            raise BoxcarError(ExitCode.USAGE, "No pictures were named.", "Add --data and the folder they lie in.")
+        configuration = _configuration(config, {**given, "data": data, "records": records})
+        if configuration.data is None and configuration.records is None:
+            raise BoxcarError(ExitCode.USAGE, "No images were named.", "Add --data and the folder they are in.")
         # Behind the check, because these take a moment to load.
         from boxcar.report.summary import print_summary
 
@@ -87,8 +106,11 @@ def run(
         else:
             from boxcar.local.pipeline import run_all
 
-        if not run_all(configuration, output, resume=resume):
+        if not run_all(configuration, output, resume=resume, until=until.value):
             print(f"{output} holds this very run, finished; nothing was done.")
+        elif until is not Until.report:
+            print(_THERE[until].format(run=output), "To finish the run, add --resume and leave --until out.")
+            return
         print_summary(output)
 
     do_work("run", work, output)
@@ -271,6 +293,22 @@ def fetch(
         fetch_run(run, into)
 
     do_work("fetch", work)
+
+
+@app.command(hidden=True)
+def take_records(
+    records: Annotated[str, typer.Option(help="The finished records.", metavar="URI")], output: Output, config: Config = None
+) -> None:
+    """Use finished records as a run's own."""
+
+    def work() -> None:
+        from boxcar.records import take_records as take
+
+        configuration = _configuration(config, {})
+        take(records, output, label_map=configuration.label_map, frozen_test=configuration.frozen_test)
+        print(f"The records are in {output}.")
+
+    do_work("records", work)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from boxcar.cluster import bucket
 from boxcar.cluster.job import step_job
 from boxcar.cluster.launch import Work, run_job, train_on_cluster
 from boxcar.cluster.relay import tell
-from boxcar.config.run import Configuration, write_configuration
+from boxcar.config.run import RUN_STEPS, Configuration, LastStep, write_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run import layout
 from boxcar.run.checkpoints import best_score
@@ -16,16 +16,17 @@ from boxcar.storage import Store, bucket_location, make_folder, open_store
 from boxcar.sync.mirror import Mirror
 
 
-def run_on_cluster(configuration: Configuration, output: str, *, resume: bool) -> bool:
-    """Takes pictures in a bucket all the way to exported files and a report there, one Job a step, each in its own image.
+def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, until: LastStep = "report") -> bool:
+    """Takes images or records in a bucket all the way to exported files and a report there, one Job a step.
 
     A step whose `step.json` lies in the run is not done again; those behind training find out by themselves whether there is
     anything to do.
 
     Args:
-        configuration: with `data` set, the URI of a folder in a bucket.
+        configuration: with `data` or `records` set, the URI of a folder in a bucket.
         output: URI of the run's folder in a bucket.
         resume: go on with a run that was begun there.
+        until: the last step to do; the run is unfinished where it is not the report.
 
     Returns:
         False where the run was finished already and nothing was done.
@@ -55,37 +56,49 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool) -
             raise Refused(ExitCode.USAGE, what, "Add --resume to make them again, or choose another --output.")
     write_configuration(make_folder(place.folder), configuration)
     place.send_file(layout.CONFIGURATION)
-    config = f"{run}/{layout.CONFIGURATION}"
-    records, saved_model, export = f"{run}/{layout.RECORDS}", f"{run}/{layout.SAVED_MODEL}", f"{run}/{layout.EXPORT}"
-
-    def do(step: str, folder: str, image: str, *arguments: str) -> None:
-        with naming(step):
-            _do_step(configuration, run, step, folder, image, arguments)
-
-    if not bucket.has_step(store, layout.RECORDS):
+    for step in RUN_STEPS[: RUN_STEPS.index(until) + 1]:
         try:
-            with naming("records", resumes=begun is not None):
-                arguments = ["--data", str(configuration.data), "--output", records, "--config", config]
-                _do_step(configuration, run, "records", layout.RECORDS, "records", ["records", *arguments])
+            with naming(step, resumes=step != "records" or begun is not None):
+                _do(step, configuration, run, store)
         except BoxcarError as error:
-            if begun is None and error.code in (ExitCode.USAGE, ExitCode.DATA):
+            if step == "records" and begun is None and error.code in (ExitCode.USAGE, ExitCode.DATA):
                 store.delete([layout.CONFIGURATION])  # nothing was begun: the next try needs no --resume
             raise
-    if not bucket.has_step(store, layout.TRAIN):
-        with naming("train"):
-            train_on_cluster(configuration, run)
-    if not bucket.has_step(store, layout.EVAL):
-        with naming("evaluate"):
-            evaluate_on_cluster(configuration, run)
-    best = best_score(bucket.read_scores(store))
-    assert best is not None, "a finished evaluation has scored a checkpoint"
-    checkpoint = f"{run}/{layout.TRAIN}/{layout.checkpoint_name(best['step'])}"
-    freeze = ["--architecture", configuration.architecture, "--checkpoint", checkpoint, "--output", saved_model]
-    do("freeze", layout.SAVED_MODEL, "train", "freeze", *freeze)
-    convert = ["--saved-model", saved_model, "--records", records, "--output", export, "--config", config]
-    do("convert", layout.EXPORT, "convert", "convert", *convert)
-    do("report", layout.REPORT, "convert", "report", "--run", run)
     return True
+
+
+def _do(step: LastStep, configuration: Configuration, run: str, store: Store) -> None:
+    """One step of a run; nothing where it is finished."""
+    # Only here: the uploader in a pod wants nothing but our Lease.
+    from boxcar.local.resume import naming
+
+    names = (layout.RECORDS, layout.SAVED_MODEL, layout.EXPORT, layout.CONFIGURATION)
+    records, saved_model, export, config = (f"{run}/{name}" for name in names)
+    match step:
+        case "records":
+            if not bucket.has_step(store, layout.RECORDS):
+                command = ["records", "--data", str(configuration.data)]
+                if configuration.records is not None:
+                    command = ["take-records", "--records", configuration.records]
+                arguments = [*command, "--output", records, "--config", config]
+                _do_step(configuration, run, "records", layout.RECORDS, "records", arguments)
+        case "train":
+            if not bucket.has_step(store, layout.TRAIN):
+                train_on_cluster(configuration, run)
+            if not bucket.has_step(store, layout.EVAL):
+                with naming("evaluate"):
+                    evaluate_on_cluster(configuration, run)
+        case "freeze":
+            best = best_score(bucket.read_scores(store))
+            assert best is not None, "a finished evaluation has scored a checkpoint"
+            checkpoint = f"{run}/{layout.TRAIN}/{layout.checkpoint_name(best['step'])}"
+            arguments = ["--architecture", configuration.architecture, "--checkpoint", checkpoint, "--output", saved_model]
+            _do_step(configuration, run, "freeze", layout.SAVED_MODEL, "train", ["freeze", *arguments])
+        case "convert":
+            arguments = ["--saved-model", saved_model, "--records", records, "--output", export, "--config", config]
+            _do_step(configuration, run, "convert", layout.EXPORT, "convert", ["convert", *arguments])
+        case "report":
+            _do_step(configuration, run, "report", layout.REPORT, "convert", ["report", "--run", run])
 
 
 def evaluate_on_cluster(configuration: Configuration, run: str) -> None:
@@ -144,7 +157,7 @@ def _check_uris(configuration: Configuration, output: str) -> None:
     """Refuses what pods cannot see."""
     if bucket_location(output) is None:
         raise Refused(ExitCode.USAGE, f"{output} is in no bucket, and pods write nowhere else.", "Write s3://bucket/runs/name.")
-    for name in ("data", "init", "label_map", "frozen_test"):
+    for name in ("data", "records", "init", "label_map", "frozen_test"):
         value = getattr(configuration, name)
         if value not in (None, "", "none", "zoo") and not value.startswith(("s3://", "gs://", "https://", "http://")):
             what = f"{name} is {value}, on this machine, where no pod can read it."
@@ -153,7 +166,6 @@ def _check_uris(configuration: Configuration, output: str) -> None:
 
 def _is_finished(store: Store) -> bool:
     """Whether the run's report is there, and was made from what is there of the other steps."""
-
     report = bucket.read_json(store, f"{layout.REPORT}/{layout.COMMIT}")
     if report is None or bucket.read_json(store, layout.RUN_FILE) is None:
         return False

@@ -1,7 +1,7 @@
 """The one typed configuration of a run: YAML in, validated once, unknown keys refused; the same for CLI, KFP and Job."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -22,12 +22,15 @@ Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mos
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 OnDivergence = Literal["stop", "rollback"]
+LastStep = Literal["records", "train", "freeze", "convert", "report"]
+RUN_STEPS: tuple[LastStep, ...] = get_args(LastStep)  # of a run, in order; it may end early after one of them
 
 
 class Configuration(Conversion):
     """Everything that decides what a run computes. What is None is derived from the data when training starts."""
 
     data: str | None = Field(None, description="Folder with pictures and labelImg's XML files.")
+    records: str | None = Field(None, description="Folder with finished records, in place of `data`.")
     architecture: str = Field(DEFAULT_ARCHITECTURE, description="Which detector to train.")
     image_size: int | None = Field(None, description="Side of the network's input, in pixels.")
     steps: int | None = Field(None, ge=1, description="Training steps.")
@@ -72,7 +75,7 @@ class Configuration(Conversion):
     gate: GateSettings = Field(GateSettings(), description="What a new version of a model is held to.")
     retraining: RetrainingSettings = Field(RetrainingSettings(), description="When a model is trained anew, and from what.")
 
-    @field_validator("data", "init", "label_map", "frozen_test")
+    @field_validator("data", "records", "init", "label_map", "frozen_test")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
         """A path that is found from any folder; URIs stay as they are."""
@@ -93,7 +96,14 @@ class Configuration(Conversion):
         return value
 
     def check(self) -> None:
-        """Raises BoxcarError 64 for an unknown architecture or an image size that it cannot read."""
+        """Refuses what no single setting shows to be wrong.
+
+        Raises:
+            BoxcarError: 64 for an unknown architecture, an image size that it cannot read, or both of `data` and `records`.
+        """
+        if self.data is not None and self.records is not None:
+            what = f"Both data ({self.data}) and records ({self.records}) are given."
+            raise Refused(ExitCode.USAGE, what, "Give one: --data to build records, --records to use finished ones.")
         check_image_size(find_architecture(self.architecture), self.size)
 
     def of_records(self) -> dict[str, Any]:

@@ -4,13 +4,13 @@ import contextlib
 import os
 import sys
 
-from boxcar.config.run import Configuration, read_configuration, write_configuration
+from boxcar.config.run import RUN_STEPS, Configuration, LastStep, read_configuration, write_configuration
 from boxcar.doctor import visible_gpus
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
 from boxcar.local.resume import begun_run, naming
 from boxcar.local.training import lock, train_and_evaluate
-from boxcar.records import build_records, summary_lines
+from boxcar.records import build_records, summary_lines, take_records
 from boxcar.report import write_report
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.layout import CONFIGURATION, EVAL, EXPORT, RECORDS, REPORT, RUN_FILE, SAVED_MODEL, STEPS, TRAIN, checkpoint_name
@@ -21,14 +21,15 @@ from boxcar.sync.upload import fetch_run
 from boxcar.training import require_gpus, settle_init
 
 
-def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
-    """Takes pictures all the way to exported files and a report.
+def run_all(configuration: Configuration, output: str, *, resume: bool, until: LastStep = "report") -> bool:
+    """Takes images, or finished records, all the way to exported files and a report.
 
     Args:
-        configuration: with `data` set; paths in it are absolute.
+        configuration: with `data` or `records` set; paths in it are absolute.
         output: the run's folder (URI). In a bucket, every step is there as soon as it is finished, and training while it
             goes on.
         resume: go on with a run that was begun there.
+        until: the last step to do; the run is unfinished where it is not the report.
 
     Returns:
         False where the run was finished already and nothing was done.
@@ -37,10 +38,11 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
         BoxcarError: 64 where the folder holds something else, or an unfinished run and `resume` is not set; else as the steps.
         ChildEnded: training ended badly and has said why.
     """
-    place, data = Mirror(output), Mirror(configuration.data or "")
-    if not data.remote and not data.folder.is_dir():
-        what = f"There is no folder {configuration.data}."
-        raise Refused(ExitCode.USAGE, what, "Name the folder that holds the pictures as --data.")
+    place = Mirror(output)
+    for name in ("data", "records"):
+        source = getattr(configuration, name)
+        if source is not None and not Mirror(source).remote and not Mirror(source).folder.is_dir():
+            raise Refused(ExitCode.USAGE, f"There is no folder {source}.", f"Name a folder that exists as --{name}.")
     begun = begun_run(place, configuration, resume)
     if configuration.gpus:  # before the records, which may take an hour
         require_gpus(configuration.gpus, len(visible_gpus()))
@@ -70,25 +72,21 @@ def run_all(configuration: Configuration, output: str, *, resume: bool) -> bool:
             what = f"{place.uri} holds a finished run of which files are missing or changed."
             raise Refused(ExitCode.USAGE, what, "Add --resume to make them again, or choose another --output.")
         print(*summary_lines(records.folder), sep="\n", file=sys.stderr, flush=True)  # noqa: T201
-        with naming("train"):
-            fetch_run(output)
-            train_and_evaluate(output)
-        _export(place, configuration)
-        with naming("report"):
-            write_report(output)
+        for step in RUN_STEPS[1 : RUN_STEPS.index(until) + 1]:
+            with naming(step):
+                _do(step, place, configuration)
     finally:
         os.close(descriptor)
     return True
 
 
 def _build_records(configuration: Configuration, place: Mirror) -> Committed:
-    assert configuration.data is not None, "a run needs pictures"
-    return build_records(
-        configuration.data,
-        place.below(RECORDS).uri,
-        **configuration.of_records(),
-        replace=False,
-    )
+    output = place.below(RECORDS).uri
+    if configuration.records is not None:
+        given = {"label_map": configuration.label_map, "frozen_test": configuration.frozen_test}
+        return take_records(configuration.records, output, **given)
+    assert configuration.data is not None, "a run needs images or records"
+    return build_records(configuration.data, output, **configuration.of_records(), replace=False)
 
 
 def is_finished(place: Mirror, records: Committed) -> bool:
@@ -105,13 +103,18 @@ def is_finished(place: Mirror, records: Committed) -> bool:
     return all(step is not None and step.digest == report.inputs.get(name) for name, step in others)
 
 
-def _export(place: Mirror, configuration: Configuration) -> None:
-    """Freezes the run's chosen checkpoint and converts it."""
-    best = best_score(read_scores(place.folder / EVAL))
-    assert best is not None, "a finished evaluation has scored a checkpoint"
-    records, exported = place.below(RECORDS), place.below(EXPORT)
-    saved_model = place.below(SAVED_MODEL)
-    with naming("freeze"):
-        freeze(configuration.architecture, f"{place.below(TRAIN).uri}/{checkpoint_name(best['step'])}", saved_model.uri)
-    with naming("convert"):
-        convert(saved_model.uri, records.uri, exported.uri, configuration)
+def _do(step: LastStep, place: Mirror, configuration: Configuration) -> None:
+    """One of the steps that follow the records."""
+    exported, saved_model = place.below(EXPORT), place.below(SAVED_MODEL).uri
+    match step:
+        case "train":
+            fetch_run(place.uri)
+            train_and_evaluate(place.uri)
+        case "freeze":
+            best = best_score(read_scores(place.folder / EVAL))
+            assert best is not None, "a finished evaluation has scored a checkpoint"
+            freeze(configuration.architecture, f"{place.below(TRAIN).uri}/{checkpoint_name(best['step'])}", saved_model)
+        case "convert":
+            convert(saved_model, place.below(RECORDS).uri, exported.uri, configuration)
+        case "report":
+            write_report(place.uri)

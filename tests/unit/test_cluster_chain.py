@@ -6,8 +6,8 @@ import pytest
 from finished_run import write_run
 
 from boxcar.cluster.pipeline import _is_finished, run_on_cluster
-from boxcar.config.run import make_configuration
-from boxcar.errors import Refused
+from boxcar.config.run import make_configuration, write_configuration
+from boxcar.errors import BoxcarError, Refused
 from boxcar.report import write_report
 from boxcar.storage import open_store
 from boxcar.sync.transfer import send_folder
@@ -44,3 +44,16 @@ def test_a_run_in_a_bucket_is_finished_as_long_as_its_parts_belong_together(buck
     store.write(changed.name, content)
     store.delete(["run.json"])
     assert not _is_finished(store)
+
+
+def test_a_run_ends_after_the_step_that_was_asked_for(bucket_uri: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))  # what is finished asks no cluster
+    configuration = make_configuration(None, {"records": "s3://bucket/records", "init": "none"})
+    run = write_run(tmp_path / "run")
+    write_configuration(run, configuration)
+    send_folder(run, open_store(bucket_uri))
+    for last_step in ("records", "train"):
+        assert run_on_cluster(configuration, bucket_uri, resume=True, until=last_step)
+    with pytest.raises(BoxcarError) as caught:  # the next one needs a Job
+        run_on_cluster(configuration, bucket_uri, resume=True, until="freeze")
+    assert (caught.value.code, caught.value.step) == (69, "freeze")

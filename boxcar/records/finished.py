@@ -1,0 +1,72 @@
+"""Finished records of another run, taken as they are in place of building them again."""
+
+import os
+import shutil
+from pathlib import Path
+
+from boxcar.data.label_map import read_label_map
+from boxcar.data.test_split import frozen_test_digest, read_frozen_test
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.layout import COMMIT, LABEL_MAP
+from boxcar.run.step import Committed, Step, read_commit, require_commit
+from boxcar.storage import make_folder
+from boxcar.storage.local import replace_bytes
+from boxcar.sync.mirror import Mirror, fetch_file
+
+
+def take_records(records: str, output: str, *, label_map: str | None = None, frozen_test: str | None = None) -> Committed:
+    """Makes `output` hold the finished records of another folder, file by file the same, `step.json` included.
+
+    Files on one disk are linked, not copied. Nothing is done where `output` holds these very records.
+
+    Args:
+        records: URI of the folder that `boxcar records` or a run wrote.
+        output: the step's own folder (URI).
+        label_map: a `label_map.pbtxt` (URI) whose ids the records must have.
+        frozen_test: a list (URI) of the images that must alone be their test split.
+
+    Raises:
+        BoxcarError: 64 where `records` holds no finished records, where they do not fit `label_map` or `frozen_test`, or where
+            `output` holds other files; 69 where something may not be read or written.
+    """
+    source, result = Mirror(records), Mirror(output)
+    found = require_commit(source.fetch(), "records")
+    if label_map is not None:
+        _check_labels(records, found, read_label_map(fetch_file(label_map)))
+    if frozen_test is not None:
+        digest = frozen_test_digest(read_frozen_test(fetch_file(frozen_test)))
+        if found.inputs.get("frozen_test") != digest:
+            what = f"The test split of the records in {records} is not the one that {frozen_test} lists."
+            raise BoxcarError(ExitCode.USAGE, what, "Name records that were built with that list, or leave the list out.")
+    with result.working() as folder:
+        present = read_commit(folder, "records")
+        if present is None:
+            _copy(found, folder)
+        elif present.digest != found.digest:
+            what = f"The records in {output} are not those in {records}."
+            raise BoxcarError(
+                ExitCode.USAGE, what, "Choose another --output for a new run, or name the records it started with."
+            )
+        return require_commit(folder, "records")
+
+
+def _check_labels(records: str, found: Committed, wanted: dict[int, str]) -> None:
+    present = read_label_map(found.folder / LABEL_MAP)
+    for number, name in wanted.items():
+        if present.get(number) != name:
+            what = f"The label map has {name} as class {number}, and the records in {records} have {present.get(number)}."
+            raise BoxcarError(ExitCode.USAGE, what, "Build the records again with that --label-map.")
+
+
+def _copy(found: Committed, folder: Path) -> None:
+    step = Step("records", folder, found.inputs, found.parameters, hashed=found.files)
+    with step.writing():
+        for name in found.files:
+            path = folder / name
+            make_folder(path.parent)
+            try:
+                os.link(found.folder / name, path)
+            except OSError:  # another disk, or one that knows no links
+                shutil.copyfile(found.folder / name, path)
+    # How long building them took, and with which version, is what they came with.
+    replace_bytes(folder / COMMIT, [(found.folder / COMMIT).read_bytes()])

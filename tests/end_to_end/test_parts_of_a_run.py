@@ -1,0 +1,60 @@
+"""A run that ends early, one that uses its records, and both of them brought to their end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from boxcar.run.step import require_commit
+
+
+def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True, timeout=600)
+
+
+def run(output: Path, source: tuple[str, str], *options: str) -> str:
+    settings = ["--image-size", "64", "--steps", "4", "--init", "none", "--formats", "tflite_float32", "--seed", "3"]
+    done = boxcar("run", *source, "--output", str(output), *settings, *options)
+    assert done.returncode == 0, done.stderr
+    assert not (output / "failure.json").exists()
+    return done.stdout
+
+
+def test_records_of_one_run_serve_another_and_each_ends_where_it_was_asked_to(tmp_path: Path, shapes_records: Path) -> None:
+    images = ("--data", str(shapes_records.parent / "pictures"))
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    assert f"{first}/records" in run(first, images, "--until", "records")
+    records = require_commit(first / "records", "records")
+    assert not (first / "train").exists()
+
+    taken = ("--records", str(first / "records"))
+    assert f"{second}/export/saved_model" in run(second, taken, "--until", "freeze")
+    assert require_commit(second / "records", "records").digest == records.digest
+    for folder, step in (("train", "train"), ("eval", "evaluate"), ("export/saved_model", "freeze")):
+        require_commit(second / folder, step)
+    assert not (second / "export" / "step.json").exists()
+    assert not (second / "run.json").exists()
+
+    refused = boxcar("run", *taken, "--output", str(second), "--steps", "4", "--image-size", "64", "--seed", "3")
+    assert refused.returncode == 64
+    assert "--resume" in refused.stderr
+    frozen = require_commit(second / "export" / "saved_model", "freeze").digest
+    trained = (second / "train" / "step.json").read_bytes()
+    run(second, taken, "--resume")
+    assert json.loads((second / "run.json").read_text())["scores"]["AP50"] is not None
+    assert require_commit(second / "export" / "saved_model", "freeze").digest == frozen
+    assert (second / "train" / "step.json").read_bytes() == trained  # nothing was done twice
+    assert "nothing was done" in run(second, taken)
+
+
+@pytest.mark.parametrize("config", [False, True])
+def test_images_and_records_exclude_each_other(tmp_path: Path, shapes_records: Path, config: bool) -> None:
+    (tmp_path / "config.yaml").write_text(f"data: {tmp_path}\n")
+    data = ("--config", str(tmp_path / "config.yaml")) if config else ("--data", str(tmp_path))
+    refused = boxcar("run", *data, "--records", str(shapes_records), "--output", str(tmp_path / "run"))
+    assert refused.returncode == 64
+    assert "--data" in refused.stderr and "--records" in refused.stderr
+    assert not (tmp_path / "run" / "records").exists()
