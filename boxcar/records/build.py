@@ -2,10 +2,12 @@
 
 import hashlib
 import math
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,13 +15,17 @@ from typing import Any, Literal, NamedTuple
 from boxcar.data.label_map import label_map_text, read_label_map, write_label_map
 from boxcar.data.test_split import frozen_test_digest, read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records.annotation import packed
+from boxcar.records.check import INSERT, LARGEST_ANNOTATION, Batch, CheckedBatch, read_file
 from boxcar.records.database import temporary_database
-from boxcar.records.examine import INSERT, Batch, Looked
-from boxcar.records.layout import LAYOUT_SCHEMA, Layout
+from boxcar.records.faults import Fault, FaultyError
+from boxcar.records.images import is_image
+from boxcar.records.listing import list_names
+from boxcar.records.reader import AnnotationReader, Listing
+from boxcar.records.readers import READER
 from boxcar.records.shards import Shard, Stored, Written
 from boxcar.records.split import SCHEMA, SPLITS, assign_splits
 from boxcar.records.summary import SUMMARY_SCHEMA, Summary, dataset_pieces
-from boxcar.records.voc import packed
 from boxcar.records.workers import Workers
 from boxcar.run.layout import COMMIT, DATASET, LABEL_MAP
 from boxcar.run.progress import Progress
@@ -34,9 +40,12 @@ BATCH = 32
 
 
 class _Source(NamedTuple):
+    """A data folder, with the processes that read it."""
+
     root: Path
+    reader: AnnotationReader
+    listing: Listing
     database: sqlite3.Connection
-    layout: Layout
     workers: Workers
 
 
@@ -58,7 +67,7 @@ def build_records(
     Nothing is done where `output` holds the records of the same pictures, made with the same settings.
 
     Args:
-        data: folder (URI) of the pictures and their XML files, in any nesting; see `boxcar.records.layout`.
+        data: folder (URI) of the pictures and their XML files, in any nesting; see `boxcar.records.pairing`.
         output: the step's own folder (URI).
         on_fault: stop at faulty pictures, or leave them out and list them in `dataset.json`.
         label_map: a `label_map.pbtxt` (URI) whose ids are kept; by default the one that lies in `data`, if any. Classes
@@ -138,11 +147,11 @@ def _build(
         if source.database.execute("SELECT 1 FROM pictures WHERE objects != ? LIMIT 1", (packed([]),)).fetchone() is None:
             raise _without_boxes(root, found)  # the labelled ones were copies of others
         labels, warnings = _labels(given, found.classes)
-        if found.without_xml:
-            said = "picture has no XML and counts as a picture without objects."
-            if found.without_xml > 1:
-                said = "pictures have no XML and count as pictures without objects."
-            warnings.insert(0, f"{found.without_xml} {said}")
+        if found.without_annotation:
+            said = "image has no annotation and counts as an image without objects."
+            if found.without_annotation > 1:
+                said = "images have no annotation and count as images without objects."
+            warnings.insert(0, f"{found.without_annotation} {said}")
         if missing := _missing(source.database, frozen):
             warnings.insert(0, f"{missing} of {len(frozen)} pictures of the frozen test split are not in the data.")
         with step.writing():
@@ -160,12 +169,21 @@ def _opened(root: Path, output: Path) -> Iterator[_Source]:
             here to the end of the `with`, cannot be written.
     """
     # The workers start while the folder is listed.
-    with temporary_database(INPUTS_SCHEMA + SCHEMA + LAYOUT_SCHEMA + SUMMARY_SCHEMA) as database, Workers() as workers:
-        layout = Layout(root, output, database)
-        if not layout.pictures:
-            what = f"{root} holds no picture" + (f", only {layout.xmls} XML files." if layout.xmls else ".")
-            raise BoxcarError(ExitCode.DATA, what, "Name a folder with JPEG, PNG, BMP or WebP pictures as --data.")
-        yield _Source(root, database, layout, workers)
+    with temporary_database(INPUTS_SCHEMA + SCHEMA + SUMMARY_SCHEMA) as database, Workers() as workers:
+        names = list_names(root, output, READER.is_annotation)
+        if not any(map(is_image, names)):
+            what = f"{root} holds no image" + (f", only {len(names)} XML files." if names else ".")
+            raise BoxcarError(ExitCode.DATA, what, "Name a folder with JPEG, PNG, BMP or WebP images as --data.")
+        yield _Source(root, READER, Listing(names, partial(_image_names, root, READER)), database, workers)
+
+
+def _image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
+    """The images that an annotation file names; none where it cannot be read, which its check reports."""
+    try:
+        content, _ = read_file(root, name, LARGEST_ANNOTATION, "xml_too_large")
+    except FaultyError:
+        return []
+    return reader.image_names(content)
 
 
 def _check_folder(root: Path) -> None:
@@ -201,19 +219,32 @@ def _lying_labels(root: Path, output: Path) -> dict[int, str]:
     return maps[0] if maps else {}
 
 
-def _look(source: _Source, full_decode: bool) -> Looked:
+def _look(source: _Source, full_decode: bool) -> CheckedBatch:
     """Examines all pictures and XML files; sound ones go to the table `pictures`."""
-    root, database, layout, workers = source
-    found = Looked()
-    with Progress("Reading pictures", layout.pictures, "pictures") as progress:
-        pairs = layout.pairs()
-        batches = iter(lambda: Batch(root, list(islice(pairs, BATCH)), full_decode), Batch(root, [], full_decode))
-        for looked in workers.run("examine", batches, progress.advance):
-            assert isinstance(looked, Looked)
-            database.executemany("INSERT INTO inputs VALUES (?, ?)", looked.read)
-            database.executemany(INSERT, looked.rows)
-            found.add(looked)
-    found.faults = sorted(found.faults + layout.faults)
+    root, reader, listing, database, workers = source
+    found = CheckedBatch()
+
+    def batches() -> Iterator[Batch]:
+        items = []
+        for item in reader.items(listing):
+            if isinstance(item, Fault):
+                found.faults.append(item)
+                continue
+            items.append(item)
+            if len(items) == BATCH:
+                yield Batch(root, reader, items, full_decode)
+                items = []
+        yield Batch(root, reader, items, full_decode)
+
+    with Progress("Reading images", sum(map(is_image, listing.names)), "images") as progress:
+        for checked in workers.run("check", batches(), progress.advance):
+            assert isinstance(checked, CheckedBatch)
+            rows = ((os.fsencode(name), sha256) for name, sha256 in checked.read)
+            database.executemany("INSERT INTO inputs VALUES (?, ?)", rows)
+            database.executemany(INSERT, checked.rows)
+            found.merge(checked)
+        progress.advance(progress.total - progress.done)  # those that only a fault of the pairing names
+    found.faults.sort()
     return found
 
 
@@ -225,7 +256,7 @@ def _digest(database: sqlite3.Connection) -> str:
     return digest.hexdigest()
 
 
-def _check_found(root: Path, found: Looked, on_fault: str) -> None:
+def _check_found(root: Path, found: CheckedBatch, on_fault: str) -> None:
     if found.faults and on_fault == "stop":
         faults = "1 fault" if len(found.faults) == 1 else f"{len(found.faults)} faults"
         raise BoxcarError(
@@ -238,7 +269,7 @@ def _check_found(root: Path, found: Looked, on_fault: str) -> None:
         raise _without_boxes(root, found)
 
 
-def _without_boxes(root: Path, found: Looked) -> BoxcarError:
+def _without_boxes(root: Path, found: CheckedBatch) -> BoxcarError:
     left = " that is without a fault" if found.faults else ""
     return BoxcarError(
         ExitCode.DATA,
@@ -265,8 +296,8 @@ def _missing(database: sqlite3.Connection, frozen: frozenset[str]) -> int:
     return len(frozen) - int(there) if frozen else 0
 
 
-def _write(source: _Source, step: Step, labels: dict[int, str], found: Looked, warnings: list[str]) -> None:
-    root, database, _, workers = source
+def _write(source: _Source, step: Step, labels: dict[int, str], found: CheckedBatch, warnings: list[str]) -> None:
+    root, _, _, database, workers = source
     summary = Summary(labels, database)
     total = int(database.execute("SELECT COUNT(*) FROM pictures").fetchone()[0])
     with Progress("Writing records", total, "pictures") as progress:
@@ -287,7 +318,7 @@ def _write(source: _Source, step: Step, labels: dict[int, str], found: Looked, w
         "faults": [fault.as_json() for fault in found.faults],
         "warnings": warnings + summary.warnings(),
         "clipped_boxes": found.clipped,
-        "pictures_without_xml": found.without_xml,
+        "pictures_without_xml": found.without_annotation,
         "encoded_anew": summary.encoded,
         **summary.sizes_json(),
     }

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 
-from boxcar.records.voc import Labelled
+from boxcar.records.annotation import LabelledObject
 
 _LENGTH_DELIMITED = 2
 _FIELD_1 = bytes([1 << 3 | _LENGTH_DELIMITED])
@@ -25,7 +25,7 @@ def encoded_example(
     filename: bytes,
     source_id: int,
     sha256: str,
-    objects: Sequence[Labelled],
+    objects: Sequence[LabelledObject],
     ids: dict[str, int],
 ) -> list[bytes]:
     """One record as pieces that only need to be joined.

@@ -1,6 +1,5 @@
-"""What can be wrong with labelled pictures."""
+"""What can be wrong with labelled images."""
 
-import os
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -8,21 +7,21 @@ Kind = Literal[
     "broken_xml",  # not well-formed, not an <annotation>, or a size that is no number
     "dangerous_xml",  # declares entities, as an entity bomb does
     "xml_too_large",
-    "missing_picture",  # the XML is there, its picture is not
-    "two_annotations",  # a second XML for one picture
-    "same_stem",  # two pictures that one XML's name fits
+    "missing_picture",  # the annotation is there, its image is not
+    "two_annotations",  # a second annotation for one image
+    "same_stem",  # two images that one annotation's name fits
     "not_a_picture",
     "picture_too_large",
     "truncated_picture",  # cannot be decoded to its end
-    "size_mismatch",  # the XML's size fits the picture in no orientation
+    "size_mismatch",  # the annotation's size fits the image in no orientation
     "no_class_name",
     "box_incomplete",  # a side is missing or no number
     "box_not_finite",
     "box_upside_down",
     "box_without_area",
     "box_outside",
-    "duplicate_across_splits",  # byte-identical pictures in two split folders; never stops the step
-    "not_in_frozen_test",  # in a folder named test, where another test split was frozen; never stops the step
+    "duplicate_across_splits",  # byte-identical images in two split folders; never stops the step
+    "not_in_frozen_test",  # in a folder named test, where another test split is held out; never stops the step
 ]
 
 
@@ -58,7 +57,7 @@ class FaultyError(Exception):
         self.reason = reason
 
 
-def shown(path: bytes) -> str:
+def shown(name: str) -> str:
     """A file's name as text that can be printed and stored: bytes that are not UTF-8 are replaced, controls are escaped."""
-    text = os.fsdecode(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

@@ -1,18 +1,19 @@
 """One shard: its records are written, then read back."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from boxcar.data.tfrecord import verify, write_record
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.examine import read_file
+from boxcar.records.annotation import unpacked
+from boxcar.records.check import read_file
 from boxcar.records.example_writer import encoded_example
 from boxcar.records.faults import FaultyError, shown
-from boxcar.records.pictures import LARGEST_FILE, Treatment, stored_bytes
+from boxcar.records.images import LARGEST_FILE, Treatment, stored_bytes
 from boxcar.records.summary import Counts
-from boxcar.records.voc import unpacked
 from boxcar.storage.local import os_errors
 
 _ADVANCE = 64  # pictures between two words of progress
@@ -77,14 +78,14 @@ def write_shard(shard: Shard, advance: Callable[[int], None]) -> Written:
 
 def _record(shard: Shard, picture: Stored, counts: Counts) -> list[bytes]:
     try:
-        content, status = read_file(shard.root, picture.name, LARGEST_FILE, "picture_too_large")
+        content, status = read_file(shard.root, os.fsdecode(picture.name), LARGEST_FILE, "picture_too_large")
         if (status.st_size, status.st_mtime_ns) != (picture.size, picture.modified):
             raise FaultyError("not_a_picture", "it is not the file that was examined")
         encoded, image_format = stored_bytes(content, picture.treatment, picture.turn)
     except FaultyError as error:
         raise BoxcarError(
             ExitCode.DATA,
-            f"{shown(picture.name)} has changed while records were being made of it ({error}).",
+            f"{shown(os.fsdecode(picture.name))} has changed while records were being made of it ({error}).",
             "Let the data folder rest, then run the same command again.",
         ) from error
     objects = unpacked(picture.objects)

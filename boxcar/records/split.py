@@ -10,6 +10,7 @@ test that is not of it is in no split: whoever put it there did not mean it to b
 """
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Set
 
@@ -28,12 +29,12 @@ CREATE TABLE pictures (
 """
 
 
-_FOLDERS = {b"train": "train", b"test": "test", b"val": "validation", b"validation": "validation"}
+_FOLDERS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
 
 
-def folder_split(path: bytes) -> str | None:
+def folder_split(path: str) -> str | None:
     """The split that a folder on the path names, the innermost one where several do."""
-    for part in reversed(path.split(b"/")[:-1]):
+    for part in reversed(path.split("/")[:-1]):
         if part.lower() in _FOLDERS:
             return _FOLDERS[part.lower()]
     return None
@@ -134,7 +135,7 @@ def _remove_unfrozen(database: sqlite3.Connection, frozen_test: Set[str]) -> lis
         )
     database.executemany("DELETE FROM pictures WHERE name = ?", ((name,) for name in others))
     reason = "it lies in a folder named test and is not of the frozen test split"
-    return [Fault(shown(name), "not_in_frozen_test", reason, "in no split") for name in others]
+    return [Fault(shown(os.fsdecode(name)), "not_in_frozen_test", reason, "in no split") for name in others]
 
 
 def _remove_duplicates(database: sqlite3.Connection) -> list[Fault]:
@@ -145,11 +146,11 @@ def _remove_duplicates(database: sqlite3.Connection) -> list[Fault]:
     for sha256, kept in twice:
         split = ("test", "validation")[kept]
         same = database.execute("SELECT name, rank FROM pictures WHERE sha256 = ? ORDER BY rank, name", (sha256,)).fetchall()
-        original = shown(same[0][0])
+        original = shown(os.fsdecode(same[0][0]))
         for name, rank in same:
             if rank != kept:
                 reason = f"it is byte-identical to {original}, which is in the {split} split"
-                faults.append(Fault(shown(name), "duplicate_across_splits", reason, f"kept in {split} only"))
+                faults.append(Fault(shown(os.fsdecode(name)), "duplicate_across_splits", reason, f"kept in {split} only"))
         database.execute("DELETE FROM pictures WHERE sha256 = ? AND rank != ?", (sha256, kept))
     return sorted(faults)
 

@@ -13,8 +13,8 @@ from itertools import chain
 from math import sqrt
 from typing import Any
 
+from boxcar.records.annotation import LabelledObject
 from boxcar.records.split import SPLITS
-from boxcar.records.voc import Labelled
 
 SUMMARY_SCHEMA = "CREATE TABLE boxes (size REAL);"  # square roots of box area / picture area
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -35,7 +35,7 @@ class Counts:
     per_class: Counter[str] = field(default_factory=Counter)
     boxes: "array[float]" = field(default_factory=lambda: array("f"))  # square roots of box area / picture area
 
-    def add(self, width: int, height: int, encoded: bool, objects: Sequence[Labelled]) -> None:
+    def add(self, width: int, height: int, encoded: bool, objects: Sequence[LabelledObject]) -> None:
         """Counts one picture of `width` × `height` pixels."""
         self.pictures += 1
         self.negatives += not objects

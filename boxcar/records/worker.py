@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from boxcar.errors import BoxcarError
-from boxcar.records.examine import examine
+from boxcar.records.check import check
 from boxcar.records.shards import write_shard
 
-TASKS: dict[str, Callable[[Any, Callable[[int], None]], Any]] = {"examine": examine, "write": write_shard}
+TASKS: dict[str, Callable[[Any, Callable[[int], None]], Any]] = {"check": check, "write": write_shard}
 
 
 def _serve(connection: Connection) -> None:

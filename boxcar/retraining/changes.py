@@ -1,4 +1,4 @@
-"""What is new in a folder of pictures since a model was trained on it last, told without reading what is not."""
+"""What is new in a folder of images since a model was last trained on it, found without reading what is not new."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,10 +7,9 @@ from pathlib import PurePosixPath
 from pydantic import BaseModel, ConfigDict, Field
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.faults import FaultyError
-from boxcar.records.pictures import SUFFIXES
-from boxcar.records.voc import read_annotation
-from boxcar.retraining.labelled import labelled_pictures
+from boxcar.records.images import is_image
+from boxcar.records.reader import Item, Listing
+from boxcar.records.readers import READER
 from boxcar.run.layout import LABEL_MAP
 from boxcar.storage import Entry, Missing, Store, open_store
 from boxcar.storage.parallel import in_order
@@ -19,25 +18,25 @@ INDEX = "data.json"  # in the model's folder
 _FORMAT = 1
 
 
-class Seen(BaseModel):
-    """One file as it was when it was looked at."""
+class IndexedFile(BaseModel):
+    """One file as it was when it was last read."""
 
     model_config = ConfigDict(frozen=True)
 
     bytes: int
     tag: str  # of `storage.Entry`
     sha256: str
-    filename: str = ""  # of an XML: the picture's name that is written in it
+    filename: str = ""  # of an annotation file: the images' names that are written in it, a line each
 
 
 class Index(BaseModel):
-    """All pictures, XML files and label maps of a folder, by name."""
+    """All images, annotation files and label maps of a folder, by name."""
 
     model_config = ConfigDict(frozen=True)
 
     format: int = Field(default=_FORMAT)
     data: str
-    files: dict[str, Seen]
+    files: dict[str, IndexedFile]
 
 
 class Changes(BaseModel):
@@ -45,8 +44,8 @@ class Changes(BaseModel):
 
     Attributes:
         added, changed, removed: names of files; one that was only renamed is both added and removed.
-        pictures: how many labelled pictures hold what no labelled picture held before. One that has got its XML is among
-            them, whenever the picture itself came.
+        pictures: how many labelled images have a content that no labelled image had before. One that has now got its
+            annotation is among them, whenever the image itself came.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,7 +61,7 @@ class Changes(BaseModel):
     def __str__(self) -> str:
         counted = [(len(self.added), "new"), (len(self.changed), "changed"), (len(self.removed), "removed")]
         files = ", ".join(f"{count} {how}" for count, how in counted if count)
-        return f"{files or 'no'} files; {self.pictures} new labelled pictures"
+        return f"{files or 'no'} files; {self.pictures} new labelled images"
 
 
 def look(data: str, known: Index | None) -> Index:
@@ -70,38 +69,38 @@ def look(data: str, known: Index | None) -> Index:
 
     Args:
         data: URI of the folder.
-        known: as it was before; of another folder where the data has moved.
+        known: the index before; of another folder where the data has moved.
 
     Raises:
-        BoxcarError: 64 where no picture is there, 69 where the folder cannot be read.
+        BoxcarError: 64 where there is no image, 69 where the folder cannot be read.
     """
     store = open_store(data)
-    entries = [entry for entry in store.entries() if _counts(entry.name)]
-    if not any(_is_picture(entry.name) for entry in entries):
-        raise BoxcarError(ExitCode.USAGE, f"There are no pictures at {data}.", "Correct the URI, or put them there.")
+    entries = [entry for entry in store.entries() if _is_read(entry.name)]
+    if not any(is_image(entry.name) for entry in entries):
+        raise BoxcarError(ExitCode.USAGE, f"There are no images at {data}.", "Correct the URI, or put them there.")
     before = {} if known is None or known.data != data else known.files
 
-    def see(entry: Entry) -> tuple[str, Seen]:
-        seen = before.get(entry.name)
-        if seen is None or (seen.bytes, seen.tag) != (entry.bytes, entry.tag):
+    def index(entry: Entry) -> tuple[str, IndexedFile]:
+        file = before.get(entry.name)
+        if file is None or (file.bytes, file.tag) != (entry.bytes, entry.tag):
             content = store.read(entry.name, tag=entry.tag)
-            filename = _filename(content) if entry.name.lower().endswith(".xml") else ""
+            filename = "\n".join(READER.image_names(content)) if READER.is_annotation(entry.name) else ""
             sha256 = hashlib.sha256(content).hexdigest()
-            seen = Seen(bytes=entry.bytes, tag=entry.tag, sha256=sha256, filename=filename)
-        return entry.name, seen
+            file = IndexedFile(bytes=entry.bytes, tag=entry.tag, sha256=sha256, filename=filename)
+        return entry.name, file
 
-    return Index(data=data, files=dict(in_order(see, entries)))
+    return Index(data=data, files=dict(in_order(index, entries)))
 
 
 def compare(before: Index | None, now: Index) -> Changes:
-    """What has changed by content; everything is new where nothing was known."""
+    """What has changed by content; everything is new where there is no index before."""
     old = {} if before is None else before.files
     added = tuple(name for name in now.files if name not in old)
-    changed = tuple(name for name, seen in now.files.items() if name in old and old[name].sha256 != seen.sha256)
+    changed = tuple(name for name, file in now.files.items() if name in old and old[name].sha256 != file.sha256)
     removed = tuple(name for name in old if name not in now.files)
-    # Of 100,000 pictures this takes some seconds, which a night without anything new does without.
-    pictures = _labelled(now.files) - _labelled(old) if added or changed or removed else ()
-    return Changes(added=added, changed=changed, removed=removed, pictures=len(pictures))
+    # Of 100,000 images this takes some seconds, which a night without anything new saves.
+    images = _labelled_content(now.files) - _labelled_content(old) if added or changed or removed else ()
+    return Changes(added=added, changed=changed, removed=removed, pictures=len(images))
 
 
 def read_index(model: Store) -> Index | None:
@@ -126,29 +125,25 @@ def read_index(model: Store) -> Index | None:
 
 
 def write_index(model: Store, index: Index) -> None:
-    """Remembers the files that the last retraining has dealt with."""
+    """Stores the files that the last retraining has covered."""
     model.write(INDEX, index.model_dump_json().encode())
 
 
-def _labelled(files: Mapping[str, Seen]) -> set[str]:
-    """The content of the labelled pictures, by its hash."""
-    return {files[name].sha256 for name in labelled_pictures({name: seen.filename for name, seen in files.items()})}
+def labelled_images(files: Mapping[str, IndexedFile]) -> set[str]:
+    """The names of the images that an annotation describes. What the records step takes for a fault is left to it: here it
+    only changes a count."""
+    names = sorted(name for name in files if is_image(name) or READER.is_annotation(name))
+    items = READER.items(Listing(names, lambda name: files[name].filename.splitlines()))
+    return {item.image for item in items if isinstance(item, Item) and item.image is not None and item.source is not None}
 
 
-def _filename(content: bytes) -> str:
-    """The picture that an XML is about in its own words; empty where it cannot be read, which the records step will say."""
-    try:
-        return read_annotation(content).filename or ""
-    except FaultyError:
-        return ""
+def _labelled_content(files: Mapping[str, IndexedFile]) -> set[str]:
+    """The content of the labelled images, by its hash."""
+    return {files[name].sha256 for name in labelled_images(files)}
 
 
-def _is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
-
-
-def _counts(name: str) -> bool:
-    """Whether the records step would read it. Hidden files and folders it passes over."""
+def _is_read(name: str) -> bool:
+    """Whether the records step would read it. It passes over hidden files and folders."""
     path = PurePosixPath(name)
-    wanted = _is_picture(name) or path.suffix.lower() == ".xml" or path.name == LABEL_MAP
+    wanted = is_image(name) or READER.is_annotation(name) or path.name == LABEL_MAP
     return wanted and not any(part.startswith(".") for part in path.parts)

@@ -137,7 +137,7 @@ def _too_little(changes: Changes, configuration: Configuration) -> str | None:
     if not changes:
         return "Nothing is new."
     if changes.pictures < wanted:
-        return f"{changes.pictures} of {wanted} new labelled pictures are there."
+        return f"{changes.pictures} of {wanted} new labelled images are there."
     return None
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops
 
 from boxcar.errors import BoxcarError
 from boxcar.records import build_records
-from boxcar.records.pictures import Picture, inspect, stored_bytes
+from boxcar.records.images import InspectedImage, inspect, stored_bytes
 
 QUARTER = Image.new("RGB", (64, 48), "white")
 QUARTER.paste("red", (0, 0, 32, 24))  # its top left corner tells how it was turned
@@ -26,7 +26,7 @@ def _file(image: Image.Image, image_format: str = "JPEG", orientation: int | Non
     return file.getvalue()
 
 
-def _stored(content: bytes, turn: bool = True) -> tuple[Picture, bytes, Image.Image]:
+def _stored(content: bytes, turn: bool = True) -> tuple[InspectedImage, bytes, Image.Image]:
     found = inspect(content, full_decode=True)
     encoded, image_format = stored_bytes(content, found.treatment(turn), turn)
     image = Image.open(io.BytesIO(encoded))
@@ -136,4 +136,4 @@ def test_the_xml_s_size_says_which_way_up_boxes_were_drawn(tmp_path: Path) -> No
         label(data / f"{name}.xml", size, [("cat", 2, 2, size[0] - 2, size[1] - 2)])
     with pytest.raises(BoxcarError) as caught:
         build_records(str(data), str(tmp_path / "out"))
-    assert caught.value.details == ("neither.xml: it says 50×60, the picture is 64×48, 48×64 when turned",)
+    assert caught.value.details == ("neither.xml: it says 50×60, the image is 64×48, 48×64 when turned",)

@@ -115,16 +115,16 @@ def test_too_few_different_pictures_are_65(count: int) -> None:
 @pytest.mark.parametrize(
     ("path", "split"),
     [
-        (b"a.jpg", None),
-        (b"train.jpg", None),
-        (b"Train/a.jpg", "train"),
-        (b"images/VAL/a.jpg", "validation"),
-        (b"validation/deep/a.jpg", "validation"),
-        (b"train/test/a.jpg", "test"),
-        (b"training/a.jpg", None),
+        ("a.jpg", None),
+        ("train.jpg", None),
+        ("Train/a.jpg", "train"),
+        ("images/VAL/a.jpg", "validation"),
+        ("validation/deep/a.jpg", "validation"),
+        ("train/test/a.jpg", "test"),
+        ("training/a.jpg", None),
     ],
 )
-def test_folder_names(path: bytes, split: str | None) -> None:
+def test_folder_names(path: str, split: str | None) -> None:
     assert folder_split(path) == split
 
 

@@ -1,6 +1,6 @@
-"""Pictures: what is in the file, whether it decodes to its end, and the bytes that go into a record.
+"""Images: what is in the file, whether it decodes to its end, and the bytes that go into a record.
 
-Every record holds an 8-bit RGB picture that stands upright without a look at its EXIF, as a baseline JPEG or a PNG:
+Every record holds an upright 8-bit RGB image whose EXIF need not be read, as a baseline JPEG or a PNG:
 - A JPEG that is that already is stored byte for byte; one whose EXIF orientation must not be followed loses its EXIF.
 - Any other JPEG (progressive, grey, CMYK, turned by its EXIF), WebP and BMP are encoded anew as JPEG of quality 95.
 - A PNG stays a PNG, without loss. Its alpha channel is dropped and the colour below it kept, as TensorFlow's decoder does;
@@ -8,6 +8,7 @@ Every record holds an 8-bit RGB picture that stands upright without a look at it
 """
 
 import io
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from PIL import (
 
 from boxcar.records.faults import FaultyError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 LARGEST_FILE = 200_000_000  # bytes
 JPEG_QUALITY = 95
 MOST_PIXELS = 89_478_485  # Pillow's limit against decompression bombs: a quarter of a gibibyte of RGB
@@ -46,9 +47,14 @@ _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowEr
 Treatment = Literal["keep", "strip", "encode"]
 
 
+def is_image(name: str) -> bool:
+    """Whether a file of this name is an image that records are made of."""
+    return os.path.splitext(name)[1].lower() in _SUFFIXES  # noqa: PTH122 - faster than a Path, and there are many
+
+
 @dataclass(frozen=True)
-class Picture:
-    """What is known of a picture after a look at it."""
+class InspectedImage:
+    """What is known of an image from its file."""
 
     width: int  # pixels, as stored
     height: int
@@ -70,12 +76,12 @@ class Picture:
         return "encode" if self.png else "strip"
 
 
-def inspect(content: bytes, full_decode: bool) -> Picture:
-    """Looks at a picture's bytes.
+def inspect(content: bytes, full_decode: bool) -> InspectedImage:
+    """Inspects an image's bytes.
 
     Args:
         content: the whole file.
-        full_decode: decode every picture to its end. Without it this is done only where the picture is not stored as
+        full_decode: decode every image to its end. Without it this is done only where the image is not stored as
             it is, and of the others a JPEG is merely asked for its end marker.
 
     Raises:
@@ -84,7 +90,7 @@ def inspect(content: bytes, full_decode: bool) -> Picture:
     image = _opened(content)
     width, height = image.size
     if width * height > MOST_PIXELS:
-        raise FaultyError("picture_too_large", f"the picture has {width}×{height} pixels; {MOST_PIXELS:,} are the most")
+        raise FaultyError("picture_too_large", f"the image has {width}×{height} pixels; {MOST_PIXELS:,} are the most")
     orientation = _orientation(image.info.get("exif"))
     png = image.format == "PNG"
     if png:
@@ -99,7 +105,7 @@ def inspect(content: bytes, full_decode: bool) -> Picture:
         _decode(image)
     elif content.rfind(b"\xff\xd9") < scan:
         raise FaultyError("truncated_picture", "the JPEG is cut off: it has no end marker")
-    return Picture(width, height, orientation, plain, png)
+    return InspectedImage(width, height, orientation, plain, png)
 
 
 def stored_bytes(content: bytes, treatment: Treatment, turn: bool) -> tuple[bytes, Literal["jpeg", "png"]]:
@@ -107,7 +113,7 @@ def stored_bytes(content: bytes, treatment: Treatment, turn: bool) -> tuple[byte
 
     Args:
         content: the whole file, which `inspect` found sound.
-        treatment: what `Picture.treatment` answered.
+        treatment: what `InspectedImage.treatment` answered.
         turn: follow EXIF's orientation.
     """
     if treatment == "keep":
@@ -120,7 +126,7 @@ def stored_bytes(content: bytes, treatment: Treatment, turn: bool) -> tuple[byte
     upright = _rgb(image)
     if orientation != 1:
         upright = upright.transpose(_TRANSPOSED[orientation])
-    upright.info.clear()  # EXIF, profiles and transparency stay behind
+    upright.info.clear()  # without EXIF, profiles and transparency
     file = io.BytesIO()
     if png:
         upright.save(file, "PNG")
@@ -133,12 +139,12 @@ def _opened(content: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content), formats=_FORMATS)
     except Image.DecompressionBombError as error:
-        raise FaultyError("picture_too_large", f"the picture has more than {MOST_PIXELS:,} pixels") from error
+        raise FaultyError("picture_too_large", f"the image has more than {MOST_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
-        what = "the file is empty" if not content else "the file is not a JPEG, PNG, BMP or WebP picture"
+        what = "the file is empty" if not content else "the file is not a JPEG, PNG, BMP or WebP image"
         raise FaultyError("not_a_picture", what) from error
     except _DAMAGED as error:
-        raise FaultyError("not_a_picture", f"the picture cannot be opened ({error})") from error
+        raise FaultyError("not_a_picture", f"the image cannot be opened ({error})") from error
 
 
 def _decode(image: Image.Image) -> None:
@@ -147,7 +153,7 @@ def _decode(image: Image.Image) -> None:
         image.draft(image.mode, (1, 1))
         image.load()
     except _DAMAGED as error:
-        raise FaultyError("truncated_picture", f"the picture cannot be decoded to its end ({error})") from error
+        raise FaultyError("truncated_picture", f"the image cannot be decoded to its end ({error})") from error
 
 
 def _orientation(exif: bytes | None) -> int:
@@ -158,7 +164,7 @@ def _orientation(exif: bytes | None) -> int:
         fields.load(exif)
         value = fields.get(_ORIENTATION)
     except _DAMAGED:
-        return 1  # an EXIF that nobody can read turns nothing
+        return 1  # an EXIF that cannot be read turns nothing
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
@@ -172,7 +178,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _jpeg_segments(content: bytes) -> list[tuple[int, int, int]]:
-    """(marker, start, end) of the segments before the first scan, and that scan's header; what is odd ends the list."""
+    """(marker, start, end) of the segments up to the first scan's header, or to one that is not well-formed."""
     segments = []
     position = 2
     while position + 4 <= len(content) and content[position] == 0xFF:
