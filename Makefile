@@ -114,7 +114,7 @@ IMAGE_LOCK := $(UV) pip compile --constraint requirements/requirements.txt --qui
 .PHONY: images
 images: ## Build all images with docker, for this commit
 	@for name in $(IMAGES); do \
-		docker build --file images/$$name/Dockerfile --tag docker.io/boxcar/$$name:$(VERSION) \
+		docker build --file images/Dockerfile --target $$name --tag docker.io/boxcar/$$name:$(VERSION) \
 			--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
 	done
 

@@ -40,7 +40,7 @@ build_images() { # images/README.md says more
   local name
   for name in "${IMAGES[@]}"; do
     say "building docker.io/boxcar/$name:$TAG"
-    docker build --quiet --tag "docker.io/boxcar/$name:$TAG" --file "$ROOT/images/$name/Dockerfile" \
+    docker build --quiet --tag "docker.io/boxcar/$name:$TAG" --file "$ROOT/images/Dockerfile" --target "$name" \
       --build-arg VERSION="$TAG" --build-arg REVISION="$(git -C "$ROOT" rev-parse HEAD)" "$ROOT" >/dev/null
   done
 }

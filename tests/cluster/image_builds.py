@@ -25,8 +25,8 @@ def build_images(names: Iterable[str], tag: str) -> dict[str, str]:
     _run(CLUSTER, "base")
     built = {name: image_name(name, tag) for name in names}
     for name, image in built.items():
-        told = ("--build-arg", f"VERSION={__version__}", "--build-arg", f"REVISION={revision()}")
-        _run(CLUSTER, "image", image, ".", "--layers", "--file", f"images/{name}/Dockerfile", *told)
+        arguments = ("--build-arg", f"VERSION={__version__}", "--build-arg", f"REVISION={revision()}")
+        _run(CLUSTER, "image", image, ".", "--layers", "--file", "images/Dockerfile", "--target", name, *arguments)
     return built
 
 
