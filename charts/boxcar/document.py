@@ -40,7 +40,7 @@ def table(values: str) -> str:
     """The Markdown table of the values that have a comment, with their defaults; what only holds others is left out."""
     defaults = yaml.safe_load(values)
     comments = read_comments(values)
-    rows = ["| value | default | what |", "|---|---|---|"]
+    rows = ["| value | default | description |", "|---|---|---|"]
     for path, comment in comments.items():
         if any(other[:-1] == path for other in comments):
             continue
@@ -50,7 +50,7 @@ def table(values: str) -> str:
 
 
 def document_readme(readme: str, values: str) -> str:
-    """README.md with the table between its two marks made anew."""
+    """README.md with the table between its two marks replaced."""
     head, tail = readme.split(BEGIN)[0], readme.split(END)[1]
     return f"{head}{BEGIN}\n{table(values)}\n{END}{tail}"
 

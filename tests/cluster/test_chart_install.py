@@ -51,7 +51,7 @@ def test_the_api_server_takes_the_overlays(with_accounts: Release, overlay: Path
 def test_install_test_upgrade_uninstall(release: Release, minio_image: None) -> None:
     notes = release.install(SMALL)
     assert "helm test boxcar" in notes
-    assert "There is no Secret" not in notes
+    assert "does not exist yet" not in notes
     for component in ("tensorboard", "minio"):
         ready = {one["type"]: one["status"] for one in release.pod(component)["status"]["conditions"]}
         assert ready["Ready"] == "True", component
