@@ -61,6 +61,7 @@ def finished(store: Store) -> dict[str, str]:
     return {entry.name: entry.tag for entry in store.entries() if entry.name.endswith("step.json")}
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_from_pictures_to_report(person, bucket: str, store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     first = person("first")
     made = first.boxcar("shapes", "--output", f"{bucket}/pictures", "--pictures", "60", "--image-size", "128")
@@ -125,6 +126,7 @@ def test_a_run_in_a_bucket_from_pictures_to_report(person, bucket: str, store, t
     assert len(json.loads((tmp_path / "found.json").read_text())) == 1
 
 
+@pytest.mark.slow
 def test_a_run_is_stopped_on_one_machine_and_gone_on_with_on_another(person, bucket: str, store) -> None:  # type: ignore[no-untyped-def]
     first, second = person("stopped"), person("resuming")
     made = first.boxcar("shapes", "--output", f"{bucket}/others", "--pictures", "40", "--image-size", "128")

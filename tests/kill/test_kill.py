@@ -53,6 +53,8 @@ def kill_when(process: subprocess.Popen[bytes], ready: Callable[[], bool], log: 
     process.wait()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the trainer's processes through /proc")
 def test_a_run_killed_in_every_step_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
     pictures, run, log = tmp_path / "pictures", tmp_path / "run", tmp_path / "log"

@@ -219,6 +219,7 @@ def test_a_converter_that_fails_leaves_nothing(
     assert [path.name for path in output.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_files_of_other_weights_are_refused_by_name(
     exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +250,7 @@ def test_files_of_other_weights_are_refused_by_name(
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_int8_that_takes_bytes(exported_run: ExportedRun, tmp_path: Path) -> None:
     """A byte is a grey level, as apps put it in: the input's scale says so, whatever the training pictures hold."""
     from ai_edge_litert.interpreter import Interpreter

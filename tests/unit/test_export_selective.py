@@ -91,6 +91,7 @@ def _told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selective, "loses_too_much", told)
 
 
+@pytest.mark.slow
 def test_layers_are_kept_in_float32(exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _told_once(monkeypatch)
     output = tmp_path / "export"
@@ -108,6 +109,7 @@ def test_layers_are_kept_in_float32(exported_run: ExportedRun, tmp_path: Path, m
         assert _float_layers(file) == len(entry["float_layers"])
 
 
+@pytest.mark.slow
 def test_a_try_that_fails_costs_no_sound_file(
     exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +123,7 @@ def test_a_try_that_fails_costs_no_sound_file(
     assert (output / entry["path"]).stat().st_size == entry["bytes"]
 
 
+@pytest.mark.slow
 def test_the_layers_that_int8_harms_are_found(exported_run: ExportedRun, tmp_path: Path) -> None:
     """One number of the class head that no decoder reads is made large: in INT8 it leaves no room for the others."""
     train = tmp_path / "train"

@@ -35,7 +35,7 @@ def _convert_spoiled(run: ExportedRun, output: Path, patch: pytest.MonkeyPatch, 
     return caught.value
 
 
-@pytest.mark.parametrize("kind", ["tflite_int8_nms", "tfjs_float32"])
+@pytest.mark.parametrize("kind", ["tfjs_float32", pytest.param("tflite_int8_nms", marks=pytest.mark.slow)])
 def test_other_labels_inside(exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     error = _convert_spoiled(exported_run, tmp_path / "export", monkeypatch, {kind: "labels"})
     assert error.code == ExitCode.NO
@@ -45,6 +45,7 @@ def test_other_labels_inside(exported_run: ExportedRun, tmp_path: Path, monkeypa
     assert [line.split(maxsplit=2) for line in error.details[1:]] == [[place_of(kind), "labels", reason]]
 
 
+@pytest.mark.slow
 def test_swapped_outputs_and_a_wrong_range_and_another_provenance(
     exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
