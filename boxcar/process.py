@@ -120,7 +120,7 @@ def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None
 
 
 def _name_uris(failure: BoxcarError) -> None:
-    from boxcar.sync.mirror import with_uris
+    from boxcar.storage.cache import with_uris
 
     failure.what, failure.do = with_uris(failure.what), with_uris(failure.do)
     failure.details = tuple(with_uris(line) for line in failure.details)

@@ -649,7 +649,7 @@ def _verify(model: str, key: Path | None) -> None:
 
 def _configuration(config: str | None, given: dict[str, Any]) -> "Configuration":
     from boxcar.config.run import make_configuration
-    from boxcar.sync.mirror import fetch_file
+    from boxcar.storage import fetch_file
 
     file = None if config is None else fetch_file(config)
     limits = split_pairs("--limit", given.get("limits", ()))

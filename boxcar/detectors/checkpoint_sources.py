@@ -18,9 +18,9 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import bucket_location, file_sha256, local_path, make_folder
+from boxcar.storage import bucket_location, cache_folder, fetch_file, file_sha256, local_path, make_folder
 from boxcar.storage.local import os_errors
-from boxcar.sync.mirror import Mirror, cache_folder, fetch_file
+from boxcar.sync.mirror import Mirror
 
 ANSWER_SECONDS = 10.0  # for which an address may keep us waiting, to begin with and between two pieces
 MOST_BYTES = 4 << 30  # of an archive, and of what is in it; the zoo's largest is under 2 GB

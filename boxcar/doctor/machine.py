@@ -7,8 +7,7 @@ from pathlib import Path
 
 from boxcar.doctor.finding import Finding
 from boxcar.errors import BoxcarError
-from boxcar.storage import bucket_location, local_path
-from boxcar.sync.mirror import cache_folder
+from boxcar.storage import bucket_location, cache_folder, local_path
 
 GB = 10**9
 # Training at 320 pixels with batches of 8 takes 2.7 GB, the evaluator beside it 1 GB.

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.provenance import Provenance
 from boxcar.inference.embedded import ASSETS, LABELS, PROVENANCE, read_embedded
-from boxcar.storage import Missing, bucket_location, local_path
-from boxcar.sync.mirror import Mirror, fetch_file
+from boxcar.storage import Missing, bucket_location, fetch_file, local_path
+from boxcar.sync.mirror import Mirror
 
 _FROZEN = "saved_model"  # in what `boxcar freeze` wrote
 _PARTS = (".json", ".bin", ".pb")  # endings of the files in a folder that is a model

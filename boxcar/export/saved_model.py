@@ -22,8 +22,8 @@ from boxcar.inference.specification import (
 )
 from boxcar.run.layout import LABEL_MAP, RECORDS, TRAIN
 from boxcar.run.step import Committed, Step
-from boxcar.storage import bucket_location, file_sha256, local_path, replace_text
-from boxcar.sync.mirror import Mirror, fetch_file
+from boxcar.storage import bucket_location, fetch_file, file_sha256, local_path, replace_text
+from boxcar.sync.mirror import Mirror
 
 if TYPE_CHECKING:
     from boxcar.detectors.network import Network

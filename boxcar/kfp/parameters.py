@@ -12,8 +12,7 @@ from boxcar.config.run import Configuration, make_configuration, merge_settings
 from boxcar.detectors.catalog import check_image_size, find_architecture
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.installation import bucket_credentials, installed_settings, is_local
-from boxcar.storage import bucket_location, open_store
-from boxcar.sync.mirror import fetch_file
+from boxcar.storage import bucket_location, fetch_file, open_store
 from boxcar.training import settle_init
 
 # The train step's pod ends after so long, whatever its Job does; the Job's own deadline has to come first.

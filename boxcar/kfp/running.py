@@ -27,8 +27,8 @@ from boxcar.local.resume import begun_run
 from boxcar.local.training import lock
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.layout import CONFIGURATION, EVAL, EXPORT, RECORDS, SAVED_MODEL, SCORES, TRAIN, checkpoint_name
-from boxcar.storage import make_folder, open_store
-from boxcar.sync.mirror import Mirror, fetch_file
+from boxcar.storage import fetch_file, make_folder, open_store
+from boxcar.sync.mirror import Mirror
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from boxcar.records.workers import Workers
 from boxcar.run.layout import COMMIT, DATASET, LABEL_MAP
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, read_commit
-from boxcar.storage import replace_pieces
-from boxcar.sync.mirror import Mirror, fetch_file
+from boxcar.storage import fetch_file, replace_pieces
+from boxcar.sync.mirror import Mirror
 
 INPUTS_SCHEMA = "CREATE TABLE inputs (name BLOB, sha256 BLOB);"
 SHARD_BYTES = 100_000_000

@@ -12,8 +12,7 @@ from boxcar.registry.promotions import find_version, last_promotion
 from boxcar.retraining.ledger import Entry
 from boxcar.retraining.telling import say
 from boxcar.run.layout import DATASET, LABEL_MAP, RECORDS
-from boxcar.storage import Missing, open_store
-from boxcar.sync.mirror import fetch_file
+from boxcar.storage import Missing, fetch_file, open_store
 
 
 class Beginnings(NamedTuple):

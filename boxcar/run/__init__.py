@@ -1,1 +1,1 @@
-"""What every step shares of a run: configuration, step commit, failure record, progress; and the chain above the steps."""
+"""What every step shares of a run: its layout, the step commit, checkpoints, progress. Imports `storage`, `retry` and `errors`."""

@@ -1,5 +1,6 @@
-"""Where files lie. Everything outside this package names files by URI or by a path that came from here."""
+"""Files in local folders and in buckets, named by URI or by a path that came from here. Imports `retry` and `errors` only."""
 
+from boxcar.storage.cache import cache_folder, fetch_file
 from boxcar.storage.local import (
     file_sha256,
     folder_sha256,
@@ -15,7 +16,8 @@ from boxcar.storage.local import (
     replace_pieces,
     replace_text,
 )
-from boxcar.storage.location import bucket_location, open_store
+from boxcar.storage.location import bucket_location
+from boxcar.storage.open import open_store
 from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "Missing",
     "Store",
     "bucket_location",
+    "cache_folder",
+    "fetch_file",
     "file_sha256",
     "folder_sha256",
     "is_temporary",

@@ -1,12 +1,10 @@
-"""What a URI names: a local folder, or a prefix in a bucket, and the store that reads and writes it."""
+"""What a URI names: a local folder, or a prefix in a bucket."""
 
 import re
 from dataclasses import dataclass
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage.local import local_path
 from boxcar.storage.names import CONTROL
-from boxcar.storage.store import Store
 
 SCHEMES = ("s3", "gs")
 # What S3 and GCS both take: GCS also knows underscores, and dots that make names longer.
@@ -69,24 +67,3 @@ def bucket_location(uri: str) -> Location | None:
     if CONTROL.search(prefix):
         raise BoxcarError(ExitCode.USAGE, f"{uri!r} holds control characters.", "Name the folder without them.")
     return Location(scheme, bucket, prefix)
-
-
-def open_store(uri: str) -> Store:
-    """The store of a plain path, a `file:`, an `s3:` or a `gs:` URI. Nothing is asked of a server yet.
-
-    Raises:
-        BoxcarError: 64 where the URI is not well-formed, 69 where a setting of the environment is not.
-    """
-    location = bucket_location(uri)
-    # The clients of buckets are large, and whoever works on local folders does without them.
-    if location is None:
-        from boxcar.storage.folder_store import FolderStore
-
-        return FolderStore(local_path(uri))
-    if location.scheme == "s3":
-        from boxcar.storage.s3_store import S3Store
-
-        return S3Store(location)
-    from boxcar.storage.gcs_store import GcsStore
-
-    return GcsStore(location)

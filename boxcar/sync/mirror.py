@@ -1,14 +1,12 @@
 """A local working folder that stands for a URI, so that whoever works on files need not know of buckets."""
 
 import contextlib
-import hashlib
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import COMMIT, UNFINISHED
+from boxcar.storage.cache import bucket_folder
 from boxcar.storage.local import (
     file_sha256,
     list_files,
@@ -18,10 +16,11 @@ from boxcar.storage.local import (
     replace_bytes,
     replace_text,
 )
-from boxcar.storage.location import Location, bucket_location, open_store
+from boxcar.storage.location import bucket_location
 from boxcar.storage.names import check_names
+from boxcar.storage.open import open_store
 from boxcar.storage.parallel import for_each
-from boxcar.storage.store import Changed, Entry, Missing, Store
+from boxcar.storage.store import Changed, Entry, Missing
 from boxcar.sync.follower import Follower
 from boxcar.sync.transfer import fetch_folder, latest_checkpoint, send_folder
 
@@ -56,7 +55,7 @@ class Mirror:
         if location is None or self._store is None:
             self.folder = local_path(uri)
         else:
-            self.folder = folder or _place(location, self._store)
+            self.folder = folder or bucket_folder(location, self._store.server)
 
     def below(self, name: str) -> "Mirror":
         """The mirror of a folder in this one."""
@@ -230,41 +229,6 @@ class Mirror:
             yield
 
 
-def fetch_file(uri: str) -> Path:
-    """The file itself for a path or a `file:` URI; for a bucket, a copy of it in the cache.
-
-    Raises:
-        BoxcarError: 64 where the URI is not well-formed or, in a bucket, nothing is there; 69 where the bucket fails.
-    """
-    location = bucket_location(uri)
-    if location is None:
-        return local_path(uri)
-    parent, name = location.split()
-    return Mirror(parent).fetch_file(name)
-
-
-def cache_folder() -> Path:
-    """Where copies of what lies elsewhere are kept; they may be removed when nothing runs."""
-    named = os.environ.get("BOXCAR_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(named) if named else (Path(base) if base else Path.home() / ".cache") / "boxcar"
-
-
-def with_uris(text: str) -> str:
-    """A text with URIs in place of the cache's folders for them: what a person is told to look at is in the bucket."""
-    return re.sub(rf"{re.escape(str(_buckets()))}/(s3|gs)-([^/\s]+)-[0-9a-f]{{8}}/", r"\1://\2/", text)
-
-
 def _note(folder: Path) -> None:
     """Remembers that here and there the same finished step lies."""
     replace_text(folder / _IN_STEP, file_sha256(folder / COMMIT))
-
-
-def _place(location: Location, store: Store) -> Path:
-    """Where a bucket's folder lies in the cache: buckets of one name on several servers are kept apart."""
-    digest = hashlib.sha256(store.server.encode()).hexdigest()[:8]
-    return _buckets() / f"{location.scheme}-{location.bucket}-{digest}" / location.prefix
-
-
-def _buckets() -> Path:
-    return cache_folder() / "buckets"

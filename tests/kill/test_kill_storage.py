@@ -18,12 +18,9 @@ from boxcar.storage import list_files, open_store
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.sync.transfer import fetch_folder, send_folder
 
-SEND = (
-    "import sys, pathlib; from boxcar.storage import *; print(send_folder(pathlib.Path(sys.argv[2]), open_store(sys.argv[1])))"
-)
-FETCH = (
-    "import sys, pathlib; from boxcar.storage import *; print(fetch_folder(open_store(sys.argv[1]), pathlib.Path(sys.argv[2])))"
-)
+IMPORTS = "import sys, pathlib; from boxcar.storage import open_store; from boxcar.sync.transfer import *; "
+SEND = IMPORTS + "print(send_folder(pathlib.Path(sys.argv[2]), open_store(sys.argv[1])))"
+FETCH = IMPORTS + "print(fetch_folder(open_store(sys.argv[1]), pathlib.Path(sys.argv[2])))"
 
 
 @pytest.fixture(params=[MinioServer, GcsEmulator])

@@ -9,9 +9,10 @@ import pytest
 from boxcar.errors import BoxcarError
 from boxcar.run.checkpoints import append_score, list_checkpoints, mark_checkpoint, read_scores, remove_checkpoint, write_status
 from boxcar.run.step import Step, read_commit, require_commit
-from boxcar.storage import Missing, list_files, open_store
+from boxcar.storage import Missing, fetch_file, list_files, open_store
+from boxcar.storage.cache import with_uris
 from boxcar.sync.follower import Follower
-from boxcar.sync.mirror import Mirror, fetch_file, with_uris
+from boxcar.sync.mirror import Mirror
 from boxcar.sync.transfer import fetch_folder
 
 

@@ -27,8 +27,7 @@ from boxcar.registry.comparisons import describe_comparisons
 from boxcar.registry.tables import print_models
 from boxcar.registry.versions import read_trained_on
 from boxcar.retraining.ledger import Outcome, begin, write_entry
-from boxcar.storage import open_store, replace_json
-from boxcar.sync.mirror import fetch_file
+from boxcar.storage import fetch_file, open_store, replace_json
 from boxcar.sync.transfer import send_folder
 
 DEEP = b"[" * 100_000  # deeper than it is followed

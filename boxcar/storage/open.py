@@ -1,0 +1,26 @@
+"""The store of a URI."""
+
+from boxcar.storage.local import local_path
+from boxcar.storage.location import bucket_location
+from boxcar.storage.store import Store
+
+
+def open_store(uri: str) -> Store:
+    """The store of a plain path, a `file:`, an `s3:` or a `gs:` URI. No server is asked yet.
+
+    Raises:
+        BoxcarError: 64 where the URI is not well-formed, 69 where a setting of the environment is not.
+    """
+    location = bucket_location(uri)
+    # The clients of buckets are large, and work on local folders does without them.
+    if location is None:
+        from boxcar.storage.folder_store import FolderStore
+
+        return FolderStore(local_path(uri))
+    if location.scheme == "s3":
+        from boxcar.storage.s3_store import S3Store
+
+        return S3Store(location)
+    from boxcar.storage.gcs_store import GcsStore
+
+    return GcsStore(location)
