@@ -9,9 +9,9 @@ from boxcar.data.test_split import frozen_test_digest, read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import COMMIT, LABEL_MAP
 from boxcar.run.step import Committed, Step, read_commit, require_commit
-from boxcar.storage import make_folder
+from boxcar.storage import fetch_file, make_folder
 from boxcar.storage.local import replace_bytes
-from boxcar.sync.mirror import Mirror, fetch_file
+from boxcar.sync.mirror import Mirror
 
 
 def take_records(records: str, output: str, *, label_map: str | None = None, frozen_test: str | None = None) -> Committed:

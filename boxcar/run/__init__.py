@@ -1,1 +1,1 @@
-"""What every step shares of a run: its layout, the step commit, checkpoints, progress. Imports `storage`, `retry` and `errors`."""
+"""What every step shares of a run: layout, step commit, checkpoints, progress. Imports `storage`, `retry` and `errors`."""
