@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from boxcar.config.run import Configuration
 from boxcar.training import train
-from boxcar.training.store import CheckpointStore
+from boxcar.training.checkpoint_store import CheckpointStore
 
 
 def main() -> None:

@@ -211,7 +211,7 @@ def train(
         from boxcar.run.layout import CONFIGURATION
         from boxcar.sync.mirror import Mirror
         from boxcar.sync.upload import uploading
-        from boxcar.training import check_training, read_machines, settle_init
+        from boxcar.training import check_training, read_workers, settle_init
         from boxcar.training import train as train_step
 
         folder = _fetched(run, alone=evaluator is not Evaluator.elsewhere)
@@ -225,7 +225,7 @@ def train(
             if sentence is not None:
                 print(sentence, file=sys.stderr, flush=True)
         # Beside the machine that writes; the others of a training have no use for one.
-        if evaluator is Evaluator.here and read_machines().is_chief:
+        if evaluator is Evaluator.here and read_workers().is_chief:
             from boxcar.local.training import lock, train_and_evaluate
 
             # Before the configuration is written: one that is refused must not take the place of the run's own.
@@ -366,9 +366,9 @@ def _fetched(run: str, *, alone: bool) -> Path:
 
 def _idle() -> bool:
     """Waits for SIGTERM and says so, on those machines of a training that write nothing and have nothing to send or score."""
-    from boxcar.training import read_machines
+    from boxcar.training import read_workers
 
-    if read_machines().is_chief:
+    if read_workers().is_chief:
         return False
     wait_for_sigterm()
     return True

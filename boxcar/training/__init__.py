@@ -1,7 +1,7 @@
 """The train step: checkpoints from records. TensorFlow is loaded when training starts, not when this is imported."""
 
-from boxcar.training.devices import read_machines, require_gpus
+from boxcar.training.devices import read_workers, require_gpus
 from boxcar.training.initial import settle_init
-from boxcar.training.step import check_training, train
+from boxcar.training.lifecycle import check_training, train
 
-__all__ = ["check_training", "read_machines", "require_gpus", "settle_init", "train"]
+__all__ = ["check_training", "read_workers", "require_gpus", "settle_init", "train"]

@@ -1,4 +1,4 @@
-"""What training computes on: the processor, a GPU, several, or several machines, as TensorFlow's distribution strategies."""
+"""What training computes on: the CPU, one GPU, several, or several workers, as TensorFlow's distribution strategies."""
 
 import json
 import os
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.training.settings import TrainingSettings
 
 TF_CONFIG = "TF_CONFIG"
 
 
 @dataclass(frozen=True)
-class Machines:
-    """The machines of one training, as TF_CONFIG lists them.
+class Workers:
+    """The workers of one training, as TF_CONFIG lists them.
 
     Attributes:
         count: how many there are.
-        index: which of them this is; the first one writes checkpoints and summaries.
+        index: which of them this is; the first, the chief, writes checkpoints and summaries.
     """
 
     count: int = 1
@@ -27,15 +28,15 @@ class Machines:
         return self.index == 0
 
 
-def read_machines() -> Machines:
-    """What TF_CONFIG says; one machine where it is not set.
+def read_workers() -> Workers:
+    """What TF_CONFIG says; one worker if it is not set.
 
     Raises:
-        BoxcarError: 64 for a TF_CONFIG that is not understood.
+        BoxcarError: 64 for a TF_CONFIG that cannot be read.
     """
     text = os.environ.get(TF_CONFIG, "")
     if not text.strip():
-        return Machines()
+        return Workers()
     try:
         value = json.loads(text)
         workers, task = value["cluster"]["worker"], value["task"]
@@ -50,34 +51,48 @@ def read_machines() -> Machines:
             f"The environment variable {TF_CONFIG} cannot be understood: {reason}.",
             'Write {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}.',
         ) from error
-    return Machines(len(workers), index)
+    return Workers(len(workers), index)
 
 
 def require_gpus(asked: int | None, seen: int) -> None:
-    """Refuses to train for days on the processor where a GPU was meant.
+    """Refuses to train for days on the CPU when a GPU was meant.
 
     Raises:
-        BoxcarError: 69 where fewer GPUs are seen than asked for.
+        BoxcarError: 69 if fewer GPUs are seen than asked for.
     """
     if asked is not None and seen < asked:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{asked} {'GPU was' if asked == 1 else 'GPUs were'} asked for, and TensorFlow sees {seen or 'none'}.",
-            "See `boxcar doctor` for what is missing; --gpus 0 trains on the processor.",
+            "See `boxcar doctor` for what is missing; --gpus 0 trains on the CPU.",
         )
 
 
-def make_strategy(gpus: int | None, machines: Machines) -> Any:
-    """The strategy that uses `gpus` GPUs of each machine. To be called before TensorFlow computes anything.
+def check_replicas(settings: TrainingSettings, replicas: int) -> None:
+    """Raises BoxcarError 64 for settings that so many replicas cannot train with."""
+    if settings.batch_size % replicas:
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"A batch of {settings.batch_size} images cannot be shared equally by {replicas} replicas.",
+            f"Give --batch-size a multiple of {replicas}.",
+        )
+    if settings.xla and replicas > 1:
+        raise BoxcarError(
+            ExitCode.USAGE, f"XLA is for one replica, and there are {replicas}.", "Leave out xla, or train on one GPU."
+        )
 
-    What this thread then computes is the same to the last bit each time, on the processor.
+
+def make_strategy(gpus: int | None, workers: Workers) -> Any:
+    """The strategy that uses `gpus` GPUs of each worker. To be called before TensorFlow computes anything.
+
+    On the CPU, what this thread then computes is the same to the last bit each time.
 
     Args:
-        gpus: how many must be there; all that are seen where None, the processor where 0.
-        machines: of `read_machines`.
+        gpus: how many must be there; None for all that are seen, 0 for the CPU.
+        workers: of `read_workers`.
 
     Raises:
-        BoxcarError: 69 where fewer GPUs are seen than asked for, or the other machines cannot be reached.
+        BoxcarError: 69 if fewer GPUs are seen than asked for, or the other workers cannot be reached.
     """
     import tensorflow as tf
 
@@ -86,17 +101,17 @@ def make_strategy(gpus: int | None, machines: Machines) -> Any:
     used = seen if gpus is None else seen[:gpus]
     tf.config.set_visible_devices(used, "GPU")
     for gpu in used:
-        # Else TensorFlow takes all of the memory at once, and nobody sees what training needs.
+        # Else TensorFlow takes all of the memory at once, and what training needs cannot be seen.
         tf.config.experimental.set_memory_growth(gpu, True)
-    strategy = _join(used, machines)
+    strategy = _join(used, workers)
     _add_in_order()
     return strategy
 
 
-def _join(used: list[Any], machines: Machines) -> Any:
+def _join(used: list[Any], workers: Workers) -> Any:
     import tensorflow as tf
 
-    if machines.count > 1:
+    if workers.count > 1:
         kind = tf.distribute.experimental.CommunicationImplementation
         options = tf.distribute.experimental.CommunicationOptions(implementation=kind.AUTO if used else kind.RING)
         try:
@@ -104,7 +119,7 @@ def _join(used: list[Any], machines: Machines) -> Any:
         except (tf.errors.OpError, RuntimeError, ValueError) as error:
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
-                f"The {machines.count} machines of {TF_CONFIG} cannot be joined: {str(error).splitlines()[0]}.",
+                f"The {workers.count} workers of {TF_CONFIG} cannot be joined: {str(error).splitlines()[0]}.",
                 "See that each runs the same command and that their ports can be reached.",
             ) from error
     if len(used) > 1:

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from types import TracebackType
 
 from boxcar.errors import BoxcarError
 from boxcar.run.checkpoints import write_status
@@ -9,18 +10,31 @@ from boxcar.run.checkpoints import write_status
 HEARTBEAT_SECONDS = 10.0
 
 
-class Heart:
-    """Says every few seconds that the trainer lives, also while TensorFlow is busy with one long call."""
+class Heartbeat:
+    """Writes RUNNING every few seconds, also while TensorFlow is busy with one long call; DONE or FAILED at the end.
+
+    A context manager; an error that leaves it is a FAILED training, unless `done` was called before.
+    """
 
     def __init__(self, train: Path) -> None:
         self.step = 0
         self._train = train
         self._last: int | None = None
-        self._refused: BoxcarError | None = None
+        self._write_error: BoxcarError | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._keep_writing, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> "Heartbeat":
+        self._write()
         self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+        if kind is not None and self._last is None:
+            write_status(self._train, "FAILED", self.step)
 
     def done(self, last_checkpoint: int) -> None:
         """Training is over; the evaluator may finish."""
@@ -28,25 +42,18 @@ class Heart:
             self._last = last_checkpoint
             self._write()
 
-    def stop(self, *, failed: bool) -> None:
-        """The last beat."""
-        self._stop.set()
-        self._thread.join()
-        if failed and self._last is None:
-            write_status(self._train, "FAILED", self.step)
-
     def check(self) -> None:
-        """Raises what kept a beat from being written: a trainer that nobody hears counts as dead."""
-        if self._refused is not None:
-            raise self._refused
+        """Raises the error that kept a heartbeat from being written: others count a trainer without one as dead."""
+        if self._write_error is not None:
+            raise self._write_error
 
-    def _beat(self) -> None:
+    def _keep_writing(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             try:
                 with self._lock:
                     self._write()
             except BoxcarError as error:
-                self._refused = error
+                self._write_error = error
                 return
 
     def _write(self) -> None:

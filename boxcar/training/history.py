@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from boxcar.run.layout import HISTORY
 from boxcar.storage import read_whole_lines, replace_text
-from boxcar.training.trainer import SCALARS, Loop
+from boxcar.training.trainer import SCALARS, LogWindow
 
 
 class History:
-    """Appends one line a loop, and the same as scalars. What an earlier start wrote beyond `first_step` is cut off."""
+    """Appends one line each few steps, and the same as scalars. What an earlier start wrote beyond `first_step` is cut off."""
 
     def __init__(self, train: Path, first_step: int) -> None:
         self._path = train / HISTORY
@@ -26,33 +26,33 @@ class History:
         self._writer = tf.summary.create_file_writer(str(train), flush_millis=5_000)
 
     def cut(self, step: int) -> None:
-        """Forgets what was written of later steps, because they are trained again."""
+        """Removes the lines of later steps, because these are trained again."""
         kept = [line for line in read_history(self._train) if line["step"] <= step]
         self._seconds = kept[-1]["seconds"] if kept else 0.0
         replace_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
 
-    def append(self, step: int, loop: Loop, seconds: float, pictures: int) -> None:
-        """Adds the means over a loop that ended with `step`, took `seconds` in all and saw `pictures` pictures."""
+    def append(self, step: int, window: LogWindow, seconds: float, images: int) -> None:
+        """Adds the means over the steps up to `step`, which took `seconds` in all and saw `images` images."""
         self._seconds += seconds
-        losses = dict(zip(SCALARS, loop.scalars.mean(axis=0).tolist(), strict=True))
-        losses["learning_rate"] = float(loop.scalars[-1, SCALARS.index("learning_rate")])
+        losses = dict(zip(SCALARS, window.scalars.mean(axis=0).tolist(), strict=True))
+        losses["learning_rate"] = float(window.scalars[-1, SCALARS.index("learning_rate")])
         speed = {
-            "images_per_second": pictures / seconds,
-            "steps_per_second": loop.steps / seconds,
-            "input_wait_share": loop.waited_seconds / seconds,
+            "images_per_second": images / seconds,
+            "steps_per_second": window.steps / seconds,
+            "input_wait_share": window.waited_seconds / seconds,
             "memory_gb": memory_gb(),
         }
         line: dict[str, Any] = {"step": step, **losses, **{name: round(value, 3) for name, value in speed.items()}}
         line["seconds"] = round(self._seconds, 2)
-        line["step_losses"] = [value if math.isfinite(value) else None for value in loop.scalars[:, 0].tolist()]
+        line["step_losses"] = [value if math.isfinite(value) else None for value in window.scalars[:, 0].tolist()]
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({k: _number(v) for k, v in line.items()}) + "\n")
         with self._writer.as_default(step=step):
             for name, value in {**losses, **speed}.items():
                 tf.summary.scalar(name, value)
 
-    def pictures(self, panel: Any) -> None:
-        """Shows pictures, uint8 [N, H, W, 3], as training sees them at its start."""
+    def images(self, panel: Any) -> None:
+        """Shows images, uint8 [N, H, W, 3], as training sees them at its start."""
         with self._writer.as_default(step=0):
             tf.summary.image("augmented_pictures", panel, max_outputs=len(panel))
         self._writer.flush()
@@ -76,7 +76,7 @@ def read_history(train: Path) -> list[dict[str, Any]]:
 
 
 def memory_gb() -> float:
-    """The most memory that a GPU, or where there is none this process, has had in use, in units of 10^9 bytes."""
+    """The most memory that a GPU, or without one this process, has had in use, in units of 10^9 bytes."""
     gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         return max(float(tf.config.experimental.get_memory_info(f"GPU:{i}")["peak"]) for i in range(len(gpus))) / 1e9

@@ -1,4 +1,4 @@
-"""Deciding what training starts from, before anything is begun."""
+"""What training starts from, decided before it starts."""
 
 from boxcar.config.run import Configuration
 from boxcar.detectors.catalog import find_architecture
@@ -7,9 +7,9 @@ from boxcar.errors import BoxcarError, ExitCode
 
 
 def settle_init(configuration: Configuration) -> tuple[Configuration, str | None]:
-    """The configuration with its `init` decided, and a sentence where a person should know of it.
+    """The configuration with its `init` decided, and a sentence if a person should know of it.
 
-    What was asked for by name must be there. Where nothing was asked for, the zoo's weights are taken if they can be had.
+    What was asked for by name must be there. Otherwise the zoo's weights are taken if they can be had.
 
     Raises:
         BoxcarError: 64 or 65 for a checkpoint that is missing or broken, 69 for one that cannot be downloaded.
@@ -24,7 +24,7 @@ def settle_init(configuration: Configuration) -> tuple[Configuration, str | None
     except BoxcarError as error:
         if error.code not in (ExitCode.ENVIRONMENT, ExitCode.USAGE):
             raise
-        sentence = f"Starting from random weights, which need more pictures and steps: {error.what}"
+        sentence = f"Starting from random weights, which need more images and steps: {error.what}"
         return configuration.model_copy(update={"init": "none"}), sentence
 
 

@@ -1,313 +1,244 @@
-"""The training loop: steps, and between them checkpoints, history, the evaluator's word, signals and divergence."""
+"""The training loop from top to bottom: devices, network, optimizer, data, steps, log, checkpoint, the evaluator's scores."""
 
-import contextlib
-import logging
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-import numpy as np
-import orbit
 import tensorflow as tf
 import tf_keras
 
-from boxcar.data.input_pipeline import Split, batch_members, training_batches
+from boxcar.data.input_pipeline import Split, training_batches
 from boxcar.detectors.catalog import build_network
 from boxcar.detectors.checkpoint_sources import InitialWeights
-from boxcar.detectors.network import Network, load_weights
+from boxcar.detectors.network import load_weights
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.checkpoints import best_score, has_stalled, read_scores
+from boxcar.inference.specification import SPECIFICATION, specification_json
+from boxcar.run.checkpoints import best_score, has_stalled, list_checkpoints, read_scores
 from boxcar.run.progress import Progress
-from boxcar.training.divergence import Diverged, note_rollback, read_rollbacks
-from boxcar.training.heartbeat import Heart
+from boxcar.storage import replace_text
+from boxcar.training.backlog import BACKLOG_LIMIT, wait_for_evaluator
+from boxcar.training.checkpoint_store import CheckpointStore
+from boxcar.training.devices import Workers, check_replicas, make_strategy, read_workers
+from boxcar.training.divergence import Diverged, diverged, note_rollback, read_rollbacks
+from boxcar.training.heartbeat import Heartbeat
 from boxcar.training.history import History
+from boxcar.training.initial import find_initial
 from boxcar.training.optimizers import averaged_variables
 from boxcar.training.panel import make_panel
-from boxcar.training.plan import Plan
+from boxcar.training.plan import TrainingPlan, with_initial
 from boxcar.training.stopping import StopRequest
-from boxcar.training.store import CheckpointStore
-from boxcar.training.trainer import SCALARS, Trainer
-from boxcar.training.waiting import BACKLOG_LIMIT, wait_for_evaluator
+from boxcar.training.trainer import SCALARS, LogWindow, Trainer
 
-# It warns where a loop ends early, which is how ours stops.
-logging.getLogger("absl").setLevel(logging.ERROR)
+LOG_STEPS = 10  # between two lines of the log; signals are looked at between steps
 
-STEPS_PER_LOOP = 10  # between two looks at losses and the clock; signals are looked at between steps
-
-# What a machine that was lost looks like from the others.
+# What the loss of one worker looks like from the others.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 
 
-class _Interrupted(Exception):
-    """A signal ended the loop before its last step."""
-
-
-class TrainingLoop:
-    """One start of a training.
+def run_training(
+    plan: TrainingPlan, stop: StopRequest, progress: Progress, *, heartbeat: Heartbeat | None, evaluator: bool
+) -> tuple[CheckpointStore, int]:
+    """Trains to the last step, or until the scores have stalled.
 
     Args:
         plan: what to train.
-        strategy: of `devices.make_strategy`.
         stop: what signals ask for.
-        alone: whether no other machine takes part.
-        evaluator: whether to wait for one.
-        heart: which is told of each step; None on a machine that writes nothing.
         progress: what a person sees.
+        heartbeat: takes the number of each step; None on a worker that writes nothing.
+        evaluator: whether to wait for one that falls behind.
+
+    Returns:
+        The checkpoints, and the step of the last one.
+
+    Raises:
+        BoxcarError: as `boxcar.training.train`.
     """
+    settings, configuration, folder = plan.settings, plan.configuration, plan.step.folder
+    is_chief = heartbeat is not None
 
-    def __init__(
-        self,
-        plan: Plan,
-        strategy: Any,
-        stop: StopRequest,
-        *,
-        alone: bool,
-        evaluator: bool,
-        heart: Heart | None,
-        progress: Progress,
-    ) -> None:
-        self._plan, self._settings, self._strategy, self._stop = plan, plan.settings, strategy, stop
-        self._evaluator, self._heart, self._progress = evaluator, heart, progress
-        self._is_chief = heart is not None
-        self._split = Split(sorted(plan.records.folder.glob("train-*.tfrecord")))
-        self._step = 0
-        self._history: History | None = None
-        self._clock = time.monotonic()
-        self._measured = False  # whether a loop was timed that did not build the graph
-        self._alone = alone
-        self._trainer, self._store = self._build()
+    # Devices. Once the last step is saved the other workers may have ended: this one no longer waits for them.
+    workers = Workers() if plan.is_trained() else read_workers()
+    alone = workers.count == 1
+    strategy = make_strategy(configuration.gpus, workers)
+    stop.listen()
+    check_replicas(settings, strategy.num_replicas_in_sync)
 
-    def run(self, initial: InitialWeights | None) -> tuple[CheckpointStore, int]:
-        """Trains to the last step, or until the scores have stalled.
-
-        Args:
-            initial: what to start from, where there is no checkpoint yet; None for random weights.
-
-        Returns:
-            The checkpoints, and the step of the last one.
-
-        Raises:
-            BoxcarError: as `train`.
-        """
-        settings = self._settings
-        self._step = self._store.restore_latest()
-        if not self._alone and self._trainer.mean(float(self._step)) != self._step:
-            # A machine that was started while the others were saving has an older checkpoint than they.
-            raise BoxcarError(
-                ExitCode.AGAIN,
-                f"This machine would go on from step {self._step}, and others from another one.",
-                "Start all of them again, when each can read the newest checkpoint.",
-            )
-        if self._step:
-            self._progress.say(f"Going on from the checkpoint of step {self._step}.")
-        elif initial is not None:
-            self._load(self._trainer.network, initial)
-        for rollback in read_rollbacks(self._plan.step.folder)[-1:]:
-            self._trainer.schedule.scale.assign(rollback.learning_rate_scale)
-        beginning = self._remember() if self._plan.configuration.on_divergence == "rollback" else None
-        self._progress.say(settings.sentence(self._plan.pictures))
-        self._progress.resume_from(self._step)
-        self._progress.note("the first steps take longer")
-        if self._is_chief:
-            self._history = History(self._plan.step.folder, self._step)
-            if self._step == 0:
-                self._history.pictures(make_panel(self._batches(0), self._plan.specification))
-        try:
-            while self._step < settings.steps:
-                self._read()
-                try:
-                    if self._train_on():
-                        break
-                except Diverged as error:
-                    if beginning is None:
-                        raise
-                    self._roll_back(error, beginning)
-        except _LOST as error:
-            if self._alone:
-                raise
-            raise BoxcarError(
-                ExitCode.AGAIN,
-                f"Another machine of this training was lost after step {self._step}.",
-                "Start all of them again; they go on from the last checkpoint.",
-            ) from error
-        except tf.errors.ResourceExhaustedError as error:
-            raise BoxcarError(
-                ExitCode.ENVIRONMENT,
-                f"Memory ran out after step {self._step}: {error.message.splitlines()[0]}.",
-                "Start another run with a smaller --batch-size or --image-size.",
-            ) from error
-        finally:
-            if self._history is not None:
-                self._history.close()
-        return self._store, self._step
-
-    def _build(self) -> tuple[Trainer, CheckpointStore]:
-        settings, specification = self._settings, self._plan.specification
-        tf_keras.utils.set_random_seed(settings.seed)
-        with self._strategy.scope():
-            tf_keras.mixed_precision.set_global_policy(settings.precision)
-            try:
-                network = build_network(
-                    specification, settings.batch_norm_momentum, synchronized=self._strategy.num_replicas_in_sync > 1
-                )
-            finally:
-                tf_keras.mixed_precision.set_global_policy(None)  # as it is where nobody sets one
-            trainer = Trainer(network, settings, self._strategy, self._stop.asked if self._alone else lambda: False)
-            store = CheckpointStore(
-                self._plan.step.folder,
-                network,
-                trainer.optimizer,
-                averaged_variables(trainer.optimizer, trainer.trained),
-                specification.dataset_version or "",
-                is_chief=self._is_chief,
-            )
-        return trainer, store
-
-    def _load(self, network: Network, initial: InitialWeights) -> None:
-        kept = load_weights(network, initial.prefix, class_predictor=False)
-        every = len(network.variables_by_name())
-        self._progress.say(
-            f"Loaded {every - len(kept)} of {every} variables of {initial.source}; the class predictor starts anew."
+    # Network, optimizer and checkpoints.
+    initial = None if list_checkpoints(folder) else find_initial(configuration)
+    if is_chief and (initial is not None or not (folder / SPECIFICATION).exists()):
+        replace_text(folder / SPECIFICATION, specification_json(with_initial(plan.specification, initial)))
+    trainer, store = _build(plan, strategy, is_chief)
+    step = store.restore_latest()
+    if not alone and trainer.mean(float(step)) != step:
+        # A worker that was started while the others were saving has an older checkpoint than they.
+        raise BoxcarError(
+            ExitCode.AGAIN,
+            f"This worker would resume from step {step}, and others from another step.",
+            "Start all workers again when each of them can read the newest checkpoint.",
         )
+    if step:
+        progress.say(f"Resuming from the checkpoint of step {step}.")
+    elif initial is not None:
+        progress.say(_load(trainer, initial))
+    for rollback in read_rollbacks(folder)[-1:]:
+        trainer.schedule.scale.assign(rollback.learning_rate_scale)
+    if step == 0 and configuration.on_divergence == "rollback":
+        store.keep_start()
 
-    def _read(self) -> None:
-        """Lays out the batches from the next step on."""
-        size = self._settings.batch_size
+    # Data and log.
+    split = Split(sorted(plan.records.folder.glob("train-*.tfrecord")))
+    progress.say(settings.sentence(plan.images))
+    progress.resume_from(step)
+    progress.note("the first steps take longer")
+    history = History(folder, step) if is_chief else None
+    if history is not None and step == 0:
+        first_batches = training_batches(
+            split, plan.specification, settings.batch_size, settings.augmentations, settings.seed, first_step=0
+        )
+        history.images(make_panel(first_batches, plan.specification))
 
-        def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return self._batches(
-                self._step,
-                pipeline=(context.input_pipeline_id, context.num_input_pipelines),
-                replica_batch_size=context.get_per_replica_batch_size(size),
-            )
+    # Several workers stop together, between two lines of the log; a single one after any step.
+    agree: Callable[[bool], bool] = bool if alone else trainer.agree
+    stopping = stop.asked if alone else lambda: False
+    timed = False  # the first steps build the graph, which says nothing of how long the others take
+    try:
+        batches = _read(plan, split, strategy, step)
+        clock = time.monotonic()
+        while step < settings.steps:
+            try:
+                # Logs and checkpoints come after the same steps, wherever training was resumed.
+                checkpoint = min(_next_multiple(step, settings.checkpoint_interval_steps), settings.steps)
+                end = min(_next_multiple(step, LOG_STEPS), checkpoint)
+                window = trainer.train(batches, end - step, stopping)
+                first, step = step, step + window.steps
+                if window.first_unhealthy is not None:
+                    raise diverged(window, first, split, settings)
 
-        self._trainer.read(self._strategy.distribute_datasets_from_function(batches))
+                now = time.monotonic()
+                if history is not None:
+                    history.append(step, window, now - clock, window.steps * settings.batch_size)
+                clock = now
+                if heartbeat is not None:
+                    heartbeat.step = step
+                    heartbeat.check()
+                if not timed:
+                    progress.resume_from(step)
+                progress.advance(window.steps if timed else 0, _note(plan, window))
+                timed = True
 
-    def _batches(self, first_step: int, **share: Any) -> tf.data.Dataset:
-        settings = self._settings
+                stopped = agree(stop.asked())
+                if step < checkpoint and not stopped:
+                    continue
+                store.save(step)
+                if stopped and step < settings.steps:
+                    raise stop.error(step, settings.steps)
+                if evaluator and is_chief:
+                    check_stop = partial(stop.check, step, settings.steps)
+                    wait_for_evaluator(store, plan.evaluation, BACKLOG_LIMIT, progress, check_stop)
+                    store.clear_away(plan.evaluation, keep_best=configuration.keep_best, keep_last=configuration.keep_last)
+                patience = configuration.early_stopping_checkpoints
+                if patience and agree(is_chief and has_stalled(read_scores(plan.evaluation), patience)):
+                    progress.say(f"Stopped early: the last {patience} checkpoints have not raised the highest AP.")
+                    break
+                clock = time.monotonic()
+            except Diverged as error:
+                if configuration.on_divergence != "rollback":
+                    raise
+                step = _roll_back(plan, trainer, store, error, is_chief, progress)
+                if history is not None:
+                    history.cut(step)
+                batches = _read(plan, split, strategy, step)
+                clock = time.monotonic()
+    except _LOST as error:
+        if alone:
+            raise
+        raise BoxcarError(
+            ExitCode.AGAIN,
+            f"Another worker of this training was lost after step {step}.",
+            "Start all workers again; they resume from the last checkpoint.",
+        ) from error
+    except tf.errors.ResourceExhaustedError as error:
+        raise BoxcarError(
+            ExitCode.ENVIRONMENT,
+            f"Memory ran out after step {step}: {error.message.splitlines()[0]}.",
+            "Start another run with a smaller --batch-size or --image-size.",
+        ) from error
+    finally:
+        if history is not None:
+            history.close()
+    return store, step
+
+
+def _build(plan: TrainingPlan, strategy: Any, is_chief: bool) -> tuple[Trainer, CheckpointStore]:
+    settings, specification = plan.settings, plan.specification
+    tf_keras.utils.set_random_seed(settings.seed)
+    with strategy.scope():
+        tf_keras.mixed_precision.set_global_policy(settings.precision)
+        try:
+            network = build_network(specification, settings.batch_norm_momentum, synchronized=strategy.num_replicas_in_sync > 1)
+        finally:
+            tf_keras.mixed_precision.set_global_policy(None)  # as it is before anybody sets one
+        trainer = Trainer(network, settings, strategy)
+        averages = averaged_variables(trainer.optimizer, trainer.trained)
+        version = specification.dataset_version or ""
+        store = CheckpointStore(plan.step.folder, network, trainer.optimizer, averages, version, is_chief=is_chief)
+    return trainer, store
+
+
+def _load(trainer: Trainer, initial: InitialWeights) -> str:
+    """Loads initial weights; a sentence about it."""
+    kept = load_weights(trainer.network, initial.prefix, class_predictor=False)
+    every = len(trainer.network.variables_by_name())
+    return (
+        f"Loaded {every - len(kept)} of {every} variables of {initial.source}; the class predictor starts from random weights."
+    )
+
+
+def _read(plan: TrainingPlan, split: Split, strategy: Any, first_step: int) -> Iterator[Any]:
+    """The batches from a step on, counted from 0, as the strategy gives each replica its share."""
+    settings = plan.settings
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training_batches(
-            self._split,
-            self._plan.specification,
+            split,
+            plan.specification,
             settings.batch_size,
             settings.augmentations,
             settings.seed,
             first_step=first_step,
-            **share,
+            pipeline=(context.input_pipeline_id, context.num_input_pipelines),
+            replica_batch_size=context.get_per_replica_batch_size(settings.batch_size),
         )
 
-    def _train_on(self) -> bool:
-        """Trains to the last step, saving at every interval; True where training ends before it."""
-        settings, keep = self._settings, self._plan.configuration
-        controller = orbit.Controller(
-            trainer=self._trainer,
-            global_step=self._trainer.step,
-            steps_per_loop=STEPS_PER_LOOP,
-            train_actions=[lambda _: self._after_loop()],
-        )
-        saved = self._step
-        interval = settings.checkpoint_interval_steps
-        self._clock = time.monotonic()
-        while self._step < settings.steps:
-            goal = min((self._step // interval + 1) * interval, settings.steps)
-            stopped = False
-            while self._step < goal and not stopped:
-                # Loops end at the same steps whenever training was begun.
-                end = min((self._step // STEPS_PER_LOOP + 1) * STEPS_PER_LOOP, goal)
-                # orbit prints; our progress says the same in a line.
-                with contextlib.redirect_stdout(None), contextlib.suppress(_Interrupted):
-                    controller.train(end, checkpoint_at_completion=False)
-                stopped = self._agree(self._stop.asked())
-            if self._step > saved:
-                self._store.save(self._step)
-                saved = self._step
-            if stopped and self._step < settings.steps:
-                raise self._stop.error(self._step, settings.steps)
-            if self._evaluator and self._is_chief:
-                wait_for_evaluator(self._store, self._plan.evaluation, BACKLOG_LIMIT, self._progress, self._check_stop)
-                self._store.clear_away(self._plan.evaluation, keep_best=keep.keep_best, keep_last=keep.keep_last)
-            if self._agree_on_stalling():
-                self._progress.say(
-                    f"Stopped early: {keep.early_stopping_checkpoints} checkpoints in a row have not raised the highest AP."
-                )
-                return True
-            self._clock = time.monotonic()
-        return False
+    return iter(strategy.distribute_datasets_from_function(batches))
 
-    def _after_loop(self) -> None:
-        loop = self._trainer.last
-        assert loop is not None, "the trainer has trained"
-        first, self._step = self._step, self._step + loop.steps
-        if loop.first_unhealthy is not None:
-            raise self._diverged(first, loop.first_unhealthy)
-        now = time.monotonic()
-        if self._history is not None:
-            self._history.append(self._step, loop, now - self._clock, loop.steps * self._settings.batch_size)
-        self._clock = now
-        if self._heart is not None:
-            self._heart.step = self._step
-            self._heart.check()
-        note = f"loss {loop.scalars[:, SCALARS.index('loss')].mean():.3f}"
-        best = best_score(read_scores(self._plan.evaluation))
-        if best is not None and best["AP50"] is not None:
-            note += f", best AP50 {best['AP50']:.3f} at step {best['step']}"
-        if self._measured:
-            self._progress.advance(loop.steps, note)
-        else:
-            self._progress.resume_from(self._step)  # building the graph took long, which says nothing of the steps to come
-            self._progress.advance(0, note)
-            self._measured = True
-        if self._alone and self._stop.asked():
-            raise _Interrupted  # or orbit would go on to the loop's end
 
-    def _diverged(self, first: int, row: int) -> Diverged:
-        """The error that names the pictures of the step at a row of the last loop."""
-        assert self._trainer.last is not None, "the trainer has trained"
-        settings, finite = self._settings, self._trainer.last.finite[row]
-        size, step = settings.batch_size, first + row
-        members = batch_members(len(self._split), size, settings.augmentations, settings.seed, step)
-        each = len(members) // size  # four where they are mosaics
-        where = f"the loss is not finite at step {step + 1}"
-        # On several machines each knows its own pictures only, which are not all of the step's.
-        if len(finite) == size and not finite.all() and finite.any():
-            where += f", for {size - finite.sum()} of its {size} pictures"
-            members = [members[each * row + k] for row in np.flatnonzero(~finite) for k in range(each)]
-        pictures = tuple(dict.fromkeys(self._split.example(member).filename for member in members))
-        return Diverged(step + 1, where, pictures)
+def _roll_back(
+    plan: TrainingPlan, trainer: Trainer, store: CheckpointStore, error: Diverged, is_chief: bool, progress: Progress
+) -> int:
+    """Returns to the last checkpoint, or to the start, with half the learning rate; the step there."""
+    step = store.restore_latest()
+    if is_chief:
+        scale = note_rollback(plan.step.folder, error, step).learning_rate_scale
+    else:
+        scale = float(trainer.schedule.scale.numpy()) / 2
+    trainer.schedule.scale.assign(scale)
+    progress.resume_from(step)
+    for line in error.details:
+        progress.say(line)
+    progress.say(f"{error.what} Rolling back to step {step}, with {scale:g} times the learning rate.")
+    return step
 
-    def _remember(self) -> list[Any]:
-        """The state before the first step, to which a divergence before the first checkpoint leads back."""
-        return [variable.numpy() for variable in self._state()] if self._step == 0 else []
 
-    def _state(self) -> list[tf.Variable]:
-        return [*self._trainer.network.variables_by_name().values(), *self._trainer.optimizer.variables]
+def _note(plan: TrainingPlan, window: LogWindow) -> str:
+    """What the progress shows of the steps since the last line of the log."""
+    note = f"loss {window.scalars[:, SCALARS.index('loss')].mean():.3f}"
+    best = best_score(read_scores(plan.evaluation))
+    if best is not None and best["AP50"] is not None:
+        note += f", best AP50 {best['AP50']:.3f} at step {best['step']}"
+    return note
 
-    def _roll_back(self, error: Diverged, beginning: list[Any]) -> None:
-        back_to = self._store.restore_latest()
-        if back_to == 0:
-            for variable, value in zip(self._state(), beginning, strict=True):
-                variable.assign(value)
-        if self._is_chief:
-            rollback = note_rollback(self._plan.step.folder, error, back_to)
-            scale = rollback.learning_rate_scale
-        else:
-            scale = float(self._trainer.schedule.scale.numpy()) / 2
-        self._trainer.schedule.scale.assign(scale)
-        self._step = back_to
-        self._progress.resume_from(back_to)
-        for line in error.details:
-            self._progress.say(line)
-        self._progress.say(f"{error.what} Going back to step {back_to}, with {scale:g} times the learning rate.")
-        if self._history is not None:
-            self._history.cut(back_to)
 
-    def _agree_on_stalling(self) -> bool:
-        patience = self._plan.configuration.early_stopping_checkpoints
-        if patience is None:
-            return False
-        stalled = self._is_chief and has_stalled(read_scores(self._plan.evaluation), patience)
-        return self._agree(stalled)
-
-    def _agree(self, flag: bool) -> bool:
-        return flag if self._alone else self._trainer.agree(flag)
-
-    def _check_stop(self) -> None:
-        self._stop.check(self._step, self._settings.steps)
+def _next_multiple(step: int, interval: int) -> int:
+    return (step // interval + 1) * interval

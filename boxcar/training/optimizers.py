@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from boxcar.training.settings import Settings
+from boxcar.training.settings import TrainingSettings
 
 MOMENTUM = 0.9
 ADAMW_WEIGHT_DECAY = 0.01  # Loshchilov and Hutter 2019's, and the default of every library
@@ -15,7 +15,7 @@ ADAMW_WEIGHT_DECAY = 0.01  # Loshchilov and Hutter 2019's, and the default of ev
 class WarmUpCosine(tf_keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """Linear from near zero to the highest rate, then a cosine down to zero at the last step; all times `scale`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: TrainingSettings) -> None:
         super().__init__()
         self._settings = settings
         self.scale = tf.Variable(1.0, trainable=False, name="learning_rate_scale")
@@ -65,12 +65,12 @@ class _AdamW(_WarmedAverage, tf_keras.optimizers.AdamW):  # type: ignore[misc]
     pass
 
 
-def make_optimizer(settings: Settings, schedule: WarmUpCosine, variables: Iterable[tf.Variable]) -> Any:
+def make_optimizer(settings: TrainingSettings, schedule: WarmUpCosine, variables: Iterable[tf.Variable]) -> Any:
     """The settings' optimizer with all its slots, for these trainable variables.
 
     AdamW decays the kernels and leaves biases and batch norms alone. In mixed float16 the optimizer scales the loss.
     """
-    # Never overwritten by the average: training goes on with the weights themselves.
+    # Never overwritten by the average: the weights themselves are trained.
     average = {"use_ema": settings.ema_decay is not None, "ema_momentum": settings.ema_decay or 0.0}
     variables = list(variables)
     if settings.optimizer == "sgd":

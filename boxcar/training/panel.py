@@ -1,4 +1,4 @@
-"""Pictures as training sees them, with the boxes that it is told: what a person looks at before the losses."""
+"""Images as training sees them, with their boxes: what a person looks at before the losses."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +9,12 @@ from boxcar.inference.decoding import decode_boxes
 from boxcar.inference.drawing import draw
 from boxcar.inference.specification import Specification
 
-MOST = 8  # pictures
+MOST = 8  # images
 SIDE = 512  # of what is shown, in pixels: captions in smaller ones cannot be read
 
 
 def make_panel(batches: tf.data.Dataset, specification: Specification) -> npt.NDArray[np.uint8]:
-    """The first pictures of a training, uint8 [N, 512, 512, 3], with boxes and class names drawn in.
+    """The first images of a training, uint8 [N, 512, 512, 3], with boxes and class names drawn in.
 
     The boxes are decoded from the targets, so that what is wrong with matching or coding shows too.
     """

@@ -1,4 +1,4 @@
-"""A training with everything that is decided before TensorFlow is loaded."""
+"""What a training decides before TensorFlow is loaded."""
 
 import json
 from dataclasses import dataclass
@@ -9,19 +9,20 @@ from boxcar.data.label_map import read_label_map
 from boxcar.detectors.catalog import find_architecture
 from boxcar.detectors.checkpoint_sources import InitialWeights
 from boxcar.inference.specification import InitialCheckpoint, Specification
+from boxcar.run.checkpoints import has_stalled, list_checkpoints, read_scores
 from boxcar.run.layout import DATASET, EVAL, LABEL_MAP, RECORDS, TRAIN
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.sync.mirror import Mirror
-from boxcar.training.settings import Settings, derive_settings
+from boxcar.training.settings import TrainingSettings, derive_settings
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What will be trained, from what, and where it goes.
 
     Attributes:
         evaluation: the run's `eval/` folder.
-        pictures: how many the training split has.
+        images: how many the training split has.
     """
 
     step: Step
@@ -29,11 +30,18 @@ class Plan:
     evaluation: Path
     specification: Specification
     configuration: Configuration
-    settings: Settings
-    pictures: int
+    settings: TrainingSettings
+    images: int
+
+    def is_trained(self) -> bool:
+        """Whether the checkpoint of the last step that there will be is saved."""
+        last = max((checkpoint.step for checkpoint in list_checkpoints(self.step.folder)), default=0)
+        patience = self.configuration.early_stopping_checkpoints
+        stalled = patience is not None and has_stalled(read_scores(self.evaluation), patience)
+        return last >= self.settings.steps or (last > 0 and stalled)
 
 
-def make_plan(run: str, configuration: Configuration) -> Plan:
+def make_plan(run: str, configuration: Configuration) -> TrainingPlan:
     """Decides what a configuration leaves open.
 
     Raises:
@@ -42,8 +50,8 @@ def make_plan(run: str, configuration: Configuration) -> Plan:
     folder = Mirror(run).folder
     records = require_commit(folder / RECORDS, "records")
     dataset = json.loads((records.folder / DATASET).read_text(encoding="utf-8"))
-    pictures = dataset["splits"]["train"]["pictures"]
-    settings = derive_settings(configuration, pictures)
+    images = dataset["splits"]["train"]["pictures"]
+    settings = derive_settings(configuration, images)
     specification = find_architecture(configuration.architecture).specify(
         configuration.size, read_label_map(records.folder / LABEL_MAP), dataset["version"]
     )
@@ -59,7 +67,7 @@ def make_plan(run: str, configuration: Configuration) -> Plan:
         },
         resumable=True,
     )
-    return Plan(step, records, folder / EVAL, specification, configuration, settings, pictures)
+    return TrainingPlan(step, records, folder / EVAL, specification, configuration, settings, images)
 
 
 def with_initial(specification: Specification, initial: InitialWeights | None) -> Specification:

@@ -1,4 +1,4 @@
-"""What a training run needs and nobody has to say: derived from the size of the data set."""
+"""The numbers of a training run, derived from the size of the data set where they are not given."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,17 +17,17 @@ RATE_FROM_RANDOM, RATE_FROM_TRAINED = 0.0125, 0.005
 ADAMW_RATE_FROM_RANDOM, ADAMW_RATE_FROM_TRAINED = 0.008, 0.0005
 WARM_UP_SHARE = 0.05
 
-# What to do then. Not --resume: a training is gone on with at its own settings only.
+# What to do then. Not --resume: a training resumes with its own settings only.
 DIVERGED = "Start another run with a lower --learning-rate."
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """A training run's numbers, all of them decided.
 
     Attributes:
         steps: optimizer steps in all.
-        batch_size: pictures a step, all replicas together.
+        batch_size: images a step, all replicas together.
         optimizer: `sgd` with momentum 0.9, or `adamw`.
         learning_rate: highest learning rate; a linear warm-up leads to it, a cosine down to zero.
         warm_up_steps: steps of the warm-up.
@@ -37,7 +37,7 @@ class Settings:
         freeze_backbone: whether the backbone stays as it is.
         precision: what layers compute in; variables are float32 always.
         xla: whether the step's gradients are compiled.
-        augmentations: how training pictures are varied, by name, in this order.
+        augmentations: how training images are varied, by name, in this order.
         seed: of weights, data order and augmentation.
     """
 
@@ -56,23 +56,23 @@ class Settings:
     seed: int
 
     def parameters(self) -> dict[str, Any]:
-        """As they stand in `step.json`."""
+        """As `step.json` holds them."""
         return asdict(self)
 
-    def sentence(self, pictures: int) -> str:
+    def sentence(self, images: int) -> str:
         """What will be trained, for a person."""
-        epochs = self.steps * self.batch_size / pictures
+        epochs = self.steps * self.batch_size / images
         return (
-            f"Training {self.steps} steps of {self.batch_size} pictures ({epochs:.1f} times through {pictures}), "
+            f"Training {self.steps} steps of {self.batch_size} images ({epochs:.1f} times through {images}), "
             f"{self.optimizer} with a learning rate up to {self.learning_rate:g}, "
             f"a checkpoint every {self.checkpoint_interval_steps} steps."
         )
 
 
-def derive_settings(configuration: Configuration, pictures: int) -> Settings:
-    """Fills in what the configuration leaves open, for a training split of so many pictures."""
+def derive_settings(configuration: Configuration, images: int) -> TrainingSettings:
+    """Fills in what the configuration leaves open, for a training split of so many images."""
     batch_size = configuration.batch_size or (16 if configuration.size <= 192 else 8)
-    derived = -(-EPOCHS * pictures // batch_size // 100) * 100
+    derived = -(-EPOCHS * images // batch_size // 100) * 100
     steps = configuration.steps or min(max(derived, FEWEST_STEPS), MOST_DERIVED_STEPS)
     interval = configuration.checkpoint_interval_steps or min(max(-(-steps // CHECKPOINTS), 25), 1000)
     # Moving statistics are an average over about 1 / (1 - momentum) steps: over a twentieth of the run, they have forgotten
@@ -83,7 +83,7 @@ def derive_settings(configuration: Configuration, pictures: int) -> Settings:
         rate = ADAMW_RATE_FROM_RANDOM if random else ADAMW_RATE_FROM_TRAINED
     else:
         rate = (RATE_FROM_RANDOM if random else RATE_FROM_TRAINED) * batch_size
-    return Settings(
+    return TrainingSettings(
         steps=steps,
         batch_size=batch_size,
         optimizer=configuration.optimizer,

@@ -1,4 +1,4 @@
-"""Being told to stop: the loop looks at this between its steps, saves, and leaves."""
+"""Requests to stop: the loop looks at this between its steps, saves a checkpoint, and ends."""
 
 import signal
 from pathlib import Path
@@ -22,7 +22,7 @@ class StopRequest:
         self.listen()
 
     def listen(self) -> None:
-        """Takes the signals; once more after TensorFlow has joined several machines, since it then takes SIGTERM for itself."""
+        """Takes the signals; once more after TensorFlow has joined several workers, since it then takes SIGTERM for itself."""
         signal.signal(signal.SIGTERM, self._remember)
         if self.signal is None:  # else the second Ctrl-C is to end the process
             signal.signal(signal.SIGINT, self._remember)
@@ -32,12 +32,12 @@ class StopRequest:
         return self.signal is not None or (self._run / STOP).exists()
 
     def check(self, step: int, steps: int) -> None:
-        """Raises `error` where to stop."""
+        """Raises `error` if training is to stop."""
         if self.asked():
             raise self.error(step, steps)
 
     def error(self, step: int, steps: int) -> BoxcarError:
-        """What to end with: 130 after Ctrl-C, what `.stop.json` says where it was that, else 75."""
+        """What to end with: 130 after Ctrl-C, the code in `.stop.json` if there is one, else 75."""
         reason = read_stop(self._run) if self.signal is None else None
         if reason is not None:
             saved = f" The checkpoint of step {step} of {steps} is saved." if step else ""
@@ -45,7 +45,7 @@ class StopRequest:
         return BoxcarError(
             ExitCode.INTERRUPTED if self.signal is signal.SIGINT else ExitCode.AGAIN,
             f"Stopped at step {step} of {steps}; its checkpoint is saved." if step else "Stopped before the first step.",
-            "Start it again to go on from there: `boxcar train`, or `boxcar run` with --resume.",
+            "To resume from there, start it again: `boxcar train`, or `boxcar run` with --resume.",
         )
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

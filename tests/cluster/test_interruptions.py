@@ -37,7 +37,7 @@ def training(place: Place, records: str) -> tuple[str, Watcher]:
 
 
 def resumed_at(text: str) -> list[int]:
-    return [int(step) for step in re.findall(r"Going on from the checkpoint of step (\d+)", text)]
+    return [int(step) for step in re.findall(r"Resuming from the checkpoint of step (\d+)", text)]
 
 
 def went_on(place: Place, run: str, watcher: Watcher, toy: str) -> int:

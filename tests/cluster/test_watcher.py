@@ -184,6 +184,6 @@ def test_an_orphan_saves_and_ends_for_good(place: Place, records: str) -> None:
     # Whoever comes later hears of it, and goes on from there.
     later = Watcher(place, run, settings)
     later.says(r"of before failed: Nobody has watched this training for 0.5 minutes.*It is made anew")
-    later.says(rf"\[trainer\] Going on from the checkpoint of step {last}")
+    later.says(rf"\[trainer\] Resuming from the checkpoint of step {last}")
     later.send(signal.SIGINT)
     assert later.end() == 130

@@ -146,7 +146,7 @@ def test_a_run_is_stopped_on_one_machine_and_gone_on_with_on_another(person, buc
     assert refused.returncode == 64 and "is not finished" in refused.stderr, refused.stderr
     done = second.boxcar(*arguments, "--resume")
     assert done.returncode == 0, done.stderr
-    assert "Going on from the checkpoint of step" in done.stderr
+    assert "Resuming from the checkpoint of step" in done.stderr
     names = {entry.name for entry in store.entries()}
     assert "runs/moved/report/step.json" in names and "runs/moved/failure.json" not in names
 

@@ -1,4 +1,4 @@
-"""On the processor the same step is the same to the last bit, whichever of its operations are ready first."""
+"""On the CPU the same step is the same to the last bit, whichever of its operations are ready first."""
 
 from pathlib import Path
 
@@ -10,20 +10,20 @@ from boxcar.data.input_pipeline import Split, training_batches
 from boxcar.data.label_map import read_label_map
 from boxcar.detectors.catalog import build_network, find_architecture
 from boxcar.detectors.losses import count_matches
-from boxcar.training.devices import Machines, make_strategy
+from boxcar.training.devices import Workers, make_strategy
 from boxcar.training.settings import derive_settings
 from boxcar.training.trainer import Trainer
 
 
 def test_the_same_batch_has_the_same_gradients_each_time(shapes_records: Path) -> None:
     # Large enough that operations run beside each other, and five levels share the tower's kernels.
-    strategy = make_strategy(0, Machines())
+    strategy = make_strategy(0, Workers())
     configuration = make_configuration(None, {"image_size": 128, "batch_size": 16})
     specification = find_architecture(configuration.architecture).specify(
         configuration.size, read_label_map(shapes_records / "label_map.pbtxt")
     )
     settings = derive_settings(configuration, 100)
-    trainer = Trainer(build_network(specification), settings, strategy, lambda: False)
+    trainer = Trainer(build_network(specification), settings, strategy)
     split = Split(sorted(shapes_records.glob("train-*.tfrecord")))
     batch = next(iter(training_batches(split, specification, settings.batch_size, (), 0, 0)))
     gradients = tf.function(lambda: trainer._gradients_of(batch, count_matches(batch["class_targets"]))[0])

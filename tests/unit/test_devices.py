@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from boxcar.errors import BoxcarError
-from boxcar.training.devices import Machines, make_strategy, read_machines, require_gpus
+from boxcar.training.devices import Workers, make_strategy, read_workers, require_gpus
 
 
 def test_without_a_word_there_is_one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert read_machines() == Machines(1, 0)
+    assert read_workers() == Workers(1, 0)
     monkeypatch.setenv("TF_CONFIG", " ")
-    assert read_machines().is_chief
+    assert read_workers().is_chief
 
 
 def test_machines_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = {"worker": ["a:1", "b:1", "c:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 2}}))
-    assert read_machines() == Machines(3, 2)
-    assert not read_machines().is_chief
+    assert read_workers() == Workers(3, 2)
+    assert not read_workers().is_chief
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_machines_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_cluster_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(BoxcarError, match="TF_CONFIG cannot be understood") as error:
-        read_machines()
+        read_workers()
     assert error.value.code == 64
 
 
@@ -57,7 +57,7 @@ def test_gpus_that_were_asked_for_must_be_seen() -> None:
         require_gpus(2, 1)
     assert error.value.code == 69
     with pytest.raises(BoxcarError, match="1 GPU was asked for, and TensorFlow sees none"):
-        make_strategy(1, Machines())
+        make_strategy(1, Workers())
 
 
 @pytest.mark.parametrize("command", ["run", "train"])

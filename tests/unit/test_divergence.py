@@ -11,10 +11,9 @@ import pytest
 from boxcar.config.run import make_configuration
 from boxcar.errors import BoxcarError
 from boxcar.run.checkpoints import list_checkpoints
-from boxcar.training import train
+from boxcar.training import loop, train
 from boxcar.training.divergence import Diverged, note_rollback, read_rollbacks
 from boxcar.training.history import read_history
-from boxcar.training.trainer import Trainer
 
 SETTINGS = {
     "image_size": 64,
@@ -37,7 +36,7 @@ def train_in(folder: Path, records: Path, **changes: Any) -> Path:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, spoiled: set[int]) -> list[int]:
     """Puts an infinite box into the second picture of the steps with these numbers, counted from 0, each only once."""
-    read, seen = Trainer.read, []
+    read, seen = loop.training_batches, []
 
     class Batches:
         def __init__(self, batches: Any, step: int) -> None:
@@ -57,7 +56,10 @@ def spoil(monkeypatch: pytest.MonkeyPatch, spoiled: set[int]) -> list[int]:
                 batch = batch | {"class_targets": classes, "box_targets": boxes}
             return batch
 
-    monkeypatch.setattr(Trainer, "read", lambda self, batches: read(self, Batches(batches, int(self.step.numpy()))))
+    def spoiled_batches(*arguments: Any, first_step: int, **named: Any) -> Batches:
+        return Batches(read(*arguments, first_step=first_step, **named), first_step)
+
+    monkeypatch.setattr(loop, "training_batches", spoiled_batches)
     return seen
 
 
@@ -75,7 +77,7 @@ def test_one_bad_picture_is_named_and_training_goes_back_and_on(
         assert len(rollback.pictures) == 1
     said = capfd.readouterr().err
     assert f"{first.pictures[0]}\n" in said
-    assert "for 1 of its 4 pictures. Going back to step 0, with 0.5 times the learning rate." in said
+    assert "for 1 of its 4 images. Rolling back to step 0, with 0.5 times the learning rate." in said
     assert [checkpoint.step for checkpoint in list_checkpoints(folder)] == [10, 20, 30]
     history = read_history(folder)
     assert [line["step"] for line in history] == [10, 20, 30]
@@ -86,7 +88,7 @@ def test_after_the_third_return_it_ends(tmp_path: Path, shapes_records: Path, mo
     with pytest.raises(Diverged) as error:
         train_in(tmp_path, shapes_records, learning_rate=1e30)
     assert error.value.code == 65
-    assert "went back 3 times" in error.value.do
+    assert "rolled back 3 times" in error.value.do
     assert [rollback.learning_rate_scale for rollback in read_rollbacks(tmp_path / "train")] == [0.5, 0.25, 0.125]
 
 
@@ -97,28 +99,17 @@ def test_a_return_outlives_the_process(tmp_path: Path, shapes_records: Path, mon
     folder = tmp_path / "killed" / "train"
     spoil(monkeypatch, {14})
 
-    def die(*_: Any) -> None:
+    def note_and_die(*arguments: Any) -> None:
+        note_rollback(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("boxcar.training.loop.TrainingLoop._roll_back", _then(die))
+    monkeypatch.setattr(loop, "note_rollback", note_and_die)
     with pytest.raises(KeyboardInterrupt):
         train_in(tmp_path / "killed", shapes_records)
     monkeypatch.undo()
     train_in(tmp_path / "killed", shapes_records)
     lower = read_history(folder)[-2]["learning_rate"]
     assert lower == pytest.approx(0.5 * read_history(plain)[-2]["learning_rate"])
-
-
-def _then(after: Any) -> Any:
-    from boxcar.training.loop import TrainingLoop
-
-    original = TrainingLoop._roll_back
-
-    def both(self: TrainingLoop, error: Diverged, beginning: list[Any]) -> None:
-        original(self, error, beginning)
-        after()
-
-    return both
 
 
 def test_returns_are_written_down(tmp_path: Path) -> None:
@@ -128,5 +119,5 @@ def test_returns_are_written_down(tmp_path: Path) -> None:
     assert [entry["pictures"] for entry in json.loads((tmp_path / "rollbacks.json").read_text())] == [["a.jpg"]] * 3
     with pytest.raises(BoxcarError) as error:
         note_rollback(tmp_path, Diverged(30, "somewhere"), 20)
-    assert "went back 3 times" in error.value.do
+    assert "rolled back 3 times" in error.value.do
     assert len(read_rollbacks(tmp_path)) == 3

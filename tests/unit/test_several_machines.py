@@ -134,4 +134,4 @@ def test_a_lost_machine_stops_the_other_and_both_go_on_together(
         process.terminate()
     for code, said in finish(processes):
         assert code == 75, said
-        assert f"Going on from the checkpoint of step {reached}." in said
+        assert f"Resuming from the checkpoint of step {reached}." in said

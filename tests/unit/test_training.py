@@ -158,7 +158,7 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(tmp_path: Path) -> N
 
     from boxcar.detectors.catalog import build_network
     from boxcar.inference.specification import Specification
-    from boxcar.training.store import CheckpointStore
+    from boxcar.training.checkpoint_store import CheckpointStore
 
     network = build_network(Specification(architecture="ssd_mobilenet_v2_fpnlite_320x320", image_size=64, labels={1: "a"}))
     store = CheckpointStore(tmp_path, network, tf_keras.optimizers.SGD(), {}, "version")

@@ -10,7 +10,7 @@ import pytest
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import VERDICT
 from boxcar.run.progress import Progress
-from boxcar.training.waiting import wait_for_evaluator
+from boxcar.training.backlog import wait_for_evaluator
 
 
 def wait(evaluation: Path, backlogs: list[int]) -> int:

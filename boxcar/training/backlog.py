@@ -1,4 +1,4 @@
-"""Waiting for the evaluator, which works through the checkpoints at its own speed."""
+"""The backlog of the evaluator, which works through the checkpoints at its own speed."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from boxcar.run.checkpoints import read_verdict
 from boxcar.run.progress import Progress
 
 if TYPE_CHECKING:
-    from boxcar.training.store import CheckpointStore
+    from boxcar.training.checkpoint_store import CheckpointStore
 
 BACKLOG_LIMIT = 5  # checkpoints that may wait for the evaluator before the trainer does
 PATIENCE_SECONDS = 1800.0  # for which the evaluator may score nothing while the trainer waits for it
@@ -26,15 +26,14 @@ def wait_for_evaluator(
         evaluation: the run's `eval/` folder.
         most: 0 waits for the last one, and counts them on `progress`.
         progress: what a person sees.
-        check_stop: called again and again; raises where the process was told to stop.
+        check_stop: called again and again; raises if the process was asked to stop.
 
     Raises:
-        BoxcarError: with the evaluator's code where it is a sidecar and has given up, 69 where it scores nothing for half an
-            hour.
+        BoxcarError: with the evaluator's code if it is a sidecar and has given up, 69 if it scores nothing for half an hour.
     """
     waiting = store.unscored(evaluation)
     if len(waiting) > most > 0:
-        progress.say(f"{len(waiting)} checkpoints wait for the evaluator; training goes on when {most} or fewer do.")
+        progress.say(f"{len(waiting)} checkpoints wait for the evaluator; training continues when {most} or fewer do.")
     patience = time.monotonic() + PATIENCE_SECONDS
     while len(waiting) > most:
         check_stop()
@@ -43,7 +42,7 @@ def wait_for_evaluator(
             raise BoxcarError(
                 ExitCode(verdict["code"]),
                 f"The evaluator gave up, and {len(waiting)} checkpoints wait for it: {verdict['what']}",
-                f"{verdict['do']} Then start training and evaluator again; both go on from where they were.",
+                f"{verdict['do']} Then start training and evaluator again; both resume.",
             )
         if time.monotonic() > patience:
             raise BoxcarError(

@@ -19,15 +19,15 @@ from boxcar.training.divergence import Diverged
 
 class CheckpointStore:
     """The checkpoints of one training. Under `model/` they hold, by the zoo's names, the weights that are scored and
-    exported; where these are averages, the weights that training goes on with lie under `trained/`.
+    exported; if these are averages, the weights that are trained are under `trained/`.
 
     Args:
         train: the run's `train/` folder.
         network: whose weights they hold.
-        optimizer: whose slots and step they hold besides.
-        averages: the average of a variable by the variable's `id`; empty where the weights themselves are scored.
+        optimizer: whose slots and step they hold, too.
+        averages: the average of a variable by the variable's `id`; empty if the weights themselves are scored.
         dataset_version: written into every marker.
-        is_chief: False on the other machines of a training, which take part in saving but leave no file.
+        is_chief: False on the other workers, which take part in saving but leave no file.
     """
 
     def __init__(
@@ -42,9 +42,11 @@ class CheckpointStore:
     ) -> None:
         self._train = train
         self._dataset_version = dataset_version
+        self._optimizer = optimizer
         self._is_chief = is_chief
         self._variables = network.variables_by_name()
         self._copies: dict[str, tuple[tf.Variable, tf.Variable]] = {}
+        self._start: list[tuple[tf.Variable, Any]] = []
         objects = {"optimizer": optimizer}
         if averages:
             # Copies, because TensorFlow saves a variable once, under its shortest name: an average under the optimizer's.
@@ -61,7 +63,7 @@ class CheckpointStore:
 
         Raises:
             Diverged: the weights are not finite.
-            BoxcarError: 69 where they cannot be written.
+            BoxcarError: 69 if they cannot be written.
         """
         for copy, source in self._copies.values():
             copy.assign(source.numpy())
@@ -71,13 +73,13 @@ class CheckpointStore:
         # Written under another name first, then renamed: a prefix that exists is whole.
         temporary = make_folder(self._train / (".writing" if self._is_chief else f".writing-{os.getpid()}"))
         try:
-            # Every machine takes part: what each keeps a share of is added up here.
+            # Every worker takes part: what each keeps a share of is added up here.
             self._checkpoint.write(str(temporary / checkpoint_name(step)))
         except tf.errors.OpError as error:
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
                 f"The checkpoint of step {step} cannot be written to {self._train}: {error.message.splitlines()[0]}.",
-                "Free disk space, then start it again to go on from the checkpoint before.",
+                "Free disk space, then start it again to resume from the checkpoint before.",
             ) from error
         if self._is_chief:
             with os_errors(self._train):
@@ -90,14 +92,21 @@ class CheckpointStore:
             mark_checkpoint(self._train, step, self._dataset_version)
         remove_tree(temporary)
 
+    def keep_start(self) -> None:
+        """Keeps the present weights and optimizer in memory, for `restore_latest` to return to before the first checkpoint."""
+        variables = [*self._variables.values(), *self._optimizer.variables]
+        self._start = [(variable, variable.numpy()) for variable in variables]
+
     def restore_latest(self) -> int:
-        """Restores the newest complete checkpoint; its step, or 0 where there is none.
+        """Restores the newest complete checkpoint; its step, or 0 if there is none. Then the start is restored, if it was kept.
 
         Raises:
             BoxcarError: 65 for a checkpoint that does not fit or cannot be read.
         """
         checkpoints = list_checkpoints(self._train)
         if not checkpoints:
+            for variable, value in self._start:
+                variable.assign(value)
             return 0
         latest = checkpoints[-1]
         try:
@@ -117,7 +126,7 @@ class CheckpointStore:
         return [checkpoint.step for checkpoint in list_checkpoints(self._train) if checkpoint.step not in scored]
 
     def clear_away(self, evaluation: Path, *, keep_best: int, keep_last: int) -> None:
-        """Removes the checkpoints that nobody needs: scored, not among the best ones, and not among the last ones."""
+        """Removes the checkpoints that are scored, not among the best and not among the last."""
         scores = read_scores(evaluation)
         scored = {score["step"] for score in scores}
         kept = {score["step"] for score in best_scores(scores, keep_best)}
