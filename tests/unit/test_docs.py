@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -21,6 +21,7 @@ from boxcar.config.retraining import RetrainingSettings
 from boxcar.config.run import Configuration
 from boxcar.detectors.architecture import CONVERSIONS
 from boxcar.errors import ExitCode
+from boxcar.records.faults import Kind
 from boxcar.scoring.bootstrap import RESAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -203,6 +204,10 @@ def test_every_limit_is_in_the_reference_with_its_default() -> None:
 
 def test_every_format_is_in_the_reference() -> None:
     assert set(CONVERSIONS) <= set(_rows(REFERENCE / "exported-files.md", "Exported files"))
+
+
+def test_every_kind_of_fault_is_in_the_reference() -> None:
+    assert set(_rows(REFERENCE / "data-folder.md", "Faults")) == set(get_args(Kind))
 
 
 def test_every_exit_code_is_in_the_reference() -> None:
