@@ -133,8 +133,9 @@ images-lock: $(UV) ## Renew the images' lock files, at the versions of requireme
 ##@ Kubernetes
 
 .PHONY: pipelines
-pipelines: $(READY) ## Compile the pipelines into pipelines/compiled
+pipelines: $(READY) ## Compile the pipelines into pipelines/compiled, and write the tables of their parameters
 	@$(PYTHON) -m pipelines.compile
+	@$(PYTHON) -m pipelines.document
 
 .PHONY: pipeline-local
 pipeline-local: $(READY) ## Run the training pipeline on this machine, on the demo's pictures

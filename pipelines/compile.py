@@ -9,7 +9,7 @@ from typing import Any
 from kfp import compiler
 
 from boxcar.kfp.images import Images
-from boxcar.kfp.submit import compiled_folder
+from boxcar.kfp.package import compiled_folder
 from boxcar.storage import make_folder, replace_text
 from pipelines.convert_only import convert_only
 from pipelines.retrain_if_changed import retrain_if_changed

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from boxcar.kfp.submit import compiled_folder
+from boxcar.kfp.package import compiled_folder
 
 Spec = dict[str, Any]
 

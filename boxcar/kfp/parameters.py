@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -11,6 +10,7 @@ from boxcar.config.cluster import LabelKey, LabelValue
 from boxcar.config.run import Configuration, make_configuration, merge_settings
 from boxcar.detectors.catalog import check_image_size, find_architecture
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.kfp.form import ConversionForm, TrainForm, TrainingForm
 from boxcar.kfp.installation import bucket_credentials, installed_settings, is_local
 from boxcar.storage import bucket_location, fetch_file, open_store
 from boxcar.training import settle_init
@@ -21,24 +21,6 @@ MOST_DEADLINE_HOURS = WATCH_HOURS - 1
 
 _POOL: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelKey, LabelValue])
 _RESOURCE: TypeAdapter[str] = TypeAdapter(LabelKey)
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """The form, as it was filled in: an empty text or a 0 was left open."""
-
-    data: str
-    output: str
-    resume_from: str = ""
-    architecture: str = ""
-    image_size: int = 0
-    steps: int = 0
-    initial_checkpoint: str = ""
-    gpus: str = "1"
-    gpu_type: str = ""
-    node_pool: str = ""
-    config: str = ""
-    bucket_secret: str = ""
 
 
 @contextmanager
@@ -69,85 +51,85 @@ def run_uri(output: str, job: str, resume_from: str) -> str:
     return resume_from.rstrip("/") or (f"{output.rstrip('/')}/{job}" if job else output.rstrip("/"))
 
 
-def read_form(parameters: Parameters, *, local: bool) -> dict[str, Any]:
+def read_form(form: TrainingForm, *, local: bool) -> dict[str, Any]:
     """The settings that were filled in, those of the cluster under `cluster`; asks nothing of anybody.
 
     Args:
-        parameters: the form.
+        form: as it was filled in.
         local: whether the steps run on this machine, where paths may be named.
 
     Raises:
         BoxcarError: 64 for what cannot be, whatever the cluster and the buckets hold.
     """
-    for name in ("data", "output", "resume_from", "config"):
-        check_uri(name, getattr(parameters, name), local=local)
-    for name in ("data", "output"):
-        if not getattr(parameters, name).strip():
+    others = ("resume_from", "config") if isinstance(form, TrainForm) else ("config",)
+    for name in (*form.folders, *others):
+        check_uri(name, getattr(form, name), local=local)
+    for name in form.folders:
+        if not getattr(form, name).strip():
             raise BoxcarError(ExitCode.USAGE, f"{name} is empty.", "Name a folder: s3://bucket/folder or gs://bucket/folder.")
-    init = parameters.initial_checkpoint
-    _check_source("initial_checkpoint", init, local=local)
-    if parameters.architecture:
+    _check_source("initial_checkpoint", form.initial_checkpoint, local=local)
+    if form.architecture:
         with naming_parameter("architecture"):
-            architecture = find_architecture(parameters.architecture)
-        if parameters.image_size:
+            architecture = find_architecture(form.architecture)
+        if form.image_size:
             with naming_parameter("image_size"):
-                check_image_size(architecture, parameters.image_size)
-    if parameters.steps < 0:
-        raise BoxcarError(ExitCode.USAGE, f"steps cannot be {parameters.steps}.", "Write how many, or 0.")
-    gpus = _read_count(parameters.gpus)
+                check_image_size(architecture, form.image_size)
+    if form.steps < 0:
+        raise BoxcarError(ExitCode.USAGE, f"steps cannot be {form.steps}.", "Write how many, or 0.")
+    gpus = _read_count(form.gpus)
     cluster: dict[str, Any] = {}
-    if parameters.gpu_type:
-        cluster["gpu_resource"] = _read_resource(parameters.gpu_type)
-    if parameters.node_pool:
-        cluster["gpu_node_selector" if gpus else "cpu_node_selector"] = read_pool(parameters.node_pool)
+    if form.gpu_type:
+        cluster["gpu_resource"] = _read_resource(form.gpu_type)
+    if form.node_pool:
+        cluster["gpu_node_selector" if gpus else "cpu_node_selector"] = read_pool(form.node_pool)
     settings = {
-        "data": parameters.data,
-        "architecture": parameters.architecture or None,
-        "image_size": parameters.image_size or None,
-        "steps": parameters.steps or None,
-        "init": init or None,
+        "data": form.data,
+        "architecture": form.architecture or None,
+        "image_size": form.image_size or None,
+        "steps": form.steps or None,
+        "init": form.initial_checkpoint or None,
         "gpus": gpus,
         "cluster": cluster,
     }
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def check_conversion(checkpoint: str, records: str, output: str, architecture: str, config: str, *, local: bool) -> None:
+def check_conversion(form: ConversionForm, *, local: bool) -> None:
     """Refuses what a conversion alone cannot be asked for, whatever the buckets hold.
 
     Raises:
         BoxcarError: 64 with the name of the parameter.
     """
-    for name, value in {"checkpoint": checkpoint, "records": records, "output": output}.items():
+    for name in ("checkpoint", "records", "output"):
+        value = getattr(form, name)
         if not value.strip():
-            raise BoxcarError(
-                ExitCode.USAGE, f"{name} is empty.", "Name what lies in a bucket: s3://bucket/... or gs://bucket/..."
-            )
+            do = "Name what is in a bucket: s3://bucket/... or gs://bucket/..."
+            raise BoxcarError(ExitCode.USAGE, f"{name} is empty.", do)
         check_uri(name, value, local=local)
-    check_uri("config", config, local=local)
+    check_uri("config", form.config, local=local)
     with naming_parameter("architecture"):
-        find_architecture(architecture)
+        find_architecture(form.architecture)
 
 
-def read_configuration_of(parameters: Parameters, images: dict[str, Any]) -> Configuration:
+def read_configuration_of(form: TrainingForm, images: dict[str, Any]) -> Configuration:
     """The configuration that a form asks for. What it does not say, `config` may; what neither says, the operator has set.
 
     Args:
-        parameters: the form.
+        form: as it was filled in.
         images: `image_repository`, `image_tag` and `image_digests` of the pipeline, which hold for its Jobs too.
 
     Raises:
         BoxcarError: 64 for what cannot be, 69 where the bucket of `config` fails.
     """
-    form = read_form(parameters, local=is_local())
+    read = read_form(form, local=is_local())
     with naming_parameter("config"):
-        filed = make_configuration(fetch_file(parameters.config) if parameters.config else None, {})
+        filed = make_configuration(fetch_file(form.config) if form.config else None, {})
     for name in ("label_map", "frozen_test", "init"):
         _check_source(f"config: {name}", getattr(filed, name) or "", local=is_local())
-    settings = merge_settings(filed.model_dump(exclude_unset=True), form)
+    settings = merge_settings(filed.model_dump(exclude_unset=True), read)
     # No Secret at all, unless one is named: a Job does not start without one that is not there.
     cluster = {"credentials_secret": None} | installed_settings() | settings["cluster"] | images
-    cluster |= bucket_credentials(parameters.bucket_secret)
+    cluster |= bucket_credentials(form.bucket_secret)
     configuration = make_configuration(None, settings | {"cluster": cluster})
     hours = configuration.cluster.deadline_hours
     if hours > MOST_DEADLINE_HOURS:

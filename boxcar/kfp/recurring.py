@@ -11,8 +11,9 @@ from typing import Any
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.cron import server_cron
 from boxcar.kfp.endpoint import Answer, Endpoint, Refused
+from boxcar.kfp.package import check_values, read_package
 from boxcar.kfp.schedule import Schedule
-from boxcar.kfp.submit import check_values, find_experiment, read_package, require_namespace, upload_version
+from boxcar.kfp.submit import find_experiment, require_namespace, upload_version
 
 _PATH = "/recurringruns"
 _KIND = "recurringRuns"  # the API's own spelling

@@ -10,9 +10,9 @@ from typing import Any
 from boxcar.config.cluster import ClusterSettings
 from boxcar.config.run import Configuration, make_configuration, read_configuration, write_configuration
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.kfp.form import ConversionForm, TrainForm
 from boxcar.kfp.installation import is_local
 from boxcar.kfp.parameters import (
-    Parameters,
     check_conversion,
     check_readable,
     check_uri,
@@ -44,11 +44,11 @@ class Begun:
     cluster: str
 
 
-def begin(parameters: Parameters, job: str, images: dict[str, Any]) -> Begun:
+def begin(form: TrainForm, job: str, images: dict[str, Any]) -> Begun:
     """Checks what was filled in, begins the run or goes on with it, and makes its records.
 
     Args:
-        parameters: the form.
+        form: as it was filled in.
         job: which names a new run.
         images: `image_repository`, `image_tag` and `image_digests` for the run's Jobs.
 
@@ -57,15 +57,15 @@ def begin(parameters: Parameters, job: str, images: dict[str, Any]) -> Begun:
     """
     from boxcar.records import build_records, summary_lines
 
-    run = run_uri(parameters.output, job, parameters.resume_from)
-    with naming_parameter("resume_from" if parameters.resume_from else "output"):
+    run = run_uri(form.output, job, form.resume_from)
+    with naming_parameter("resume_from" if form.resume_from else "output"):
         place = Mirror(run)
     with _taken(place):
-        with naming_secret(parameters.bucket_secret):
-            configuration = read_configuration_of(parameters, images)
-            check_writable("resume_from" if parameters.resume_from else "output", run)
-            check_readable("data", parameters.data)
-        configuration = _begin(place, configuration, bool(parameters.resume_from))
+        with naming_secret(form.bucket_secret):
+            configuration = read_configuration_of(form, images)
+            check_writable("resume_from" if form.resume_from else "output", run)
+            check_readable("data", form.data)
+        configuration = _begin(place, configuration, bool(form.resume_from))
         made = build_records(
             str(configuration.data),
             place.below(RECORDS).uri,
@@ -163,7 +163,8 @@ def freeze(architecture: str, checkpoint: str, run: str, records: str, config: s
     from boxcar.export import freeze as freeze_step
 
     if records:
-        check_conversion(checkpoint, records, run, architecture, config, local=is_local())
+        form = ConversionForm(checkpoint=checkpoint, records=records, output=run, architecture=architecture, config=config)
+        check_conversion(form, local=is_local())
     place = Mirror(run)
     with _taken(place):
         check_writable("output", run)

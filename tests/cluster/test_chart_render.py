@@ -11,8 +11,8 @@ from chart_tools import CHART, CI_VALUES, KUBERNETES, assert_valid, find, pods, 
 
 from boxcar.config.cluster import ClusterSettings
 from boxcar.config.run import Configuration, make_configuration
+from boxcar.kfp.package import compiled_folder
 from boxcar.kfp.schedule import read_schedule
-from boxcar.kfp.submit import compiled_folder
 
 pytestmark = pytest.mark.cluster
 

@@ -7,10 +7,10 @@ import pytest
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp import installation
+from boxcar.kfp.form import TrainForm
 from boxcar.kfp.installation import LAUNCHER
 from boxcar.kfp.parameters import (
     MOST_DEADLINE_HOURS,
-    Parameters,
     naming_secret,
     read_configuration_of,
     read_form,
@@ -21,8 +21,8 @@ from boxcar.kfp.parameters import (
 IMAGES = {"image_repository": "docker.io/boxcar", "image_tag": "1.0"}
 
 
-def form(**changed: Any) -> Parameters:
-    return Parameters(**{"data": "s3://pictures/birds", "output": "s3://bucket/runs", **changed})
+def form(**changed: Any) -> TrainForm:
+    return TrainForm(**{"data": "s3://pictures/birds", "output": "s3://bucket/runs", "architecture": "", **changed})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The compiled pipelines, as they lie here for a person to upload."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from compiled import lying, read
 from boxcar import __version__
 from boxcar.config.cluster import ClusterSettings
 from boxcar.errors import BoxcarError
+from boxcar.kfp.form import FORMS, Form, TrainForm, describes, parameters
 from boxcar.kfp.images import Images
+from boxcar.kfp.package import compiled_folder
 from boxcar.kfp.parameters import MOST_DEADLINE_HOURS, WATCH_HOURS
-from boxcar.kfp.submit import compiled_folder
 from pipelines.compile import PIPELINES, compile_pipeline
+from pipelines.document import PAGE, document
 from pipelines.tasks import NEEDS
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +49,31 @@ def test_every_input_and_output_explains_itself(name: str) -> None:
                         continue  # Kubeflow's own; no form shows it
                     words = about.get("description", "")
                     assert re.fullmatch(r"[A-Z].*\.", words, re.DOTALL), f"{level}: {entry}: {words!r}"
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS.items())
+def test_a_pipeline_and_its_page_have_the_parameters_of_its_form(name: str, form: type[Form]) -> None:
+    compiled = lying(name.replace("-", "_")).spec["root"]["inputDefinitions"]["parameters"]
+    types = {str: "STRING", int: "NUMBER_INTEGER"}
+    expected = {one.name: (types[one.type], one.description) for one in parameters(form).values()}
+    assert {one: (about["parameterType"], about["description"]) for one, about in compiled.items()} == expected
+    for one in parameters(form).values():
+        assert compiled[one.name].get("defaultValue", inspect.Parameter.empty) == one.default
+
+
+def test_the_page_of_the_parameters_is_up_to_date() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert document(page) == page, "run `make pipelines`"
+
+
+def test_a_component_that_differs_from_its_form_is_refused() -> None:
+    def component(data: str, output: str, steps: str) -> None:
+        """Args:
+        data: Something else.
+        """
+
+    with pytest.raises(TypeError, match=r"component does not take .*image_size, steps, .* as TrainForm"):
+        describes(TrainForm)(component)
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -171,7 +199,9 @@ def test_an_installed_wheel_holds_the_compiled_pipelines(tmp_path: Path) -> None
     packages = Path(sysconfig.get_path("purelib"))
     (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     (site / "packages.pth").write_text(f"{packages}\n")
-    program = "from boxcar.kfp import submit; print(submit.__file__); print(submit.read_package('train-detector').text, end='')"
+    program = (
+        "from boxcar.kfp import package; print(package.__file__); print(package.read_package('train-detector').text, end='')"
+    )
     run = subprocess.run([python, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=120)
     where, _, text = run.stdout.partition("\n")
     assert Path(where).is_relative_to(site)

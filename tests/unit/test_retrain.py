@@ -17,7 +17,7 @@ from registered import write_run
 from boxcar import retry
 from boxcar.config.run import Configuration, make_configuration
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
-from boxcar.kfp.parameters import Parameters
+from boxcar.kfp.form import RetrainForm
 from boxcar.kfp.retraining import retrain as retrain_by_form
 from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version, rollback
 from boxcar.registry.aliases import change
@@ -369,9 +369,9 @@ def test_what_fails_before_anything_is_begun_is_told_each_time(workshop: Worksho
 
 def test_what_a_form_is_refused_for_is_told(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOXCAR_LAUNCHER", "local")
-    form = Parameters(data=str(workshop.data / "gone"), output=str(workshop.runs))
+    folders = {"data": str(workshop.data / "gone"), "runs": str(workshop.runs), "models": workshop.model.models}
     with pytest.raises(BoxcarError, match="data: ") as raised:
-        retrain_by_form(form, workshop.model.models, "cats", 0, "", {})
+        retrain_by_form(RetrainForm(**folders, model="cats"), {})
     assert [message["reason"] for message in workshop.hook.messages] == [str(raised.value)]
 
 

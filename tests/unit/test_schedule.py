@@ -18,9 +18,9 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp import endpoint as endpoint_module
 from boxcar.kfp.cron import check_cron
 from boxcar.kfp.endpoint import Endpoint
+from boxcar.kfp.package import compiled_folder, read_package
 from boxcar.kfp.recurring import Scheduled, apply_schedule, list_schedules, remove_schedule
 from boxcar.kfp.schedule import read_schedule
-from boxcar.kfp.submit import compiled_folder, read_package
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NIGHTLY: dict[str, Any] = {

@@ -16,7 +16,8 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp import endpoint as endpoint_module
 from boxcar.kfp import follow
 from boxcar.kfp.endpoint import Endpoint
-from boxcar.kfp.submit import compiled_folder, read_package, read_values, split_parameters, submit
+from boxcar.kfp.package import compiled_folder, read_package, read_values
+from boxcar.kfp.submit import split_parameters, submit
 from boxcar.storage.local import replace_json
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -1,0 +1,153 @@
+"""Compiled pipelines, ours and others': where they are, what they ask for, and whether it was given."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from boxcar import __version__
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.kfp.form import FORMS, ConversionForm, TrainingForm, parameters
+from boxcar.kfp.parameters import check_conversion, read_form
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline.
+
+    Attributes:
+        name: the pipeline's.
+        text: of its file.
+        inputs: by name, as the file defines them.
+        tasks: names of those that run in a pod.
+    """
+
+    name: str
+    text: str
+    inputs: dict[str, dict[str, Any]]
+    tasks: frozenset[str]
+
+    @property
+    def version(self) -> str:
+        """Name of the version: another one for another text."""
+        return f"{__version__}-{hashlib.sha256(self.text.encode()).hexdigest()[:10]}"
+
+
+def compiled_folder() -> Path:
+    """The compiled pipelines: in an installed Boxcar beside this file, in a checkout in `pipelines/`."""
+    installed = Path(__file__).with_name("compiled")
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "pipelines" / "compiled"
+
+
+def read_package(pipeline: str) -> Package:
+    """A compiled pipeline, by the name of one of ours or the path of a file.
+
+    Raises:
+        BoxcarError: 64 where it is none.
+    """
+    compiled = compiled_folder()
+    ours = compiled / f"{pipeline.replace('-', '_')}.yaml"
+    path = ours if "/" not in pipeline and ours.is_file() else Path(pipeline)
+    known = ", ".join(sorted(file.stem.replace("_", "-") for file in compiled.glob("*.yaml")))
+    try:
+        text = path.read_text(encoding="utf-8")
+        spec = next(iter(yaml.safe_load_all(text)))
+        inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        return Package(spec["pipelineInfo"]["name"], text, inputs, frozenset(_tasks(spec)))
+    except (OSError, ValueError, StopIteration, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no compiled pipeline"
+        what = f"{pipeline} cannot be submitted: {reason}."
+        raise BoxcarError(ExitCode.USAGE, what, f"Name one of {known}, or a file that kfp has compiled.") from error
+
+
+def _tasks(spec: Mapping[str, Any]) -> Iterator[str]:
+    components = spec.get("components", {})
+    for level in (spec["root"], *components.values()):
+        for name, task in level.get("dag", {}).get("tasks", {}).items():
+            if "executorLabel" in components[task["componentRef"]["name"]]:
+                yield name
+
+
+def read_values(package: Package, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters as the pipeline wants them, out of what was written on a command line.
+
+    Raises:
+        BoxcarError: 64 where one is unknown, missing, of another kind, or cannot work.
+    """
+    _check_names(package, parameters, "Add -p {}=...")
+    values = {name: _convert(name, text, package.inputs[name]["parameterType"]) for name, text in parameters.items()}
+    _check_form(package, values)
+    return values
+
+
+def check_values(package: Package, parameters: Mapping[str, Any]) -> None:
+    """Refuses parameters that stand in a file as what they are.
+
+    Raises:
+        BoxcarError: 64 where one is unknown, missing, of another kind, or cannot work.
+    """
+    _check_names(package, parameters, "Add {}: ... under parameters.")
+    for name, value in parameters.items():
+        kind = package.inputs[name]["parameterType"]
+        try:
+            fits = _fits(value, kind) and json.loads(json.dumps(value, allow_nan=False)) == value
+        except (TypeError, ValueError):  # a date is something to YAML, and nothing to JSON
+            fits = False
+        if not fits:
+            do = f"Write {_KINDS[kind][1]}" + (f', in quotes: "{value}".' if kind == "STRING" else ".")
+            raise BoxcarError(ExitCode.USAGE, f"The parameter {name} of {package.name} cannot be {value!r}.", do)
+    _check_form(package, parameters)
+
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "STRING": ((str,), "a text"),
+    "NUMBER_INTEGER": ((int,), "a whole number"),
+    "NUMBER_DOUBLE": ((int, float), "a number"),
+    "BOOLEAN": ((bool,), "true or false"),
+    "LIST": ((list,), "a list"),
+    "STRUCT": ((dict,), "an object"),
+}
+
+
+def _fits(value: Any, kind: str) -> bool:
+    return isinstance(value, _KINDS[kind][0]) and (kind == "BOOLEAN" or not isinstance(value, bool))
+
+
+def _check_names(package: Package, parameters: Mapping[str, Any], how_to_add: str) -> None:
+    for name in parameters:
+        if name not in package.inputs:
+            what = f"{package.name} has no parameter {name}."
+            raise BoxcarError(ExitCode.USAGE, what, f"These exist: {', '.join(package.inputs)}.")
+    missing = [name for name, one in package.inputs.items() if not one.get("isOptional") and name not in parameters]
+    if missing:
+        about = package.inputs[missing[0]].get("description", "")
+        what = f"The parameter {missing[0]} is missing. {about}"
+        raise BoxcarError(ExitCode.USAGE, what, how_to_add.format(missing[0]))
+
+
+def _check_form(package: Package, values: Mapping[str, Any]) -> None:
+    """Checks the values of one of our own pipelines."""
+    for form in FORMS.values():
+        if package.inputs.keys() == parameters(form).keys():
+            filled = form(**values)
+            if isinstance(filled, ConversionForm):
+                check_conversion(filled, local=False)
+            elif isinstance(filled, TrainingForm):
+                read_form(filled, local=False)
+
+
+def _convert(name: str, text: str, kind: str) -> Any:
+    if kind == "STRING":
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not _fits(value, kind):
+        as_json = " as JSON" if kind in ("LIST", "STRUCT") else ""
+        raise BoxcarError(ExitCode.USAGE, f"{name} cannot be {text!r}.", f"Write {_KINDS[kind][1]}{as_json}.")
+    return value
