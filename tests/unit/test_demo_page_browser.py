@@ -65,6 +65,7 @@ def test_the_page_finds_what_the_runners_find(visit: Visit, exported_run: Export
     assert re.fullmatch(r"pixels [\d.]+, network [\d.]+, boxes [\d.]+", visit.page.locator("#parts").inner_text())
 
 
+@pytest.mark.slow
 def test_it_computes_with_what_was_chosen_and_nothing_else(visit: Visit, picture: Path) -> None:
     for backend in ("wasm", "webgl", "wasm"):
         visit.compute_with(backend)
@@ -79,6 +80,7 @@ def test_it_computes_with_what_was_chosen_and_nothing_else(visit: Visit, picture
     assert visit.page.locator("h1").inner_text() == "Detector for circle, square and triangle"
 
 
+@pytest.mark.slow
 def test_several_threads(chromium: "Browser", address: str, picture: Path) -> None:
     """TensorFlow.js starts a thread for two of the processors that the browser tells of, four for eight."""
     found = {}
@@ -92,6 +94,7 @@ def test_several_threads(chromium: "Browser", address: str, picture: Path) -> No
         assert check_same(found[processors], found[2], least=0.01, score=1e-5, box=1e-3 / IMAGE_SIZE) > 20
 
 
+@pytest.mark.slow
 def test_captions_do_not_lie_on_each_other(visit: Visit, picture: Path) -> None:
     visit.look_at(picture)
     read = """all => all.filter(one => getComputedStyle(one).visibility === 'visible').map(one => {
@@ -174,7 +177,9 @@ def test_what_a_screen_reader_is_told(visit: Visit, picture: Path) -> None:
     assert reached == ["file", "camera", "score", "list", "model", "SUMMARY"]
 
 
-@pytest.mark.parametrize(("ending", "apart"), [("png", 0), ("webp", 0), ("jpg", 1)])
+@pytest.mark.parametrize(
+    ("ending", "apart"), [("jpg", 1), *(pytest.param(one, 0, marks=pytest.mark.slow) for one in ("png", "webp"))]
+)
 def test_the_page_sees_the_pixels_that_pillow_sees(visit: Visit, tmp_path: Path, ending: str, apart: int) -> None:
     """From the same pixels the network's input is the same within 1e-6 (test_page_modules.py).
 
@@ -190,7 +195,7 @@ def test_the_page_sees_the_pixels_that_pillow_sees(visit: Visit, tmp_path: Path,
     assert np.abs(seen - wanted).max() <= apart
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [6, *(pytest.param(one, marks=pytest.mark.slow) for one in (1, 2, 3, 4, 5, 7, 8))])
 def test_photographs_are_turned_as_pillow_turns_them(visit: Visit, tmp_path: Path, orientation: int) -> None:
     coarse = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
     exif = Image.Exif()
@@ -212,6 +217,7 @@ def pixels(visit: Visit) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(said.partition(",")[2]))).convert("RGB"), int)
 
 
+@pytest.mark.slow
 def test_a_picture_can_be_dropped(visit: Visit, picture: Path) -> None:
     wanted = visit.look_at(picture)
     visit.page.reload()
@@ -230,6 +236,7 @@ def test_a_picture_can_be_dropped(visit: Visit, picture: Path) -> None:
     visit.wait_until("What was dropped is not a picture’s file. Save the picture first", of="#failure")
 
 
+@pytest.mark.slow
 def test_the_camera(chromium: "Browser", address: str, picture: Path) -> None:
     with visiting(chromium, address, camera=True) as visit:
         visit.wait_until("Ready")
@@ -248,6 +255,7 @@ def test_the_camera(chromium: "Browser", address: str, picture: Path) -> None:
         assert visit.page.evaluate("document.getElementById('video').srcObject") is None
 
 
+@pytest.mark.slow
 def test_without_leave_or_without_a_camera(chromium: "Browser", address: str) -> None:
     with visiting(chromium, address) as visit:
         visit.wait_until("Ready")
@@ -273,6 +281,7 @@ def test_a_file_that_is_no_picture(visit: Visit, picture: Path, tmp_path: Path) 
     assert visit.failure() == ""
 
 
+@pytest.mark.slow
 def test_another_folder_and_another_address(visit: Visit, exported_run: ExportedRun, picture: Path, tmp_path: Path) -> None:
     wanted = visit.look_at(picture)
     shutil.copytree(exported_run.export / "tfjs" / "float32", tmp_path / "chosen" / "mine")
@@ -297,16 +306,25 @@ def test_another_folder_and_another_address(visit: Visit, exported_run: Exported
     ("damage", "words"),
     [
         ("not json", "model.json of chosen is not JSON. Export"),
-        ("no weights", "There is no group1-shard"),
-        ("other outputs", "The model of chosen cannot be used: it has no output box_encodings. Export"),
-        ("cut off shard", "The model of chosen cannot be used: "),
-        ("no description", "There is no detector.json in chosen/. Choose the folder"),
-        (
+        pytest.param("no weights", "There is no group1-shard", marks=pytest.mark.slow),
+        pytest.param(
+            "other outputs",
+            "The model of chosen cannot be used: it has no output box_encodings. Export",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("cut off shard", "The model of chosen cannot be used: ", marks=pytest.mark.slow),
+        pytest.param("no description", "There is no detector.json in chosen/. Choose the folder", marks=pytest.mark.slow),
+        pytest.param(
             "two classes",
             "The model of chosen cannot be used: its class_logits are 1 × 516 × 4, and by its detector.json 1 × 516 × 3",
+            marks=pytest.mark.slow,
         ),
-        ("another format", "detector.json of chosen cannot be used: its format_version is not 1. Export"),
-        ("nothing", "There is no model.json in that folder. Name a folder"),
+        pytest.param(
+            "another format",
+            "detector.json of chosen cannot be used: its format_version is not 1. Export",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("nothing", "There is no model.json in that folder. Name a folder", marks=pytest.mark.slow),
     ],
 )
 def test_a_model_that_is_broken(visit: Visit, exported_run: ExportedRun, tmp_path: Path, damage: str, words: str) -> None:
@@ -340,6 +358,7 @@ def test_a_model_that_is_broken(visit: Visit, exported_run: ExportedRun, tmp_pat
     assert visit.failure() == ""
 
 
+@pytest.mark.slow
 def test_without_webgl(chromium: "Browser", address: str, picture: Path) -> None:
     with another(chromium, "--disable-3d-apis") as browser, visiting(browser, address) as visit:
         visit.wait_until("Ready")
@@ -371,6 +390,7 @@ def by_hand(exported_run: ExportedRun, tmp_path: Path) -> Path:
     return tmp_path / "public"
 
 
+@pytest.mark.slow
 def test_laid_down_by_hand(chromium: "Browser", exported_run: ExportedRun, by_hand: Path, picture: Path) -> None:
     with serving("http.server", "0", "--bind", "127.0.0.1", "--directory", str(by_hand)) as address:
         with visiting(chromium, address) as visit:

@@ -302,6 +302,7 @@ def test_few_test_pictures_are_joined_by_validation_pictures(exported_run: Expor
     assert len(list(fewer)) == there["test"] - 1
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_asked_for(exported_run: ExportedRun, tmp_path: Path) -> None:
     with pytest.raises(BoxcarError) as caught:
         _convert(exported_run, tmp_path / "out", formats=("tflite_float32",), limits={"megabytes": 1})

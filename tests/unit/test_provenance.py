@@ -124,9 +124,9 @@ def _changed(folder: Path, **changes: object) -> None:
         ("architecture", "is of the architecture ssd_mobilenet_v2_fpnlite_320x320, and by its detector.json of retinanet"),
         ("no labels", "it holds no labels"),
         ("other labels", "id 3 is triangle by the labels inside it, and hexagon by its detector.json"),
-        ("class count", "its class_logits are"),
+        pytest.param("class count", "its class_logits are", marks=pytest.mark.slow),
         ("no provenance", "does not say where its model comes from"),
-        ("cut short", "saved_model cannot be used"),
+        pytest.param("cut short", "saved_model cannot be used", marks=pytest.mark.slow),
     ],
 )
 def test_a_savedmodel_that_does_not_fit_its_description(
