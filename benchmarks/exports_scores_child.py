@@ -10,7 +10,7 @@ from pathlib import Path
 from boxcar.data.example import read_examples
 from boxcar.export.pictures import decode_picture, find_shards
 from boxcar.inference.runner import open_runner
-from boxcar.scoring import Truth, score
+from boxcar.scoring import GroundTruth, score
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
             for example in read_examples(find_shards(records, split)):
                 found.append(runner.detect(decode_picture(example)))
                 truths.append(
-                    Truth(
+                    GroundTruth(
                         width=example.width,
                         height=example.height,
                         boxes=example.boxes,

@@ -30,7 +30,7 @@ from measuring import (
 from boxcar.data.example import Example, read_examples
 from boxcar.data.label_map import read_label_map
 from boxcar.inference.detections import Detections
-from boxcar.scoring import Truth, score
+from boxcar.scoring import GroundTruth, score
 
 TRIAL_STEPS = 100  # in the first half of which the evaluator, too, loads TensorFlow and builds its network
 MARGIN = 0.85  # of the time that the trial promises: machines are not steady, and the evaluator takes its share
@@ -116,7 +116,7 @@ def train_yolo(records: Path, size: int, batch: int, seconds: int) -> Trained:
         found = answer(run([YOLO_PYTHON, "benchmarks/yolo11n.py", folder, size, batch, seconds]))
     ids = sorted(labels)
     truths = [
-        Truth(width=test.width, height=test.height, boxes=test.boxes, labels=test.labels, is_crowd=test.is_crowd)
+        GroundTruth(width=test.width, height=test.height, boxes=test.boxes, labels=test.labels, is_crowd=test.is_crowd)
         for test in tests
     ]
     detections = [detected(found["detections"][stem(number, test)], ids) for number, test in enumerate(tests)]

@@ -261,9 +261,9 @@ def evaluate(
         if sidecar and _idle():
             return
         if sidecar:
-            from boxcar.evaluation.sidecar import evaluate_beside
+            from boxcar.evaluation.sidecar import evaluate_as_sidecar
 
-            evaluate_beside(str(folder))
+            evaluate_as_sidecar(str(folder))
         else:
             from boxcar.evaluation import evaluate as evaluate_step
 

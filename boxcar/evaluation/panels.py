@@ -1,4 +1,4 @@
-"""What the board shows of pictures: labelled above found boxes, and the confusion matrix."""
+"""The images that TensorBoard shows: labelled above found boxes, and the confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -12,27 +12,27 @@ from boxcar.data.example import read_examples
 from boxcar.data.pixels import thumbnail
 from boxcar.inference.detections import Detections
 from boxcar.inference.drawing import FOUND, SHOWN_SCORE, TRUE, captions, choose_pictures, draw
-from boxcar.scoring import Truth
+from boxcar.scoring import GroundTruth
 
-MOST = 4  # pictures whose boxes are drawn for every checkpoint
+MOST = 4  # images whose boxes are drawn for every checkpoint
 SIDE = 340  # the longer side of each, in pixels; what is wider than 350 TensorBoard shrinks until its letters are gone
-_HEAD = 22  # pixels above each half, for a word on it
+_HEAD = 22  # pixels above each half, for its heading
 _INK, _PAPER, _MUTED = (32, 33, 36), (255, 255, 255), (95, 99, 104)
 
 
 class Panels:
-    """A few pictures of a split, the same for every checkpoint, with their labelled boxes.
+    """A few images of a split, the same for every checkpoint, with their labelled boxes.
 
     Args:
         shards: the split's TFRecord files.
-        truths: the labelled boxes of each of its pictures.
+        truths: the labelled boxes of each of its images.
         labels: the label map, id to name.
 
     Raises:
-        BoxcarError: 65 where a picture cannot be decoded.
+        BoxcarError: 65 if an image cannot be decoded.
     """
 
-    def __init__(self, shards: Sequence[Path], truths: Sequence[Truth], labels: Mapping[int, str]) -> None:
+    def __init__(self, shards: Sequence[Path], truths: Sequence[GroundTruth], labels: Mapping[int, str]) -> None:
         self._labels = labels
         self._chosen = choose_pictures([set(truth.labels.tolist()) for truth in truths], MOST)
         self._small: list[NDArray[np.uint8]] = []
@@ -49,7 +49,7 @@ class Panels:
             self._labelled.append(draw(small, example.boxes, names, TRUE, SIDE))
 
     def draw(self, detections: Sequence[Detections]) -> list[NDArray[np.uint8]]:
-        """Each chosen picture, uint8 [H, W, 3]: labelled boxes above, found ones below. One of `detections` a picture."""
+        """Each chosen image, uint8 [H, W, 3]: labelled boxes above, found ones below. One of `detections` for each image."""
         return [
             _panel(labelled, self._found(small, detections[place]))
             for place, small, labelled in zip(self._chosen, self._small, self._labelled, strict=True)
@@ -72,10 +72,10 @@ def _panel(labelled: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np.
 
 
 def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], title: str) -> NDArray[np.uint8]:
-    """A confusion matrix as a picture.
+    """A confusion matrix as an image.
 
     Args:
-        counts: [K + 1, K + 1] as `scoring.confusion` answers it.
+        counts: [K + 1, K + 1] as `scoring.confusion_matrix` returns it.
         names: of its K classes.
         title: lines above it.
 

@@ -18,32 +18,32 @@ from boxcar.inference.decoding import decode
 from boxcar.inference.detections import Detections
 from boxcar.inference.specification import Specification
 from boxcar.run.checkpoints import Checkpoint
-from boxcar.scoring import Truth, score
+from boxcar.scoring import GroundTruth, score
 
 BATCH = 16
-KEPT_BYTES = 256 << 20  # of preprocessed pictures that stay in memory from checkpoint to checkpoint: 218 of 320 pixels
+KEPT_BYTES = 256 << 20  # of preprocessed images that stay in memory from checkpoint to checkpoint: 218 of 320 pixels
 
 
 @dataclass(frozen=True)
-class Described:
-    """A picture's identity; its pixels stay in the records."""
+class LabelledImage:
+    """An image's identity and boxes; its pixels stay in the records."""
 
     sha256: str
-    truth: Truth
+    truth: GroundTruth
 
 
 @dataclass
-class Pictures:
+class ScoredSplit:
     """A split to score on."""
 
-    examples: Sequence[Described]
+    examples: Sequence[LabelledImage]
     shards: Sequence[Path]
     split: Split
     batches: Sequence[tf.Tensor] | None = None  # float32 [B, S, S, 3], once they have been read and are few enough to be kept
 
     @property
-    def truths(self) -> list[Truth]:
-        """The labelled boxes of each picture."""
+    def truths(self) -> list[GroundTruth]:
+        """The labelled boxes of each image."""
         return [example.truth for example in self.examples]
 
 
@@ -59,13 +59,13 @@ class Scorer:
             input_signature=[tf.TensorSpec([None, specification.image_size, specification.image_size, 3], tf.float32)],
         )
 
-    def load(self, records: Path, name: str) -> Pictures:
+    def load(self, records: Path, name: str) -> ScoredSplit:
         """A split of the records, its checksums verified."""
         shards = sorted(records.glob(f"{name}-*.tfrecord"))
-        return Pictures([_described(example) for example in read_examples(shards)], shards, Split(shards))
+        return ScoredSplit([_without_pixels(example) for example in read_examples(shards)], shards, Split(shards))
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Loads a checkpoint's weights; 65 where it is of another data set or does not fit."""
+        """Loads a checkpoint's weights; 65 if it is of another data set or does not fit."""
         if checkpoint.dataset_version != self.specification.dataset_version:
             raise BoxcarError(
                 ExitCode.DATA,
@@ -76,26 +76,26 @@ class Scorer:
         load_weights(self._network, checkpoint.prefix, class_predictor=True)
         self._folded.refold()
 
-    def score(self, pictures: Pictures) -> tuple[dict[str, Any], list[Detections]]:
-        """COCO scores as `scoring.score` gives them, and each picture's detections."""
-        with ThreadPoolExecutor(1) as decoder:  # beside the next batch's run through the network
-            batches = [decoder.submit(self._decode, self._run(pixels)) for pixels in self._batches(pictures)]
+    def score(self, images: ScoredSplit) -> tuple[dict[str, Any], list[Detections]]:
+        """COCO scores as `scoring.score` gives them, and each image's detections."""
+        with ThreadPoolExecutor(1) as decoder:  # while the network computes the next batch
+            batches = [decoder.submit(self._decode, self._run(pixels)) for pixels in self._batches(images)]
             found = [detections for batch in batches for detections in batch.result()]
-        return score(pictures.truths, found, self.specification.labels), found
+        return score(images.truths, found, self.specification.labels), found
 
-    def _batches(self, pictures: Pictures) -> Iterator[tf.Tensor]:
-        """The split's pixels; kept where they fit, since every checkpoint is asked about the very same."""
-        if pictures.batches is not None:
-            yield from pictures.batches
+    def _batches(self, images: ScoredSplit) -> Iterator[tf.Tensor]:
+        """The split's pixels; kept if they fit into memory, since every checkpoint is scored on the same."""
+        if images.batches is not None:
+            yield from images.batches
             return
         side = self.specification.image_size
-        keep = len(pictures.examples) * side * side * 3 * 4 <= KEPT_BYTES
+        keep = len(images.examples) * side * side * 3 * 4 <= KEPT_BYTES
         kept = []
-        for pixels in evaluation_batches(pictures.split, side, BATCH):
+        for pixels in evaluation_batches(images.split, side, BATCH):
             if keep:
                 kept.append(pixels)
             yield pixels
-        pictures.batches = kept if keep else None
+        images.batches = kept if keep else None
 
     def _decode(self, heads: Mapping[str, tf.Tensor]) -> list[Detections]:
         each = zip(heads["box_encodings"].numpy(), heads["class_logits"].numpy(), strict=True)
@@ -109,12 +109,12 @@ class Scorer:
             ) from error
 
 
-def _described(example: Example) -> Described:
-    truth = Truth(
+def _without_pixels(example: Example) -> LabelledImage:
+    truth = GroundTruth(
         width=example.width,
         height=example.height,
         boxes=example.boxes,
         labels=example.labels,
         is_crowd=example.is_crowd,
     )
-    return Described(example.sha256, truth)
+    return LabelledImage(example.sha256, truth)

@@ -1,4 +1,4 @@
-"""The evaluator as a native sidecar: it ends when it is told to, because one that ends by itself is started again."""
+"""The evaluator as a native sidecar: it ends at SIGTERM, because Kubernetes restarts one that ends by itself."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 from boxcar.errors import ExitCode, explain
-from boxcar.evaluation.step import evaluate
+from boxcar.evaluation.evaluator import evaluate
 from boxcar.run.checkpoints import read_status
 from boxcar.run.layout import EVAL, TRAIN, VERDICT
 from boxcar.run.step import Committed
@@ -16,22 +16,22 @@ from boxcar.storage import make_folder, replace_json
 from boxcar.sync.mirror import Mirror
 
 
-def evaluate_beside(run: str) -> None:
-    """Evaluates a run, writes `<run>/eval/verdict.json` when that is over, well or badly, and waits for SIGTERM.
+def evaluate_as_sidecar(run: str) -> None:
+    """Evaluates a run, writes `<run>/eval/verdict.json` at the end, success or failure, and waits for SIGTERM.
 
     The verdict is {`state`: DONE or FAILED, `code`, `what`, `do`}: the exit code and the two sentences that `boxcar evaluate`
-    would have ended with. Started again behind it, a finished evaluation gives the same one, and one that failed goes on.
+    would have ended with. Started again after it, a finished evaluation gives the same one, and one that failed resumes.
 
-    SIGTERM ends an evaluation as it ends every step while training goes on. When training is DONE it does not: a pod's
-    sidecars are told to stop once its trainer has ended, which waits for the last checkpoint's score but not for those of the
-    test pictures. What is left is then finished within the pod's grace, and the function returns without waiting.
+    SIGTERM ends an evaluation during training as it ends every step. When training is DONE it does not: a pod's
+    sidecars get SIGTERM once its trainer has ended, which waits for the last checkpoint's score but not for those of the
+    test images. What is left is then finished within the pod's grace, and the function returns without waiting.
 
     Raises:
-        KeyboardInterrupt: what the handler of SIGTERM raises that was there before, while training goes on.
-        BoxcarError: 69 where the verdict cannot be written.
+        KeyboardInterrupt: what the earlier handler of SIGTERM raises, during training.
+        BoxcarError: 69 if the verdict cannot be written.
     """
     folder = Mirror(run).folder
-    told = threading.Event()
+    asked_to_stop = threading.Event()
     over = False
     before = signal.getsignal(signal.SIGTERM)
 
@@ -39,27 +39,27 @@ def evaluate_beside(run: str) -> None:
         status = read_status(folder / TRAIN)
         if not over and callable(before) and (status is None or status.state != "DONE"):
             before(number, frame)
-        told.set()
+        asked_to_stop.set()
 
     signal.signal(signal.SIGTERM, stop)
     try:
         (folder / EVAL / VERDICT).unlink(missing_ok=True)
-        _say(folder, _attempt(run))
+        _write_verdict(folder, _attempt(run))
         over = True
-        told.wait()
+        asked_to_stop.wait()
     finally:
-        if signal.getsignal(signal.SIGTERM) is stop:  # else it was `before` that had its say, and wants no second one
+        if signal.getsignal(signal.SIGTERM) is stop:  # else `before` ran, and must not run a second time
             signal.signal(signal.SIGTERM, before)
 
 
 def _attempt(run: str) -> Committed | Exception:
     try:
         return evaluate(run, sidecar=True)
-    except Exception as error:  # noqa: BLE001 - whatever it is, an evaluator that dies of it is only started into it again
+    except Exception as error:  # noqa: BLE001 - an evaluator that ends would only be restarted into the same error
         return error
 
 
-def _say(folder: Path, outcome: Committed | Exception) -> None:
+def _write_verdict(folder: Path, outcome: Committed | Exception) -> None:
     if isinstance(outcome, Committed):
         verdict = {"state": "DONE", "code": int(ExitCode.DONE), "what": "Every checkpoint is scored.", "do": ""}
     else:

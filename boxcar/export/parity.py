@@ -14,7 +14,7 @@ from boxcar.export.verdict import Cost, Tally, Verdict, judge
 from boxcar.inference.detections import Detections
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import HeadsRunner, Runner
-from boxcar.scoring import Truth, ap50_difference, match, score
+from boxcar.scoring import GroundTruth, ap50_difference, match, score
 
 INT8 = frozenset({"tflite_int8", "tflite_int8_nms"})  # these are told whether what they lose is more than luck
 MIN_SCORE = 0.3  # detections of the SavedModel from this score on must be found by the file too
@@ -52,11 +52,11 @@ def compare(
         The SavedModel's verdict, which is its scores and its time (the signature `serving_default`, preprocessing and NMS
         included), and each file's (from preprocessed pixels to detections).
     """
-    truths: list[Truth] = []
+    truths: list[GroundTruth] = []
     own = Tally()
     tallies = [Tally() for _ in candidates]
     for example, picture in pictures:
-        truths.append(Truth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
+        truths.append(GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
         name = example.filename or example.source_id
         began = time.perf_counter()
         found = model.detect(picture)

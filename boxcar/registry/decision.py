@@ -10,7 +10,7 @@ import numpy as np
 from boxcar.config.gate import GateSettings
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
-from boxcar.scoring import Difference, Truth, ap50_difference, one_sided, score
+from boxcar.scoring import Difference, GroundTruth, ap50_difference, one_sided, score
 
 Verdict = Literal["promoted", "kept", "undecided"]
 # Pictures with labelled objects below which a bootstrap draws too few different samples for its bounds to hold: of one picture
@@ -55,7 +55,7 @@ class Decided:
 
 
 def decide(
-    truths: Sequence[Truth],
+    truths: Sequence[GroundTruth],
     labels: Mapping[int, str],
     challenger: Answers,
     champion: Answers | None,
@@ -195,7 +195,7 @@ def _of_classes(answers: Answers, classes: Mapping[int, str]) -> list[Detections
     return result
 
 
-def _only(truth: Truth, classes: Mapping[int, str]) -> Truth:
+def _only(truth: GroundTruth, classes: Mapping[int, str]) -> GroundTruth:
     """A picture's labelled boxes of these classes."""
     kept = np.isin(truth.labels, list(classes))
-    return Truth(truth.width, truth.height, truth.boxes[kept], truth.labels[kept], truth.is_crowd[kept])
+    return GroundTruth(truth.width, truth.height, truth.boxes[kept], truth.labels[kept], truth.is_crowd[kept])

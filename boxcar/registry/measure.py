@@ -18,7 +18,7 @@ from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import open_runner
 from boxcar.registry.frozen import FrozenTest
 from boxcar.run.layout import EXPORT, MANIFEST
-from boxcar.scoring import Truth
+from boxcar.scoring import GroundTruth
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def find_file(folder: Path, kind: str, what: str) -> ShippedFile:
 
 def measure(
     files: Sequence[ShippedFile], test: FrozenTest, threads: int, advance: Callable[[], None]
-) -> tuple[list[Truth], list[Measured]]:
+) -> tuple[list[GroundTruth], list[Measured]]:
     """The truths of the test pictures, and what each file answered on them.
 
     Args:
@@ -82,13 +82,13 @@ def measure(
     Raises:
         BoxcarError: 65 where a file or a picture cannot be used.
     """
-    truths: list[Truth] = []
+    truths: list[GroundTruth] = []
     with ExitStack() as opened:
         runners = [opened.enter_context(open_runner(file.path, threads)) for file in files]
         detections: list[list[Detections]] = [[] for _ in files]
         seconds: list[list[float]] = [[] for _ in files]
         for example in test.examples():
-            truths.append(Truth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
+            truths.append(GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
             picture = decode_picture(example)
             for place, runner in enumerate(runners):
                 pixels = preprocess(picture, runner.specification.image_size)

@@ -1,7 +1,7 @@
 """COCO average precision and recall, by hotcoco, to the numbers that pycocotools gives.
 
 The protocol is that of https://cocodataset.org/#detection-eval: ten IoU thresholds from 0.50 to 0.95, 101 recall
-points, at most 100 detections a picture and class, sizes parted at areas of 32 * 32 and 96 * 96 pixels.
+points, at most 100 detections per image and class, sizes divided at areas of 32 * 32 and 96 * 96 pixels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,14 +21,14 @@ LIMITS = {1: 0, 10: 1, 100: 2}
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
-    """The labelled boxes of one picture; a picture without any counts too.
+class GroundTruth:
+    """The labelled boxes of one image; an image without any counts too.
 
     Raises:
-        ValueError: where shapes do not fit together, a size is not positive or a coordinate is not finite.
+        ValueError: if shapes do not fit together, a size is not positive or a coordinate is not finite.
     """
 
-    width: int  # pixels of the stored picture
+    width: int  # pixels of the stored image
     height: int
     boxes: NDArray[np.float32]  # [N, 4]: ymin, xmin, ymax, xmax, normalised by height and width
     labels: NDArray[np.int64]  # [N], from 1
@@ -38,32 +38,32 @@ class Truth:
         count = len(self.labels)
         if self.labels.shape != (count,) or self.boxes.shape != (count, 4) or self.is_crowd.shape != (count,):
             shapes = f"boxes {self.boxes.shape}, labels {self.labels.shape}, is_crowd {self.is_crowd.shape}"
-            raise ValueError(f"Truth needs boxes [N, 4], labels [N] and is_crowd [N], not {shapes}.")
+            raise ValueError(f"GroundTruth needs boxes [N, 4], labels [N] and is_crowd [N], not {shapes}.")
         if self.width < 1 or self.height < 1:
-            raise ValueError(f"A picture cannot be {self.width} by {self.height} pixels.")
+            raise ValueError(f"An image cannot be {self.width} by {self.height} pixels.")
         if not np.isfinite(self.boxes).all():
-            raise ValueError("Truth holds a coordinate that is not finite.")
+            raise ValueError("GroundTruth holds a coordinate that is not finite.")
 
 
-def score(truths: Sequence[Truth], detections: Sequence[Detections], labels: Mapping[int, str]) -> dict[str, Any]:
+def score(truths: Sequence[GroundTruth], detections: Sequence[Detections], labels: Mapping[int, str]) -> dict[str, Any]:
     """Scores detections against ground truth.
 
     Args:
-        truths: one a picture.
-        detections: one a picture, in the same order.
+        truths: one per image.
+        detections: one per image, in the same order.
         labels: the label map, id to name; every id in truths and detections is in it.
 
     Returns:
         `AP`, `AP50`, `AP75`, `AP_small`, `AP_medium`, `AP_large`, `AR_1`, `AR_10`, `AR_100`, `AR_small`, `AR_medium`,
-        `AR_large`, each 0 to 1, or None where there is no ground truth to measure it by; and `per_class`, name to
-        `{"AP", "AP50", "boxes"}`, where `boxes` counts the ground truth boxes that are no crowds. Where two ids have
+        `AR_large`, each 0 to 1, or None if there is no ground truth to measure it by; and `per_class`, name to
+        `{"AP", "AP50", "boxes"}`, where `boxes` counts the ground truth boxes that are no crowds. If two ids have
         one name, the later one's key is `<name> (id <id>)`.
 
     Raises:
-        ValueError: where the two sequences differ in length or an id is not in the label map.
+        ValueError: if the two sequences differ in length or an id is not in the label map.
     """
     if len(truths) != len(detections):
-        raise ValueError(f"There are {len(truths)} pictures with truth but detections for {len(detections)}.")
+        raise ValueError(f"There is ground truth for {len(truths)} images, but there are detections for {len(detections)}.")
     ids = sorted(labels)
     truth_labels = _joined((truth.labels for truth in truths), np.int64)
     found_classes = _joined((found.classes for found in detections), np.int64)
@@ -96,7 +96,7 @@ def score(truths: Sequence[Truth], detections: Sequence[Detections], labels: Map
 
 
 def _accumulate(
-    truths: Sequence[Truth],
+    truths: Sequence[GroundTruth],
     detections: Sequence[Detections],
     labels: Mapping[int, str],
     truth_labels: NDArray[np.int64],
@@ -105,10 +105,10 @@ def _accumulate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Precision [IoU threshold, recall point, class, area] at limit 100 and recall [IoU threshold, class, area, limit].
 
-    Classes stand in ascending order of id. -1 stands where there is no ground truth.
+    Classes are in ascending order of id. -1 means that there is no ground truth.
     """
     images = [{"id": i, "width": truth.width, "height": truth.height} for i, truth in enumerate(truths, 1)]
-    # A record's float32 coordinates miss the whole pixels that were labelled by up to half a thousandth in pictures of
+    # A record's float32 coordinates miss the whole pixels that were labelled by up to half a thousandth in images of
     # 8,000 pixels. Rounded back, a box of 32 by 32 is small and medium, as in COCO's own files, and not one by chance.
     truth_boxes = _joined((pixel_boxes(truth.boxes, truth).round(3) for truth in truths), np.float64, 4)
     reference = hotcoco.COCO.from_arrays(
@@ -135,19 +135,19 @@ def _accumulate(
     return arrays["precision"][..., LIMITS[100]], arrays["recall"]
 
 
-def pixel_boxes(boxes: NDArray[np.float32], truth: Truth) -> NDArray[np.float64]:
+def pixel_boxes(boxes: NDArray[np.float32], truth: GroundTruth) -> NDArray[np.float64]:
     """[N, 4] normalised (ymin, xmin, ymax, xmax) to COCO's (x, y, width, height) in pixels."""
     ymin, xmin, ymax, xmax = (boxes * np.array([truth.height, truth.width] * 2, np.float64)).T
     return np.stack([xmin, ymin, np.maximum(xmax - xmin, 0), np.maximum(ymax - ymin, 0)], axis=1)
 
 
 def _joined(arrays: Iterable[NDArray[Any]], kind: type, columns: int | None = None) -> NDArray[Any]:
-    """All pictures' rows below each other, also where there are no pictures."""
+    """The rows of all images below each other; of no images, too."""
     empty: NDArray[Any] = np.zeros((0,) if columns is None else (0, columns), kind)
     return np.concatenate([empty, *arrays], dtype=kind)
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:
-    """The mean over what could be measured; the protocol's word for what could not is -1."""
+    """The mean over what could be measured; the protocol has -1 for what could not."""
     measured = values[values > -1]
     return float(measured.mean()) if measured.size else None

@@ -1,8 +1,8 @@
-"""Is one detector better than another, or was it luck? The paired bootstrap over pictures.
+"""Is one detector better than another, or was it chance? The paired bootstrap over images.
 
-Pictures are drawn with replacement, as many as there are, and both detectors are scored on the same draw (Efron and Tibshirani,
-An Introduction to the Bootstrap, 1993, chapters 13 and 16). What is matched with what stays the same in every draw, so each
-picture is matched once, and a draw only gives it a weight.
+Images are drawn with replacement, as many as there are, and both detectors are scored on the same draw (Efron and Tibshirani,
+An Introduction to the Bootstrap, 1993, chapters 13 and 16). Matches are the same in every draw, so each
+image is matched once, and a draw only gives it a weight.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.inference.detections import Detections
-from boxcar.scoring.average_precision import LIMITS, Truth, pixel_boxes
+from boxcar.scoring.average_precision import LIMITS, GroundTruth, pixel_boxes
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -25,10 +25,10 @@ _AT_ONCE = 2**22  # numbers in one array of draws by detections: 16 MB
 
 @dataclass(frozen=True)
 class Difference:
-    """How far AP50 of one detector lies above that of another.
+    """How far AP50 of one detector is above that of another.
 
     Attributes:
-        point: the difference on the pictures as they are; None where they hold no objects.
+        point: the difference on the images as they are; None if they hold no objects.
         low, high: the bounds of the interval that holds it with the confidence asked for; None likewise.
     """
 
@@ -38,12 +38,12 @@ class Difference:
 
     @property
     def is_loss(self) -> bool:
-        """Whether the interval lies below 0 as a whole."""
+        """Whether the whole interval is below 0."""
         return self.high is not None and self.high < 0
 
 
 def ap50_difference(
-    truths: Sequence[Truth],
+    truths: Sequence[GroundTruth],
     reference: Sequence[Detections],
     other: Sequence[Detections],
     labels: Mapping[int, str],
@@ -55,21 +55,21 @@ def ap50_difference(
     """AP50 of `other` minus AP50 of `reference`, with its two-sided percentile interval.
 
     Args:
-        truths: one a picture.
-        reference, other: detections, one a picture, in the same order.
+        truths: one per image.
+        reference, other: detections, one per image, in the same order.
         labels: the label map, id to name.
         confidence: of the interval, between 0 and 1.
-        resamples: how many draws of pictures.
+        resamples: how many draws of images.
         seed: of the draws.
 
     Raises:
-        ValueError: where the sequences differ in length.
+        ValueError: if the sequences differ in length.
     """
-    pictures = len(truths)
-    # The first row is the pictures as they are.
-    weights = np.ones((1 + resamples, pictures), np.int32)
-    if pictures:
-        weights[1:] = np.random.default_rng(seed).multinomial(pictures, [1 / pictures] * pictures, resamples)
+    images = len(truths)
+    # The first row is the images as they are.
+    weights = np.ones((1 + resamples, images), np.int32)
+    if images:
+        weights[1:] = np.random.default_rng(seed).multinomial(images, [1 / images] * images, resamples)
     differences = _ap50(truths, other, labels, weights) - _ap50(truths, reference, labels, weights)
     drawn = differences[1:][np.isfinite(differences[1:])]  # a draw may hold no object
     if not np.isfinite(differences[0]) or not drawn.size:
@@ -78,18 +78,18 @@ def ap50_difference(
     return Difference(float(differences[0]), float(low), float(high))
 
 
-def one_sided(confidence: float, pictures: int) -> float:
+def one_sided(confidence: float, images: int) -> float:
     """The confidence of an interval of `ap50_difference` each of whose bounds alone then holds with `confidence`.
 
-    Percentiles of the bootstrap come out too narrow where pictures are few, by what parts Student's t from the normal
+    Percentiles of the bootstrap are too narrow for few images, by the difference between Student's t and the normal
     distribution; here the interval is wider by that (Hesterberg, What Teachers Should Know About the Bootstrap, 2015, section
-    3.4). With 30 pictures and 0.95 it is 0.915 instead of 0.9.
+    3.4). With 30 images and 0.95 it is 0.915 instead of 0.9.
 
     Args:
         confidence: of one bound, above 0.5.
-        pictures: that are drawn from.
+        images: how many are drawn from.
     """
-    normal, freedom = NormalDist(), max(pictures - 1, 1)
+    normal, freedom = NormalDist(), max(images - 1, 1)
     z = normal.inv_cdf(confidence)
     # Student's quantile by its expansion (Abramowitz and Stegun, 26.7.5).
     t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
@@ -97,9 +97,9 @@ def one_sided(confidence: float, pictures: int) -> float:
 
 
 def _ap50(
-    truths: Sequence[Truth], detections: Sequence[Detections], labels: Mapping[int, str], weights: NDArray[np.int32]
+    truths: Sequence[GroundTruth], detections: Sequence[Detections], labels: Mapping[int, str], weights: NDArray[np.int32]
 ) -> NDArray[np.float64]:
-    """COCO's AP50 for each row of weights [R, P] over pictures, [R]; NaN where there is no object."""
+    """COCO's AP50 for each row of weights [R, P] over images, [R]; NaN if there is no object."""
     total, measured = np.zeros(len(weights)), np.zeros(len(weights), np.int64)
     overlapping = [_Overlaps(truth, found) for truth, found in zip(truths, detections, strict=True)]
     for label in labels if truths else ():
@@ -113,9 +113,9 @@ def _ap50(
 
 
 class _Overlaps:
-    """One picture's truth and detections, and how they overlap, [D, N]: intersection over the detection alone for crowds."""
+    """One image's ground truth and detections, and their overlaps [D, N]: intersection over the detection alone for crowds."""
 
-    def __init__(self, truth: Truth, found: Detections) -> None:
+    def __init__(self, truth: GroundTruth, found: Detections) -> None:
         self.truth, self.found = truth, found
         boxes, others = pixel_boxes(found.boxes, truth), pixel_boxes(truth.boxes, truth).round(3)
         top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])
@@ -148,14 +148,14 @@ class _Overlaps:
 
 
 class _Answers:
-    """What a detector said of one class on all pictures, best score first."""
+    """The detections of one class on all images, best score first."""
 
-    def __init__(self, pictures: Sequence[_Overlaps], label: int) -> None:
-        matched = [picture.match(label) for picture in pictures]
+    def __init__(self, images: Sequence[_Overlaps], label: int) -> None:
+        matched = [image.match(label) for image in images]
         order = np.argsort(-np.concatenate([scores for scores, _, _ in matched]), kind="stable")
-        self.picture = np.repeat(np.arange(len(matched)), [len(scores) for scores, _, _ in matched])[order]
+        self.image = np.repeat(np.arange(len(matched)), [len(scores) for scores, _, _ in matched])[order]
         self.hit = np.concatenate([hit for _, hit, _ in matched])[order]
-        self.objects = np.array([objects for _, _, objects in matched], np.int64)  # a picture
+        self.objects = np.array([objects for _, _, objects in matched], np.int64)  # per image
 
     def average_precision(self, weights: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Precision at 101 recalls, on average, for each row of weights [R, P]; and whether it holds an object."""
@@ -165,12 +165,12 @@ class _Answers:
         if not hits.size:
             return result, objects > 0
         # Precision need only be known at hits: between two of them it falls. Detections behind the last change nothing.
-        used, starts = self.picture[: hits[-1] + 1], np.concatenate([[0], hits[:-1] + 1])
+        used, starts = self.image[: hits[-1] + 1], np.concatenate([[0], hits[:-1] + 1])
         rows = max(1, _AT_ONCE // len(used))
         for first in range(0, len(weights), rows):
             drawn = weights[first : first + rows]
             seen = np.cumsum(np.add.reduceat(drawn[:, used], starts, axis=1), axis=1)
-            right = np.cumsum(drawn[:, self.picture[hits]], axis=1)
+            right = np.cumsum(drawn[:, self.image[hits]], axis=1)
             precision = np.divide(right, seen, out=np.zeros(right.shape), where=seen > 0)
             precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
             for row, count in enumerate(objects[first : first + rows]):

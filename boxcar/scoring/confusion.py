@@ -1,4 +1,4 @@
-"""Which class is taken for which, what is missed and what is found where nothing is."""
+"""The confusion matrix: which class is taken for which, what is missed, and what is found where there is nothing."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,31 +7,31 @@ from numpy.typing import NDArray
 
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.detections import Detections
-from boxcar.scoring.average_precision import Truth
+from boxcar.scoring.average_precision import GroundTruth
 from boxcar.scoring.curves import IOU, coverage
 
 
-def confusion(
-    truths: Sequence[Truth], detections: Sequence[Detections], labels: Mapping[int, str], min_score: float
+def confusion_matrix(
+    truths: Sequence[GroundTruth], detections: Sequence[Detections], labels: Mapping[int, str], min_score: float
 ) -> NDArray[np.int64]:
     """Counts true boxes against what was found on them.
 
-    A found box meets a true one where their IoU is 0.5 or more. First each found box, best score first, takes the true box of
-    its own class that it overlaps most; then what is left, most overlap first, the true box of another class. Each is
-    taken once. Crowds, and what is found in a crowd of its class, count nowhere.
+    A found box meets a true one if their IoU is 0.5 or more. First each found box, best score first, takes the true box of
+    its own class that it overlaps most; then the remaining ones, most overlap first, the true box of another class. Each
+    is taken once. Crowds, and what is found in a crowd of its class, are not counted.
 
     Args:
-        truths: one a picture.
-        detections: one a picture, in the same order; those that score below `min_score` are left out.
+        truths: one per image.
+        detections: one per image, in the same order; those that score below `min_score` are left out.
         labels: the label map, id to name.
         min_score: 0 to 1.
 
     Returns:
         [K + 1, K + 1]: rows are the true classes in ascending order of id, columns the found ones, and the last of each is
-        the background: its column counts what was missed, its row what was found where nothing is.
+        the background: its column counts what was missed, its row what was found where there is nothing.
 
     Raises:
-        ValueError: where the two sequences differ in length.
+        ValueError: if the two sequences differ in length.
     """
     place = {label: index for index, label in enumerate(sorted(labels))}
     background = len(place)

@@ -1,4 +1,4 @@
-"""Precision and recall over the score that is asked for, class by class."""
+"""Precision and recall over the score threshold, class by class."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.detections import Detections
-from boxcar.scoring.average_precision import Truth
+from boxcar.scoring.average_precision import GroundTruth
 
 THRESHOLDS = 201  # evenly from 0 to 1, as TensorBoard's curves have them
 IOU = 0.5
@@ -25,28 +25,30 @@ class Curve:
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """[201], 0 to 1: how many of the found are true; 0 where nothing is found."""
+        """[201], 0 to 1: how many of the found are true; 0 if nothing is found."""
         return np.asarray(self.true_positives / np.maximum(self.true_positives + self.false_positives, 1), np.float64)
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """[201], 0 to 1: how many of the true are found; 0 where there are none."""
+        """[201], 0 to 1: how many of the true are found; 0 if there are none."""
         return np.asarray(self.true_positives / max(self.truths, 1), np.float64)
 
 
-def curves(truths: Sequence[Truth], detections: Sequence[Detections], labels: Mapping[int, str]) -> dict[int, Curve]:
+def precision_recall_curves(
+    truths: Sequence[GroundTruth], detections: Sequence[Detections], labels: Mapping[int, str]
+) -> dict[int, Curve]:
     """Each class's curve, by id, at an IoU of 0.5.
 
     Detections are matched as COCO's protocol does it (pycocotools, cocoeval.py, evaluateImg): best score first, each to the
-    true box of its class that it overlaps most and that is not taken. What only meets a crowd counts neither way.
+    true box of its class that it overlaps most and that is not taken. What only meets a crowd is not counted.
 
     Args:
-        truths: one a picture.
-        detections: one a picture, in the same order.
+        truths: one per image.
+        detections: one per image, in the same order.
         labels: the label map, id to name.
 
     Raises:
-        ValueError: where the two sequences differ in length.
+        ValueError: if the two sequences differ in length.
     """
     scores: dict[int, list[NDArray[np.float32]]] = {label: [] for label in labels}
     hits: dict[int, list[NDArray[np.bool_]]] = {label: [] for label in labels}
@@ -75,7 +77,7 @@ def _curve(scores: list[NDArray[np.float32]], hits: list[NDArray[np.bool_]], tru
 
 
 def _verdicts(true: NDArray[np.float32], is_crowd: NDArray[np.bool_], found: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each found box [M, 4], best first, of one class in one picture: 1 true, 0 false, -1 counts neither way."""
+    """For each found box [M, 4], best first, of one class in one image: 1 true, 0 false, -1 counts neither way."""
     verdicts = np.zeros(len(found), np.int64)
     overlaps = iou_matrix(found, true[~is_crowd])
     in_crowd = coverage(found, true[is_crowd]).max(axis=1, initial=0) >= IOU - _SLACK

@@ -1,4 +1,4 @@
-"""Matching the detections of two detectors on one picture: does the exported file find what its model found?"""
+"""Matching the detections of two detectors on one image: does the exported file find what its model found?"""
 
 from dataclasses import dataclass
 

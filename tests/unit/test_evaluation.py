@@ -1,6 +1,5 @@
 """The evaluator follows a trainer that is played here: checkpoints of an untrained network at 64 px, and words of its own."""
 
-import importlib
 import io
 import json
 import shutil
@@ -14,12 +13,10 @@ from PIL import Image
 
 from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError
-from boxcar.evaluation import evaluate
+from boxcar.evaluation import evaluate, evaluator
 from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
 from boxcar.run.checkpoints import Checkpoint, append_score, mark_checkpoint, read_scores, remove_checkpoint, write_status
 from boxcar.run.step import Step, read_commit, require_commit
-
-SETTINGS = importlib.import_module("boxcar.evaluation.step")  # the module; the package offers its function by that name
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +61,7 @@ class Training:
 
 @pytest.fixture
 def training(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
-    monkeypatch.setattr(SETTINGS, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(evaluator, "POLL_SECONDS", 0.01)
     shutil.copytree(begun, tmp_path / "run")
     return Training(tmp_path / "run")
 
@@ -158,16 +155,16 @@ def summaries(folder: Path) -> dict[str, list[tuple[int, Any]]]:
 
 
 def test_a_class_without_ground_truth_is_put_into_words(tmp_path: Path) -> None:
-    from boxcar.evaluation.board import Board
+    from boxcar.evaluation.summaries import SummaryWriter
 
     per_class = {"fork": {"AP": 0.5, "AP50": 0.6, "boxes": 3}, "knife": {"AP": None, "AP50": None, "boxes": 0}}
-    with Board(tmp_path) as board:
+    with SummaryWriter(tmp_path) as writer:
         for step in (10, 20):
-            board.scalars({"step": step, "AP": 0.5, "AP_small": None, "seconds": 1.0, "per_class": per_class})
+            writer.scalars({"step": step, "AP": 0.5, "AP_small": None, "seconds": 1.0, "per_class": per_class})
     shown = summaries(tmp_path)
     assert set(shown) == {"AP", "AP_per_class/fork", "no score"}
     assert [(step, value.item().decode()) for step, value in shown["no score"]] == [
-        (10, "The validation pictures hold no knife: nothing to score by.")
+        (10, "The validation images hold no knife: nothing to score by.")
     ]
 
 
@@ -214,7 +211,7 @@ def test_started_again_it_goes_on_where_it_was(training: Training) -> None:
         training.run / "eval",
         {
             "records": require_commit(training.run / "records", "records").digest,
-            "training": str(SETTINGS.begun_identity(training.folder, "train")),
+            "training": str(evaluator.begun_identity(training.folder, "train")),
         },
         {},
         resumable=True,
@@ -250,12 +247,12 @@ def test_training_that_fails_ends_it_when_all_is_scored(training: Training) -> N
 def test_a_failure_of_an_earlier_life_is_no_news(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     write_status(training.folder, "FAILED", 5)
     (training.folder / SPECIFICATION).unlink()
-    monkeypatch.setattr(SETTINGS, "SILENCE_SECONDS", 0.3)
-    assert "said nothing" in refused(training, 69)
+    monkeypatch.setattr(evaluator, "SILENCE_SECONDS", 0.3)
+    assert "no heartbeat" in refused(training, 69)
 
 
 def test_silence_ends_it(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SETTINGS, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(evaluator, "SILENCE_SECONDS", 1.0)
     (training.folder / SPECIFICATION).unlink()
     beats = 0
 
@@ -267,7 +264,7 @@ def test_silence_ends_it(training: Training, monkeypatch: pytest.MonkeyPatch) ->
             beats += 1
 
     trainer = meanwhile(work)
-    assert "said nothing" in refused(training, 69)
+    assert "no heartbeat" in refused(training, 69)
     trainer.join()
     assert beats == 15
 

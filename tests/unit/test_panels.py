@@ -9,7 +9,7 @@ from boxcar.data.example import read_examples
 from boxcar.evaluation.panels import MOST, Panels, draw_confusion
 from boxcar.inference.detections import Detections
 from boxcar.inference.drawing import FOUND, TRUE
-from boxcar.scoring import Truth
+from boxcar.scoring import GroundTruth
 
 LABELS = {1: "circle", 2: "square", 3: "triangle"}
 
@@ -20,7 +20,7 @@ def pixels(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
 
 def test_labelled_boxes_stand_above_those_that_were_found(shapes_records: Path) -> None:
     shards = sorted(shapes_records.glob("train-*.tfrecord"))
-    truths = [Truth(e.width, e.height, e.boxes, e.labels, e.is_crowd) for e in read_examples(shards)]
+    truths = [GroundTruth(e.width, e.height, e.boxes, e.labels, e.is_crowd) for e in read_examples(shards)]
     panels = Panels(shards, truths, LABELS)
     found = [Detections(t.boxes, np.linspace(0.9, 0.5, len(t.labels), dtype=np.float32), t.labels) for t in truths]
     weak = [Detections(one.boxes, one.scores * np.float32(0.3), one.classes) for one in found]
@@ -38,7 +38,7 @@ def test_labelled_boxes_stand_above_those_that_were_found(shapes_records: Path) 
 
 def test_where_nothing_is_labelled_no_picture_is_shown(shapes_records: Path) -> None:
     shards = sorted(shapes_records.glob("train-*.tfrecord"))
-    empty = Truth(96, 96, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+    empty = GroundTruth(96, 96, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     assert Panels(shards, [empty] * 3, LABELS).draw([nothing] * 3) == []
 

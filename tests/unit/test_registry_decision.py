@@ -10,26 +10,26 @@ from boxcar.config.gate import GateSettings
 from boxcar.errors import BoxcarError
 from boxcar.inference.detections import Detections
 from boxcar.registry.decision import FEWEST_PICTURES, Answers, decide, pictures_needed
-from boxcar.scoring import Difference, Truth, one_sided
+from boxcar.scoring import Difference, GroundTruth, one_sided
 
 LABELS = {1: "cat", 2: "dog"}
 
 
 def tables(
     random: Any, pictures: int, *finds: float, labels: dict[int, str] = LABELS
-) -> tuple[list[Truth], list[list[Detections]]]:
+) -> tuple[list[GroundTruth], list[list[Detections]]]:
     """Labelled pictures, and the answers of detectors that find these shares of the objects, beside what is none.
 
     Half of what makes an object hard is the object's own, so that detectors miss the same ones more often than by chance.
     """
-    truths: list[Truth] = []
+    truths: list[GroundTruth] = []
     answers: list[list[Detections]] = [[] for _ in finds]
     for _ in range(pictures):
         count = int(random.integers(1, 4))
         left = np.arange(count) * 0.3
         boxes = np.stack([np.full(count, 0.1), left, np.full(count, 0.4), left + 0.25], 1).astype(np.float32)
         classes = random.choice(list(labels), count)
-        truths.append(Truth(400, 400, boxes, classes.astype(np.int64), np.zeros(count, np.bool_)))
+        truths.append(GroundTruth(400, 400, boxes, classes.astype(np.int64), np.zeros(count, np.bool_)))
         hard = random.random(count)
         for found, share in zip(answers, finds, strict=True):
             hit = np.where(random.random(count) < 0.5, hard, random.random(count)) < share
@@ -83,7 +83,7 @@ def test_few_pictures_promote_nothing_that_is_worse(pictures: int, pairs: int) -
 def test_too_few_pictures_with_objects_say_so_however_many_are_empty() -> None:
     random = np.random.default_rng(3)
     truths, (good, bad) = tables(random, FEWEST_PICTURES - 1, 1.0, 0.0)
-    nothing = Truth(400, 400, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+    nothing = GroundTruth(400, 400, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     told = decide(
         [*truths, *[nothing] * 50], LABELS, answers([*good, *[none] * 50]), answers([*bad, *[none] * 50]), GateSettings()

@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.detections import Detections
-from boxcar.scoring import Truth, match, score
+from boxcar.scoring import GroundTruth, match, score
 
 # In the order of pycocotools' stats.
 STATISTICS = (
@@ -26,7 +26,7 @@ def truth(boxes, labels, crowd=None, size=(320, 240)):
     width, height = size
     boxes = np.array(boxes, np.float64).reshape(-1, 4) / [height, width, height, width]
     crowd = np.zeros(len(labels), bool) if crowd is None else np.array(crowd, bool)
-    return Truth(width, height, boxes.astype(np.float32), np.array(labels, np.int64), crowd)
+    return GroundTruth(width, height, boxes.astype(np.float32), np.array(labels, np.int64), crowd)
 
 
 def detections(boxes, scores, classes, size=(320, 240)):
@@ -227,18 +227,18 @@ def test_scoring_is_silent(capfd):
 
 
 def test_what_does_not_belong_together_is_refused():
-    with pytest.raises(ValueError, match="1 pictures with truth but detections for 0"):
+    with pytest.raises(ValueError, match="ground truth for 1 images, but there are detections for 0"):
         score([TWO], [], LABELS)
     with pytest.raises(ValueError, match="no id 5"):
         score([TWO], [NOTHING_FOUND], {2: "fork"})
     with pytest.raises(ValueError, match="no id 3"):
         score([TWO], [detections([[1, 1, 2, 2]], [0.5], [3])], LABELS)
     with pytest.raises(ValueError, match="0 by 240"):
-        Truth(0, 240, TWO.boxes, TWO.labels, TWO.is_crowd)
+        GroundTruth(0, 240, TWO.boxes, TWO.labels, TWO.is_crowd)
     with pytest.raises(ValueError, match="not finite"):
-        Truth(320, 240, TWO.boxes * np.float32("nan"), TWO.labels, TWO.is_crowd)
+        GroundTruth(320, 240, TWO.boxes * np.float32("nan"), TWO.labels, TWO.is_crowd)
     with pytest.raises(ValueError, match="labels"):
-        Truth(320, 240, TWO.boxes, TWO.labels[:1], TWO.is_crowd)
+        GroundTruth(320, 240, TWO.boxes, TWO.labels[:1], TWO.is_crowd)
 
 
 @pytest.mark.parametrize(

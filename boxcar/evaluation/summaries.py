@@ -16,24 +16,24 @@ from tensorboard.plugins.pr_curve import metadata as pr_curve_metadata
 from boxcar.scoring import Curve
 
 
-class Board:
-    """Writes what is known of each checkpoint at its step.
+class SummaryWriter:
+    """Writes the scores, images and curves of each checkpoint at its step.
 
     Everything may be written again, after a kill for instance: TensorBoard shows the later of two at one step.
     """
 
     def __init__(self, evaluation: Path) -> None:
         self._writer = tf.summary.create_file_writer(str(evaluation))
-        self._told: list[str] = []
+        self._without: list[str] = []
 
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> "SummaryWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._writer.close()
 
     def scalars(self, line: dict[str, Any]) -> None:
-        """A line of the ledger. What has no ground truth has no score, and a sentence says so."""
+        """A line of `scores.jsonl`. A class without ground truth has no score, and a sentence says so."""
         with self._writer.as_default(step=line["step"]):
             for name, value in line.items():
                 if isinstance(value, float) and name != "seconds":
@@ -42,16 +42,16 @@ class Board:
                 if scores["AP"] is not None:
                     tf.summary.scalar(f"AP_per_class/{label}", scores["AP"])
             without = [label for label, scores in line["per_class"].items() if scores["AP"] is None]
-            if without != self._told:
-                self._told = without
-                tf.summary.text("no score", f"The validation pictures hold no {', no '.join(without)}: nothing to score by.")
+            if without != self._without:
+                self._without = without
+                tf.summary.text("no score", f"The validation images hold no {', no '.join(without)}: nothing to score by.")
         self._writer.flush()
 
-    def pictures(self, step: int, pictures: Sequence[NDArray[np.uint8]]) -> None:
-        """Pictures [H, W, 3] of any sizes, under the same tags at each step."""
+    def images(self, step: int, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Images [H, W, 3] of any sizes, under the same tags at each step."""
         with self._writer.as_default(step=step):
-            for number, picture in enumerate(pictures, 1):
-                _write_image(f"pictures/{number}", picture, "JPEG")
+            for number, image in enumerate(images, 1):
+                _write_image(f"pictures/{number}", image, "JPEG")
         self._writer.flush()
 
     def curves(self, step: int, curves: Mapping[str, Curve]) -> None:
@@ -64,23 +64,23 @@ class Board:
                     f"precision_recall/{name}",
                     tf.constant(np.stack(rows), tf.float32),
                     metadata=pr_curve_metadata.create_summary_metadata(
-                        display_name=name, description="Test pictures, IoU 0.5.", num_thresholds=len(hits)
+                        display_name=name, description="Test images, IoU 0.5.", num_thresholds=len(hits)
                     ),
                 )
         self._writer.flush()
 
-    def confusion(self, step: int, picture: NDArray[np.uint8]) -> None:
-        """The confusion matrix as a picture [H, W, 3]."""
+    def confusion(self, step: int, image: NDArray[np.uint8]) -> None:
+        """The confusion matrix as an image [H, W, 3]."""
         with self._writer.as_default(step=step):
-            _write_image("confusion", picture, "PNG")
+            _write_image("confusion", image, "PNG")
         self._writer.flush()
 
 
-def _write_image(tag: str, picture: NDArray[np.uint8], kind: str) -> None:
+def _write_image(tag: str, image: NDArray[np.uint8], kind: str) -> None:
     # tf.summary.image writes PNG only, which makes ten times as much of a photograph.
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, kind, quality=85)
-    height, width = picture.shape[:2]
+    Image.fromarray(image).save(buffer, kind, quality=85)
+    height, width = image.shape[:2]
     tf.summary.write(
         tag,
         tf.constant([f"{width}".encode(), f"{height}".encode(), buffer.getvalue()]),

@@ -1,4 +1,4 @@
-"""The evaluate step: scores every checkpoint once, oldest first, while training goes on or after it."""
+"""The evaluate step: scores every checkpoint once, oldest first, during training or after it."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,18 @@ from boxcar.run.checkpoints import (
 from boxcar.run.layout import COMMIT, CONFUSION, CURVES, EVAL, RECORDS, TEST_SCORES, TRAIN, VERDICT
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, begun_identity, require_commit
-from boxcar.scoring import confusion, curves
+from boxcar.scoring import confusion_matrix, precision_recall_curves
 from boxcar.scoring.curves import IOU
 from boxcar.storage import replace_json
 from boxcar.sync.mirror import Mirror
 
 if TYPE_CHECKING:
-    from boxcar.evaluation.board import Board
-    from boxcar.evaluation.scorer import Pictures, Scorer
+    from boxcar.evaluation.scorer import ScoredSplit, Scorer
+    from boxcar.evaluation.summaries import SummaryWriter
 
 POLL_SECONDS = 0.5
-SILENCE_SECONDS = 300.0  # for which the trainer may say nothing before it counts as dead
-EXAMPLES = 12  # test pictures whose detections the report draws
+SILENCE_SECONDS = 300.0  # without a heartbeat, after which the trainer counts as dead
+EXAMPLES = 12  # test images whose detections the report draws
 
 
 def evaluate(run: str, *, sidecar: bool = False) -> Committed:
@@ -40,16 +40,16 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
 
     Appends a line for each to `<run>/eval/scores.jsonl`, writes TensorBoard's `eval` run, and at the end scores the chosen
     checkpoint (highest AP) on the test split into `<run>/eval/test.json`, `confusion.json` and `curves.json`. Started again,
-    it goes on where it was. For a process of its own: TensorFlow is told to leave GPUs alone.
+    it resumes. For a process of its own: TensorFlow is kept from using GPUs.
 
     Args:
         run: URI of the run's folder.
-        sidecar: it is started beside the trainer, or before it, and ended when the trainer ends: for records, a training
-            and the trainer's first word it then waits without a limit.
+        sidecar: it is started with the trainer, or before it, and ended when the trainer ends. It then waits without a limit
+            for records, a training and the trainer's first heartbeat.
 
     Raises:
-        BoxcarError: 64 without records or training, or where the scores there are another training's; 65 where a checkpoint
-            is missing or does not fit; 69 where training failed, or its trainer says nothing for 5 minutes.
+        BoxcarError: 64 without records or training, or if the scores there are of another training; 65 if a checkpoint is
+            missing or does not fit; 69 if training failed, or its trainer has no heartbeat for 5 minutes.
     """
     folder = Mirror(run).folder
     train_folder = folder / TRAIN
@@ -66,7 +66,7 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
     finished = step.done()
     if finished is not None:
         return finished
-    # What a sidecar said at the end of an earlier life holds no longer, and must not become a file of this step.
+    # The verdict of a sidecar that ran before no longer holds, and must not become a file of this step.
     (step.folder / VERDICT).unlink(missing_ok=True)
     with step.writing():
         while not (train_folder / SPECIFICATION).exists():
@@ -74,20 +74,22 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
 
         import tensorflow as tf
 
-        from boxcar.evaluation.board import Board
         from boxcar.evaluation.scorer import Scorer
+        from boxcar.evaluation.summaries import SummaryWriter
 
         # The trainer takes all of a GPU's memory, and a second process there would take it from the trainer.
         tf.config.set_visible_devices([], "GPU")
         scorer = Scorer(read_specification(train_folder))
-        with Board(step.folder) as board:
-            _score_all(scorer, records.folder, train_folder, step.folder, watch, board)
-            _score_chosen(scorer, records.folder, train_folder, step.folder, board)
+        with SummaryWriter(step.folder) as summaries:
+            _score_all(scorer, records.folder, train_folder, step.folder, watch, summaries)
+            _score_chosen(scorer, records.folder, train_folder, step.folder, summaries)
     return require_commit(step.folder, "evaluate")
 
 
-def _score_all(scorer: "Scorer", records: Path, train: Path, evaluation: Path, watch: "_Watch", board: "Board") -> None:
-    """Follows the trainer to its end."""
+def _score_all(
+    scorer: "Scorer", records: Path, train: Path, evaluation: Path, watch: "_Watch", summaries: "SummaryWriter"
+) -> None:
+    """Scores checkpoints until training has ended."""
     from boxcar.evaluation.panels import Panels
 
     validation = scorer.load(records, "validation")
@@ -96,7 +98,7 @@ def _score_all(scorer: "Scorer", records: Path, train: Path, evaluation: Path, w
     with Progress("Evaluating", before, "checkpoints") as progress:
         progress.resume_from(before)
         while True:
-            # Looked at before the listing: a checkpoint that is written in between is then found in the next round.
+            # Before the listing: a checkpoint that is written in between is found in the next round.
             status = watch.look()
             scored = {score["step"] for score in read_scores(evaluation)}
             waiting = [checkpoint for checkpoint in list_checkpoints(train) if checkpoint.step not in scored]
@@ -110,9 +112,9 @@ def _score_all(scorer: "Scorer", records: Path, train: Path, evaluation: Path, w
                     continue  # it was removed between the listing and the reading
                 scores, found = scorer.score(validation)
                 line = {"step": checkpoint.step, **scores, "seconds": round(time.monotonic() - started, 2)}
-                # The board first: what stands there twice is seen once, what is lost is lost for good.
-                board.scalars(line)
-                board.pictures(checkpoint.step, panels.draw(found))
+                # The summaries first: TensorBoard shows what is written twice once, and after a kill nothing would write them.
+                summaries.scalars(line)
+                summaries.images(checkpoint.step, panels.draw(found))
                 append_score(evaluation, line | {"memory_bytes": peak_memory_bytes()})
                 progress.total = len(scored) + len(waiting)
                 ap50 = "no labelled objects to score by" if line["AP50"] is None else f"AP50 {line['AP50']:.3f}"
@@ -123,14 +125,14 @@ def _score_all(scorer: "Scorer", records: Path, train: Path, evaluation: Path, w
                 raise BoxcarError(
                     ExitCode.DATA,
                     f"The last checkpoint, of step {status.last_checkpoint}, is missing in {train}.",
-                    "Run `boxcar train` again; it goes on from the newest checkpoint there is.",
+                    "Run `boxcar train` again; it resumes from the newest checkpoint.",
                 )
             else:
                 watch.wait()
 
 
-def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path, board: "Board") -> None:
-    """`test.json`, `confusion.json` and `curves.json`: the chosen checkpoint on pictures that had no say in choosing it."""
+def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path, summaries: "SummaryWriter") -> None:
+    """`test.json`, `confusion.json` and `curves.json`: the chosen checkpoint on images that had no part in choosing it."""
     from boxcar.evaluation.panels import draw_confusion
 
     best = best_score(read_scores(evaluation))
@@ -144,15 +146,17 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
         )
     scorer.restore(chosen)
     labels = scorer.specification.labels
-    pictures = scorer.load(records, "test")
-    scores, detections = scorer.score(pictures)
+    images = scorer.load(records, "test")
+    scores, detections = scorer.score(images)
 
     names = dict(zip(sorted(labels), scores["per_class"], strict=True))  # as the scores name them: each once
-    curves_by_name = {names[label]: curve for label, curve in curves(pictures.truths, detections, labels).items()}
-    board.curves(chosen.step, {name: curve for name, curve in curves_by_name.items() if curve.truths})
-    counts = confusion(pictures.truths, detections, labels, SHOWN_SCORE)
-    title = f"Test pictures, step {chosen.step}:\nscore {SHOWN_SCORE} or more, IoU {IOU} or more"
-    board.confusion(chosen.step, draw_confusion(counts, list(names.values()), title))
+    curves_by_name = {
+        names[label]: curve for label, curve in precision_recall_curves(images.truths, detections, labels).items()
+    }
+    summaries.curves(chosen.step, {name: curve for name, curve in curves_by_name.items() if curve.truths})
+    counts = confusion_matrix(images.truths, detections, labels, SHOWN_SCORE)
+    title = f"Test images, step {chosen.step}:\nscore {SHOWN_SCORE} or more, IoU {IOU} or more"
+    summaries.confusion(chosen.step, draw_confusion(counts, list(names.values()), title))
     origin = {"step": chosen.step, "split": "test", "iou": IOU}
     labelled = {"labels": [*names.values(), "background"], "counts": counts.tolist()}
     replace_json(evaluation / CONFUSION, {**origin, "min_score": SHOWN_SCORE, **labelled})
@@ -170,15 +174,15 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
         {
             "step": chosen.step,
             "split": "test",
-            "pictures": len(pictures.examples),
+            "pictures": len(images.examples),
             **scores,
-            "examples": _examples(pictures, detections, labels),
+            "examples": _examples(images, detections, labels),
         },
     )
 
 
-def _examples(pictures: "Pictures", detections: Sequence[Detections], labels: Mapping[int, str]) -> list[dict[str, Any]]:
-    """What was found in the first few pictures, for the report to draw."""
+def _examples(images: "ScoredSplit", detections: Sequence[Detections], labels: Mapping[int, str]) -> list[dict[str, Any]]:
+    """What was found in the first few images, for the report to draw."""
     return [
         {
             "sha256": example.sha256,
@@ -193,22 +197,22 @@ def _examples(pictures: "Pictures", detections: Sequence[Detections], labels: Ma
                 if score >= 0.1
             ],
         }
-        for example, found in list(zip(pictures.examples, detections, strict=True))[:EXAMPLES]
+        for example, found in list(zip(images.examples, detections, strict=True))[:EXAMPLES]
     ]
 
 
 class _Watch:
-    """Tells a trainer that works from one that failed or died, without comparing two machines' clocks.
+    """Tells a trainer that works from one that failed or died, without comparing the clocks of two machines.
 
     Args:
         train: the run's `train/` folder.
-        patient: whether the trainer may take as long as it will before its first word.
+        patient: whether to wait without a limit for the trainer's first heartbeat.
     """
 
     def __init__(self, train: Path, patient: bool) -> None:
         self._train, self._patient = train, patient
         self._last: Status | None = None
-        self._words = 0  # changes of the status since we look; what stood there before may be of an earlier life
+        self._changes = 0  # of the status since the first look; an earlier trainer may have written the first one
         self._looked = False
         self._heard = time.monotonic()
 
@@ -216,25 +220,25 @@ class _Watch:
         """The trainer's status."""
         status = read_status(self._train)
         if status != self._last:
-            self._words += self._looked
+            self._changes += self._looked
             self._last, self._heard = status, time.monotonic()
         self._looked = True
         return status
 
     def wait(self) -> None:
-        """Waits a moment, with nothing to score, for the trainer's next word.
+        """Waits a moment, with nothing to score.
 
         Raises:
-            BoxcarError: 69 where training has failed, or was silent for too long.
+            BoxcarError: 69 if training has failed, or its heartbeat has stopped.
         """
         status = self.look()
-        failed = status is not None and status.state == "FAILED" and self._words > 0
-        silent = time.monotonic() - self._heard > SILENCE_SECONDS and (self._words > 0 or not self._patient)
+        failed = status is not None and status.state == "FAILED" and self._changes > 0
+        silent = time.monotonic() - self._heard > SILENCE_SECONDS and (self._changes > 0 or not self._patient)
         if failed or silent:
-            reason = "Training failed" if failed else f"The trainer has said nothing for {SILENCE_SECONDS / 60:.0f} minutes"
+            reason = "Training failed" if failed else f"The trainer has had no heartbeat for {SILENCE_SECONDS / 60:.0f} minutes"
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
                 f"{reason}; the checkpoints so far are scored.",
-                "See its own last words, then run `boxcar train` again; evaluation goes on where it was.",
+                "See the trainer's last words, then run `boxcar train` again; evaluation resumes.",
             )
         time.sleep(POLL_SECONDS)
