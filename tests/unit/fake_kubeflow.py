@@ -4,7 +4,6 @@ What it is sent and what it answers has to be what the models of kfp_server_api 
 whoever asks.
 """
 
-import datetime
 import email
 import email.policy
 import json
@@ -53,7 +52,6 @@ class Kubeflow:
         self.loses: tuple[str, str] | None = None  # method and path of a request that is carried out, and its answer lost
         self.page_size = 100
         self.made = 0  # recurring runs so far
-        self.clock = 0  # seconds: by it, things are made
         self.address = ""
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes, kind: str) -> Any:
@@ -106,9 +104,6 @@ class Kubeflow:
                 assert len(made.trigger.cron_schedule.cron.split()) == 6
                 self.made += 1
                 made.recurring_run_id = f"recurring-{self.made}"
-                made.created_at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + self.clock * datetime.timedelta(
-                    seconds=1
-                )
                 made.status = f"{made.mode}D"
                 self.recurring.append(made)
                 return made
