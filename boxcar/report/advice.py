@@ -1,4 +1,4 @@
-"""What to do next, told from this run's own curves and counts. Each rule says what it saw.
+"""What to do next, derived from this run's curves and counts. Each rule says what it saw.
 
 The thresholds are rules of thumb. They are chosen so that a rule speaks only where its advice is likely to help.
 """
@@ -13,7 +13,7 @@ FEW_BOXES = 100  # of a class, to train on
 FEW_TEST_BOXES = 50  # below this, one box more or less moves the scores visibly
 GOOD, LEARNT = 0.85, 0.1  # AP50 from which a detector is good, and below which it has learnt next to nothing
 LONG_TRAINING_SECONDS = 45 * 60
-SLOW_IMAGES_PER_SECOND = 25.0  # a processor; graphics cards do hundreds
+SLOW_IMAGES_PER_SECOND = 25.0  # a CPU; GPUs do hundreds
 LARGEST_IMAGE_SIZE = 640
 
 
@@ -55,8 +55,8 @@ def _nothing_learnt(evidence: Evidence) -> Iterator[Advice]:
         pictures = evidence.dataset.splits["train"].pictures
         yield Advice(
             "Look at the labels above, then train longer",
-            f"AP50 on the test pictures is {_score(evidence.test.AP50)}: the detector finds next to nothing yet. It saw "
-            f"{pictures:,} training pictures for {_last_step(evidence):,} steps. Boxes that lie beside their objects are "
+            f"AP50 on the test images is {_score(evidence.test.AP50)}: the detector detects almost nothing yet. It saw "
+            f"{pictures:,} training images for {_last_step(evidence):,} steps. Boxes that do not match their objects are "
             "the other common cause.",
         )
 
@@ -65,7 +65,7 @@ def _skipped_pictures(evidence: Evidence) -> Iterator[Advice]:
     faults = evidence.dataset.faults
     if faults:
         yield Advice(
-            "Repair the files listed under “Left out or changed”",
+            "Fix the files listed under “Left out or changed”",
             f"{_many(len(faults), 'file')} could not be used as {'it was' if len(faults) == 1 else 'they were'}, the "
             f"first of them {faults[0].file}: {faults[0].reason}.",
         )
@@ -96,11 +96,11 @@ def _overfitting(evidence: Evidence) -> Iterator[Advice]:
     if not at_best or median(losses[-5:]) > 0.95 * median(at_best):
         return
     yield Advice(
-        "Label more pictures",
-        f"It begins to learn its training pictures by heart: after step {best.step:,} the training loss went on falling "
-        f"({median(at_best):.2f} to {median(losses[-5:]):.2f}) while validation AP fell from {_ap(best):.2f} to "
-        f"{_ap(scores[-1]):.2f}. The checkpoint of step {evidence.test.step:,} was kept, so nothing is lost; longer "
-        "training will not help, more pictures will.",
+        "Label more images",
+        f"The detector starts to overfit: after step {best.step:,}, the training loss continued to fall "
+        f"({median(at_best):.2f} to {median(losses[-5:]):.2f}), while validation AP fell from {_ap(best):.2f} to "
+        f"{_ap(scores[-1]):.2f}. The checkpoint of step {evidence.test.step:,} was kept, so nothing is lost. Longer "
+        "training will not help; more images will.",
     )
 
 
@@ -110,9 +110,9 @@ def _unlike_validation(evidence: Evidence) -> Iterator[Advice]:
         return
     if chosen.AP50 - evidence.test.AP50 > 0.1:
         yield Advice(
-            "Compare the test pictures with the others, and label more like them",
-            f"AP50 is {chosen.AP50:.2f} on the validation pictures but {evidence.test.AP50:.2f} on the test pictures: "
-            "they show something that the training pictures hardly do.",
+            "Compare the test images with the others, and label more like them",
+            f"AP50 is {chosen.AP50:.2f} on the validation images but {evidence.test.AP50:.2f} on the test images: "
+            "they show something that is rare in the training images.",
         )
 
 
@@ -123,15 +123,15 @@ def _weak_classes(evidence: Evidence) -> Iterator[Advice]:
         boxes = counts.get(name, 0)
         if score is None:
             yield Advice(
-                f"Label more pictures with “{name}”",
-                f"No test picture shows it, so nobody knows how well it is found; {_many(boxes, 'box', 'boxes')} of it "
-                f"{'is' if boxes == 1 else 'are'} there to train on.",
+                f"Label more images with “{name}”",
+                f"No test image shows this class, so its accuracy is unknown. There {'is' if boxes == 1 else 'are'} "
+                f"{_many(boxes, 'box', 'boxes')} of it to train on.",
             )
             continue
         others = [other for key, other in scores.items() if key != name and other is not None]
         if score < GOOD and others and median(others) - score > 0.15:
             yield Advice(
-                f"Label more pictures with “{name}”",
+                f"Label more images with “{name}”",
                 f"Its AP50 is {score:.2f}, against {median(others):.2f} for the others, and it has "
                 f"{_many(boxes, 'box', 'boxes')} to train on{_others_have(counts, name)}.",
             )
@@ -141,8 +141,8 @@ def _few_pictures(evidence: Evidence) -> Iterator[Advice]:
     counts = evidence.dataset.splits["train"].per_class.values()
     if counts and max(counts) < FEW_BOXES and LEARNT <= (evidence.test.AP50 or 0.0) < GOOD:
         yield Advice(
-            "Label more pictures",
-            f"No class has more than {_many(max(counts), 'box', 'boxes')} to train on; from {FEW_BOXES} on, a detector "
+            "Label more images",
+            f"No class has more than {_many(max(counts), 'box', 'boxes')} to train on. With {FEW_BOXES} or more, a detector "
             "usually finds much more.",
         )
 
@@ -154,9 +154,9 @@ def _small_boxes(evidence: Evidence) -> Iterator[Advice]:
         return
     yield Advice(
         f"Use a larger input: --image-size {min(2 * size, LARGEST_IMAGE_SIZE)}",
-        f"Small objects (under 32 × 32 pixels) score AP {test.AP_small:.2f}, the larger ones {larger:.2f}. Every picture "
-        f"is scaled to {size} × {size} pixels before the network sees it; that costs small objects most. Training takes "
-        "about as many times longer as there are more pixels.",
+        f"Small objects (under 32 × 32 pixels) score AP {test.AP_small:.2f}, the larger ones {larger:.2f}. Every image "
+        f"is scaled to {size} × {size} pixels first, which affects small objects most. Training time grows in proportion "
+        "to the number of pixels.",
     )
 
 
@@ -167,8 +167,8 @@ def _loose_boxes(evidence: Evidence) -> Iterator[Advice]:
     if next(_still_rising(evidence), None) is None:
         yield Advice(
             f"If the boxes must fit tightly, train longer: --steps {2 * _last_step(evidence)}",
-            f"AP50 is {test.AP50:.2f} but AP, which asks for tight boxes, only {test.AP:.2f}: objects are found, their "
-            "outlines not exactly met. That comes last in training. Check too that the labelled boxes are tight.",
+            f"AP50 is {test.AP50:.2f} but AP, which requires tight boxes, is only {test.AP:.2f}: objects are found, but "
+            "their boxes do not fit exactly. Tight boxes come last in training. Also check that the labelled boxes are tight.",
         )
 
 
@@ -180,13 +180,15 @@ def _plateau(evidence: Evidence) -> Iterator[Advice]:
     if next(_still_rising(evidence), None) is not None:
         return
     pictures = evidence.dataset.splits["train"].pictures
-    because = f"Validation AP has levelled off at {max(map(_ap, scores)):.2f}; more steps will change little."
+    because = f"Validation AP has leveled off at {max(map(_ap, scores)):.2f}; more steps will have little effect."
     if pictures < 500:
-        yield Advice("Label more pictures", f"{because} It has {pictures:,} pictures to train on; some hundreds help most.")
+        yield Advice(
+            "Label more images", f"{because} It has {pictures:,} images to train on; a few hundred more would help most."
+        )
     else:
         yield Advice(
             "Try a larger input or a heavier architecture",
-            f"{because} With {pictures:,} training pictures, the network rather than the data may be the limit.",
+            f"{because} With {pictures:,} training images, the limit may be the network, not the data.",
         )
 
 
@@ -201,7 +203,7 @@ def _weaker_files(evidence: Evidence) -> Iterator[Advice]:
     for file in weaker:
         yield Advice(
             f"Prefer {better.path} to {file.path} where accuracy matters",
-            f"Its AP50 is {file.AP50:.2f}, the model's own {model.AP50:.2f}: that much is lost in {file.format}.",
+            f"Its AP50 is {file.AP50:.2f}; the model's is {model.AP50:.2f}. The difference is lost in {file.format}.",
         )
 
 
@@ -211,8 +213,8 @@ def _slow_training(evidence: Evidence) -> Iterator[Advice]:
     if seconds > LONG_TRAINING_SECONDS and rates and median(rates) < SLOW_IMAGES_PER_SECOND:
         yield Advice(
             "Train on a GPU",
-            f"Training took {seconds / 60:.0f} minutes at {median(rates):.1f} pictures a second, which is a processor's "
-            "rate; one graphics card does it many times faster.",
+            f"Training took {seconds / 60:.0f} minutes at {median(rates):.1f} images per second, which is the rate of "
+            "a CPU. A GPU is many times faster.",
         )
 
 
@@ -220,17 +222,17 @@ def _rough_scores(evidence: Evidence) -> Iterator[Advice]:
     boxes = sum(score.boxes for score in evidence.test.per_class.values())
     if boxes < FEW_TEST_BOXES:
         yield Advice(
-            "Take the scores as rough, and label more test pictures",
-            f"They come from {_many(boxes, 'box', 'boxes')} in {_many(evidence.test.pictures, 'picture')}: one object more "
-            f"or less that is found moves AP50 by about {1 / max(boxes, 1):.2f}.",
+            "Treat the scores as rough, and label more test images",
+            f"They come from {_many(boxes, 'box', 'boxes')} in {_many(evidence.test.pictures, 'image')}: one detected object "
+            f"more or less changes AP50 by about {1 / max(boxes, 1):.2f}.",
         )
 
 
 def _all_fine(evidence: Evidence) -> Advice:
     return Advice(
-        "Try the exported files on pictures from where they will be used",
-        f"Nothing in this run stands out: AP50 is {_score(evidence.test.AP50)} on {evidence.test.pictures:,} test pictures, "
-        "no class lags behind, and every exported file keeps up with the model.",
+        "Try the exported files on images from the place where they will be used",
+        f"Nothing in this run needs attention: AP50 is {_score(evidence.test.AP50)} on {evidence.test.pictures:,} test images, "
+        "no class lags behind, and every exported file is as accurate as the model.",
     )
 
 
@@ -243,7 +245,7 @@ def _ap(score: Score) -> float:
 
 
 def _falls_at_the_end(scores: Sequence[Score]) -> bool:
-    """Whether the best lies well before the end, and the end is clearly below it."""
+    """Whether the best is well before the end, and the end is clearly below it."""
     best = max(scores, key=_ap)
     return best.step <= 0.75 * scores[-1].step and _ap(best) - _ap(scores[-1]) > 0.03
 
@@ -263,7 +265,7 @@ def _distance_to_a_phone(file: ExportedFile) -> int:
 
 
 def _score(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.2f}"
+    return "unknown" if value is None else f"{value:.2f}"
 
 
 def _many(count: int, singular: str, plural: str | None = None) -> str:

@@ -25,13 +25,13 @@ class Split(_Row):
     """One of train, validation and test in `dataset.json`."""
 
     pictures: Count
-    negatives: Count = 0  # pictures without a box
+    negatives: Count = 0  # images without a box
     boxes: Count
     per_class: dict[str, Count]  # boxes of each class
 
 
 class Fault(_Row):
-    """One picture or XML file that could not be used as it is."""
+    """One image or XML file that could not be used as it is."""
 
     file: str
     kind: str
@@ -57,7 +57,7 @@ class Dataset(_Row):
     clipped_boxes: Count = 0
     picture_width: Spread | None = None  # pixels
     picture_height: Spread | None = None
-    relative_box_size: Spread | None = None  # square root of box area over picture area, 0 to 1
+    relative_box_size: Spread | None = None  # square root of box area over image area, 0 to 1
 
 
 class TrainingPoint(_Row):
@@ -82,7 +82,7 @@ class ClassScore(_Row):
 
 
 class Score(_Row):
-    """One line of `eval/scores.jsonl`: a checkpoint on the validation pictures."""
+    """One line of `eval/scores.jsonl`: a checkpoint on the validation images."""
 
     step: Count
     AP: Share | None
@@ -106,14 +106,14 @@ class Detection(_Row):
 
 
 class FoundPicture(_Row):
-    """What was found in one test picture."""
+    """What was found in one test image."""
 
     sha256: str
     detections: tuple[Detection, ...]
 
 
 class ChosenScore(Score):
-    """`eval/test.json`: the chosen checkpoint on the test pictures."""
+    """`eval/test.json`: the chosen checkpoint on the test images."""
 
     pictures: Count
     examples: tuple[FoundPicture, ...] = ()
@@ -159,7 +159,7 @@ class Contender(_Row):
 
 
 class FrozenTest(_Row):
-    """The pictures that the two were compared on."""
+    """The images that the two were compared on."""
 
     split: str
     pictures: Count
@@ -236,8 +236,8 @@ def _check_chain(run: Path, committed: Mapping[str, Committed]) -> None:
             if one.inputs[earlier] != committed[earlier].digest:
                 raise BoxcarError(
                     ExitCode.DATA,
-                    f"{one.folder} was made from other {earlier} results than those in {committed[earlier].folder}.",
-                    f"Run `boxcar {step}`, and what follows it, again.",
+                    f"{one.folder} was made from different {earlier} results than the ones in {committed[earlier].folder}.",
+                    f"Run `boxcar {step}` and the steps after it again.",
                 )
 
 
@@ -247,8 +247,8 @@ def _check_exported(run: Path, committed: Mapping[str, Committed], step: int) ->
     if committed["freeze"].inputs.get("checkpoint.index") != scored:
         raise BoxcarError(
             ExitCode.DATA,
-            f"{run / layout.STEPS['freeze']} is not of the checkpoint of step {step}, which was chosen and scored.",
-            f"Freeze {run / layout.TRAIN / layout.checkpoint_name(step)} and convert it, then make the report again.",
+            f"{run / layout.STEPS['freeze']} was not made from the chosen checkpoint, which is that of step {step}.",
+            f"Freeze {run / layout.TRAIN / layout.checkpoint_name(step)} and convert it, then run `boxcar report` again.",
         )
 
 

@@ -26,24 +26,24 @@ PURPOSES = {
     "tflite_float16": "Phones, at half the size; fast on phone GPUs.",
     "tflite_dynamic": "Phones and the Raspberry Pi: 8-bit weights, computed in float.",
     "tflite_int8": "Phones and the Raspberry Pi: 8-bit throughout, smallest and usually fastest.",
-    "tflite_float32_nms": "Android’s task library and sample apps, in full precision: it answers with boxes, not raw heads.",
-    "tflite_int8_nms": "Android’s task library and sample apps, smaller: it answers with boxes, not raw heads.",
+    "tflite_float32_nms": "Android’s task library and sample apps, in full precision. It returns boxes, not raw heads.",
+    "tflite_int8_nms": "Android’s task library and sample apps, smaller. It returns boxes, not raw heads.",
     "tfjs_float32": "Web pages with TensorFlow.js, in full precision.",
     "tfjs_float16": "Web pages with TensorFlow.js, at half the download.",
     "tfjs_uint8": "Web pages with TensorFlow.js, at a quarter of the download.",
 }
 
-# What the gate's words mean for the one who reads them.
+# What the gate's decisions mean to a reader.
 DECIDED = {
     "promoted": "This run’s detector is the champion now.",
     "kept": "The champion stays: this run’s detector did not pass.",
-    "undecided": "The champion stays: the test pictures do not tell which is better.",
+    "undecided": "The champion stays: the test images do not show which one is better.",
 }
 
 STEP_TITLES = {
-    "records": "Checking and packing the pictures",
+    "records": "Checking and packing the images",
     "train": "Training",
-    "evaluate": "Scoring every checkpoint, beside training",
+    "evaluate": "Scoring every checkpoint during training",
     "freeze": "Freezing the chosen checkpoint",
     "convert": "Converting, and checking each file",
 }
@@ -64,7 +64,7 @@ def render(evidence: Evidence) -> str:
     """The page as HTML. It needs nothing from anywhere else.
 
     Raises:
-        BoxcarError: 65 where the records do not hold the pictures that the scores were measured on.
+        BoxcarError: 65 where the records do not hold the images that the scores were measured on.
     """
     environment = Environment(
         loader=PackageLoader("boxcar.report", "."),
@@ -146,46 +146,46 @@ def _demo_page(evidence: Evidence) -> str | None:
 
 
 def compared_on(pictures: Mapping[str, int]) -> str:
-    """In words, which pictures the exported files were run on."""
+    """In words, which images the exported files were run on."""
     counts = [f"{count:,} {split}" for split, count in pictures.items() if count]
     if not counts:
-        return "test pictures"
+        return "test images"
     only = len(counts) == 1 and next(count for count in pictures.values() if count) == 1
-    return f"{' and '.join(counts)} {'picture' if only else 'pictures'}"
+    return f"{' and '.join(counts)} {'image' if only else 'images'}"
 
 
 def verdict(ap50: float | None) -> str:
     """One sentence about how good a detector with this AP50 is."""
     if ap50 is None:
-        return "There was no labelled object in the test pictures, so nobody knows how good it is."
+        return "The test images contain no labelled object, so the accuracy is unknown."
     for least, sentence in (
-        (0.95, "It finds and names nearly every object in pictures it has never seen."),
-        (0.85, "It finds and names most objects in pictures it has never seen, with few mistakes."),
-        (0.6, "It is usable with care: it finds many objects in new pictures, and misses or confuses some."),
-        (0.3, "It has begun to learn: it finds some objects in new pictures and misses many."),
-        (0.1, "It is weak: it misses most objects in new pictures."),
+        (0.95, "It detects nearly every object in images it has never seen."),
+        (0.85, "It detects most objects in images it has never seen, with few mistakes."),
+        (0.6, "It is usable with care: it detects many objects in new images, and misses or confuses some."),
+        (0.3, "It has started to learn: it detects some objects in new images and misses many."),
+        (0.1, "It is weak: it misses most objects in new images."),
     ):
         if ap50 >= least:
             return sentence
-    return "It finds next to nothing in new pictures yet."
+    return "It detects almost nothing in new images yet."
 
 
 def _extent(dataset: Dataset, image_size: int) -> str | None:
-    """How large the pictures and the objects on them are, in words."""
+    """How large the images and the objects on them are, in words."""
     width, height, box = dataset.picture_width, dataset.picture_height, dataset.relative_box_size
     if width is None or height is None:
         return None
     if (width.min, height.min) == (width.max, height.max):
-        said = f"All pictures are {width.median:.0f} × {height.median:.0f} pixels."
+        said = f"All images are {width.median:.0f} × {height.median:.0f} pixels."
     else:
         said = (
-            f"The pictures are {width.min:.0f} to {width.max:.0f} pixels wide and {height.min:.0f} to {height.max:.0f} high, "
+            f"The images are {width.min:.0f} to {width.max:.0f} pixels wide and {height.min:.0f} to {height.max:.0f} high, "
             f"typically {width.median:.0f} × {height.median:.0f}."
         )
     if box is not None and box.max > 0:
         said += (
-            f" An object typically takes {box.median:.0%} of the picture’s side, about {box.median * image_size:.0f} pixels at "
-            f"the network’s input; the smallest takes {box.min * image_size:.0f} there."
+            f" A typical object takes up {box.median:.0%} of the image’s side, about {box.median * image_size:.0f} pixels at "
+            f"the network’s input. The smallest takes up {box.min * image_size:.0f} pixels there."
         )
     return said
 
@@ -214,28 +214,28 @@ def _charts(evidence: Evidence) -> list[tuple[Chart, str]]:
     found = [
         (
             line_chart(
-                "Accuracy on validation pictures",
+                "Accuracy on validation images",
                 [line("AP50", "AP50", "two", scores), line("AP", "AP", "one", scores)],
                 y_range=(0, 1),
                 mark=mark,
             ),
-            "Every checkpoint scored on pictures that are not trained on; the one with the highest AP is kept.",
+            "Every checkpoint is scored on images that are not used for training. The one with the highest AP is chosen.",
         ),
         (
             line_chart(
                 "Training loss",
                 [
                     line("total", "loss", "one"),
-                    line("naming", "classification_loss", "two"),
-                    line("placing", "localization_loss", "three"),
+                    line("classification", "classification_loss", "two"),
+                    line("localization", "localization_loss", "three"),
                 ],
                 logarithmic=True,
             ),
-            "How wrong the network is on its training pictures, and the two parts: naming objects and placing boxes.",
+            "The error on the training images, and its two parts: the class of an object and the position of its box.",
         ),
         (
             line_chart("Learning rate", [line("learning rate", "learning_rate", "one")]),
-            "How large the steps are: a warm-up, then smaller and smaller.",
+            "The size of the training steps: a warm-up, then a decay.",
         ),
     ]
     return [(chart, caption) for chart, caption in found if chart is not None]

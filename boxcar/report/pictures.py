@@ -19,7 +19,7 @@ from boxcar.report.evidence import FoundPicture
 
 SIDE = 320  # a thumbnail's longer side, pixels at most
 CANVAS = 240  # height of the canvas over each thumbnail; equal, so that lines and letters are of one size in a row
-LOOKED_THROUGH = 200  # training pictures from which the few that are shown are picked
+LOOKED_THROUGH = 200  # training images from which the few that are shown are picked
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ class Picture:
 
 
 def labelled_pictures(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Picture]:
-    """A few pictures with their labelled boxes, such that as many classes as possible are seen."""
+    """A few images with their labelled boxes, such that as many classes as possible are seen."""
     looked_through = [set(example.labels.tolist()) for example in islice(read_examples(shards), LOOKED_THROUGH)]
     wanted = choose_pictures(looked_through, most)
-    # Read again rather than kept: two hundred pictures off a camera would fill the memory.
+    # Read again rather than kept: two hundred images off a camera would fill the memory.
     numbered = enumerate(islice(read_examples(shards), wanted[-1] + 1 if wanted else 0))
     return [_labelled(example, labels) for number, example in numbered if number in wanted]
 
 
 def scored_pictures(shards: Sequence[Path], found: Iterable[FoundPicture], labels: Mapping[int, str]) -> list[Picture]:
-    """Test pictures with their true boxes and what was found in them, in the order of `found`.
+    """Test images with their true boxes and what was found in them, in the order of `found`.
 
     Raises:
-        BoxcarError: 65 where the shards hold no such picture, or its bytes are no picture.
+        BoxcarError: 65 where the shards hold no such image, or its bytes are no image.
     """
     wanted = {picture.sha256: picture for picture in found}
     done: dict[str, Picture] = {}
@@ -76,7 +76,7 @@ def scored_pictures(shards: Sequence[Path], found: Iterable[FoundPicture], label
     if missing:
         raise BoxcarError(
             ExitCode.DATA,
-            f"eval/test.json shows the picture {min(missing)}, which the test records do not hold.",
+            f"eval/test.json shows the image {min(missing)}, which the test records do not hold.",
             "Run `boxcar evaluate` for this run again.",
         )
     return [done[sha256] for sha256 in wanted]

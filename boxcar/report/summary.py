@@ -33,7 +33,7 @@ def print_summary(run: str) -> None:
         scores.add_row(Text(name), _number(values["AP50"]), _number(values["AP"]))
 
     exported = Table(box=None, pad_edge=False)
-    for name in ("file", "size", "AP50", "a picture"):
+    for name in ("file", "size", "AP50", "per image"):
         exported.add_column(name, justify="left" if name == "file" else "right", overflow="fold")
     for entry in files:
         exported.add_row(
@@ -43,7 +43,7 @@ def print_summary(run: str) -> None:
             f"{entry['milliseconds']:.1f} ms",
         )
 
-    console.print("\nScores on the test pictures", style="bold")
+    console.print("\nScores on the test images", style="bold")
     console.print(scores)
     console.print(f"\nExported files, in {place.below('export').uri}", style="bold", markup=False)
     console.print(exported)
@@ -64,7 +64,7 @@ def print_summary(run: str) -> None:
     console.print(f"\nReport       {folder / 'report' / 'index.html'}"[place.remote :], markup=False)
     console.print(f"TensorBoard  {_command('tensorboard')} --logdir {shlex.quote(str(folder))}", markup=False)
     console.print(f"Next         {_command('boxcar')} run --data DIR --output runs/mine", markup=False)
-    console.print("             (DIR: a folder with your own pictures and labelImg's XML files)")
+    console.print("             (DIR: a folder with your own images and labelImg's XML files)")
 
 
 def _command(name: str) -> str:

@@ -124,7 +124,7 @@ def test_every_exported_file_was_measured_and_agrees(run: Path) -> None:
 
 def test_what_a_person_sees(run: Path) -> None:
     out, err = (run.parent / "stdout").read_text(), (run.parent / "stderr").read_text()
-    for word in ("Scores on the test pictures", "detector_int8.tflite", "report/index.html", "tensorboard --logdir"):
+    for word in ("Scores on the test images", "detector_int8.tflite", "report/index.html", "tensorboard --logdir"):
         assert word in out
     assert re.search(r"Training: \d+ of \d+ steps", err)
     # Neither TensorFlow's start-up noise nor a warning of a library is for a person.

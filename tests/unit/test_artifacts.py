@@ -74,5 +74,5 @@ def test_a_retraining_is_shown_with_what_its_run_still_holds(tmp_path: Path) -> 
     compared = {"challenger": {"AP50": 0.9, "milliseconds": 5.0}, "champion": None, "test": {"pictures": 12}}
     (run / "decision.json").write_text(json.dumps(compared))
     text, page, scores = show()
-    assert "Compared on 12 test pictures." in text and page == "<html>"
+    assert "Compared on 12 test images." in text and page == "<html>"
     assert scores == {"AP50 challenger": 0.9, "milliseconds challenger": 5.0}

@@ -76,7 +76,7 @@ def test_the_page_says_what_a_person_wants_to_know(run: Path) -> None:
     words = re.sub(r"\s+", " ", page.text)
     for expected in (
         "Detector for circle, square and triangle",
-        "It finds and names nearly every object in pictures it has never seen.",
+        "It detects nearly every object in images it has never seen.",
         "0.964",
         "0.803",
         "2 min 31 s",
@@ -89,8 +89,8 @@ def test_the_page_says_what_a_person_wants_to_know(run: Path) -> None:
         "5e" * 32,
         "ssd_mobilenet_v2_fpnlite_320x320",
         "data: data/shapes",
-        "All pictures are 192 × 192 pixels.",
-        "takes 30% of the picture’s side, about 38 pixels at the network’s input; the smallest takes 23 there.",
+        "All images are 192 × 192 pixels.",
+        "takes up 30% of the image’s side, about 38 pixels at the network’s input. The smallest takes up 23 pixels there.",
         "run boxcar demo-page --run demo in the folder that holds this run.",
     ):
         assert expected in words, expected
@@ -115,7 +115,7 @@ def test_what_was_done_to_a_file_is_said(fresh_run: Path) -> None:
     rewrite(fresh_run, "convert", "export", "manifest.json", told)
     write_report(str(fresh_run))
     words = re.sub(r"\s+", " ", read_page(fresh_run).text)
-    assert "run on 12 test and 8 validation pictures and compared" in words
+    assert "run on 12 test and 8 validation images and compared" in words
     assert "too much, so 2 of its layers are kept in float32" in words
     assert "tflite/detector_int8.tflite: it was <tried>." in words
     assert "NMS mode: regular, class by class." in words
@@ -215,8 +215,8 @@ def test_a_decision_of_the_gate_is_told_once_there_is_one(fresh_run: Path) -> No
     text = " ".join(read_page(fresh_run).text.split())
     for words in (
         "Against the champion",
-        "The champion stays: the test pictures do not tell which is better. AP50 differs by <b>+0.0041</b>.",
-        "file tflite_int8, on the 120 pictures of its frozen test split 3f9a2c81b07d",
+        "The champion stays: the test images do not show which one is better. AP50 differs by <b>+0.0041</b>.",
+        "file tflite_int8, on the 120 images of its held-out test split 3f9a2c81b07d",
         "12, this run0.958 0.970 no objects 4.2 ms3.5 MB",
         "9, the champion0.954",
     ):
@@ -270,7 +270,7 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
     for hostile in (*HOSTILE, name.format(1), "<u>not</u>", "<em>x</em>", "cannot be judged: <b>why</b>.", "</pre><script>"):
         assert hostile in page.text
-    assert "2 boxes that stood out of the picture" in page.text
+    assert "2 boxes extended beyond the image" in page.text
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_changed_and_unusable_results_are_refused(fresh_run: Path) -> None:
     rewrite(
         run, "evaluate", "eval", "test.json", lambda test: test.update(AP=0.5, examples=[{"sha256": "no", "detections": []}])
     )
-    with pytest.raises(BoxcarError, match="shows the picture no,") as refused:
+    with pytest.raises(BoxcarError, match="shows the image no,") as refused:
         write_report(str(run))
     assert refused.value.code == 65
     assert read_commit(run / "report", "report") is None
@@ -313,7 +313,7 @@ def test_scores_of_other_records_are_refused(fresh_run: Path) -> None:
     Step("train", fresh_run / "train", {"records": records.digest}, {}).commit()
     write_report(str(fresh_run))
     Step("evaluate", fresh_run / "eval", {"records": "0" * 64}, {}).commit()
-    with pytest.raises(BoxcarError, match=r"eval was made from other records results .* Run `boxcar evaluate`") as refused:
+    with pytest.raises(BoxcarError, match=r"eval was made from different records results .* Run `boxcar evaluate`") as refused:
         write_report(str(fresh_run))
     assert refused.value.code == 65
 
@@ -344,8 +344,8 @@ def test_a_run_that_found_nothing_has_a_page_too(fresh_run: Path) -> None:
     (run / "config.yaml").unlink()
     write_report(str(run))
     page = read_page(run)
-    assert "nobody knows how good it is" in page.text
-    assert "No test picture shows it" in page.text
+    assert "the accuracy is unknown" in page.text
+    assert "No test image shows this class" in page.text
 
 
 def test_no_tensorflow_is_loaded(run: Path) -> None:

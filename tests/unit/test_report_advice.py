@@ -70,7 +70,7 @@ def only(found: list[Advice]) -> Advice:
 def test_a_fine_run_is_called_fine() -> None:
     advice = only(advise(evidence()))
     assert advice.do.startswith("Try the exported files")
-    assert "AP50 is 0.95 on 60 test pictures" in advice.because
+    assert "AP50 is 0.95 on 60 test images" in advice.because
 
 
 @pytest.mark.parametrize(
@@ -79,24 +79,24 @@ def test_a_fine_run_is_called_fine() -> None:
         ({"curve": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}, "Train longer: --steps 1200", "0.40 was the best up to step 400, 0.60"),
         (
             {"curve": (0.3, 0.5, 0.7, 0.6, 0.55, 0.5), "losses": (2.0, 1.0, 0.8, 0.4, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1)},
-            "Label more pictures",
+            "Label more images",
             "validation AP fell from 0.70 to 0.50",
         ),
         ({"sizes": (0.2, 0.6, 0.8)}, "Use a larger input: --image-size 640", "score AP 0.20, the larger ones 0.80"),
         ({"sizes": (0.2, 0.6, 0.8), "image_size": 128}, "Use a larger input: --image-size 256", "128 × 128"),
-        ({"ap": 0.5}, "If the boxes must fit tightly, train longer", "AP, which asks for tight boxes, only 0.50"),
-        ({"classes": {"cat": (0.95, 80, 300), "<dog>": (0.5, 90, 12)}}, "Label more pictures with “<dog>”",
+        ({"ap": 0.5}, "If the boxes must fit tightly, train longer", "AP, which requires tight boxes, is only 0.50"),
+        ({"classes": {"cat": (0.95, 80, 300), "<dog>": (0.5, 90, 12)}}, "Label more images with “<dog>”",
          "Its AP50 is 0.50, against 0.95 for the others, and it has 12 boxes to train on; the others have 300."),
-        ({"classes": {"cat": (0.95, 80, 300), "dog": (None, 0, 1)}}, "Label more pictures with “dog”", "1 box of it is there"),
+        ({"classes": {"cat": (0.95, 80, 300), "dog": (None, 0, 1)}}, "Label more images with “dog”", "There is 1 box of it"),
         ({"files": (("saved_model", 0.95), ("tflite_float32", 0.95), ("tflite_int8", 0.8))},
-         "Prefer file-tflite_float32 to file-tflite_int8 where accuracy matters", "Its AP50 is 0.80, the model's own 0.95"),
+         "Prefer file-tflite_float32 to file-tflite_int8 where accuracy matters", "Its AP50 is 0.80; the model's is 0.95"),
         ({"files": (("saved_model", 0.95), ("tflite_int8", 0.8))}, "Prefer file-saved_model to file-tflite_int8", "0.80"),
-        ({"seconds": 7200, "rate": 9.0}, "Train on a GPU", "Training took 120 minutes at 9.0 pictures a second"),
+        ({"seconds": 7200, "rate": 9.0}, "Train on a GPU", "Training took 120 minutes at 9.0 images per second"),
         ({"faults": (Fault(file="a.xml", kind="broken_xml", reason="not well-formed", done="left out"),)},
-         "Repair the files listed", "1 file could not be used as it was, the first of them a.xml: not well-formed."),
-        ({"classes": {"cat": (0.95, 5, 300), "dog": (0.95, 6, 300)}}, "Take the scores as rough", "They come from 11 boxes"),
+         "Fix the files listed", "1 file could not be used as it was, the first of them a.xml: not well-formed."),
+        ({"classes": {"cat": (0.95, 5, 300), "dog": (0.95, 6, 300)}}, "Treat the scores as rough", "They come from 11 boxes"),
         ({"curve": (0.6, 0.8, 0.85, 0.86, 0.86, 0.86), "ap50": 0.8, "classes": {"cat": (0.86, 60, 300)}},
-         "Compare the test pictures with the others", "but 0.80 on the test pictures"),
+         "Compare the test images with the others", "but 0.80 on the test images"),
     ],
 )  # fmt: skip
 def test_one_finding_one_advice(changes: dict[str, Any], do: str, because: str) -> None:
@@ -111,15 +111,15 @@ def test_where_all_classes_are_short_of_boxes_it_is_said_once() -> None:
     found = advise(evidence(ap50=0.6, ap=0.4, curve=(0.1, 0.3, 0.35, 0.45), classes=classes, pictures=77))
     assert [advice.do for advice in found] == [
         "Train longer: --steps 1200",
-        "Label more pictures with “b”",
-        "Label more pictures",
+        "Label more images with “b”",
+        "Label more images",
     ]
     assert "No class has more than 66 boxes" in found[2].because
 
 
 def test_a_levelled_off_and_middling_run_needs_pictures_or_a_heavier_model() -> None:
     middling = {"curve": (0.3, 0.45, 0.5, 0.5, 0.5, 0.5), "ap50": 0.6, "ap": 0.5}
-    assert "Label more pictures" in [advice.do for advice in advise(evidence(**middling, pictures=120))]
+    assert "Label more images" in [advice.do for advice in advise(evidence(**middling, pictures=120))]
     assert "Try a larger input or a heavier architecture" in [
         advice.do for advice in advise(evidence(**middling, pictures=900))
     ]
@@ -128,7 +128,7 @@ def test_a_levelled_off_and_middling_run_needs_pictures_or_a_heavier_model() -> 
 def test_a_run_that_learnt_nothing_says_so_first_and_judges_no_file() -> None:
     found = advise(evidence(ap50=0.02, ap=0.01, curve=(0.0, 0.01), files=(("saved_model", 0.02), ("tflite_int8", 0.0))))
     assert found[0].do == "Look at the labels above, then train longer"
-    assert "400 training pictures for 600 steps" in found[0].because
+    assert "400 training images for 600 steps" in found[0].because
     assert not [advice for advice in found if advice.do.startswith("Prefer")]
     assert not [advice for advice in found if "“" in advice.do]
 
