@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.child import start_child
 
 AT_ONCE = 2  # a converter needs up to 1.3 GB and little more than one core
 _POLL_SECONDS = 0.1
@@ -71,11 +71,7 @@ def run_children(children: Sequence[Child], finished: Callable[[Child], None], a
 
 
 def run_as_child(main: Callable[[], None]) -> None:
-    """What a child's module does when it is run: `main`, with our own errors told to the parent.
-
-    The child ends when its parent does, however that comes about: its standard input is a pipe that the parent holds open.
-    """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """What a child's module does when it is run: `main`, with our own errors passed to the parent."""
     try:
         main()
     except BoxcarError as error:
@@ -91,17 +87,11 @@ def run_as_child(main: Callable[[], None]) -> None:
         os._exit(ExitCode.ENVIRONMENT)
 
 
-def _end_with_parent() -> None:
-    while os.read(0, 1):
-        pass
-    os._exit(ExitCode.AGAIN)
-
-
 def _start(child: Child) -> _Running:
     words = tempfile.TemporaryFile()  # noqa: SIM115 - goes with the child
-    process = subprocess.Popen(
-        [sys.executable, "-m", child.module, *child.arguments],
-        stdin=subprocess.PIPE,
+    process = start_child(
+        child.module,
+        child.arguments,
         stdout=words,
         stderr=words,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "1"},

@@ -3,11 +3,9 @@
 They talk through the run's folder alone, as they do on a cluster; here they are started, watched and ended.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -15,13 +13,13 @@ from types import FrameType
 from boxcar import storage
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.run.checkpoints import read_scores
+from boxcar.run.child import start_child
 from boxcar.run.layout import EVAL, EVALUATOR_LOG, LOCK, TRAIN
 from boxcar.storage.local import os_errors
 from boxcar.sync.mirror import Mirror
 from boxcar.sync.upload import uploading
 
 EVALUATOR_STARTS = 3
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Memory in pages of 2 MB where Linux gives them when asked (`madvise`): a training step at 320 pixels walks through 2 GB, and
 # takes 6 % less with them. glibc reads this when a process starts; other systems pass it over.
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -104,23 +102,18 @@ def _stopped(number: int) -> BoxcarError:
 
 
 def _start(run: Path, *arguments: str, log: int | None = None, gpu: bool = True) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "boxcar", *arguments, "--run", str(run)],
-        stdin=subprocess.DEVNULL,
+    # A trainer whose parent was killed would go on into a run that a person has started again.
+    return start_child(
+        "boxcar",
+        [*arguments, "--run", str(run)],
         stdout=log,
         stderr=log,
         # The trainer takes all of a GPU's memory; the evaluator lives on the processor.
         env=(HUGE_PAGES | dict(os.environ)) if gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
         process_group=0,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         # The run's lock is inherited: as long as a child lives, nobody else works in the run.
         close_fds=False,
     )
-
-
-def _die_with_parent() -> None:
-    """A trainer whose parent was killed would go on into a run that somebody has started again."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

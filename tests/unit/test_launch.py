@@ -10,21 +10,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from boxcar import storage
 from boxcar.errors import BoxcarError, ChildEnded, Refused
 from boxcar.local import training as launch
 from boxcar.local.training import lock, train_and_evaluate
+from boxcar.run.child import start_child
 from boxcar.run.layout import EVALUATOR_LOG
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children die with their parent on Linux only")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what has become of a child is read from /proc")
 
 # Leaves its process id and its GPUs, and waits to be told to stop where it has nothing else to do.
-PLAYER = """#!{python} -SE
+PLAYER = """
 import os, signal, sys, time
-part, run = sys.argv[3], sys.argv[-1]
+part, run = sys.argv[1], sys.argv[-1]
 def note(name, text):
     with open(f"{{run}}/{{part}}.{{name}}", "a") as file:
         file.write(f"{{text}}\\n")
@@ -46,14 +49,12 @@ else:
 
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Makes the children run these lines instead; answers the run's folder."""
-    real = sys.executable
+    """Makes the children run these lines instead of `boxcar`; answers the run's folder."""
 
     def prepare(train: str, evaluate: str) -> Path:
-        player = tmp_path / "player"
-        player.write_text(PLAYER.format(python=real, train=train, evaluate=evaluate))
-        player.chmod(0o755)
-        monkeypatch.setattr(sys, "executable", str(player))
+        (tmp_path / "player.py").write_text(PLAYER.format(train=train, evaluate=evaluate))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setattr(launch, "start_child", lambda _, *given, **options: start_child("player", *given, **options))
         run = tmp_path / "run"
         run.mkdir()
         return run
@@ -152,12 +153,13 @@ def test_stopped_from_outside(play: Callable[[str, str], Path], train: str, numb
 
 
 def test_the_children_die_with_their_parent(play: Callable[[str, str], Path]) -> None:
-    real, run = sys.executable, play("wait()", "wait()")
+    run = play("wait()", "wait()")
     program = (
-        "import sys\nfrom boxcar.local.training import train_and_evaluate\n"
-        "sys.executable = sys.argv[1]\ntrain_and_evaluate(sys.argv[2])\n"
+        "import sys\nfrom boxcar.local import training\nfrom boxcar.run.child import start_child\n"
+        "training.start_child = lambda _, *given, **options: start_child('player', *given, **options)\n"
+        "training.train_and_evaluate(sys.argv[1])\n"
     )
-    parent = subprocess.Popen([real, "-c", program, sys.executable, str(run)])
+    parent = subprocess.Popen([sys.executable, "-c", program, str(run)])
     wait_for(lambda: (run / "train.pid").exists() and (run / "evaluate.pid").exists())
     parent.kill()
     parent.wait()
@@ -169,7 +171,7 @@ def test_a_run_is_taken_once_and_for_as_long_as_a_child_lives(
 ) -> None:
     run = play("wait()", "wait()")
     descriptor = lock(run)
-    monkeypatch.setattr(launch.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(storage, "lock", partial(storage.lock, patience_seconds=0.0))
     with pytest.raises(Refused) as error:
         lock(run)
     assert error.value.code == 69
