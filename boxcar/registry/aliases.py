@@ -1,7 +1,7 @@
-"""`aliases.json`: which version is the champion. It is the one file of a model that changes, and several may want to at once.
+"""`aliases.json`: which version is the champion. It is the one file of a model that changes.
 
-Every change reads it, and replaces exactly what was read: of two at a time one wins, and the other reads again. What came
-first is what the file's own order says; clocks are written down for people, and never compared.
+Every change reads it and replaces exactly what was read. Of two at a time one wins, and the other is refused. The file's own
+order says what came first; times are written for people and never compared.
 """
 
 import json
@@ -16,11 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.model import FORMAT, Model, check_format, model_names
-from boxcar.storage import ABSENT, Changed, Missing
+from boxcar.storage import ABSENT, Missing
 
 ALIASES = "aliases.json"
 CHAMPION, PREVIOUS = "champion", "previous"
-_TRIES = 100  # every loss means that somebody else has won
 
 Action = Literal["begin", "promote", "rollback", "retest"]
 
@@ -43,8 +42,8 @@ class Change(BaseModel):
     champion: str | None  # after it
     test: str  # after it
     reason: str
-    at: str  # by the clock of whoever did it
-    by: str  # host, process, and a word of chance by which a writer knows its own
+    at: str  # by the clock of the machine that did it
+    by: str  # host, process, and random digits by which a writer whose answer was lost knows its own
 
 
 class Aliases(BaseModel):
@@ -115,41 +114,28 @@ def begin(model: Model, test: str) -> Aliases:
         store = model.store
         store.require_conditions()
         first = Aliases(test=test).after("begin", "The first version was added.")
-        try:
-            store.write(ALIASES, _content(first), expected=ABSENT)
-        except Changed:
-            return read_aliases(model)  # somebody else began
+        store.write(ALIASES, _content(first), expected=ABSENT)
         return first
 
 
 def change(model: Model, next_state: Callable[[Aliases], Aliases]) -> Aliases:
-    """Changes a model's state, on top of whatever it is by then.
+    """Changes a model's state.
 
     Args:
-        model: which.
-        next_state: makes the new state of the old one; called again where somebody else was quicker. What it raises ends it.
+        model: the model.
+        next_state: makes the new state of the old one. What it raises ends the change.
 
     Returns:
         The state that was written.
 
     Raises:
-        BoxcarError: 64 where there is no such model, 65 where its file cannot be understood, 69 where the bucket fails or keeps
-            no conditions; then nothing has changed.
+        Changed: 69 where another process changed the state meanwhile; nothing was written.
+        BoxcarError: 64 where there is no such model, 65 where its file cannot be understood, 69 where the bucket fails.
     """
-    store = model.store
-    store.require_conditions()
-    after: Aliases | None = None
-    for _ in range(_TRIES):
-        before, tag = _read(model)
-        if after is not None and after.history[-1] in before.history:
-            return after  # it was written, its answer was lost, and somebody else has written since
-        after = next_state(before)
-        try:
-            store.write(ALIASES, _content(after), expected=tag)
-        except Changed:
-            continue
-        return after
-    raise Changed(f"{model.uri}/{ALIASES}")
+    before, tag = _read(model)
+    after = next_state(before)
+    model.store.write(ALIASES, _content(after), expected=tag)
+    return after
 
 
 def rollback(model: Model, reason: str = "") -> Aliases:
@@ -200,7 +186,7 @@ def _read(model: Model) -> tuple[Aliases, str]:
         found: dict[str, Any] = json.loads(content)
         check_format(found.get("format_version"), where)
         return Aliases.model_validate(found), tag
-    except (ValueError, ValidationError, AttributeError, RecursionError) as error:
+    except (ValueError, ValidationError, AttributeError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         what = f"{where} cannot be understood: {' '.join(reason.split()).rstrip('.')}."
         raise BoxcarError(ExitCode.DATA, what, "Restore it from an older copy of the bucket.") from error

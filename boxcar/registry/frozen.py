@@ -58,7 +58,7 @@ def freeze_test(model: Model, records: Path) -> FrozenTest:
     label_map = records / LABEL_MAP
     digest = hashlib.sha256("".join(file_sha256(path) for path in (*shards, label_map)).encode()).hexdigest()
     split = digest[:_IDENTITY]
-    with model.adding(model.test(split)) as folder:
+    with model.test(split).working() as folder:
         step = Step(STEP, folder, {"test": digest}, {})
         if step.done() is None:
             names = {example.sha256: example.filename for example in read_examples(shards)}

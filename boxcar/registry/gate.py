@@ -22,7 +22,6 @@ from boxcar.scoring.bootstrap import RESAMPLES
 from boxcar.storage import Changed
 from boxcar.sync.mirror import Mirror
 
-_TRIES = 5  # comparisons; each further one means that somebody has made another version the champion meanwhile
 _MOST_NAMED = 5
 
 
@@ -45,8 +44,7 @@ class Compared:
 def gate(model: Model, challenger: str, settings: GateSettings) -> Compared:
     """Compares a version with the champion and makes it the champion where it is not worse.
 
-    The decision stands in the model's `decisions/` before the champion changes, and in the run's `decision.json` after that.
-    Where another version became the champion meanwhile, it is compared with that one.
+    The decision is in the model's `decisions/` before the champion changes, and in the run's `decision.json` after that.
 
     Args:
         model: which.
@@ -54,24 +52,20 @@ def gate(model: Model, challenger: str, settings: GateSettings) -> Compared:
         settings: what it is held to.
 
     Raises:
+        Changed: 69 where another version became the champion meanwhile.
         BoxcarError: as `compare`, and 64 where it is the champion already; 69 where the registry fails.
     """
-    for _ in range(_TRIES):
-        state = read_aliases(model)
-        if state.champion == challenger:
-            what = f"Version {challenger} of {model.name} is the champion."
-            raise BoxcarError(ExitCode.USAGE, what, "Name another version, or go back with `boxcar models rollback`.")
-        compared = compare(model, challenger, state.champion, settings)
-        _keep(model, compared, state.test)
-        if compared.decided.verdict == "promoted":
-            try:
-                _promote(model, compared, state)
-            except Changed:
-                continue
-        tell_run(Mirror(read_version(model, challenger).run), compared.record)
-        print(f"{compared.decided.verdict}: {compared.decided.reason}", file=sys.stderr, flush=True)  # noqa: T201
-        return compared
-    raise Changed(f"The champion of {model.name}")
+    state = read_aliases(model)
+    if state.champion == challenger:
+        what = f"Version {challenger} of {model.name} is the champion."
+        raise BoxcarError(ExitCode.USAGE, what, "Name another version, or go back with `boxcar models rollback`.")
+    compared = compare(model, challenger, state.champion, settings)
+    _keep(model, compared, state.test)
+    if compared.decided.verdict == "promoted":
+        _promote(model, compared, state)
+    tell_run(Mirror(read_version(model, challenger).run), compared.record)
+    print(f"{compared.decided.verdict}: {compared.decided.reason}", file=sys.stderr, flush=True)  # noqa: T201
+    return compared
 
 
 def compare(model: Model, challenger: str, champion: str | None, settings: GateSettings) -> Compared:

@@ -7,15 +7,15 @@ decisions/<challenger>-<champion>-<split>.json
 retrainings/<identity>.json  what each retraining came to
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import Store, locked, make_folder, open_store
+from boxcar.storage import Store, lock, make_folder, open_store
 from boxcar.sync.mirror import Mirror
 
 FORMAT: Final = 1  # of aliases.json, a version's version.json, a decision and a retraining
@@ -69,15 +69,20 @@ class Model:
         return Mirror(f"{self.uri}/{TESTS}/{split}")
 
     @contextmanager
-    def adding(self, place: Mirror) -> Iterator[Path]:
-        """The folder of a version or of a test split to write a step into; what was finished in it is sent at the end.
+    def owned(self) -> Iterator[None]:
+        """Takes the model for this process, to add to it.
 
-        Another process on this machine that adds the same is waited for, however long it takes, so that its work is found done.
-        Another machine is not, but what it has finished by then stays, and is taken instead.
+        Raises:
+            Refused: 69 where another process on this machine has it.
         """
-        with locked(make_folder(place.folder.parent) / f".{place.folder.name}.adding"):
-            yield place.resume()
-            place.send_once()
+        folder = Mirror(self.uri).folder
+        path = make_folder(folder.parent) / f".{folder.name}.adding"
+        path.touch()
+        descriptor = lock(path, patience_seconds=0.0)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def model_names(models: str) -> list[str]:

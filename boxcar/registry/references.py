@@ -62,7 +62,7 @@ def _run_of(model: Model, number: str) -> str | None:
     """The run of a half uploaded version, as its `version.json` has it; None where that is not there or makes no sense."""
     try:
         run = json.loads(model.store.read(f"{number}/{VERSION}"))["run"]
-    except (Missing, ValueError, KeyError, TypeError, RecursionError):
+    except (Missing, ValueError, KeyError, TypeError):
         return None
     return run if isinstance(run, str) else None
 
@@ -77,7 +77,7 @@ def _open_retrainings(model: Model) -> set[str]:
             found = json.loads(store.read(name))
             check_format(found.get("format_version"), where)
             run, outcome = found["run"], found.get("outcome")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"{where} cannot be understood, and may need any run."
             raise BoxcarError(ExitCode.DATA, what, "Remove it; only its hours and its outcome are forgotten.") from error
         if outcome in (None, "failed"):

@@ -43,7 +43,9 @@ def retest(model: Model, records: str, settings: GateSettings) -> Retested:
             or calls an id by another name, and then the old split still counts; 69 where the champion changed meanwhile.
     """
     state = read_aliases(model)
-    test = freeze_test(model, fetch_records(records))
+    fetched = fetch_records(records)
+    with model.owned():
+        test = freeze_test(model, fetched)
     champion, scores, reason = state.champion, None, f"{len(test.names)} pictures, {test.objects} objects."
     if champion is not None:
         folder = fetch_version(model, champion)

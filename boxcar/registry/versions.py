@@ -10,14 +10,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.detectors.checkpoint_sources import find_checkpoint
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.inference.specification import InitialCheckpoint, read_specification
 from boxcar.registry.aliases import Aliases, begin, change, promoted
 from boxcar.registry.frozen import freeze_test
 from boxcar.registry.model import FORMAT, Model, check_format
 from boxcar.run import layout
 from boxcar.run.step import Committed, Step, require_commit
-from boxcar.storage import ABSENT, Changed, Missing, list_files, replace_json, replace_text
+from boxcar.storage import ABSENT, Changed, Missing, list_files, make_folder, replace_json, replace_text
 from boxcar.sync.mirror import Mirror
 
 STEP = "models add"
@@ -70,7 +70,8 @@ class Listed:
 def add_version(model: Model, run: str) -> str:
     """Makes what a run came to a version of a model. The first run's test split becomes the model's frozen one.
 
-    Where this run is a version already, nothing is done; where its upload was interrupted, that is gone on with.
+    Where this run is a version already, nothing is done. Where its upload was interrupted or files were lost since, it is
+    completed.
 
     Args:
         model: which; it is made where it is not there.
@@ -80,28 +81,18 @@ def add_version(model: Model, run: str) -> str:
         The version's number.
 
     Raises:
-        BoxcarError: 64 where a step of the run is missing, 65 where its files were changed, 69 where the registry fails.
+        BoxcarError: 64 where a step of the run is missing, 65 where its files were changed, 69 where the registry fails or
+            another process is adding to the model.
     """
     folder, steps = _fetch_run(run)
-    records = folder / layout.RECORDS
-    state = begin(model, freeze_test(model, records).split)
     identity = {name: committed.digest for name, committed in steps.items()}
-    number = _claim(model, identity)
-    _disbelieve(model, number)
-    with model.adding(model.version(number)) as place:
-        step = Step(STEP, place, identity, {})
-        if step.done() is None:
-            with step.writing():
-                # A version is signed as a whole: the run's own signature, nearer to the files, would be found in its place.
-                exported = [name for name in list_files(folder / layout.EXPORT) if name.rpartition("/")[2] != layout.SIGNATURE]
-                for name in [*(f"{layout.EXPORT}/{name}" for name in exported), *_KEPT]:
-                    if (folder / name).is_file():
-                        (place / name).parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copyfile(folder / name, place / name)
-                version = _describe(model, run, place, state.test)
-                trained = _trained_on(model, place, version.ancestor)
-                replace_text(place / TRAINED_ON, "".join(f"{sha256}\n" for sha256 in sorted(trained)))
-                replace_json(place / VERSION, version.model_dump(mode="json"))
+    with model.owned():
+        state = begin(model, freeze_test(model, folder / layout.RECORDS).split)
+        number = _take_number(model, identity)
+        if _look(model, number).version is None:
+            place = model.version(number)
+            _write(model, run, Step(STEP, make_folder(place.folder), identity, {}), folder, state.test)
+            place.send()
     return number
 
 
@@ -176,34 +167,46 @@ def _fetch_run(run: str) -> tuple[Path, dict[str, Committed]]:
     return place.folder, {step: require_commit(place.folder / name, step) for step, name in _STEPS.items()}
 
 
-def _claim(model: Model, identity: dict[str, str]) -> str:
-    """The number of the version with these inputs: the one that has it already or was begun with it, else the next."""
-    store = model.store
-    begun = json.dumps({"step": STEP, "inputs": identity, "parameters": {}}).encode()
-    while True:
-        numbers = model.numbers()
-        for number in numbers:
-            for marker in (layout.COMMIT, layout.UNFINISHED):
-                with contextlib.suppress(Missing, ValueError, KeyError, TypeError, RecursionError):
-                    if json.loads(store.read(f"{number}/{marker}"))["inputs"] == identity:
-                        return number
-        number = str(max(map(int, numbers), default=0) + 1)
-        try:
-            store.write(f"{number}/{layout.UNFINISHED}", begun, expected=ABSENT)
-        except Changed:
-            continue  # somebody else has just taken it
-        if store.entry(f"{number}/{layout.COMMIT}") is None:
-            return number
-        store.delete([f"{number}/{layout.UNFINISHED}"])  # or has even finished it since the look
+def _take_number(model: Model, identity: dict[str, str]) -> str:
+    """The number of the version with these inputs: that of a finished or started one, else the next."""
+    store, numbers = model.store, model.numbers()
+    for number in numbers:
+        for marker in (layout.COMMIT, layout.UNFINISHED):
+            with contextlib.suppress(Missing, ValueError, KeyError, TypeError):
+                if json.loads(store.read(f"{number}/{marker}"))["inputs"] == identity:
+                    return number
+    number = str(max(map(int, numbers), default=0) + 1)
+    started = json.dumps({"step": STEP, "inputs": identity, "parameters": {}}).encode()
+    taken = Refused(
+        ExitCode.ENVIRONMENT,
+        f"Another process is adding version {number} of {model.name}.",
+        "Run this again when it has finished.",
+    )
+    try:
+        store.write(f"{number}/{layout.UNFINISHED}", started, expected=ABSENT)
+    except Changed:
+        raise taken from None
+    if store.entry(f"{number}/{layout.COMMIT}") is not None:  # it was even finished since the versions were listed
+        store.delete([f"{number}/{layout.UNFINISHED}"])
+        raise taken
+    return number
 
 
-def _disbelieve(model: Model, number: str) -> None:
-    """Takes the markers out of a version of which files were lost since it was finished, so that it can be sent again."""
-    store = model.store
-    names = {entry.name.removeprefix(f"{number}/") for entry in store.entries(number)}
-    if layout.COMMIT in names and _look(model, number).version is None:
-        store.write(f"{number}/{layout.UNFINISHED}", store.read(f"{number}/{layout.COMMIT}"))
-        store.delete(f"{number}/{name}" for name in names if name.rpartition("/")[2] == layout.COMMIT)
+def _write(model: Model, run: str, step: Step, folder: Path, test: str) -> None:
+    """Writes a version of the run in `folder`, where that has not been done on this machine."""
+    if step.done() is not None:
+        return
+    with step.writing() as place:
+        # A version is signed as a whole: the run's own signature, nearer to the files, would be found in its place.
+        exported = [name for name in list_files(folder / layout.EXPORT) if name.rpartition("/")[2] != layout.SIGNATURE]
+        for name in [*(f"{layout.EXPORT}/{name}" for name in exported), *_KEPT]:
+            if (folder / name).is_file():
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, place / name)
+        version = _describe(model, run, place, test)
+        trained = _trained_on(model, place, version.ancestor)
+        replace_text(place / TRAINED_ON, "".join(f"{sha256}\n" for sha256 in sorted(trained)))
+        replace_json(place / VERSION, version.model_dump(mode="json"))
 
 
 def _describe(model: Model, run: str, place: Path, test: str) -> Version:
@@ -266,6 +269,6 @@ def _look(model: Model, number: str) -> Listed:
         return Listed(number, Version.model_validate(found))
     except Missing:
         return Listed(number, None, "it is being written or removed")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else type(error).__name__
         return Listed(number, None, f"{VERSION} or {layout.COMMIT} cannot be understood ({reason})")

@@ -126,7 +126,7 @@ def look(runs: str, store: Store, name: str) -> FoundRun | str:
 def _read(store: Store, name: str) -> dict[str, Any]:
     try:
         found = json.loads(store.read(name))
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 

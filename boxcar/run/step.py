@@ -63,7 +63,7 @@ def read_commit(folder: Path, step: str) -> Committed | None:
             path = folder / name
             if path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
                 return None
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return committed
 
@@ -102,7 +102,7 @@ def _read_begun(folder: Path) -> dict[str, Any] | None:
         try:
             found = json.loads((folder / name).read_text(encoding="utf-8"))
             return {"step": str(found["step"]), "inputs": dict(found["inputs"]), "parameters": dict(found["parameters"])}
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, RecursionError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             continue
     return None
 

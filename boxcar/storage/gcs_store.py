@@ -34,7 +34,6 @@ FAULTS = (
     *(requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError),
 )
 _BUSY_STATUS = (408, 429, 500, 502, 503, 504)
-_SESSIONS = 3  # for one large object
 _TIMEOUT = (5.0, 60.0)  # seconds to connect, and between two pieces of an answer
 
 Answer = TypeVar("Answer")
@@ -129,7 +128,7 @@ class GcsStore(Store):
             # The answer to the first attempt may have been lost after it had been carried out.
             if attempts > 1 and (entry := self.entry(name)) is not None and self.read(name, tag=entry.tag) == content:
                 return entry.tag
-            raise
+            raise Changed(f"{self.uri}/{name}") from None
 
     def delete(self, names: Iterable[str]) -> None:
         def remove(name: str) -> None:
@@ -143,21 +142,14 @@ class GcsStore(Store):
             # The client sends as it reads, and could not take back a file that turns out to be another one.
             for _ in expected_pieces(file, size, name, sha256):
                 pass
-        # The client retries each chunk, and only where the server has lost its session all of them must be sent again.
-        patience = DEFAULT_RETRY.with_timeout(retry.PATIENCE_SECONDS)
-        sessions = iter(range(_SESSIONS - 1))
+        patience = DEFAULT_RETRY.with_timeout(retry.PATIENCE_SECONDS)  # for each chunk
 
         def ask() -> None:
             blob = self._blob(name)
             blob.chunk_size = PART_BYTES
             with os.fdopen(os.dup(file), "rb") as stream:
                 stream.seek(0)
-                try:
-                    blob.upload_from_file(stream, size=size, checksum="crc32c", retry=patience, timeout=_TIMEOUT)
-                except GoogleAPICallError as error:
-                    if error.code in (400, 404, 410) and next(sessions, None) is not None:
-                        raise ConnectionError("the session is lost") from error
-                    raise
+                blob.upload_from_file(stream, size=size, checksum="crc32c", retry=patience, timeout=_TIMEOUT)
 
         self._ask(ask)
 
@@ -177,7 +169,7 @@ class GcsStore(Store):
             if name and isinstance(error, NotFound) and "bucket does not exist" not in str(error):
                 raise Missing(f"{self.uri}/{name}") from error
             if isinstance(error, PreconditionFailed):
-                raise Changed(f"{self.uri}/{name}".rstrip("/")) from error
+                raise Changed(f"{self.uri}/{name}") from error
             raise _explain(error, self._location) from error
 
 

@@ -22,20 +22,15 @@ def check_names(names: Iterable[str], place: str) -> None:
         BoxcarError: 65 for the first name that cannot.
     """
     files: dict[str, str] = {}
-    folders: dict[str, str] = {}
     for name in names:
         if reason := unfit(name):
             raise BoxcarError(ExitCode.DATA, f"{place} holds {name!r}, which {reason}.", _RENAME)
-        # File systems of macOS take names that differ by case or by how an accent is written for the same.
-        key = unicodedata.normalize("NFC", name).casefold()
-        if key in files:
-            raise _clash(place, files[key], name, "differ only by case or by how their letters are encoded")
-        files[key] = name
-        parts = key.split("/")
-        for count in range(1, len(parts)):
-            folders.setdefault("/".join(parts[:count]), name)
-    for key in files.keys() & folders.keys():
-        raise _clash(place, files[key], folders[key], "cannot both be files, since one lies below the other")
+        # File systems of macOS take names that differ by case or by how an accent is written for the same, and the second file
+        # would replace the first.
+        other = files.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            how = "differ only by case or by how their letters are encoded"
+            raise BoxcarError(ExitCode.DATA, f"{place} holds {other!r} and {name!r}, which {how}.", _RENAME)
 
 
 def unfit(name: str) -> str | None:
@@ -58,7 +53,3 @@ def unfit(name: str) -> str | None:
     if longest > _LONGEST_PART_BYTES:
         return f"has a part of more than {_LONGEST_PART_BYTES} bytes in its name"
     return None
-
-
-def _clash(place: str, one: str, other: str, how: str) -> BoxcarError:
-    return BoxcarError(ExitCode.DATA, f"{place} holds {one!r} and {other!r}, which {how}.", "Rename one, then run this again.")

@@ -1,13 +1,12 @@
 """A prefix in a bucket of S3, MinIO or what speaks like them."""
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TypeVar
 
-from minio.datatypes import ListPartsResult, Part
+from minio.datatypes import Part
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
@@ -32,8 +31,8 @@ class S3Store(Store):
 
     The server verifies the bytes of each request by their SHA-256, or of a part of a large object over https by their MD5.
 
-    Conditions, ranges of a known version and parts that survive this process are beyond the SDK's public methods, so some
-    of the private ones below them are called here. The lock pins them, and tests run them against a real server.
+    Conditions, ranges of a known version and parts that are sent again one by one are beyond the SDK's public methods, so some
+    of its private ones are called here. The lock pins them, and tests run them against a real server.
     """
 
     def __init__(self, location: Location) -> None:
@@ -126,15 +125,12 @@ class S3Store(Store):
             )
 
     def _upload_large(self, file: int, size: int, name: str, sha256: str | None) -> None:
-        """In parts. Those that an earlier process sent and did not live to put together are not sent again."""
+        """In parts. Those of a process that is killed stay until the bucket's lifecycle rule removes them."""
         key = self._key(name)
-        upload, there = self._begun_upload(key)
+        upload = self._ask(lambda: self._client._create_multipart_upload(self._bucket, key, dict(_TYPE)))
 
         def send(numbered: tuple[int, bytes]) -> Part:
             number, piece = numbered
-            digest = hashlib.md5(piece, usedforsecurity=False).hexdigest() if number in there else ""
-            if digest and there[number] == digest:
-                return Part(number, digest)
             return Part(number, self._ask(lambda: self._client._upload_part(self._bucket, key, piece, None, upload, number)))
 
         parts: list[Part] = []
@@ -142,35 +138,14 @@ class S3Store(Store):
             parts.extend(in_order(send, enumerate(expected_pieces(file, size, name, sha256), 1)))
             self._ask(lambda: self._complete(key, upload, parts))
         except Missing:
-            # The upload is gone: somebody else ended it, or an attempt to put it together whose answer was lost.
+            # The upload is gone: an attempt to put it together was carried out, and its answer lost.
             entry = self.entry(name)
             if entry is None or entry.checksum != parts_checksum(bytes.fromhex(part.etag) for part in parts):
                 raise Changed(f"{self.uri}/{name}") from None
-
-    def _begun_upload(self, key: str) -> tuple[str, dict[int, str]]:
-        """An upload in parts of this object: the latest that was begun and not ended, else a new one; its parts' MD5s."""
-        try:
-            listed = self._ask(lambda: self._client._list_multipart_uploads(self._bucket, prefix=key)).uploads
-        except BoxcarError:
-            listed = []  # whoever may write need not be allowed to list these
-        for item in sorted(listed, key=lambda item: str(item.initiated_time), reverse=True):
-            if item.object_name == key and item.upload_id is not None:
-                with contextlib.suppress(Missing):  # ended since
-                    return item.upload_id, self._sent_parts(key, item.upload_id)
-        return self._ask(lambda: self._client._create_multipart_upload(self._bucket, key, dict(_TYPE))), {}
-
-    def _sent_parts(self, key: str, upload: str) -> dict[int, str]:
-        """The MD5s of the parts that an upload has, by their numbers."""
-
-        def page(after: str) -> ListPartsResult:
-            return self._ask(lambda: self._client._list_parts(self._bucket, key, upload, part_number_marker=after))
-
-        result = page("0")
-        there = {part.part_number: part.etag for part in result.parts}
-        while result.is_truncated:
-            result = page(str(result.next_part_number_marker))
-            there.update({part.part_number: part.etag for part in result.parts})
-        return there
+        except BaseException:
+            with contextlib.suppress(*FAULTS):  # it only frees space, and what failed is said below
+                self._client._abort_multipart_upload(self._bucket, key, upload)
+            raise
 
     def _complete(self, key: str, upload: str, parts: list[Part]) -> None:
         if not self._client._complete_multipart_upload(self._bucket, key, upload, parts).etag:

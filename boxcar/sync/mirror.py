@@ -20,7 +20,7 @@ from boxcar.storage.location import bucket_location
 from boxcar.storage.names import check_names
 from boxcar.storage.open import open_store
 from boxcar.storage.parallel import for_each
-from boxcar.storage.store import Changed, Entry, Missing
+from boxcar.storage.store import Entry, Missing
 from boxcar.sync.follower import Follower
 from boxcar.sync.transfer import fetch_folder, latest_checkpoint, send_folder
 
@@ -117,22 +117,6 @@ class Mirror:
                 send_folder(self.folder, self._store, owns)
                 if (self.folder / COMMIT).exists():
                     _note(self.folder)
-
-    def send_once(self) -> None:
-        """Sends the finished step in the folder; where another has been finished there meanwhile, that is fetched in its place.
-
-        Of several machines that send at once the first to put its `step.json` there has done the step, and it stays.
-
-        Raises:
-            BoxcarError: as `send_folder` and `fetch_folder` do.
-        """
-        if self._store is not None:
-            with self._locked():
-                try:
-                    send_folder(self.folder, self._store, once=True)
-                except Changed:
-                    fetch_folder(self._store, self.folder)
-                _note(self.folder)
 
     @contextlib.contextmanager
     def working(self, owns: Sequence[str] | None = None) -> Iterator[Path]:

@@ -16,12 +16,12 @@ from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.local import file_sha256, is_temporary, list_files, os_errors
 from boxcar.storage.names import check_names
 from boxcar.storage.parallel import for_each
-from boxcar.storage.store import ABSENT, Changed, Missing, Store
+from boxcar.storage.store import Changed, Missing, Store
 
 _ROUNDS = 5
 
 
-def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None, *, once: bool = False) -> int:
+def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -> int:
     """Makes a store hold a finished step, or any other folder. Hidden files stay here.
 
     What the store has with the same checksum is not sent, so that a call that was interrupted is taken up by the next.
@@ -33,13 +33,11 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None, *
         folder: what is sent.
         store: where to.
         owns: names directly below the folder that are the step's, where it shares the folder; None where all of it is.
-        once: what is finished there stays as it is, whoever has finished it.
 
     Returns:
         The bytes that were sent.
 
     Raises:
-        Changed: with `once`, where another step is finished there, or was before this one could be.
         BoxcarError: 64 where the store's folder holds files that no step wrote, 65 where the files are not those that
             `step.json` lists or have names that cannot be everywhere, 69 where the store fails.
     """
@@ -63,8 +61,6 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None, *
     useless = there.keys() - set(names) if step else set()
     if not differing and not useless and begun is None:
         return 0
-    if once and COMMIT in there and (useless or differing):
-        raise Changed(store.uri)
     if step:
         store.write(UNFINISHED, begun_record(markers[COMMIT]))
     store.delete(sorted(name for name in there.keys() & (differing | useless) if is_marker(name)))
@@ -80,11 +76,7 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None, *
 
     _small_together(send, {name: (folder / name).stat().st_size for name in differing - markers.keys()})
     for name in inner_first(name for name in differing if name in markers):
-        try:
-            store.write(name, markers[name], ABSENT if once and name == COMMIT and name not in there else None)
-        except Changed:
-            store.delete([UNFINISHED])
-            raise
+        store.write(name, markers[name])
         sent.append(len(markers[name]))
     if step:
         store.delete([UNFINISHED])
@@ -218,7 +210,7 @@ def listed_files(markers: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
                 (folder / file).as_posix(): {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
                 for file, entry in json.loads(content)["files"].items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
         listed.update(record)
     return listed
@@ -233,7 +225,7 @@ def begun_record(marker: bytes) -> bytes:
     """The `.unfinished` of the step that a `step.json` tells of: its name, inputs and parameters."""
     try:
         record = {key: json.loads(marker)[key] for key in ("step", "inputs", "parameters")}
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         record = {}
     return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
 

@@ -43,7 +43,7 @@ def test_of_two_processes_at_once_one_wins_every_time(uri: str) -> None:
     ]
     try:
         tag = ABSENT
-        for _ in range(50):
+        for _ in range(20):
             for racer in racers:
                 assert racer.stdin is not None
                 racer.stdin.write(f"{tag}\n")

@@ -106,22 +106,6 @@ class TestMirror:
             assert not do_step(folder, {"seed": 1})
         assert [entry.name for entry in open_store(bucket_uri).entries()] == ["out", "step.json"]
 
-    def test_of_two_who_finish_a_step_the_first_to_send_it_has_done_it(
-        self, bucket_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        late = Mirror(bucket_uri)
-        do_step(late.resume(), {"seed": 1}, "late")
-        elsewhere("other", tmp_path, monkeypatch)
-        early = Mirror(bucket_uri)
-        do_step(early.resume(), {"seed": 1}, "early")
-        early.send_once()
-        before = {entry.name: entry.tag for entry in open_store(bucket_uri).entries()}
-        late.send_once()
-        assert {entry.name: entry.tag for entry in open_store(bucket_uri).entries()} == before
-        assert (require_commit(late.folder, "records").folder / "out").read_text() == "early"
-        late.send_once()
-        assert late.fetch() == late.folder, "it counts as sent"
-
     def test_a_step_in_a_folder_that_is_fetched_was_sent_as_well(
         self, bucket_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -1,4 +1,4 @@
-"""Which version is the champion: changed by many at once, and nothing is lost."""
+"""Which version is the champion: of two who change it at once one wins, and the other is refused."""
 
 import json
 import subprocess
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from registered import write_run
-from storage_servers import Fault, FaultProxy, Seen, Server, UnconditionalGcs, serving
+from storage_servers import Server, UnconditionalGcs, serving
 
 from boxcar.errors import BoxcarError
-from boxcar.registry import Model, add_version, promote_regardless, read_aliases, resolve, rollback
-from boxcar.registry.aliases import Aliases, _content, begin, change, promoted
+from boxcar.registry import Model, add_version, read_aliases, resolve, rollback
+from boxcar.registry.aliases import Aliases, begin, change, promoted
 from boxcar.storage import Changed, open_store
 
 # Promotes on top of one state, as often as a line names a version; who was too late says so.
@@ -32,14 +32,6 @@ for line in sys.stdin:
         print("won", flush=True)
     except Changed:
         print("lost", flush=True)
-"""
-PROMOTER = """
-import sys
-from boxcar.registry.aliases import change, promoted
-from boxcar.registry.model import Model
-
-for number in range(50):
-    change(Model(sys.argv[1], "pets"), lambda state: promoted(state, str(number + 1), sys.argv[2]))
 """
 
 
@@ -87,7 +79,7 @@ def test_an_alias_that_is_not_there_is_said(model: Model) -> None:
     assert error.value.code == 64
 
 
-def test_of_two_promotions_at_once_one_wins_50_times(model: Model) -> None:
+def test_of_two_promotions_at_once_one_wins_every_time(model: Model) -> None:
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, model.models, name],
@@ -101,7 +93,7 @@ def test_of_two_promotions_at_once_one_wins_50_times(model: Model) -> None:
     pipes = [(racer.stdin, racer.stdout) for racer in racers]
     winners = []
     try:
-        for number in range(1, 51):
+        for number in range(1, 21):
             for said in (f"{number}\n", "go\n"):
                 for stdin, _ in pipes:
                     assert stdin is not None
@@ -113,23 +105,8 @@ def test_of_two_promotions_at_once_one_wins_50_times(model: Model) -> None:
         for racer in racers:
             racer.communicate()
     state = read_aliases(model)
-    assert state.champions == tuple(str(number) for number in range(1, 51))
+    assert state.champions == tuple(str(number) for number in range(1, 21))
     assert [line.reason for line in state.history[1:]] == winners
-
-
-def test_two_who_read_again_when_they_lose_lose_nothing(model: Model) -> None:
-    if model.models.startswith("gs:"):
-        pytest.skip("The emulator writes its whole index with every object; the race above is run on it.")
-    racing = [
-        subprocess.Popen([sys.executable, "-c", PROMOTER, model.models, name], stderr=subprocess.PIPE, text=True)
-        for name in ("one", "two")
-    ]
-    for process in racing:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    history = read_aliases(model).history[1:]
-    for name in ("one", "two"):
-        assert [line.champion for line in history if line.reason == name] == [str(number) for number in range(1, 51)]
 
 
 def test_a_clock_that_is_an_hour_off_does_no_harm(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,47 +128,23 @@ def test_a_clock_that_is_an_hour_off_does_no_harm(model: Model, monkeypatch: pyt
     assert rollback(model).champion == "2"
 
 
-def test_a_change_whose_answer_is_lost_is_not_made_twice(
-    minio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was carried out, and somebody else has promoted on top of it before it is asked for again."""
-    for name, value in minio.environment(minio.address).items():
-        monkeypatch.setenv(name, value)
-    model = Model(f"s3://{minio.make_bucket()}/models", "pets")
-    begin(model, "split")
-    for number in ("1", "2"):
-        change(model, lambda state, number=number: promoted(state, number, ""))
-    store, proxy, asked = model.store, FaultProxy(minio.port), list[str]()
-
-    def judge(seen: Seen) -> Fault | None:
-        if seen.method != "PUT" or not seen.path.split("?")[0].endswith("/aliases.json"):
-            return None
-        asked.append(seen.path)
-        if len(asked) == 1:
-            return "lose answer"
-        if len(asked) == 2:
-            content, tag = store.read_tagged("aliases.json")
-            store.write("aliases.json", _content(promoted(Aliases.model_validate_json(content), "3", "")), tag)
-        return None
-
-    proxy.fault = judge
-    monkeypatch.setenv("BOXCAR_S3_ENDPOINT", proxy.address)
-    try:
-        assert rollback(model).champions == ("1",)
-    finally:
-        proxy.close()
-    assert len(asked) >= 2
-    state = Aliases.model_validate_json(store.read("aliases.json"))
-    assert state.champions == ("1", "3")
-    assert [line.action for line in state.history[3:]] == ["rollback", "promote"]
-
-
 def test_what_cannot_be_understood_is_not_overwritten(model: Model) -> None:
     open_store(model.uri).write("aliases.json", b"{")
     with pytest.raises(BoxcarError, match=r"aliases.json cannot be understood") as error:
         change(model, lambda state: promoted(state, "1", ""))
     assert error.value.code == 65
     assert open_store(model.uri).read("aliases.json") == b"{"
+
+
+def test_who_changes_what_another_has_changed_meanwhile_is_refused(model: Model) -> None:
+    def overtaken(state: Aliases) -> Aliases:
+        change(model, lambda state: promoted(state, "2", ""))
+        return promoted(state, "1", "")
+
+    with pytest.raises(Changed, match=r"aliases\.json was changed") as error:
+        change(model, overtaken)
+    assert error.value.code == 69 and "again" in error.value.do
+    assert read_aliases(model).champions == ("2",)
 
 
 def test_a_change_that_is_refused_changes_nothing(model: Model) -> None:
@@ -217,14 +170,3 @@ def test_a_bucket_without_conditions_is_refused_before_anything_is_promoted(
             add_version(model, str(write_run(tmp_path / "run")))
         assert error.value.code == 69
         assert "aliases.json" not in {entry.name for entry in open_store(model.uri).entries()}
-        # A registry that was moved there is only read.
-        local = Model(str(tmp_path / "models"), "pets")
-        begin(local, "split")
-        content = open_store(local.uri).read("aliases.json")
-        open_store(model.uri).write("aliases.json", content)
-        for act in (lambda: promote_regardless(model, "1", ""), lambda: rollback(model)):
-            with pytest.raises(BoxcarError):
-                act()
-        with pytest.raises(BoxcarError, match="keeps no conditions"):
-            rollback(model)
-        assert open_store(model.uri).read("aliases.json") == content

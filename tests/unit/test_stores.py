@@ -15,6 +15,7 @@ from boxcar.errors import BoxcarError
 from boxcar.storage import ABSENT, Changed, Entry, Missing, Store, list_files, open_store
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.parallel import for_each
+from boxcar.storage.s3_store import S3Store
 from boxcar.sync.transfer import fetch_folder, send_folder
 
 LARGE = 2 * PART_BYTES + 12_345  # three parts
@@ -203,6 +204,8 @@ class TestStore:
         with pytest.raises(Changed):
             store.upload(path, "a", "0" * 64)
         assert store.entries() == []
+        if isinstance(store, S3Store):
+            assert store._client._list_multipart_uploads(uri.split("/")[2]).uploads == []
 
     def test_only_the_beginning_of_a_file_that_grows(self, uri: str, tmp_path: Path) -> None:
         path = write(tmp_path, {"file": b"0123456789"}) / "file"
