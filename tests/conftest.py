@@ -11,6 +11,7 @@ import pytest
 from external import REQUIRED, SKIP_NOTHING
 from made_once import made_once
 from storage_servers import GcsEmulator, MinioServer, Server, serving
+from whole_run import WholeRun
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -70,6 +71,11 @@ def shapes_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
         build_records(str(pictures), str(folder / "records"))
 
     return made_once(tmp_path_factory, "shapes", make) / "records"
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> WholeRun:
+    return WholeRun(made_once(tmp_path_factory, "whole_run", lambda folder: WholeRun(folder).make()))
 
 
 # For a file's tests and no longer: while it runs, nothing else in this thread can use asyncio.

@@ -1,28 +1,22 @@
 """Every other architecture goes the whole way with the same code: trained, scored, frozen, converted, shown."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command import done
 
 NAME = "retinanet_resnet50_fpn_640x640"
 FORMATS = ("tflite_float32", "tflite_int8", "tfjs_float32")
 
 
-def boxcar(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_retinanet_goes_the_whole_way(tmp_path: Path) -> None:
     pictures, run = tmp_path / "pictures", tmp_path / "run"
-    boxcar("shapes", "--output", str(pictures), "--pictures", "40", "--image-size", "96")
+    done("shapes", "--output", str(pictures), "--pictures", "40", "--image-size", "96")
     settings = ["--architecture", NAME, "--image-size", "64", "--steps", "4", "--batch-size", "2", "--init", "none"]
-    boxcar("run", "--data", str(pictures), "--output", str(run), "--formats", ",".join(FORMATS), *settings)
+    done("run", "--data", str(pictures), "--output", str(run), "--formats", ",".join(FORMATS), *settings)
     detector = json.loads((run / "export" / "saved_model" / "detector.json").read_text())
     assert detector["architecture"] == NAME
     assert detector["anchors"]["scales_per_octave"] == 3

@@ -1,35 +1,38 @@
 """A run that ends early, one that uses its records, and both of them brought to their end."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command import boxcar, done
 
 from boxcar.run.step import require_commit
 
 
-def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True, timeout=600)
-
-
 def run(output: Path, source: tuple[str, str], *options: str) -> str:
     settings = ["--image-size", "64", "--steps", "4", "--init", "none", "--formats", "tflite_float32", "--seed", "3"]
-    done = boxcar("run", *source, "--output", str(output), *settings, *options)
-    assert done.returncode == 0, done.stderr
+    said = done("run", *source, "--output", str(output), *settings, *options)
     assert not (output / "failure.json").exists()
-    return done.stdout
+    return said
 
 
-def test_records_of_one_run_serve_another_and_each_ends_where_it_was_asked_to(tmp_path: Path, shapes_records: Path) -> None:
-    images = ("--data", str(shapes_records.parent / "pictures"))
-    first, second = tmp_path / "first", tmp_path / "second"
+@pytest.fixture
+def first(tmp_path: Path, shapes_records: Path) -> Path:
+    """A run that ended after its records."""
+    output = tmp_path / "first"
+    assert f"{output}/records" in run(output, ("--data", str(shapes_records.parent / "pictures")), "--until", "records")
+    return output
 
-    assert f"{first}/records" in run(first, images, "--until", "records")
-    records = require_commit(first / "records", "records")
+
+def test_a_run_ends_after_its_records(first: Path) -> None:
+    require_commit(first / "records", "records")
     assert not (first / "train").exists()
 
+
+@pytest.mark.slow
+def test_records_of_one_run_serve_another_and_each_ends_where_it_was_asked_to(tmp_path: Path, first: Path) -> None:
+    second = tmp_path / "second"
+    records = require_commit(first / "records", "records")
     taken = ("--records", str(first / "records"))
     assert f"{second}/export/saved_model" in run(second, taken, "--until", "freeze")
     assert require_commit(second / "records", "records").digest == records.digest

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from command import done
 from external import RACCOON, ZOO
 from page_visit import check_same, serving, visiting
 from PIL import Image
@@ -25,18 +26,12 @@ RASPBERRY_PI = Path(__file__).parents[2] / "examples" / "raspberry_pi" / "detect
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), ZOO.needed, RACCOON.needed]
 
 
-def boxcar(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
 def run_from_the_zoo(data: Path, run: Path, steps: int) -> Path:
-    boxcar(
+    done(
         "run", "--data", str(data), "--output", str(run), "--init", str(CHECKPOINT), "--optimizer", "adamw",
         "--steps", str(steps), "--formats", "all",
     )  # fmt: skip
@@ -56,7 +51,7 @@ def raccoon_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_shapes(tmp_path: Path) -> None:
-    boxcar("shapes", "--output", str(tmp_path / "pictures"), "--pictures", "120", "--image-size", "320")
+    done("shapes", "--output", str(tmp_path / "pictures"), "--pictures", "120", "--image-size", "320")
     run_from_the_zoo(tmp_path / "pictures", tmp_path / "run", 60)
 
 

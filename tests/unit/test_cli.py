@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import boxcar, last_words
 
 COMMANDS = (
     "run",
@@ -32,19 +33,6 @@ COMMANDS = (
     "architectures",
     "doctor",
 )
-
-
-def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True, timeout=120)
-
-
-def last_words(done: subprocess.CompletedProcess[str], code: int) -> str:
-    """The last line on stderr: what happened and what to do, with no traceback anywhere."""
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    line = done.stderr.splitlines()[-1]
-    assert re.fullmatch(r"\S.*\S\. [A-Z].*[.`]", line), line
-    return line
 
 
 def loaded(*arguments: str) -> set[str]:

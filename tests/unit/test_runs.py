@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import registered
+from command import boxcar, last_words
 from storage_servers import Server
-from test_cli import boxcar, last_words
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.retention import Plan, find_runs, plan_prune, prune

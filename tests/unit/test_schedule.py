@@ -11,8 +11,8 @@ import kfp
 import kfp_server_api as api
 import pytest
 import yaml
+from command import boxcar, last_words
 from fake_kubeflow import Kubeflow, serving
-from test_cli import boxcar, last_words
 
 from boxcar import retry
 from boxcar.errors import BoxcarError, ExitCode

@@ -1,0 +1,25 @@
+"""The command `boxcar` in a process of its own."""
+
+import re
+import subprocess
+import sys
+
+
+def boxcar(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True, timeout=timeout)
+
+
+def done(*arguments: str, timeout: float = 900) -> str:
+    """What a command prints that must end well."""
+    ended = boxcar(*arguments, timeout=timeout)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def last_words(ended: subprocess.CompletedProcess[str], code: int) -> str:
+    """The last line on stderr: what happened and what to do, with no traceback anywhere."""
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    line = ended.stderr.splitlines()[-1]
+    assert re.fullmatch(r"\S.*\S\. [A-Z].*[.`]", line), line
+    return line
