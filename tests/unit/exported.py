@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from boxcar.inference.specification import SPECIFICATION, Specification, read_specification, specification_json
+
+if TYPE_CHECKING:
+    from boxcar.detectors.network import Network
 
 ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
 IMAGE_SIZE = 64
@@ -33,18 +39,14 @@ class ExportedRun:
         return self.export / "saved_model"
 
 
-def write_checkpoint(train: Path, labels: dict[int, str], seed: int, background_bias: float | None = None) -> Path:
-    """A checkpoint with random weights and its `detector.json`, as training leaves them; its prefix.
-
-    `background_bias` is what the logits of slot 0, which no decoder reads, are moved to.
-    """
+def write_checkpoint(train: Path, labels: dict[int, str], seed: int, image_size: int = IMAGE_SIZE) -> Path:
+    """A checkpoint with random weights and its `detector.json`, as training leaves them; its prefix."""
     import tensorflow as tf
 
     from boxcar.detectors.catalog import build_network
-    from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
 
     specification = Specification(
-        architecture=ARCHITECTURE, image_size=IMAGE_SIZE, labels=labels, dataset_version="of-the-test"
+        architecture=ARCHITECTURE, image_size=image_size, labels=labels, dataset_version="of-the-test"
     )
     tf.keras.utils.set_random_seed(seed)
     network = build_network(specification)
@@ -54,11 +56,37 @@ def write_checkpoint(train: Path, labels: dict[int, str], seed: int, background_
         if name.endswith("kernel"):
             inputs = int(np.prod(variable.shape[:2] if "depthwise" in name else variable.shape[:-1]))
             variable.assign(random.normal(0, np.sqrt(1.5 / inputs), variable.shape))
-        if "class_predictions_with_background" in name and name.endswith("bias"):
-            bias = random.normal(-2, 0.5, variable.shape)
-            if background_bias is not None:
-                bias[:: len(labels) + 1] = background_bias
+        if _is_class_bias(name):
+            variable.assign(random.normal(-2, 0.5, variable.shape))
+    return _save(network, specification, train)
+
+
+def write_harmed(trained: Path, train: Path) -> Path:
+    """The trained checkpoint of this prefix with the logits of slot 0, which no decoder reads, made large; its prefix.
+
+    It finds what it found, and in INT8 these logits leave no room for the others.
+    """
+    from boxcar.detectors.catalog import build_network
+    from boxcar.detectors.network import load_weights
+
+    specification = read_specification(trained.parent)
+    network = build_network(specification)
+    load_weights(network, trained, class_predictor=True)
+    for name, variable in network.variables_by_name().items():
+        if _is_class_bias(name):
+            bias = variable.numpy()
+            bias[:: len(specification.labels) + 1] = 300
             variable.assign(bias)
+    return _save(network, specification, train)
+
+
+def _is_class_bias(name: str) -> bool:
+    return "class_predictions_with_background" in name and name.endswith("bias")
+
+
+def _save(network: "Network", specification: Specification, train: Path) -> Path:
+    import tensorflow as tf
+
     prefix = train / "ckpt-7"
     tf.train.Checkpoint(model=network.trackable()).write(str(prefix))
     (train / SPECIFICATION).write_text(specification_json(specification), encoding="utf-8")

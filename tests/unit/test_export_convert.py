@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
+from whole_run import WholeRun
 
 from boxcar.config.conversion import Conversion
 from boxcar.data.example import read_examples
 from boxcar.data.label_map import write_label_map
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export import convert, freeze, selective, verdict
+from boxcar.export import conversion as conversion_module
+from boxcar.export import convert, freeze
 from boxcar.export.children import Child
-from boxcar.export.conversion import _child
 from boxcar.export.pictures import ParityPictures, count_pictures, find_shards, sample_pictures
 from boxcar.export.tfjs_child import name_outputs
 from boxcar.export.tflite_child import calibration
@@ -25,8 +26,6 @@ from boxcar.inference.specification import read_specification
 from boxcar.run.layout import COMMIT
 from boxcar.run.step import Step, read_commit
 from boxcar.storage import file_sha256, folder_sha256
-
-convert_module = __import__("boxcar.export.conversion", fromlist=["convert"])
 
 
 def _convert(run: ExportedRun, output: Path, **settings: object) -> object:
@@ -83,11 +82,9 @@ def test_the_manifest(exported_run: ExportedRun) -> None:
         assert 0 <= entry["AP50"] < 0.1
         assert entry["compared"]["pictures"] == sum(manifest["pictures"].values())
     model, float32, int8, float32_nms, int8_nms, tfjs = manifest["files"]
-    peaks = {entry["format"]: entry["peak_memory_bytes"] for entry in manifest["files"]}
-    # TensorFlow and Node are larger than Python with TFLite, and the weights of float32 than those of INT8.
-    assert peaks["saved_model"] > 2 * peaks["tflite_float32"] > 100e6
-    assert peaks["tfjs_float32"] != peaks["tflite_float32"]
-    assert peaks["tflite_int8"] < peaks["tflite_float32"] < peaks["tfjs_float32"] + 100e6
+    assert all(entry["peak_memory_bytes"] > entry["bytes"] for entry in manifest["files"])
+    # Measured of a process of the file's own: only the SavedModel's has to load TensorFlow.
+    assert model["peak_memory_bytes"] > float32["peak_memory_bytes"]
     assert model["agrees"] is True
     for entry in (float32, tfjs):
         assert entry["agrees"] is True and entry["judged"] is True
@@ -96,7 +93,7 @@ def test_the_manifest(exported_run: ExportedRun) -> None:
     # The model was never trained: whether INT8 is as good as it cannot be told, and that is said.
     for entry in (int8, int8_nms):
         assert entry["agrees"] is None and entry["judged"] is False
-        assert "finds next to nothing" in entry["reason"]
+        assert entry["reason"]
     assert int8["bytes"] < float32["bytes"] / 3
     assert int8_nms["bytes"] < float32_nms["bytes"] / 3
     # Of the same weights it can be told: they find what the SavedModel finds, as sure of it.
@@ -140,12 +137,12 @@ def test_labels_with_gaps() -> None:
 
 
 def test_inputs_that_are_not_finished_or_were_changed(exported_run: ExportedRun, tmp_path: Path) -> None:
-    with pytest.raises(BoxcarError, match="holds no finished freeze step") as caught:
+    with pytest.raises(BoxcarError, match=str(tmp_path)) as caught:
         convert(str(tmp_path), str(exported_run.records), str(tmp_path / "out"))
     assert caught.value.code == ExitCode.USAGE
     copy = Path(shutil.copytree(exported_run.frozen, tmp_path / "saved_model"))
     (copy / "detector.json").write_text("{}")
-    with pytest.raises(BoxcarError, match=r"not those that its step\.json lists") as caught:
+    with pytest.raises(BoxcarError, match=str(copy)) as caught:
         convert(str(copy), str(exported_run.records), str(tmp_path / "out"))
     assert caught.value.code == ExitCode.DATA
 
@@ -193,7 +190,7 @@ def _spoiled(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     def child(kind: str, frozen: Path, records: Path, work: Path, conversion: Conversion) -> Child:
         return Child(kind, "failing_converter", (how, str(work / kind)), 60.0)
 
-    monkeypatch.setattr(convert_module, "_child", child)
+    monkeypatch.setattr(conversion_module, "_child", child)
 
 
 @pytest.mark.parametrize(
@@ -220,21 +217,22 @@ def test_a_converter_that_fails_leaves_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_files_of_other_weights_are_refused_by_name(
-    exported_run: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole_run: WholeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = write_checkpoint(tmp_path / "other", read_specification(exported_run.frozen).labels, seed=2)
+    run = ExportedRun(whole_run.folder)
+    other = write_checkpoint(tmp_path / "other", read_specification(run.frozen).labels, seed=2, image_size=128)
     freeze(ARCHITECTURE, str(other), str(tmp_path / "frozen"))
-    monkeypatch.setattr(convert_module, "_child", lambda kind, frozen, *rest: _child(kind, tmp_path / "frozen", *rest))
-    monkeypatch.setattr(verdict, "JUDGEABLE_AP50", -1.0)  # so that INT8 is judged by its boxes, without training a model
-    # It would be made anew from the true SavedModel, and the right pictures, and be in order.
-    monkeypatch.setattr(selective, "loses_too_much", lambda found, conversion: False)
+    true_child = conversion_module._child
+    monkeypatch.setattr(conversion_module, "_child", lambda kind, frozen, *rest: true_child(kind, tmp_path / "frozen", *rest))
     output = tmp_path / "export"
     with pytest.raises(BoxcarError) as caught:
-        _convert(exported_run, output, formats=["tflite_float32", "tflite_int8"])
+        # Whatever AP50 it costs, INT8 is not made again: that would take the true SavedModel.
+        _convert(run, output, formats=["tflite_float32", "tflite_int8"], limits={"ap50_loss": 1}, int8_max_drop=1)
     assert caught.value.code == ExitCode.NO
     assert "tflite/detector_float32.tflite, tflite/detector_int8.tflite do not agree" in caught.value.what
-    splits = [shard for split in ("test", "validation") for shard in find_shards(exported_run.records, split)]
+    splits = [shard for split in ("test", "validation") for shard in find_shards(run.records, split)]
     pictures = {example.filename for example in read_examples(splits)}
     head, *rows = [line.split() for line in caught.value.details]
     assert head == ["file", "limit", "found", "allowed", "worst", "picture"]
