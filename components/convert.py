@@ -11,12 +11,12 @@ def convert(run: str, records: str, config: str, files: dsl.Output[dsl.Model], s
 
     Args:
         run: Folder of the run.
-        records: Records for calibration and checks; empty for the run's own.
-        config: YAML file with settings of the conversion; empty for the run's own.
+        records: Records for calibration and checks. Empty: the run's own.
+        config: YAML file with settings of the conversion. Empty: the run's own.
 
     Returns:
         files: The exported files, described by manifest.json.
-        scores: AP50, size and time a picture of each file.
+        scores: AP50, size, and time per image of each file.
     """
     from boxcar.kfp.artifacts import show_files
     from boxcar.kfp.installation import run_task

@@ -9,17 +9,17 @@ from boxcar.kfp.images import TRAIN
 def freeze(
     architecture: str, checkpoint: str, run: str, model: dsl.Output[dsl.Model], records: str = "", config: str = ""
 ) -> None:
-    """Makes a SavedModel of a checkpoint, in export/saved_model of the run.
+    """Makes a SavedModel of a checkpoint in export/saved_model of the run.
 
     Args:
-        architecture: Which detector the checkpoint is of.
-        checkpoint: The checkpoint without its endings, .../ckpt-500.
+        architecture: Detector that the checkpoint is of.
+        checkpoint: Prefix of the checkpoint's files, .../ckpt-500.
         run: Folder of the run.
-        records: Where a person named the checkpoint, the records that convert will be given: looked at before anything is done.
-        config: YAML file with settings that convert will be given, looked at likewise.
+        records: Records that convert will use, checked before anything is done. Empty: the run's own.
+        config: YAML file with settings that convert will use, checked likewise. Empty: the run's own.
 
     Returns:
-        model: The SavedModel, and where it comes from.
+        model: The SavedModel and its provenance.
     """
     from boxcar.kfp.artifacts import show_frozen
     from boxcar.kfp.installation import run_task

@@ -1,4 +1,4 @@
-"""The last step, whatever became of the others: it says how the run ended, and why."""
+"""The last step, which runs however the others ended. It reports how the run ended, and why."""
 
 from kfp import dsl
 
@@ -13,15 +13,15 @@ def notify(
     resume_from: str,
     summary: dsl.Output[dsl.Markdown],
 ) -> None:
-    """Says how the run ended and why it failed, where it did; also to a webhook, where one is set.
+    """Reports how the run ended and why it failed, if it did; also to a webhook, if one is set.
 
     Args:
-        output: Folder that the run's own folder was made in, or, without a job, the run's folder.
-        job: Name of the run's folder; empty where it has none of its own.
-        resume_from: Folder of the older run that was gone on with; empty for none.
+        output: Folder that the run's folder is in or, without a job, the run's folder.
+        job: Name of the run's folder. Empty: output is the run's folder.
+        resume_from: Folder of the older run that was resumed. Empty: none.
 
     Returns:
-        summary: The same words.
+        summary: The report in a sentence.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The first step: what was filled in is checked, and labelled pictures become records."""
+"""The first step: it checks the form, and labelled images become records."""
 
 from typing import Any, NamedTuple
 
@@ -27,16 +27,16 @@ def records(
     images: dict[str, Any],
     dataset: dsl.Output[dsl.Dataset],
 ) -> NamedTuple("Begun", [("run", str), ("cluster", str)]):  # type: ignore[valid-type]
-    """Checks the parameters, begins the run, and makes records of the labelled pictures.
+    """Checks the parameters, starts the run, and makes records of the labelled images.
 
     Args:
         job: Name of a new run's folder: the id of the Kubeflow run.
-        images: Where the training Job's image is pulled from, as the cluster's settings have it.
+        images: Container registry, tag, and digests of the images of the run's Jobs.
 
     Returns:
         run: Folder of the run.
         cluster: Settings of the cluster for the training Job, as JSON.
-        dataset: The data set: its version, its classes, its splits.
+        dataset: The data set: its version, classes, and splits.
     """
     from boxcar.kfp.artifacts import show_records
     from boxcar.kfp.form import TrainForm

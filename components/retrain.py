@@ -1,4 +1,4 @@
-"""Training a model anew: one step, which has Jobs do the work and watches them."""
+"""Retraining a model: one step, which creates the Jobs that do the work and watches them."""
 
 from typing import Any, NamedTuple
 
@@ -31,17 +31,17 @@ def retrain(
     scores: dsl.Output[dsl.Metrics],
     page: dsl.Output[dsl.HTML],
 ) -> NamedTuple("Ended", [("outcome", str), ("run", str), ("version", str)]):  # type: ignore[valid-type]
-    """Trains a model anew where its pictures have changed, and makes the result the champion where it is not worse.
+    """Retrains a model if its images have changed, and makes the result the champion if it is not worse.
 
     Args:
-        images: Where the Jobs' images are pulled from, as the cluster's settings have it.
+        images: Container registry, tag, and digests of the images of the Jobs.
 
     Returns:
-        outcome: How it ended: unchanged, promoted, kept or undecided.
-        run: Folder of the run; empty where none was made.
-        version: Number of the version that came of it; empty where none did.
+        outcome: How it ended: unchanged, promoted, kept, or undecided.
+        run: Folder of the run. Empty: none was made.
+        version: Number of the new version. Empty: none was made.
         decision: The outcome and its reason.
-        scores: Of the new version and the champion on the model's test pictures.
+        scores: Scores of the new version and the champion on the model's test images.
         page: The run's report.
     """
     from boxcar.kfp.artifacts import show_retrained

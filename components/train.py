@@ -1,4 +1,4 @@
-"""The training step: it does not train, but has a Job do so, and watches it. Scores come out of it, too."""
+"""The training step: it creates the Job that trains, and watches it. The scores come out of it, too."""
 
 from kfp import dsl
 
@@ -13,17 +13,17 @@ def train(
     scores: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
 ) -> str:
-    """Trains the detector and scores every checkpoint: creates the run's Job, or finds it again, and watches it to its end.
+    """Trains the detector and scores every checkpoint: creates the run's Job, or finds it, and watches it to its end.
 
     Args:
         run: Folder of the run.
         cluster: Settings of the cluster for the training Job, as JSON.
 
     Returns:
-        Output: The checkpoint of the highest AP, without its endings.
-        checkpoint: That checkpoint, and its scores on the test pictures.
-        scores: AP and AP50 on the test pictures, of all classes and of each.
-        confusion: Which class is taken for which, on the test pictures.
+        Output: Prefix of the checkpoint with the highest AP.
+        checkpoint: That checkpoint, and its scores on the test images.
+        scores: AP and AP50 on the test images, overall and per class.
+        confusion: Confusion matrix on the test images.
     """
     from boxcar.kfp.artifacts import show_training
     from boxcar.kfp.installation import run_task

@@ -1,4 +1,4 @@
-"""Pipelines as files: `python -m pipelines.compile` writes those that lie in `compiled/`, for a person to upload."""
+"""Pipelines as files: `python -m pipelines.compile` writes those of `compiled/`, for a person to upload."""
 
 import argparse
 import tempfile
@@ -23,7 +23,7 @@ PIPELINES: dict[str, Callable[[Images], Any]] = {
 
 
 def compile_pipeline(name: str, images: Images) -> str:
-    """The text of a pipeline's file: its definition, and in a second document what Kubernetes is told."""
+    """The text of a pipeline's file: its definition, and in a second document its Kubernetes settings."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pipeline.yaml")
         compiler.Compiler().compile(PIPELINES[name](images), str(path))
@@ -34,7 +34,7 @@ def compile_all(folder: Path, images: Images) -> None:
     """Writes every pipeline into a folder.
 
     Raises:
-        BoxcarError: 69 where that cannot be written.
+        BoxcarError: 69 if they cannot be written.
     """
     for name in PIPELINES:
         replace_text(make_folder(folder) / f"{name}.yaml", compile_pipeline(name, images))

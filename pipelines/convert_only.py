@@ -1,4 +1,4 @@
-"""A checkpoint that is there already becomes exported files."""
+"""An existing checkpoint becomes exported files."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def convert_only(images: Images) -> Any:
     @dsl.pipeline(name=NAME, display_name="Boxcar: convert a checkpoint")
     @takes(ConversionForm)
     def pipeline(form: dict[str, Any]) -> None:
-        """Exports a checkpoint for phones, browsers and servers, without training."""
+        """Exports a checkpoint for phones, browsers, and servers, without training."""
         equipment = Equipment(NAME, images, form["bucket_secret"])
         ending = notify(output=form["output"], job="", resume_from="")
         equipment.give(ending, "notify")

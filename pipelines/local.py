@@ -1,6 +1,6 @@
-"""The pipeline on this machine, without Kubernetes: Kubeflow's own local runner, each step a process here.
+"""The pipeline on this machine, without Kubernetes: Kubeflow's local runner starts each step as a process.
 
-`python -m pipelines.local --data DIR --output DIR` runs it and shows what came of it.
+`python -m pipelines.local --data DIR --output DIR` runs it and prints the results.
 """
 
 import argparse
@@ -25,18 +25,18 @@ from pipelines.train_detector import train_detector
 
 
 def run_locally(data: str, output: str, **parameters: Any) -> Path:
-    """Runs the pipeline `train-detector` as it is; the train step trains here in place of creating a Job.
+    """Runs the pipeline `train-detector` unchanged; the train step trains here instead of creating a Job.
 
     Args:
-        data: folder with pictures and labelImg's XML files.
-        output: folder that the run's own folder is made in.
+        data: folder with images and label files.
+        output: folder that the run's folder is made in.
         parameters: further ones of the pipeline. `gpus` is "0" if not given.
 
     Returns:
         The run's folder.
 
     Raises:
-        BoxcarError: with the code and the words of the step that failed.
+        BoxcarError: with the code and the message of the step that failed.
     """
     place = make_folder(local_path(output).absolute())
     before = set(place.iterdir())
@@ -44,10 +44,10 @@ def run_locally(data: str, output: str, **parameters: Any) -> Path:
     try:
         with local_runner():
             train_detector(Images())(**arguments)
-    except RuntimeError as error:  # all that kfp says of a task that failed
+    except RuntimeError as error:  # kfp raises it for any task that failed
         failure = next((found for made in set(place.iterdir()) - before if (found := read_failure(str(made)))), None)
         if failure is None:
-            what = f"The pipeline failed, and none of its steps left word why: {error}"
+            what = f"The pipeline failed, and none of its steps recorded a reason: {error}"
             raise BoxcarError(ExitCode.DEFECT, what, "See the lines above.") from error
         raise BoxcarError(ExitCode(failure["code"]), failure["what"], failure["do"]) from error
     (made,) = set(place.iterdir()) - before
@@ -60,7 +60,7 @@ def local_runner() -> Iterator[None]:
     os.environ[LAUNCHER] = "local"  # the steps' processes inherit it
     try:
         with tempfile.TemporaryDirectory() as artifacts, warnings.catch_warnings():
-            # That images are not what steps run in here, and that nobody limits their memory.
+            # They say that steps run in no image here, and that nothing limits their memory.
             warnings.simplefilter("ignore")
             local.init(local.SubprocessRunner(use_venv=False), pipeline_root=artifacts)
             yield
@@ -71,7 +71,7 @@ def local_runner() -> Iterator[None]:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.local", description="Run the pipeline on this machine.")
-    parser.add_argument("--data", required=True, help="folder with pictures and labelImg's XML files")
+    parser.add_argument("--data", required=True, help="folder with images and label files")
     parser.add_argument("--output", required=True, help="folder for runs")
     parser.add_argument("--config", default="", help="settings as YAML")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Training a model anew where its pictures have changed: what a schedule starts."""
+"""Retraining a model if its images have changed: the pipeline for schedules."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ NAME = "retrain-if-changed"
 def retrain_if_changed(images: Images) -> Any:
     """The pipeline, with its images. It is one task: most nights there is nothing to do, and each task takes two pods."""
 
-    @dsl.pipeline(name=NAME, display_name="Boxcar: train a model anew if its pictures have changed")
+    @dsl.pipeline(name=NAME, display_name="Boxcar: retrain a model if its images have changed")
     @takes(RetrainForm)
     def pipeline(form: dict[str, Any]) -> None:
-        """Trains a model anew if its pictures have changed, and makes the result the champion if it is not worse.
+        """Retrains a model if its images have changed, and makes the result the champion if it is not worse.
 
-        Nothing new: it ends at once. Start it by a schedule.
+        If nothing has changed, it ends at once. Start it with a schedule.
         """
         webhook_secret = form.pop("webhook_secret")
         task = retrain(**form, images=images.settings())

@@ -1,4 +1,4 @@
-"""What every task of every pipeline is given: image, resources, security, and what the operator has set up."""
+"""What every task of every pipeline gets: image, resources, security, and what the operator has set up."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from boxcar.kfp.installation import ENVIRONMENT, SECRET, SETTINGS
 from boxcar.kfp.parameters import WATCH_HOURS
 from boxcar.run.layout import IMAGE, PIPELINE_VERSION
 
-# ConfigMaps that the chart makes. Where it is not installed, there are none, and nothing of them is needed.
+# ConfigMaps that the chart makes. Without the chart there are none, and none is needed.
 _ENVIRONMENT, _SETTINGS = "boxcar-environment", "boxcar-settings"
 _USER = 10001  # of our images
 _WORK = "/work"  # their HOME, TMPDIR and cache
@@ -20,12 +20,12 @@ _IMAGE_NOTE = "boxcar.dev/image"
 
 @dataclass(frozen=True)
 class Needs:
-    """What a component takes.
+    """What a component needs.
 
     Attributes:
         image: name of the image that it runs in.
-        cpu, memory: requested, and at most.
-        hours: after which its pod is ended.
+        cpu, memory: request and limit.
+        hours: after which its pod is terminated.
     """
 
     image: str
@@ -47,12 +47,12 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Equipment:
-    """What the tasks of one pipeline are given.
+    """What the tasks of one pipeline get.
 
     Attributes:
         pipeline: its name.
         images: to pull from.
-        bucket_secret: name of the Secret that opens the bucket: a parameter of the pipeline.
+        bucket_secret: name of the Secret with the bucket's credentials: a parameter of the pipeline.
     """
 
     pipeline: str
@@ -60,20 +60,20 @@ class Equipment:
     bucket_secret: Any
 
     def give(self, task: dsl.PipelineTask, component: str) -> None:
-        """Makes a task one of ours; `component` is its name in NEEDS."""
+        """Equips a task; `component` is its name in NEEDS."""
         needs = NEEDS[component]
         image = self.images.reference(needs.image)
         task.set_display_name(component)
         task.set_container_image(image)
-        # A URI says nothing of what lies there: whether anything is to be done, the step itself finds out.
+        # A URI says nothing about its content: the step itself finds out whether there is anything to do.
         task.set_caching_options(False)
         task.set_cpu_request(needs.cpu).set_cpu_limit(needs.cpu)
         task.set_memory_request(needs.memory).set_memory_limit(needs.memory)
         task.set_env_variable(PIPELINE_VERSION, f"{self.pipeline} {__version__}")
-        # By way of an annotation, and so only where there is a pod: on a laptop nothing runs in that image.
+        # From an annotation, so only in a pod: on a laptop nothing runs in that image.
         kubernetes.add_pod_annotation(task, _IMAGE_NOTE, image)
         kubernetes.use_field_path_as_env(task, IMAGE, f"metadata.annotations['{_IMAGE_NOTE}']")
-        # Part of, and not called so: the chart's network policies close pods of that name to all that Kubeflow's need.
+        # `part-of`, not `name`: the chart's network policies isolate pods of that name, and Kubeflow's need more.
         kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "boxcar")
         kubernetes.add_pod_label(task, "app.kubernetes.io/component", component)
         kubernetes.set_timeout(task, needs.hours * 3600)

@@ -24,9 +24,9 @@ def train_detector(images: Images) -> Any:
     @dsl.pipeline(name=NAME, display_name="Boxcar: train a detector")
     @takes(TrainForm)
     def pipeline(form: dict[str, Any]) -> None:
-        """Trains a detector on labelled images, and exports it for phones, browsers and servers.
+        """Trains a detector on labelled images, and exports it for phones, browsers, and servers.
 
-        Everything lands in one folder in your bucket: records, checkpoints, scores, exported files and a report.
+        Everything is written to one folder in your bucket: records, checkpoints, scores, exported files, and a report.
         """
         webhook_secret = form.pop("webhook_secret")
         equipment = Equipment(NAME, images, form["bucket_secret"])

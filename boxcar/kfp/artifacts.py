@@ -1,7 +1,7 @@
 """What the UI of Kubeflow shows of a run: its artifacts' metadata and panels, read from what the steps committed.
 
-An artifact's content is small and describes what lies in the run's folder; the files themselves stay there. Its `uri` is
-never set: the launcher of a pod fails where it lies in another bucket than its own.
+An artifact's content is small and describes what is in the run's folder; the files themselves stay there. Its `uri` is never
+set: the launcher of a pod fails if it names another bucket than its own.
 """
 
 import html
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Artifact(Protocol):
-    """What is used of kfp's own."""
+    """The part of kfp's class that is used."""
 
     path: str
     metadata: dict[str, Any]
@@ -51,7 +51,7 @@ class ClassificationMetrics(Artifact, Protocol):
 
 
 def show_records(run: str, dataset: Artifact) -> None:
-    """The data set: its version, its classes, and how many pictures and boxes each split has."""
+    """The data set: its version, its classes, and how many images and boxes each split has."""
     place, found = _read(run, RECORDS, DATASET)
     dataset.metadata |= {"folder": place.uri, "version": found["version"]}
     for name, split in found["splits"].items():
@@ -61,7 +61,7 @@ def show_records(run: str, dataset: Artifact) -> None:
 
 
 def show_training(run: str, checkpoint: str, model: Artifact, scores: Metrics, confusion: ClassificationMetrics) -> None:
-    """The chosen checkpoint, its scores on the test pictures, and what it takes for what."""
+    """The chosen checkpoint, its scores on the test images, and its confusion matrix."""
     place, test = _read(run, EVAL, TEST_SCORES, CONFUSION)
     model.metadata |= {"checkpoint": checkpoint, "step": test["step"]}
     shutil.copyfile(place.folder / TEST_SCORES, model.path)
@@ -73,7 +73,7 @@ def show_training(run: str, checkpoint: str, model: Artifact, scores: Metrics, c
 
 
 def show_frozen(run: str, model: Artifact) -> None:
-    """The SavedModel and where it comes from."""
+    """The SavedModel and its provenance."""
     assets = "saved_model/assets/provenance.json"
     place, provenance = _read(run, SAVED_MODEL, assets)
     model.metadata |= {"folder": place.uri} | {name: value for name, value in provenance.items() if _is_plain(value)}
@@ -81,7 +81,7 @@ def show_frozen(run: str, model: Artifact) -> None:
 
 
 def show_files(run: str, files: Artifact, scores: Metrics) -> None:
-    """The exported files: how large, how fast and how good each is."""
+    """The exported files: size, speed, and score of each."""
     place, manifest = _read(run, EXPORT, MANIFEST)
     files.metadata |= {"folder": place.uri, "files": ", ".join(entry["path"] for entry in manifest["files"])}
     shutil.copyfile(place.folder / MANIFEST, files.path)
@@ -92,7 +92,7 @@ def show_files(run: str, files: Artifact, scores: Metrics) -> None:
 
 
 def show_report(run: str, page: Artifact, summary: Artifact) -> None:
-    """The page as it is, and its figures as a few lines."""
+    """The page, and its figures in a few lines."""
     place = Mirror(run)
     shutil.copyfile(place.folder / REPORT / PAGE, page.path)
     record = json.loads((place.folder / RUN_FILE).read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ def show_report(run: str, page: Artifact, summary: Artifact) -> None:
 
 
 def show_retrained(ended: "Retrained", decision: Artifact, scores: Metrics, page: Artifact) -> None:
-    """How a retraining ended; of its run, the scores that decided it and the page."""
+    """How a retraining ended, the scores that decided it, and the page of its run."""
     lines = [f"**{ended.outcome}**: {ended.reason}", ""]
     Path(page.path).write_text(f"<p>{html.escape(ended.reason)}</p>\n", encoding="utf-8")
     if ended.run is not None:
@@ -109,14 +109,13 @@ def show_retrained(ended: "Retrained", decision: Artifact, scores: Metrics, page
         here = place.fetch_some(lambda name: name in (DECISION, f"{REPORT}/{PAGE}"))
         page.metadata |= {"run": place.uri}
         lines += [f"Run `{place.uri}`, version {ended.version}.", ""]
-        # A person may have made the version the champion without the gate, and a run of long ago may have been removed.
+        # A person can promote a version without the gate, and an old run can have been removed.
         if (here / DECISION).exists():
             found = json.loads((here / DECISION).read_text(encoding="utf-8"))
             for part in ("challenger", "champion"):
-                told = found[part]
-                if told is not None:
-                    _log(scores, {f"AP50 {part}": told["AP50"], f"milliseconds {part}": told["milliseconds"]})
-            lines += [f"Compared on {found['test']['pictures']} test pictures.", ""]
+                if (measured := found[part]) is not None:
+                    _log(scores, {f"AP50 {part}": measured["AP50"], f"milliseconds {part}": measured["milliseconds"]})
+            lines += [f"Compared on {found['test']['pictures']} test images.", ""]
         if (here / REPORT / PAGE).exists():
             shutil.copyfile(here / REPORT / PAGE, page.path)
     Path(decision.path).write_text("\n".join(lines), encoding="utf-8")
@@ -136,14 +135,14 @@ def _summary(run: str, record: Mapping[str, Any]) -> str:
             "",
             *_table(("class", "AP50", "AP"), rows),
             "",
-            *_table(("file", "size", "AP50", "a picture"), files),
+            *_table(("file", "size", "AP50", "per image"), files),
             "",
         ]
     )
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """Lines of a Markdown table; names of classes are somebody else's text."""
+    """Lines of a Markdown table. A cell can hold any text: class names are the user's."""
     heads = tuple(heads)
     lines = [heads, ("---",) * len(heads), *rows]
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
@@ -154,14 +153,14 @@ def _number(value: float | None) -> str:
 
 
 def _log(metrics: Metrics, values: Mapping[str, float | None]) -> None:
-    """Each number that there is: a class without objects has none."""
+    """Logs the numbers that are there: a class without objects has none."""
     for name, value in values.items():
         if value is not None:
             metrics.log_metric(name, float(value))
 
 
 def _read(run: str, folder: str, *names: str) -> tuple[Mirror, dict[str, Any]]:
-    """A folder of a run with these files in it, and the first of them."""
+    """A folder of a run with these files fetched, and the content of the first."""
     place = Mirror(run)
     for part in folder.split("/"):
         place = place.below(part)

@@ -1,4 +1,4 @@
-"""How a pipeline ended, in words, and to whom that is told."""
+"""How a pipeline ended, in a sentence, and the webhook that it is posted to."""
 
 import json
 from typing import Any
@@ -9,21 +9,21 @@ from boxcar.run.webhook import post
 from boxcar.storage import Missing, open_store
 from boxcar.sync.mirror import Mirror
 
-# Kubeflow 2.17 says COMPLETE to the last task, the word of its metadata store; its local runner says SUCCEEDED.
+# Kubeflow 2.17 gives the last task COMPLETE, the word of its metadata store; its local runner gives SUCCEEDED.
 _WELL = ("SUCCEEDED", "COMPLETE")
 
 
 def tell_end(state: str, task: str, message: str, run: str) -> str:
-    """Reads why a run failed, where it did, and sends it to the webhook, where one is set.
+    """Reads why a run failed, if it did, and posts how it ended to the webhook, if one is set.
 
     Args:
-        state: Kubeflow's word for it. A step that was killed leaves it at RUNNING.
+        state: Kubeflow's word for how it ended; RUNNING if a step was killed.
         task: the task that Kubeflow names.
-        message: what Kubeflow says of an error; may be empty.
+        message: Kubeflow's message about an error; may be empty.
         run: URI of the run's folder.
 
     Returns:
-        The words.
+        The sentence.
 
     Raises:
         BoxcarError: 69 where the bucket or the webhook fails.
@@ -39,7 +39,7 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
     elif failure is not None:
         text = f"The step {failure['step']} ended with {failure['code']}: {failure['what']} {failure['do']}"
     else:
-        why = f"why cannot be read: {unread.what}" if unread else "none of its steps left word why."
+        why = f"the reason cannot be read: {unread.what}" if unread else "none of its steps recorded a reason."
         text = f"The run in {run} did not succeed, and {why} {message or f'See the log of {task}.'}"
     post({"text": text, "state": "SUCCEEDED" if well else state, "run": run, "failure": failure})
     if unread is not None:
@@ -48,7 +48,7 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
 
 
 def read_failure(run: str) -> dict[str, Any] | None:
-    """What stands in a run's `failure.json`; None where there is none.
+    """The content of a run's `failure.json`; None if there is none.
 
     Raises:
         BoxcarError: 69 where the bucket fails.

@@ -1,4 +1,4 @@
-"""The REST API of Kubeflow Pipelines, version 2: asking it, and saying in plain words why it does not answer.
+"""A client of the REST API of Kubeflow Pipelines, version 2.
 
 Why not `kfp.Client`: we use a dozen of its requests. The SDK's client imports 1,300 modules more (5 s against 0.5 s before
 the first request, on two busy cores), which every scheduled start would pay, and the ops image would have to hold kfp with its
@@ -22,7 +22,7 @@ from boxcar.retry import Busy, Hindrance, Retry, http_hindrance, network_reason
 ADDRESS = "KF_PIPELINES_ENDPOINT"  # as kfp's own client has it
 TOKEN = "BOXCAR_KFP_TOKEN"  # noqa: S105 - a variable's name
 TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105 - as kfp's own client has it
-_PROJECTED = Path("/var/run/secrets/kubeflow/pipelines/token")  # where kfp's documentation has a pod's token projected to
+_PROJECTED = Path("/var/run/secrets/kubeflow/pipelines/token")  # where kfp's documentation projects a pod's token to
 _API = "/apis/v2beta1"
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=60.0)
 _PORT_FORWARD = "kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888"
@@ -35,7 +35,7 @@ class Unreachable(BoxcarError):
 
 
 class Refused(BoxcarError):
-    """The server does not do what it was asked for."""
+    """The server refuses a request."""
 
     def __init__(self, status: int, address: str, message: str) -> None:
         what = f"Kubeflow Pipelines at {address} refuses: {' '.join(message.split()).rstrip('.')}."
@@ -48,20 +48,20 @@ class Endpoint:
     """One API server of Kubeflow Pipelines.
 
     Args:
-        address: http:// or https://, a host, perhaps a path; that of KF_PIPELINES_ENDPOINT where it is None.
-        token_file: holds a token, and is read anew for each request; else BOXCAR_KFP_TOKEN, else the token of a pod's service
-            account, where one is projected for Kubeflow; else no token is sent.
+        address: http:// or https://, a host, perhaps a path; None for that of KF_PIPELINES_ENDPOINT.
+        token_file: file with a token, read for each request; else BOXCAR_KFP_TOKEN, else the token of a pod's service account
+            if one is projected for Kubeflow; else no token is sent.
 
     Raises:
-        BoxcarError: 64 where no address was given, or it is none.
+        BoxcarError: 64 if no address was given, or it is not one.
     """
 
     def __init__(self, address: str | None, token_file: Path | None = None) -> None:
         found = address or os.environ.get(ADDRESS, "")
-        do = f"Add --endpoint https://..., or set {ADDRESS}. From outside of the cluster: `{_PORT_FORWARD}`, then "
+        do = f"Add --endpoint https://..., or set {ADDRESS}. From outside the cluster: `{_PORT_FORWARD}`, then "
         do += "--endpoint http://localhost:8888."
         if not found:
-            raise BoxcarError(ExitCode.USAGE, "No endpoint of Kubeflow Pipelines was named.", do)
+            raise BoxcarError(ExitCode.USAGE, "No endpoint of Kubeflow Pipelines was given.", do)
         parts = urlsplit(found)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or "@" in parts.netloc:
             raise BoxcarError(ExitCode.USAGE, "The endpoint is not the address of a server.", do)
@@ -71,10 +71,10 @@ class Endpoint:
         self._retry = {"GET": Retry(http_hindrance), "DELETE": Retry(http_hindrance), "POST": Retry(_hindrance_once)}
 
     def check(self) -> bool:
-        """Whether many users share the server; that it is one of ours is found out by it.
+        """Whether many users share the server. Checks that it is Kubeflow Pipelines 2.
 
         Raises:
-            BoxcarError: 69 where it is none, is too old, or does not let us in.
+            BoxcarError: 69 if it is something else, is too old, or denies access.
         """
         try:
             return bool(self.get("/healthz").get("multi_user", False))
@@ -84,16 +84,16 @@ class Endpoint:
             raise
 
     def get(self, path: str, **query: str | None) -> Answer:
-        """Asks for something."""
+        """Sends a GET."""
         return self._ask("GET", path, query)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """Creates something; asked again only as long as the server was not reached."""
+        """Sends a POST; repeated only while the server cannot be reached."""
         headers = {"Content-Type": "application/json"}
         return self._ask("POST", path, {}, headers=headers, body=json.dumps(body).encode())
 
     def delete(self, path: str, **query: str | None) -> None:
-        """Removes something; that it is gone already is no fault."""
+        """Sends a DELETE; something that is gone already is no error."""
         try:
             self._ask("DELETE", path, query)
         except Refused as error:
@@ -101,17 +101,17 @@ class Endpoint:
                 raise
 
     def upload(self, path: str, text: str, **query: str | None) -> Answer:
-        """Sends a compiled pipeline."""
+        """Uploads a compiled pipeline."""
         return self._ask("POST", path, query, fields={"uploadfile": ("pipeline.yaml", text, "application/x-yaml")})
 
     def find(self, path: str, kind: str, name: str, **query: str | None) -> Answer | None:
-        """The one thing of that name in a list; None where there is none."""
+        """The object of that name in a list; None if there is none."""
         answer = self.get(path, filter=_named(name), **query)
         found: list[Answer] = answer.get(kind) or []
         return found[0] if found else None
 
     def all(self, path: str, kind: str, name: str | None = None, **query: str | None) -> list[Answer]:
-        """All that a list holds; of that name, where one is given."""
+        """All objects of a list, or those of one name."""
         found: list[Answer] = []
         page: str | None = None
         while True:
@@ -143,9 +143,9 @@ class Endpoint:
         if status in (401, 403) or 300 <= status < 400:
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
-                f"Kubeflow Pipelines at {self.address} does not let us in ({_message(answer) or f'status {status}'}).",
-                f"Give a token that is valid there: --token-file, or {TOKEN}; in a pod, a service account's token projected "
-                f"for the audience pipelines.kubeflow.org, whose path {TOKEN_FILE} names.",
+                f"Kubeflow Pipelines at {self.address} denies access ({_message(answer) or f'status {status}'}).",
+                f"Give a token that is valid there with --token-file or {TOKEN}; in a pod, a service account's token projected "
+                f"for the audience pipelines.kubeflow.org, with its path in {TOKEN_FILE}.",
             )
         if status in (429, 502, 503, 504) and method != "POST":
             raise Busy(status)
@@ -170,7 +170,7 @@ class Endpoint:
         try:
             token = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
             what = f"The token in {path} cannot be read: {reason}."
             raise BoxcarError(ExitCode.ENVIRONMENT, what, f"Correct --token-file or {TOKEN_FILE}.") from error
         return {"Authorization": f"Bearer {token}"}
@@ -179,19 +179,19 @@ class Endpoint:
         return BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{self.address} answers, but is not the API of Kubeflow Pipelines 2: it is older, or something else.",
-            "Name the address of its API server or of its UI; pipelines here are made for version 2.17.",
+            "Give the address of its API server or of its UI. These pipelines are made for version 2.17.",
         )
 
     def _unreachable(self, reason: str) -> BoxcarError:
         return Unreachable(
             ExitCode.ENVIRONMENT,
             f"Kubeflow Pipelines at {self.address} cannot be reached: {reason.rstrip('.')}.",
-            f"See that the address is right and the server runs; from outside of the cluster, `{_PORT_FORWARD}` leads there.",
+            f"Check the address and that the server runs. From outside the cluster, use `{_PORT_FORWARD}`.",
         )
 
 
 def _hindrance_once(error: BaseException) -> Hindrance | None:
-    """Of what was sent and not answered nobody knows whether it was done: it is not sent again."""
+    """A request that was sent and not answered may have been carried out, so it is not sent again."""
     return "unreachable" if isinstance(error, urllib3.exceptions.NewConnectionError) else None
 
 
@@ -201,7 +201,7 @@ def _named(name: str) -> str:
 
 
 def _message(answer: urllib3.BaseHTTPResponse) -> str:
-    """What the server says of an error; empty where that is no JSON of its own."""
+    """The server's error message; empty if the answer is not its own JSON."""
     read: Callable[[], Any] = answer.json
     try:
         said = read()

@@ -1,4 +1,4 @@
-"""Following a run on a Kubeflow endpoint to its end, which becomes an exit code and a sentence."""
+"""Following a run on a Kubeflow endpoint to its end, and turning the end into an exit code and a sentence."""
 
 import time
 from collections.abc import Callable, Collection
@@ -8,36 +8,36 @@ from boxcar.kfp.ending import read_failure
 from boxcar.kfp.endpoint import Answer, Endpoint, Unreachable
 
 POLL_SECONDS = 5.0
-OUTAGE_SECONDS = 3600.0  # for which a server may be away
+OUTAGE_SECONDS = 3600.0  # that a server may be unreachable
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
 def page_of(endpoint: Endpoint, run: str) -> str:
-    """Where a person sees a run."""
+    """Address of a run's page."""
     return f"{endpoint.address}/#/runs/details/{run}"
 
 
 def follow_run(endpoint: Endpoint, run: str, folder: str | None, tasks: Collection[str], say: Callable[[str], None]) -> None:
-    """Says how a run goes until it has ended well.
+    """Reports how a run proceeds until it has succeeded.
 
     Args:
         endpoint: where it runs.
         run: its id.
-        folder: URI of the folder that it writes into, where that is known.
+        folder: URI of the folder that it writes into, if that is known.
         tasks: names of its tasks.
-        say: is told of every task that begins or ends.
+        say: receives a line for every task that starts or ends.
 
     Raises:
-        BoxcarError: as the step that failed, where the run's folder can be read from here, else 69; 76 where somebody ended
-            it; 69 where the server is away for an hour; 130 or 76 where we are told to stop, which leaves the run as it is.
+        BoxcarError: as the step that failed, if the run's folder can be read from here, else 69; 76 if somebody terminated
+            it; 69 if the server is unreachable for an hour; 130 or 76 after a signal, which leaves the run as it is.
     """
     try:
         found = _wait(endpoint, run, tasks, say)
-    except KeyboardInterrupt as told:
-        # SIGTERM is one, too. Whoever is started again by 75 would start a second run.
-        code = ExitCode.INTERRUPTED if type(told) is KeyboardInterrupt else ExitCode.STOPPED
-        what = f"Nobody follows the run {run} any more; it goes on."
-        raise BoxcarError(code, what, f"See {page_of(endpoint, run)}, and end it there if it is not wanted.") from None
+    except KeyboardInterrupt as signal:
+        # SIGTERM is one, too. Not 75: what starts this command again would start a second run.
+        code = ExitCode.INTERRUPTED if type(signal) is KeyboardInterrupt else ExitCode.STOPPED
+        what = f"Stopped following the run {run}, which continues."
+        raise BoxcarError(code, what, f"See {page_of(endpoint, run)}, and terminate it there if you do not want it.") from None
     if found["state"] != "SUCCEEDED":
         raise _failure(found, folder, page_of(endpoint, run))
     say(f"Done: the run is in {folder}." if folder else "Done.")
@@ -45,7 +45,7 @@ def follow_run(endpoint: Endpoint, run: str, folder: str | None, tasks: Collecti
 
 def _wait(endpoint: Endpoint, run: str, tasks: Collection[str], say: Callable[[str], None]) -> Answer:
     """The run when it has ended."""
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     silent: float | None = None
     while True:
         try:
@@ -54,16 +54,16 @@ def _wait(endpoint: Endpoint, run: str, tasks: Collection[str], say: Callable[[s
         except Unreachable as error:
             now = time.monotonic()
             if silent is None:
-                say(f"{error.what} The run goes on meanwhile.")
+                say(f"{error.what} The run continues meanwhile.")
             silent = silent or now
             if now - silent > OUTAGE_SECONDS:
                 raise
         else:
             for task in (found.get("run_details") or {}).get("task_details") or []:
                 name, state = task.get("display_name", ""), task.get("state", "")
-                # Kubeflow tells of each of its workflow's nodes, and there are four to a task: `train`, `train(0)`, ...
-                if name in tasks and state and told.get(name) != state:
-                    told[name] = state
+                # Kubeflow lists every node of its workflow, four per task: `train`, `train(0)`, ...
+                if name in tasks and state and reported.get(name) != state:
+                    reported[name] = state
                     say(f"{name}: {state.lower()}")
             if found.get("state") in _ENDED:
                 return found
@@ -71,10 +71,10 @@ def _wait(endpoint: Endpoint, run: str, tasks: Collection[str], say: Callable[[s
 
 
 def _failure(found: Answer, folder: str | None, page: str) -> BoxcarError:
-    """Why a run ended badly."""
+    """Why a run failed."""
     states = [one.get("state") for one in found.get("state_history") or []]
     if found["state"] == "CANCELED" or "CANCELING" in states:
-        return BoxcarError(ExitCode.STOPPED, "Somebody ended the run.", f"See {page}; resume_from goes on with it.")
+        return BoxcarError(ExitCode.STOPPED, "Somebody terminated the run.", f"See {page}; resume_from resumes it.")
     unread = ""
     if folder is not None:
         try:

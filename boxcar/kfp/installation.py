@@ -1,7 +1,7 @@
-"""What the operator of a cluster has set up for the steps of a pipeline. On a laptop there is nothing of it.
+"""What the operator of a cluster has set up for the steps of a pipeline. On a laptop there is none of it.
 
-The pods of a pipeline find it as files: pipelines/tasks.py mounts the Secret that opens the bucket, and the two ConfigMaps that
-the chart makes.
+The pods of a pipeline find it as files: pipelines/tasks.py mounts the Secret with the bucket's credentials and two ConfigMaps
+that the chart makes.
 """
 
 import os
@@ -12,24 +12,24 @@ from typing import Any, TypeVar
 
 from boxcar.process import run_component
 
-SECRET = Path("/var/run/secrets/boxcar.dev/bucket")  # one file a key, as is the next
+SECRET = Path("/var/run/secrets/boxcar.dev/bucket")  # one file per key, as in the next
 ENVIRONMENT = Path("/etc/boxcar/environment")
 SETTINGS = Path("/etc/boxcar/settings")
 CLUSTER = "cluster.yaml"  # in SETTINGS: the part `cluster:` of the configuration
 GCS_KEY = "key.json"  # in SECRET
-LAUNCHER = "BOXCAR_LAUNCHER"  # `local` has the train step train where it is, and not start a Job
+LAUNCHER = "BOXCAR_LAUNCHER"  # with `local` the train step trains in its own process and starts no Job
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _R = TypeVar("_R")
 
 
 def run_task(step: str, work: Callable[[], _R], run: str | None = None) -> _R:
-    """`process.run_component` with the operator's variables and credentials. Those that are set already stay.
+    """`process.run_component` with the operator's variables and credentials. Variables that are set already stay.
 
     Args:
         step: the step's name.
         work: what to do.
-        run: URI of the run whose failure it would be; None where it would be nobody's.
+        run: URI of the run that a failure is recorded in; None to record none.
     """
     for path in (*_variables(SECRET), *_variables(ENVIRONMENT)):
         os.environ.setdefault(path.name, path.read_text(encoding="utf-8").strip())
@@ -39,12 +39,12 @@ def run_task(step: str, work: Callable[[], _R], run: str | None = None) -> _R:
 
 
 def is_local() -> bool:
-    """Whether there is this machine only: the pipeline was started by `pipelines.local`."""
+    """Whether `pipelines.local` started the pipeline, on this machine alone."""
     return os.environ.get(LAUNCHER) == "local"
 
 
 def installed_settings() -> dict[str, Any]:
-    """The settings of the cluster as the operator has them; empty where none are kept."""
+    """The settings of the cluster as the operator set them; empty if there are none."""
     import yaml
 
     path = SETTINGS / CLUSTER
@@ -55,7 +55,7 @@ def installed_settings() -> dict[str, Any]:
 
 
 def bucket_credentials(secret: str) -> dict[str, str | None]:
-    """The settings by which a Job gets at the bucket as this pod does: by this Secret. Empty where it is not there."""
+    """The settings that give a Job this pod's access to the bucket: this Secret. Empty if it is not mounted."""
     keys, has_key = any(_variables(SECRET)), (SECRET / GCS_KEY).is_file()
     if not (keys or has_key):
         return {}
@@ -63,6 +63,6 @@ def bucket_credentials(secret: str) -> dict[str, str | None]:
 
 
 def _variables(folder: Path) -> Iterator[Path]:
-    """The files of a mounted folder that are named as variables are."""
+    """The files of a mounted folder whose names can be those of variables."""
     if folder.is_dir():
         yield from (path for path in sorted(folder.iterdir()) if _VARIABLE.fullmatch(path.name) and path.is_file())

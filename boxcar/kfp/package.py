@@ -1,4 +1,4 @@
-"""Compiled pipelines, ours and others': where they are, what they ask for, and whether it was given."""
+"""Compiled pipelines, ours and others': where they are, which parameters they have, and checks of values for them."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ class Package:
     Attributes:
         name: the pipeline's.
         text: of its file.
-        inputs: by name, as the file defines them.
-        tasks: names of those that run in a pod.
+        inputs: its parameters by name, as the file defines them.
+        tasks: names of the tasks that run in a pod.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Package:
 
     @property
     def version(self) -> str:
-        """Name of the version: another one for another text."""
+        """Name of the version, which depends on the text."""
         return f"{__version__}-{hashlib.sha256(self.text.encode()).hexdigest()[:10]}"
 
 
 def compiled_folder() -> Path:
-    """The compiled pipelines: in an installed Boxcar beside this file, in a checkout in `pipelines/`."""
+    """Folder of the compiled pipelines: in an installed Boxcar next to this file, in a checkout in `pipelines/`."""
     installed = Path(__file__).with_name("compiled")
     return installed if installed.is_dir() else Path(__file__).parents[2] / "pipelines" / "compiled"
 
@@ -47,7 +47,7 @@ def read_package(pipeline: str) -> Package:
     """A compiled pipeline, by the name of one of ours or the path of a file.
 
     Raises:
-        BoxcarError: 64 where it is none.
+        BoxcarError: 64 if it cannot be read as one.
     """
     compiled = compiled_folder()
     ours = compiled / f"{pipeline.replace('-', '_')}.yaml"
@@ -59,7 +59,7 @@ def read_package(pipeline: str) -> Package:
         inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
         return Package(spec["pipelineInfo"]["name"], text, inputs, frozenset(_tasks(spec)))
     except (OSError, ValueError, StopIteration, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no compiled pipeline"
+        reason = error.strerror if isinstance(error, OSError) else "it is not a compiled pipeline"
         what = f"{pipeline} cannot be submitted: {reason}."
         raise BoxcarError(ExitCode.USAGE, what, f"Name one of {known}, or a file that kfp has compiled.") from error
 
@@ -73,10 +73,10 @@ def _tasks(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def read_values(package: Package, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters as the pipeline wants them, out of what was written on a command line.
+    """The parameters with the types that the pipeline expects, from what was written on a command line.
 
     Raises:
-        BoxcarError: 64 where one is unknown, missing, of another kind, or cannot work.
+        BoxcarError: 64 if one is unknown, missing, of another type, or invalid.
     """
     _check_names(package, parameters, "Add -p {}=...")
     values = {name: _convert(name, text, package.inputs[name]["parameterType"]) for name, text in parameters.items()}
@@ -85,17 +85,17 @@ def read_values(package: Package, parameters: Mapping[str, str]) -> dict[str, An
 
 
 def check_values(package: Package, parameters: Mapping[str, Any]) -> None:
-    """Refuses parameters that stand in a file as what they are.
+    """Checks parameters that come from a file with their types.
 
     Raises:
-        BoxcarError: 64 where one is unknown, missing, of another kind, or cannot work.
+        BoxcarError: 64 if one is unknown, missing, of another type, or invalid.
     """
     _check_names(package, parameters, "Add {}: ... under parameters.")
     for name, value in parameters.items():
         kind = package.inputs[name]["parameterType"]
         try:
             fits = _fits(value, kind) and json.loads(json.dumps(value, allow_nan=False)) == value
-        except (TypeError, ValueError):  # a date is something to YAML, and nothing to JSON
+        except (TypeError, ValueError):  # YAML has dates, JSON has none
             fits = False
         if not fits:
             do = f"Write {_KINDS[kind][1]}" + (f', in quotes: "{value}".' if kind == "STRING" else ".")

@@ -1,4 +1,4 @@
-"""What a person filled in, checked before anything is begun: every sentence names the parameter that it is about."""
+"""Checks of a filled-in form before anything starts. Every message names the parameter that it is about."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from boxcar.kfp.installation import bucket_credentials, installed_settings, is_l
 from boxcar.storage import bucket_location, fetch_file, open_store
 from boxcar.training import settle_init
 
-# The train step's pod ends after so long, whatever its Job does; the Job's own deadline has to come first.
+# The train step's pod ends after this time, whatever its Job does; the Job's own deadline must come first.
 WATCH_HOURS = 7 * 24
 MOST_DEADLINE_HOURS = WATCH_HOURS - 1
 
@@ -25,17 +25,17 @@ _RESOURCE: TypeAdapter[str] = TypeAdapter(LabelKey)
 
 @contextmanager
 def naming_parameter(name: str, do: str | None = None) -> Iterator[None]:
-    """Puts a parameter's name before what went wrong; `do` in place of what to do about it."""
+    """Puts a parameter's name in front of an error's message; `do` replaces what to do about it."""
     try:
         yield
     except BoxcarError as error:
-        # Not Refused, whatever it was: the run's folder is its own, and there a person looks.
+        # Never a Refused, which is not recorded: the folder is the run's own, and people look there for the reason.
         raise BoxcarError(error.code, f"{name}: {error.what}", do or error.do, error.details) from error
 
 
 @contextmanager
 def naming_secret(secret: str) -> Iterator[None]:
-    """Adds to what a bucket refuses whose keys it was asked with."""
+    """Adds to a bucket's error which credentials were used."""
     try:
         yield
     except BoxcarError as error:
@@ -47,19 +47,19 @@ def naming_secret(secret: str) -> Iterator[None]:
 
 
 def run_uri(output: str, job: str, resume_from: str) -> str:
-    """The run's folder: the older run that is gone on with, else one below `output` that is called as the job is."""
+    """The run's folder: that of the run to resume, else one in `output` named after the job."""
     return resume_from.rstrip("/") or (f"{output.rstrip('/')}/{job}" if job else output.rstrip("/"))
 
 
 def read_form(form: TrainingForm, *, local: bool) -> dict[str, Any]:
-    """The settings that were filled in, those of the cluster under `cluster`; asks nothing of anybody.
+    """The settings that were filled in, those of the cluster under `cluster`; without any request.
 
     Args:
         form: as it was filled in.
         local: whether the steps run on this machine, where paths may be named.
 
     Raises:
-        BoxcarError: 64 for what cannot be, whatever the cluster and the buckets hold.
+        BoxcarError: 64 for a value that is invalid whatever the cluster and the buckets hold.
     """
     others = ("resume_from", "config") if isinstance(form, TrainForm) else ("config",)
     for name in (*form.folders, *others):
@@ -75,7 +75,7 @@ def read_form(form: TrainingForm, *, local: bool) -> dict[str, Any]:
             with naming_parameter("image_size"):
                 check_image_size(architecture, form.image_size)
     if form.steps < 0:
-        raise BoxcarError(ExitCode.USAGE, f"steps cannot be {form.steps}.", "Write how many, or 0.")
+        raise BoxcarError(ExitCode.USAGE, f"steps cannot be {form.steps}.", "Write a number, or 0.")
     gpus = _read_count(form.gpus)
     cluster: dict[str, Any] = {}
     if form.gpu_type:
@@ -95,7 +95,7 @@ def read_form(form: TrainingForm, *, local: bool) -> dict[str, Any]:
 
 
 def check_conversion(form: ConversionForm, *, local: bool) -> None:
-    """Refuses what a conversion alone cannot be asked for, whatever the buckets hold.
+    """Checks the form of convert-only, without any request.
 
     Raises:
         BoxcarError: 64 with the name of the parameter.
@@ -112,14 +112,14 @@ def check_conversion(form: ConversionForm, *, local: bool) -> None:
 
 
 def read_configuration_of(form: TrainingForm, images: dict[str, Any]) -> Configuration:
-    """The configuration that a form asks for. What it does not say, `config` may; what neither says, the operator has set.
+    """The configuration that a form asks for. `config` fills in what the form leaves open, and the operator what both do.
 
     Args:
         form: as it was filled in.
         images: `image_repository`, `image_tag` and `image_digests` of the pipeline, which hold for its Jobs too.
 
     Raises:
-        BoxcarError: 64 for what cannot be, 69 where the bucket of `config` fails.
+        BoxcarError: 64 for an invalid value, 69 if the bucket of `config` fails.
     """
     read = read_form(form, local=is_local())
     with naming_parameter("config"):
@@ -127,7 +127,7 @@ def read_configuration_of(form: TrainingForm, images: dict[str, Any]) -> Configu
     for name in ("label_map", "frozen_test", "init"):
         _check_source(f"config: {name}", getattr(filed, name) or "", local=is_local())
     settings = merge_settings(filed.model_dump(exclude_unset=True), read)
-    # No Secret at all, unless one is named: a Job does not start without one that is not there.
+    # No Secret unless one is named: a Job with a Secret that does not exist never starts.
     cluster = {"credentials_secret": None} | installed_settings() | settings["cluster"] | images
     cluster |= bucket_credentials(form.bucket_secret)
     configuration = make_configuration(None, settings | {"cluster": cluster})
@@ -139,10 +139,10 @@ def read_configuration_of(form: TrainingForm, images: dict[str, Any]) -> Configu
 
 
 def check_writable(name: str, uri: str) -> None:
-    """Whether a folder can be written to, with the credentials that are there.
+    """Checks that a folder can be written to with the credentials that are there.
 
     Raises:
-        BoxcarError: 69 where its bucket does not answer or refuses.
+        BoxcarError: 69 if its bucket does not answer or refuses.
     """
     from boxcar.doctor.buckets import examine_buckets
 
@@ -152,27 +152,27 @@ def check_writable(name: str, uri: str) -> None:
 
 
 def check_readable(name: str, uri: str) -> None:
-    """Whether there is anything in a folder.
+    """Checks that a folder is not empty.
 
     Raises:
-        BoxcarError: 64 where nothing is there, 69 where its bucket does not answer or refuses.
+        BoxcarError: 64 if it is empty, 69 if its bucket does not answer or refuses.
     """
     with naming_parameter(name):
         if not open_store(uri).entries():
-            raise BoxcarError(ExitCode.USAGE, f"There is nothing at {uri}.", "Name a folder that holds what is to be read.")
+            raise BoxcarError(ExitCode.USAGE, f"There is nothing at {uri}.", "Name a folder with files in it.")
 
 
 def settle(configuration: Configuration) -> tuple[Configuration, str | None]:
-    """`training.settle_init`, where what goes wrong is the parameter's."""
+    """`training.settle_init`, with errors that name the parameter."""
     with naming_parameter("initial_checkpoint"):
         return settle_init(configuration)
 
 
 def read_pool(text: str) -> dict[str, str]:
-    """Labels that choose nodes, out of LABEL=VALUE,LABEL=VALUE.
+    """Node labels out of LABEL=VALUE,LABEL=VALUE.
 
     Raises:
-        BoxcarError: 64 where they cannot be labels. Whether there is such a node, an autoscaler decides.
+        BoxcarError: 64 if they cannot be labels. Nodes that have them need not exist yet: an autoscaler may add them.
     """
     pairs = [part.partition("=") for part in text.split(",")]
     labels = {key.strip(): value.strip() for key, mark, value in pairs if mark and value.strip()}
@@ -183,13 +183,13 @@ def read_pool(text: str) -> dict[str, str]:
     except ValueError as error:  # pydantic's own is one, too
         raise BoxcarError(
             ExitCode.USAGE,
-            f"node_pool cannot be {text!r}: that is no label of nodes.",
-            "Write LABEL=VALUE, as `kubectl get nodes --show-labels` shows them, cloud.google.com/gke-nodepool=gpus for one.",
+            f"node_pool cannot be {text!r}: it is not a node label.",
+            "Write LABEL=VALUE, as `kubectl get nodes --show-labels` shows them: cloud.google.com/gke-nodepool=gpus.",
         ) from error
 
 
 def _check_source(name: str, value: str, *, local: bool) -> None:
-    """`check_uri` of what may also be an address, or none at all."""
+    """`check_uri` of a value that can also be an address, `zoo`, or `none`."""
     if value not in ("none", "zoo") and not value.startswith(("http://", "https://")):
         check_uri(name, value, local=local)
 
@@ -201,19 +201,19 @@ def _read_resource(text: str) -> str:
         raise BoxcarError(
             ExitCode.USAGE,
             f"gpu_type cannot be {text!r}.",
-            "Write what nodes call a GPU: nvidia.com/gpu, for one.",
+            "Write the resource name of a GPU, such as nvidia.com/gpu.",
         ) from error
 
 
 def _read_count(text: str) -> int:
     if not text.strip().isdecimal() or int(text) > 64:
-        raise BoxcarError(ExitCode.USAGE, f"gpus cannot be {text!r}.", "Write how many, at most 64, or 0 to train without.")
+        raise BoxcarError(ExitCode.USAGE, f"gpus cannot be {text!r}.", "Write a number up to 64, or 0 to train without GPUs.")
     return int(text)
 
 
 def check_uri(name: str, value: str, *, local: bool) -> None:
-    """Refuses what is no URI, and, where other machines have to read it, what lies on this one."""
+    """Refuses what is not a URI and, unless `local`, a path on this machine, which the pods cannot read."""
     with naming_parameter(name):
         if value and bucket_location(value) is None and not local:
-            what = f"{value} is in no bucket, and the pods of a cluster read and write nothing else."
+            what = f"{value} is not in a bucket, and the pods of a cluster can use nothing else."
             raise BoxcarError(ExitCode.USAGE, what, "Write s3://bucket/folder or gs://bucket/folder.")

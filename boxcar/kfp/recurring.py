@@ -1,4 +1,4 @@
-"""Schedules on a Kubeflow endpoint: each is a recurring run there, which follows its pipeline's newest version."""
+"""Schedules on a Kubeflow endpoint: each is a recurring run that follows the newest version of its pipeline."""
 
 import hashlib
 import json
@@ -53,22 +53,22 @@ def apply_schedule(
     namespace: str | None = None,
     say: Callable[[str], None],
 ) -> None:
-    """Makes the server hold this schedule and no other of its name; one that is there already is left alone.
+    """Makes the server hold this schedule and no other of its name. An equal one that is there already is kept.
 
     Kubeflow cannot change a recurring run, so a changed one is replaced: the old one is disabled, the new one is made, the old
-    one is deleted. Two never fire. Where the new one is refused, the old one is enabled again; an interruption leaves a
+    one is deleted. Two never fire. If the new one is refused, the old one is enabled again. An interruption leaves a
     disabled schedule, which the next call repairs. Active runs of the old one continue.
 
     Args:
         schedule: what is wanted.
         endpoint: where.
         server_timezone: that the server's clock is read in.
-        namespace: the runs', where many users share the server.
+        namespace: the runs', if many users share the server.
         say: receives one sentence about what was done.
 
     Raises:
-        BoxcarError: 64 for what cannot work, or a recurring run of that name that is not ours; 69 where the server does not
-            answer, lets nobody in, or is too old, or somebody else applied a schedule of that name at the same time.
+        BoxcarError: 64 for invalid parameters, or a recurring run of that name that is not ours; 69 if the server does not
+            answer, denies access, or is too old, or somebody else applied a schedule of that name at the same time.
     """
     schedule.check_timezone(server_timezone)
     package = read_package(schedule.pipeline)
@@ -119,10 +119,10 @@ def apply_schedule(
 
 
 def list_schedules(endpoint: Endpoint, *, namespace: str | None = None) -> list[Scheduled]:
-    """The schedules of ours on the server, by name.
+    """Our schedules on the server, by name.
 
     Raises:
-        BoxcarError: 64 where a namespace is needed; 69 where the server does not answer, lets nobody in, or is too old.
+        BoxcarError: 64 if a namespace is needed; 69 if the server does not answer, denies access, or is too old.
     """
     require_namespace(endpoint, namespace)
     read = [_read(one) for one in endpoint.all(_PATH, _KIND, namespace=namespace)]
@@ -133,14 +133,14 @@ def remove_schedule(name: str, endpoint: Endpoint, *, namespace: str | None = No
     """Removes a schedule; its active runs continue.
 
     Raises:
-        BoxcarError: 64 where there is none of that name, or it is not ours; 69 where the server does not answer, lets nobody
-            in, or is too old.
+        BoxcarError: 64 if there is none of that name, or it is not ours; 69 if the server does not answer, denies access, or
+            is too old.
     """
     require_namespace(endpoint, namespace)
     found = _find(endpoint, namespace, name)
     if not found:
         names = ", ".join(sorted({one.name for one in list_schedules(endpoint, namespace=namespace)}))
-        do = f"These are there: {names}." if names else "There are none."
+        do = f"These exist: {names}." if names else "There are none."
         raise BoxcarError(ExitCode.USAGE, f"There is no schedule {name} at {endpoint.address}.", do)
     for one in found:
         _delete(one.id, endpoint)
@@ -153,7 +153,7 @@ def _find(endpoint: Endpoint, namespace: str | None, name: str) -> list[Schedule
         ours = _read(answer)
         if ours is None:
             what = f"The recurring run {name} at {endpoint.address} was not made by `boxcar schedule`."
-            raise BoxcarError(ExitCode.USAGE, what, "Choose another name, or remove that one in the UI of Kubeflow first.")
+            raise BoxcarError(ExitCode.USAGE, what, "Choose another name, or delete that one in the UI of Kubeflow first.")
         found.append(ours)
     return found
 
@@ -163,7 +163,7 @@ def _describe(pipeline: str, schedule: Schedule, digest: str) -> str:
 
 
 def _read(answer: Answer) -> Scheduled | None:
-    """A recurring run; None where it is not ours."""
+    """A recurring run; None if it is not ours."""
     made = _DESCRIPTION.fullmatch(str(answer.get("description") or ""))
     if made is None:
         return None

@@ -1,4 +1,4 @@
-"""What the component of a retraining has the library do."""
+"""What the component `retrain` does."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from boxcar.retraining.telling import telling
 
 
 def retrain(form: RetrainForm, images: dict[str, Any]) -> Retrained:
-    """Checks what was filled in, and trains a model anew where there is something new.
+    """Checks the form, and retrains the model if there is something new.
 
     Args:
-        form: as it was filled in; what is left open in it, its `config` says.
+        form: as it was filled in; its `config` fills in what it leaves open.
         images: `image_repository`, `image_tag` and `image_digests` of the pipeline.
 
     Raises:
@@ -41,7 +41,7 @@ def retrain(form: RetrainForm, images: dict[str, Any]) -> Retrained:
         check_readable("data", form.data)
         for parameter in ("models", "runs"):
             check_writable(parameter, getattr(form, parameter))
-    # Behind the checks, because these take a moment to load.
+    # After the checks, because these take a moment to load.
     if is_local():
         from boxcar.retraining.here import LAUNCHER
     else:

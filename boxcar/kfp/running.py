@@ -1,4 +1,4 @@
-"""What the components of a run have the library do: begin it, train it, freeze its chosen checkpoint, convert that."""
+"""What the components of a run do: start it, train, freeze the chosen checkpoint, convert it, and report."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The file that says when a pipeline runs by itself, and with which parameters."""
+"""The file that says when a pipeline starts by itself, and with which parameters."""
 
 import re
 from pathlib import Path
@@ -17,26 +17,28 @@ _EXAMPLE = 'Write lines such as `name: nightly`, `pipeline: train-detector`, `cr
 
 
 class Schedule(Settings):
-    """When a pipeline runs by itself, and with which parameters."""
+    """When a pipeline starts by itself, and with which parameters."""
 
-    name: str = Field(description="What the schedule is called on the server; one of that name is replaced.")
+    name: str = Field(description="Name of the schedule on the server; an existing one of that name is replaced.")
     pipeline: str = Field(description="train-detector, retrain-if-changed, convert-only, or a file that kfp has compiled.")
-    parameters: dict[str, Any] = Field({}, description="Of the pipeline, by name.")
-    cron: str = Field(description="When, in cron's five fields.")
+    parameters: dict[str, Any] = Field({}, description="Parameters of the pipeline, by name.")
+    cron: str = Field(description="When, in the five fields of cron.")
     timezone: str = Field(
         "UTC",
         description="Time zone of `cron`.",
         validation_alias=AliasChoices("timezone", "timeZone"),  # as the chart and Kubernetes spell it
     )
-    enabled: bool = Field(True, description="Whether it fires.")
-    experiment: str = Field("Default", min_length=1, description="That the runs are filed under.")
-    service_account: str | None = Field(None, min_length=1, description="Of the runs' pods; the server's own if not given.")
+    enabled: bool = Field(True, description="Whether it starts runs.")
+    experiment: str = Field("Default", min_length=1, description="Experiment of the runs.")
+    service_account: str | None = Field(
+        None, min_length=1, description="Service account of the runs' pods; default: the server's."
+    )
 
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
-            raise ValueError("it is to be at most 52 lower-case letters, digits and -")
+            raise ValueError("write at most 52 lowercase letters, digits, and -")
         return value
 
     @field_validator("cron")
@@ -58,14 +60,14 @@ class Schedule(Settings):
         if self.timezone != same_zone(server):
             raise BoxcarError(
                 ExitCode.USAGE,
-                f"{self.name} is to fire by the clock of {self.timezone}, and the server's clock is that of {server}.",
-                f"Write `cron` and `timezone` for {server}, or name with --server-timezone the cronScheduleTimezone that "
-                "Kubeflow was installed with: its API does not tell it.",
+                f"The time zone of {self.name} is {self.timezone}, and that of the server is {server}.",
+                f"Write `cron` and `timezone` for {server}, or pass the cronScheduleTimezone that Kubeflow was "
+                "installed with as --server-timezone: its API does not report it.",
             )
 
 
 def same_zone(name: str) -> str:
-    """A zone's name, of which UTC has two."""
+    """The name of a time zone. UTC has two, of which this is one."""
     return "UTC" if name == "Etc/UTC" else name
 
 
@@ -73,16 +75,16 @@ def read_schedule(file: Path) -> Schedule:
     """The schedule in a YAML file.
 
     Raises:
-        BoxcarError: 64 where the file cannot be read, or a field is unknown, missing or not as it must be.
+        BoxcarError: 64 if the file cannot be read, or a field is unknown, missing, or invalid.
     """
     try:
         loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else " ".join(str(error).split())
-        do = "A cron that begins with * has to be written in quotes." if "alias" in reason else _EXAMPLE
+        do = "Write a cron that starts with * in quotes." if "alias" in reason else _EXAMPLE
         raise BoxcarError(ExitCode.USAGE, f"{file} cannot be read: {reason.rstrip('.')}.", do) from error
     if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
-        raise BoxcarError(ExitCode.USAGE, f"{file} is no mapping of names.", _EXAMPLE)
+        raise BoxcarError(ExitCode.USAGE, f"{file} is not a mapping of field names.", _EXAMPLE)
     try:
         return Schedule.model_validate(loaded)
     except ValidationError as error:

@@ -23,22 +23,22 @@ def submit(
     follow: bool = True,
     say: Callable[[str], None],
 ) -> None:
-    """Uploads a pipeline where this version of it is not there yet, starts a run of it, and follows that to its end.
+    """Uploads a pipeline if the server does not have this version, starts a run of it, and follows the run to its end.
 
     Args:
         pipeline: `train-detector`, `retrain-if-changed` or `convert-only`, else the path of a compiled file.
         parameters: by name, as they were written.
         endpoint: where to.
-        namespace: the run's, where many users share the server.
-        experiment: that the run is filed under; made where there is none.
-        service_account: of the run's pods; the server's own if not given.
-        name: of the run; made from the time if not given.
+        namespace: the run's, if many users share the server.
+        experiment: of the run; created if it does not exist.
+        service_account: of the run's pods; default: the server's.
+        name: of the run; default: made from the time.
         follow: whether to wait for the end.
-        say: is told how the run goes.
+        say: receives lines about how the run proceeds.
 
     Raises:
-        BoxcarError: 64 for what cannot work; 69 where the server does not answer, lets nobody in, or is too old; as the step
-            that failed, 76 where somebody ended the run, 130 after Ctrl-C, which leaves it running.
+        BoxcarError: 64 for invalid parameters; 69 if the server does not answer, denies access, or is too old; as the step
+            that failed; 76 if somebody terminated the run; 130 after Ctrl-C, which leaves it running.
     """
     package = read_package(pipeline)
     values = read_values(package, parameters)
@@ -76,10 +76,10 @@ def split_parameters(written: Iterable[str]) -> dict[str, str]:
 
 
 def require_namespace(endpoint: Endpoint, namespace: str | None) -> None:
-    """Asks the server whether it is one, and whether it needs a namespace.
+    """Asks the server whether it is Kubeflow Pipelines 2, and whether it needs a namespace.
 
     Raises:
-        BoxcarError: 64 where one is needed and not given; 69 where the server is none, is too old, or does not let us in.
+        BoxcarError: 64 if one is needed and not given; 69 if the server is something else, is too old, or denies access.
     """
     if endpoint.check() and not namespace:
         what = f"Many users share {endpoint.address}, each with a namespace."
@@ -87,7 +87,7 @@ def require_namespace(endpoint: Endpoint, namespace: str | None) -> None:
 
 
 def upload_version(package: Package, endpoint: Endpoint, namespace: str | None) -> dict[str, str]:
-    """The reference to this version of the pipeline, which is there then."""
+    """The reference to this version of the pipeline, which is uploaded if the server does not have it."""
     found = _find_or_make(
         lambda: endpoint.find("/pipelines", "pipelines", package.name, namespace=namespace),
         lambda: endpoint.upload("/pipelines/upload", package.text, name=package.name, namespace=namespace),
@@ -101,7 +101,7 @@ def upload_version(package: Package, endpoint: Endpoint, namespace: str | None) 
 
 
 def find_experiment(name: str, endpoint: Endpoint, namespace: str | None) -> str:
-    """The id of an experiment, which is there then."""
+    """The id of an experiment, which is created if it does not exist."""
     body = {"display_name": name} | ({"namespace": namespace} if namespace else {})
     found = _find_or_make(
         lambda: endpoint.find("/experiments", "experiments", name, namespace=namespace),
@@ -111,7 +111,7 @@ def find_experiment(name: str, endpoint: Endpoint, namespace: str | None) -> str
 
 
 def _find_or_make(find: Callable[[], Answer | None], make: Callable[[], Answer]) -> Answer:
-    """What has a name, made where there is nothing yet; somebody else may be making it at the same moment."""
+    """Finds a named object, or creates it; somebody else may create it in the meantime."""
     found = find()
     if found is not None:
         return found
@@ -125,7 +125,7 @@ def _find_or_make(find: Callable[[], Answer | None], make: Callable[[], Answer])
 
 
 def _folder(values: Mapping[str, Any], package: Package, run: str) -> str | None:
-    """Where the run's files are; None for a pipeline of somebody else's."""
+    """URI of the run's folder; None if the pipeline is not one of ours."""
     if "output" not in values:
         return None
     return run_uri(values["output"], run if "resume_from" in package.inputs else "", values.get("resume_from", ""))

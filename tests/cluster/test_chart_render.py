@@ -175,7 +175,7 @@ def test_a_file_for_kubeflow_that_cannot_be_a_cronjob(tmp_path: Path, changes: d
         ("name: [", "schedule.file cannot be read"),
         ("name: x\ncrno: y\n", "there is no field crno"),
         ("name: x\npipeline: train-detector\n", "cron is missing"),
-        ("name: X\npipeline: train-detector\ncron: 0 2 * * *\n", "name is to be at most 52"),
+        ("name: X\npipeline: train-detector\ncron: 0 2 * * *\n", "write at most 52"),
         ("name: x\npipeline: train-detector\ncron: nightly\n", "it needs five fields"),
     ],
 )

@@ -153,7 +153,7 @@ def test_a_bucket_that_cannot_be_written_to_is_told_all_the_same(place: Place, p
     assert re.match("output: .*no-such-bucket-here", step.last_line), step.log
     told = made.start("notify", "FAILED")
     assert told.end(60) == 69, told.log
-    assert "why cannot be read: " in webhook.messages[-1]["text"]
+    assert "the reason cannot be read: " in webhook.messages[-1]["text"]
     assert webhook.messages[-1]["run"] == made.run
 
 

@@ -131,7 +131,7 @@ def test_on_a_cluster_everything_lies_in_buckets(tmp_path: Path, minio: Server, 
         given = form("s3://pictures/birds", bucket, job=name) | {name: value}
         ended = records(tmp_path / name, given, **variables)
         assert ended.code == 64, ended.stderr
-        assert ended.last_line.startswith(f"{name}: {value} is in no bucket")
+        assert ended.last_line.startswith(f"{name}: {value} is not in a bucket")
         assert json.loads(open_store(bucket).read(f"{name}/failure.json"))["code"] == 64
 
 

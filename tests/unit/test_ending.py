@@ -40,8 +40,8 @@ def test_a_run_that_is_done(hook: Webhook, tmp_path: Path, state: str) -> None:
 
 def test_a_run_that_left_no_word(hook: Webhook, tmp_path: Path) -> None:
     killed = tell_end("RUNNING", "steps", "", str(tmp_path))
-    assert killed == f"The run in {tmp_path} did not succeed, and none of its steps left word why. See the log of steps."
-    assert tell_end("FAILED", "steps", "OOMKilled.", str(tmp_path)).endswith("none of its steps left word why. OOMKilled.")
+    assert killed == f"The run in {tmp_path} did not succeed, and none of its steps recorded a reason. See the log of steps."
+    assert tell_end("FAILED", "steps", "OOMKilled.", str(tmp_path)).endswith("none of its steps recorded a reason. OOMKilled.")
     assert tell_end("FAILED", "steps", "", str(tmp_path)).endswith("See the log of steps.")
     assert hook.messages[0]["failure"] is None
 
@@ -52,7 +52,7 @@ def test_whom_it_concerns_hears_of_a_bucket_that_fails_too(
     monkeypatch.setenv("BOXCAR_S3_ENDPOINT", "no address")
     with pytest.raises(BoxcarError, match="BOXCAR_S3_ENDPOINT"):
         tell_end("FAILED", "steps", "", "s3://bucket/runs/1")
-    assert "why cannot be read: BOXCAR_S3_ENDPOINT is not the address of a server." in hook.messages[0]["text"]
+    assert "the reason cannot be read: BOXCAR_S3_ENDPOINT is not the address of a server." in hook.messages[0]["text"]
 
 
 def test_nothing_is_sent_where_no_webhook_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

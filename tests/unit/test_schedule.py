@@ -282,7 +282,7 @@ def test_they_are_listed_and_removed(kubeflow: Kubeflow, apply: Any) -> None:
     assert isinstance(listed[0], Scheduled)
     remove_schedule("nightly", server)
     assert kubeflow.sent[-1]["query"] == {"propagation_policy": "ORPHAN"}
-    with pytest.raises(BoxcarError, match=r"There is no schedule nightly at .* These are there: weekly\.") as caught:
+    with pytest.raises(BoxcarError, match=r"There is no schedule nightly at .* These exist: weekly\.") as caught:
         remove_schedule("nightly", server)
     assert caught.value.code == ExitCode.USAGE
 
@@ -310,9 +310,9 @@ def test_many_users_need_a_namespace(kubeflow: Kubeflow, apply: Any) -> None:
         ({"cron": "0 2 31 2,4 *"}, "the months 2,4 have no day 31, so it would never fire"),
         ({"cron": 5}, "cron cannot be 5: "),
         ({"crno": "0 2 * * *"}, "there is no field crno. These exist: name, pipeline, parameters, cron, timezone, enabled, "),
-        ({"name": "Every Night"}, "name cannot be 'Every Night': it is to be at most 52 lower-case letters, digits and -"),
+        ({"name": "Every Night"}, "name cannot be 'Every Night': write at most 52 lowercase letters, digits, and -"),
         ({"enabled": "perhaps"}, "enabled cannot be 'perhaps'"),
-        ({"timezone": "Europe/Berlin"}, "fire by the clock of Europe/Berlin, and the server's clock is that of UTC."),
+        ({"timezone": "Europe/Berlin"}, "The time zone of nightly is Europe/Berlin, and that of the server is UTC."),
         ({"pipeline": "bake-bread"}, "bake-bread cannot be submitted: No such file"),
         ({"parameters": {"data": "s3://b/d"}}, "The parameter output is missing. Folder for runs."),
         ({"parameters": NIGHTLY["parameters"] | {"epochs": 3}}, "train-detector has no parameter epochs. These exist: "),
@@ -342,11 +342,11 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is no mapping"),
-        ("- 1", "is no mapping"),
-        ("1: 2", "is no mapping"),
+        ("", "is not a mapping"),
+        ("- 1", "is not a mapping"),
+        ("1: 2", "is not a mapping"),
         ("\t", "cannot be read"),
-        ("cron: * 2 * * *", "A cron that begins with * has to be written in quotes."),
+        ("cron: * 2 * * *", "Write a cron that starts with * in quotes."),
         ("pipeline: train-detector", "name is missing"),
     ],
 )
@@ -380,7 +380,7 @@ def test_the_command(kubeflow: Kubeflow, tmp_path: Path) -> None:
     assert boxcar("schedule", "apply", path, *where).stdout == "nightly is new (30 2 * * 1-5 UTC).\n"
     assert boxcar("schedule", "list", *where).stdout == "nightly: train-detector at 30 2 * * 1-5 UTC\n"
     line = last_words(boxcar("schedule", "apply", path, *where, "--server-timezone", "Asia/Tokyo"), 64)
-    assert "the server's clock is that of Asia/Tokyo" in line
+    assert "that of the server is Asia/Tokyo" in line
     assert boxcar("schedule", "remove", "nightly", *where).stdout == "nightly is removed.\n"
     assert kubeflow.recurring == []
     last_words(boxcar("schedule", "remove", "nightly", *where), 64)

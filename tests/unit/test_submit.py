@@ -177,7 +177,7 @@ def test_a_run_that_somebody_ended(kubeflow: Kubeflow) -> None:
     # Kubeflow 2.17 says FAILED of it, and CANCELING only on the way there.
     history = [api.V2beta1RuntimeStatus(state=state) for state in ("RUNNING", "CANCELING", "FAILED")]
     kubeflow.states = [run("FAILED", state_history=history)]
-    assert "Somebody ended the run." in refused(kubeflow, 76)
+    assert "Somebody terminated the run." in refused(kubeflow, 76)
 
 
 def test_who_stops_following_leaves_the_run_as_it_is(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_who_stops_following_leaves_the_run_as_it_is(kubeflow: Kubeflow, monkeyp
 
         kubeflow.states = [run("RUNNING")]
         monkeypatch.setattr(follow.time, "sleep", stop)
-        assert "it goes on" in refused(kubeflow, code)
+        assert "which continues" in refused(kubeflow, code)
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(kubeflow: Kubeflow, mon
 
     monkeypatch.setattr(Endpoint, "get", get)
     said = start(kubeflow)
-    assert said[1:] == ["Away. The run goes on meanwhile.", "Done: the run is in s3://bucket/runs/run-1."]
+    assert said[1:] == ["Away. The run continues meanwhile.", "Done: the run is in s3://bucket/runs/run-1."]
     monkeypatch.setattr(follow, "OUTAGE_SECONDS", -1.0)
     away = iter([True])
     assert refused(kubeflow, 69) == "Away. Wait."
@@ -214,7 +214,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(kubeflow: Kubeflow, mon
 def test_tokens(kubeflow: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kubeflow.token = "secret-1"
     line = refused(kubeflow, 69)
-    assert "does not let us in (Request not authenticated)" in line
+    assert "denies access (Request not authenticated)" in line
     assert "--token-file" in line
     monkeypatch.setenv(endpoint_module.TOKEN, "secret-1")
     start(kubeflow)
@@ -241,8 +241,8 @@ def test_tokens(kubeflow: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ((302, b""), "does not let us in (status 302)"),
-        ((403, b"<html>"), "does not let us in (status 403)"),
+        ((302, b""), "denies access (status 302)"),
+        ((403, b"<html>"), "denies access (status 403)"),
         ((404, b"404 page not found"), "is not the API of Kubeflow Pipelines 2"),
         ((501, b"{}"), "is not the API of Kubeflow Pipelines 2"),
         ((200, b"<html>Kubeflow</html>"), "is not the API of Kubeflow Pipelines 2"),
@@ -297,7 +297,7 @@ def test_many_users_need_a_namespace(kubeflow: Kubeflow) -> None:
         (GIVEN | {"steps": "true"}, "steps cannot be 'true'. Write a whole number."),
         (GIVEN | {"image_size": "100"}, "image_size: "),
         (GIVEN | {"architecture": "yolo"}, "architecture: There is no architecture 'yolo'."),
-        (GIVEN | {"output": "/home/me"}, "output: /home/me is in no bucket"),
+        (GIVEN | {"output": "/home/me"}, "output: /home/me is not in a bucket"),
         (GIVEN | {"node_pool": "gpu"}, "node_pool cannot be 'gpu'"),
         (GIVEN | {"gpus": "-1"}, "gpus cannot be '-1'"),
     ],
@@ -310,10 +310,10 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(kubeflow: Kubeflow,
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"checkpoint": "ckpt-5"}, "checkpoint: ckpt-5 is in no bucket"),
-        ({"records": "/home/me/records"}, "records: /home/me/records is in no bucket"),
+        ({"checkpoint": "ckpt-5"}, "checkpoint: ckpt-5 is not in a bucket"),
+        ({"records": "/home/me/records"}, "records: /home/me/records is not in a bucket"),
         ({"output": " "}, "output is empty."),
-        ({"config": "mine.yaml"}, "config: mine.yaml is in no bucket"),
+        ({"config": "mine.yaml"}, "config: mine.yaml is not in a bucket"),
         ({"architecture": "yolo"}, "architecture: There is no architecture 'yolo'."),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -151,7 +151,7 @@ What only Kubeflow knows of it (experiment, service_account) has no meaning here
 {{- if not (get $file .) }}{{ fail (printf "schedule.file: %s is missing." .) }}{{ end }}
 {{- end }}
 {{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$" $file.name) }}
-{{- fail "schedule.file: name is to be at most 52 lower-case letters, digits and -." }}
+{{- fail "schedule.file: write at most 52 lowercase letters, digits, and - as the name." }}
 {{- end }}
 {{- if not (regexMatch "^\\S+( +\\S+){4}$" (trim $file.cron)) }}
 {{- fail (printf "schedule.file: cron cannot be %q: it needs five fields." $file.cron) }}
