@@ -99,7 +99,7 @@ def run(
         if configuration.data is None and configuration.records is None:
             raise BoxcarError(ExitCode.USAGE, "No images were named.", "Add --data and the folder they are in.")
         # Behind the check, because these take a moment to load.
-        from boxcar.report.summary import print_summary
+        from boxcar.report.terminal import print_summary
 
         if launcher is Launcher.cluster:
             from boxcar.cluster import run_on_cluster as run_all
@@ -493,7 +493,7 @@ def report(run: Run) -> None:
 
     def work() -> None:
         from boxcar.report import write_report
-        from boxcar.report.summary import print_summary
+        from boxcar.report.terminal import print_summary
 
         write_report(run)
         print_summary(run)

@@ -1,4 +1,4 @@
-"""The report: one page that a person opens after a run, and `run.json`, which scripts read."""
+"""The report: one page that a person opens after a run, and `run.json`, which scripts read. Never loads TensorFlow."""
 
 import contextlib
 import hashlib
@@ -7,7 +7,7 @@ from typing import Any
 
 from boxcar.report.evidence import Evidence, read_evidence
 from boxcar.report.page import render, software
-from boxcar.report.summary import print_summary
+from boxcar.report.terminal import print_summary
 from boxcar.run.layout import CONFIGURATION, DECISION, PAGE, REPORT, RUN_FILE, STEPS
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import Missing, replace_json, replace_text
@@ -19,14 +19,14 @@ __all__ = ["print_summary", "write_report"]
 def write_report(run: str) -> Committed:
     """Writes `<run>/report/index.html` and `<run>/run.json` from what the finished steps left there.
 
-    The page is one file that needs no network. Where it has been made from these very results already, it is left alone.
+    The page is one file that needs no network. If it was made from the same results already, it is left alone.
 
     Args:
         run: URI of the run's folder.
 
     Raises:
-        BoxcarError: 64 where a step is not finished (it says which one to run), 65 where its results were changed or cannot
-            be understood, 69 where the run's folder cannot be written.
+        BoxcarError: 64 if a step is not finished (it says which one to run), 65 if its results were changed or cannot
+            be read, 69 if the run's folder cannot be written.
     """
     place = Mirror(run)
     if place.remote:
@@ -52,7 +52,7 @@ def write_report(run: str) -> Committed:
 
 
 def _write_run_file(evidence: Evidence, report: Committed) -> None:
-    """Writes `run.json`, where it does not say the same already."""
+    """Writes `run.json`, unless it says the same already."""
     test, specification = evidence.test, evidence.specification
     steps = {**evidence.committed, "report": report}
     content: dict[str, Any] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from boxcar.report.evidence import Evidence, ExportedFile, Score
+from boxcar.report.evidence import Evidence, ListedFile, Score
 
 FEW_BOXES = 100  # of a class, to train on
 FEW_TEST_BOXES = 50  # below this, one box more or less moves the scores visibly
@@ -29,12 +29,12 @@ def advise(evidence: Evidence) -> list[Advice]:
     """The advice for a run, the most useful first; one entry at least, which says so where nothing stands out."""
     rules: tuple[Callable[[Evidence], Iterator[Advice]], ...] = (
         _nothing_learnt,
-        _skipped_pictures,
+        _skipped_files,
         _still_rising,
         _overfitting,
         _unlike_validation,
         _weak_classes,
-        _few_pictures,
+        _few_boxes,
         _small_boxes,
         _loose_boxes,
         _plateau,
@@ -52,16 +52,16 @@ def advise(evidence: Evidence) -> list[Advice]:
 
 def _nothing_learnt(evidence: Evidence) -> Iterator[Advice]:
     if (evidence.test.AP50 or 0) < LEARNT:
-        pictures = evidence.dataset.splits["train"].pictures
+        images = evidence.dataset.splits["train"].pictures
         yield Advice(
             "Look at the labels above, then train longer",
             f"AP50 on the test images is {_score(evidence.test.AP50)}: the detector detects almost nothing yet. It saw "
-            f"{pictures:,} training images for {_last_step(evidence):,} steps. Boxes that do not match their objects are "
+            f"{images:,} training images for {_last_step(evidence):,} steps. Boxes that do not match their objects are "
             "the other common cause.",
         )
 
 
-def _skipped_pictures(evidence: Evidence) -> Iterator[Advice]:
+def _skipped_files(evidence: Evidence) -> Iterator[Advice]:
     faults = evidence.dataset.faults
     if faults:
         yield Advice(
@@ -137,7 +137,7 @@ def _weak_classes(evidence: Evidence) -> Iterator[Advice]:
             )
 
 
-def _few_pictures(evidence: Evidence) -> Iterator[Advice]:
+def _few_boxes(evidence: Evidence) -> Iterator[Advice]:
     counts = evidence.dataset.splits["train"].per_class.values()
     if counts and max(counts) < FEW_BOXES and LEARNT <= (evidence.test.AP50 or 0.0) < GOOD:
         yield Advice(
@@ -179,16 +179,16 @@ def _plateau(evidence: Evidence) -> Iterator[Advice]:
         return
     if next(_still_rising(evidence), None) is not None:
         return
-    pictures = evidence.dataset.splits["train"].pictures
+    images = evidence.dataset.splits["train"].pictures
     because = f"Validation AP has leveled off at {max(map(_ap, scores)):.2f}; more steps will have little effect."
-    if pictures < 500:
+    if images < 500:
         yield Advice(
-            "Label more images", f"{because} It has {pictures:,} images to train on; a few hundred more would help most."
+            "Label more images", f"{because} It has {images:,} images to train on; a few hundred more would help most."
         )
     else:
         yield Advice(
             "Try a larger input or a heavier architecture",
-            f"{because} With {pictures:,} training images, the limit may be the network, not the data.",
+            f"{because} With {images:,} training images, the limit may be the network, not the data.",
         )
 
 
@@ -259,7 +259,7 @@ def _others_have(counts: dict[str, int], name: str) -> str:
     return f"; the others have {median(others):,.0f}" if others else ""
 
 
-def _distance_to_a_phone(file: ExportedFile) -> int:
+def _distance_to_a_phone(file: ListedFile) -> int:
     """0 for a TFLite file, which runs where another TFLite file was meant to run."""
     return 0 if file.format.startswith("tflite") else 1 if file.format.startswith("tfjs") else 2
 

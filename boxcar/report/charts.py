@@ -45,7 +45,7 @@ class Chart:
     """A chart that is ready to be drawn, in the units of its view box."""
 
     title: str
-    description: str  # what a person who cannot see it is told
+    description: str  # for a person who cannot see it
     x_label: str
     paths: tuple[tuple[str, str, str], ...]  # name, style, SVG path data
     x_ticks: tuple[Tick, ...]
@@ -68,7 +68,7 @@ def line_chart(
     logarithmic: bool = False,
     mark: tuple[float, float, str] | None = None,
 ) -> Chart | None:
-    """A chart over training steps, or None where there is nothing to draw.
+    """A chart over training steps, or None if there is nothing to draw.
 
     Args:
         title: what is shown.

@@ -30,8 +30,8 @@ class Split(_Row):
     per_class: dict[str, Count]  # boxes of each class
 
 
-class Fault(_Row):
-    """One image or XML file that could not be used as it is."""
+class ListedFault(_Row):
+    """One image or annotation file that could not be used as it is."""
 
     file: str
     kind: str
@@ -52,7 +52,7 @@ class Dataset(_Row):
 
     version: str
     splits: dict[str, Split]
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[ListedFault, ...] = ()
     warnings: tuple[str, ...] = ()
     clipped_boxes: Count = 0
     picture_width: Spread | None = None  # pixels
@@ -105,7 +105,7 @@ class Detection(_Row):
     id: Annotated[int, Field(ge=1)]
 
 
-class FoundPicture(_Row):
+class ImageDetections(_Row):
     """What was found in one test image."""
 
     sha256: str
@@ -116,10 +116,10 @@ class ChosenScore(Score):
     """`eval/test.json`: the chosen checkpoint on the test images."""
 
     pictures: Count
-    examples: tuple[FoundPicture, ...] = ()
+    examples: tuple[ImageDetections, ...] = ()
 
 
-class ExportedFile(_Row):
+class ListedFile(_Row):
     """One entry of `export/manifest.json`."""
 
     path: str
@@ -140,7 +140,7 @@ class ExportedFile(_Row):
 class Manifest(_Row):
     """`export/manifest.json`."""
 
-    files: tuple[ExportedFile, ...]
+    files: tuple[ListedFile, ...]
     threads: int | None = None  # that the files ran with
     pictures: dict[str, Count] = {}  # that the files were compared on, by split
 
@@ -158,7 +158,7 @@ class Contender(_Row):
     per_class: dict[str, Share | None]  # AP50
 
 
-class FrozenTest(_Row):
+class ComparedOn(_Row):
     """The images that the two were compared on."""
 
     split: str
@@ -174,7 +174,7 @@ class GateDecision(_Row):
     model: str
     challenger: Contender
     champion: Contender | None
-    test: FrozenTest
+    test: ComparedOn
     classes: tuple[str, ...]
     settings: dict[str, Any]
 

@@ -13,10 +13,10 @@ from boxcar.inference.drawing import SHOWN_SCORE
 from boxcar.report.advice import advise
 from boxcar.report.charts import Chart, Line, line_chart
 from boxcar.report.evidence import Dataset, Evidence
-from boxcar.report.pictures import labelled_pictures, scored_pictures
+from boxcar.report.thumbnails import labelled_thumbnails, scored_thumbnails
 from boxcar.run.layout import COMMIT, RECORDS
 
-LABELLED_PICTURES, SCORED_PICTURES = 8, 12
+LABELLED_IMAGES, SCORED_IMAGES = 8, 12
 MOST_LISTED = 200  # faults or warnings; more are counted
 
 # What a person does with a file of each format.
@@ -120,8 +120,8 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "dataset": evidence.dataset,
         "extent": _extent(evidence.dataset, evidence.specification.image_size),
         "most_listed": MOST_LISTED,
-        "labelled": labelled_pictures(sorted(records.glob("train-*.tfrecord")), labels, LABELLED_PICTURES),
-        "scored": scored_pictures(sorted(records.glob("test-*.tfrecord")), evidence.test.examples[:SCORED_PICTURES], labels),
+        "labelled": labelled_thumbnails(sorted(records.glob("train-*.tfrecord")), labels, LABELLED_IMAGES),
+        "scored": scored_thumbnails(sorted(records.glob("test-*.tfrecord")), evidence.test.examples[:SCORED_IMAGES], labels),
         "shown_score": SHOWN_SCORE,
         "files": evidence.manifest.files,
         "threads": evidence.manifest.threads,
@@ -145,12 +145,12 @@ def _demo_page(evidence: Evidence) -> str | None:
     return f"boxcar demo-page --run {shlex.quote(evidence.run.resolve().name)}"
 
 
-def compared_on(pictures: Mapping[str, int]) -> str:
+def compared_on(images: Mapping[str, int]) -> str:
     """In words, which images the exported files were run on."""
-    counts = [f"{count:,} {split}" for split, count in pictures.items() if count]
+    counts = [f"{count:,} {split}" for split, count in images.items() if count]
     if not counts:
         return "test images"
-    only = len(counts) == 1 and next(count for count in pictures.values() if count) == 1
+    only = len(counts) == 1 and next(count for count in images.values() if count) == 1
     return f"{' and '.join(counts)} {'image' if only else 'images'}"
 
 

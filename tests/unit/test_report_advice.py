@@ -12,8 +12,8 @@ from boxcar.report.evidence import (
     ClassScore,
     Dataset,
     Evidence,
-    ExportedFile,
-    Fault,
+    ListedFault,
+    ListedFile,
     Manifest,
     Score,
     Split,
@@ -31,7 +31,7 @@ def evidence(
     sizes: tuple[float | None, float | None, float | None] = (None, 0.8, 0.8),
     classes: dict[str, tuple[float | None, int, int]] | None = None,  # AP50, test boxes, training boxes
     pictures: int = 400,
-    faults: tuple[Fault, ...] = (),
+    faults: tuple[ListedFault, ...] = (),
     files: tuple[tuple[str, float | None], ...] = (("saved_model", 0.95), ("tflite_float32", 0.95), ("tflite_int8", 0.94)),
     seconds: float = 150.0,
     rate: float = 90.0,
@@ -56,7 +56,7 @@ def evidence(
             step=step, AP=ap, AP50=ap50, AP_small=sizes[0], AP_medium=sizes[1], AP_large=sizes[2], pictures=60, **common
         ),
         manifest=Manifest(
-            files=tuple(ExportedFile(path=f"file-{kind}", format=kind, bytes=1, sha256="", AP50=score) for kind, score in files)
+            files=tuple(ListedFile(path=f"file-{kind}", format=kind, bytes=1, sha256="", AP50=score) for kind, score in files)
         ),
         configuration=None,
     )
@@ -92,7 +92,7 @@ def test_a_fine_run_is_called_fine() -> None:
          "Prefer file-tflite_float32 to file-tflite_int8 where accuracy matters", "Its AP50 is 0.80; the model's is 0.95"),
         ({"files": (("saved_model", 0.95), ("tflite_int8", 0.8))}, "Prefer file-saved_model to file-tflite_int8", "0.80"),
         ({"seconds": 7200, "rate": 9.0}, "Train on a GPU", "Training took 120 minutes at 9.0 images per second"),
-        ({"faults": (Fault(file="a.xml", kind="broken_xml", reason="not well-formed", done="left out"),)},
+        ({"faults": (ListedFault(file="a.xml", kind="broken_xml", reason="not well-formed", done="left out"),)},
          "Fix the files listed", "1 file could not be used as it was, the first of them a.xml: not well-formed."),
         ({"classes": {"cat": (0.95, 5, 300), "dog": (0.95, 6, 300)}}, "Treat the scores as rough", "They come from 11 boxes"),
         ({"curve": (0.6, 0.8, 0.85, 0.86, 0.86, 0.86), "ap50": 0.8, "classes": {"cat": (0.86, 60, 300)}},

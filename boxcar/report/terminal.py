@@ -59,9 +59,10 @@ def print_summary(run: str) -> None:
                 f"INT8 cost {entry['path']} too much: {len(entry['float_layers'])} of its layers are kept in float32.",
                 markup=False,
             )
+    console.print()
     if place.remote:
-        console.print(f"\nRun          {place.uri}, and here in {folder}", markup=False)
-    console.print(f"\nReport       {folder / 'report' / 'index.html'}"[place.remote :], markup=False)
+        console.print(f"Run          {place.uri}, and here in {folder}", markup=False)
+    console.print(f"Report       {folder / 'report' / 'index.html'}", markup=False)
     console.print(f"TensorBoard  {_command('tensorboard')} --logdir {shlex.quote(str(folder))}", markup=False)
     console.print(f"Next         {_command('boxcar')} run --data DIR --output runs/mine", markup=False)
     console.print("             (DIR: a folder with your own images and labelImg's XML files)")

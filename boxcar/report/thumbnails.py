@@ -1,4 +1,4 @@
-"""Pictures for the page: thumbnails as data URIs, with the boxes to draw over them."""
+"""The images of the page: thumbnails as data URIs, with the boxes to draw over them."""
 
 import base64
 import io
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from boxcar.data import pixels
 from boxcar.data.example import Example, read_examples
-from boxcar.data.pixels import thumbnail
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.drawing import SHOWN_SCORE, choose_pictures
-from boxcar.report.evidence import FoundPicture
+from boxcar.report.evidence import ImageDetections
 
 SIDE = 320  # a thumbnail's longer side, pixels at most
 CANVAS = 240  # height of the canvas over each thumbnail; equal, so that lines and letters are of one size in a row
@@ -37,7 +37,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Thumbnail:
     """A thumbnail with boxes to draw over it on a canvas of `width` x `height`."""
 
     uri: str
@@ -50,7 +50,7 @@ class Picture:
     description: str  # what a person who cannot see it is told
 
 
-def labelled_pictures(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Picture]:
+def labelled_thumbnails(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Thumbnail]:
     """A few images with their labelled boxes, such that as many classes as possible are seen."""
     looked_through = [set(example.labels.tolist()) for example in islice(read_examples(shards), LOOKED_THROUGH)]
     wanted = choose_pictures(looked_through, most)
@@ -59,14 +59,14 @@ def labelled_pictures(shards: Sequence[Path], labels: Mapping[int, str], most: i
     return [_labelled(example, labels) for number, example in numbered if number in wanted]
 
 
-def scored_pictures(shards: Sequence[Path], found: Iterable[FoundPicture], labels: Mapping[int, str]) -> list[Picture]:
+def scored_thumbnails(shards: Sequence[Path], found: Iterable[ImageDetections], labels: Mapping[int, str]) -> list[Thumbnail]:
     """Test images with their true boxes and what was found in them, in the order of `found`.
 
     Raises:
         BoxcarError: 65 where the shards hold no such image, or its bytes are no image.
     """
-    wanted = {picture.sha256: picture for picture in found}
-    done: dict[str, Picture] = {}
+    wanted = {image.sha256: image for image in found}
+    done: dict[str, Thumbnail] = {}
     for example in read_examples(shards):
         if example.sha256 in wanted and example.sha256 not in done:
             done[example.sha256] = _scored(example, wanted[example.sha256], labels)
@@ -82,35 +82,35 @@ def scored_pictures(shards: Sequence[Path], found: Iterable[FoundPicture], label
     return [done[sha256] for sha256 in wanted]
 
 
-def _labelled(example: Example, labels: Mapping[int, str]) -> Picture:
-    uri, width, height = _thumbnail(example)
+def _labelled(example: Example, labels: Mapping[int, str]) -> Thumbnail:
+    uri, width, height = _shrunk(example)
     names = [labels.get(int(label), f"id {label}") for label in example.labels]
     true = tuple(_drawn(box, name, width, height) for box, name in zip(example.boxes, names, strict=True))
     caption = counted(names) or "no box"
-    return Picture(uri, width, height, example.filename, true, (), caption, f"{example.filename}. Labelled: {caption}.")
+    return Thumbnail(uri, width, height, example.filename, true, (), caption, f"{example.filename}. Labelled: {caption}.")
 
 
-def _scored(example: Example, found: FoundPicture, labels: Mapping[int, str]) -> Picture:
-    picture = _labelled(example, labels)
+def _scored(example: Example, found: ImageDetections, labels: Mapping[int, str]) -> Thumbnail:
+    thumbnail = _labelled(example, labels)
     shown = sorted((d for d in found.detections if d.score >= SHOWN_SCORE), key=lambda d: -d.score)
     boxes = np.array([d.box for d in shown], np.float32).reshape(-1, 4)
     hits = _hits(example, boxes, [d.id for d in shown])
     # A box that was found has its name from the found one; two names on one box could not be read.
-    true = tuple(replace(box, text="") if place in hits else box for place, box in enumerate(picture.true))
+    true = tuple(replace(box, text="") if place in hits else box for place, box in enumerate(thumbnail.true))
     texts = [f"{labels.get(d.id, f'id {d.id}')} {d.score:.2f}" for d in shown]
     # Of boxes that all but cover one another only the best is named: more words there could not be read.
     covered: list[bool] = np.any(np.triu(iou_matrix(boxes, boxes) > 0.5, 1), axis=0).tolist()
     drawn = tuple(
-        _drawn(box, "" if hidden else text, picture.width, picture.height)
+        _drawn(box, "" if hidden else text, thumbnail.width, thumbnail.height)
         for box, text, hidden in zip(boxes, texts, covered, strict=True)
     )
     verdict = _verdict(len(example.boxes), len(hits), len(shown) - len(hits))
     return replace(
-        picture,
+        thumbnail,
         true=true,
         found=drawn,
         caption=verdict,
-        description=f"{picture.description} Found: {', '.join(texts) or 'nothing'}; {verdict}.",
+        description=f"{thumbnail.description} Found: {', '.join(texts) or 'nothing'}; {verdict}.",
     )
 
 
@@ -132,9 +132,9 @@ def _verdict(true: int, hits: int, false: int) -> str:
     return f"{found}, {false} false" if false else found
 
 
-def _thumbnail(example: Example) -> tuple[str, float, float]:
+def _shrunk(example: Example) -> tuple[str, float, float]:
     """A data URI of a JPEG of at most `SIDE` pixels, and the canvas's width and height."""
-    small = thumbnail(example, SIDE)
+    small = pixels.thumbnail(example, SIDE)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82, optimize=True)
     uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
