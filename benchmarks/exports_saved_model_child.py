@@ -18,7 +18,7 @@ from PIL import Image
 
 from boxcar.export.pictures import sample_pictures
 from boxcar.inference.detections import Detections
-from boxcar.inference.runner import open_runner
+from boxcar.inference.open import open_runner
 
 THREADS = 2
 WARM_UP = 2  # answers before any is timed

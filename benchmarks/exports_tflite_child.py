@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 from boxcar.export.pictures import sample_pictures
+from boxcar.inference.open import open_runner
 from boxcar.inference.preprocessing import preprocess
-from boxcar.inference.runner import HeadsRunner, open_runner
+from boxcar.inference.runner import HeadsRunner
 
 WARM_UP = 5  # answers before any is timed
 
@@ -20,15 +21,14 @@ def main() -> None:
     network, detections = [], []
     with open_runner(file, threads) as runner:
         assert isinstance(runner, HeadsRunner), runner
-        size = runner.specification.image_size
-        pixels = [preprocess(picture, size) for _, picture in sample_pictures(records, "test", pictures)]
+        pixels = [preprocess(picture, runner.specification) for _, picture in sample_pictures(records, "test", pictures)]
         for one in (pixels * WARM_UP)[:WARM_UP]:
             runner.find(one)
         for one in pixels:
             started = time.perf_counter()
             heads = runner.heads(one)
             computed = time.perf_counter()
-            runner.decode(*heads)
+            runner.decode(heads)
             network.append((computed - started) * 1000)
             detections.append((time.perf_counter() - started) * 1000)
     print(json.dumps({"network": network, "detections": detections}))

@@ -93,8 +93,8 @@ def training_batches(
             the whole slice if None.
 
     Returns:
-        Dictionaries of `image` [B, S, S, 3] float32 in [-1, 1], `box_targets` [B, A, 4] and `class_targets` [B, A] int32,
-        0 where an anchor is background.
+        Dictionaries of `image` [B, S, S, 3] float32 in the value range, `box_targets` [B, A, 4] and `class_targets` [B, A]
+        int32, 0 where an anchor is background.
 
     Raises:
         BoxcarError: 64 where a step's pictures cannot be dealt out evenly.
@@ -124,7 +124,7 @@ def training_batches(
         image, boxes, labels, _ = augmentation.cut(augmentation.augment(whole, size, seed_together, together), size)
         box_targets, class_targets = assign_targets(boxes, labels, anchors, specification.box_coder)
         return {
-            "image": tf.ensure_shape(graph.normalise(image), [size, size, 3]),
+            "image": tf.ensure_shape(graph.normalize(image, specification), [size, size, 3]),
             "box_targets": box_targets,
             "class_targets": class_targets,
         }
@@ -166,12 +166,13 @@ def _seed(seed: int, position: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.constant(seed, tf.int64), position])
 
 
-def evaluation_batches(split: Split, image_size: int, batch_size: int) -> tf.data.Dataset:
-    """The split once, in its order: float32 [B, S, S, 3] in [-1, 1]; the last batch may be smaller."""
+def evaluation_batches(split: Split, specification: Specification, batch_size: int) -> tf.data.Dataset:
+    """The split once, in its order: float32 [B, S, S, 3] as the network reads them; the last batch may be smaller."""
+    size = specification.image_size
 
     def sample(index: tf.Tensor) -> tf.Tensor:
         image, _, _ = _parse(_payload(split, index))
-        return tf.ensure_shape(graph.normalise(graph.resize(image, image_size)), [image_size, image_size, 3])
+        return tf.ensure_shape(graph.normalize(graph.resize(image, size), specification), [size, size, 3])
 
     indices = tf.data.Dataset.range(len(split))
     return indices.map(sample, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
@@ -187,6 +188,6 @@ def _payload(split: Split, index: tf.Tensor) -> tf.Tensor:
 def _parse(payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """A serialised example to its picture (uint8 [H, W, 3]), boxes [N, 4] normalised and labels [N] int64."""
     features = tf.io.parse_single_example(payload, _FEATURES)
-    picture = graph.decode_picture(features["image/encoded"])
+    picture = graph.decode_image(features["image/encoded"])
     sides = [tf.sparse.to_dense(features[f"image/object/bbox/{side}"]) for side in ("ymin", "xmin", "ymax", "xmax")]
     return picture, tf.stack(sides, axis=1), tf.sparse.to_dense(features["image/object/class/label"])

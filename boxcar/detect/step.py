@@ -17,7 +17,7 @@ from boxcar.detect.sources import Frame, find_sources, read_frames
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
 from boxcar.inference.drawing import FOUND, SHOWN_SCORE, captions, draw
-from boxcar.inference.runner import open_runner
+from boxcar.inference.open import open_runner
 from boxcar.storage import bucket_location, local_path, make_folder, replace_json, replace_text
 from boxcar.sync.mirror import Mirror
 
@@ -55,7 +55,7 @@ def detect(
     """Detects objects in pictures, folders of pictures, videos and what a camera sees.
 
     Args:
-        model: what `runners.open_runner` reads.
+        model: what `inference.open.open_runner` reads.
         names: of pictures, folders and videos.
         camera: its number; it is read until Ctrl-C.
         drawn: folder for pictures (JPEG) and videos (MP4) with the boxes drawn into them.

@@ -106,7 +106,7 @@ def count_class_slots(prefix: Path, class_predictor_bias: str, anchors: Anchors)
     name = class_predictor_bias
     shapes = _open(prefix).get_variable_to_shape_map()
     shape = shapes.get(_stored_name(name, shapes))
-    per_cell = len(anchors.aspect_ratios) * anchors.scales_per_octave
+    per_cell = anchors.per_cell
     if shape is None or len(shape) != 1 or shape[0] % per_cell or shape[0] < 2 * per_cell:
         found = "is missing" if shape is None else f"has the shape {list(shape)}"
         raise BoxcarError(

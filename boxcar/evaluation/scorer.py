@@ -14,7 +14,7 @@ from boxcar.detectors.catalog import build_network
 from boxcar.detectors.folding import FoldedNetwork
 from boxcar.detectors.network import load_weights
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.inference.decoding import decode
+from boxcar.inference.decoders import find_decoder
 from boxcar.inference.detections import Detections
 from boxcar.inference.specification import Specification
 from boxcar.run.checkpoints import Checkpoint
@@ -91,16 +91,18 @@ class Scorer:
         side = self.specification.image_size
         keep = len(images.examples) * side * side * 3 * 4 <= KEPT_BYTES
         kept = []
-        for pixels in evaluation_batches(images.split, side, BATCH):
+        for pixels in evaluation_batches(images.split, self.specification, BATCH):
             if keep:
                 kept.append(pixels)
             yield pixels
         images.batches = kept if keep else None
 
     def _decode(self, heads: Mapping[str, tf.Tensor]) -> list[Detections]:
-        each = zip(heads["box_encodings"].numpy(), heads["class_logits"].numpy(), strict=True)
+        decoder = find_decoder(self.specification)
+        arrays = {output.name: heads[output.name].numpy() for output in decoder.outputs}
+        each = (dict(zip(arrays, answer, strict=True)) for answer in zip(*arrays.values(), strict=True))
         try:
-            return [decode(boxes, logits, self.specification) for boxes, logits in each]
+            return [decoder.decode(answer, self.specification) for answer in each]
         except ValueError as error:  # finite weights, but so large that what they answer is not
             raise BoxcarError(
                 ExitCode.DATA,

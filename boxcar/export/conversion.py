@@ -22,7 +22,8 @@ from boxcar.export.selective import SECONDS_PER_PICTURE, keep_layers_in_float
 from boxcar.export.tflite_postprocess import USE_REGULAR_NMS
 from boxcar.export.verdict import Failure
 from boxcar.inference.embedded import LABELS, check_labels, labels_text, read_embedded
-from boxcar.inference.runner import HeadsRunner, open_runner
+from boxcar.inference.open import open_runner
+from boxcar.inference.runner import HeadsRunner
 from boxcar.inference.specification import SPECIFICATION, Specification, read_specification, specification_json
 from boxcar.inference.tfjs import find_node
 from boxcar.run.layout import LABEL_MAP, MANIFEST, SBOM, TFJS, TFLITE

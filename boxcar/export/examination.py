@@ -12,7 +12,8 @@ from boxcar.export.parity import Candidate, compare
 from boxcar.export.pictures import ParityPictures
 from boxcar.export.verdict import Cost, Failure, Verdict, failure_table
 from boxcar.inference.embedded import differing_labels, read_embedded
-from boxcar.inference.runner import HeadsRunner, Runner, Tensor, open_runner
+from boxcar.inference.open import open_runner
+from boxcar.inference.runner import HeadsRunner, Runner, Tensor
 from boxcar.inference.specification import Specification
 from boxcar.run.progress import Progress
 from boxcar.storage import file_sha256, folder_sha256, make_folder

@@ -12,6 +12,7 @@ from boxcar.data.example import Example
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.verdict import Cost, Tally, Verdict, judge
 from boxcar.inference.detections import Detections
+from boxcar.inference.heads import Heads
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import HeadsRunner, Runner
 from boxcar.scoring import GroundTruth, ap50_difference, match, score
@@ -62,7 +63,7 @@ def compare(
         found = model.detect(picture)
         own.seconds.append(time.perf_counter() - began)
         own.detections.append(found)
-        pixels = preprocess(picture, model.specification.image_size)
+        pixels = preprocess(picture, model.specification)
         wanted = model.heads(pixels)
         for candidate, tally in zip(candidates, tallies, strict=True):
             heads, detections = _answer(candidate.runner, pixels, tally, name)
@@ -80,16 +81,14 @@ def compare(
     return Verdict(reference, own.milliseconds, True, None, (), {"pictures": len(truths)}), verdicts
 
 
-def _answer(
-    runner: Runner, pixels: npt.NDArray[np.float32], tally: Tally, name: str
-) -> tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None, Detections]:
+def _answer(runner: Runner, pixels: npt.NDArray[np.float32], tally: Tally, name: str) -> tuple[Heads | None, Detections]:
     """A file's raw answer, where it has one, and its detections; what cannot be detections is kept as such."""
     heads = None
     began = time.perf_counter()
     try:
         if isinstance(runner, HeadsRunner):
             heads = runner.heads(pixels)
-            detections = runner.decode(*heads)
+            detections = runner.decode(heads)
         else:
             detections = runner.find(pixels)
     except BoxcarError as error:
@@ -102,13 +101,8 @@ def _answer(
     return heads, detections
 
 
-def _compare_heads(
-    tally: Tally,
-    name: str,
-    wanted: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
-    heads: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
-) -> None:
-    differences = np.concatenate([np.abs(one - other).ravel() for one, other in zip(wanted, heads, strict=True)])
+def _compare_heads(tally: Tally, name: str, wanted: Heads, heads: Heads) -> None:
+    differences = np.concatenate([np.abs(values - heads[output]).ravel() for output, values in wanted.items()])
     difference = float(differences.max()) if np.isfinite(differences).all() else float("inf")
     mean = float(differences.mean())
     if mean >= max(tally.mean_raw_differences, default=0.0):

@@ -131,14 +131,13 @@ def write_frozen(network: "Network", specification: Specification, provenance: P
     folded = FoldedNetwork(network, size)
 
     def detect(resized: tf.Tensor) -> dict[str, tf.Tensor]:
-        heads = folded(graph.normalise(resized))
-        return graph.detect(heads["box_encodings"], heads["class_logits"], specification)
+        return graph.detect(folded(graph.normalize(resized, specification)), specification)
 
     def serve_bytes(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         # One after the other, because each has a size of its own.
         return detect(
             tf.map_fn(
-                lambda one: graph.resize(graph.decode_picture(one), size),
+                lambda one: graph.resize(graph.decode_image(one), size),
                 encoded,
                 fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
             )

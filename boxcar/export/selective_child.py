@@ -41,7 +41,7 @@ def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=lambda: iter(()), debug_options=tf.lite.experimental.QuantizationDebugOptions()
     )
-    pictures = list(calibration(records, specification.image_size, min(DEBUG_PICTURES, int8_pictures)))
+    pictures = list(calibration(records, specification, min(DEBUG_PICTURES, int8_pictures)))
     layers = rank(noise_by_layer(debugger.quant_model, pictures))
     folder.mkdir()
     kept = []

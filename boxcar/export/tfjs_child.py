@@ -11,15 +11,15 @@ import os
 import sys
 import types
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from boxcar.export.children import run_as_child
 from boxcar.export.provenance import read_provenance
-from boxcar.inference.preprocessing import DEVIATION, MEAN
+from boxcar.inference.decoders import find_decoder
+from boxcar.inference.preprocessing import normalization
 from boxcar.inference.specification import read_specification
-
-OUTPUTS = ("box_encodings", "class_logits")
 
 
 def convert(kind: str, frozen: Path, folder: Path) -> None:
@@ -34,6 +34,8 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
         OSError: where the disk is full.
     """
     stored = kind.removeprefix("tfjs_")
+    specification = read_specification(frozen)
+    mean, deviation = normalization(specification)
     converter = load_converter()
     try:
         converter.convert_tf_saved_model(
@@ -44,8 +46,8 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
             use_structured_outputs_names=True,
             quantization_dtype_map=None if stored == "float32" else {stored: "*"},
             metadata={
-                "labels": read_specification(frozen).labels,
-                "normalization": {"mean": MEAN, "std": DEVIATION},
+                "labels": specification.labels,
+                "normalization": {"mean": mean, "std": deviation},
                 "provenance": read_provenance(frozen).model_dump(mode="json"),
             },
         )
@@ -55,21 +57,22 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
     path = folder / "model.json"
     model = json.loads(path.read_text(encoding="utf-8"))
-    model["signature"]["outputs"] = name_outputs(model["signature"]["outputs"])
+    model["signature"]["outputs"] = name_outputs(
+        model["signature"]["outputs"], list(find_decoder(specification).shapes(specification))
+    )
     model["signature"]["inputs"] = {"image": next(iter(model["signature"]["inputs"].values()))}
     path.write_text(json.dumps(model), encoding="utf-8")
 
 
-def name_outputs(outputs: dict[str, Any]) -> dict[str, Any]:
-    """The signature's outputs under their own names.
+def name_outputs(outputs: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The signature's outputs under their own names, which are these.
 
     The converter finds the names again by type and shape, and leaves the graph's names (`Identity:0`, `Identity_1:0`) where
     two outputs are alike: boxes and classes are with three classes, four numbers an anchor each. The graph's names are
     numbered in the alphabetical order of the outputs' own (`tf.nest` flattens a dictionary in that order).
     """
     tensors = sorted(outputs.values(), key=lambda tensor: str(tensor["name"]))
-    assert len(tensors) == len(OUTPUTS), outputs
-    return dict(zip(OUTPUTS, tensors, strict=True))
+    return dict(zip(sorted(names), tensors, strict=True))
 
 
 def load_converter() -> Any:

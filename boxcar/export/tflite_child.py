@@ -17,7 +17,7 @@ from boxcar.export.pictures import sample_pictures
 from boxcar.export.provenance import read_provenance
 from boxcar.export.tflite_file import complete
 from boxcar.inference.preprocessing import check_value_range, preprocess
-from boxcar.inference.specification import read_specification
+from boxcar.inference.specification import Specification, read_specification
 
 
 def convert(kind: str, frozen: Path, records: Path, file: Path, int8_pictures: int, int8_input: str) -> None:
@@ -62,22 +62,22 @@ def int8_converter(frozen: Path, records: Path, pictures: int) -> Any:
     """The same, set to INT8 and calibrated on so many training pictures."""
     import tensorflow as tf
 
-    image_size = read_specification(frozen).image_size
+    specification = read_specification(frozen)
     converter = heads_converter(frozen)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: (
-        ("heads", {"image": pixels}) for pixels in calibration(records, image_size, pictures)
+        ("heads", {"image": pixels}) for pixels in calibration(records, specification, pictures)
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     return converter
 
 
-def calibration(records: Path, image_size: int, pictures: int) -> Iterator[npt.NDArray[np.float32]]:
+def calibration(records: Path, specification: Specification, pictures: int) -> Iterator[npt.NDArray[np.float32]]:
     """Training pictures as the network reads them, [1, S, S, 3], from which INT8's ranges are measured.
 
     Args:
         records: the folder that `records` wrote.
-        image_size: S, in pixels.
+        specification: of the detector.
         pictures: how many, at most.
 
     Raises:
@@ -85,12 +85,12 @@ def calibration(records: Path, image_size: int, pictures: int) -> Iterator[npt.N
     """
     empty = True
     for _, picture in sample_pictures(records, "train", pictures):
-        pixels = preprocess(picture, image_size)
-        # The converter believes whatever it is given: pictures of another range give a file that is wrong in silence.
-        check_value_range(pixels)
+        pixels = preprocess(picture, specification)
+        # The converter accepts anything: images of another range would give a file that is wrong, without an error.
+        check_value_range(pixels, specification)
         if empty:
-            # Black and white: the input's range is then [-1, 1] whatever the pictures hold, and a byte is a pixel.
-            pixels[0, 0], pixels[0, 1] = -1.0, 1.0
+            # Black and white: the input then has the whole value range whatever the images hold, and a byte is a pixel.
+            pixels[0, 0], pixels[0, 1] = specification.value_range
             empty = False
         yield pixels[None]
     if empty:

@@ -6,13 +6,16 @@ the task library goes by: metadata/python/metadata_writers/object_detector.py an
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import flatbuffers
 import numpy as np
 
 from boxcar.export.provenance import Provenance
+from boxcar.inference.decoders import find_decoder
 from boxcar.inference.embedded import LABELS, PROVENANCE
-from boxcar.inference.preprocessing import DEVIATION, MEAN
+from boxcar.inference.heads import CLASS_AXIS, Output
+from boxcar.inference.preprocessing import normalization
 from boxcar.inference.specification import Specification
 
 NAME = "TFLITE_METADATA"  # of the entry in the model
@@ -43,18 +46,7 @@ def describe(specification: Specification, provenance: Provenance, outputs: Sequ
     builder = flatbuffers.Builder(4096)
     write = _Writer(builder)
     answers_boxes = "detection_boxes" in outputs
-    described = {
-        "box_encodings": lambda: write.tensor(
-            "box_encodings",
-            "For each anchor, ty, tx, th and tw: offsets from it, multiplied by the scales in detector.json.",
-            dimensions=("batch", "anchor", "coordinate"),
-        ),
-        "class_logits": lambda: write.tensor(
-            "class_logits",
-            "For each anchor, a number before the sigmoid for each class slot; slot 0 is background.",
-            dimensions=("batch", "anchor", "class slot"),
-            files=[write.file(CLASS_SLOTS, "Line n, from 0, names class slot n.", _AXIS_LABELS)],
-        ),
+    described = {output.name: partial(write.raw, output) for output in find_decoder(specification).outputs} | {
         # These four names are what the task library finds the outputs by.
         "detection_boxes": lambda: write.tensor(
             "location",
@@ -73,7 +65,7 @@ def describe(specification: Specification, provenance: Provenance, outputs: Sequ
         "num_detections": lambda: write.tensor("number of detections", "How many of the boxes count."),
     }
     subgraph = write.table(
-        write.reference(2, write.references([write.picture(specification.image_size)])),
+        write.reference(2, write.references([write.image(specification)])),
         write.reference(3, write.references([described[name]() for name in outputs])),
         *([write.reference(8, write.references([write.group()]))] if answers_boxes else []),
     )
@@ -103,7 +95,7 @@ def version_of(provenance: Provenance) -> str:
 def associated_files(labels: str, provenance: Provenance, outputs: Sequence[str]) -> Mapping[str, str]:
     """The files that `describe` speaks of, by name: `labels` is the text of labels.txt."""
     files = {LABELS: labels, PROVENANCE: provenance.text()}
-    return files if "class_logits" not in outputs else files | {CLASS_SLOTS: f"background\n{labels}"}
+    return files if "detection_boxes" in outputs else files | {CLASS_SLOTS: f"background\n{labels}"}
 
 
 class _Writer:
@@ -183,17 +175,26 @@ class _Writer:
             fields.append(self.reference(6, self.references(files)))
         return self.table(*fields)
 
-    def picture(self, size: int) -> int:
-        """The TensorMetadata of the input, of `size` x `size` pixels."""
+    def raw(self, output: Output) -> int:
+        """The TensorMetadata of one of the heads."""
+        files = (
+            [self.file(CLASS_SLOTS, "Line n, from 0, names class slot n.", _AXIS_LABELS)] if CLASS_AXIS in output.axes else []
+        )
+        return self.tensor(output.name, output.description, dimensions=("batch", *output.axes), files=files)
+
+    def image(self, specification: Specification) -> int:
+        """The TensorMetadata of the input."""
+        size, (low, high) = specification.image_size, specification.value_range
+        mean, deviation = normalization(specification)
         dimensions = self.table(self.number(0, size), self.number(1, size))
         image = self.table(self.byte(0, _RGB), self.reference(1, dimensions))
-        options = self.table(self.reference(0, self.floats(MEAN)), self.reference(1, self.floats(DEVIATION)))
+        options = self.table(self.reference(0, self.floats(mean)), self.reference(1, self.floats(deviation)))
         return self.tensor(
             "image",
-            "A picture in RGB, resized without keeping its aspect, from 0 to 255 normalised to [-1, 1].",
+            f"A picture in RGB, resized without keeping its aspect, from 0 to 255 normalised to [{low:g}, {high:g}].",
             content=self.content(_IMAGE, image),
             units=[self.table(self.byte(0, _NORMALIZATION), self.reference(1, options))],
-            stats=self.table(self.reference(0, self.floats(1.0)), self.reference(1, self.floats(-1.0))),
+            stats=self.table(self.reference(0, self.floats(high)), self.reference(1, self.floats(low))),
         )
 
     def group(self) -> int:

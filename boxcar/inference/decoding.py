@@ -1,4 +1,4 @@
-"""From raw heads to detections, on the host: the one decoder behind TFLite, TensorFlow.js and evaluation."""
+"""From raw heads to boxes, on the host: the one decoder behind TFLite, TensorFlow.js and evaluation."""
 
 from functools import lru_cache
 
@@ -8,9 +8,8 @@ import numpy.typing as npt
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.detections import Detections
+from boxcar.inference.heads import CLASS_AXIS, Decoder, Floats, Heads, Output
 from boxcar.inference.specification import Anchors, BoxCoder, Specification
-
-Floats = npt.NDArray[np.float32]
 
 _BLOCK = 64  # candidates that are compared at once during suppression
 _FIRST = 2000  # candidates, best first, that are tried before all are
@@ -23,21 +22,21 @@ def _cached_anchors(image_size: int, anchors: Anchors) -> Floats:
     return made
 
 
-def decode(box_encodings: Floats, class_logits: Floats, specification: Specification) -> Detections:
-    """Turns one picture's heads into detections.
+def decode(heads: Heads, specification: Specification) -> Detections:
+    """Turns one image's heads into detections.
 
     Args:
-        box_encodings: [A, 4] float32, (ty, tx, th, tw) relative to the anchors.
-        class_logits: [A, C] float32; slot 0 is background.
+        heads: what `BOXES.outputs` lists: `box_encodings` [A, 4] and `class_logits` [A, C].
         specification: the detector they came from.
 
     Returns:
-        Detections after per-class non-maximum suppression, best score first, boxes clipped to the picture. Boxes with no area
-        inside the picture are left out.
+        Detections after per-class non-maximum suppression, best score first, boxes clipped to the image. Boxes with no area
+        inside the image are left out.
 
     Raises:
         ValueError: shapes that do not fit the specification, or values that are not finite.
     """
+    box_encodings, class_logits = heads["box_encodings"], heads["class_logits"]
     anchors = _cached_anchors(specification.image_size, specification.anchors)
     if box_encodings.shape != (len(anchors), 4) or class_logits.shape != (len(anchors), specification.class_slots):
         raise ValueError(
@@ -92,7 +91,7 @@ def decode_boxes(encodings: Floats, anchors: Floats, coder: BoxCoder) -> Floats:
     height, width = anchors[:, 2] - anchors[:, 0], anchors[:, 3] - anchors[:, 1]
     y = encodings[:, 0] / coder.y_scale * height + (anchors[:, 0] + anchors[:, 2]) / 2
     x = encodings[:, 1] / coder.x_scale * width + (anchors[:, 1] + anchors[:, 3]) / 2
-    # An untrained or spoiled network may answer anything: e^20 times the anchor is beyond every picture, and finite.
+    # An untrained or spoiled network may answer anything: e^20 times the anchor is beyond every image, and finite.
     half_height = np.exp(np.minimum(encodings[:, 2] / coder.height_scale, 20.0)) * height / 2
     half_width = np.exp(np.minimum(encodings[:, 3] / coder.width_scale, 20.0)) * width / 2
     return np.stack([y - half_height, x - half_width, y + half_height, x + half_width], axis=1).astype(np.float32)
@@ -148,3 +147,26 @@ def _finite(values: Floats) -> bool:
 def _sigmoid(logits: Floats) -> Floats:
     # Clipped because e^88 is the largest float32 power; nothing above changes a score.
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -80.0, 80.0))), np.float32)
+
+
+def _count_anchors(specification: Specification) -> int:
+    return len(_cached_anchors(specification.image_size, specification.anchors))
+
+
+BOXES = Decoder(
+    outputs=(
+        Output(
+            "box_encodings",
+            ("anchor", "coordinate"),
+            lambda specification: (_count_anchors(specification), 4),
+            "For each anchor, ty, tx, th and tw: offsets from it, multiplied by the scales in detector.json.",
+        ),
+        Output(
+            "class_logits",
+            ("anchor", CLASS_AXIS),
+            lambda specification: (_count_anchors(specification), specification.class_slots),
+            "For each anchor, a number before the sigmoid for each class slot; slot 0 is background.",
+        ),
+    ),
+    decode=decode,
+)

@@ -3,36 +3,39 @@
 The host's twins are `preprocessing.preprocess` and `decoding.decode`; tests hold each pair together.
 """
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.specification import Specification
 
 
-def decode_picture(encoded: tf.Tensor) -> tf.Tensor:
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """The pixels, uint8 [H, W, 3], of a JPEG or PNG: those that Pillow sees, to the last bit."""
-    picture = tf.cond(
+    image = tf.cond(
         tf.io.is_jpeg(encoded),
         # TensorFlow's default is the fast transform, which is off by up to 8 of 255.
         lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_png(encoded, channels=3),
     )
-    return tf.ensure_shape(picture, [None, None, 3])
+    return tf.ensure_shape(image, [None, None, 3])
 
 
-def resize(picture: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+def resize(image: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
     """Numbers 0 to 255 [H, W, 3], or a batch [B, H, W, 3], to float32, as `preprocessing.preprocess` does it.
 
     `size` is the side of what is returned in pixels, or int32 [2], its height and width.
     """
-    batch = picture if picture.shape.rank == 4 else picture[None]
+    batch = image if image.shape.rank == 4 else image[None]
     resized = tf.raw_ops.ResizeBilinear(images=batch, size=tf.broadcast_to(size, [2]), half_pixel_centers=False)
-    return resized if picture.shape.rank == 4 else resized[0]
+    return resized if image.shape.rank == 4 else resized[0]
 
 
-def normalise(pixels: tf.Tensor) -> tf.Tensor:
-    """float32 0 to 255 to [-1, 1]."""
-    return pixels * (2.0 / 255.0) - 1.0
+def normalize(pixels: tf.Tensor, specification: Specification) -> tf.Tensor:
+    """float32 0 to 255 to the specification's value range."""
+    # Subtracted, so that the graph of a detector with [-1, 1] stays what it was.
+    return pixels * specification.byte_step - -specification.value_range[0]
 
 
 def decode_boxes(box_encodings: tf.Tensor, specification: Specification) -> tf.Tensor:
@@ -47,20 +50,20 @@ def decode_boxes(box_encodings: tf.Tensor, specification: Specification) -> tf.T
     return tf.stack([y - half_height, x - half_width, y + half_height, x + half_width], axis=-1)
 
 
-def detect(box_encodings: tf.Tensor, class_logits: tf.Tensor, specification: Specification) -> dict[str, tf.Tensor]:
-    """Detections of a batch from its heads [B, A, 4] and [B, A, C].
+def detect(heads: Mapping[str, tf.Tensor], specification: Specification) -> dict[str, tf.Tensor]:
+    """Detections of a batch from its heads, `box_encodings` [B, A, 4] and `class_logits` [B, A, C].
 
     Returns:
         The zoo's outputs, float32: `detection_boxes` [B, M, 4] normalised, `detection_scores` [B, M], `detection_classes`
         [B, M] from 1, `num_detections` [B]; rows behind `num_detections` are zeros (class 1 there means nothing).
     """
     thresholds = specification.thresholds
-    decoded = decode_boxes(box_encodings, specification)
+    decoded = decode_boxes(heads["box_encodings"], specification)
     clipped = tf.clip_by_value(decoded, 0.0, 1.0)
     visible = (clipped[..., 2] > clipped[..., 0]) & (clipped[..., 3] > clipped[..., 1])
     boxes, scores, classes, count = tf.image.combined_non_max_suppression(
         decoded[:, :, None, :],
-        tf.where(visible[..., None], tf.sigmoid(class_logits[:, :, 1:]), 0.0),
+        tf.where(visible[..., None], tf.sigmoid(heads["class_logits"][:, :, 1:]), 0.0),
         max_output_size_per_class=thresholds.max_detections_per_class,
         max_total_size=thresholds.max_detections,
         iou_threshold=thresholds.iou,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from boxcar.errors import BoxcarError
-from boxcar.inference.runner import open_runner
+from boxcar.inference.open import open_runner
 
 _PICTURES = 3  # buffers that are kept from one to the next are there then
 

@@ -1,49 +1,65 @@
-"""From a picture's pixels to what the network reads, on the host. `graph.py` says the same in TensorFlow; a test compares."""
+"""From an image's pixels to what the network reads, on the host. `graph.py` does the same in TensorFlow; a test compares."""
 
 import numpy as np
 import numpy.typing as npt
 
-# The same as others say it, in the files for instance: (x - mean) / deviation.
-MEAN = DEVIATION = 127.5
+from boxcar.inference.specification import Specification
 
 
-def preprocess(picture: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[np.float32]:
-    """Resizes a uint8 RGB picture [H, W, 3] to float32 [S, S, 3] in [-1, 1].
+def preprocess(image: npt.NDArray[np.uint8], specification: Specification) -> npt.NDArray[np.float32]:
+    """Resizes a uint8 RGB image [H, W, 3] to float32 [S, S, 3] in the specification's value range.
 
     Bilinear with pixel positions at their upper left corners, no anti-aliasing, aspect not kept: TensorFlow 1's resize, which
-    the zoo's models were trained with (`fixed_shape_resizer` in the Object Detection API's core/preprocessor.py), then
-    2 / 255 x - 1.
+    the zoo's models were trained with (`fixed_shape_resizer` in the Object Detection API's core/preprocessor.py). Then bytes
+    are mapped linearly: for [-1, 1], 2 / 255 x - 1.
 
     Raises:
-        ValueError: another type or shape, or an empty picture.
+        ValueError: another type or shape, or an empty image.
     """
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise ValueError(f"a picture is uint8 [H, W, 3], not {picture.dtype} {list(picture.shape)}")
-    upper, lower, down = _taps(picture.shape[0], image_size)
-    left, right, across = _taps(picture.shape[1], image_size)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"an image is uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
+    upper, lower, down = _taps(image.shape[0], specification.image_size)
+    left, right, across = _taps(image.shape[1], specification.image_size)
     across, down = across[None, :, None], down[:, None, None]
 
     def row(index: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-        pixels = picture[index]
+        pixels = image[index]
         first, second = pixels[:, left].astype(np.float32), pixels[:, right].astype(np.float32)
         return np.asarray(first + (second - first) * across, np.float32)
 
     top = row(upper)
     resized = top + (row(lower) - top) * down
-    normalised = resized * np.float32(2 / 255) - np.float32(1)
-    check_value_range(normalised)
+    normalised = resized * np.float32(specification.byte_step) + np.float32(specification.value_range[0])
+    check_value_range(normalised, specification)
     return normalised
 
 
-def check_value_range(pixels: npt.NDArray[np.float32]) -> None:
-    """Asserts what every reader of preprocessed pixels relies on: values in [-1, 1].
+def to_bytes(pixels: npt.NDArray[np.float32], specification: Specification) -> npt.NDArray[np.uint8]:
+    """Preprocessed pixels, of any shape, as bytes: the way back, rounded."""
+    low, high = specification.value_range
+    bytes_: npt.NDArray[np.float32] = np.rint((pixels - low) * (255 / (high - low)))
+    return bytes_.astype(np.uint8)
+
+
+def normalization(specification: Specification) -> tuple[float, float]:
+    """The value range as exported files state it: mean and deviation, such that a byte x becomes (x - mean) / deviation."""
+    low, high = specification.value_range
+    deviation = 255 / (high - low)
+    return -low * deviation, deviation
+
+
+def check_value_range(pixels: npt.NDArray[np.float32], specification: Specification) -> None:
+    """Asserts what every reader of preprocessed pixels relies on: values in the specification's range.
 
     Raises:
-        ValueError: values outside, or not finite; 0 to 1 and 0 to 255 are the usual mistakes behind it.
+        ValueError: values outside, or not finite; another of the ranges 0 to 255, 0 to 1 and -1 to 1 is the usual mistake.
     """
     low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= -1.0001 and high <= 1.0001):
-        raise ValueError(f"preprocessed pixels lie in [-1, 1], these in [{low:.3g}, {high:.3g}]")
+    lowest, highest = specification.value_range
+    tolerance = (highest - lowest) * 5e-5
+    if not (low >= lowest - tolerance and high <= highest + tolerance):
+        allowed = f"[{lowest:g}, {highest:g}]"
+        raise ValueError(f"preprocessed pixels must be in {allowed}, these are in [{low:.3g}, {high:.3g}]")
 
 
 def _taps(size: int, wanted: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""`detector.json`: everything besides the weights that is needed to turn a picture into detections."""
+"""`detector.json`: everything besides the weights that is needed to turn an image into detections."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,10 @@ from boxcar.errors import BoxcarError, ExitCode
 
 SPECIFICATION = "detector.json"
 
+TaskName = Literal["boxes"]  # the keys of `decoders.DECODERS` and `detectors.task.TASKS`
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Anchors(BaseModel):
@@ -29,6 +32,11 @@ class Anchors(BaseModel):
         if self.min_level > self.max_level:
             raise ValueError("min_level is above max_level")
         return self
+
+    @property
+    def per_cell(self) -> int:
+        """How many anchors every cell of a feature map has."""
+        return len(self.aspect_ratios) * self.scales_per_octave
 
 
 class BoxCoder(BaseModel):
@@ -66,16 +74,18 @@ class InitialCheckpoint(BaseModel):
 class Specification(BaseModel):
     """A detector without its weights.
 
-    The model's heads answer, for a float32 picture [1, S, S, 3] with values in [-1, 1], `box_encodings` [1, A, 4]
-    (ty, tx, th, tw) and `class_logits` [1, A, C]; logit slot 0 is background, slot i the class with id i.
+    The network reads a float32 image [1, S, S, 3] whose values are in `value_range`, and answers what the task's decoder
+    lists as its outputs (`heads.Decoder`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: Literal[1] = 1
     architecture: str
-    image_size: int = Field(ge=64, le=2048)  # S, pixels; pictures are resized to S x S without keeping their aspect
-    value_range: tuple[float, float] = (-1.0, 1.0)
+    # Left out of the file for boxes: the files of detectors that only find boxes stay as they were before there were tasks.
+    task: TaskName = Field("boxes", exclude_if=lambda task: task == "boxes")
+    image_size: int = Field(ge=64, le=2048)  # S, pixels; images are resized to S x S without keeping their aspect
+    value_range: tuple[Finite, Finite] = (-1.0, 1.0)  # what black (byte 0) and white (byte 255) become
     labels: dict[int, str]  # class id, from 1, to name
     anchors: Anchors = Anchors()
     box_coder: BoxCoder = BoxCoder()
@@ -84,12 +94,18 @@ class Specification(BaseModel):
     initial_checkpoint: InitialCheckpoint | None = None  # None for random weights
 
     @model_validator(mode="after")
-    def _labels_start_at_one(self) -> "Specification":
+    def _is_consistent(self) -> "Specification":
         if not self.labels or min(self.labels) < 1:
             raise ValueError("labels need at least one class, with ids from 1")
-        if self.value_range != (-1.0, 1.0):
-            raise ValueError("value_range is [-1, 1] for every detector that this version knows")
+        if self.value_range[0] >= self.value_range[1]:
+            raise ValueError("value_range must ascend")
         return self
+
+    @property
+    def byte_step(self) -> float:
+        """What one step of a pixel's byte is in the values that the network reads."""
+        low, high = self.value_range
+        return (high - low) / 255
 
     @property
     def class_slots(self) -> int:

@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.inference.anchors import make_anchors
-from boxcar.inference.preprocessing import check_value_range
-from boxcar.inference.runner import Floats, HeadsRunner, Tensor, check_heads
+from boxcar.inference.heads import Floats, Heads
+from boxcar.inference.runner import HeadsRunner, Tensor
 from boxcar.inference.specification import Specification
 
 PROGRAM = Path(__file__).with_name("tfjs_node") / "runner.mjs"
 START_SECONDS = 60.0  # Node, the WebAssembly binary, the weights and a first answer
-ANSWER_SECONDS = 60.0  # one picture; 0.1 s is usual at 320 pixels
+ANSWER_SECONDS = 60.0  # one image; 0.1 s is usual at 320 pixels
 
 _LENGTH = struct.Struct("<I")
 
@@ -37,10 +36,9 @@ class TFJSRunner(HeadsRunner):
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         super().__init__(path, specification)
-        self._anchors = len(make_anchors(specification.image_size, specification.anchors))
         self._answer_seconds = answer_seconds
         node = find_node()
-        # To a file, because nobody reads a pipe while Node computes, and a full one would stop it.
+        # To a file, because a pipe is not read while Node computes, and a full one would stop it.
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._node = subprocess.Popen(
             [str(node), str(PROGRAM), str(path.resolve()), str(specification.image_size)],
@@ -51,29 +49,25 @@ class TFJSRunner(HeadsRunner):
         try:
             with self._at_most(start_seconds):
                 self.started = json.loads(self._receive())
-            shapes = {name: self.started[name] for name in ("box_encodings", "class_logits")}
-            check_heads(path, specification, shapes)
+            self.check_outputs(self.started["outputs"])
         except BaseException:
             self.close()
             raise
         side = specification.image_size
         self.inputs = (Tensor("image", (1, side, side, 3), "float32"),)
-        self.outputs = tuple(Tensor(name, tuple(shape), "float32") for name, shape in shapes.items())
+        self.outputs = tuple(Tensor(name, tuple(shape), "float32") for name, shape in self.started["outputs"].items())
 
     @property
     def process_id(self) -> int:
         return self._node.pid
 
-    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
-        check_value_range(pixels)
-        slots = self.specification.class_slots
+    def _run(self, pixels: Floats) -> Heads:
         with self._at_most(self._answer_seconds):
             frame = np.ascontiguousarray(pixels, "<f4").tobytes()
             assert self._node.stdin is not None
             self._node.stdin.write(_LENGTH.pack(len(frame)) + frame)
             self._node.stdin.flush()
-            boxes, logits = (np.frombuffer(self._receive(), "<f4") for _ in range(2))
-        return boxes.reshape(self._anchors, 4), logits.reshape(self._anchors, slots)
+            return {one.name: np.frombuffer(self._receive(), "<f4").reshape(one.shape[1:]) for one in self.outputs}
 
     def close(self) -> None:
         """Ends the child."""
@@ -82,7 +76,7 @@ class TFJSRunner(HeadsRunner):
         self._node.wait()
         for pipe in (self._node.stdin, self._node.stdout):
             assert pipe is not None
-            # What could not be written to a child that died is of no interest any more.
+            # What could not be written to a child that died no longer matters.
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
         self._complaints.close()

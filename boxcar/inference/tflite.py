@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
-from boxcar.inference.preprocessing import check_value_range
-from boxcar.inference.runner import HEADS_SIGNATURE, Floats, HeadsRunner, Runner, Tensor, check_heads, first_line, unusable
+from boxcar.inference.heads import Floats, Heads
+from boxcar.inference.preprocessing import check_value_range, to_bytes
+from boxcar.inference.runner import HEADS_SIGNATURE, HeadsRunner, Runner, Tensor, first_line, unusable
 from boxcar.inference.specification import Specification
 
-# As many as a file with detections bears; with more, its operator loses whole classes (export.tflite_postprocess says why).
+# The most that a file with detections works with; with more, its operator loses whole classes (see export.tflite_postprocess).
 DETECTIONS_THREADS = 15
 
 
@@ -58,36 +59,36 @@ class TFLiteRunner(HeadsRunner):
     def __init__(self, path: Path, specification: Specification, interpreter: Any) -> None:
         super().__init__(path, specification)
         # Outputs are taken by the signature's names: the order of a TFLite file's outputs is the converter's own.
-        self._run = interpreter.get_signature_runner(HEADS_SIGNATURE)
-        if "image" not in self._run.get_input_details():
+        self._signature = interpreter.get_signature_runner(HEADS_SIGNATURE)
+        if "image" not in self._signature.get_input_details():
             raise unusable(path, "it has no input image")
-        self._image = self._run.get_input_details()["image"]
-        _check_input(path, self._image)
+        self._image = self._signature.get_input_details()["image"]
+        _check_input(path, self._image, specification)
         # Allocates, too: what the file lacks shows here.
-        self.heads(np.zeros([specification.image_size, specification.image_size, 3], np.float32))
-        self.inputs, self.outputs = _tensors(self._run.get_input_details()), _tensors(self._run.get_output_details())
-        check_heads(path, specification, {tensor.name: tensor.shape for tensor in self.outputs})
+        self._run(_black(specification))
+        self.inputs = _tensors(self._signature.get_input_details())
+        self.outputs = _tensors(self._signature.get_output_details())
+        self.check_outputs({tensor.name: tensor.shape for tensor in self.outputs})
 
-    def heads(self, pixels: Floats) -> tuple[Floats, Floats]:
-        check_value_range(pixels)
-        outputs: dict[str, Any] = self._run(image=as_input(pixels, self._image)[None])
-        return outputs["box_encodings"][0], outputs["class_logits"][0]
+    def _run(self, pixels: Floats) -> Heads:
+        outputs = self._signature(image=as_input(pixels, self._image, self.specification))
+        return {name: value[0] for name, value in outputs.items()}
 
 
 class TFLiteDetectionsRunner(Runner):
     """A file that answers with detections: boxes, classes from 0, scores and their count.
 
-    Its outputs are taken by their order, as apps on phones take them, and not by the names that it has for them.
+    Its outputs are taken by their order, as apps on phones take them, and not by their names.
     """
 
     def __init__(self, path: Path, specification: Specification, interpreter: Any) -> None:
         super().__init__(path, specification)
         self._interpreter = interpreter
         self._image = interpreter.get_input_details()[0]
-        _check_input(path, self._image)
+        _check_input(path, self._image, specification)
         self._outputs = [detail["index"] for detail in interpreter.get_output_details()]
         interpreter.allocate_tensors()
-        self._answer(np.zeros([specification.image_size, specification.image_size, 3], np.float32))
+        self._answer(_black(specification))
         most = specification.thresholds.max_detections
         wanted = [[1, most, 4], [1, most], [1, most], [1]]
         # Read after a first answer: the operator gives its outputs their shapes.
@@ -103,15 +104,15 @@ class TFLiteDetectionsRunner(Runner):
         self.inputs, self.outputs = _tensors(signature.get_input_details()), _tensors(dict(named))
 
     def find(self, pixels: Floats) -> Detections:
-        check_value_range(pixels)
+        check_value_range(pixels, self.specification)
         try:
-            self._answer(pixels)
-        except RuntimeError as error:  # boxes that end before they begin, for one
+            self._answer(pixels[None])
+        except RuntimeError as error:  # for example boxes that end before they start
             raise unusable(self.path, first_line(error)) from error
         boxes, classes, scores, count = (self._interpreter.get_tensor(index)[0] for index in self._outputs)
         if not 0 <= count <= len(scores):
             raise unusable(self.path, f"it answers with {count} detections, at most {len(scores)} can be")
-        # What lies behind them was never written.
+        # The rest was never written.
         boxes, classes, scores = boxes[: int(count)], classes[: int(count)], scores[: int(count)]
         known = np.arange(self.specification.class_slots - 1)
         in_order = np.isin(classes, known).all() and (scores >= 0).all() and (scores <= 1).all()
@@ -125,25 +126,28 @@ class TFLiteDetectionsRunner(Runner):
             raise unusable(self.path, str(error)) from error
 
     def _answer(self, pixels: Floats) -> None:
-        self._interpreter.set_tensor(self._image["index"], as_input(pixels, self._image)[None])
+        self._interpreter.set_tensor(self._image["index"], as_input(pixels, self._image, self.specification))
         self._interpreter.invoke()
 
 
-def as_input(pixels: Floats, detail: Mapping[str, Any]) -> npt.NDArray[Any]:
-    """Pixels as an input takes them: float32 as they are, or the bytes of a picture.
+def as_input(pixels: Floats, detail: Mapping[str, Any], specification: Specification) -> npt.NDArray[Any]:
+    """Pixels as an input takes them: float32 as they are, or the bytes of an image.
 
     Args:
-        pixels: float32 in [-1, 1].
-        detail: what the interpreter tells of the input.
+        pixels: float32, in the specification's value range.
+        detail: how the interpreter describes the input.
+        specification: of the detector.
     """
-    if detail["dtype"] == np.float32:
-        return pixels
-    grey: npt.NDArray[Any] = np.rint((pixels + 1) * 127.5)
-    return grey.astype(np.uint8)
+    return pixels if detail["dtype"] == np.float32 else to_bytes(pixels, specification)
 
 
-def _check_input(path: Path, detail: Mapping[str, Any]) -> None:
-    """Refuses an input that takes neither float32 nor the bytes of a picture: apps put those in as they are.
+def _black(specification: Specification) -> Floats:
+    """A black image, [1, S, S, 3]."""
+    return np.full([1, specification.image_size, specification.image_size, 3], specification.value_range[0], np.float32)
+
+
+def _check_input(path: Path, detail: Mapping[str, Any], specification: Specification) -> None:
+    """Refuses an input that takes neither float32 nor the bytes of an image: apps put those in as they are.
 
     Raises:
         BoxcarError: 65.
@@ -151,13 +155,16 @@ def _check_input(path: Path, detail: Mapping[str, Any]) -> None:
     if detail["dtype"] == np.float32:
         return
     scale, zero_point = detail["quantization"]
-    if detail["dtype"] != np.uint8 or abs(scale * 127.5 - 1) > 0.01 or zero_point not in (127, 128):
+    step, black = specification.byte_step, specification.value_range[0]
+    if detail["dtype"] != np.uint8 or abs(scale / step - 1) > 0.01 or abs(zero_point + black / step) > 0.51:
         kind = np.dtype(detail["dtype"]).name
-        raise unusable(path, f"its input takes {kind} of scale {scale:g} and zero point {zero_point}, which are no pixels")
+        raise unusable(
+            path, f"its input takes {kind} of scale {scale:g} and zero point {zero_point}, not the bytes of an image"
+        )
 
 
 def _tensors(details: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    """From the interpreter's words for them."""
+    """Inputs or outputs as the interpreter describes them."""
     return tuple(
         Tensor(name, tuple(map(int, detail["shape"])), np.dtype(detail["dtype"]).name) for name, detail in details.items()
     )
@@ -165,7 +172,7 @@ def _tensors(details: Mapping[str, Any]) -> tuple[Tensor, ...]:
 
 @contextlib.contextmanager
 def _without_notices() -> Iterator[None]:
-    """Keeps lines that begin with INFO off standard error; ai-edge-litert has no setting for what its C++ side prints."""
+    """Keeps lines that start with INFO off standard error; ai-edge-litert has no setting for what its C++ side prints."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as words:

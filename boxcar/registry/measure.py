@@ -14,8 +14,8 @@ import numpy as np
 from boxcar.data.pixels import decode_picture
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
+from boxcar.inference.open import open_runner
 from boxcar.inference.preprocessing import preprocess
-from boxcar.inference.runner import open_runner
 from boxcar.registry.frozen import FrozenTest
 from boxcar.run.layout import EXPORT, MANIFEST
 from boxcar.scoring import GroundTruth
@@ -91,7 +91,7 @@ def measure(
             truths.append(GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
             picture = decode_picture(example)
             for place, runner in enumerate(runners):
-                pixels = preprocess(picture, runner.specification.image_size)
+                pixels = preprocess(picture, runner.specification)
                 began = time.perf_counter()
                 detections[place].append(runner.find(pixels))
                 seconds[place].append(time.perf_counter() - began)

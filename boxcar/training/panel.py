@@ -7,6 +7,7 @@ import tensorflow as tf
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.decoding import decode_boxes
 from boxcar.inference.drawing import draw
+from boxcar.inference.preprocessing import to_bytes
 from boxcar.inference.specification import Specification
 
 MOST = 8  # images
@@ -29,6 +30,6 @@ def make_panel(batches: tf.data.Dataset, specification: Specification) -> npt.ND
         # Each object was given to many anchors: rounded, they all say the same.
         objects = np.unique(np.column_stack([boxes.round(3), classes[matched]]), axis=0)
         names = [specification.labels.get(int(label), str(int(label))) for label in objects[:, 4]]
-        pixels = np.clip((image + 1) * 127.5, 0, 255).astype(np.uint8)
+        pixels = to_bytes(image, specification)
         panel.append(draw(pixels, objects[:, :4].astype(np.float32), names, side=SIDE))
     return np.stack(panel[:MOST])

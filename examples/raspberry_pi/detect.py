@@ -33,17 +33,21 @@ class Detector:
 
     def detect(self, picture: np.ndarray) -> list[dict]:
         """What is in a uint8 RGB picture [H, W, 3]: boxes (ymin, xmin, ymax, xmax) from 0 to 1, best score first."""
-        pixels, image = preprocess(picture, self.size), self.run.get_input_details()["image"]
-        if image["dtype"] == np.uint8:  # exported with --int8-input uint8
-            pixels = np.rint((pixels + 1) * 127.5).astype(np.uint8)
+        pixels = preprocess(picture, self.size)
+        low, high = self.info["value_range"]
+        if self.run.get_input_details()["image"]["dtype"] == np.uint8:  # exported with --int8-input uint8
+            pixels = np.rint(pixels).astype(np.uint8)
+        else:
+            pixels = pixels * np.float32((high - low) / 255) + np.float32(low)
         heads = self.run(image=pixels[None])
         return [
             {"box": [float(side) for side in box], "score": float(score), "class": self.info["labels"][str(id)], "id": int(id)}
-            for box, score, id in zip(*self.decode(heads["box_encodings"][0], heads["class_logits"][0]), strict=True)
+            for box, score, id in zip(*self.decode({name: head[0] for name, head in heads.items()}), strict=True)
         ]
 
-    def decode(self, encodings: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes, scores and class ids from raw heads [A, 4] and [A, C]; slot 0 of C is the background."""
+    def decode(self, heads: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes, scores and class ids from the raw heads [A, 4] and [A, C]; slot 0 of C is the background."""
+        encodings, logits = heads["box_encodings"], heads["class_logits"]
         lowest = np.log(self.lowest / (1 - self.lowest)) if self.lowest > 0 else -np.inf
         anchor, slot = np.nonzero(logits[:, 1:] > lowest)  # before the sigmoid, which nearly no anchor then needs
         classes, scores = slot + 1, 1 / (1 + np.exp(-np.clip(logits[anchor, slot + 1], -80, 80)))
@@ -71,7 +75,7 @@ class Detector:
 
 
 def preprocess(picture: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [H, W, 3] to float32 [S, S, 3] in [-1, 1]: bilinear, pixels at their corners, as the model was trained."""
+    """uint8 [H, W, 3] to float32 [S, S, 3], 0 to 255: bilinear, pixels at their corners, as the model was trained."""
 
     def taps(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         position = np.arange(size, dtype=np.float32) * (np.float32(length) / np.float32(size))
@@ -85,7 +89,7 @@ def preprocess(picture: np.ndarray, size: int) -> np.ndarray:
         return first + (second - first) * across[None, :, None]
 
     upper = rows(top)
-    return (upper + (rows(bottom) - upper) * down[:, None, None]) * np.float32(2 / 255) - np.float32(1)
+    return upper + (rows(bottom) - upper) * down[:, None, None]
 
 
 def make_anchors(size: int, anchors: dict) -> np.ndarray:

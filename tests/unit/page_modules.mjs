@@ -2,32 +2,42 @@
 // Arrays of numbers travel as base64 of their bytes.
 
 import { readFileSync } from 'node:fs';
-import { makeAnchors, makeDecoder } from '../../boxcar/demo_page/page/decoding.js';
+import { makeAnchors } from '../../boxcar/demo_page/page/decoding.js';
 import { preprocess } from '../../boxcar/demo_page/page/preprocessing.js';
 import { readSpecification } from '../../boxcar/demo_page/page/specification.js';
+import { findTask } from '../../boxcar/demo_page/page/tasks.js';
 
 const bytes = (text) => Uint8Array.from(Buffer.from(text, 'base64'));
 const floats = (text) => new Float32Array(bytes(text).buffer);
 const text = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString('base64');
 
+const named = (heads) => Object.fromEntries(Object.entries(heads).map(([name, values]) => [name, floats(values)]));
+
+function decoder(json) {
+  const specification = readSpecification(json);
+  return findTask(specification).makeDecoder(specification);
+}
+
 const calls = {
   anchors: ({ size, anchors }) => text(makeAnchors(size, anchors)),
-  preprocess: ({ data, width, height, size }) => text(preprocess({ data: bytes(data), width, height }, size)),
-  // One decoder for all pictures, as on the page: nothing of one may be left for the next.
+  preprocess: ({ data, width, height, specification }) =>
+    text(preprocess({ data: bytes(data), width, height }, readSpecification(specification))),
+  // One decoder for all images, as on the page: nothing of one may be left for the next.
   decode: ({ specification, heads }) => {
-    const decode = makeDecoder(readSpecification(specification));
-    return heads.map(([boxes, logits]) => attempt(() => {
-      const found = decode(floats(boxes), floats(logits));
+    const decode = decoder(specification);
+    return heads.map((one) => attempt(() => {
+      const found = decode(named(one));
       return { boxes: text(found.boxes), scores: text(found.scores), classes: [...found.classes] };
     }));
   },
-  time: ({ specification, heads: [boxes, logits], times }) => {
-    const decode = makeDecoder(readSpecification(specification));
-    const given = [floats(boxes), floats(logits)];
+  outputs: ({ specification }) => findTask(readSpecification(specification)).outputShapes(readSpecification(specification)),
+  time: ({ specification, heads, times }) => {
+    const decode = decoder(specification);
+    const given = named(heads);
     const taken = [];
     for (let count = 0; count < times; count += 1) {
       const started = performance.now();
-      decode(...given);
+      decode(given);
       taken.push(performance.now() - started);
     }
     return taken;

@@ -47,8 +47,8 @@ def calibrate_on_another_range(kind: str, frozen: str, records: str, file: str) 
     import boxcar.export.tflite_child as child
 
     preprocess = child.preprocess
-    child.preprocess = lambda picture, size: (preprocess(picture, size) + 1) * 127.5  # type: ignore[attr-defined]
-    child.check_value_range = lambda pixels: None  # type: ignore[attr-defined]
+    child.preprocess = lambda image, described: (preprocess(image, described) + 1) * 127.5  # type: ignore[attr-defined]
+    child.check_value_range = lambda pixels, described: None  # type: ignore[attr-defined]
     child.convert(kind, Path(frozen), Path(records), Path(file), 100, "float32")
 
 

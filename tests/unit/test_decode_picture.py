@@ -16,4 +16,4 @@ def test_tensorflow_sees_the_pixels_that_pillow_sees(form: str) -> None:
     file = io.BytesIO()
     picture.save(file, form)
     expected = np.asarray(Image.open(io.BytesIO(file.getvalue())).convert("RGB"))
-    np.testing.assert_array_equal(graph.decode_picture(file.getvalue()).numpy(), expected)
+    np.testing.assert_array_equal(graph.decode_image(file.getvalue()).numpy(), expected)

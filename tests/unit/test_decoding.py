@@ -11,6 +11,7 @@ from boxcar.inference import decoding, graph
 from boxcar.inference.anchors import feature_sizes, make_anchors
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.decoding import decode, decode_boxes, suppress
+from boxcar.inference.heads import Heads
 from boxcar.inference.specification import Specification, Thresholds
 
 LABELS = {1: "a", 2: "b", 4: "d"}  # with a gap, as a label map may have one
@@ -52,10 +53,15 @@ def random_heads(seed: int, spread: float = 1.0, ties: bool = False) -> tuple[np
     return encodings, logits
 
 
+def named(encodings: np.ndarray, logits: np.ndarray) -> Heads:
+    return {"box_encodings": encodings, "class_logits": logits}
+
+
 def both(encodings: np.ndarray, logits: np.ndarray, chosen: Specification) -> tuple[np.ndarray, np.ndarray]:
     """Rows of score, class and box, from the host and from the graph."""
-    ours = decode(encodings, logits, chosen)
-    theirs = graph.detect(tf.constant(encodings[None]), tf.constant(logits[None]), chosen)
+    heads = named(encodings, logits)
+    ours = decode(heads, chosen)
+    theirs = graph.detect({name: tf.constant(values[None]) for name, values in heads.items()}, chosen)
     count = int(theirs["num_detections"][0])
     rows = np.column_stack([ours.scores, ours.classes, ours.boxes])
     names = ("detection_scores", "detection_classes")
@@ -115,10 +121,10 @@ def test_what_does_not_fit_is_refused() -> None:
     encodings, logits = random_heads(0)
     for wrong in ((encodings[:-1], logits), (encodings, logits[:, :-1]), (encodings[None], logits)):
         with pytest.raises(ValueError, match="do not fit"):
-            decode(*wrong, SMALL)
+            decode(named(*wrong), SMALL)
     logits[5, 0] = np.nan
     with pytest.raises(ValueError, match="finite"):
-        decode(encodings, logits, SMALL)
+        decode(named(encodings, logits), SMALL)
 
 
 def test_host_and_graph_decode_boxes_alike_however_wild() -> None:
@@ -135,10 +141,10 @@ def test_host_and_graph_decode_boxes_alike_however_wild() -> None:
 def test_trying_the_best_candidates_first_changes_nothing(monkeypatch: pytest.MonkeyPatch, first: int, ties: bool) -> None:
     for thresholds in ({}, {"max_detections": 5}, {"max_detections_per_class": 2}, {"iou": 0.1}):
         chosen = specification(**thresholds)
-        heads = random_heads(0, ties=ties)
-        whole = decode(*heads, chosen)
+        heads = named(*random_heads(0, ties=ties))
+        whole = decode(heads, chosen)
         monkeypatch.setattr(decoding, "_FIRST", first)
-        tried = decode(*heads, chosen)
+        tried = decode(heads, chosen)
         monkeypatch.undo()
         for name in ("boxes", "scores", "classes"):
             np.testing.assert_array_equal(getattr(tried, name), getattr(whole, name))
@@ -183,7 +189,7 @@ def test_suppression_reaches_across_blocks() -> None:
 def test_huge_but_finite_heads_are_decoded() -> None:
     encodings, logits = random_heads(0)
     logits[:] = np.float32(-3e38)
-    assert len(decode(encodings, logits, SMALL).scores) == 0
+    assert len(decode(named(encodings, logits), SMALL).scores) == 0
     logits[3, 2] = -np.inf
     with pytest.raises(ValueError, match="finite"):
-        decode(encodings, logits, SMALL)
+        decode(named(encodings, logits), SMALL)

@@ -18,8 +18,9 @@ from boxcar.export.examination import Examined, ExportedFile
 from boxcar.export.pictures import sample_pictures
 from boxcar.export.selective import choose, loses_too_much
 from boxcar.export.verdict import Cost, Failure, Verdict
+from boxcar.inference.open import open_runner
 from boxcar.inference.preprocessing import preprocess
-from boxcar.inference.runner import HeadsRunner, Runner, open_runner
+from boxcar.inference.runner import HeadsRunner, Runner
 from boxcar.scoring import Difference
 
 
@@ -166,8 +167,9 @@ def _distance(run: ExportedRun, model: Runner, path: Path) -> float:
         assert isinstance(model, HeadsRunner) and isinstance(other, HeadsRunner)
         differences = []
         for _, picture in sample_pictures(run.records, "test", 5):
-            pixels = preprocess(picture, model.specification.image_size)
-            differences.append(np.abs(model.heads(pixels)[1] - other.heads(pixels)[1])[:, 1:].mean())
+            pixels = preprocess(picture, model.specification)
+            wanted = model.heads(pixels)
+            differences.append(np.abs(wanted["class_logits"] - other.heads(pixels)["class_logits"])[:, 1:].mean())
     return float(np.mean(differences))
 
 

@@ -50,13 +50,13 @@ def network(specification: Specification) -> "Network":
 
 
 @pytest.fixture(scope="module")
-def heads(network: "Network") -> Heads:
-    answers = network.model(preprocess(golden_inputs.picture(), SIZE)[None], training=False)
+def heads(network: "Network", specification: Specification) -> Heads:
+    answers = network.model(preprocess(golden_inputs.picture(), specification)[None], training=False)
     return {name: value.numpy()[0] for name, value in answers.items()}
 
 
-def test_preprocessing(golden: dict[str, Any]) -> None:
-    ours = preprocess(golden_inputs.picture(), SIZE)
+def test_preprocessing(golden: dict[str, Any], specification: Specification) -> None:
+    ours = preprocess(golden_inputs.picture(), specification)
     np.testing.assert_allclose(ours[::8, ::8], golden["preprocessed"], rtol=0, atol=1e-5)
     assert ours.sum(dtype=np.float64) == pytest.approx(golden["preprocessed_sum"], abs=0.01)
 
@@ -78,7 +78,7 @@ def test_heads_on_every_level(golden: dict[str, Any], heads: Heads) -> None:
 
 
 def test_detections(golden: dict[str, Any], heads: Heads, specification: Specification) -> None:
-    ours = decode(heads["box_encodings"], heads["class_logits"], specification)
+    ours = decode(heads, specification)
     np.testing.assert_allclose(ours.scores, golden["detection_scores"], rtol=0, atol=1e-4)
     # Two boxes whose scores are closer than the last digits may stand in either order.
     order = np.lexsort((ours.boxes.round(3)[:, 1], ours.scores.round(3)))

@@ -169,7 +169,7 @@ def test_batches_have_the_promised_shapes_and_range(shapes_records: Path) -> Non
         assert batch["image"].shape == (5, 64, 64, 3)
         assert batch["box_targets"].shape == (5, anchors, 4)
         assert batch["class_targets"].shape == (5, anchors)
-        check_value_range(batch["image"].numpy())
+        check_value_range(batch["image"].numpy(), SPECIFICATION)
         assert batch["image"].numpy().min() < -0.5, "0 to 1 would be the usual mistake"
         assert batch["class_targets"].numpy().max() in (1, 2, 3)
 
@@ -185,18 +185,18 @@ def test_every_kind_of_picture_is_read_as_the_host_reads_it(tmp_path: Path) -> N
     grey = random.integers(0, 256, (50, 20), np.uint8)
     files = [encode(colour, "PNG"), encode(grey, "PNG"), encode(colour, "JPEG"), encode(grey, "JPEG")]
     shard = shard_of(tmp_path / "kinds", [(file, *np.asarray(Image.open(io.BytesIO(file))).shape[:2]) for file in files])
-    batches = list(evaluation_batches(Split([shard]), 64, 3))
+    batches = list(evaluation_batches(Split([shard]), SPECIFICATION, 3))
     assert [batch.shape for batch in batches] == [(3, 64, 64, 3), (1, 64, 64, 3)]
     for file, ours in zip(files, np.concatenate(batches), strict=True):
         pixels = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
         # Two JPEG decoders may differ by a shade or two.
-        np.testing.assert_allclose(ours, preprocess(pixels, 64), atol=1e-5 if file[:4] == b"\x89PNG" else 8 / 255)
+        np.testing.assert_allclose(ours, preprocess(pixels, SPECIFICATION), atol=1e-5 if file[:4] == b"\x89PNG" else 8 / 255)
 
 
 def test_evaluation_goes_through_the_split_in_its_order(numbered: list[Path]) -> None:
     seen = [
         round((float(image[0, 0, 0]) + 1) * 127.5 / 20)
-        for batch in evaluation_batches(Split(numbered), 64, 4)
+        for batch in evaluation_batches(Split(numbered), SPECIFICATION, 4)
         for image in batch
     ]
     assert seen == list(range(11))

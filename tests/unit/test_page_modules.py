@@ -13,8 +13,10 @@ import pytest
 from exported import ARCHITECTURE
 
 from boxcar.inference.anchors import make_anchors
+from boxcar.inference.decoders import DECODERS, find_decoder
 from boxcar.inference.decoding import decode
 from boxcar.inference.detections import Detections
+from boxcar.inference.heads import Heads
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.specification import Anchors, Specification, Thresholds
 from boxcar.inference.tfjs import find_node
@@ -22,8 +24,6 @@ from boxcar.inference.tfjs import find_node
 PROGRAM = Path(__file__).with_name("page_modules.mjs")
 GOLDEN = Path(__file__).parents[1] / "golden" / "ssd_mobilenet_v2_fpnlite.npz"
 LABELS = {1: "a", 2: "b", 4: "d"}  # with a gap, as a label map may have one
-
-Heads = tuple[np.ndarray, np.ndarray]
 
 
 def node(*calls: dict[str, Any]) -> list[Any]:
@@ -48,7 +48,7 @@ def in_javascript(specification: Specification, heads: Sequence[Heads]) -> list[
     call = {
         "call": "decode",
         "specification": specification.model_dump(mode="json"),
-        "heads": [[text(boxes.astype("<f4")), text(logits.astype("<f4"))] for boxes, logits in heads],
+        "heads": [{name: text(values.astype("<f4")) for name, values in one.items()} for one in heads],
     }
     (answers,) = node(call)
     assert isinstance(answers, list), answers
@@ -63,8 +63,8 @@ def in_javascript(specification: Specification, heads: Sequence[Heads]) -> list[
 def check_same(specification: Specification, heads: Sequence[Heads]) -> list[Detections]:
     """Holds JavaScript's detections against Python's: the same ones in the same order, boxes within a thousandth of a pixel."""
     found = []
-    for one, (boxes, logits) in zip(in_javascript(specification, heads), heads, strict=True):
-        wanted = decode(boxes, logits, specification)
+    for one, given in zip(in_javascript(specification, heads), heads, strict=True):
+        wanted = decode(given, specification)
         assert isinstance(one, Detections), one
         assert one.classes.tolist() == wanted.classes.tolist()
         np.testing.assert_allclose(one.scores, wanted.scores, rtol=0, atol=1e-6)
@@ -85,7 +85,11 @@ def random_heads(seed: int, spread: float = 1.0, ties: bool = False) -> Heads:
     random = np.random.default_rng(seed)
     encodings = random.normal(0, spread, (COUNT, 4)).astype(np.float32)
     logits = random.normal(-3, 2, (COUNT, SLOTS)).astype(np.float32)
-    return encodings, np.round(logits) if ties else logits
+    return named(encodings, np.round(logits) if ties else logits)
+
+
+def named(encodings: np.ndarray, logits: np.ndarray) -> Heads:
+    return {"box_encodings": encodings, "class_logits": logits}
 
 
 @pytest.mark.parametrize("size", [64, 160, 320, 100])
@@ -109,8 +113,8 @@ def test_the_golden_vectors() -> None:
     network = build_network(specification)
     for name, variable in network.variables_by_name().items():
         variable.assign(golden_inputs.weights(name, tuple(variable.shape)))
-    answers = network.model(preprocess(golden_inputs.picture(), specification.image_size)[None], training=False)
-    (found,) = check_same(specification, [(answers["box_encodings"].numpy()[0], answers["class_logits"].numpy()[0])])
+    answers = network.model(preprocess(golden_inputs.picture(), specification)[None], training=False)
+    (found,) = check_same(specification, [{name: answer.numpy()[0] for name, answer in answers.items()}])
     with np.load(GOLDEN) as golden:
         np.testing.assert_allclose(found.scores, golden["detection_scores"], rtol=0, atol=1e-4)
 
@@ -136,13 +140,14 @@ def test_equal_scores_keep_python_s_order() -> None:
 
 
 def test_where_nothing_is_found() -> None:
-    encodings, _ = random_heads(0)
+    encodings = random_heads(0)["box_encodings"]
     nothing = np.full((COUNT, SLOTS), -20, np.float32)
     background = nothing.copy()
     background[:, 0] = 20
     # Between two pictures with objects: nothing may be left of the one before.
     some = random_heads(1)
-    counts = [len(one.scores) for one in check_same(small(), [some, (encodings, nothing), (encodings, background), some])]
+    given = [some, named(encodings, nothing), named(encodings, background), some]
+    counts = [len(one.scores) for one in check_same(small(), given)]
     assert counts == [counts[0], 0, 0, counts[0]]
     assert counts[0] > 5
 
@@ -150,26 +155,25 @@ def test_where_nothing_is_found() -> None:
 def test_one_anchor_can_be_two_things() -> None:
     logits = np.full((COUNT, SLOTS), -20, np.float32)
     logits[COUNT // 12 * 6, [1, 4]] = [3, 2]
-    (found,) = check_same(small(), [(np.zeros((COUNT, 4), np.float32), logits)])
+    (found,) = check_same(small(), [named(np.zeros((COUNT, 4), np.float32), logits)])
     assert found.classes.tolist() == [1, 4]
 
 
 def test_what_is_not_finite_is_refused() -> None:
-    encodings, logits = random_heads(0)
-    spoilt: list[Heads] = []
+    spoilt = []
     for value in (np.nan, np.inf, -np.inf):
-        for place in (0, 1):
-            heads = [encodings.copy(), logits.copy()]
-            heads[place][5, 0] = value
-            spoilt.append((heads[0], heads[1]))
+        for name in DECODERS["boxes"].shapes(small()):
+            heads = random_heads(0)
+            heads[name][5, 0] = value
+            spoilt.append(heads)
     assert in_javascript(small(), spoilt) == ["the heads hold values that are not finite"] * 6
     # Huge is not infinite, whatever a sum would say.
-    check_same(small(), [(encodings, np.full_like(logits, -3e38))])
+    check_same(small(), [{**random_heads(0), "class_logits": np.full((COUNT, SLOTS), -3e38, np.float32)}])
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    encodings, logits = random_heads(0)
-    for said in in_javascript(small(), [(encodings[:-1], logits), (encodings, logits[:, :-1])]):
+    encodings, logits = random_heads(0).values()
+    for said in in_javascript(small(), [named(encodings[:-1], logits), named(encodings, logits[:, :-1])]):
         assert isinstance(said, str)
         assert "do not fit a detector with" in said
 
@@ -178,7 +182,9 @@ def test_what_does_not_fit_is_refused() -> None:
     ("change", "words"),
     [
         ({"format_version": 2}, "its format_version is not 1"),
-        ({"value_range": [0, 1]}, "its value_range is not"),
+        ({"value_range": [1, 0]}, "its value_range is not"),
+        ({"value_range": None}, "its value_range is not"),
+        ({"task": "poses"}, "its task is poses, and this page knows boxes"),
         ({"labels": {}}, "no labels"),
         ({"labels": {"0": "x"}}, "no labels"),
         ({"box_coder": {"y_scale": 10}}, "no number box_coder.x_scale"),
@@ -195,12 +201,23 @@ def test_a_description_that_is_none_is_refused(change: dict[str, Any], words: st
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(1, 1, 64), (1, 500, 64), (37, 53, 64), (64, 64, 64), (333, 500, 320), (1081, 719, 128)]
 )
-def test_preprocessing(height: int, width: int, size: int) -> None:
+@pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-2.1, 2.6)])
+def test_preprocessing(height: int, width: int, size: int, value_range: tuple[float, float]) -> None:
     """A millionth of the range apart at most, which is rounding to 32 bits here and there."""
+    specification = small().model_copy(update={"image_size": size, "value_range": value_range})
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     rgba = np.concatenate([picture, np.full((height, width, 1), 255, np.uint8)], axis=-1)
-    (ours,) = node({"call": "preprocess", "data": text(rgba), "width": width, "height": height, "size": size})
-    np.testing.assert_allclose(floats(ours, size, size, 3), preprocess(picture, size), rtol=0, atol=1e-6)
+    call = {"call": "preprocess", "specification": specification.model_dump(mode="json")}
+    (ours,) = node({**call, "data": text(rgba), "width": width, "height": height})
+    atol = 1e-6 * (value_range[1] - value_range[0]) / 2
+    np.testing.assert_allclose(floats(ours, size, size, 3), preprocess(picture, specification), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("anchors", [Anchors(), Anchors(min_level=2, max_level=4, aspect_ratios=(1.5,), scales_per_octave=3)])
+def test_both_know_the_same_outputs(anchors: Anchors) -> None:
+    specification = small().model_copy(update={"anchors": anchors})
+    (ours,) = node({"call": "outputs", "specification": specification.model_dump(mode="json")})
+    assert {name: tuple(shape) for name, shape in ours.items()} == find_decoder(specification).shapes(specification)
 
 
 def test_no_picture_takes_long() -> None:
@@ -214,7 +231,9 @@ def test_no_picture_takes_long() -> None:
     usual[random.integers(0, count, 300), random.integers(1, 91, 300)] = random.normal(1, 1, 300)
     untrained = random.normal(0, 1, usual.shape).astype(np.float32)
     call = {"call": "time", "specification": specification.model_dump(mode="json"), "times": 30}
-    times = node(*({**call, "heads": [text(encodings), text(logits)]} for logits in (usual, untrained)))
+    times = node(
+        *({**call, "heads": {"box_encodings": text(encodings), "class_logits": text(logits)}} for logits in (usual, untrained))
+    )
     fast, slow = (float(np.median(taken)) for taken in times)
     print(f"{fast:.2f} ms with 300 candidates, {slow:.0f} ms with a million")
     assert fast < 20  # ten times what was measured: the machine may be busy

@@ -15,8 +15,9 @@ from exported import IMAGE_SIZE, ExportedRun
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference import tfjs
+from boxcar.inference.open import open_runner
 from boxcar.inference.preprocessing import preprocess
-from boxcar.inference.runner import Runner, open_runner
+from boxcar.inference.runner import Runner
 from boxcar.inference.specification import Specification, read_specification, specification_json
 from boxcar.inference.tfjs import TFJSRunner
 
@@ -41,22 +42,26 @@ def picture() -> np.ndarray:
 def test_float_files_answer_as_the_savedmodel_does(
     exported_run: ExportedRun, model: Runner, picture: np.ndarray, file: str
 ) -> None:
-    pixels = preprocess(picture, IMAGE_SIZE)
+    pixels = preprocess(picture, model.specification)
     wanted = model.heads(pixels)
-    assert wanted[0].shape == wanted[1].shape  # the case in which outputs cannot be told apart by shape
-    assert np.abs(wanted[0] - wanted[1]).max() > 0.5
+    one, other = wanted.values()
+    assert one.shape == other.shape  # the case in which the shape does not tell which output it is
+    assert np.abs(one - other).max() > 0.5
     with open_runner(exported_run.export / file) as runner:
-        for one, other in zip(wanted, runner.heads(pixels), strict=True):
-            assert other.dtype == np.float32
-            np.testing.assert_allclose(other, one, rtol=0, atol=1e-3)
+        found = runner.heads(pixels)
+        assert list(found) == list(wanted) == ["box_encodings", "class_logits"]
+        for name in wanted:
+            assert found[name].dtype == np.float32
+            np.testing.assert_allclose(found[name], wanted[name], rtol=0, atol=1e-3)
 
 
 def test_int8_answers_nearly_so(exported_run: ExportedRun, model: Runner, picture: np.ndarray) -> None:
-    pixels = preprocess(picture, IMAGE_SIZE)
+    pixels = preprocess(picture, model.specification)
     with open_runner(exported_run.export / FILES[1]) as runner:
-        for one, other in zip(model.heads(pixels), runner.heads(pixels), strict=True):
-            assert other.dtype == np.float32
-            assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.95
+        found = runner.heads(pixels)
+        for name, wanted in model.heads(pixels).items():
+            assert found[name].dtype == np.float32
+            assert np.corrcoef(wanted.ravel(), found[name].ravel())[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("file", [FILES[0], FILES[2]])
@@ -75,10 +80,10 @@ def test_the_host_decodes_as_the_graph_does(exported_run: ExportedRun, model: Ru
 
 def test_pixels_of_another_range_are_refused(exported_run: ExportedRun, model: Runner) -> None:
     pixels = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 200.0, np.float32)
-    with pytest.raises(ValueError, match=r"lie in \[-1, 1\]"):
+    with pytest.raises(ValueError, match=r"must be in \[-1, 1\]"):
         model.heads(pixels)
     for file in (*FILES, *NMS_FILES):
-        with open_runner(exported_run.export / file) as runner, pytest.raises(ValueError, match=r"lie in \[-1, 1\]"):
+        with open_runner(exported_run.export / file) as runner, pytest.raises(ValueError, match=r"must be in \[-1, 1\]"):
             runner.find(pixels)
 
 

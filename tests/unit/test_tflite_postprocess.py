@@ -15,8 +15,8 @@ from boxcar.export.pictures import find_shards
 from boxcar.export.tflite_postprocess import OUTPUTS, add_postprocess, centred_anchors
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.detections import Detections
+from boxcar.inference.open import open_runner
 from boxcar.inference.preprocessing import preprocess
-from boxcar.inference.runner import open_runner
 from boxcar.inference.specification import Anchors, Specification, Thresholds, read_specification
 from boxcar.scoring import match
 
@@ -53,7 +53,9 @@ def _answers(content: bytes, pixels: np.ndarray, threads: int = 1) -> list[np.nd
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_outputs_and_their_order(exported_run: ExportedRun, pictures: list[np.ndarray], kind: str) -> None:
     path = _file(exported_run, kind)
-    boxes, classes, scores, count = _answers(path.read_bytes(), preprocess(pictures[0], IMAGE_SIZE))
+    boxes, classes, scores, count = _answers(
+        path.read_bytes(), preprocess(pictures[0], read_specification(exported_run.frozen))
+    )
     assert [output.dtype for output in (boxes, classes, scores, count)] == [np.float32] * 4
     assert [output.shape for output in (boxes, classes, scores, count)] == [(1, 100, 4), (1, 100), (1, 100), (1,)]
     assert 10 < count[0] <= 100
@@ -67,7 +69,10 @@ def test_the_outputs_and_their_order(exported_run: ExportedRun, pictures: list[n
 @pytest.mark.parametrize("threads", [2, 3, 4, 8])
 def test_no_class_is_lost_to_threads(exported_run: ExportedRun, pictures: list[np.ndarray], threads: int) -> None:
     """The operator alone never looks at class n when it has n threads."""
-    content, pixels = _file(exported_run, "float32_nms").read_bytes(), preprocess(pictures[0], IMAGE_SIZE)
+    content, pixels = (
+        _file(exported_run, "float32_nms").read_bytes(),
+        preprocess(pictures[0], read_specification(exported_run.frozen)),
+    )
     wanted, found = _answers(content, pixels, 1), _answers(content, pixels, threads)
     count = int(wanted[3][0])
     assert found[3][0] == count
@@ -80,7 +85,7 @@ def test_no_class_is_lost_to_threads(exported_run: ExportedRun, pictures: list[n
 def test_more_threads_than_a_file_bears_are_not_used(
     exported_run: ExportedRun, pictures: list[np.ndarray], threads: int
 ) -> None:
-    path, pixels = _file(exported_run, "float32_nms"), preprocess(pictures[0], IMAGE_SIZE)
+    path, pixels = _file(exported_run, "float32_nms"), preprocess(pictures[0], read_specification(exported_run.frozen))
     count = int(_answers(path.read_bytes(), pixels)[3][0])
     classes = [int(number) for number in _answers(path.read_bytes(), pixels, threads)[1][0, :count]]
     assert set(classes) != {0, 1, 2}  # what it does to a host that knows nothing of it: one class is gone
@@ -91,7 +96,10 @@ def test_more_threads_than_a_file_bears_are_not_used(
 
 
 def test_a_threshold_that_lets_everything_through_is_raised(exported_run: ExportedRun, pictures: list[np.ndarray]) -> None:
-    specification, pixels = read_specification(exported_run.frozen), preprocess(pictures[0], IMAGE_SIZE)
+    specification, pixels = (
+        read_specification(exported_run.frozen),
+        preprocess(pictures[0], read_specification(exported_run.frozen)),
+    )
 
     def answers(score: float) -> list[np.ndarray]:
         changed = specification.model_copy(update={"thresholds": Thresholds(score=score)})
@@ -154,7 +162,7 @@ def test_regular_suppression_is_closer_to_the_savedmodel_than_the_fast_one(
         content = _with_postprocess(_file(exported_run, "float32"), specification, regular)
         found = []
         for picture, reference in zip(pictures, wanted, strict=True):
-            boxes, classes, scores, count = (output[0] for output in _answers(content, preprocess(picture, IMAGE_SIZE)))
+            boxes, classes, scores, count = (output[0] for output in _answers(content, preprocess(picture, specification)))
             kept = slice(int(count))
             other = Detections(np.clip(boxes[kept], 0, 1), scores[kept], classes[kept].astype(np.int64) + 1)
             found += (match(reference, other, min_score=0.2).iou > 0.5).tolist()

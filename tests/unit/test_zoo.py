@@ -76,14 +76,14 @@ def test_class_slots_are_counted(specification: Specification) -> None:
     assert count_class_slots(CHECKPOINT, find_architecture(ARCHITECTURE).class_predictor_bias, specification.anchors) == 91
 
 
-def test_preprocessing(expected: dict[str, Any]) -> None:
+def test_preprocessing(expected: dict[str, Any], specification: Specification) -> None:
     import tensorflow as tf
 
     from boxcar.inference import graph
 
     wanted = expected["preprocessed"][0]
-    np.testing.assert_allclose(preprocess(expected["image"], 320), wanted, rtol=0, atol=1e-5)
-    in_graph = graph.normalise(graph.resize(tf.constant(expected["image"]), 320)).numpy()
+    np.testing.assert_allclose(preprocess(expected["image"], specification), wanted, rtol=0, atol=1e-5)
+    in_graph = graph.normalize(graph.resize(tf.constant(expected["image"]), 320), specification).numpy()
     np.testing.assert_allclose(in_graph, wanted, rtol=0, atol=1e-5)
 
 
@@ -137,9 +137,13 @@ def _detections(expected: dict[str, Any]) -> tuple[Any, Any, Any]:
     return boxes, scores, expected["detection_classes"][0, :count] + 1  # the API counts classes from 0 here
 
 
+def _heads(expected: dict[str, Any], images: Any) -> dict[str, Any]:
+    return {"box_encodings": expected["box_encodings"][images], "class_logits": expected["class_predictions"][images]}
+
+
 def test_decoding_on_the_host(expected: dict[str, Any], specification: Specification) -> None:
     boxes, scores, classes = _detections(expected)
-    ours = decode(expected["box_encodings"][0], expected["class_predictions"][0], specification)
+    ours = decode(_heads(expected, 0), specification)
     np.testing.assert_allclose(ours.scores, scores, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(ours.classes, classes)
     np.testing.assert_allclose(ours.boxes, boxes, rtol=0, atol=1e-5)
@@ -149,8 +153,7 @@ def test_decoding_in_the_graph(expected: dict[str, Any], specification: Specific
     from boxcar.inference import graph
 
     boxes, scores, classes = _detections(expected)
-    heads = expected["box_encodings"], expected["class_predictions"]
-    ours = {name: value.numpy()[0] for name, value in graph.detect(*heads, specification).items()}
+    ours = {name: value.numpy()[0] for name, value in graph.detect(_heads(expected, ...), specification).items()}
     assert ours["num_detections"] == len(scores)
     np.testing.assert_allclose(ours["detection_scores"], scores, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(ours["detection_classes"], classes)
@@ -180,7 +183,7 @@ def test_losses(expected: dict[str, Any], network: "Network", specification: Spe
 
 def test_frozen_as_it_is_it_knows_cocos_labels_and_detects_what_the_api_does(expected: dict[str, Any], tmp_path: Path) -> None:
     from boxcar.export import freeze
-    from boxcar.inference.runner import open_runner
+    from boxcar.inference.open import open_runner
 
     freeze(ARCHITECTURE, str(CHECKPOINT), str(tmp_path / "saved_model"))
     with open_runner(tmp_path / "saved_model") as runner:

@@ -1,18 +1,24 @@
-// From raw heads to detections, in plain JavaScript: the twin of boxcar/inference/decoding.py, held to it by tests.
+// From raw heads to boxes, in plain JavaScript: the twin of boxcar/inference/decoding.py, held to it by tests.
 //
-//   const decode = makeDecoder(readSpecification(detectorJson));   // once a model
-//   const { boxes, scores, classes } = decode(boxEncodings, classLogits);   // once a picture
+//   const decode = makeDecoder(readSpecification(detectorJson));   // once per model
+//   const { boxes, scores, classes } = decode({ box_encodings, class_logits });   // once per image
 //
 // Arithmetic is rounded to 32 bits where Python's is, so that of nearly equal boxes both keep the same one.
 
 const f32 = Math.fround;
 
+/** The network's outputs: the shape of each by its name, for one image. */
+export function outputShapes(specification) {
+  const anchors = makeAnchors(specification.image_size, specification.anchors).length / 4;
+  return { box_encodings: [anchors, 4], class_logits: [anchors, specification.classSlots] };
+}
+
 /**
- * A function that decodes one picture's heads: `boxEncodings` Float32Array of A x 4 (ty, tx, th, tw relative to the anchors),
- * `classLogits` Float32Array of A x C (slot 0 is background).
+ * A function that decodes one image's heads: `box_encodings` Float32Array of A x 4 (ty, tx, th, tw relative to the anchors),
+ * `class_logits` Float32Array of A x C (slot 0 is background).
  *
  * It returns, best score first, of equals the lower class, then the earlier anchor: `boxes` Float32Array of M x 4 (ymin, xmin,
- * ymax, xmax, normalised by the picture's height and width, clipped to it), `scores` Float32Array of M, `classes` Int32Array of
+ * ymax, xmax, normalised by the image's height and width, clipped to it), `scores` Float32Array of M, `classes` Int32Array of
  * M. It throws an Error for heads that do not fit the specification, or numbers that are not finite.
  */
 export function makeDecoder(specification) {
@@ -32,7 +38,7 @@ export function makeDecoder(specification) {
   const perClass = new Int32Array(classSlots);
   const box = new Float32Array(4);
 
-  return function decode(boxEncodings, classLogits) {
+  return function decode({ box_encodings: boxEncodings, class_logits: classLogits }) {
     if (boxEncodings.length !== count * 4 || classLogits.length !== count * classSlots) {
       throw new Error(
         `heads of ${boxEncodings.length} and ${classLogits.length} numbers do not fit a detector with ` +
@@ -54,7 +60,7 @@ export function makeDecoder(specification) {
       const left = clip(box[1]);
       const bottom = clip(box[2]);
       const right = clip(box[3]);
-      if (!(bottom > top && right > left)) continue; // nothing of it lies in the picture
+      if (!(bottom > top && right > left)) continue; // nothing of it is in the image
       const area = f32(f32(box[2] - box[0]) * f32(box[3] - box[1]));
       if (isOverlapped(label, area, found)) continue;
       kept.set(box, 4 * found);
@@ -89,7 +95,7 @@ export function makeDecoder(specification) {
 }
 
 /**
- * Anchor boxes, Float32Array of A x 4 (ymin, xmin, ymax, xmax), normalised to the input; they may stand out of it.
+ * Anchor boxes, Float32Array of A x 4 (ymin, xmin, ymax, xmax), normalised to the input; they may reach beyond it.
  *
  * Order: level, row, column, aspect ratio, scale. A level whose stride divides the input has its anchors in the middle of the
  * cells, any other level at their upper left corner, as the Object Detection API has it.
@@ -127,7 +133,7 @@ function placeBox(box, encodings, anchors, anchor, coder) {
   const middleX = f32(f32(anchors[at + 1] + anchors[at + 3]) / 2);
   const y = f32(f32(f32(encodings[at] / coder.y_scale) * height) + middleY);
   const x = f32(f32(f32(encodings[at + 1] / coder.x_scale) * width) + middleX);
-  // An untrained or spoiled network may answer anything: e^20 times the anchor is beyond every picture, and finite.
+  // An untrained or spoiled network may answer anything: e^20 times the anchor is beyond every image, and finite.
   const halfHeight = f32(f32(f32(Math.exp(f32(Math.min(encodings[at + 2] / coder.height_scale, 20)))) * height) / 2);
   const halfWidth = f32(f32(f32(Math.exp(f32(Math.min(encodings[at + 3] / coder.width_scale, 20)))) * width) / 2);
   box[0] = y - halfHeight;

@@ -1,14 +1,13 @@
-// A TensorFlow.js detector in the browser: the library's parts that lie beside the page, the model's files, and one picture's way
-// from pixels to detections.
+// A TensorFlow.js detector in the browser: the library's parts that are beside the page, the model's files, and the way of one
+// image from pixels to detections.
 
-import { makeAnchors, makeDecoder } from './decoding.js';
 import { Failure } from './failure.js';
 import { preprocess } from './preprocessing.js';
 import { readJson } from './sources.js';
 import { readSpecification } from './specification.js';
+import { findTask } from './tasks.js';
 
 const LIBRARIES = new URL('vendor/', import.meta.url);
-const OUTPUTS = ['box_encodings', 'class_logits'];
 const EXPORT_AGAIN = 'Export the model again.';
 
 const scripts = new Map();
@@ -42,7 +41,7 @@ export async function startBackend(name) {
 /** Loads the model of a source (see sources.js) into the backend that was started, and runs it once. */
 export async function loadDetector(source) {
   const { tf } = globalThis;
-  const specification = await describe(source);
+  const { specification, task } = await describe(source);
   const description = await readJson(source, 'model.json');
   const groups = description.weightsManifest;
   if (!Array.isArray(groups)) throw new Failure(`model.json of ${source.name} lists no weights.`, EXPORT_AGAIN);
@@ -57,13 +56,13 @@ export async function loadDetector(source) {
   }
   // By name: the order of outputs is not kept by the format.
   const signature = model.modelSignature?.outputs ?? {};
-  for (const name of OUTPUTS) {
+  for (const name of Object.keys(task.outputShapes(specification))) {
     if (!signature[name]) {
       model.dispose();
       throw unusable(source, `it has no output ${name}`);
     }
   }
-  const detector = new Detector(source, specification, model, OUTPUTS.map((name) => signature[name].name));
+  const detector = new Detector(source, specification, task, model);
   try {
     await detector.warmUp();
   } catch (error) {
@@ -74,13 +73,13 @@ export async function loadDetector(source) {
 }
 
 class Detector {
-  constructor(source, specification, model, tensors) {
+  constructor(source, specification, task, model) {
     this.source = source;
     this.specification = specification;
     this.labels = specification.labels;
     this.model = model;
-    this.tensors = tensors;
-    this.decode = makeDecoder(specification);
+    this.shapes = task.outputShapes(specification);
+    this.decode = task.makeDecoder(specification);
   }
 
   /**
@@ -89,15 +88,13 @@ class Detector {
    */
   async detect(image) {
     const started = performance.now();
-    const pixels = preprocess(image, this.specification.image_size);
+    const pixels = preprocess(image, this.specification);
     const prepared = performance.now();
-    const outputs = this.run(pixels);
-    const [boxes, logits] = await Promise.all(outputs.map((output) => output.data()));
-    globalThis.tf.dispose(outputs);
+    const { heads } = await this.run(pixels);
     const computed = performance.now();
     let found;
     try {
-      found = this.decode(boxes, logits);
+      found = this.decode(heads);
     } catch (error) {
       throw unusable(this.source, error.message);
     }
@@ -106,26 +103,28 @@ class Detector {
     return { ...found, milliseconds };
   }
 
-  // Compiles, so that the first picture takes no longer than the others, and holds the answers against detector.json.
+  // Compiles, so that the first image takes no longer than the others, and compares the answer with detector.json.
   async warmUp() {
-    const { image_size: size, anchors, classSlots } = this.specification;
-    const outputs = this.run(new Float32Array(size * size * 3));
-    const shapes = outputs.map((output) => output.shape.join(' × '));
-    await Promise.all(outputs.map((output) => output.data()));
-    globalThis.tf.dispose(outputs);
-    const count = makeAnchors(size, anchors).length / 4;
-    [[1, count, 4], [1, count, classSlots]].forEach((wanted, index) => {
-      if (shapes[index] !== wanted.join(' × ')) {
-        const said = `its ${OUTPUTS[index]} are ${shapes[index]}, and by its detector.json ${wanted.join(' × ')}`;
-        throw unusable(this.source, said);
-      }
-    });
+    const { image_size: size } = this.specification;
+    const { shapes } = await this.run(new Float32Array(size * size * 3));
+    for (const [name, shape] of Object.entries(this.shapes)) {
+      const [found, wanted] = [shapes[name].join(' × '), [1, ...shape].join(' × ')];
+      if (found !== wanted) throw unusable(this.source, `its ${name} are ${found}, and by its detector.json ${wanted}`);
+    }
   }
 
-  run(pixels) {
+  // The network's answer, each output by its name: its numbers in `heads`, its shape in `shapes`.
+  async run(pixels) {
     const { tf } = globalThis;
     const size = this.specification.image_size;
-    return tf.tidy(() => this.model.execute(tf.tensor4d(pixels, [1, size, size, 3]), this.tensors));
+    const names = Object.keys(this.shapes);
+    const tensors = names.map((name) => this.model.modelSignature.outputs[name].name);
+    const outputs = tf.tidy(() => [this.model.execute(tf.tensor4d(pixels, [1, size, size, 3]), tensors)].flat());
+    const numbers = await Promise.all(outputs.map((output) => output.data()));
+    const byName = (values) => Object.fromEntries(names.map((name, index) => [name, values[index]]));
+    const answer = { heads: byName(numbers), shapes: byName(outputs.map((output) => output.shape)) };
+    tf.dispose(outputs);
+    return answer;
   }
 
   dispose() {
@@ -136,7 +135,8 @@ class Detector {
 async function describe(source) {
   const described = await readJson(source, 'detector.json');
   try {
-    return readSpecification(described);
+    const specification = readSpecification(described);
+    return { specification, task: findTask(specification) };
   } catch (error) {
     throw new Failure(`detector.json of ${source.name} cannot be used: ${error.message}.`, EXPORT_AGAIN);
   }

@@ -1,16 +1,17 @@
-// From a picture's pixels to what the network reads: the twin of boxcar/inference/preprocessing.py, held to it by tests.
+// From an image's pixels to what the network reads: the twin of boxcar/inference/preprocessing.py, held to it by tests.
 
 const f32 = Math.fround;
 
 /**
  * Resizes RGBA bytes (`image` is an ImageData, or has its `data`, `width` and `height`) to a Float32Array of S x S x 3 numbers
- * in [-1, 1].
+ * in the specification's value range.
  *
  * Bilinear with pixel positions at their upper left corners, no anti-aliasing, aspect not kept: TensorFlow 1's resize, which the
  * detectors are trained with. A canvas resizes by other rules, and differently from browser to browser.
  */
-export function preprocess(image, size) {
+export function preprocess(image, specification) {
   const { data, width, height } = image;
+  const { image_size: size, value_range: [low, high] } = specification;
   const down = taps(height, size);
   const across = taps(width, size);
   const output = new Float32Array(size * size * 3);
@@ -30,7 +31,7 @@ export function preprocess(image, size) {
       for (let channel = 0; channel < 3; channel += 1) {
         const above = data[upperLeft + channel] + (data[upperRight + channel] - data[upperLeft + channel]) * columnShare;
         const below = data[lowerLeft + channel] + (data[lowerRight + channel] - data[lowerLeft + channel]) * columnShare;
-        output[place] = ((above + (below - above) * rowShare) * 2) / 255 - 1;
+        output[place] = ((above + (below - above) * rowShare) * (high - low)) / 255 + low;
         place += 1;
       }
     }

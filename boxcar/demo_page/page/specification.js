@@ -1,13 +1,13 @@
-// `detector.json`: everything besides the weights that is needed to turn a picture into detections.
+// `detector.json`: everything besides the weights that is needed to turn an image into detections.
 
 /**
- * Checks a parsed `detector.json` and returns it with `classSlots`, the number of class logits an anchor has.
+ * Checks a parsed `detector.json` and returns it with `task`, and `classSlots`, the number of class logits an anchor has.
  * Throws an Error that names what is missing or unknown.
  */
 export function readSpecification(value) {
   if (value?.format_version !== 1) throw new Error('its format_version is not 1');
   const [low, high] = value.value_range ?? [];
-  if (low !== -1 || high !== 1) throw new Error('its value_range is not [-1, 1]');
+  if (!(Number.isFinite(low) && Number.isFinite(high) && low < high)) throw new Error('its value_range is not two ascending numbers');
   const ids = Object.keys(value.labels ?? {}).map(Number);
   if (!ids.length || !ids.every((id) => Number.isInteger(id) && id >= 1)) throw new Error('it has no labels with ids from 1');
   for (const [part, names] of Object.entries(NUMBERS)) {
@@ -20,7 +20,7 @@ export function readSpecification(value) {
   if (!Array.isArray(ratios) || !ratios.length || !ratios.every((ratio) => ratio > 0)) {
     throw new Error('it has no anchors.aspect_ratios');
   }
-  return { ...value, classSlots: Math.max(...ids) + 1 }; // logit slot 0 is background
+  return { task: 'boxes', ...value, classSlots: Math.max(...ids) + 1 }; // logit slot 0 is background
 }
 
 const NUMBERS = {

@@ -55,7 +55,7 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
 
     size = specification.image_size
     levels = specification.anchors.max_level - specification.anchors.min_level + 1
-    per_cell = len(specification.anchors.aspect_ratios) * specification.anchors.scales_per_octave
+    per_cell = specification.anchors.per_cell
     backbone = MobileNet(
         "MobileNetV2",
         input_specs=tf_keras.layers.InputSpec(shape=[None, size, size, 3]),

@@ -3,9 +3,9 @@
 //   node runner.mjs MODEL_FOLDER IMAGE_SIZE
 //
 // Frames go both ways: a length in bytes (uint32, little-endian), then that many bytes. First this side sends one frame of
-// JSON: {"backend", "version", "box_encodings": shape, "class_logits": shape}. Then for every frame that comes in (float32
-// pixels [S, S, 3] in [-1, 1]) two go out, float32: box_encodings [A, 4] and class_logits [A, C]. The end of standard input
-// ends the process; an error ends it with a message on standard error and exit code 1.
+// JSON: {"backend", "version", "outputs": {name: shape, ...}}, the outputs of the model's signature. Then for every frame that
+// comes in (float32 pixels [S, S, 3]) one goes out for each output, float32, in that order. The end of standard input ends the
+// process; an error ends it with a message on standard error and exit code 1.
 
 import { readFileSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -16,7 +16,6 @@ const require = createRequire(import.meta.url);
 const tf = require('@tensorflow/tfjs');
 const wasm = require('@tensorflow/tfjs-backend-wasm');
 
-const OUTPUTS = ['box_encodings', 'class_logits'];
 const [folder, side] = [process.argv[2], Number(process.argv[3])];
 
 function modelFromDisk(folder) {
@@ -79,27 +78,24 @@ async function main() {
   if (!(await tf.setBackend('wasm'))) throw new Error('the WebAssembly backend does not start');
   const model = await tf.loadGraphModel(modelFromDisk(folder));
   // By name: the order of outputs is not kept by the format.
-  const signature = model.modelSignature?.outputs ?? {};
-  const tensors = OUTPUTS.map((name) => {
-    if (!signature[name]) throw new Error(`the model has no output ${name}, only ${Object.keys(signature).join(', ')}`);
-    return signature[name].name;
-  });
-  const run = (pixels) => tf.tidy(() => model.execute(tf.tensor4d(pixels, [1, side, side, 3]), tensors));
+  const signature = Object.entries(model.modelSignature?.outputs ?? {});
+  const tensors = signature.map(([, tensor]) => tensor.name);
+  const run = (pixels) => tf.tidy(() => [model.execute(tf.tensor4d(pixels, [1, side, side, 3]), tensors)].flat());
 
   const trial = run(new Float32Array(side * side * 3)); // also compiles: the first answer is not slower than the others
-  const shapes = Object.fromEntries(OUTPUTS.map((name, index) => [name, trial[index].shape]));
+  const outputs = Object.fromEntries(signature.map(([name], index) => [name, trial[index].shape]));
   tf.dispose(trial);
-  send(Buffer.from(JSON.stringify({ backend: tf.getBackend(), version: tf.version.tfjs, ...shapes })));
+  send(Buffer.from(JSON.stringify({ backend: tf.getBackend(), version: tf.version.tfjs, outputs })));
 
   for await (const frame of frames(process.stdin)) {
     // A copy, because a Float32Array must begin at a multiple of four bytes.
     const pixels = new Float32Array(frame.buffer.slice(frame.byteOffset, frame.byteOffset + frame.byteLength));
-    const outputs = run(pixels);
-    for (const output of outputs) {
+    const answer = run(pixels);
+    for (const output of answer) {
       const values = output.dataSync();
       send(Buffer.from(values.buffer, values.byteOffset, values.byteLength));
     }
-    tf.dispose(outputs);
+    tf.dispose(answer);
   }
 }
 

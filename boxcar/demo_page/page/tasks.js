@@ -1,0 +1,12 @@
+// What each task of a detector.json needs here: `outputShapes` and `makeDecoder`, as decoding.js has them for boxes. Another
+// task's module goes here.
+
+import * as boxes from './decoding.js';
+
+const TASKS = { boxes };
+
+/** The module of a specification's task. Throws an Error where this page has none. */
+export function findTask({ task }) {
+  if (!Object.hasOwn(TASKS, task)) throw new Error(`its task is ${task}, and this page knows ${Object.keys(TASKS).join(', ')}`);
+  return TASKS[task];
+}

@@ -1,0 +1,52 @@
+"""What a detector answers, and what turns an answer into detections. NumPy only.
+
+A decoder is the part of a task (`detectors.task`) that whoever runs an exported file needs; `decoding.py` holds that for boxes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from boxcar.inference.detections import Detections
+from boxcar.inference.specification import Specification
+
+Floats = npt.NDArray[np.float32]
+CLASS_AXIS = "class slot"  # an output's axis that has a place for each class, the background's first
+Heads = Mapping[str, Floats]  # the raw answer for one image: each output by its name, without the batch's axis
+
+
+@dataclass(frozen=True)
+class Output:
+    """One named output of a network, float32.
+
+    Attributes:
+        name: as in the signature `heads` of every exported file.
+        axes: what each of its axes counts, the batch's left out.
+        shape: from a detector's description to the size of each of these axes.
+        description: a sentence for people who run the file without Boxcar.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    shape: Callable[[Specification], tuple[int, ...]]
+    description: str
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How the raw answers of one task are read.
+
+    Attributes:
+        outputs: all of them, in the order in which they are compared and counted.
+        decode: one image's heads to its detections; ValueError for shapes that do not fit, and for numbers that are not
+            finite.
+    """
+
+    outputs: tuple[Output, ...]
+    decode: Callable[[Heads, Specification], Detections]
+
+    def shapes(self, specification: Specification) -> dict[str, tuple[int, ...]]:
+        """The shape of each output for one image."""
+        return {output.name: output.shape(specification) for output in self.outputs}
