@@ -14,17 +14,14 @@ import tensorflow as tf
 
 from boxcar.data import augmentation
 from boxcar.data.example import HEADER, Example, decode_example, index_shard
-from boxcar.detectors.targets import assign_targets
+from boxcar.detectors.catalog import find_task
+from boxcar.detectors.task import Task
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference import graph
-from boxcar.inference.anchors import make_anchors
 from boxcar.inference.specification import Specification
 
-_FEATURES = {
-    "image/encoded": tf.io.FixedLenFeature([], tf.string),
-    **{f"image/object/bbox/{side}": tf.io.VarLenFeature(tf.float32) for side in ("ymin", "xmin", "ymax", "xmax")},
-    "image/object/class/label": tf.io.VarLenFeature(tf.int64),
-}
+_IMAGE = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+_BOX = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
 
 
 class Split:
@@ -93,14 +90,13 @@ def training_batches(
             the whole slice if None.
 
     Returns:
-        Dictionaries of `image` [B, S, S, 3] float32 in the value range, `box_targets` [B, A, 4] and `class_targets` [B, A]
-        int32, 0 where an anchor is background.
+        Dictionaries of `image` [B, S, S, 3] float32 in the value range, and the task's targets: for boxes, `box_targets`
+        [B, A, 4] and `class_targets` [B, A] int32, 0 where an anchor is background.
 
     Raises:
         BoxcarError: 64 where a step's pictures cannot be dealt out evenly.
     """
-    size = specification.image_size
-    anchors = make_anchors(size, specification.anchors)
+    size, task = specification.image_size, find_task(specification)
     count = len(split)
     number, pipelines = pipeline
     slice_size = batch_size // pipelines
@@ -118,16 +114,12 @@ def training_batches(
         position = counter // slice_size * batch_size + number * slice_size + counter % slice_size
         indices = tf.unstack(_members(position, count, seed, augmentations))
         *seeds, mosaic_seed, seed_together = tf.unstack(tf.random.split(_seed(seed, position), len(indices) + 2))
-        read = [augmentation.Sample(*_parse(_payload(split, index))) for index in indices]
+        read = [_parse(_payload(split, index), task) for index in indices]
         varied = [augmentation.augment(one, size, own_seed, alone) for one, own_seed in zip(read, seeds, strict=True)]
         whole = varied[0] if len(varied) == 1 else augmentation.mosaic(varied, size, mosaic_seed)
         image, boxes, labels, _ = augmentation.cut(augmentation.augment(whole, size, seed_together, together), size)
-        box_targets, class_targets = assign_targets(boxes, labels, anchors, specification.box_coder)
-        return {
-            "image": tf.ensure_shape(graph.normalize(image, specification), [size, size, 3]),
-            "box_targets": box_targets,
-            "class_targets": class_targets,
-        }
+        targets = task.targets({"boxes": boxes, "labels": labels}, specification)
+        return {"image": tf.ensure_shape(graph.normalize(image, specification), [size, size, 3])} | targets
 
     counters = tf.data.Dataset.range(first_step * slice_size, np.iinfo(np.int64).max)
     samples = counters.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -171,7 +163,7 @@ def evaluation_batches(split: Split, specification: Specification, batch_size: i
     size = specification.image_size
 
     def sample(index: tf.Tensor) -> tf.Tensor:
-        image, _, _ = _parse(_payload(split, index))
+        image = graph.decode_image(tf.io.parse_single_example(_payload(split, index), _IMAGE)["image/encoded"])
         return tf.ensure_shape(graph.normalize(graph.resize(image, size), specification), [size, size, 3])
 
     indices = tf.data.Dataset.range(len(split))
@@ -185,9 +177,10 @@ def _payload(split: Split, index: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.numpy_function(read, [index], tf.string), [])
 
 
-def _parse(payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A serialised example to its picture (uint8 [H, W, 3]), boxes [N, 4] normalised and labels [N] int64."""
-    features = tf.io.parse_single_example(payload, _FEATURES)
-    picture = graph.decode_image(features["image/encoded"])
-    sides = [tf.sparse.to_dense(features[f"image/object/bbox/{side}"]) for side in ("ymin", "xmin", "ymax", "xmax")]
-    return picture, tf.stack(sides, axis=1), tf.sparse.to_dense(features["image/object/class/label"])
+def _parse(payload: tf.Tensor, task: Task) -> augmentation.Sample:
+    """A serialized example as the augmentations take it."""
+    lists = {key: tf.io.VarLenFeature(tf.as_dtype(kind)) for key, kind in task.features.items()}
+    features = tf.io.parse_single_example(payload, _IMAGE | lists)
+    image = graph.decode_image(features["image/encoded"])
+    objects = {key: tf.sparse.to_dense(features[key]) for key in lists}
+    return augmentation.Sample(image, tf.stack([objects[key] for key in _BOX], axis=1), objects["image/object/class/label"])

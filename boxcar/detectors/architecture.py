@@ -1,13 +1,13 @@
-"""What is known of an architecture before its network is built. Loads no TensorFlow."""
+"""What is known of an architecture before its network is built. Does not load TensorFlow."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
+from boxcar.detectors.boxes import BOXES
+from boxcar.detectors.network import Network
+from boxcar.detectors.task import Task
 from boxcar.inference.specification import Anchors, BoxCoder, Specification
-
-if TYPE_CHECKING:
-    from boxcar.detectors.network import Network
 
 # The words of `--formats` and of the manifest.
 Format = Literal[
@@ -23,7 +23,7 @@ Format = Literal[
     "tfjs_uint8",
 ]
 EXPORTS: tuple[Format, ...] = get_args(Format)
-# What `--formats all` stands for: the SavedModel is written in any case.
+# What `--formats all` means: the SavedModel is always written.
 CONVERSIONS: tuple[Format, ...] = tuple(kind for kind in EXPORTS if kind != "saved_model")
 
 
@@ -34,24 +34,26 @@ class Architecture:
     Attributes:
         name: as `--architecture` takes it.
         build: (specification, batch-norm momentum, whether batch norms are synchronised) to the network with random weights,
-            as `registry.build_network` says.
+            as `catalog.build_network` describes.
         image_size: default side of the input, in pixels.
         size_multiple: the input's side must be a multiple of this, in pixels.
         anchors: the grid that it is trained with.
         box_coder: the scales of its box encodings.
         class_predictor_bias: the name, in checkpoints, of the bias that has one element for each anchor of a cell and slot.
         parameters: numbers in the network, moving statistics included, with the 91 slots of COCO.
-        multiply_adds: of all convolutions for one picture of the default size, with 91 slots.
+        multiply_adds: of all convolutions for one image of the default size, with 91 slots.
         average_precision: COCO AP in percent, published for weights trained on COCO at the default size.
         source: where its definition and that figure are published.
         zoo: address of those weights, a .tar.gz.
         zoo_loads: whether those weights can be loaded here, and how that is known.
         api_feature_extractor: what the Object Detection API calls it in a `pipeline.config`; None where the API has none.
+        task: what it is trained to find.
+        value_range: what black and white become before its network reads them.
         exports: the formats it can be converted to, in the words of `--formats`.
     """
 
     name: str
-    build: Callable[[Specification, float, bool], "Network"]
+    build: Callable[[Specification, float, bool], Network]
     image_size: int
     size_multiple: int
     anchors: Anchors
@@ -64,13 +66,17 @@ class Architecture:
     zoo: str | None
     zoo_loads: str
     api_feature_extractor: str | None = None
+    task: Task = BOXES
+    value_range: tuple[float, float] = (-1.0, 1.0)
     exports: tuple[Format, ...] = EXPORTS
 
     def specify(self, image_size: int, labels: dict[int, str], dataset_version: str | None = None) -> Specification:
         """The description of a detector of this architecture that is to be trained."""
         return Specification(
             architecture=self.name,
+            task=self.task.name,
             image_size=image_size,
+            value_range=self.value_range,
             labels=labels,
             anchors=self.anchors,
             box_coder=self.box_coder,

@@ -1,16 +1,14 @@
-"""The architectures that can be trained. This table is read without loading TensorFlow; a network is built where asked for."""
+"""The architectures that can be trained. Reading this table does not load TensorFlow; building a network does."""
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING
 
 from boxcar.detectors import architectures
 from boxcar.detectors.architecture import Architecture
+from boxcar.detectors.network import Network
+from boxcar.detectors.task import Task
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.inference.specification import Specification
-
-if TYPE_CHECKING:
-    from boxcar.detectors.network import Network
+from boxcar.inference.specification import Specification, TaskName
 
 _FILES = [
     importlib.import_module(f"{architectures.__name__}.{file.name}") for file in pkgutil.iter_modules(architectures.__path__)
@@ -20,6 +18,13 @@ _FILES = [
 ARCHITECTURES: dict[str, Architecture] = {
     row.name: row for row in sorted((row for file in _FILES for row in file.ARCHITECTURES), key=lambda row: row.multiply_adds)
 }
+
+_TASKS: dict[TaskName, Task] = {row.task.name: row.task for row in ARCHITECTURES.values()}
+
+
+def find_task(specification: Specification) -> Task:
+    """The task of a detector."""
+    return _TASKS[specification.task]
 
 
 def find_architecture(name: str) -> Architecture:
@@ -37,16 +42,16 @@ def find_architecture(name: str) -> Architecture:
 
 
 def check_image_size(architecture: Architecture, image_size: int) -> None:
-    """Raises BoxcarError 64 where the architecture cannot read pictures of that side, in pixels."""
+    """Raises BoxcarError 64 where the architecture cannot read images of that side, in pixels."""
     if not 64 <= image_size <= 2048 or image_size % architecture.size_multiple:
         raise BoxcarError(
             ExitCode.USAGE,
             f"{architecture.name} cannot work at an image size of {image_size} pixels.",
-            f"Choose a multiple of {architecture.size_multiple} from 64 to 2048, {architecture.image_size} for one.",
+            f"Choose a multiple of {architecture.size_multiple} from 64 to 2048, for example {architecture.image_size}.",
         )
 
 
-def build_network(specification: Specification, batch_norm_momentum: float = 0.997, *, synchronized: bool = False) -> "Network":
+def build_network(specification: Specification, batch_norm_momentum: float = 0.997, *, synchronized: bool = False) -> Network:
     """Builds the specification's network with random weights. Loads TensorFlow.
 
     Args:

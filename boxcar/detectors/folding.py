@@ -1,8 +1,8 @@
 """A network for inference: each batch norm folded into the convolution before it.
 
-With moving statistics a batch norm is a factor and a summand for each channel, and a convolution can bear both. That is less to
-compute, and lets TensorFlow use its fused kernels: without it, oneDNN takes its reference code for a single picture on a CPU
-without AVX-512, and SSD MobileNet V2 FPNLite at 320 pixels took 1.6 s there instead of 40 ms.
+With moving statistics a batch norm is a factor and a summand for each channel, and a convolution can take over both. That is
+less to compute, and lets TensorFlow use its fused kernels: without it, oneDNN takes its reference code for a single image on a
+CPU without AVX-512, and SSD MobileNet V2 FPNLite at 320 pixels took 1.6 s there instead of 40 ms.
 """
 
 from collections import Counter
@@ -22,18 +22,18 @@ _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 class FoldedNetwork:
     """What a network answers with its moving statistics, by folded weights of its own.
 
-    Called as `network.model(pixels, training=False)` is: float32 [B, S, S, 3] in [-1, 1] to {"box_encodings": [B, A, 4],
-    "class_logits": [B, A, C]}; within rounding the same. Whoever changes the network's weights calls `refold`.
+    Called as `network.model(pixels, training=False)` is, and answers the same within rounding. Call `refold` after the
+    network's weights have changed.
 
     Attributes:
         weights: every variable that an answer is made of.
     """
 
-    def __init__(self, network: Network, image_size: int) -> None:
-        model = network.model
+    def __init__(self, network: Network) -> None:
+        model, size = network.model, network.specification.image_size
         traced = tf.function(
             lambda pixels: model(pixels, training=False),
-            input_signature=[tf.TensorSpec([None, image_size, image_size, 3], tf.float32)],
+            input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
         ).get_concrete_function()
         self._pixels: str = traced.inputs[0].name
         self._outputs: dict[str, str] = {name: tensor.name for name, tensor in traced.structured_outputs.items()}

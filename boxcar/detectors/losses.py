@@ -1,33 +1,18 @@
 """The zoo's losses: sigmoid focal loss for classes, smooth L1 for boxes, both per matched anchor, and weight decay."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import tensorflow as tf
+
+from boxcar.detectors.task import Losses
 
 FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 2.0
 WEIGHT_DECAY = 4e-5
 
 
-class Losses(NamedTuple):
-    """Scalars, float32. `total` is their sum, which training minimises.
-
-    `finite` [B] says of each picture whether its own part of the first two is a finite number.
-    """
-
-    classification: tf.Tensor
-    localization: tf.Tensor
-    regularization: tf.Tensor
-    finite: tf.Tensor
-
-    @property
-    def total(self) -> tf.Tensor:
-        return self.classification + self.localization + self.regularization
-
-
 def count_matches(class_targets: tf.Tensor) -> tf.Tensor:
-    """Anchors of a batch that an object was given to, float32; from the targets [B, A] of `targets.assign_targets`."""
+    """Anchors of a batch that are matched to an object, float32; from the targets [B, A] of `targets.assign_targets`."""
     return tf.reduce_sum(tf.cast(class_targets > 0, tf.float32))
 
 
@@ -36,19 +21,19 @@ def detection_losses(
     class_logits: tf.Tensor,
     box_targets: tf.Tensor,
     class_targets: tf.Tensor,
-    regularized: Sequence[tf.Variable],
     matches: tf.Tensor | None = None,
 ) -> Losses:
-    """Losses of a batch (Object Detection API, core/losses.py and meta_architectures/ssd_meta_arch.py).
+    """`classification` and `localization` of a batch.
+
+    As in the Object Detection API, core/losses.py and meta_architectures/ssd_meta_arch.py.
 
     Args:
         box_encodings: [B, A, 4]. class_logits: [B, A, C], slot 0 background.
         box_targets: [B, A, 4]. class_targets: [B, A] int32, 0 where the anchor is background.
-        regularized: the variables under weight decay.
         matches: what to divide by instead of the batch's own `count_matches`, where it is part of a larger one.
 
-    Both losses are divided by the number of matched anchors in the batch (at least 1), localisation also by the code size 4.
-    An anchor that is not matched should answer no to every slot, the background's included.
+    Both losses are divided by the number of matched anchors in the batch (at least 1), localization also by the code size 4.
+    An anchor that is not matched has target 0 in every slot, the background's included.
     """
     matched = tf.cast(class_targets > 0, tf.float32)
     matches = tf.maximum(count_matches(class_targets) if matches is None else matches, 1.0)
@@ -64,10 +49,11 @@ def detection_losses(
     smooth = tf.where(distance < 1.0, 0.5 * distance**2, distance - 0.5)
     localization = tf.reduce_sum(tf.reduce_sum(smooth, -1) * matched, axis=1) / (matches * 4.0)
 
+    parts = {"classification": tf.reduce_sum(classification), "localization": tf.reduce_sum(localization)}
+    return Losses(parts, tf.math.is_finite(classification + localization))
+
+
+def weight_decay(regularized: Sequence[tf.Variable]) -> tf.Tensor:
+    """The regularization loss of the variables under weight decay, a scalar."""
     squares = [tf.nn.l2_loss(tf.cast(variable, tf.float32)) for variable in regularized]
-    return Losses(
-        tf.reduce_sum(classification),
-        tf.reduce_sum(localization),
-        WEIGHT_DECAY * tf.add_n(squares) if squares else tf.zeros([]),
-        tf.math.is_finite(classification + localization),
-    )
+    return WEIGHT_DECAY * tf.add_n(squares) if squares else tf.zeros([])

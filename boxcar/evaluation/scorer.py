@@ -10,15 +10,14 @@ import tensorflow as tf
 
 from boxcar.data.example import Example, read_examples
 from boxcar.data.input_pipeline import Split, evaluation_batches
-from boxcar.detectors.catalog import build_network
+from boxcar.detectors.catalog import build_network, find_task
+from boxcar.detectors.checkpoint_weights import load_weights
 from boxcar.detectors.folding import FoldedNetwork
-from boxcar.detectors.network import load_weights
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.inference.decoders import find_decoder
 from boxcar.inference.detections import Detections
 from boxcar.inference.specification import Specification
 from boxcar.run.checkpoints import Checkpoint
-from boxcar.scoring import GroundTruth, score
+from boxcar.scoring import GroundTruth
 
 BATCH = 16
 KEPT_BYTES = 256 << 20  # of preprocessed images that stay in memory from checkpoint to checkpoint: 218 of 320 pixels
@@ -52,8 +51,9 @@ class Scorer:
 
     def __init__(self, specification: Specification) -> None:
         self.specification = specification
+        self._task = find_task(specification)
         self._network = build_network(specification)
-        self._folded = FoldedNetwork(self._network, specification.image_size)
+        self._folded = FoldedNetwork(self._network)
         self._run = tf.function(
             self._folded.__call__,
             input_signature=[tf.TensorSpec([None, specification.image_size, specification.image_size, 3], tf.float32)],
@@ -81,7 +81,7 @@ class Scorer:
         with ThreadPoolExecutor(1) as decoder:  # while the network computes the next batch
             batches = [decoder.submit(self._decode, self._run(pixels)) for pixels in self._batches(images)]
             found = [detections for batch in batches for detections in batch.result()]
-        return score(images.truths, found, self.specification.labels), found
+        return self._task.score(images.truths, found, self.specification.labels), found
 
     def _batches(self, images: ScoredSplit) -> Iterator[tf.Tensor]:
         """The split's pixels; kept if they fit into memory, since every checkpoint is scored on the same."""
@@ -98,7 +98,7 @@ class Scorer:
         images.batches = kept if keep else None
 
     def _decode(self, heads: Mapping[str, tf.Tensor]) -> list[Detections]:
-        decoder = find_decoder(self.specification)
+        decoder = self._task.decoder
         arrays = {output.name: heads[output.name].numpy() for output in decoder.outputs}
         each = (dict(zip(arrays, answer, strict=True)) for answer in zip(*arrays.values(), strict=True))
         try:

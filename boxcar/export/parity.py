@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from boxcar.config.conversion import Limits
 from boxcar.data.example import Example
+from boxcar.detectors.catalog import find_task
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.verdict import Cost, Tally, Verdict, judge
 from boxcar.inference.detections import Detections
 from boxcar.inference.heads import Heads
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import HeadsRunner, Runner
-from boxcar.scoring import GroundTruth, ap50_difference, match, score
+from boxcar.scoring import GroundTruth, ap50_difference, match
 
 INT8 = frozenset({"tflite_int8", "tflite_int8_nms"})  # these are told whether what they lose is more than luck
 MIN_SCORE = 0.3  # detections of the SavedModel from this score on must be found by the file too
@@ -72,10 +73,11 @@ def compare(
             _compare_detections(tally, name, found, detections)
         advance()
     labels = model.specification.labels
-    reference = score(truths, own.detections, labels)
+    task = find_task(model.specification)
+    reference = task.score(truths, own.detections, labels)
     verdicts = []
     for candidate, tally in zip(candidates, tallies, strict=True):
-        scores = score(truths, tally.detections, labels)
+        scores = task.score(truths, tally.detections, labels)
         told = ap50_difference(truths, own.detections, tally.detections, labels) if candidate.kind in INT8 else None
         verdicts.append(judge(candidate.kind, tally, scores, reference, limits, candidate.cost, told))
     return Verdict(reference, own.milliseconds, True, None, (), {"pictures": len(truths)}), verdicts

@@ -4,11 +4,11 @@ import logging
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from boxcar.data.label_map import read_label_map, write_label_map
-from boxcar.detectors.catalog import build_network, check_image_size, find_architecture
+from boxcar.detectors.catalog import build_network, check_image_size, find_architecture, find_task
 from boxcar.detectors.coco_labels import COCO_LABELS
+from boxcar.detectors.network import Network
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.pipeline_config import PIPELINE, pipeline_config
 from boxcar.export.provenance import Provenance, trace
@@ -24,9 +24,6 @@ from boxcar.run.layout import LABEL_MAP, RECORDS, TRAIN
 from boxcar.run.step import Committed, Step
 from boxcar.storage import bucket_location, fetch_file, file_sha256, local_path, replace_text
 from boxcar.sync.mirror import Mirror
-
-if TYPE_CHECKING:
-    from boxcar.detectors.network import Network
 
 COCO_SLOTS = 91  # class slots of the zoo's checkpoints
 ZOO_THRESHOLDS = Thresholds(score=1e-8)
@@ -115,7 +112,7 @@ def _fetch_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
     return prefix, run
 
 
-def write_frozen(network: "Network", specification: Specification, provenance: Provenance, folder: Path) -> None:
+def write_frozen(network: Network, specification: Specification, provenance: Provenance, folder: Path) -> None:
     """Writes what `freeze` writes, for a network in memory.
 
     Raises:
@@ -128,10 +125,10 @@ def write_frozen(network: "Network", specification: Specification, provenance: P
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # "Assets written to", and the like
     size = specification.image_size
-    folded = FoldedNetwork(network, size)
+    folded, task = FoldedNetwork(network), find_task(specification)
 
     def detect(resized: tf.Tensor) -> dict[str, tf.Tensor]:
-        return graph.detect(folded(graph.normalize(resized, specification)), specification)
+        return task.detect(folded(graph.normalize(resized, specification)), specification)
 
     def serve_bytes(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         # One after the other, because each has a size of its own.
@@ -216,7 +213,7 @@ def _specify(
             )
         thresholds = thresholds.model_copy(update={"score": score_threshold})
 
-    from boxcar.detectors.network import count_class_slots  # loads TensorFlow
+    from boxcar.detectors.checkpoint_weights import count_class_slots  # loads TensorFlow
 
     slots = count_class_slots(prefix, row.class_predictor_bias, anchors)
     label_file, labels = _find_labels(prefix, label_map, trained, slots)
@@ -228,17 +225,8 @@ def _specify(
             f"and the checkpoint tells {slots - 1} classes apart.",
             "Give --label-map the label map that the checkpoint was trained with.",
         )
-    specification = Specification(
-        architecture=architecture,
-        image_size=size,
-        labels=labels,
-        anchors=anchors,
-        box_coder=trained.box_coder if trained else row.box_coder,
-        thresholds=thresholds,
-        dataset_version=trained.dataset_version if trained else None,
-        initial_checkpoint=trained.initial_checkpoint if trained else None,
-    )
-    return specification, label_file
+    described = trained or row.specify(size, labels)
+    return described.model_copy(update={"image_size": size, "labels": labels, "thresholds": thresholds}), label_file
 
 
 def _find_labels(
@@ -263,10 +251,10 @@ def _find_labels(
     )
 
 
-def _load(specification: Specification, prefix: Path) -> "Network":
+def _load(specification: Specification, prefix: Path) -> Network:
     import numpy as np
 
-    from boxcar.detectors.network import load_weights
+    from boxcar.detectors.checkpoint_weights import load_weights
 
     network = build_network(specification)
     load_weights(network, prefix, class_predictor=True)

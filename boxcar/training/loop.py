@@ -11,7 +11,7 @@ import tf_keras
 from boxcar.data.input_pipeline import Split, training_batches
 from boxcar.detectors.catalog import build_network
 from boxcar.detectors.checkpoint_sources import InitialWeights
-from boxcar.detectors.network import load_weights
+from boxcar.detectors.checkpoint_weights import load_weights
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.specification import SPECIFICATION, specification_json
 from boxcar.run.checkpoints import best_score, has_stalled, list_checkpoints, read_scores

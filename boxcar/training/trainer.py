@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from boxcar.detectors.losses import count_matches, detection_losses
+from boxcar.detectors.catalog import find_task
+from boxcar.detectors.losses import weight_decay
 from boxcar.detectors.network import Network
 from boxcar.training.optimizers import WarmUpCosine, make_optimizer
 from boxcar.training.settings import TrainingSettings
@@ -57,6 +58,7 @@ class Trainer:
 
     def __init__(self, network: Network, settings: TrainingSettings, strategy: Any) -> None:
         self.network = network
+        self._task = find_task(network.specification)
         self._settings = settings
         self._strategy = strategy
         self._replicas = strategy.num_replicas_in_sync
@@ -110,7 +112,7 @@ class Trainer:
 
     def _step_of_one(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """One replica's share of a step: the scalars of all replicas together, and its own images' `finite`."""
-        matches = self._sum(count_matches(batch["class_targets"]))
+        matches = self._sum(self._task.count_matches(batch))
         gradients, losses, finite = self._gradients(batch, matches)
         gradients, losses = self._sum(gradients), self._sum(losses)
         total = tf.reduce_sum(losses)
@@ -126,16 +128,10 @@ class Trainer:
     def _gradients_of(self, batch: dict[str, tf.Tensor], matches: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         """Gradients, the three losses [3] and `finite` [b] of a replica's images; sums over replicas are the batch's."""
         with tf.GradientTape() as tape:
-            heads = self.network.model(batch["image"], training=True)
-            losses = detection_losses(
-                tf.cast(heads["box_encodings"], tf.float32),
-                tf.cast(heads["class_logits"], tf.float32),
-                batch["box_targets"],
-                batch["class_targets"],
-                self._regularized,
-                matches,
-            )
-            parts = tf.stack([losses.classification, losses.localization, losses.regularization / self._replicas])
+            answer = self.network.model(batch["image"], training=True)
+            heads = {name: tf.cast(values, tf.float32) for name, values in answer.items()}
+            losses = self._task.losses(heads, batch, matches)
+            parts = tf.stack([*losses.parts.values(), weight_decay(self._regularized) / self._replicas])
             total = tf.reduce_sum(parts)
             if self._scales_loss:
                 total = self.optimizer.get_scaled_loss(total)

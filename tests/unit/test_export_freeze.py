@@ -210,7 +210,7 @@ def test_weights_that_are_not_finite(exported_run: ExportedRun, tmp_path: Path) 
     import tensorflow as tf
 
     from boxcar.detectors.catalog import build_network, find_architecture
-    from boxcar.detectors.network import load_weights
+    from boxcar.detectors.checkpoint_weights import load_weights
 
     name = find_architecture(ARCHITECTURE).class_predictor_bias
     network = build_network(read_specification(exported_run.frozen))

@@ -32,7 +32,7 @@ def spoil(network: Network, seed: int) -> None:
 
 def test_it_answers_the_same_and_follows_the_weights(network: Network) -> None:
     spoil(network, 0)
-    folded = FoldedNetwork(network, SIZE)
+    folded = FoldedNetwork(network)
     run = tf.function(folded.__call__, input_signature=[tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32)])
     pixels = tf.constant(np.random.default_rng(1).uniform(-1, 1, (3, SIZE, SIZE, 3)), tf.float32)
 
@@ -49,7 +49,7 @@ def test_it_answers_the_same_and_follows_the_weights(network: Network) -> None:
 
 
 def test_no_batch_norm_is_left_and_no_variable_is_held_twice(network: Network) -> None:
-    folded = FoldedNetwork(network, SIZE)
+    folded = FoldedNetwork(network)
     traced = tf.function(folded.__call__).get_concrete_function(tf.TensorSpec([None, SIZE, SIZE, 3]))
     operations = {operation.type for operation in traced.graph.get_operations()}
     assert "BiasAdd" in operations

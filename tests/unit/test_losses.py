@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from boxcar.detectors.losses import count_matches, detection_losses
+from boxcar.detectors.boxes import BOXES
+from boxcar.detectors.losses import count_matches, detection_losses, weight_decay
 
 ANCHORS, SLOTS = 50, 4
 
@@ -37,15 +38,13 @@ def test_losses_are_their_definitions(matched: float) -> None:
     boxes = random.normal(0, 2, (2, ANCHORS, 4)).astype(np.float32)
     classes = np.where(random.random((2, ANCHORS)) < matched, random.integers(1, SLOTS, (2, ANCHORS)), 0).astype(np.int32)
     weights = [random.normal(size=(3, 3)).astype(np.float32), random.normal(size=5).astype(np.float32)]
-    losses = detection_losses(
-        *(tf.constant(value) for value in (encodings, logits, boxes, classes)), tuple(tf.Variable(w) for w in weights)
-    )
+    losses = detection_losses(*(tf.constant(value) for value in (encodings, logits, boxes, classes)))
+    assert tuple(losses.parts) == BOXES.loss_names
     np.testing.assert_allclose(
-        [losses.classification, losses.localization, losses.regularization],
+        [*losses.parts.values(), weight_decay([tf.Variable(weight) for weight in weights])],
         reference(encodings, logits, boxes, classes, weights),
         rtol=1e-5,
     )
-    assert float(losses.total) == pytest.approx(sum(float(loss) for loss in losses[:3]), rel=1e-6)
 
 
 def test_a_part_of_a_batch_is_divided_by_the_whole_ones_matches() -> None:
@@ -55,14 +54,14 @@ def test_a_part_of_a_batch_is_divided_by_the_whole_ones_matches() -> None:
     encodings, logits, boxes = (tf.constant(array, tf.float32) for array in heads)
     classes = tf.constant((random.random((4, ANCHORS)) < 0.1) * 2, tf.int32)
     matches = count_matches(classes)
-    whole = detection_losses(encodings, logits, boxes, classes, ())
+    whole = detection_losses(encodings, logits, boxes, classes).parts
     shares = [
-        detection_losses(encodings[part], logits[part], boxes[part], classes[part], (), matches)
+        detection_losses(encodings[part], logits[part], boxes[part], classes[part], matches).parts
         for part in (slice(0, 1), slice(1, 4))
     ]
-    assert float(whole.regularization) == 0
-    for name in ("classification", "localization"):
-        assert float(sum(getattr(share, name) for share in shares)) == pytest.approx(float(getattr(whole, name)), rel=1e-6)
+    assert float(weight_decay(())) == 0
+    for name in BOXES.loss_names:
+        assert float(sum(share[name] for share in shares)) == pytest.approx(float(whole[name]), rel=1e-6)
 
 
 def test_the_picture_whose_loss_is_not_finite_is_told() -> None:
@@ -71,14 +70,14 @@ def test_the_picture_whose_loss_is_not_finite_is_told() -> None:
     classes = np.zeros((3, ANCHORS), np.int32)
     classes[:, 4] = 1
     zeros = tf.zeros([3, ANCHORS, 4])
-    assert detection_losses(zeros, zeros, boxes, classes, ()).finite.numpy().tolist() == [True, False, True]
+    assert detection_losses(zeros, zeros, boxes, classes).finite.numpy().tolist() == [True, False, True]
 
 
 def test_wild_logits_give_finite_losses_and_gradients() -> None:
     logits = tf.Variable(np.array([[[200, -200, 0], [-200, 200, 200]]], np.float32))
     encodings = tf.Variable(np.full((1, 2, 4), 1e6, np.float32))
     with tf.GradientTape() as tape:
-        total = detection_losses(encodings, logits, tf.zeros([1, 2, 4]), tf.constant([[1, 0]]), (tf.Variable([1.0]),)).total
+        total = sum(detection_losses(encodings, logits, tf.zeros([1, 2, 4]), tf.constant([[1, 0]])).parts.values())
     assert np.isfinite(float(total))
     for gradient in tape.gradient(total, [logits, encodings]):
         assert np.isfinite(gradient.numpy()).all()

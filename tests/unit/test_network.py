@@ -11,7 +11,8 @@ import tensorflow as tf
 import tf_keras
 
 from boxcar.detectors.catalog import build_network, find_architecture
-from boxcar.detectors.network import Network, count_class_slots, load_weights
+from boxcar.detectors.checkpoint_weights import count_class_slots, load_weights
+from boxcar.detectors.network import Network
 from boxcar.errors import BoxcarError
 from boxcar.inference.specification import Specification
 

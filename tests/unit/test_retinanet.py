@@ -13,7 +13,8 @@ from official.vision.ops import anchor as garden_anchors
 from official.vision.ops import box_ops, preprocess_ops
 
 from boxcar.detectors.catalog import build_network, find_architecture
-from boxcar.detectors.network import Network, count_class_slots, load_weights
+from boxcar.detectors.checkpoint_weights import count_class_slots, load_weights
+from boxcar.detectors.network import Network
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.graph import decode_boxes
 from boxcar.inference.specification import Specification

@@ -111,7 +111,7 @@ def test_a_folder_can_be_copied_away_alone(exported_run: ExportedRun, tmp_path: 
 def test_what_is_no_exported_detector(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     for path in (tmp_path, tmp_path / "notes.txt", tmp_path / "nothing.tflite"):
-        with pytest.raises(BoxcarError, match="is no exported detector") as caught:
+        with pytest.raises(BoxcarError, match="is not an exported detector") as caught:
             open_runner(path)
         assert caught.value.code == ExitCode.USAGE
 

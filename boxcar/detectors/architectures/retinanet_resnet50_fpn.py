@@ -15,13 +15,12 @@ Garden's, which spreads a level's cells evenly over the picture.
 from typing import TYPE_CHECKING, Any
 
 from boxcar.detectors.architecture import Architecture
+from boxcar.detectors.network import Network
 from boxcar.inference.specification import Anchors, BoxCoder, Specification
 
 if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
-
-    from boxcar.detectors.network import Network
 
 CHANNELS = 256
 TOWER_DEPTH = 4
@@ -32,7 +31,7 @@ MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 
-def build(specification: Specification, batch_norm_momentum: float, synchronized: bool) -> "Network":
+def build(specification: Specification, batch_norm_momentum: float, synchronized: bool) -> Network:
     """Builds the network with random weights.
 
     Args:
@@ -47,8 +46,6 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
     from official.vision.modeling.backbones.resnet import ResNet
     from official.vision.modeling.decoders.fpn import FPN
     from official.vision.modeling.heads.dense_prediction_heads import RetinaNetHead
-
-    from boxcar.detectors.network import Network
 
     size, anchors = specification.image_size, specification.anchors
     ratios, scales = len(anchors.aspect_ratios), anchors.scales_per_octave
@@ -101,6 +98,7 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
         },
     }
     return Network(
+        specification=specification,
         model=model,
         tree=tree,
         class_predictor=(head._classifier,),

@@ -13,14 +13,13 @@ import math
 from typing import TYPE_CHECKING
 
 from boxcar.detectors.architecture import Architecture
+from boxcar.detectors.network import Network
 from boxcar.inference.specification import Anchors, BoxCoder, Specification
 
 if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
     from official.vision.modeling.backbones.mobilenet import MobileNet
-
-    from boxcar.detectors.network import Network
 
 CHANNELS = 128
 TOWER_DEPTH = 4
@@ -36,7 +35,7 @@ _BLOCK_LAYERS = (
 CLASS_PRIOR = 0.01  # Lin et al. 2017, section 4.1; the zoo's class bias of -4.6
 
 
-def build(specification: Specification, batch_norm_momentum: float, synchronized: bool) -> "Network":
+def build(specification: Specification, batch_norm_momentum: float, synchronized: bool) -> Network:
     """Builds the network with random weights.
 
     Args:
@@ -50,7 +49,6 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
     import tf_keras
     from official.vision.modeling.backbones.mobilenet import MobileNet
 
-    from boxcar.detectors.network import Network
     from boxcar.detectors.upsampling import NearestUpSampling
 
     size = specification.image_size
@@ -150,6 +148,7 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
     regularized += [layer.kernel for layer in laterals]
     regularized += [layer.depthwise_kernel for layer in [*(pair[0] for pair in smoothing + coarse), *tower]]
     return Network(
+        specification=specification,
         model=model,
         tree=tree,
         class_predictor=(class_head,),
