@@ -8,7 +8,7 @@ from pathlib import Path
 from measuring import BOXCAR, new_run, run
 
 from boxcar.export.children import Child, run_children
-from boxcar.export.conversion import CONVERTER_SECONDS
+from boxcar.export.converting import CONVERTER_SECONDS
 from boxcar.inference.specification import SPECIFICATION, Specification, read_specification
 
 ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"

@@ -19,7 +19,7 @@ from official.vision.ops import preprocess_ops
 from official.vision.serving.export_saved_model_lib import export_inference_graph
 from PIL import Image
 
-from boxcar.export.pictures import sample_pictures
+from boxcar.export.sampling import sample_images
 
 SLOTS = 91  # with the background
 CANDIDATES = 1000  # scores above the threshold
@@ -81,7 +81,7 @@ def main() -> None:
     tf_keras.utils.set_random_seed(0)
     experiment, size = configure(network)
     model = factory.build_retinanet(tf_keras.layers.InputSpec(shape=[None, size, size, 3]), experiment.task.model)
-    _, picture = next(sample_pictures(records, "test", 1))
+    _, picture = next(sample_images(records, "test", 1))
     draw_weights(model, np.asarray(Image.fromarray(picture).resize((size, size))))
     prefix = tf.train.Checkpoint(model=model).write(str(folder / "ckpt-1"))
     for version in versions:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from boxcar.export.pictures import sample_pictures
+from boxcar.export.sampling import sample_images
 from boxcar.inference.detections import Detections
 from boxcar.inference.open import open_runner
 
@@ -50,7 +50,7 @@ def open_garden(folder: Path) -> tuple[Detect, int]:
 def main() -> None:
     folder, records, most = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
     detect, size = {"ours": open_ours, "garden": open_garden}[sys.argv[1]](folder)
-    pictures = [picture for _, picture in sample_pictures(records, "test", most)]
+    pictures = [picture for _, picture in sample_images(records, "test", most)]
     square = np.asarray(Image.fromarray(pictures[0]).resize((size, size)))
     for _ in range(WARM_UP):
         found = detect(square)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from boxcar.data.example import read_examples
-from boxcar.export.pictures import decode_picture, find_shards
+from boxcar.export.sampling import decode_picture, find_shards
 from boxcar.inference.open import open_runner
 from boxcar.scoring import GroundTruth, score
 

@@ -13,7 +13,7 @@ import numpy as np
 from exports_detectors import Detector
 from measuring import API, API_PYTHON, ROOT, Result, Row, answer, median, run, say
 
-from boxcar.export.pictures import sample_pictures
+from boxcar.export.sampling import sample_images
 from boxcar.inference.tfjs import find_node
 
 LEAST_RATIO = 1.4
@@ -82,7 +82,7 @@ def write_pictures(detector: Detector, most: int) -> Path:
     folder = detector.folder / "canvas"
     folder.mkdir()
     listed = []
-    for number, (_, picture) in enumerate(sample_pictures(detector.records, "test", most)):
+    for number, (_, picture) in enumerate(sample_images(detector.records, "test", most)):
         height, width = picture.shape[:2]
         (folder / f"{number}.rgba").write_bytes(np.dstack([picture, np.full([height, width], 255, np.uint8)]).tobytes())
         listed.append({"file": f"{number}.rgba", "width": width, "height": height})

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from boxcar.export.pictures import sample_pictures
+from boxcar.export.sampling import sample_images
 from boxcar.inference.open import open_runner
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import HeadsRunner
@@ -21,7 +21,7 @@ def main() -> None:
     network, detections = [], []
     with open_runner(file, threads) as runner:
         assert isinstance(runner, HeadsRunner), runner
-        pixels = [preprocess(picture, runner.specification) for _, picture in sample_pictures(records, "test", pictures)]
+        pixels = [preprocess(picture, runner.specification) for _, picture in sample_images(records, "test", pictures)]
         for one in (pixels * WARM_UP)[:WARM_UP]:
             runner.find(one)
         for one in pixels:

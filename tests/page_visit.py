@@ -27,7 +27,7 @@ ARGUMENTS = (
     # Beside the guard in `visiting`, which sees what a page asks for: nothing that Chromium itself asks for leaves either.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-DONE = re.compile("Found in the picture: |Nothing is found in the picture")
+DONE = re.compile("Found in the image: |Nothing was found in the image")
 SETTLED = re.compile(f"Ready: |{DONE.pattern}")
 
 

@@ -463,7 +463,7 @@ def detect(
             say=lambda sentence: print(sentence, flush=True),
         )
         print(
-            f"{found.objects} objects in {found.pictures} pictures, {found.milliseconds:.1f} ms a picture; "
+            f"{found.objects} objects in {found.images} images, {found.milliseconds:.1f} ms per image; "
             f"see {', '.join(written)}."
         )
 

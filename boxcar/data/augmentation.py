@@ -1,8 +1,8 @@
-"""Small, named changes to a training picture and its boxes.
+"""Small, named changes to a training image and its boxes.
 
-Each takes a `seed` int64 [2] from which all its randomness comes: the same seed gives the same picture, whoever asks and
-whenever. What moves or scales a picture changes only the window through which it is seen; `cut` then samples its pixels
-once, from the picture as it was read, so that an enlarged part is as sharp as the photograph.
+Each takes a `seed` int64 [2] from which all its randomness comes: the same seed always gives
+the same image. What moves or scales an image changes only the window through which it is seen; `cut` then samples its pixels
+once, from the image as it was read, so that an enlarged part is as sharp as the photograph.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,17 +14,17 @@ import tensorflow as tf
 from boxcar.inference import graph
 
 MIN_VISIBLE = 0.3  # share of a box's area that must remain in view, else the object counts as gone
-GREY = 127.5  # around a picture that does not fill its window: 0 once normalised, as a letterbox would be
+GREY = 127.5  # around an image that does not fill its window: 0 once normalised, as a letterbox would be
 
 
 class Sample(NamedTuple):
-    """A picture, its objects, and what of it is in view."""
+    """An image, its objects, and what of it is in view."""
 
     image: tf.Tensor  # uint8 or float32 [H, W, 3], 0 to 255
-    boxes: tf.Tensor  # float32 [N, 4] (ymin, xmin, ymax, xmax), normalised by the picture's sides
+    boxes: tf.Tensor  # float32 [N, 4] (ymin, xmin, ymax, xmax), normalised by the image's sides
     labels: tf.Tensor  # int64 [N]
-    # float32 [4] (top, left, bottom, right), normalised like the boxes; it may reach beyond the picture, and where left is
-    # larger than right the picture is seen mirrored. None: the whole picture.
+    # float32 [4] (top, left, bottom, right), normalised like the boxes; it may reach beyond the image, and where left is
+    # larger than right the image is seen mirrored. None: the whole image.
     window: tf.Tensor | None = None
 
 
@@ -32,18 +32,18 @@ Augmentation = Callable[[Sample, tf.Tensor], Sample]
 
 
 def horizontal_flip(sample: Sample, seed: tf.Tensor) -> Sample:
-    """Mirrors every second picture."""
+    """Mirrors every second image."""
     window = _window(sample)
     flip = tf.random.stateless_uniform([], seed) < 0.5
     return sample._replace(window=tf.where(flip, tf.gather(window, [0, 3, 2, 1]), window))
 
 
 def crop(sample: Sample, seed: tf.Tensor) -> Sample:
-    """Cuts out 75 to 100 % of the picture's area, 0.75 to 3 times as wide as high.
+    """Cuts out 75 to 100 % of the image's area, 0.75 to 3 times as wide as high.
 
     This is how the zoo's detectors were trained: `random_crop_image` of the Object Detection API (core/preprocessor.py) as
     ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8 sets it. Objects of which anything is left stay, clipped to what is left of
-    them. A picture too narrow for any such window stays whole.
+    them. An image too narrow for any such window stays whole.
     """
     window = _window(sample)
     sides = tf.cast(tf.shape(sample.image)[:2], tf.float32) * tf.abs(window[2:] - window[:2])
@@ -61,7 +61,7 @@ def crop(sample: Sample, seed: tf.Tensor) -> Sample:
 
 
 def scale_jitter(sample: Sample, seed: tf.Tensor) -> Sample:
-    """Cuts out 60 to 100 % of each side, or pads up to 140 %, with a mild change of aspect; every third picture stays.
+    """Cuts out 60 to 100 % of each side, or pads up to 140 %, with a mild change of aspect; every third image stays.
 
     Objects of which less than 30 % remains in view are left out; the others' boxes are clipped to what is left of them.
     """
@@ -69,7 +69,7 @@ def scale_jitter(sample: Sample, seed: tf.Tensor) -> Sample:
     side = 0.6 + 0.8 * side
     stretch = tf.exp(0.3 * stretch - 0.15)
     sides = tf.where(stay < 1 / 3, 1.0, tf.stack([side * stretch, side / stretch]))
-    # The window's corner: inside the picture where it is smaller, outside by up to the padding where it is larger.
+    # The window's corner: inside the image where it is smaller, outside by up to the padding where it is larger.
     corner = tf.stack([top, left]) * (1.0 - sides)
     return _through(sample, tf.concat([corner, corner + sides], axis=0), MIN_VISIBLE)
 
@@ -86,7 +86,7 @@ def colour(sample: Sample, seed: tf.Tensor) -> Sample:
 
 
 def mosaic(four: Sequence[Sample], image_size: int, seed: tf.Tensor) -> Sample:
-    """One square picture of four, which meet in a point 30 to 70 % down and across it (YOLOv4, arXiv 2004.10934, section 3.3).
+    """One square image of four, which meet in a point 30 to 70 % down and across it (YOLOv4, arXiv 2004.10934, section 3.3).
 
     Of each a part is seen, at 50 to 100 % of the size that it would have alone, or less where its place is larger than that.
     Objects of which less than 30 % remains in view are left out, as in `scale_jitter`.
@@ -112,13 +112,13 @@ def mosaic(four: Sequence[Sample], image_size: int, seed: tf.Tensor) -> Sample:
 
 MOVES: dict[str, Augmentation] = {"horizontal_flip": horizontal_flip, "crop": crop, "scale_jitter": scale_jitter}
 PAINTS: dict[str, Augmentation] = {"colour": colour}
-MOSAIC = "mosaic"  # needs three more pictures, which `input_pipeline` reads
+MOSAIC = "mosaic"  # needs three more images, which `input_pipeline` reads
 
 
 def augment(sample: Sample, image_size: int, seed: tf.Tensor, names: Sequence[str]) -> Sample:
     """Applies the named augmentations (but `mosaic`) one after the other, each with a seed of its own.
 
-    What changes colours changes those of the picture as it is then in view, float32 [S, S, 3].
+    What changes colours changes those of the image as it is then in view, float32 [S, S, 3].
     """
     if names:
         for name, own_seed in zip(names, tf.unstack(tf.random.split(seed, len(names))), strict=True):
@@ -127,14 +127,14 @@ def augment(sample: Sample, image_size: int, seed: tf.Tensor, names: Sequence[st
 
 
 def cut(sample: Sample, size: int | tf.Tensor) -> Sample:
-    """What is in view, as a picture of its own.
+    """What is in view, as an image of its own.
 
     Args:
-        sample: the picture and its window.
+        sample: the image and its window.
         size: sides of what is returned, in pixels: one number or int32 [2], height and width.
 
     Returns:
-        `image` float32 [*size, 3], grey where the window lies outside of the picture; `boxes` normalised by its sides and
+        `image` float32 [*size, 3], grey where the window lies outside of the image; `boxes` normalised by its sides and
         clipped to it.
     """
     if sample.window is None:
@@ -143,7 +143,7 @@ def cut(sample: Sample, size: int | tf.Tensor) -> Sample:
         return sample._replace(image=graph.resize(sample.image, size))
     sides = tf.shape(sample.image)[:2]
     goal = tf.broadcast_to(size, [2])
-    # In whole pixels of the picture; boxes are moved by what comes of the rounding, so that nothing shifts against them.
+    # In whole pixels of the image; boxes are moved by what comes of the rounding, so that nothing shifts against them.
     pixels = tf.cast(tf.round(sample.window * tf.cast(tf.tile(sides, [2]), tf.float32)), tf.int32)
     low = tf.minimum(pixels[:2], pixels[2:])
     high = tf.maximum(tf.maximum(pixels[:2], pixels[2:]), low + 1)

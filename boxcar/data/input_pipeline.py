@@ -1,4 +1,4 @@
-"""Records as tensors: batches for training, pictures for evaluation.
+"""Records as tensors: batches for training, images for evaluation.
 
 Training reads examples in an order that is a function of the seed and the step alone, so a resumed run sees the very
 batches that an undisturbed one would have seen.
@@ -53,7 +53,7 @@ class Split:
         return self._shards[shard][1][offset : offset + length]
 
     def example(self, index: int) -> Example:
-        """The labelled picture at a position.
+        """The labelled image at a position.
 
         Raises:
             BoxcarError: 65 where the record there is none.
@@ -75,18 +75,18 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Endless batches, beginning with those of step `first_step` (from 0).
 
-    Every epoch goes through the split in an order of its own. What a step's pictures are, and how they are varied, does not
+    Every epoch has its own order of the split. What a step's images are, and how they are varied, does not
     depend on how many pipelines read them.
 
     Args:
         split: what to read.
         specification: input size, anchors and box coder.
-        batch_size: pictures a step, of all pipelines together.
+        batch_size: images a step, of all pipelines together.
         augmentations: names, applied in this order.
         seed: of the order and of the augmentations.
         first_step: steps that were done before.
-        pipeline: which of how many this one is; it reads that one of as many contiguous slices of every step's pictures.
-        replica_batch_size: pictures in each batch given out, where a pipeline feeds several replicas, one after the other;
+        pipeline: which of how many this one is; it reads that one of as many contiguous slices of every step's images.
+        replica_batch_size: images in each batch given out, where a pipeline feeds several replicas, one after the other;
             the whole slice if None.
 
     Returns:
@@ -94,7 +94,7 @@ def training_batches(
         [B, A, 4] and `class_targets` [B, A] int32, 0 where an anchor is background.
 
     Raises:
-        BoxcarError: 64 where a step's pictures cannot be dealt out evenly.
+        BoxcarError: 64 where a step's images cannot be divided evenly.
     """
     size, task = specification.image_size, find_task(specification)
     count = len(split)
@@ -104,13 +104,13 @@ def training_batches(
     if slice_size * pipelines != batch_size or slice_size % replica_batch_size:
         raise BoxcarError(
             ExitCode.USAGE,
-            f"A batch of {batch_size} pictures cannot be dealt out evenly to {pipelines} machines, {replica_batch_size} a GPU.",
+            f"A batch of {batch_size} images cannot be divided evenly among {pipelines} workers, {replica_batch_size} per GPU.",
             "Give a --batch-size that is a multiple of the number of GPUs.",
         )
     alone, together = _around_mosaic(augmentations)
 
     def sample(counter: tf.Tensor) -> dict[str, tf.Tensor]:
-        # The counter is of this pipeline's pictures; the position is the picture's place among those of all pipelines.
+        # The counter is of this pipeline's images; the position is the image's place among those of all pipelines.
         position = counter // slice_size * batch_size + number * slice_size + counter % slice_size
         indices = tf.unstack(_members(position, count, seed, augmentations))
         *seeds, mosaic_seed, seed_together = tf.unstack(tf.random.split(_seed(seed, position), len(indices) + 2))
@@ -127,16 +127,16 @@ def training_batches(
 
 
 def batch_members(split_size: int, batch_size: int, augmentations: Sequence[str], seed: int, step: int) -> list[int]:
-    """Positions in the split of the pictures that `training_batches` reads for a step (from 0), in the batch's order.
+    """Positions in the split of the images that `training_batches` reads for a step (from 0), in the batch's order.
 
-    Where `mosaic` is among the augmentations each picture of the batch is made of four, which follow one another.
+    Where `mosaic` is among the augmentations each image of the batch is made of four, which follow one another.
     """
     positions = tf.range(step * batch_size, (step + 1) * batch_size, dtype=tf.int64)
     return [int(index) for position in positions for index in _members(position, split_size, seed, augmentations)]
 
 
 def _around_mosaic(augmentations: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """What is done to each of a mosaic's pictures, and what to the mosaic; without one, nothing is of the first kind."""
+    """What is done to each of a mosaic's images, and what to the mosaic; without one, nothing is of the first kind."""
     if augmentation.MOSAIC not in augmentations:
         return (), augmentations
     place = augmentations.index(augmentation.MOSAIC)
@@ -144,7 +144,7 @@ def _around_mosaic(augmentations: Sequence[str]) -> tuple[Sequence[str], Sequenc
 
 
 def _members(position: tf.Tensor, count: int, seed: int, augmentations: Sequence[str]) -> tf.Tensor:
-    """Which pictures are read for a position (int64) of the endless sequence of epochs: int64 [1]; [4] of a mosaic."""
+    """Which images are read for a position (int64) of the endless sequence of epochs: int64 [1]; [4] of a mosaic."""
     epoch, index = position // count, position % count
     order = tf.stack([tf.constant(seed, tf.int64), epoch])
     own = tf.random.experimental.index_shuffle(index, order, count - 1)[None]

@@ -1,4 +1,4 @@
-"""Serves the page to this computer: it reads what `site.collect` lists and nothing else, and writes nothing."""
+"""Serves the page to this computer only: it reads only what `site.collect` lists, and writes nothing."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from boxcar.sync.mirror import Mirror
 HOST = "127.0.0.1"
 
 _HEADERS = {
-    # A model that was exported anew is the one that is tried.
+    # A model that was exported again must replace the one in the cache.
     "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",
     # Only a page that is isolated like this may use WebAssembly's threads.
@@ -29,7 +29,7 @@ _HEADERS = {
 }
 _OWN_NAME = re.compile(rf"({re.escape(HOST)}|localhost)(:\d+)?")
 
-# Written out: the system's own table may lack these, or hold something that browsers do not run.
+# Written out: the system's own table may lack these, or have types that browsers refuse.
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
@@ -41,17 +41,17 @@ _TYPES = {
 
 
 def serve(run: str, port: int, say: Callable[[str], None] = lambda sentence: None) -> None:
-    """Shows a run's TensorFlow.js models on a page, until it is interrupted.
+    """Shows a run's TensorFlow.js models on a page until it is interrupted.
 
     Args:
         run: the run's folder (URI).
         port: where on 127.0.0.1; 0 for any that is free.
-        say: is told the page's address once it can be opened.
+        say: called with the page's address once it can be opened.
 
     Raises:
         BoxcarError: 64 where the run has no TensorFlow.js model, 65 where its files were changed, 69 where TensorFlow.js is not
             installed or the port is taken.
-        KeyboardInterrupt: the end.
+        KeyboardInterrupt: on Ctrl-C, which is how it ends.
     """
     place = Mirror(run)
     place.below(EXPORT).fetch()
@@ -72,9 +72,9 @@ def serve(run: str, port: int, say: Callable[[str], None] = lambda sentence: Non
 
 
 class _Server(ThreadingTCPServer):
-    """A thread a connection, none of which holds up the end."""
+    """One thread per connection; none of them delays the end."""
 
-    allow_reuse_address = True  # a port whose last user has just ended is free
+    allow_reuse_address = True  # a port that was just closed is free
     daemon_threads = True
 
     def __init__(self, port: int, site: Site) -> None:
@@ -82,7 +82,7 @@ class _Server(ThreadingTCPServer):
         super().__init__((HOST, port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of a browser that hung up; all else is a defect, and is shown."""
+        """Ignores a browser that hung up; anything else is a defect, and is shown."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -104,11 +104,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._content()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a person wants to see the address, and it would scroll away."""
+        """Logs nothing: the address would scroll away."""
 
     def _content(self) -> bytes | None:
-        """What stands at the address, after its headers are sent; None where an error was sent instead."""
-        # Another name that leads here is how a page of somebody else would read a model through its visitor's browser.
+        """The content at the address, after its headers are sent; None if an error was sent instead."""
+        # A page of another site could use another name for this address to read a model through its visitor's browser.
         if not _OWN_NAME.fullmatch(self.headers.get("Host", "")):
             self.send_error(HTTPStatus.FORBIDDEN, f"this server answers to {HOST} and localhost only")
             return None
@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             content = entry.read_bytes() if isinstance(entry, Path) else entry
         except OSError:
-            content = None  # moved, or exported anew since
+            content = None  # moved, or exported again since
         if content is None:
             self.send_error(HTTPStatus.NOT_FOUND, "there is nothing at this address")
             return None

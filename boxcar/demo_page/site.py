@@ -1,4 +1,4 @@
-"""What the page's server hands out: a closed list of addresses, each with its file or text."""
+"""What the page's server serves: a closed list of addresses, each with its file or text."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -10,7 +10,7 @@ from boxcar.run.step import Committed, require_commit
 
 PAGE = Path(__file__).with_name("page")
 
-# Of TensorFlow.js only these parts: without its plain JavaScript backend nothing can fall back to it.
+# Only these parts of TensorFlow.js: without its plain JavaScript backend nothing can fall back to it.
 LIBRARIES = (
     "tfjs-core/dist/tf-core.min.js",
     "tfjs-converter/dist/tf-converter.min.js",
@@ -21,7 +21,7 @@ LIBRARIES = (
     "tfjs-backend-webgl/dist/tf-backend-webgl.min.js",
 )
 
-Site = dict[str, Path | bytes]  # the path of an address, from `/`, to the file or the very bytes that stand there
+Site = dict[str, Path | bytes]  # from the path of an address, starting with `/`, to its file or its bytes
 
 
 def collect(run: Path) -> Site:
@@ -39,7 +39,7 @@ def collect(run: Path) -> Site:
     if not models:
         raise BoxcarError(
             ExitCode.USAGE,
-            f"{exported.folder} holds no TensorFlow.js model.",
+            f"{exported.folder} has no TensorFlow.js model.",
             "Convert again, with tfjs_float32 among the --formats.",
         )
     packages = find_tfjs()

@@ -1,5 +1,5 @@
-"""Any exported file on a person's own pictures."""
+"""Any exported file on a person's own images."""
 
-from boxcar.detect.step import detect
+from boxcar.detect.detecting import detect
 
 __all__ = ["detect"]

@@ -1,4 +1,4 @@
-"""Pictures to detect in: files, folders of them, videos, a camera."""
+"""Images to detect objects in: files, folders of them, videos, a camera."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from PIL import Image, ImageOps
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import local_path
 
-PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 
 
 @dataclass(frozen=True)
 class Source:
-    """A picture, a video or a camera.
+    """An image, a video or a camera.
 
     Attributes:
-        path: as a person knows it: the file's path, or `camera 0`.
+        path: the file's path, or `camera 0`.
         camera: the camera's number; None for a file.
     """
 
@@ -36,16 +36,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source: uint8 RGB [H, W, 3], upright; `number` counts from 0, and is None for a picture's file."""
+    """One image of a source: uint8 RGB [H, W, 3], upright; `number` counts from 0, and is None for an image's file."""
 
     source: Source
     pixels: npt.NDArray[np.uint8]
     number: int | None
-    rate: float | None  # frames a second of the source, where it says so
+    rate: float | None  # frames per second of the source, if it is known
 
 
 def find_sources(names: Sequence[str], camera: int | None) -> list[Source]:
-    """The pictures and videos of that name, and those in folders of that name, sorted; and the camera.
+    """The named images and videos, those in the named folders, sorted, and the camera.
 
     Raises:
         BoxcarError: 64 where nothing is there, or a file is of another kind.
@@ -54,25 +54,25 @@ def find_sources(names: Sequence[str], camera: int | None) -> list[Source]:
     for name in names:
         path = local_path(name)
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES | VIDEOS and file.is_file())
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES | VIDEOS and file.is_file())
             if not inside:
-                raise BoxcarError(ExitCode.USAGE, f"{path} holds no pictures.", f"Name a folder with files of {_kinds()}.")
+                raise BoxcarError(ExitCode.USAGE, f"{path} holds no images.", f"Name a folder with files of {_kinds()}.")
             found += [Source(str(file)) for file in inside]
         elif not path.is_file():
-            raise BoxcarError(ExitCode.USAGE, f"There is no {path}.", "Name pictures, folders of pictures, or videos.")
-        elif path.suffix.lower() not in PICTURES | VIDEOS:
-            raise BoxcarError(ExitCode.USAGE, f"{path} is neither a picture nor a video.", f"Name files of {_kinds()}.")
+            raise BoxcarError(ExitCode.USAGE, f"There is no {path}.", "Name images, folders of images, or videos.")
+        elif path.suffix.lower() not in IMAGES | VIDEOS:
+            raise BoxcarError(ExitCode.USAGE, f"{path} is neither an image nor a video.", f"Name files of {_kinds()}.")
         else:
             found.append(Source(str(path)))
     if camera is not None:
         found.append(Source(f"camera {camera}", camera))
     if not found:
-        raise BoxcarError(ExitCode.USAGE, "No pictures were named.", "Name pictures, folders or videos, or add --camera 0.")
+        raise BoxcarError(ExitCode.USAGE, "No images were named.", "Name images, folders or videos, or add --camera 0.")
     return found
 
 
 def read_frames(source: Source) -> Iterator[Frame]:
-    """The source's pictures, one after the other.
+    """The source's images, one after the other.
 
     Raises:
         BoxcarError: 65 where it cannot be decoded, 69 where the camera cannot be used.
@@ -87,9 +87,9 @@ def _still(path: Path) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    # What Pillow raises on damaged files, and before it would take the machine's memory.
+    # What Pillow raises for damaged files, and for those too large for the machine's memory.
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, Image.DecompressionBombError) as error:
-        reason = "it is damaged, or of another kind than its name says"
+        reason = "it is damaged, or its name has the wrong suffix"
         if isinstance(error, OSError) and error.strerror:
             reason = error.strerror
         elif isinstance(error, Image.DecompressionBombError):
@@ -114,10 +114,12 @@ def _moving(source: Source) -> Iterator[Frame]:
         opened.release()
     if number == 0 and source.camera is not None:
         raise BoxcarError(
-            ExitCode.ENVIRONMENT, f"Camera {source.camera} gives no picture.", "See that it is plugged in and used by nobody."
+            ExitCode.ENVIRONMENT,
+            f"Camera {source.camera} gives no image.",
+            "Check that it is plugged in and not used by another program.",
         )
     if number == 0:
-        raise _unreadable(source.path, "OpenCV finds no picture in it")
+        raise _unreadable(source.path, "OpenCV finds no image in it")
 
 
 def _unreadable(path: str, reason: str) -> BoxcarError:
@@ -125,4 +127,4 @@ def _unreadable(path: str, reason: str) -> BoxcarError:
 
 
 def _kinds() -> str:
-    return ", ".join(sorted(PICTURES | VIDEOS))
+    return ", ".join(sorted(IMAGES | VIDEOS))

@@ -1,4 +1,4 @@
-"""The detectors: architectures, anchors, preprocessing, decoding, and what gives detections from any exported file.
+"""What is trained: tasks, architectures, their networks and initial weights. Imports `scoring`, `inference` and what is below.
 
-This file imports nothing, so that what needs NumPy alone (boxes, detections) can be had without TensorFlow.
+This file imports nothing, and the catalog does not load TensorFlow.
 """

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from boxcar.detectors.boxes import BOXES
+from boxcar.detectors.box_detection import BOXES
 from boxcar.detectors.network import Network
 from boxcar.detectors.task import Task
 from boxcar.inference.specification import Anchors, BoxCoder, Specification

@@ -71,7 +71,7 @@ def find_checkpoint(source: str) -> InitialWeights:
         raise BoxcarError(
             ExitCode.USAGE,
             f"There is no checkpoint {source}.",
-            "Name it without its endings (.../ckpt-0 where ckpt-0.index lies), or a folder or .tar.gz that holds one, or none.",
+            "Name it without its endings (.../ckpt-0 if the file is ckpt-0.index), a folder or .tar.gz with one, or none.",
         )
     lines = "".join(f"{file_sha256(part)}  {part.name.removeprefix(prefix.name)}\n" for part in parts)
     return InitialWeights(prefix, source, hashlib.sha256(lines.encode()).hexdigest())
@@ -98,7 +98,7 @@ def _part_of(file: str, prefix: str) -> bool:
 
 
 def _in_folder(folder: Path, source: str) -> Path:
-    """The one checkpoint that lies in a folder, or in the `checkpoint` folder one or two levels below."""
+    """The one checkpoint in a folder, or in the `checkpoint` folder one or two levels below."""
     for pattern in ("ckpt-*.index", "checkpoint/ckpt-*.index", "*/checkpoint/ckpt-*.index"):
         found = sorted(folder.glob(pattern))
         if len(found) > 1:

@@ -92,7 +92,7 @@ def count_class_slots(prefix: Path, class_predictor_bias: str, anchors: Anchors)
 def _stored_name(name: str, shapes: dict[str, Any]) -> str:
     """Under what a checkpoint has the variable that we call `name`.
 
-    Model Garden's trainer hands a model's parts over beside the model, and the shorter way gives the name: `backbone/...` for
+    Model Garden's trainer saves a model's parts next to the model, and the shorter path gives the name: `backbone/...` for
     what is `model/_backbone/...` in a checkpoint of the model alone (official/core/base_trainer.py, `checkpoint_items`).
     """
     part = name.removeprefix("model/_") + _VALUE

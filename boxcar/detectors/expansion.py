@@ -36,7 +36,7 @@ class Expansion(tf_keras.layers.Layer):  # type: ignore[misc]
         output_mean = tf.linalg.matvec(kernel, mean, transpose_a=True)
         variance = tf.reduce_sum(kernel * (covariance @ kernel), axis=0)
         count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
-        # The moving variance is that of all pictures, estimated from these: as TensorFlow's fused batch norm does it.
+        # The moving variance is that of all images, estimated from these: as TensorFlow's fused batch norm does it.
         moved = (norm.moving_mean, output_mean), (norm.moving_variance, variance * count / tf.maximum(count - 1, 1))
         for moving, value in moved:
             moving.assign_sub((moving - tf.stop_gradient(value)) * (1 - norm.momentum))

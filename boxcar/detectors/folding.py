@@ -67,7 +67,7 @@ class FoldedNetwork:
 
 @dataclass(frozen=True)
 class _Fold:
-    """One batch norm of a graph, and what stands in its place.
+    """One batch norm of a graph, and what replaces it.
 
     Attributes:
         name: of its node.
@@ -120,7 +120,7 @@ def _fold(graph: Any, captured: dict[str, tf.Variable]) -> tuple[Any, dict[str, 
         captured: the variable behind each placeholder of a resource.
 
     Returns:
-        The other graph; the variables that its placeholders stand for; its batch norms, whose placeholders come beside.
+        The other graph; the variables that its placeholders stand for; its batch norms, which have placeholders of their own.
     """
     nodes = {node.name: node for node in graph.node}
     readers = Counter(_producer(name) for node in graph.node for name in node.input)

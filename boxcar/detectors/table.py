@@ -7,7 +7,7 @@ from boxcar.detectors.catalog import ARCHITECTURES
 
 
 def print_architectures() -> None:
-    """Prints every architecture on stdout: first what one compares, then where it comes from and what it becomes."""
+    """Prints every architecture on stdout: first the figures to compare, then its source and its exports."""
     console = Console(highlight=False)
     figures = Table(box=None, pad_edge=False, header_style="bold")
     figures.add_column("architecture", no_wrap=True)
@@ -24,7 +24,7 @@ def print_architectures() -> None:
         )
     console.print(figures)
     console.print(
-        "All at the input size given, one picture, with the 91 class slots of COCO; the AP is what the source publishes."
+        "All at the input size given, one image, with the 91 class slots of COCO; the AP is what the source publishes."
     )
     for row in ARCHITECTURES.values():
         details = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -35,7 +35,7 @@ def print_architectures() -> None:
         details.add_row("  its weights load", row.zoo_loads)
         details.add_row("  exports to", ", ".join(row.exports))
         details.add_row(
-            "  beside the SavedModel",
+            "  with the SavedModel",
             "a checkpoint that the Object Detection API restores, and a pipeline.config that tells it how"
             if row.api_feature_extractor
             else "its own checkpoint; no pipeline.config, because the Object Detection API does not have it",

@@ -1,4 +1,4 @@
-"""What the network should answer for a picture: each anchor's class and box, from the true boxes."""
+"""What the network should answer for an image: each anchor's class and box, from the true boxes."""
 
 import numpy as np
 import numpy.typing as npt

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from boxcar.data.example import read_examples
 from boxcar.data.pixels import thumbnail
 from boxcar.inference.detections import Detections
-from boxcar.inference.drawing import FOUND, SHOWN_SCORE, TRUE, captions, choose_pictures, draw
+from boxcar.inference.drawing import FOUND, SHOWN_SCORE, TRUE, captions, choose_images, draw
 from boxcar.scoring import GroundTruth
 
 MOST = 4  # images whose boxes are drawn for every checkpoint
@@ -34,7 +34,7 @@ class Panels:
 
     def __init__(self, shards: Sequence[Path], truths: Sequence[GroundTruth], labels: Mapping[int, str]) -> None:
         self._labels = labels
-        self._chosen = choose_pictures([set(truth.labels.tolist()) for truth in truths], MOST)
+        self._chosen = choose_images([set(truth.labels.tolist()) for truth in truths], MOST)
         self._small: list[NDArray[np.uint8]] = []
         self._labelled: list[NDArray[np.uint8]] = []
         for place, example in enumerate(islice(read_examples(shards), self._chosen[-1] + 1 if self._chosen else 0)):

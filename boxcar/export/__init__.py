@@ -1,6 +1,6 @@
 """From a checkpoint to files that run elsewhere: `freeze`, then `convert`. Importing this does not load TensorFlow."""
 
-from boxcar.export.conversion import convert
-from boxcar.export.saved_model import freeze
+from boxcar.export.converting import convert
+from boxcar.export.freezing import freeze
 
 __all__ = ["convert", "freeze"]

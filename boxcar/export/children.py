@@ -1,4 +1,4 @@
-"""Converters, and what else may crash, as child processes: a crash, a hang or too little memory is an answer, not our end."""
+"""Runs converters, and other work that may crash, as child processes, and turns a crash, a hang or a kill into an error."""
 
 import json
 import os
@@ -27,14 +27,14 @@ class Child:
     module: str  # run as `python -m module arguments`
     arguments: tuple[str, ...]
     timeout_seconds: float
-    doing: str = "The converter to"  # with the format behind it, the words that a failure begins with
+    doing: str = "The converter to"  # followed by the format, how the message of a failure starts
 
 
 @dataclass
 class _Running:
     child: Child
     process: subprocess.Popen[bytes]
-    words: IO[bytes]  # what it prints, on both streams
+    output: IO[bytes]  # what it prints, on both streams
     started: float
 
 
@@ -42,13 +42,13 @@ def run_children(children: Sequence[Child], finished: Callable[[Child], None], a
     """Runs the children, a few at once; the first that fails ends the others.
 
     Args:
-        children: what to run, the longest first for the best time in all.
-        finished: called as each ends well.
-        at_once: how many may run side by side.
+        children: what to run, the longest first for the shortest total time.
+        finished: called as each succeeds.
+        at_once: how many may run at the same time.
 
     Raises:
-        BoxcarError: what a child itself said could not be done (its own code); 69 where one was killed, which is what
-            happens where memory runs out; 70 where one crashed, failed with a traceback or took too long, with its last lines.
+        BoxcarError: a child's own error, with its code; 69 where one was killed, as happens when memory runs out; 70 where
+            one crashed, failed with a traceback or took too long, with its last lines.
     """
     waiting, running = list(children), list[_Running]()
     try:
@@ -71,7 +71,7 @@ def run_children(children: Sequence[Child], finished: Callable[[Child], None], a
 
 
 def run_as_child(main: Callable[[], None]) -> None:
-    """What a child's module does when it is run: `main`, with our own errors passed to the parent."""
+    """Runs a child's `main` and passes a BoxcarError to the parent as JSON."""
     try:
         main()
     except BoxcarError as error:
@@ -79,7 +79,7 @@ def run_as_child(main: Callable[[], None]) -> None:
         sys.stderr.flush()
         os._exit(error.code)  # the interpreter's own end waits for TensorFlow's threads
     except OSError as error:
-        # A full disk, for instance; what a converter gets wrong by itself ends in a traceback.
+        # For example a full disk; a converter's own faults end in a traceback.
         what = f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}."
         do = "Free disk space, then run the same command again."
         sys.stderr.write(json.dumps({"code": ExitCode.ENVIRONMENT, "what": what, "do": do}) + "\n")
@@ -88,15 +88,15 @@ def run_as_child(main: Callable[[], None]) -> None:
 
 
 def _start(child: Child) -> _Running:
-    words = tempfile.TemporaryFile()  # noqa: SIM115 - goes with the child
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
     process = start_child(
         child.module,
         child.arguments,
-        stdout=words,
-        stderr=words,
+        stdout=output,
+        stderr=output,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "1"},
     )
-    return _Running(child, process, words, time.monotonic())
+    return _Running(child, process, output, time.monotonic())
 
 
 def _judge(one: _Running) -> None:
@@ -105,8 +105,8 @@ def _judge(one: _Running) -> None:
         return
     if code in (ExitCode.DATA, ExitCode.ENVIRONMENT):
         try:
-            told = json.loads(_lines(one)[-1])
-            error = BoxcarError(ExitCode(told["code"]), told["what"], told["do"])
+            reported = json.loads(_lines(one)[-1])
+            error = BoxcarError(ExitCode(reported["code"]), reported["what"], reported["do"])
         except (IndexError, ValueError, KeyError, TypeError):
             raise _failure(one, f"it ended with exit code {code}", ExitCode.DEFECT) from None
         raise error
@@ -129,5 +129,5 @@ def _failure(one: _Running, reason: str, code: ExitCode) -> BoxcarError:
 
 
 def _lines(one: _Running) -> list[str]:
-    one.words.seek(0)
-    return [line for line in one.words.read().decode(errors="replace").splitlines() if line.strip()]
+    one.output.seek(0)
+    return [line for line in one.output.read().decode(errors="replace").splitlines() if line.strip()]

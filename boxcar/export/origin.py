@@ -1,4 +1,4 @@
-"""What an exported file says of where it comes from, for a person: `boxcar show`."""
+"""Where an exported file comes from, for a person: `boxcar show`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Does an exported file answer as its SavedModel does? Both are run on labelled pictures."""
+"""Does an exported file answer as its SavedModel does? Both are run on labelled images."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,16 +18,16 @@ from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import HeadsRunner, Runner
 from boxcar.scoring import GroundTruth, ap50_difference, match
 
-INT8 = frozenset({"tflite_int8", "tflite_int8_nms"})  # these are told whether what they lose is more than luck
-MIN_SCORE = 0.3  # detections of the SavedModel from this score on must be found by the file too
-MATCHED_IOU = 0.5  # from this overlap on it counts as found
+INT8 = frozenset({"tflite_int8", "tflite_int8_nms"})  # their loss of AP50 is tested for significance
+MIN_SCORE = 0.3  # the file must find the SavedModel's detections with at least this score
+MATCHED_IOU = 0.5  # the least overlap that counts as found
 
 _NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file to be compared: its format, opened, and what it costs."""
+    """A file to compare: its format, its runner and its cost."""
 
     kind: str
     runner: Runner
@@ -37,18 +37,18 @@ class Candidate:
 def compare(
     model: HeadsRunner,
     candidates: Sequence[Candidate],
-    pictures: Iterable[tuple[Example, npt.NDArray[np.uint8]]],
+    images: Iterable[tuple[Example, npt.NDArray[np.uint8]]],
     limits: Limits,
     advance: Callable[[], None],
 ) -> tuple[Verdict, list[Verdict]]:
-    """Runs a SavedModel and files made of it on labelled pictures, one picture after the other.
+    """Runs a SavedModel and files made from it on labelled images, one image after the other.
 
     Args:
         model: the SavedModel.
         candidates: the exported files.
-        pictures: examples and their pixels.
-        limits: what the files are held to.
-        advance: called after each picture.
+        images: examples and their pixels.
+        limits: of the comparison.
+        advance: called after each image.
 
     Returns:
         The SavedModel's verdict, which is its scores and its time (the signature `serving_default`, preprocessing and NMS
@@ -57,14 +57,14 @@ def compare(
     truths: list[GroundTruth] = []
     own = Tally()
     tallies = [Tally() for _ in candidates]
-    for example, picture in pictures:
+    for example, image in images:
         truths.append(GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
         name = example.filename or example.source_id
-        began = time.perf_counter()
-        found = model.detect(picture)
-        own.seconds.append(time.perf_counter() - began)
+        started = time.perf_counter()
+        found = model.detect(image)
+        own.seconds.append(time.perf_counter() - started)
         own.detections.append(found)
-        pixels = preprocess(picture, model.specification)
+        pixels = preprocess(image, model.specification)
         wanted = model.heads(pixels)
         for candidate, tally in zip(candidates, tallies, strict=True):
             heads, detections = _answer(candidate.runner, pixels, tally, name)
@@ -78,15 +78,15 @@ def compare(
     verdicts = []
     for candidate, tally in zip(candidates, tallies, strict=True):
         scores = task.score(truths, tally.detections, labels)
-        told = ap50_difference(truths, own.detections, tally.detections, labels) if candidate.kind in INT8 else None
-        verdicts.append(judge(candidate.kind, tally, scores, reference, limits, candidate.cost, told))
+        difference = ap50_difference(truths, own.detections, tally.detections, labels) if candidate.kind in INT8 else None
+        verdicts.append(judge(candidate.kind, tally, scores, reference, limits, candidate.cost, difference))
     return Verdict(reference, own.milliseconds, True, None, (), {"pictures": len(truths)}), verdicts
 
 
 def _answer(runner: Runner, pixels: npt.NDArray[np.float32], tally: Tally, name: str) -> tuple[Heads | None, Detections]:
-    """A file's raw answer, where it has one, and its detections; what cannot be detections is kept as such."""
+    """A file's raw answer, if it has one, and its detections; an answer that cannot be detections is noted in the tally."""
     heads = None
-    began = time.perf_counter()
+    started = time.perf_counter()
     try:
         if isinstance(runner, HeadsRunner):
             heads = runner.heads(pixels)
@@ -99,7 +99,7 @@ def _answer(runner: Runner, pixels: npt.NDArray[np.float32], tally: Tally, name:
         detections = _NOTHING
         if not tally.nonsense:
             tally.nonsense, tally.nonsense_worst = error.what.rstrip("."), name
-    tally.seconds.append(time.perf_counter() - began)
+    tally.seconds.append(time.perf_counter() - started)
     return heads, detections
 
 

@@ -1,4 +1,4 @@
-"""Where a detector comes from: written once, by `freeze`, and carried inside every file that is made of it."""
+"""Where a detector comes from: `freeze` writes it once, and every file made from the detector carries it."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from boxcar.inference.embedded import ASSETS, PROVENANCE
 from boxcar.inference.specification import InitialCheckpoint, Specification
 from boxcar.run.layout import IMAGE, PIPELINE_VERSION
 
-CODE_REVISION = "BOXCAR_CODE_REVISION"  # set when an image is built: no repository lies in there
+CODE_REVISION = "BOXCAR_CODE_REVISION"  # set when an image is built, which has no repository
 
 _TRAINED = re.compile(r"ckpt-(\d+)")
 _GIT_SECONDS = 10.0
@@ -26,14 +26,14 @@ class Provenance(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    run: str | None  # URI of the run's folder; None for a checkpoint that lies in none
+    run: str | None  # URI of the run's folder; None for a checkpoint that is in none
     architecture: str
-    checkpoint_step: int | None  # None where the checkpoint's name tells none
+    checkpoint_step: int | None  # None if the checkpoint's name has none
     checkpoint_sha256: str  # of the checkpoint's files, as `checkpoint_sources.InitialWeights` says
-    initial_checkpoint: InitialCheckpoint | None  # that training started from; None for random weights, and where not known
+    initial_checkpoint: InitialCheckpoint | None  # that training started from; None for random or unknown weights
     dataset_version: str | None
     code_version: str
-    code_revision: str | None  # commit of the code's repository, "-dirty" behind it where files were changed
+    code_revision: str | None  # commit of the code's repository, with "-dirty" appended if files were changed
     image: str | None
     pipeline_version: str | None
 
@@ -43,11 +43,11 @@ class Provenance(BaseModel):
 
 
 def trace(prefix: Path, run: str | None, specification: Specification) -> Provenance:
-    """The provenance of what is frozen here and now from a checkpoint.
+    """The provenance of a model that is frozen now from a checkpoint.
 
     Args:
         prefix: the checkpoint's path without `.index`.
-        run: URI of the run that it lies in; None where it lies in none.
+        run: URI of its run; None if it is in none.
         specification: of the detector.
 
     Raises:
@@ -69,23 +69,23 @@ def trace(prefix: Path, run: str | None, specification: Specification) -> Proven
 
 
 def code_revision() -> str | None:
-    """The commit that this code is of: what the environment says, else what its own repository says; None without either."""
-    told = os.environ.get(CODE_REVISION)
+    """The commit of this code, from the environment or from its own repository; None without either."""
+    revision = os.environ.get(CODE_REVISION)
     root = Path(boxcar.__file__).parents[1]
     git = shutil.which("git")
-    # A folder of installed packages may lie in somebody else's repository: only our own has `.git` beside the package.
-    if told or git is None or not (root / ".git").exists():
-        return told or None
+    # Installed packages may be inside another repository: only our own has `.git` next to the package.
+    if revision or git is None or not (root / ".git").exists():
+        return revision or None
     command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         answer = subprocess.run(command, capture_output=True, timeout=_GIT_SECONDS, check=True, text=True)
     except (OSError, subprocess.SubprocessError):
-        return None  # a repository of another user, for one, which git refuses to read
+        return None  # for example a repository of another user, which git refuses to read
     return answer.stdout.strip() or None
 
 
 def read_provenance(frozen: Path) -> Provenance:
-    """What stands in the SavedModel that `freeze` wrote into a folder.
+    """Reads the provenance in the SavedModel that `freeze` wrote into a folder.
 
     Raises:
         BoxcarError: 65 where there is none, or it cannot be understood.

@@ -1,4 +1,4 @@
-"""What made the exported files, as a software bill of materials (CycloneDX 1.6) that scanners read."""
+"""The software bill of materials (SBOM, CycloneDX 1.6) of the exported files, for scanners."""
 
 import platform
 import re
@@ -10,10 +10,10 @@ from boxcar import __version__
 from boxcar.export.provenance import Provenance
 
 
-def bill_of_materials(provenance: Provenance) -> dict[str, Any]:
-    """Python and every package of the environment that this runs in, and the image where it is one.
+def make_sbom(provenance: Provenance) -> dict[str, Any]:
+    """Python, every package of this environment, and the container image if it is one.
 
-    It holds no time and no number of its own: the same environment gives the same bytes.
+    It has neither a time nor a serial number: the same environment gives the same bytes.
     """
     packages = {}
     for package in metadata.distributions():

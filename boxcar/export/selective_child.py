@@ -20,18 +20,18 @@ from boxcar.inference.specification import read_specification
 from boxcar.storage import replace_json
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)  # of all layers, kept in float32
-# These only move numbers, but in INT8 they force one scale upon all that they join, and undo what a layer before them gains.
+# These only move numbers, but in INT8 they force one scale on all their inputs, and undo what a layer before them gains.
 JOINING = ("CONCATENATION", "RESHAPE")
-DEBUG_PICTURES = 20  # that layers are compared on: each keeps every tensor of the network
+DEBUG_IMAGES = 20  # for comparing layers: each keeps every tensor of the network in memory
 
 
 def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int8_pictures: int, int8_input: str) -> None:
     """Writes the files, and `layers.json` last.
 
     Args:
-        kinds: `tflite_int8`, `tflite_int8_nms` or both, of each share with the same layers.
+        kinds: `tflite_int8`, `tflite_int8_nms` or both, with the same layers for each share.
         frozen, records, int8_pictures, int8_input: as in `tflite_child.convert`.
-        folder: where to; it is made. Files are called `<format>-<layers>.tflite`.
+        folder: for the files, `<format>-<layers>.tflite`; it is made.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
@@ -41,8 +41,8 @@ def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=lambda: iter(()), debug_options=tf.lite.experimental.QuantizationDebugOptions()
     )
-    pictures = list(calibration(records, specification, min(DEBUG_PICTURES, int8_pictures)))
-    layers = rank(noise_by_layer(debugger.quant_model, pictures))
+    images = list(calibration(records, specification, min(DEBUG_IMAGES, int8_pictures)))
+    layers = rank(noise_by_layer(debugger.quant_model, images))
     folder.mkdir()
     kept = []
     for share in SHARES:
@@ -59,27 +59,27 @@ def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int
     replace_json(folder / LAYERS, kept)
 
 
-def noise_by_layer(debug_model: bytes, pictures: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
-    """What INT8 adds to each layer's output, as a share of what is in it.
+def noise_by_layer(debug_model: bytes, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
+    """The noise that INT8 adds to each layer's output, relative to the signal.
 
     Args:
         debug_model: as `QuantizationDebugger` makes it: every layer twice, in INT8 and in float32, on the same input.
-        pictures: float32 [1, S, S, 3].
+        images: float32 [1, S, S, 3].
 
     Returns:
         By the name of the layer's output, the mean over its channels of the difference's mean square divided by the channel's
-        variance, at most 1 a channel. By channel, because one with large numbers hides what becomes of all others.
+        variance, at most 1 per channel. By channel, because one with large numbers would hide all others.
     """
     import tensorflow as tf
 
     interpreter = tf.lite.Interpreter(model_content=debug_model, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
-    image = interpreter.get_input_details()[0]["index"]
+    pixels = interpreter.get_input_details()[0]["index"]
     names = {detail["index"]: detail["name"] for detail in interpreter.get_tensor_details()}
     verified = [op for op in interpreter._get_ops_details() if op["op_name"] == "NumericVerify"]
     rows: dict[str, list[npt.NDArray[Any]]] = {}
-    for picture in pictures:
-        interpreter.set_tensor(image, picture)
+    for image in images:
+        interpreter.set_tensor(pixels, image)
         interpreter.invoke()
         for op in verified:
             _, exact = op["inputs"]
@@ -93,7 +93,7 @@ def noise_by_layer(debug_model: bytes, pictures: Sequence[npt.NDArray[np.float32
 
 def _noise(noise: npt.NDArray[Any], mean: npt.NDArray[Any], square: npt.NDArray[Any]) -> float:
     variance = square - mean**2
-    # A channel that never changes tells nothing; its noise does no harm that a bias would not undo.
+    # A channel that never changes carries nothing; a bias would undo its noise.
     share = np.divide(noise, variance, out=np.zeros_like(noise), where=variance > 1e-12 * square)
     return float(np.minimum(share, 1.0).mean())
 

@@ -1,5 +1,5 @@
-"""Converts a SavedModel's signature `heads` to a TensorFlow.js graph model; a process of its own, because of the stubs
-below and because a converter can crash.
+"""Converts a SavedModel's signature `heads` to a TensorFlow.js graph model, in its own process because of the stubs below
+and because a converter can crash.
 
     python -m boxcar.export.tfjs_child FORMAT FROZEN FOLDER
 """
@@ -28,7 +28,7 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
     Args:
         kind: `tfjs_float32`, `tfjs_float16` or `tfjs_uint8`: how the weights are stored.
         frozen: the folder that `freeze` wrote.
-        folder: where to.
+        folder: for the model.
 
     Raises:
         OSError: where the disk is full.
@@ -65,11 +65,11 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
 
 
 def name_outputs(outputs: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The signature's outputs under their own names, which are these.
+    """The signature's outputs under their own `names`.
 
-    The converter finds the names again by type and shape, and leaves the graph's names (`Identity:0`, `Identity_1:0`) where
-    two outputs are alike: boxes and classes are with three classes, four numbers an anchor each. The graph's names are
-    numbered in the alphabetical order of the outputs' own (`tf.nest` flattens a dictionary in that order).
+    The converter recovers the names by type and shape, and leaves the graph's names (`Identity:0`, `Identity_1:0`) where two
+    outputs are alike: with three classes, boxes and classes are, four numbers per anchor each. The graph's names are numbered
+    in the alphabetical order of the outputs' own (`tf.nest` flattens a dictionary in that order).
     """
     tensors = sorted(outputs.values(), key=lambda tensor: str(tensor["name"]))
     return dict(zip(sorted(names), tensors, strict=True))
@@ -78,8 +78,8 @@ def name_outputs(outputs: dict[str, Any], names: Sequence[str]) -> dict[str, Any
 def load_converter() -> Any:
     """The converter's module.
 
-    tensorflowjs imports, for formats that are not asked for here, two packages that are left out of our environment. Empty
-    modules stand in for them, but only once TensorFlow, Keras and Hub are imported, which look whether the real ones exist.
+    For formats that are not used here, tensorflowjs imports two packages that our environment leaves out. Empty modules
+    replace them, but only after TensorFlow, Keras and Hub are imported, which check whether the real ones exist.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Converts a SavedModel's signature `heads` to TFLite; a process of its own, because the converter can crash.
+"""Converts a SavedModel's signature `heads` to TFLite, in its own process because the converter can crash.
 
 python -m boxcar.export.tflite_child FORMAT FROZEN RECORDS FILE INT8_PICTURES INT8_INPUT
 """
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import run_as_child
-from boxcar.export.pictures import sample_pictures
 from boxcar.export.provenance import read_provenance
+from boxcar.export.sampling import sample_images
 from boxcar.export.tflite_file import complete
 from boxcar.inference.preprocessing import check_value_range, preprocess
 from boxcar.inference.specification import Specification, read_specification
@@ -27,12 +27,12 @@ def convert(kind: str, frozen: Path, records: Path, file: Path, int8_pictures: i
         kind: `tflite_float32`, `tflite_float16`, `tflite_dynamic` or `tflite_int8`; the first and the last also with `_nms`.
         frozen: the folder that `freeze` wrote.
         records: the folder that `records` wrote, read for INT8 only.
-        file: where to.
-        int8_pictures: training pictures that INT8 is calibrated on, at most.
+        file: to write.
+        int8_pictures: training images that INT8 is calibrated on, at most.
         int8_input: `float32` or `uint8`, what INT8 files take pixels in.
 
     Raises:
-        BoxcarError: 65 where the records hold no training pictures, or damaged ones, or the SavedModel does not fit its
+        BoxcarError: 65 where the records hold no training images, or damaged ones, or the SavedModel does not fit its
             `detector.json`.
     """
     import tensorflow as tf
@@ -58,34 +58,34 @@ def heads_converter(frozen: Path) -> Any:
     return tf.lite.TFLiteConverter.from_saved_model(str(frozen / "saved_model"), signature_keys=["heads"])
 
 
-def int8_converter(frozen: Path, records: Path, pictures: int) -> Any:
-    """The same, set to INT8 and calibrated on so many training pictures."""
+def int8_converter(frozen: Path, records: Path, images: int) -> Any:
+    """A converter to INT8, calibrated on at most `images` training images."""
     import tensorflow as tf
 
     specification = read_specification(frozen)
     converter = heads_converter(frozen)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: (
-        ("heads", {"image": pixels}) for pixels in calibration(records, specification, pictures)
+        ("heads", {"image": pixels}) for pixels in calibration(records, specification, images)
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     return converter
 
 
-def calibration(records: Path, specification: Specification, pictures: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Training pictures as the network reads them, [1, S, S, 3], from which INT8's ranges are measured.
+def calibration(records: Path, specification: Specification, images: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Training images as the network reads them, [1, S, S, 3], with which INT8's ranges are measured.
 
     Args:
         records: the folder that `records` wrote.
         specification: of the detector.
-        pictures: how many, at most.
+        images: how many, at most.
 
     Raises:
         BoxcarError: 65 where there are none.
     """
     empty = True
-    for _, picture in sample_pictures(records, "train", pictures):
-        pixels = preprocess(picture, specification)
+    for _, image in sample_images(records, "train", images):
+        pixels = preprocess(image, specification)
         # The converter accepts anything: images of another range would give a file that is wrong, without an error.
         check_value_range(pixels, specification)
         if empty:
@@ -95,7 +95,7 @@ def calibration(records: Path, specification: Specification, pictures: int) -> I
         yield pixels[None]
     if empty:
         raise BoxcarError(
-            ExitCode.DATA, f"{records} holds no training pictures to calibrate INT8 with.", "Add pictures to the data."
+            ExitCode.DATA, f"{records} holds no training images to calibrate INT8 with.", "Add images to the data."
         )
 
 

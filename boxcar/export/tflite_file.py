@@ -1,4 +1,4 @@
-"""Completes what the TFLite converter wrote: detections instead of raw heads where they are asked for, and the metadata."""
+"""Completes what the TFLite converter wrote: detections instead of raw heads for the `_nms` formats, and the metadata."""
 
 import io
 import zipfile
@@ -16,7 +16,7 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the format's first: the same model gives th
 
 
 def complete(content: bytes, kind: str, specification: Specification, provenance: Provenance) -> bytes:
-    """The file that ships.
+    """The complete file.
 
     Args:
         content: a TFLite file with the signature `heads`.
@@ -43,7 +43,7 @@ def complete(content: bytes, kind: str, specification: Specification, provenance
 
 
 def append_files(model: bytes, files: Mapping[str, str]) -> bytes:
-    """A model with a zip archive behind it; uncompressed, because readers on phones take the bytes as they lie there."""
+    """A model with a zip archive appended; uncompressed, because readers on phones map the bytes directly."""
     stream = io.BytesIO(model)
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
         for name, text in files.items():

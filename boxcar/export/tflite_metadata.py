@@ -1,4 +1,4 @@
-"""TFLite metadata: what stands inside a `.tflite` file for task libraries, code generators and viewers.
+"""TFLite metadata: the description inside a `.tflite` file for task libraries, code generators and viewers.
 
 The numbers are the places of fields and the values of enumerations in the published schema, version 1.5.0:
 tensorflow/tflite-support, tensorflow_lite_support/metadata/metadata_schema.fbs. What stock object detectors have in it, which
@@ -38,7 +38,7 @@ def describe(specification: Specification, provenance: Provenance, outputs: Sequ
     Args:
         specification: of the detector.
         provenance: of the detector.
-        outputs: the outputs in the order that the file has them in, by their names in its signature.
+        outputs: the names of the outputs in its signature, in the file's order.
 
     Returns:
         A flatbuffer of the schema's root table, ModelMetadata.
@@ -47,7 +47,7 @@ def describe(specification: Specification, provenance: Provenance, outputs: Sequ
     write = _Writer(builder)
     answers_boxes = "detection_boxes" in outputs
     described = {output.name: partial(write.raw, output) for output in find_decoder(specification).outputs} | {
-        # These four names are what the task library finds the outputs by.
+        # The task library finds the outputs by these four names.
         "detection_boxes": lambda: write.tensor(
             "location",
             "Boxes, best first: top, left, bottom and right, normalised by the picture's height and width.",
@@ -88,25 +88,25 @@ def describe(specification: Specification, provenance: Provenance, outputs: Sequ
 
 
 def version_of(provenance: Provenance) -> str:
-    """A detector's version, of which there is no other: the beginning of its checkpoint's hash."""
+    """A detector's version: the start of its checkpoint's hash."""
     return provenance.checkpoint_sha256[:12]
 
 
 def associated_files(labels: str, provenance: Provenance, outputs: Sequence[str]) -> Mapping[str, str]:
-    """The files that `describe` speaks of, by name: `labels` is the text of labels.txt."""
+    """The files that `describe` names, with their text: `labels` is that of labels.txt."""
     files = {LABELS: labels, PROVENANCE: provenance.text()}
     return files if "detection_boxes" in outputs else files | {CLASS_SLOTS: f"background\n{labels}"}
 
 
 class _Writer:
-    """The schema's tables, written into a flatbuffer; each method answers with a table's offset in it."""
+    """Writes the schema's tables into a flatbuffer; each method returns a table's offset in it."""
 
     def __init__(self, builder: flatbuffers.Builder) -> None:
         self._builder = builder
 
     def table(self, *fields: _Field) -> int:
-        """Any table; the fields say their own places."""
-        self._builder.StartObject(10)  # as many as the longest has, SubGraphMetadata; what is not set takes no room
+        """Any table; each field knows its place."""
+        self._builder.StartObject(10)  # as many as the longest has, SubGraphMetadata; unset ones take no room
         for field in fields:
             field(self._builder)
         return int(self._builder.EndObject())

@@ -1,8 +1,8 @@
-"""Puts TFLite_Detection_PostProcess behind the heads of a converted model, for hosts that have no decoder of their own.
+"""Appends TFLite_Detection_PostProcess to the box heads of a converted model, for hosts without a decoder.
 
-What the operator reads and does: tensorflow/lite/kernels/detection_postprocess.cc. It is put into the finished file, not into
-the graph that is converted, so that the network is to the last bit that of the file with raw heads, the order of the outputs
-is ours, and INT8 ends where the heads do: boxes in eight bits would be steps of more than a pixel.
+The operator is defined in tensorflow/lite/kernels/detection_postprocess.cc. It is added to the finished file, not to the graph
+that is converted, so that the network is to the last bit that of the file with raw heads, the order of the outputs is ours,
+and INT8 ends at the heads: boxes in eight bits would have steps of more than a pixel.
 """
 
 from typing import Any
@@ -18,22 +18,22 @@ from boxcar.inference.tflite import DETECTIONS_THREADS
 
 OPERATOR = "TFLite_Detection_PostProcess"
 SIGNATURE = "detect"
-# The order that stock Android apps and the task library count on, under the names that the zoo's SavedModels have.
+# The order that stock Android apps and the task library expect, with the names of the zoo's SavedModels.
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 
 # Non-maximum suppression within each class, as the SavedModel does it. The operator's default takes the best class of each
 # anchor and suppresses over all classes, which loses objects that overlap.
 USE_REGULAR_NMS = True
 
-# With n threads the operator's regular suppression never looks at class n, and says nothing: the counter of its workers starts
-# one too far. Measured in ai-edge-litert 2.3.0: three classes, two threads, and class 2 is gone. The first so many classes are
-# therefore none of ours: no score of theirs reaches the threshold, and whoever computes with fewer threads than that loses
-# nothing (measured up to 15; with 16 or more, classes are lost again).
+# With n threads the operator's regular suppression silently skips class n: the counter of its workers starts one too far.
+# Measured in ai-edge-litert 2.3.0: with three classes and two threads, class 2 is lost. The first classes are therefore unused:
+# their scores never reach the threshold, and hosts with fewer threads than that lose nothing (measured up to 15; with 16 or
+# more, classes are lost again).
 UNUSED_CLASSES = DETECTIONS_THREADS + 1
 
 
 def add_postprocess(model: Any, specification: Specification, *, use_regular_nms: bool = USE_REGULAR_NMS) -> None:
-    """Turns a model with raw heads into one that answers with detections.
+    """Turns a model with the heads of `decoding.BOXES` into one that answers with detections.
 
     Its signature is then `detect`: `detection_boxes` float32 [1, M, 4] (ymin, xmin, ymax, xmax, normalised, not clipped),
     `detection_classes` float32 [1, M] from 0 (the class with id 1: the background's slot is left out), `detection_scores`
@@ -77,7 +77,7 @@ def add_postprocess(model: Any, specification: Specification, *, use_regular_nms
 
     def add_operator(number: int, inputs: list[int], outputs: list[int], **settings: Any) -> None:
         custom = OPERATOR if number == schema.BuiltinOperator.CUSTOM else None
-        # Up to 127 the number is read from where it once was.
+        # Numbers up to 127 are read from the deprecated field.
         code = schema.OperatorCodeT(deprecatedBuiltinCode=number, builtinCode=number, customCode=custom, version=1)
         model.operatorCodes.append(code)
         index = len(model.operatorCodes) - 1
@@ -110,7 +110,7 @@ def add_postprocess(model: Any, specification: Specification, *, use_regular_nms
     most = specification.thresholds.max_detections
     constants = add_constant("anchors", anchors)
     counted = add_tensor("classes_behind_unused", [1, most])
-    # One after the other: the metadata writer of tflite-support takes the lowest tensor for the boxes, and so on.
+    # In this order: the metadata writer of tflite-support takes the lowest tensor for the boxes, and so on.
     shapes = ([1, most, 4], [1, most], [1, most], [1])
     outputs = [add_tensor(f"{OPERATOR}:{number}" if number else OPERATOR, shape) for number, shape in enumerate(shapes)]
     add_operator(
@@ -120,7 +120,7 @@ def add_postprocess(model: Any, specification: Specification, *, use_regular_nms
         customOptions=np.frombuffer(flexbuffers.Dumps(_options(specification, use_regular_nms)), np.uint8),
     )
     unused = add_constant("number_of_unused", np.asarray(UNUSED_CLASSES, np.float32))
-    # Rows that do not count hold zeros; apps that name the class of every row must not meet a negative one.
+    # Unused rows hold zeros; apps that name the class of every row must not meet a negative one.
     clipped = schema.SubOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU)
     add_operator(operators.SUB, [counted, unused], [outputs[1]], builtinOptionsType=options.SubOptions, builtinOptions=clipped)
     subgraph.outputs = outputs
@@ -140,10 +140,10 @@ def _options(specification: Specification, use_regular_nms: bool) -> dict[str, i
     return {
         "max_detections": thresholds.max_detections,
         "max_classes_per_detection": 1,
-        # Not fewer than in all: with several threads the operator would write behind the end of its buffer.
+        # Not fewer than in total: with several threads the operator would write past the end of its buffer.
         "detections_per_class": thresholds.max_detections,
         "use_regular_nms": use_regular_nms,
-        # The zoo's 1e-8 lets every anchor of every class compete: half a second a picture with 90 classes, 5 ms with 0.01.
+        # The zoo's 1e-8 lets every anchor of every class compete: half a second per image with 90 classes, 5 ms with 0.01.
         "nms_score_threshold": max(thresholds.score, Thresholds().score),
         "nms_iou_threshold": thresholds.iou,
         "num_classes": UNUSED_CLASSES + specification.class_slots - 1,

@@ -1,8 +1,8 @@
-"""What is said of one exported file: what it answered, held against the limits.
+"""The verdict on one exported file: its answers compared with the limits.
 
-Files with the weights as they were trained must give the same numbers. A quantised file gives other numbers; what it must
-keep are the boxes that the SavedModel finds and the AP50, and whether it does can be seen only of a model that finds something.
-A file that answers with detections has no other numbers to compare.
+Files with the weights as they were trained must give the same numbers. A quantized file gives other numbers; it must keep the
+boxes that the SavedModel finds and the AP50, which shows only with a model that finds something. A file that answers with
+detections has no raw numbers to compare.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,42 +16,42 @@ from boxcar.inference.detections import Detections
 from boxcar.scoring import Difference
 
 EXACT = frozenset({"tflite_float32", "tfjs_float32"})  # the formats that the limits on raw differences hold for
-SAME_WEIGHTS = EXACT | {"tflite_float32_nms"}  # these find what the SavedModel finds, however little that is
-JUDGEABLE_AP50 = 0.1  # below this a model finds next to nothing, and there is nothing to compare
+SAME_WEIGHTS = EXACT | {"tflite_float32_nms"}  # these must find what the SavedModel finds, even if that is little
+JUDGEABLE_AP50 = 0.1  # a model below this finds too little to compare
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a file takes, as it was measured before it was compared."""
+    """Size and memory of a file, measured before the comparison."""
 
     bytes: int
-    peak_memory_bytes: int | None  # of a process that runs it; None where the system does not tell
+    peak_memory_bytes: int | None  # of a process that runs it; None where the system does not report it
 
 
 @dataclass
 class Tally:
-    """What one file answered."""
+    """What is counted while one file answers."""
 
     detections: list[Detections] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  # a picture, from preprocessed pixels to detections
+    seconds: list[float] = field(default_factory=list)  # per image, from preprocessed pixels to detections
     raw_difference: float = 0.0  # largest absolute difference to the SavedModel's heads
-    raw_worst: str = ""  # the picture it was found on
-    mean_raw_differences: list[float] = field(default_factory=list)  # a picture
-    mean_raw_worst: str = ""  # the picture with the largest of these
+    raw_worst: str = ""  # the image it was found on
+    mean_raw_differences: list[float] = field(default_factory=list)  # per image
+    mean_raw_worst: str = ""  # the image with the largest of these
     references: int = 0  # detections of the SavedModel that the file should have found
     overlaps: list[float] = field(default_factory=list)  # IoU of each that it did find
     score_differences: list[float] = field(default_factory=list)  # of each that it did find, the absolute difference
-    score_worst: str = ""  # the picture with the largest of these
-    lost_worst: str = ""  # the picture on which most of them were lost
+    score_worst: str = ""  # the image with the largest of these
+    lost_worst: str = ""  # the image on which most of them were lost
     lost_most: int = 0
-    overlap_worst: str = ""  # the picture with the smallest overlap
+    overlap_worst: str = ""  # the image with the smallest overlap
     overlap_least: float = 1.0
     nonsense: str = ""  # why an answer cannot be detections
-    nonsense_worst: str = ""  # and on which picture
+    nonsense_worst: str = ""  # the image of that answer
 
     @property
     def milliseconds(self) -> float:
-        """A picture, the median."""
+        """Per image, the median."""
         return round(float(np.median(self.seconds)) * 1000, 2)
 
 
@@ -60,26 +60,26 @@ class Failure:
     """A limit that a file broke.
 
     Attributes:
-        limit: its name, as in `limits` of the configuration, or what else is wrong.
+        limit: its name, as in `limits` of the configuration, or another kind of failure.
         found: what was measured, or a sentence.
-        allowed: what is allowed; empty where there is nothing to choose.
-        picture: the worst picture; empty where no picture is to blame.
+        allowed: the limit's value; empty if there is none.
+        image: the worst image; empty if the failure is not of one image.
     """
 
     limit: str
     found: str
     allowed: str = ""
-    picture: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of one file.
+    """The verdict on one file.
 
     Attributes:
         scores: `scoring.score`'s answer for its own detections.
-        milliseconds: median of a picture.
-        agrees: None where it cannot be judged.
+        milliseconds: median per image.
+        agrees: None if it cannot be judged.
         reason: why it cannot be judged, or None.
         failures: the limits it broke.
         compared: every number that was compared.
@@ -104,16 +104,16 @@ def judge(
     cost: Cost,
     difference: Difference | None = None,
 ) -> Verdict:
-    """Holds what one file answered against the limits.
+    """Compares what one file answered with the limits.
 
     Args:
         kind: its format.
-        tally: what was counted on the pictures.
+        tally: what was counted on the images.
         scores: of the file's detections.
         reference: of the SavedModel's.
         limits: the limits.
-        cost: what the file takes.
-        difference: of its AP50 to the SavedModel's, where that was asked.
+        cost: the file's size and memory.
+        difference: of its AP50 to the SavedModel's, for INT8.
     """
     found = len(tally.overlaps)
     nms = kind.endswith("_nms")
@@ -134,9 +134,9 @@ def judge(
     reason = None
     failures: list[Failure] = []
     if not np.isfinite(tally.raw_difference):
-        failures.append(Failure("answers", "numbers that are not finite", picture=tally.raw_worst))
+        failures.append(Failure("answers", "numbers that are not finite", image=tally.raw_worst))
     elif tally.nonsense:
-        failures.append(Failure("answers", tally.nonsense, picture=tally.nonsense_worst))
+        failures.append(Failure("answers", tally.nonsense, image=tally.nonsense_worst))
     elif kind in EXACT:
         failures += _exact_failures(compared, tally, limits)
     elif loss is None and kind not in SAME_WEIGHTS:
@@ -155,19 +155,19 @@ def judge(
 
 
 def _exact_failures(compared: Mapping[str, Any], tally: Tally, limits: Limits) -> list[Failure]:
-    """What of the raw answers is not the SavedModel's, of the same weights."""
+    """Where raw answers differ from the SavedModel's although the weights are the same."""
     return [
-        _beyond(name, compared[name], getattr(limits, name), picture)
-        for name, picture in (("raw_difference", tally.raw_worst), ("mean_raw_difference", tally.mean_raw_worst))
+        _beyond(name, compared[name], getattr(limits, name), image)
+        for name, image in (("raw_difference", tally.raw_worst), ("mean_raw_difference", tally.mean_raw_worst))
         if compared[name] is not None and compared[name] > getattr(limits, name)
     ]
 
 
 def _found_failures(compared: Mapping[str, Any], tally: Tally, limits: Limits) -> list[Failure]:
-    """What of the SavedModel's detections is not found, or not well enough."""
+    """Which of the SavedModel's detections are missing, or not found well enough."""
     found, failures = len(tally.overlaps), []
     matched, iou, difference = compared["matched"], compared["mean_iou"], compared["score_difference"]
-    # Of few objects a single one may be more than the limit: one is never told from chance.
+    # With few objects a single one may exceed the limit; one is always within chance.
     if matched is not None and matched < limits.matched and tally.references - found > 1:
         counted = f" ({found} of {tally.references})"
         failures.append(_beyond("matched", matched, limits.matched, tally.lost_worst, counted))
@@ -181,14 +181,14 @@ def _found_failures(compared: Mapping[str, Any], tally: Tally, limits: Limits) -
 def _loss_failures(
     loss: float, scores: dict[str, Any], reference: dict[str, Any], tally: Tally, name: str, limits: Limits
 ) -> list[Failure]:
-    """Whether AP50 lies too far below the SavedModel's."""
+    """Whether AP50 is too far below the SavedModel's."""
     boxes = [row["boxes"] for row in reference["per_class"].values() if row["boxes"]]
-    # One object among few, as above.
+    # One object of few, as above.
     most = max(getattr(limits, name), 1 / (len(boxes) * min(boxes)) if boxes else 0.0)
     if loss <= most:
         return []
-    picture = tally.lost_worst or tally.score_worst or tally.overlap_worst
-    return [_beyond(name, loss, most, picture, f" ({scores['AP50']:.3f} instead of {reference['AP50']:.3f})")]
+    image = tally.lost_worst or tally.score_worst or tally.overlap_worst
+    return [_beyond(name, loss, most, image, f" ({scores['AP50']:.3f} instead of {reference['AP50']:.3f})")]
 
 
 def _cost_failures(milliseconds: float, cost: Cost, limits: Limits) -> list[Failure]:
@@ -205,29 +205,29 @@ def _cost_failures(milliseconds: float, cost: Cost, limits: Limits) -> list[Fail
         if limit is None:
             continue
         if value is None:
-            failures.append(Failure(name, "this system does not tell", f"at most {limit:g}"))
+            failures.append(Failure(name, "this system does not report it", f"at most {limit:g}"))
         elif value > limit:
             failures.append(_beyond(name, value, limit))
     return failures
 
 
-def _beyond(name: str, value: float, limit: float, picture: str = "", more: str = "") -> Failure:
-    """A number beyond its limit, with as many digits as tell the two apart."""
+def _beyond(name: str, value: float, limit: float, image: str = "", more: str = "") -> Failure:
+    """A number beyond its limit, with enough digits to distinguish the two."""
     digits = next(digits for digits in range(3, 18) if f"{value:.{digits}g}" != f"{limit:.{digits}g}")
     bound = "at least" if value < limit else "at most"
-    return Failure(name, f"{value:.{digits}g}{more}", f"{bound} {limit:.6g}", picture)
+    return Failure(name, f"{value:.{digits}g}{more}", f"{bound} {limit:.6g}", image)
 
 
 def failure_table(failures: Mapping[str, Sequence[Failure]]) -> tuple[str, ...]:
-    """The broken limits of each file, by its path, as lines of a table; none where none is broken."""
+    """The broken limits of each file, by its path, as lines of a table; no lines if none is broken."""
     rows = [
-        (path, failure.limit, failure.found, failure.allowed, failure.picture)
+        (path, failure.limit, failure.found, failure.allowed, failure.image)
         for path, found in failures.items()
         for failure in found
     ]
     if not rows:
         return ()
-    table = [("file", "limit", "found", "allowed", "worst picture"), *rows]
+    table = [("file", "limit", "found", "allowed", "worst image"), *rows]
     widths = [max(len(row[column]) for row in table) for column in range(4)]
     return tuple(
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip() for row in table

@@ -12,13 +12,13 @@ def feature_sizes(image_size: int, anchors: Anchors) -> list[int]:
 
 
 def make_anchors(image_size: int, anchors: Anchors) -> npt.NDArray[np.float32]:
-    """Anchor boxes [A, 4] as (ymin, xmin, ymax, xmax), normalised to the input; they may stand out of it.
+    """Anchor boxes [A, 4] as (ymin, xmin, ymax, xmax), normalized to the input; they may reach beyond it.
 
     Order: level, row, column, aspect ratio, scale. A level whose stride divides the input has its anchors in the middle of
-    the cells, any other level at their upper left corner: so the Object Detection API does it
-    (anchor_generators/multiscale_grid_anchor_generator.py, grid_anchor_generator.py), and so the zoo's weights expect it. The
-    numbers are the API's to the last bit, by the same float32 operations: a small box lies inside several anchors of one area,
-    and rounding decides which of them is its own.
+    the cells, any other level at their upper left corners, as in the Object Detection API
+    (anchor_generators/multiscale_grid_anchor_generator.py, grid_anchor_generator.py) and as the zoo's weights expect. The
+    numbers equal the API's to the last bit, by the same float32 operations: a small box is inside several anchors of one area,
+    and rounding decides which of them it is matched to.
     """
     boxes = []
     scales = np.asarray([2.0 ** (step / anchors.scales_per_octave) for step in range(anchors.scales_per_octave)], np.float32)

@@ -1,4 +1,4 @@
-"""What a detector found in one picture, whichever file it was run from. NumPy only."""
+"""What a detector finds in one image. NumPy only."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """The boxes found in one picture, best first.
+    """The boxes found in one image, best first.
 
     Raises:
         ValueError: where shapes do not fit together, a number is not finite, a class is below 1 or scores ascend.
     """
 
-    boxes: NDArray[np.float32]  # [M, 4]: ymin, xmin, ymax, xmax, normalised by the picture's height and width
+    boxes: NDArray[np.float32]  # [M, 4]: ymin, xmin, ymax, xmax, normalised by the image's height and width
     scores: NDArray[np.float32]  # [M], descending
     classes: NDArray[np.int64]  # [M], from 1, as in the label map
 
@@ -31,6 +31,6 @@ class Detections:
             raise ValueError("Detections must come in descending order of score.")
 
     def above(self, score: float) -> "Detections":
-        """Those that score at least so much."""
+        """Those with at least this score."""
         kept = int(np.count_nonzero(self.scores >= score))  # they come best first
         return Detections(boxes=self.boxes[:kept], scores=self.scores[:kept], classes=self.classes[:kept])

@@ -1,4 +1,4 @@
-"""Pictures to look at: which ones, how small, and boxes with captions drawn into their pixels."""
+"""Images for people: which ones to show, at what size, and boxes with captions drawn into their pixels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from boxcar.inference.detections import Detections
 
-SHOWN_SCORE = 0.3  # what is found with a lower score is not drawn
+SHOWN_SCORE = 0.3  # detections with a lower score are not drawn
 
 Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
 
-# Told apart from each other with every kind of colour vision, and from most photographs (Okabe and Ito,
+# Distinguishable with every kind of color vision, and from most photographs (Okabe and Ito,
 # https://jfly.uni-koeln.de/color/, 2008: bluish green and vermilion).
 TRUE: Colour = (0, 158, 115)
 FOUND: Colour = (213, 94, 0)
@@ -21,15 +21,15 @@ _WHITE: Colour = (255, 255, 255)
 _Rectangle = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
-def choose_pictures(labels: Sequence[set[int]], most: int) -> list[int]:
-    """Which pictures to show so that as many classes as possible are seen.
+def choose_images(labels: Sequence[set[int]], most: int) -> list[int]:
+    """Which images to show so that as many classes as possible are seen.
 
     Args:
-        labels: each picture's class ids.
-        most: how many may be chosen; fewer are where there are fewer with a box.
+        labels: each image's class ids.
+        most: how many to choose; fewer if fewer have a box.
 
     Returns:
-        Their places, ascending.
+        Their indices, ascending.
     """
     chosen: list[int] = []
     seen: set[int] = set()
@@ -42,47 +42,47 @@ def choose_pictures(labels: Sequence[set[int]], most: int) -> list[int]:
 
 
 def captions(found: Detections, labels: Mapping[int, str]) -> list[str]:
-    """Class and score of each detection, as `draw` writes them beside its box."""
+    """Class and score of each detection, as `draw` writes them at its box."""
     pairs = zip(found.classes.tolist(), found.scores.tolist(), strict=True)
     return [f"{labels.get(label, str(label))} {score:.2f}" for label, score in pairs]
 
 
 def draw(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     boxes: NDArray[np.float32],
     captions: Sequence[str],
     colour: Colour = TRUE,
     side: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Draws boxes and their captions over a picture.
+    """Draws boxes and their captions over an image.
 
     Args:
-        picture: uint8 [H, W, 3]; not changed.
-        boxes: [N, 4] (ymin, xmin, ymax, xmax), finite, normalised by the picture's height and width; cut at its edges.
-        captions: one a box; an empty one is not drawn. A caption stands where it hides no earlier one, if there is such a
-            place, and is cut where it is wider than the picture. Letters are those of Pillow's own font: Latin ones.
+        image: uint8 [H, W, 3]; not changed.
+        boxes: [N, 4] (ymin, xmin, ymax, xmax), finite, normalised by the image's height and width; cut at its edges.
+        captions: one per box; an empty one is not drawn. A caption is placed where it hides no earlier one, if there is such
+            a place, and is cut if it is wider than the image. The font is Pillow's own, with Latin letters.
         colour: of lines and captions.
-        side: the longer side of what is returned, in pixels: a small picture is enlarged first, so that captions can be
-            read. As the picture is if not given.
+        side: the longer side of what is returned, in pixels: a small image is enlarged first, so that captions can be
+            read. The image's own size if not given.
 
     Returns:
-        uint8 [H', W', 3], in the picture's proportions.
+        uint8 [H', W', 3], in the image's proportions.
 
     Raises:
         ValueError: where the numbers of boxes and captions differ.
     """
-    image = Image.fromarray(picture)
+    canvas = Image.fromarray(image)
     if side is not None:
-        scale = side / max(image.size)
-        size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
+        scale = side / max(canvas.size)
+        size = (max(round(canvas.width * scale), 1), max(round(canvas.height * scale), 1))
         # Enlarged pixels stay pixels: what the network sees is what is shown.
-        image = image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
-    pen = ImageDraw.Draw(image)
-    longer = max(image.size)
+        canvas = canvas.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
+    pen = ImageDraw.Draw(canvas)
+    longer = max(canvas.size)
     width = max(longer // 200, 1)
-    rectangles = [_rectangle(box, image.width, image.height) for box in boxes]
+    rectangles = [_rectangle(box, canvas.width, canvas.height) for box in boxes]
     for left, top, right, bottom in rectangles:
-        # A light seam outside keeps the line in sight on any ground.
+        # A light outline keeps the line visible on any background.
         pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_WHITE, width=width + 2)
         pen.rectangle((left, top, right, bottom), outline=colour, width=width)
     font = ImageFont.load_default(max(longer / 26, 11))
@@ -90,14 +90,14 @@ def draw(
     for rectangle, caption in zip(rectangles, captions, strict=True):
         if not caption:
             continue
-        text = _cut(caption, font, image.width - 4)
+        text = _cut(caption, font, canvas.width - 4)
         ink = font.getbbox(text)
         height = round(sum(font.getmetrics()))  # type: ignore[union-attr]
-        place = _place(rectangle, (round(ink[2]) + 4, height), image.size, taken)
+        place = _place(rectangle, (round(ink[2]) + 4, height), canvas.size, taken)
         taken.append(place)
         pen.rectangle(place, fill=colour)
         pen.text((place[0] + 2, place[1]), text, fill=_WHITE, font=font)
-    return np.asarray(image)
+    return np.asarray(canvas)
 
 
 def _rectangle(box: NDArray[np.float32], width: int, height: int) -> _Rectangle:
@@ -115,8 +115,8 @@ def _cut(caption: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", wid
     return caption + "…"
 
 
-def _place(box: _Rectangle, size: tuple[int, int], picture: tuple[int, int], taken: Sequence[_Rectangle]) -> _Rectangle:
-    """Where a caption of `size` pixels stands at a box: the first place inside the picture that hides least of others."""
+def _place(box: _Rectangle, size: tuple[int, int], image: tuple[int, int], taken: Sequence[_Rectangle]) -> _Rectangle:
+    """Where to draw a caption of `size` pixels at a box: the first place inside the image that hides least of the others."""
     left, top, right, bottom = box
     width, height = size
     corners = [
@@ -129,7 +129,7 @@ def _place(box: _Rectangle, size: tuple[int, int], picture: tuple[int, int], tak
     ]
     places = []
     for x, y in corners:
-        x, y = max(min(x, picture[0] - 1 - width), 0), max(min(y, picture[1] - 1 - height), 0)
+        x, y = max(min(x, image[0] - 1 - width), 0), max(min(y, image[1] - 1 - height), 0)
         places.append((x, y, x + width, y + height))
     return min(places, key=lambda place: sum(_overlap(place, other) for other in taken))
 

@@ -1,7 +1,7 @@
-"""What an exported file says of itself, inside: the names of its classes, and where it comes from.
+"""What every exported file has inside: the names of its classes, and its provenance.
 
-A TFLite file carries both as a zip archive behind the model (that is how TFLite's metadata has it), a TensorFlow.js model in
-the user-defined metadata of its `model.json`, a SavedModel among its assets.
+A TFLite file has both in a zip archive after the model, as TFLite's metadata defines it; a TensorFlow.js model in the
+user-defined metadata of its `model.json`; a SavedModel among its assets.
 """
 
 import json
@@ -21,11 +21,11 @@ ASSETS = "assets"  # the folder in a SavedModel
 
 @dataclass(frozen=True)
 class Embedded:
-    """What was found inside a file.
+    """Labels and provenance inside a file.
 
     Attributes:
-        labels: the text of `labels.txt`, as `labels_text` writes it; None where there is none.
-        provenance: the value of `provenance.json`; None where there is none.
+        labels: the text of `labels.txt`, as `labels_text` writes it; None if there is none.
+        provenance: the value of `provenance.json`; None if there is none.
     """
 
     labels: str | None
@@ -33,13 +33,13 @@ class Embedded:
 
 
 def read_embedded(path: Path) -> Embedded:
-    """Reads what an exported file says of itself.
+    """Reads the labels and the provenance inside an exported file.
 
     Args:
         path: a `.tflite` file, a folder with a `model.json`, or a SavedModel.
 
     Returns:
-        What can be read: of a file that is cut short or of another kind, nothing.
+        What can be read: nothing from a file that is cut short or of another kind.
     """
     try:
         if path.is_file():
@@ -56,27 +56,27 @@ def read_embedded(path: Path) -> Embedded:
 
 
 def labels_text(labels: Mapping[int, str]) -> str:
-    """The text of `labels.txt`: line n is the class with id n; `???` stands where there is none, as in TFLite's own files."""
+    """The text of `labels.txt`: line n is the class with id n; `???` where there is none, as in TFLite's own files."""
     names = [" ".join(labels.get(number, "???").splitlines()) for number in range(1, max(labels) + 1)]
     return "".join(f"{name}\n" for name in names)
 
 
 def differing_labels(path: Path, specification: Specification) -> str | None:
-    """In words, how the labels inside a file differ from those of the specification; None where they do not."""
+    """A clause that says how the labels inside a file differ from the specification's; None if they do not."""
     found, wanted = read_embedded(path).labels, labels_text(specification.labels)
     if found == wanted:
         return None
     if found is None:
-        return "it holds no labels inside: it is cut short, or older than the version that puts them there"
-    inside, beside = found.splitlines(), wanted.splitlines()
-    for number, (one, other) in enumerate(zip(inside, beside, strict=False), start=1):
+        return "it has no labels inside: it is cut short, or was written by an older version"
+    inside, described = found.splitlines(), wanted.splitlines()
+    for number, (one, other) in enumerate(zip(inside, described, strict=False), start=1):
         if one != other:
             return f"id {number} is {one} by the labels inside it, and {other} by its detector.json"
-    return f"it holds {len(inside)} labels, and its detector.json {len(beside)}"
+    return f"it has {len(inside)} labels, and its detector.json {len(described)}"
 
 
 def check_labels(path: Path, specification: Specification) -> None:
-    """Refuses a file that calls the classes otherwise than the description beside it: one of them is of another detector.
+    """Refuses a file whose class names are not those of its `detector.json`: one of the two is of another detector.
 
     Raises:
         BoxcarError: 65.

@@ -1,6 +1,6 @@
 """What a detector answers, and what turns an answer into detections. NumPy only.
 
-A decoder is the part of a task (`detectors.task`) that whoever runs an exported file needs; `decoding.py` holds that for boxes.
+A decoder is the part of a task (`detectors.task`) that is needed to run an exported file; `decoding.py` has the one for boxes.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,8 +1,8 @@
-"""How much memory a process takes that does nothing but run an exported file.
+"""Measures the peak memory of a process that only runs an exported file.
 
 python -m boxcar.inference.peak_memory PATH THREADS ANSWER
 
-Beside the runners, and not with the conversion that asks: what that imports would be counted too.
+It is here and not in `export`, whose imports would be counted too.
 """
 
 import contextlib
@@ -16,19 +16,19 @@ import numpy as np
 from boxcar.errors import BoxcarError
 from boxcar.inference.open import open_runner
 
-_PICTURES = 3  # buffers that are kept from one to the next are there then
+_IMAGES = 3  # enough that all buffers that are kept between images exist
 
 
 def main() -> None:
-    """Writes the bytes into the file ANSWER; nothing where the system does not tell."""
+    """Writes the bytes into the file ANSWER; nothing if the system does not report them."""
     path, threads, answer = sys.argv[1:]
     with open_runner(Path(path), int(threads)) as runner:
         side = runner.specification.image_size
-        for _ in range(_PICTURES):
-            # What it answers is looked at elsewhere, and may be nonsense.
+        for _ in range(_IMAGES):
+            # Parity checks the answers, which may be nonsense here.
             with contextlib.suppress(BoxcarError):
                 runner.detect(np.zeros([side, side, 3], np.uint8))
-        # Not `getrusage`: on Linux a process inherits the peak of the one that started it.
+        # Not `getrusage`: on Linux a process inherits the peak of its parent.
         status = Path(f"/proc/{runner.process_id}/status")
         peak = _peak_bytes(status.read_text(encoding="ascii")) if status.exists() else None
     if sys.platform == "darwin":  # where it is in bytes, and inherits nothing
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _peak_bytes(status: str) -> int | None:
-    """From the text of `/proc/<id>/status`; kernels that are not Linux's own may leave the line out."""
+    """From the text of `/proc/<id>/status`; kernels that emulate Linux may leave the line out."""
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)
 
 

@@ -14,7 +14,7 @@ from boxcar.data import pixels
 from boxcar.data.example import Example, read_examples
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.boxes import iou_matrix
-from boxcar.inference.drawing import SHOWN_SCORE, choose_pictures
+from boxcar.inference.drawing import SHOWN_SCORE, choose_images
 from boxcar.report.evidence import ImageDetections
 
 SIDE = 320  # a thumbnail's longer side, pixels at most
@@ -53,7 +53,7 @@ class Thumbnail:
 def labelled_thumbnails(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Thumbnail]:
     """A few images with their labelled boxes, such that as many classes as possible are seen."""
     looked_through = [set(example.labels.tolist()) for example in islice(read_examples(shards), LOOKED_THROUGH)]
-    wanted = choose_pictures(looked_through, most)
+    wanted = choose_images(looked_through, most)
     # Read again rather than kept: two hundred images off a camera would fill the memory.
     numbered = enumerate(islice(read_examples(shards), wanted[-1] + 1 if wanted else 0))
     return [_labelled(example, labels) for number, example in numbered if number in wanted]

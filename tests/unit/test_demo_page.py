@@ -145,7 +145,7 @@ def test_a_run_without_a_model_for_browsers_is_64(exported_run: ExportedRun, tmp
     (run / "export" / "step.json").write_text(json.dumps(step))
     code, words = demo_page("--run", str(run))
     assert code == 64
-    assert words.endswith("holds no TensorFlow.js model. Convert again, with tfjs_float32 among the --formats.")
+    assert words.endswith("has no TensorFlow.js model. Convert again, with tfjs_float32 among the --formats.")
 
 
 def test_a_model_that_was_changed_is_65(exported_run: ExportedRun, tmp_path: Path) -> None:

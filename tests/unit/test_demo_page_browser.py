@@ -114,7 +114,7 @@ def test_captions_do_not_lie_on_each_other(visit: Visit, picture: Path) -> None:
 
 def test_boxes_stand_where_they_are(visit: Visit, picture: Path) -> None:
     found = visit.look_at(picture)
-    frame = visit.page.locator("#picture").bounding_box()
+    frame = visit.page.locator("#image").bounding_box()
     assert frame is not None
     assert frame["width"] / frame["height"] == pytest.approx(231 / 177, rel=0.01)
     for index in (0, len(found.scores) // 2):
@@ -148,10 +148,10 @@ def test_the_score_decides_what_is_shown(visit: Visit, picture: Path) -> None:
 def test_what_a_screen_reader_is_told(visit: Visit, picture: Path) -> None:
     found = visit.look_at(picture)
     page = visit.page
-    label = page.get_by_role("img", name="The picture.").get_attribute("aria-label") or ""
+    label = page.get_by_role("img", name="The image.").get_attribute("aria-label") or ""
     assert label.count(",") == len(found.scores) - 1
     assert f"{found.scores[0]:.2f}" in label
-    said = re.fullmatch(r"Found in the picture: (\w+ 0\.\d\d, ){4}\w+ 0\.\d\d and (\d+) more\.", visit.status())
+    said = re.fullmatch(r"Found in the image: (\w+ 0\.\d\d, ){4}\w+ 0\.\d\d and (\d+) more\.", visit.status())
     assert said is not None, visit.status()
     assert int(said[2]) == len(found.scores) - 5
     assert page.get_by_role("status").count() == 1, "the slider says its number itself"
@@ -164,7 +164,7 @@ def test_what_a_screen_reader_is_told(visit: Visit, picture: Path) -> None:
         ("list", "Found"),
     ):
         assert page.get_by_role(role, name=name).count() == 1, name  # type: ignore[arg-type]
-    assert page.get_by_label("Choose a picture").count() == 1
+    assert page.get_by_label("Choose an image").count() == 1
     # Everything can be reached by Tab, in the order in which it stands.
     page.locator("body").click(position={"x": 1, "y": 1})
     reached = []
@@ -213,7 +213,7 @@ def test_photographs_are_turned_as_pillow_turns_them(visit: Visit, tmp_path: Pat
 
 def pixels(visit: Visit) -> np.ndarray:
     """What stands on the canvas; as PNG, because a camera's millions of numbers take seconds one by one."""
-    said = visit.page.locator("#picture").evaluate("canvas => canvas.toDataURL('image/png')")
+    said = visit.page.locator("#image").evaluate("canvas => canvas.toDataURL('image/png')")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(said.partition(",")[2]))).convert("RGB"), int)
 
 
@@ -229,11 +229,11 @@ def test_a_picture_can_be_dropped(visit: Visit, picture: Path) -> None:
         document.getElementById('stage').dispatchEvent(drop);
     }"""
     visit.page.evaluate(drop, list(picture.read_bytes()))
-    visit.wait_until("in the picture")
+    visit.wait_until("in the image")
     shown = visit.found()
     np.testing.assert_array_equal(shown.boxes, wanted.above(SURE).boxes)
     visit.page.evaluate(drop, None)
-    visit.wait_until("What was dropped is not a picture’s file. Save the picture first", of="#failure")
+    visit.wait_until("What was dropped is not an image file. Save the image first", of="#failure")
 
 
 @pytest.mark.slow
@@ -242,7 +242,7 @@ def test_the_camera(chromium: "Browser", address: str, picture: Path) -> None:
         visit.wait_until("Ready")
         visit.page.get_by_role("button", name="Use the camera").click()
         visit.wait_until("The camera is running.")
-        visit.wait_until("pictures a second", of="#parts")
+        visit.wait_until("images per second", of="#parts")
         first = pixels(visit)
         visit.page.wait_for_timeout(500)
         assert (pixels(visit) != first).any(), "the pattern moves"
@@ -260,7 +260,7 @@ def test_without_leave_or_without_a_camera(chromium: "Browser", address: str) ->
     with visiting(chromium, address) as visit:
         visit.wait_until("Ready")
         visit.page.get_by_role("button", name="Use the camera").click()
-        visit.wait_until("The camera was not allowed. Allow it", of="#failure")
+        visit.wait_until("The browser blocked the camera. Allow it", of="#failure")
     none = "--use-fake-device-for-media-stream=device-count=0"
     with another(chromium, none) as browser, visiting(browser, address, camera=True) as visit:
         visit.wait_until("Ready")
@@ -275,7 +275,9 @@ def test_a_file_that_is_no_picture(visit: Visit, picture: Path, tmp_path: Path) 
     for content in (b"no picture", picture.read_bytes()[:40]):
         broken.write_bytes(content)
         visit.page.locator("#file").set_input_files(broken)
-        visit.wait_until("broken.png cannot be decoded: it is damaged, or no picture that this browser knows.", of="#failure")
+        visit.wait_until(
+            "broken.png cannot be decoded: it is damaged, or not an image that this browser can read.", of="#failure"
+        )
     np.testing.assert_array_equal(visit.found().boxes, before.boxes)
     visit.look_at(picture)
     assert visit.failure() == ""
@@ -288,7 +290,7 @@ def test_another_folder_and_another_address(visit: Visit, exported_run: Exported
     visit.page.get_by_text("Another model").click()
     visit.forget_status()
     visit.page.locator("#folder").set_input_files(tmp_path / "chosen")
-    visit.wait_until("in the picture")
+    visit.wait_until("in the image")
     assert visit.page.locator("#model").input_value() == "chosen/mine"
     np.testing.assert_array_equal(visit.found().boxes, wanted.boxes)
     for said, wrong in (("models/none", "There is no detector.json in http"), ("mailto:x", "mailto: addresses cannot be read")):
@@ -298,7 +300,7 @@ def test_another_folder_and_another_address(visit: Visit, exported_run: Exported
     visit.errors.clear()  # the browser's own word on an address where nothing is
     visit.page.get_by_label("Address of a TensorFlow.js folder").fill("models/float32/model.json")
     visit.page.get_by_role("button", name="Load", exact=True).click()
-    visit.wait_until("in the picture")
+    visit.wait_until("in the image")
     assert visit.failure() == ""
 
 
@@ -368,7 +370,7 @@ def test_without_webgl(chromium: "Browser", address: str, picture: Path) -> None
         visit.wait_until("No model is loaded. Choose one.", of="#failure")
         assert visit.page.locator("#count").inner_text() == "–", "nothing is computed with anything else"
         visit.compute_with("wasm")
-        visit.wait_until("in the picture")
+        visit.wait_until("in the image")
 
 
 def test_the_guard_sees_what_it_is_there_for(chromium: "Browser", address: str) -> None:
@@ -404,7 +406,9 @@ def test_laid_down_by_hand(chromium: "Browser", exported_run: ExportedRun, by_ha
         (by_hand / "models.json").unlink()
         (by_hand / "vendor" / "tf-converter.min.js").unlink()
         with visiting(chromium, address) as visit:
-            visit.wait_until("No model lies beside this page. Choose one under", of="#failure")
+            visit.wait_until("There is no model next to this page. Choose one under", of="#failure")
             visit.page.locator("#folder").set_input_files(exported_run.export / "tfjs" / "float32")
-            visit.wait_until("vendor/tf-converter.min.js, a part of TensorFlow.js, is not beside this page.", of="#failure")
+            visit.wait_until(
+                "vendor/tf-converter.min.js, a part of TensorFlow.js, is missing next to this page.", of="#failure"
+            )
             visit.errors.clear()

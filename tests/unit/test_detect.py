@@ -49,7 +49,7 @@ def test_every_kind_of_file_is_run(exported_run: ExportedRun, pictures: Path, tm
     found = detect(str(path), [str(pictures)], json=str(tmp_path / "found.json"), score=SCORE)
     told = read(tmp_path / "found.json")
     assert [one["path"] for one in told] == [str(path) for path in sorted(pictures.iterdir())]
-    assert (found.pictures, found.objects) == (3, sum(len(one["detections"]) for one in told))
+    assert (found.images, found.objects) == (3, sum(len(one["detections"]) for one in told))
     assert found.objects > 10
     assert found.milliseconds > 0
     with open_runner(path) as runner:
@@ -134,7 +134,7 @@ def test_what_cannot_be_read_does_not_cost_the_others(model: Path, pictures: Pat
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(model: Path, pictures: Path, tmp_path: Path) -> None:
     names = [str(pictures / "0.png")] * 3
-    assert detect(str(model), names, drawn=str(tmp_path / "drawn")).pictures == 3
+    assert detect(str(model), names, drawn=str(tmp_path / "drawn")).images == 3
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["0-2.jpg", "0-3.jpg", "0.jpg"]
 
 
@@ -152,10 +152,10 @@ def test_wrong_names(model: Path, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("none")
     for names, words in (
-        ([], "No pictures were named."),
-        ([str(tmp_path / "empty")], "holds no pictures"),
+        ([], "No images were named."),
+        ([str(tmp_path / "empty")], "holds no images"),
         ([str(tmp_path / "gone.jpg")], "There is no"),
-        ([str(tmp_path / "notes.txt")], "neither a picture nor a video"),
+        ([str(tmp_path / "notes.txt")], "neither an image nor a video"),
     ):
         with pytest.raises(BoxcarError, match=words) as caught:
             find_sources(names, None)
@@ -166,7 +166,7 @@ def test_wrong_names(model: Path, pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(BoxcarError, match=r"score cannot be 1\.5") as caught:
         detect(str(model), [str(pictures)], score=1.5)
     assert caught.value.code == ExitCode.USAGE
-    with pytest.raises(BoxcarError, match="Camera 99 gives no picture") as caught:
+    with pytest.raises(BoxcarError, match="Camera 99 gives no image") as caught:
         detect(str(model), [], camera=99)
     assert caught.value.code == ExitCode.ENVIRONMENT
 
@@ -175,5 +175,5 @@ def test_the_command_draws_where_nothing_else_is_asked_for(model: Path, pictures
     command = [sys.executable, "-m", "boxcar", "detect", str(model), str(pictures)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].endswith("ms a picture; see detections.")
+    assert done.stdout.splitlines()[-1].endswith("ms per image; see detections.")
     assert sorted(path.name for path in (tmp_path / "detections").iterdir()) == ["0.jpg", "1.jpg", "2.jpg"]

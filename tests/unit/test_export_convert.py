@@ -13,10 +13,10 @@ from boxcar.config.conversion import Conversion
 from boxcar.data.example import read_examples
 from boxcar.data.label_map import write_label_map
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export import conversion as conversion_module
+from boxcar.export import converting
 from boxcar.export import convert, freeze
 from boxcar.export.children import Child
-from boxcar.export.pictures import ParityPictures, count_pictures, find_shards, sample_pictures
+from boxcar.export.sampling import ParityImages, count_images, find_shards, sample_images
 from boxcar.export.tfjs_child import name_outputs
 from boxcar.export.tflite_child import calibration
 from boxcar.inference.embedded import labels_text
@@ -174,7 +174,7 @@ def test_calibration_pictures(exported_run: ExportedRun, tmp_path: Path) -> None
     assert {picture.shape for picture in pictures} == {(1, 64, 64, 3)}
     assert min(picture.min() for picture in pictures) < -0.5
     assert max(picture.max() for picture in pictures) > 0.5
-    with pytest.raises(BoxcarError, match="no training pictures"):
+    with pytest.raises(BoxcarError, match="no training images"):
         list(calibration(tmp_path, 64, 100))
 
 
@@ -192,7 +192,7 @@ def _spoiled(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     def child(kind: str, frozen: Path, records: Path, work: Path, conversion: Conversion) -> Child:
         return Child(kind, "failing_converter", (how, str(work / kind)), 60.0)
 
-    monkeypatch.setattr(conversion_module, "_child", child)
+    monkeypatch.setattr(converting, "_child", child)
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_files_of_other_weights_are_refused_by_name(
     run = ExportedRun(whole_run.folder)
     other = write_checkpoint(tmp_path / "other", read_specification(run.frozen).labels, seed=2, image_size=128)
     freeze(ARCHITECTURE, str(other), str(tmp_path / "frozen"))
-    true_child = conversion_module._child
-    monkeypatch.setattr(conversion_module, "_child", lambda kind, frozen, *rest: true_child(kind, tmp_path / "frozen", *rest))
+    true_child = converting._child
+    monkeypatch.setattr(converting, "_child", lambda kind, frozen, *rest: true_child(kind, tmp_path / "frozen", *rest))
     output = tmp_path / "export"
     with pytest.raises(BoxcarError) as caught:
         # Whatever AP50 it costs, INT8 is not made again: that would take the true SavedModel.
@@ -237,7 +237,7 @@ def test_files_of_other_weights_are_refused_by_name(
     splits = [shard for split in ("test", "validation") for shard in find_shards(run.records, split)]
     pictures = {example.filename for example in read_examples(splits)}
     head, *rows = [line.split() for line in caught.value.details]
-    assert head == ["file", "limit", "found", "allowed", "worst", "picture"]
+    assert head == ["file", "limit", "found", "allowed", "worst", "image"]
     # What is made of another SavedModel says so inside, besides what it answers.
     strangers = [row for row in rows if row[1] == "provenance"]
     assert [row[0] for row in strangers] == ["tflite/detector_float32.tflite", "tflite/detector_int8.tflite"]
@@ -269,7 +269,7 @@ def test_int8_that_takes_bytes(exported_run: ExportedRun, tmp_path: Path) -> Non
         open_runner(exported_run.export / "tflite" / "detector_int8.tflite") as floats_in,
     ):
         assert isinstance(bytes_in, HeadsRunner) and isinstance(floats_in, HeadsRunner)
-        for _, picture in sample_pictures(exported_run.records, "test", 3):
+        for _, picture in sample_images(exported_run.records, "test", 3):
             pixels = preprocess(picture, floats_in.specification)
             found = bytes_in.heads(pixels)
             for name, wanted in floats_in.heads(pixels).items():
@@ -291,14 +291,14 @@ def test_what_goes_in_and_out_stands_in_the_manifest(exported_run: ExportedRun) 
 
 
 def test_few_test_pictures_are_joined_by_validation_pictures(exported_run: ExportedRun) -> None:
-    there = {split: count_pictures(exported_run.records, split) for split in ("test", "validation")}
+    there = {split: count_images(exported_run.records, split) for split in ("test", "validation")}
     assert 1 < there["test"] < 50
-    few = ParityPictures(exported_run.records, 200)
+    few = ParityImages(exported_run.records, 200)
     assert few.splits == {"test": there["test"], "validation": min(there["validation"], 50 - there["test"])}
     found = [example.source_id for example, _ in few]
     assert len(found) == len(set(found)) == len(few)
     assert [example.source_id for example, _ in few] == found
-    fewer = ParityPictures(exported_run.records, there["test"] - 1)
+    fewer = ParityImages(exported_run.records, there["test"] - 1)
     assert fewer.splits == {"test": there["test"] - 1}
     assert len(list(fewer)) == there["test"] - 1
 

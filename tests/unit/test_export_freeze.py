@@ -16,7 +16,7 @@ from boxcar.data.example import read_examples
 from boxcar.data.label_map import read_label_map, write_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import freeze
-from boxcar.export.pictures import find_shards
+from boxcar.export.sampling import find_shards
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.specification import Anchors, Thresholds, read_specification
 from boxcar.run.step import read_commit
@@ -136,7 +136,7 @@ def test_the_same_inputs_again_do_nothing(exported_run: ExportedRun) -> None:
 
 @pytest.mark.parametrize("where", ["given", "beside", "records"])
 def test_where_labels_come_from(exported_run: ExportedRun, tmp_path: Path, where: str) -> None:
-    from boxcar.export.saved_model import _specify
+    from boxcar.export.freezing import _specify
 
     prefix = _copied_checkpoint(exported_run, tmp_path / "train")
     labels = {1: "ant", 2: "bee", 3: "cat"}
@@ -169,7 +169,7 @@ def test_a_label_map_that_does_not_fit(exported_run: ExportedRun, tmp_path: Path
     assert caught.value.code == ExitCode.DATA
     assert str(label_map) in caught.value.what
     assert "highest id is 2" in caught.value.what
-    assert "tells 3 classes apart" in caught.value.what
+    assert "has 3 classes" in caught.value.what
     assert not (tmp_path / "out").exists()
 
 

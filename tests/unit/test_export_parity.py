@@ -82,7 +82,7 @@ def test_nonsense_fails_however_little_the_model_knows(kind: str) -> None:
     tally = _tally(0, 0)
     tally.nonsense, tally.nonsense_worst = "classes of three and a half", "a.jpg"
     verdict = judge(kind, tally, _scores(0.0, 20), _scores(0.01, 20))
-    assert verdict.failures == (Failure("answers", "classes of three and a half", picture="a.jpg"),)
+    assert verdict.failures == (Failure("answers", "classes of three and a half", image="a.jpg"),)
     assert verdict.agrees is False
 
 
@@ -145,7 +145,7 @@ def test_numbers_that_are_not_finite(number: float, kind: str) -> None:
     _compare_detections(tally, "b.jpg", nothing, nothing)
     verdict = judge(kind, tally, _scores(0.0, 20), _scores(0.0, 20))
     assert verdict.agrees is False
-    assert verdict.failures == (Failure("answers", "numbers that are not finite", picture="a.jpg"),)
+    assert verdict.failures == (Failure("answers", "numbers that are not finite", image="a.jpg"),)
 
 
 def test_limits_on_what_a_file_takes() -> None:
@@ -160,7 +160,7 @@ def test_limits_on_what_a_file_takes() -> None:
     )
     unknown = Cost(bytes=12_000_000, peak_memory_bytes=None)
     verdict = judge_by("tflite_float32", tally, _scores(0.9, 100), _scores(0.9, 100), limits, unknown)
-    assert verdict.failures[-1] == Failure("peak_memory_megabytes", "this system does not tell", "at most 149")
+    assert verdict.failures[-1] == Failure("peak_memory_megabytes", "this system does not report it", "at most 149")
     enough = Limits(milliseconds=10.1, megabytes=12, peak_memory_megabytes=150)
     assert judge_by("tflite_float32", tally, _scores(0.9, 100), _scores(0.9, 100), enough, cost).agrees is True
 
@@ -194,7 +194,7 @@ def test_the_table_of_what_is_broken() -> None:
         }
     )
     assert table == (
-        "file                         limit    found         allowed       worst picture",
+        "file                         limit    found         allowed       worst image",
         "tflite/detector_int8.tflite  matched  0.6 (3 of 5)  at least 0.9  a b.jpg",
         "tflite/detector_int8.tflite  labels   id 2",
     )

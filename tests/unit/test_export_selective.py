@@ -14,8 +14,8 @@ from whole_run import WholeRun
 from boxcar.config.conversion import Conversion
 from boxcar.export import convert, freeze, selective
 from boxcar.export.children import Child, run_children
-from boxcar.export.examination import Examined, ExportedFile
-from boxcar.export.pictures import sample_pictures
+from boxcar.export.file_checks import CheckedFile, FileToCheck
+from boxcar.export.sampling import sample_images
 from boxcar.export.selective import choose, loses_too_much
 from boxcar.export.verdict import Cost, Failure, Verdict
 from boxcar.inference.open import open_runner
@@ -32,11 +32,11 @@ def _examined(
     agrees: bool | None = True,
     layers: int = 0,
     kind: str = "tflite_int8",
-) -> Examined:
+) -> CheckedFile:
     difference = Difference(ap50 - 0.9, low, high)
     verdict = Verdict({"AP50": ap50}, 5.0, agrees and not failures, None, failures, {}, difference)
-    file = ExportedFile(kind, Path("a.tflite"), "tflite/a.tflite")
-    return Examined(file, "", (), (), Cost(1, 1), verdict, ("layer",) * layers)
+    file = FileToCheck(kind, Path("a.tflite"), "tflite/a.tflite")
+    return CheckedFile(file, "", (), (), Cost(1, 1), verdict, ("layer",) * layers)
 
 
 LOST = Failure("ap50_loss", "0.03", "0.02")
@@ -53,7 +53,7 @@ LOST = Failure("ap50_loss", "0.03", "0.02")
         (_examined(0.5, -0.5, -0.3, agrees=None), False),  # the model cannot judge it
     ],
 )
-def test_when_int8_loses_too_much(found: Examined, too_much: bool) -> None:
+def test_when_int8_loses_too_much(found: CheckedFile, too_much: bool) -> None:
     assert loses_too_much(found, Conversion(int8_max_drop=0.01)) is too_much
 
 
@@ -166,7 +166,7 @@ def _distance(run: ExportedRun, model: Runner, path: Path) -> float:
     with open_runner(path) as other:
         assert isinstance(model, HeadsRunner) and isinstance(other, HeadsRunner)
         differences = []
-        for _, picture in sample_pictures(run.records, "test", 5):
+        for _, picture in sample_images(run.records, "test", 5):
             pixels = preprocess(picture, model.specification)
             wanted = model.heads(pixels)
             differences.append(np.abs(wanted["class_logits"] - other.heads(pixels)["class_logits"])[:, 1:].mean())

@@ -11,11 +11,11 @@ from whole_run import WholeRun
 from boxcar.config.conversion import Conversion
 from boxcar.data.example import read_examples
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export import conversion as conversion_module
+from boxcar.export import converting
 from boxcar.export import convert
 from boxcar.export.children import Child
-from boxcar.export.conversion import place_of
-from boxcar.export.pictures import find_shards
+from boxcar.export.converting import place_of
+from boxcar.export.sampling import find_shards
 
 
 def _convert_spoiled(
@@ -31,7 +31,7 @@ def _convert_spoiled(
             arguments = (ways[kind], str(run.export / place_of(kind)), str(work / kind))
         return Child(kind, "spoiling_converter", arguments, 120.0)
 
-    patch.setattr(conversion_module, "_child", child)
+    patch.setattr(converting, "_child", child)
     with pytest.raises(BoxcarError) as caught:
         convert(str(run.frozen), str(run.records), str(output), Conversion(formats=tuple(ways), **settings))
     assert not output.exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from boxcar.detectors.boxes import BOXES
+from boxcar.detectors.box_detection import BOXES
 from boxcar.detectors.losses import count_matches, detection_losses, weight_decay
 
 ANCHORS, SLOTS = 50, 4

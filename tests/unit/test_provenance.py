@@ -122,7 +122,7 @@ def _changed(folder: Path, **changes: object) -> None:
     ("damage", "words"),
     [
         ("architecture", "is of the architecture ssd_mobilenet_v2_fpnlite_320x320, and by its detector.json of retinanet"),
-        ("no labels", "it holds no labels"),
+        ("no labels", "it has no labels"),
         ("other labels", "id 3 is triangle by the labels inside it, and hexagon by its detector.json"),
         pytest.param("class count", "its class_logits are", marks=pytest.mark.slow),
         ("no provenance", "does not say where its model comes from"),
@@ -176,7 +176,7 @@ def test_labels_that_are_fewer(exported_run: ExportedRun) -> None:
     for place in ("saved_model/saved_model", "tflite/detector_int8.tflite", "tfjs/float32"):
         path = exported_run.export / place
         check_labels(path, specification)
-        with pytest.raises(BoxcarError, match=r"it holds 3 labels, and its detector\.json 4"):
+        with pytest.raises(BoxcarError, match=r"it has 3 labels, and its detector\.json 4"):
             check_labels(path, more)
     nothing = read_embedded(exported_run.export / "tflite" / "labels.txt")
     assert (nothing.labels, nothing.provenance) == (None, None)

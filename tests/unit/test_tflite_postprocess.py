@@ -11,7 +11,7 @@ from PIL import Image
 
 from boxcar.data.example import read_examples
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export.pictures import find_shards
+from boxcar.export.sampling import find_shards
 from boxcar.export.tflite_postprocess import OUTPUTS, add_postprocess, centred_anchors
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.detections import Detections

@@ -9,8 +9,8 @@ from exported import ExportedRun
 from external import OBJECT_DETECTION_API
 
 from boxcar.detectors.catalog import ARCHITECTURES
-from boxcar.export.pictures import sample_pictures
 from boxcar.export.pipeline_config import pipeline_config
+from boxcar.export.sampling import sample_images
 from boxcar.inference.detections import Detections
 from boxcar.inference.open import open_runner
 from boxcar.scoring import match
@@ -19,7 +19,7 @@ from boxcar.scoring import match
 @pytest.mark.slow
 @OBJECT_DETECTION_API.needed
 def test_the_object_detection_api_restores_it_and_finds_the_same(exported_run: ExportedRun, tmp_path: Path) -> None:
-    _, picture = next(iter(sample_pictures(exported_run.records, "test", 1)))
+    _, picture = next(iter(sample_images(exported_run.records, "test", 1)))
     np.save(tmp_path / "picture.npy", picture)
     script = Path(__file__).with_name("object_detection_api.py")
     command = [OBJECT_DETECTION_API.path, script, exported_run.frozen, tmp_path / "picture.npy", tmp_path / "answer.npz"]

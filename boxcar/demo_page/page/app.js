@@ -1,30 +1,30 @@
-// The page: what a person does on it, in order, and what they are told.
+// The page: what a person does on it, in order, and the messages they read.
 
 import { loadDetector, startBackend } from './detector.js';
 import { Failure } from './failure.js';
-import { Camera, readPicture } from './pictures.js';
+import { Camera, readImage } from './images.js';
 import { showResults } from './results.js';
 import { atAddress, inFolder } from './sources.js';
 
 const element = (id) => document.getElementById(id);
 const NOTHING = { boxes: new Float32Array(0), scores: new Float32Array(0), classes: new Int32Array(0) };
-const NAMED = 5; // of what is found, in the sentence below the picture; the list beside it holds all
-const REMEMBERED = 15; // frames of the camera that times are the median of
+const NAMED = 5; // detections in the sentence below the image; the list next to it has all of them
+const REMEMBERED = 15; // camera frames whose median time is shown
 const FILMING = 'The camera is running.';
 
-const sources = new Map(); // the model menu's values and where each is read from
+const sources = new Map(); // from the model menu's values to where each model is read from
 let detector = null;
-let image = null; // the picture that is shown, as ImageData
+let image = null; // the image that is shown, as ImageData
 let found = NOTHING;
 let camera = null;
 let recent = []; // of the last frames: { times, at }
 
-// TensorFlow.js has one global state, and the page one picture: whatever changes them happens one after the other.
+// TensorFlow.js has one global state, and the page one image: changes to them happen one after the other.
 let last = Promise.resolve();
 function inTurn(work) {
   last = last.then(work).catch((error) => {
     if (!(error instanceof Failure)) console.error(error);
-    const text = error instanceof Failure ? error.message : `The page itself failed (${error.message}). Load it again.`;
+    const text = error instanceof Failure ? error.message : `The page itself failed (${error.message}). Reload it.`;
     element('failure').textContent = text;
     element('failure').hidden = false;
     element('failure').scrollIntoView({ block: 'nearest' });
@@ -60,15 +60,15 @@ function loadModel() {
     element('about').textContent = `${architecture}, ${size} × ${size} pixels · ${backend}`;
     if (camera) say(FILMING);
     else if (image) await detect();
-    else say('Ready: choose a picture, or use the camera.');
+    else say('Ready: choose an image, or use the camera.');
   });
 }
 
-function showPicture(file) {
+function showImage(file) {
   stopCamera();
   return inTurn(async () => {
-    begin('Reading the picture …');
-    image = await readPicture(file, element('picture')); // the last one stays where this one cannot be read
+    begin('Reading the image …');
+    image = await readImage(file, element('image')); // the last one stays if this one cannot be read
     showFrame();
     showFound(NOTHING);
     if (!detector) throw new Failure('No model is loaded.', 'Choose one.');
@@ -85,9 +85,9 @@ async function detect() {
 }
 
 function inASentence(words) {
-  if (!words.length) return 'Nothing is found in the picture.';
+  if (!words.length) return 'Nothing was found in the image.';
   const others = words.length - NAMED;
-  return `Found in the picture: ${words.slice(0, NAMED).join(', ')}${others > 0 ? ` and ${others} more` : ''}.`;
+  return `Found in the image: ${words.slice(0, NAMED).join(', ')}${others > 0 ? ` and ${others} more` : ''}.`;
 }
 
 function showFound(result) {
@@ -99,7 +99,7 @@ function showFound(result) {
   element('count').textContent = measured ? String(words.length) : '–';
   element('time').replaceChildren(...(measured ? timeShown() : ['–']));
   element('parts').textContent = measured ? partsShown() : '\u00a0';
-  element('picture').setAttribute('aria-label', `The picture. Found: ${words.join(', ') || 'nothing'}.`);
+  element('image').setAttribute('aria-label', `The image. Found: ${words.join(', ') || 'nothing'}.`);
   return words;
 }
 
@@ -112,7 +112,7 @@ function timeShown() {
 function partsShown() {
   if (camera && recent.length > 1) {
     const seconds = (recent.at(-1).at - recent[0].at) / 1000;
-    return `${((recent.length - 1) / seconds).toFixed(1)} pictures a second`;
+    return `${((recent.length - 1) / seconds).toFixed(1)} images per second`;
   }
   const { preparing, computing, deciding } = recent.at(-1).times;
   return `pixels ${preparing.toFixed(1)}, network ${computing.toFixed(1)}, boxes ${deciding.toFixed(1)}`;
@@ -129,7 +129,7 @@ async function startCamera() {
     begin('Asking for the camera …');
     camera = await Camera.open(element('video'), () => {
       inTurn(async () => {
-        throw new Failure('The camera has gone.', 'Connect it again.');
+        throw new Failure('The camera was disconnected.', 'Connect it again.');
       });
     });
     recent = [];
@@ -140,7 +140,7 @@ async function startCamera() {
 }
 
 async function filmed() {
-  const seen = await camera?.frame(element('picture'));
+  const seen = await camera?.frame(element('image'));
   if (!seen || !camera) return;
   image = seen;
   showFrame();
@@ -165,13 +165,13 @@ function offer(models) {
   return loadModel();
 }
 
-/** The models that models.json beside the page names. */
-async function modelsBeside() {
+/** The models that models.json, next to the page, names. */
+async function listedModels() {
   const answer = await fetch('models.json').catch(() => null);
   const listing = answer?.ok ? await answer.json().catch(() => null) : null;
   if (!Array.isArray(listing?.models) || !listing.models.length) {
     element('others').open = true;
-    throw new Failure('No model lies beside this page.', 'Choose one under “Another model”.');
+    throw new Failure('There is no model next to this page.', 'Choose one under “Another model”.');
   }
   return listing.models.map(({ name, folder, bytes }) => ({
     text: bytes ? `${name}, ${(bytes / 1e6).toFixed(1)} MB` : name,
@@ -188,7 +188,7 @@ function median(numbers) {
   return numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
 }
 
-/** Runs what a person asked for with the files they chose; the same ones can be chosen again. */
+/** Calls `work` with the files that a person chose; they can choose the same ones again. */
 function onFiles(input, work) {
   input.addEventListener('change', () => {
     if (input.files.length) work([...input.files]);
@@ -197,7 +197,7 @@ function onFiles(input, work) {
 }
 
 function listen() {
-  onFiles(element('file'), ([file]) => showPicture(file));
+  onFiles(element('file'), ([file]) => showImage(file));
   onFiles(element('folder'), (files) => {
     inTurn(async () => inFolder(files).map((source) => ({ text: source.name, source }))).then((models) => models && offer(models));
   });
@@ -221,10 +221,10 @@ function listen() {
     event.preventDefault();
     element('stage').classList.remove('dropping');
     const [file] = event.dataTransfer.files;
-    if (file) showPicture(file);
+    if (file) showImage(file);
     else {
       inTurn(async () => {
-        throw new Failure('What was dropped is not a picture’s file.', 'Save the picture first, then drop its file.');
+        throw new Failure('What was dropped is not an image file.', 'Save the image first, then drop its file.');
       });
     }
   });
@@ -233,5 +233,5 @@ function listen() {
 listen();
 inTurn(async () => {
   begin('Looking for models …');
-  return modelsBeside();
+  return listedModels();
 }).then((models) => models && offer(models));

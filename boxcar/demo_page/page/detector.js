@@ -1,4 +1,4 @@
-// A TensorFlow.js detector in the browser: the library's parts that are beside the page, the model's files, and the way of one
+// A TensorFlow.js detector in the browser: the library's parts next to the page, the model's files, and the way of one
 // image from pixels to detections.
 
 import { Failure } from './failure.js';
@@ -14,7 +14,7 @@ const scripts = new Map();
 
 /**
  * Makes TensorFlow.js compute with `wasm` or `webgl`. Nothing else is ever loaded, so it cannot fall back to plain JavaScript,
- * which takes thirty times as long. Returns a few words on what computes.
+ * which takes thirty times as long. Returns a short description of what computes.
  */
 export async function startBackend(name) {
   if (name === 'webgl' && !document.createElement('canvas').getContext('webgl2')) {
@@ -26,7 +26,7 @@ export async function startBackend(name) {
   const { tf } = globalThis;
   const started = await tf.setBackend(name).catch(() => false);
   if (!started && name === 'wasm') {
-    throw new Failure('WebAssembly does not start.', 'See that vendor/ holds the .wasm files, or choose WebGL.');
+    throw new Failure('WebAssembly does not start.', 'Check that vendor/ has the .wasm files, or choose WebGL.');
   }
   if (!started) throw new Failure('WebGL does not start on this device.', 'Choose WebAssembly.');
   if (name === 'wasm') {
@@ -158,8 +158,8 @@ function loadScript(file) {
       };
       element.onerror = () => {
         scripts.delete(file);
-        const todo = 'Open the page with `boxcar demo-page`, or lay the library there as its README says.';
-        reject(new Failure(`vendor/${file}, a part of TensorFlow.js, is not beside this page.`, todo));
+        const todo = 'Open the page with `boxcar demo-page`, or copy the library there as its README says.';
+        reject(new Failure(`vendor/${file}, a part of TensorFlow.js, is missing next to this page.`, todo));
       };
       document.head.append(element);
     });

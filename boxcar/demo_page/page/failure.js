@@ -1,4 +1,4 @@
-// What a person is told when something cannot be done: one sentence for what happened, one for what to do.
+// An error message: one sentence says what happened, one says what to do.
 
 export class Failure extends Error {
   constructor(what, todo) {

@@ -1,6 +1,6 @@
-// What was found, as boxes over the picture and as a list beside it.
+// Detections, as boxes over the image and as a list next to it.
 
-// Told apart from each other with every kind of colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color/, 2008), each with
+// Distinguishable with every kind of color vision (Okabe and Ito, https://jfly.uni-koeln.de/color/, 2008), each with
 // the colour of the letters on it.
 const COLOURS = [
   ['#d55e00', '#fff'],
@@ -11,9 +11,9 @@ const COLOURS = [
   ['#56b4e9', '#000'],
   ['#e69f00', '#000'],
 ];
-const CAPTION_PIXELS = 24; // a caption's height; without so much room above, it stands inside its box
+const CAPTION_PIXELS = 24; // a caption's height; with less room above the box, it is drawn inside
 
-/** Shows the detections that score at least `least`; returns what stands in them, in words, best first. */
+/** Shows the detections that score at least `least`; returns their captions, best first. */
 export function showResults(overlay, list, found, labels, least) {
   const boxes = [];
   const items = [];
@@ -36,7 +36,7 @@ export function showResults(overlay, list, found, labels, least) {
   return words;
 }
 
-// Of captions that would lie on each other the best one is shown; any other while its line in the list is pointed at.
+// Of captions that overlap, the best one is shown; the others only while the pointer is on their line in the list.
 function leaveOutCrowded(boxes) {
   const shown = [];
   // All are measured before the first is hidden: taking turns, the browser would lay out the page once a box.
@@ -55,7 +55,7 @@ function boxElement({ name, score, colours, edges }, found, index, height) {
   const [top, left, bottom, right] = edges;
   const box = document.createElement('div');
   box.className = 'box';
-  // The numbers themselves, for whoever looks into the page; the style's percentages are what the browser makes of them.
+  // The exact numbers, for people and tests that inspect the page; the browser rounds the style's percentages.
   Object.assign(box.dataset, { box: edges.join(' '), score: found.scores[index], id: found.classes[index] });
   const percent = (share) => `${100 * share}%`;
   Object.assign(box.style, {

@@ -2,7 +2,7 @@
 
 import { Failure } from './failure.js';
 
-const NAME_A_FOLDER = 'Name a folder with a model.json, export/tfjs/float32 of a run for one.';
+const NAME_A_FOLDER = 'Name a folder with a model.json, for example export/tfjs/float32 of a run.';
 
 /** The folder at an address, which may be relative to the page and may end in model.json. */
 export function atAddress(address) {
@@ -10,21 +10,21 @@ export function atAddress(address) {
   try {
     folder = new URL(address.trim().replace(/model\.json$/, '').replace(/\/*$/, '/'), document.baseURI);
   } catch {
-    throw new Failure(`“${address}” is no address.`, NAME_A_FOLDER);
+    throw new Failure(`“${address}” is not an address.`, NAME_A_FOLDER);
   }
   if (!['http:', 'https:'].includes(folder.protocol)) {
-    throw new Failure(`${folder.protocol} addresses cannot be read here.`, 'For files of this computer, choose their folder.');
+    throw new Failure(`${folder.protocol} addresses cannot be read here.`, 'To read files on this computer, choose their folder.');
   }
   const read = async (file) => {
     const answer = await fetch(new URL(file, folder)).catch(() => {
       throw new Failure(
         `${folder.host} does not answer, or does not let this page read its files.`,
-        'Look at the address; a server of another name must send Access-Control-Allow-Origin.',
+        'Check the address; another server must send Access-Control-Allow-Origin.',
       );
     });
     if (answer.status === 404) throw new Failure(`There is no ${file} in ${folder.href}.`, NAME_A_FOLDER);
     if (!answer.ok) {
-      throw new Failure(`${folder.host} answers ${answer.status} for ${file}.`, 'Look whether the server lets you read it.');
+      throw new Failure(`${folder.host} answers ${answer.status} for ${file}.`, 'Check that the server lets you read it.');
     }
     return answer.arrayBuffer();
   };

@@ -1,4 +1,4 @@
-"""The architectures, one file each; `registry` finds every file that lies here.
+"""The architectures, one file each; `catalog` finds every file in this folder.
 
 A file has a tuple ARCHITECTURES of its rows in the table, and loads TensorFlow only when a row's `build` is called.
 """

@@ -7,9 +7,9 @@ the parts there is what our contract asks for:
 - its outputs go by scale, then ratio; they are turned round into the order of `anchors.make_anchors`;
 - its box offsets are not scaled. Ours are those times ten, which makes the smooth L1 loss twice the one it is trained with
   (50 times Huber's with a delta of 0.1), so that one loss serves every architecture.
-The AP published for it was measured on pictures that keep their aspect and are padded; ours are resized to the square.
+The AP published for it was measured on images that keep their aspect and are padded; ours are resized to the square.
 At sizes that are no multiple of 128 the anchors of levels 6 and 7 are `make_anchors`' own, up to half a cell off Model
-Garden's, which spreads a level's cells evenly over the picture.
+Garden's, which spreads a level's cells evenly over the image.
 """
 
 from typing import TYPE_CHECKING, Any

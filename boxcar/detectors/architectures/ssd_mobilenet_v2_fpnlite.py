@@ -189,7 +189,7 @@ def _lighten(backbone: "MobileNet") -> None:
 
     from boxcar.detectors.expansion import MOST_CHANNELS, Expansion
 
-    # What it saves was measured on the processor in float32; a GPU's batch norms are another matter.
+    # What it saves was measured on the CPU in float32; a GPU's batch norms are another matter.
     if tf_keras.mixed_precision.global_policy().name != "float32" or tf.config.get_visible_devices("GPU"):
         return
     for block in backbone.layers:
@@ -198,7 +198,7 @@ def _lighten(backbone: "MobileNet") -> None:
             layers = {name: getattr(block, name) for name in _BLOCK_LAYERS}
             layers["_norm0"] = Expansion(block._conv0, block._norm0)
             layers["_conv0"] = tf_keras.layers.Layer()  # answers what it is given
-            # All of them anew, one after the other: in this order Keras lists their weights, and an optimizer its slots.
+            # All of them again, in order: Keras lists their weights in this order, and an optimizer its slots.
             for name in layers:
                 delattr(block, name)
             for name, layer in layers.items():

@@ -1,4 +1,4 @@
-"""What is found out of an exported file before it is believed: what it takes, what goes in and out, and how it answers."""
+"""Checks an exported file before it ships: its size and memory, its inputs and outputs, and how it answers."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ from boxcar.config.conversion import Limits
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
 from boxcar.export.parity import Candidate, compare
-from boxcar.export.pictures import ParityPictures
+from boxcar.export.sampling import ParityImages
 from boxcar.export.verdict import Cost, Failure, Verdict, failure_table
 from boxcar.inference.embedded import differing_labels, read_embedded
 from boxcar.inference.open import open_runner
@@ -18,34 +18,34 @@ from boxcar.inference.specification import Specification
 from boxcar.run.progress import Progress
 from boxcar.storage import file_sha256, folder_sha256, make_folder
 
-THREADS = 2  # that the files are timed with
-MEMORY_SECONDS = 1800.0  # some ten on a machine of its own; one that others share may take long
+THREADS = 2  # while files are timed
+MEMORY_SECONDS = 1800.0  # about 10 on an idle machine; a busy one may take long
 
 
 @dataclass(frozen=True)
-class ExportedFile:
+class FileToCheck:
     """A file, or a folder that is one model."""
 
     kind: str  # its format
     path: Path
-    name: str  # its path in `export/`, by which a person knows it
+    name: str  # its path in `export/`, for messages
 
 
 @dataclass(frozen=True)
-class Examined:
-    """One file, as it was found.
+class CheckedFile:
+    """One file and what its check found.
 
     Attributes:
         file: which.
         sha256: of the file, or as `folder_sha256` gives it.
-        inputs, outputs: as its runner tells them.
-        cost: what it takes.
+        inputs, outputs: its runner's.
+        cost: its size and memory.
         verdict: how it answers.
         float_layers: those that an INT8 file computes in float32.
-        note: what else a person should know.
+        note: anything else a person should know.
     """
 
-    file: ExportedFile
+    file: FileToCheck
     sha256: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -55,41 +55,41 @@ class Examined:
     note: str = ""
 
 
-def examine(
+def check_files(
     model: HeadsRunner,
-    files: Sequence[ExportedFile],
-    pictures: ParityPictures,
+    files: Sequence[FileToCheck],
+    images: ParityImages,
     limits: Limits,
     work: Path,
     title: str,
-) -> tuple[Examined, list[Examined]]:
-    """Looks at a SavedModel and at files made of it.
+) -> tuple[CheckedFile, list[CheckedFile]]:
+    """Checks a SavedModel and files made from it.
 
     Args:
         model: the SavedModel; its `path` is `saved_model/` in the folder that `freeze` wrote.
         files: the files.
-        pictures: that they are compared on.
-        limits: what they are held to.
-        work: a folder for what is written meanwhile; it is made where it is missing.
-        title: what a person reads meanwhile.
+        images: that they are compared on.
+        limits: of the comparison.
+        work: a folder for temporary files; it is made if it is missing.
+        title: of the progress bar.
 
     Returns:
-        What was found of the SavedModel, and of each file.
+        The SavedModel's check, and each file's.
 
     Raises:
         BoxcarError: 1 where a file has other labels inside; 70 where one cannot be run; 69 where memory runs out.
     """
-    frozen = ExportedFile("saved_model", model.path.parent, "saved_model")
+    frozen = FileToCheck("saved_model", model.path.parent, "saved_model")
     with ExitStack() as opened:
         runners = [opened.enter_context(_open(file, model.specification)) for file in files]
         identities = [_identity(file.path) for file in (frozen, *files)]
         peaks = _peak_memory([frozen, *files], make_folder(work))
         costs = [Cost(size, peak) for (_, size), peak in zip(identities, peaks, strict=True)]
         candidates = [Candidate(file.kind, runner, cost) for file, runner, cost in zip(files, runners, costs[1:], strict=True)]
-        with Progress(title, len(pictures), "pictures") as progress:
-            own, verdicts = compare(model, candidates, pictures, limits, progress.advance)
+        with Progress(title, len(images), "images") as progress:
+            own, verdicts = compare(model, candidates, images, limits, progress.advance)
     found = [
-        Examined(file, sha256, runner.inputs, runner.outputs, cost, verdict)
+        CheckedFile(file, sha256, runner.inputs, runner.outputs, cost, verdict)
         for file, (sha256, _), runner, cost, verdict in zip(
             [frozen, *files], identities, [model, *runners], costs, [own, *verdicts], strict=True
         )
@@ -101,7 +101,7 @@ def refuse(failures: Mapping[str, Sequence[Failure]]) -> None:
     """Raises BoxcarError 1 where any file broke a limit, with a table of them.
 
     Args:
-        failures: by the file's path as a person knows it.
+        failures: by the file's path in `export/`.
     """
     broken = [path for path, found in failures.items() if found]
     if not broken:
@@ -118,7 +118,7 @@ def refuse(failures: Mapping[str, Sequence[Failure]]) -> None:
 
 
 def defect(kind: str, reason: str) -> BoxcarError:
-    """What to raise where a converter wrote what nobody can use."""
+    """The error for a converter that wrote an unusable file."""
     return BoxcarError(
         ExitCode.DEFECT,
         f"The converter to {kind} failed: {reason}.",
@@ -126,8 +126,8 @@ def defect(kind: str, reason: str) -> BoxcarError:
     )
 
 
-def _peak_memory(files: Sequence[ExportedFile], work: Path) -> list[int | None]:
-    """Bytes that a process takes which only runs the file, for each; None where the system does not tell."""
+def _peak_memory(files: Sequence[FileToCheck], work: Path) -> list[int | None]:
+    """For each file, the peak bytes of a process that only runs it; None where the system does not report it."""
     answers = [work / f"memory-{place}" for place in range(len(files))]
     children = [
         Child(
@@ -141,7 +141,7 @@ def _peak_memory(files: Sequence[ExportedFile], work: Path) -> list[int | None]:
     ]
     with Progress("Measuring memory", len(children), "files") as progress:
         run_children(children, lambda child: progress.advance(note=child.format))
-    return [int(told) if (told := answer.read_text(encoding="ascii")) else None for answer in answers]
+    return [int(peak) if (peak := answer.read_text(encoding="ascii")) else None for answer in answers]
 
 
 def _identity(path: Path) -> tuple[str, int]:
@@ -149,7 +149,7 @@ def _identity(path: Path) -> tuple[str, int]:
     return folder_sha256(path) if path.is_dir() else (file_sha256(path), path.stat().st_size)
 
 
-def _open(file: ExportedFile, specification: Specification) -> Runner:
+def _open(file: FileToCheck, specification: Specification) -> Runner:
     try:
         return open_runner(file.path, THREADS)
     except BoxcarError as error:

@@ -1,4 +1,4 @@
-"""Runs an exported file on pictures, and draws, lists and measures what it finds."""
+"""Runs an exported file on images, and draws, lists and measures what it finds."""
 
 import csv
 import io
@@ -22,20 +22,20 @@ from boxcar.storage import bucket_location, local_path, make_folder, replace_jso
 from boxcar.sync.mirror import Mirror
 
 COLUMNS = ("path", "frame", "ymin", "xmin", "ymax", "xmax", "score", "class", "id")
-_DEFAULT_RATE = 25.0  # frames a second of what is drawn, where the source does not say
+_DEFAULT_RATE = 25.0  # frames per second of a drawn video whose source does not say
 
 
 @dataclass(frozen=True)
-class Found:
-    """What came of it.
+class DetectSummary:
+    """Counts and time.
 
     Attributes:
-        pictures: how many were looked at; of videos, each frame.
+        images: how many were processed; each frame of a video counts.
         objects: how many were found in them.
-        milliseconds: a picture's median, from its pixels to its detections; 0 without pictures.
+        milliseconds: median per image, from its pixels to its detections; 0 without images.
     """
 
-    pictures: int
+    images: int
     objects: int
     milliseconds: float
 
@@ -51,44 +51,44 @@ def detect(
     score: float = SHOWN_SCORE,
     threads: int = 2,
     say: Callable[[str], None] = lambda sentence: None,
-) -> Found:
-    """Detects objects in pictures, folders of pictures, videos and what a camera sees.
+) -> DetectSummary:
+    """Detects objects in images, folders of images, videos and what a camera sees.
 
     Args:
         model: what `inference.open.open_runner` reads.
-        names: of pictures, folders and videos.
+        names: of images, folders and videos.
         camera: its number; it is read until Ctrl-C.
-        drawn: folder for pictures (JPEG) and videos (MP4) with the boxes drawn into them.
-        json: file for a list of pictures, each with `path`, for videos `frame`, and `detections`: `box` (ymin, xmin, ymax,
+        drawn: folder for images (JPEG) and videos (MP4) with the boxes drawn into them.
+        json: file for a list of images, each with `path`, for videos `frame`, and `detections`: `box` (ymin, xmin, ymax,
             xmax), normalised, `score`, `class` and `id`.
-        table: file for the same as CSV, a line a box.
+        table: file for the same as CSV, one line per box.
         score: detections below are left out; 0 to 1.
         threads: how many to compute with.
-        say: is told what each picture shows.
+        say: called with a line for each image or video.
 
     Raises:
-        BoxcarError: 64 for a wrong name or score, 65 where the model or some of the pictures cannot be read: what was found in
-            the others is written all the same; 69 where a result cannot be written or the camera not be used.
+        BoxcarError: 64 for a wrong name or score, 65 where the model or some of the images cannot be read: what was found in
+            the others is still written; 69 where a result cannot be written or the camera cannot be used.
     """
     if not 0 <= score <= 1:
         raise BoxcarError(ExitCode.USAGE, f"The score cannot be {score}.", "Give one from 0 to 1.")
     sources = find_sources(names, camera)
     folder = make_folder(local_path(drawn)) if drawn is not None else None
-    pictures: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     seconds: list[float] = []
     faults: list[str] = []
     with open_runner(_fetched(model), threads) as runner, _Drawings(folder) as drawings:
         labels = runner.specification.labels
         for source in sources:
             frames = read_frames(source)
-            first = len(pictures)
+            first = len(images)
             try:
                 while (frame := _next(frames, faults)) is not None:
                     started = time.perf_counter()
                     found = runner.detect(frame.pixels).above(score)
                     seconds.append(time.perf_counter() - started)
                     texts = captions(found, labels)
-                    pictures.append(_picture(frame, found, labels))
+                    images.append(_image(frame, found, labels))
                     drawings.add(frame, found, texts)
                     if not source.moves:
                         say(f"{source.path}: {', '.join(texts) or 'nothing'}")
@@ -96,21 +96,21 @@ def detect(
                 if source.camera is None:
                     raise
             if source.moves:
-                say(f"{source.path}: {len(pictures) - first} frames")
+                say(f"{source.path}: {len(images) - first} frames")
             drawings.finish()
     if json is not None:
-        replace_json(local_path(json), pictures)
+        replace_json(local_path(json), images)
     if table is not None:
-        replace_text(local_path(table), _table(pictures))
+        replace_text(local_path(table), _table(images))
     if faults:
         what = f"{len(faults)} of {len(sources)} could not be read: {faults[0]}" if len(faults) > 1 else faults[0]
         raise BoxcarError(ExitCode.DATA, what, "Repair them or leave them out.", tuple(faults) if len(faults) > 1 else ())
-    objects = sum(len(picture["detections"]) for picture in pictures)
-    return Found(len(pictures), objects, 1000 * median(seconds) if seconds else 0.0)
+    objects = sum(len(image["detections"]) for image in images)
+    return DetectSummary(len(images), objects, 1000 * median(seconds) if seconds else 0.0)
 
 
 def _fetched(model: str) -> Path:
-    """The model on this machine, with what lies beside it."""
+    """The model on this machine, with the files next to it."""
     location = bucket_location(model)
     if location is not None and model.endswith(".tflite"):
         folder, name = location.split()
@@ -119,7 +119,7 @@ def _fetched(model: str) -> Path:
 
 
 def _next(frames: Iterator[Frame], faults: list[str]) -> Frame | None:
-    """The next frame; None behind the last one, and where the source cannot be read, which is noted."""
+    """The next frame; None after the last one, and if the source cannot be read, which is noted."""
     try:
         return next(frames, None)
     except BoxcarError as error:
@@ -129,7 +129,7 @@ def _next(frames: Iterator[Frame], faults: list[str]) -> Frame | None:
         return None
 
 
-def _picture(frame: Frame, found: Detections, labels: dict[int, str]) -> dict[str, Any]:
+def _image(frame: Frame, found: Detections, labels: dict[int, str]) -> dict[str, Any]:
     detections = [
         {
             "box": [round(side, 6) for side in box],
@@ -143,18 +143,18 @@ def _picture(frame: Frame, found: Detections, labels: dict[int, str]) -> dict[st
     return {"path": frame.source.path, **number, "detections": detections}
 
 
-def _table(pictures: Sequence[dict[str, Any]]) -> str:
+def _table(images: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for picture in pictures:
-        for one in picture["detections"]:
-            writer.writerow([picture["path"], picture.get("frame", ""), *one["box"], one["score"], one["class"], one["id"]])
+    for image in images:
+        for one in image["detections"]:
+            writer.writerow([image["path"], image.get("frame", ""), *one["box"], one["score"], one["class"], one["id"]])
     return text.getvalue()
 
 
 class _Drawings:
-    """Pictures and videos with their boxes, in a folder; each appears under its name when it is whole."""
+    """Images and videos with their boxes, in a folder; each gets its name when it is complete."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -171,7 +171,7 @@ class _Drawings:
             self._unfinished.unlink(missing_ok=True)
 
     def add(self, frame: Frame, found: Detections, texts: Sequence[str]) -> None:
-        """Draws what was found in a picture, or in the next frame of a video."""
+        """Draws what was found in an image, or in the next frame of a video."""
         if self._folder is None:
             return
         pixels = draw(frame.pixels, found.boxes, texts, FOUND)
@@ -185,7 +185,7 @@ class _Drawings:
             raise _unwritable(self._unfinished, error.strerror or str(error)) from error
 
     def finish(self) -> None:
-        """Gives what was drawn of a source its name."""
+        """Gives the drawing of a source its name."""
         self._release()
         if self._unfinished is not None:
             self._unfinished.replace(self._unfinished.with_name(self._unfinished.name[1:]))
@@ -209,7 +209,7 @@ class _Drawings:
             self._video = None
 
     def _name(self, frame: Frame, ending: str) -> str:
-        """A name that no other picture of this call has."""
+        """A name that no other image of this call has."""
         stem = Path(frame.source.path).stem
         name, number = f"{stem}{ending}", 2
         while name in self._names:
@@ -220,4 +220,6 @@ class _Drawings:
 
 def _unwritable(path: Path, reason: str) -> BoxcarError:
     place = path.with_name(path.name[1:])
-    return BoxcarError(ExitCode.ENVIRONMENT, f"{place} cannot be written: {reason}.", "Choose another folder, or free space.")
+    return BoxcarError(
+        ExitCode.ENVIRONMENT, f"{place} cannot be written: {reason}.", "Choose another folder, or free disk space."
+    )

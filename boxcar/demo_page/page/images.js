@@ -1,18 +1,18 @@
-// Pictures from files and from the camera, drawn on the page's canvas at their own size, and the pixels read back from there.
+// Images from files and from the camera, drawn on the page's canvas at their own size, and the pixels read back from there.
 
 import { Failure } from './failure.js';
 
-/** Draws a picture's file and returns its ImageData: upright by its EXIF orientation, its colours as they are stored. */
-export async function readPicture(file, canvas) {
+/** Draws an image's file and returns its ImageData: upright by its EXIF orientation, its colours as they are stored. */
+export async function readImage(file, canvas) {
   let bitmap;
   try {
-    // No conversion by a colour profile: training and the other runners know of none.
+    // No conversion by a color profile: training and the other runners do none.
     const options = { imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' };
     bitmap = await createImageBitmap(file, options);
   } catch {
     throw new Failure(
-      `${file.name || 'That file'} cannot be decoded: it is damaged, or no picture that this browser knows.`,
-      'Choose a JPEG, PNG or WebP picture.',
+      `${file.name || 'That file'} cannot be decoded: it is damaged, or not an image that this browser can read.`,
+      'Choose a JPEG, PNG or WebP image.',
     );
   }
   try {
@@ -29,11 +29,11 @@ function paint(canvas, source, width, height) {
     context.drawImage(source, 0, 0);
     return context.getImageData(0, 0, width, height);
   } catch {
-    throw new Failure(`A picture of ${width} × ${height} pixels is too large for this browser.`, 'Make it smaller.');
+    throw new Failure(`An image of ${width} × ${height} pixels is too large for this browser.`, 'Make it smaller.');
   }
 }
 
-/** The camera, shown in no place itself; `frame` draws what it sees now. */
+/** The camera; its video element stays hidden, and `frame` draws what it sees now. */
 export class Camera {
   constructor(video, stream) {
     this.video = video;
@@ -43,7 +43,7 @@ export class Camera {
   /** Asks for the camera, the one at a phone's back where there are two; `ended` is called when it goes away by itself. */
   static async open(video, ended) {
     if (!navigator.mediaDevices?.getUserMedia) {
-      throw new Failure('Browsers give the camera only to pages of this computer, and over https.', 'Open the page in such a way.');
+      throw new Failure('Browsers allow the camera only on localhost and over https.', 'Open the page that way.');
     }
     let stream;
     try {
@@ -74,9 +74,9 @@ export class Camera {
 
 function refused(error) {
   const reasons = {
-    NotAllowedError: ['The camera was not allowed.', 'Allow it in the browser’s settings for this page.'],
-    NotFoundError: ['There is no camera on this device.', 'Connect one, or choose a picture.'],
-    NotReadableError: ['The camera is used by another program.', 'End that, then try again.'],
+    NotAllowedError: ['The browser blocked the camera.', 'Allow it in the browser’s settings for this page.'],
+    NotFoundError: ['There is no camera on this device.', 'Connect one, or choose an image.'],
+    NotReadableError: ['Another program is using the camera.', 'Close it, then try again.'],
   };
-  return new Failure(...(reasons[error.name] ?? [`The camera does not start (${error.message}).`, 'Try again, or choose a picture.']));
+  return new Failure(...(reasons[error.name] ?? [`The camera does not start (${error.message}).`, 'Try again, or choose an image.']));
 }

@@ -1,4 +1,4 @@
-"""Conversion: a frozen detector becomes files for phones and browsers, each of which is run before anyone believes it."""
+"""`convert`: from a frozen detector to files for phones and browsers, each of which is run and compared before it ships."""
 
 import dataclasses
 import os
@@ -14,11 +14,11 @@ from boxcar.detectors.architecture import CONVERSIONS
 from boxcar.detectors.catalog import find_architecture
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
-from boxcar.export.examination import THREADS, Examined, ExportedFile, defect, examine, refuse
-from boxcar.export.pictures import ParityPictures
+from boxcar.export.file_checks import THREADS, CheckedFile, FileToCheck, check_files, defect, refuse
 from boxcar.export.provenance import Provenance, read_provenance
-from boxcar.export.sbom import bill_of_materials
-from boxcar.export.selective import SECONDS_PER_PICTURE, keep_layers_in_float
+from boxcar.export.sampling import ParityImages
+from boxcar.export.sbom import make_sbom
+from boxcar.export.selective import SECONDS_PER_IMAGE, keep_layers_in_float
 from boxcar.export.tflite_postprocess import USE_REGULAR_NMS
 from boxcar.export.verdict import Failure
 from boxcar.inference.embedded import LABELS, check_labels, labels_text, read_embedded
@@ -33,28 +33,28 @@ from boxcar.storage import make_folder, remove_tree, replace_json, replace_text
 from boxcar.storage.local import os_errors
 from boxcar.sync.mirror import Mirror
 
-_SLOW = frozenset({"tflite_int8", "tflite_int8_nms", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # these are begun first
+_SLOW = frozenset({"tflite_int8", "tflite_int8_nms", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # these are started first
 CONVERTER_SECONDS = 3600.0
 
-_WORK = ".work"  # where converters write, until they ended well
+_WORK = ".work"  # where converters write until they have succeeded
 _OWNS = (TFLITE, TFJS, MANIFEST, SBOM)  # in the folder that it shares with what `freeze` wrote
 
 
 def convert(saved_model: str, records: str, output: str, conversion: Conversion | None = None) -> Committed:
     """Writes `tflite/`, `tfjs/`, `manifest.json` and `sbom.cdx.json` into `output`.
 
-    Every file is compared with the SavedModel on test pictures.
+    Every file is compared with the SavedModel on test images.
 
     Args:
         saved_model: the folder (URI) that `freeze` wrote.
-        records: the folder (URI) that `records` wrote. INT8 is calibrated on pictures of its train split, files are compared
-            on pictures of its test split, and of its validation split where that has few.
-        output: folder (URI); what `freeze` wrote may lie in it too.
-        conversion: which files to write, and what they are held to; the SavedModel is always measured, and always in the
-            manifest. None for the defaults.
+        records: the folder (URI) that `records` wrote. INT8 is calibrated on images of its train split, files are compared
+            on images of its test split, and of its validation split where that has few.
+        output: folder (URI); what `freeze` wrote may be in it too.
+        conversion: which files to write, and their limits; the SavedModel is always measured, and always in the manifest.
+            None for the defaults.
 
     Returns:
-        The finished step; without any work where it was done before from the same inputs.
+        The finished step; the same inputs again do nothing.
 
     Raises:
         BoxcarError: 1 where a file does not agree with the SavedModel, with a table of the broken limits in `details`, and
@@ -71,12 +71,12 @@ def convert(saved_model: str, records: str, output: str, conversion: Conversion 
 
 
 def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: Conversion, started: float) -> Committed:
-    """`convert` from local folders into another."""
+    """`convert` with local folders."""
     kinds = [kind for kind in CONVERSIONS if kind in conversion.formats]
     specification = read_specification(frozen.folder)
     provenance = _check_model(specification, frozen.folder, kinds)
     _check_labels(specification, labelled.folder)
-    # Relative, so that a run that was moved as a whole is still done.
+    # Relative, so that a run that was moved as a whole still counts as done.
     path = Path(os.path.relpath(frozen.folder, folder)).as_posix()
     step = Step(
         "convert",
@@ -89,7 +89,7 @@ def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: C
     if committed := step.done():
         return committed
     if any(kind.startswith("tfjs") for kind in kinds):
-        find_node()  # asked before the conversions, which take a while
+        find_node()  # before the conversions, which take a while
     with step.writing():
         # TensorFlow starts, and the SavedModel is loaded, while the converters run.
         with ThreadPoolExecutor(1) as loader:
@@ -97,20 +97,20 @@ def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: C
             try:
                 _run_converters(kinds, frozen.folder, labelled.folder, folder, conversion)
             except BoxcarError:
-                loading.result()  # what is wrong with the SavedModel says more than what its conversions came to
+                loading.result()  # an error in the SavedModel says more than those of its conversions
                 raise
         _describe(kinds, specification, folder)
-        pictures = ParityPictures(labelled.folder, conversion.parity_pictures)
+        images = ParityImages(labelled.folder, conversion.parity_pictures)
         model = loading.result()
         assert isinstance(model, HeadsRunner), model
         work = folder / _WORK
 
-        def look(files: Sequence[ExportedFile], title: str) -> tuple[Examined, list[Examined]]:
-            return examine(model, files, pictures, conversion.limits, work, title)
+        def check(files: Sequence[FileToCheck], title: str) -> tuple[CheckedFile, list[CheckedFile]]:
+            return check_files(model, files, images, conversion.limits, work, title)
 
         with model:
-            files = [ExportedFile(kind, folder / place_of(kind), place_of(kind)) for kind in kinds]
-            own, found = look(files, "Comparing with the SavedModel")
+            files = [FileToCheck(kind, folder / place_of(kind), place_of(kind)) for kind in kinds]
+            own, found = check(files, "Comparing with the SavedModel")
             found = keep_layers_in_float(
                 found,
                 frozen.folder,
@@ -118,11 +118,11 @@ def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: C
                 work,
                 specification,
                 conversion,
-                lambda files, title: look(files, title)[1],
+                lambda files, title: check(files, title)[1],
             )
         remove_tree(work)
         refuse({one.file.name: _failures(one, provenance) for one in found})
-        own = dataclasses.replace(own, file=ExportedFile("saved_model", frozen.folder, path))
+        own = dataclasses.replace(own, file=FileToCheck("saved_model", frozen.folder, path))
         manifest = {
             "files": [_entry(one) for one in (own, *found)],
             "architecture": specification.architecture,
@@ -132,26 +132,26 @@ def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: C
             "initial_checkpoint": specification.model_dump(mode="json")["initial_checkpoint"],
             "dataset_version": specification.dataset_version,
             "provenance": provenance.model_dump(mode="json"),
-            "pictures": pictures.splits,
+            "pictures": images.splits,
             "conversion": conversion.model_dump(include=set(Conversion.model_fields), exclude={"formats"}),
             "threads": THREADS,
             "milliseconds": "Median of a picture: from its bytes' pixels to detections for the SavedModel, "
             "from preprocessed pixels to detections for the other files.",
             "peak_memory_bytes": "Of a process that does nothing but run the file, its runtime included.",
         }
-        replace_json(folder / SBOM, bill_of_materials(provenance))
+        replace_json(folder / SBOM, make_sbom(provenance))
         replace_json(folder / MANIFEST, manifest)
     return require_commit(folder, "convert")
 
 
 def place_of(kind: str) -> str:
-    """Where a format's file or folder lies, relative to `export/`."""
+    """The path of a format's file or folder, relative to `export/`."""
     family, _, stored = kind.partition("_")
     return f"{TFLITE}/detector_{stored}.tflite" if family == "tflite" else f"{TFJS}/{stored}"
 
 
 def _check_model(specification: Specification, frozen: Path, kinds: Sequence[str]) -> Provenance:
-    """Refuses a SavedModel that is not that of the `detector.json` beside it; its provenance otherwise."""
+    """Refuses a SavedModel that does not belong to its `detector.json`; returns its provenance."""
     has = find_architecture(specification.architecture).exports
     if lacking := [kind for kind in kinds if kind not in has]:
         raise BoxcarError(
@@ -172,7 +172,7 @@ def _check_model(specification: Specification, frozen: Path, kinds: Sequence[str
 
 
 def _check_labels(specification: Specification, records: Path) -> None:
-    """Refuses records that call the model's classes by other names: every number measured on them would be wrong."""
+    """Refuses records with other class names than the model's: every number measured on them would be wrong."""
     labels = read_label_map(records / LABEL_MAP)
     model = specification.labels
     if labels == model:
@@ -195,9 +195,9 @@ def _run_converters(kinds: Sequence[str], frozen: Path, records: Path, folder: P
         return
     work = make_folder(folder / _WORK)
     with Progress("Converting", len(kinds), "files") as progress:
-        begun = sorted(kinds, key=lambda kind: kind not in _SLOW)
+        slowest_first = sorted(kinds, key=lambda kind: kind not in _SLOW)
         run_children(
-            [_child(kind, frozen, records, work, conversion) for kind in begun],
+            [_child(kind, frozen, records, work, conversion) for kind in slowest_first],
             lambda child: progress.advance(note=child.format),
         )
     for kind in kinds:
@@ -215,12 +215,12 @@ def _child(kind: str, frozen: Path, records: Path, work: Path, conversion: Conve
         return Child(kind, "boxcar.export.tfjs_child", (kind, str(frozen), str(work / kind)), CONVERTER_SECONDS)
     files = (kind, str(frozen), str(records), str(work / kind))
     arguments = (*files, str(conversion.int8_pictures), conversion.int8_input)
-    seconds = CONVERTER_SECONDS + SECONDS_PER_PICTURE * conversion.int8_pictures
+    seconds = CONVERTER_SECONDS + SECONDS_PER_IMAGE * conversion.int8_pictures
     return Child(kind, "boxcar.export.tflite_child", arguments, seconds)
 
 
 def _describe(kinds: Sequence[str], specification: Specification, folder: Path) -> None:
-    """Lays beside the files what a host needs to use them; any one folder can be copied away alone."""
+    """Writes next to the files what a host needs to use them; each folder can be copied away alone."""
     for kind in kinds:
         place = folder / place_of(kind)
         replace_text((place.parent if place.is_file() else place) / SPECIFICATION, specification_json(specification))
@@ -228,15 +228,15 @@ def _describe(kinds: Sequence[str], specification: Specification, folder: Path) 
         replace_text(folder / TFLITE / LABELS, labels_text(specification.labels))
 
 
-def _failures(found: Examined, provenance: Provenance) -> list[Failure]:
-    """What a file got wrong: what it answers, what it costs, and where it says that it comes from."""
+def _failures(found: CheckedFile, provenance: Provenance) -> list[Failure]:
+    """The limits that a file broke, and a provenance inside it that is not the SavedModel's."""
     failures = list(found.verdict.failures)
     if read_embedded(found.file.path).provenance != provenance.model_dump(mode="json"):
         failures.append(Failure("provenance", "the provenance inside it is not that of the SavedModel"))
     return failures
 
 
-def _entry(found: Examined) -> dict[str, Any]:
+def _entry(found: CheckedFile) -> dict[str, Any]:
     verdict = found.verdict
     return {
         "path": found.file.name,

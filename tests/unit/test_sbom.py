@@ -9,7 +9,7 @@ from exported import ExportedRun
 
 from boxcar import __version__
 from boxcar.export.provenance import read_provenance
-from boxcar.export.sbom import bill_of_materials
+from boxcar.export.sbom import make_sbom
 from boxcar.run.layout import SBOM
 from boxcar.run.step import require_commit
 
@@ -34,7 +34,7 @@ def test_it_is_what_cyclonedx_says(exported_run: ExportedRun) -> None:
     from cyclonedx.validation.json import JsonStrictValidator
 
     provenance = read_provenance(exported_run.frozen).model_copy(update={"image": "docker.io/boxcar/convert:0.1.0"})
-    bill = bill_of_materials(provenance)
+    bill = make_sbom(provenance)
     assert {"type": "container", "name": "docker.io/boxcar/convert:0.1.0"} in bill["components"]
     validator = JsonStrictValidator(SchemaVersion.V1_6)
     assert validator.validate_str(json.dumps(bill)) is None

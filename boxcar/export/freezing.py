@@ -1,4 +1,4 @@
-"""Freezing: a checkpoint becomes a SavedModel with preprocessing and decoding inside, and everything that goes with it."""
+"""`freeze`: from a checkpoint to a SavedModel with preprocessing and decoding inside, and the files that go with it."""
 
 import logging
 import tempfile
@@ -46,23 +46,24 @@ def freeze(
     The SavedModel's signature `serving_default` takes `input_tensor`, uint8 [1, H, W, 3], and answers `detection_boxes`
     [1, M, 4] (ymin, xmin, ymax, xmax, normalised), `detection_classes` [1, M] (from 1), `detection_scores` [1, M] and
     `num_detections` [1]. `serve_batch` takes `input_tensor`, uint8 [N, H, W, 3], and `serve_bytes` takes `encoded`, the bytes
-    of N JPEG or PNG files of any sizes; both answer the same for each picture. The signature `heads` takes `image`, float32
-    [1, S, S, 3] in [-1, 1], and answers `box_encodings` [1, A, 4] and `class_logits` [1, A, C]. In all of them, batch norms are
-    folded into the convolutions before them. Its assets are `labels.txt` and `provenance.json`.
+    of N JPEG or PNG files of any sizes; both answer the same for each image. The signature `heads` takes `image`, float32
+    [1, S, S, 3] in the value range of `detector.json`, and answers the outputs of the architecture's task: for boxes,
+    `box_encodings` [1, A, 4] and `class_logits` [1, A, C]. In all of them, batch norms are folded into the convolutions before
+    them. Its assets are `labels.txt` and `provenance.json`.
 
     Args:
-        architecture: name in the registry.
+        architecture: its name in the catalog.
         checkpoint: prefix (URI) of a checkpoint of ours or of the TF2 Detection Zoo's (`.../ckpt-0`).
         output: folder, or URI of one.
-        label_map: a `label_map.pbtxt`. Without it, in this order: the one beside the checkpoint, the labels in
-            `detector.json` beside it, the label map in `../records` of a run, COCO's labels where there are 91 slots.
-        image_size: side of the network's input in pixels; by default that in `detector.json` beside the checkpoint, else
-            the architecture's.
-        score_threshold: what a detection's score must be above; by default that in `detector.json` beside the checkpoint,
-            else the zoo's 1e-8, so that the zoo's checkpoints are answered for as the Object Detection API does.
+        label_map: a `label_map.pbtxt`. Without it, in this order: the one in the checkpoint's folder, the labels in
+            `detector.json` there, the label map in `../records` of a run, COCO's labels if there are 91 slots.
+        image_size: side of the network's input in pixels; by default that in `detector.json` in the checkpoint's folder,
+            else the architecture's.
+        score_threshold: what a detection's score must be above; by default that in `detector.json` in the checkpoint's
+            folder, else the zoo's 1e-8, with which its checkpoints answer as in the Object Detection API.
 
     Returns:
-        The finished step; without any work where it was done before from the same inputs.
+        The finished step; the same inputs again do nothing.
 
     Raises:
         BoxcarError: 64 for a wrong name, size, threshold or path, 65 where checkpoint, label map and architecture do not fit
@@ -95,7 +96,7 @@ def freeze(
 
 
 def _fetch_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
-    """The checkpoint's prefix on this machine, with what describes it; URI of the run that it lies in, if it does."""
+    """The checkpoint's prefix on this machine, with the files that describe it; the URI of its run, if it is in one."""
     location = bucket_location(checkpoint)
     if location is None:
         prefix = local_path(checkpoint)
@@ -131,7 +132,7 @@ def write_frozen(network: Network, specification: Specification, provenance: Pro
         return task.detect(folded(graph.normalize(resized, specification)), specification)
 
     def serve_bytes(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-        # One after the other, because each has a size of its own.
+        # One at a time, because each has its own size.
         return detect(
             tf.map_fn(
                 lambda one: graph.resize(graph.decode_image(one), size),
@@ -153,11 +154,11 @@ def write_frozen(network: Network, specification: Specification, provenance: Pro
     served.held = folded.weights
     assets = {LABELS: labels_text(specification.labels), PROVENANCE: provenance.text()}
     try:
-        # TensorFlow copies them from where they lie. The dot: not one of the step's files, whatever happens.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".assets-") as beside:
+        # TensorFlow copies them from files. The dot: these are never part of the step.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".assets-") as originals:
             for name, text in assets.items():
-                replace_text(Path(beside, name), text)
-            served.assets = [tf.saved_model.Asset(str(Path(beside, name))) for name in assets]
+                replace_text(Path(originals, name), text)
+            served.assets = [tf.saved_model.Asset(str(Path(originals, name))) for name in assets]
             tf.saved_model.save(served, str(folder / "saved_model"), signatures=signatures)
         # As the API's exporter has it: `checkpoint/checkpoint` names `ckpt-0`, and there is a save counter.
         checkpoint = tf.train.Checkpoint(model=network.trackable())
@@ -185,7 +186,7 @@ def _checkpoint_files(prefix: Path) -> list[Path]:
         raise BoxcarError(
             ExitCode.USAGE,
             f"There is no checkpoint {prefix}.",
-            "Name it without its endings: .../ckpt-0 where ckpt-0.index and ckpt-0.data-00000-of-00001 lie.",
+            "Name it without its endings: .../ckpt-0 if the files are ckpt-0.index and ckpt-0.data-00000-of-00001.",
         )
     return [index, *data]
 
@@ -193,7 +194,7 @@ def _checkpoint_files(prefix: Path) -> list[Path]:
 def _specify(
     architecture: str, prefix: Path, label_map: Path | None, image_size: int | None, score_threshold: float | None
 ) -> tuple[Specification, Path | None]:
-    """The detector's description, and the file that its labels came from where that was a label map."""
+    """The detector's description, and the label map that its labels came from, if they came from one."""
     row = find_architecture(architecture)
     trained = read_specification(prefix.parent) if (prefix.parent / SPECIFICATION).is_file() else None
     if trained is not None and trained.architecture != architecture:
@@ -222,7 +223,7 @@ def _specify(
         raise BoxcarError(
             ExitCode.DATA,
             f"The label map {source} does not fit the checkpoint {prefix}: its highest id is {max(labels)}, "
-            f"and the checkpoint tells {slots - 1} classes apart.",
+            f"and the checkpoint has {slots - 1} classes.",
             "Give --label-map the label map that the checkpoint was trained with.",
         )
     described = trained or row.specify(size, labels)
@@ -234,9 +235,9 @@ def _find_labels(
 ) -> tuple[Path | None, dict[int, str]]:
     if label_map is not None:
         return label_map, read_label_map(label_map)
-    beside = prefix.parent / LABEL_MAP
-    if beside.is_file():
-        return beside, read_label_map(beside)
+    own = prefix.parent / LABEL_MAP
+    if own.is_file():
+        return own, read_label_map(own)
     if trained is not None:
         return None, trained.labels
     of_run = prefix.parent.parent / RECORDS / LABEL_MAP
@@ -246,7 +247,7 @@ def _find_labels(
         return None, COCO_LABELS
     raise BoxcarError(
         ExitCode.USAGE,
-        f"No label map lies beside the checkpoint {prefix}, and it has {slots - 1} classes.",
+        f"There is no label map in the folder of the checkpoint {prefix}, which has {slots - 1} classes.",
         "Give the label map that it was trained with: --label-map FILE.",
     )
 
@@ -262,7 +263,7 @@ def _load(specification: Specification, prefix: Path) -> Network:
     if broken:
         raise BoxcarError(
             ExitCode.DATA,
-            f"The checkpoint {prefix} holds numbers that are not finite, in {broken[0]} for one.",
+            f"The checkpoint {prefix} has numbers that are not finite, for example in {broken[0]}.",
             "Freeze an earlier checkpoint.",
             tuple(broken),
         )

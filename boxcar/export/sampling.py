@@ -1,0 +1,76 @@
+"""Images from the records, for calibration and for comparing exported files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from boxcar.data.example import Example, index_shard, read_examples
+from boxcar.data.pixels import decode_picture
+from boxcar.errors import BoxcarError, ExitCode
+
+FEW_IMAGES = 50  # with fewer test images, validation images are added up to this number
+
+
+def find_shards(records: Path, split: str) -> list[Path]:
+    """A split's shards, in their order."""
+    return sorted(records.glob(f"{split}-*-of-*.tfrecord"))
+
+
+def count_images(records: Path, split: str) -> int:
+    """How many images a split has.
+
+    Raises:
+        BoxcarError: 65 where a shard is damaged, 69 where it cannot be read.
+    """
+    return sum(len(index_shard(shard)) for shard in find_shards(records, split))
+
+
+def sample_images(records: Path, split: str, most: int) -> Iterator[tuple[Example, npt.NDArray[np.uint8]]]:
+    """At most `most` of a split's labelled images, spread evenly over it, with their pixels, uint8 RGB [H, W, 3].
+
+    Evenly, because neighbors in the records are often neighbors in front of the camera.
+
+    Raises:
+        BoxcarError: 65 where a shard is damaged, or an image in it, 69 where it cannot be read.
+    """
+    count = count_images(records, split)
+    chosen = {place * count // most for place in range(most)} if count > most else set(range(count))
+    for place, example in enumerate(read_examples(find_shards(records, split))):
+        if place in chosen:
+            yield example, decode_picture(example)
+
+
+class ParityImages:
+    """What exported files are compared on: test images, and validation images where there are few of those.
+
+    Iterating gives examples with their pixels, as often as needed.
+
+    Args:
+        records: the folder that `records` wrote.
+        most: images, at most.
+
+    Attributes:
+        splits: how many images of which split.
+
+    Raises:
+        BoxcarError: 65 where there are none; while iterating too, as `sample_images`.
+    """
+
+    def __init__(self, records: Path, most: int) -> None:
+        self._records = records
+        self.splits = {"test": min(count_images(records, "test"), most)}
+        if (missing := min(FEW_IMAGES, most) - self.splits["test"]) > 0:
+            self.splits["validation"] = min(count_images(records, "validation"), missing)
+        if not len(self):
+            raise BoxcarError(
+                ExitCode.DATA, f"{records} holds no test images to compare the files on.", "Add images to the data."
+            )
+
+    def __len__(self) -> int:
+        return sum(self.splits.values())
+
+    def __iter__(self) -> Iterator[tuple[Example, npt.NDArray[np.uint8]]]:
+        for split, count in self.splits.items():
+            yield from sample_images(self._records, split, count)
