@@ -105,12 +105,9 @@ def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: C
         assert isinstance(model, HeadsRunner), model
         work = folder / _WORK
 
-        def check(files: Sequence[FileToCheck], title: str) -> tuple[CheckedFile, list[CheckedFile]]:
-            return check_files(model, files, images, conversion.limits, work, title)
-
         with model:
             files = [FileToCheck(kind, folder / place_of(kind), place_of(kind)) for kind in kinds]
-            own, found = check(files, "Comparing with the SavedModel")
+            own, found = check_files(model, files, images, conversion.limits, work, "Comparing with the SavedModel")
             found = keep_layers_in_float(
                 found,
                 frozen.folder,
@@ -118,7 +115,7 @@ def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: C
                 work,
                 specification,
                 conversion,
-                lambda files, title: check(files, title)[1],
+                lambda files, title: check_files(model, files, images, conversion.limits, work, title, own)[1],
             )
         remove_tree(work)
         refuse({one.file.name: _failures(one, provenance) for one in found})

@@ -62,6 +62,7 @@ def check_files(
     limits: Limits,
     work: Path,
     title: str,
+    own: CheckedFile | None = None,
 ) -> tuple[CheckedFile, list[CheckedFile]]:
     """Checks a SavedModel and files made from it.
 
@@ -72,6 +73,7 @@ def check_files(
         limits: of the comparison.
         work: a folder for temporary files; it is made if it is missing.
         title: of the progress bar.
+        own: the SavedModel's earlier check, whose cost is then not measured again.
 
     Returns:
         The SavedModel's check, and each file's.
@@ -82,16 +84,20 @@ def check_files(
     frozen = FileToCheck("saved_model", model.path.parent, "saved_model")
     with ExitStack() as opened:
         runners = [opened.enter_context(_open(file, model.specification)) for file in files]
-        identities = [_identity(file.path) for file in (frozen, *files)]
-        peaks = _peak_memory([frozen, *files], make_folder(work))
-        costs = [Cost(size, peak) for (_, size), peak in zip(identities, peaks, strict=True)]
-        candidates = [Candidate(file.kind, runner, cost) for file, runner, cost in zip(files, runners, costs[1:], strict=True)]
+        unmeasured = [*([] if own else [frozen]), *files]
+        measured = [(own.sha256, own.cost)] if own else []
+        for file, peak in zip(unmeasured, measure_memory(unmeasured, make_folder(work)), strict=True):
+            sha256, size = _identity(file.path)
+            measured.append((sha256, Cost(size, peak)))
+        candidates = [
+            Candidate(file.kind, runner, cost) for file, runner, (_, cost) in zip(files, runners, measured[1:], strict=True)
+        ]
         with Progress(title, len(images), "images") as progress:
-            own, verdicts = compare(model, candidates, images, limits, progress.advance)
+            verdict, verdicts = compare(model, candidates, images, limits, progress.advance)
     found = [
         CheckedFile(file, sha256, runner.inputs, runner.outputs, cost, verdict)
-        for file, (sha256, _), runner, cost, verdict in zip(
-            [frozen, *files], identities, [model, *runners], costs, [own, *verdicts], strict=True
+        for file, (sha256, cost), runner, verdict in zip(
+            [frozen, *files], measured, [model, *runners], [verdict, *verdicts], strict=True
         )
     ]
     return found[0], found[1:]
@@ -126,8 +132,13 @@ def defect(kind: str, reason: str) -> BoxcarError:
     )
 
 
-def _peak_memory(files: Sequence[FileToCheck], work: Path) -> list[int | None]:
-    """For each file, the peak bytes of a process that only runs it; None where the system does not report it."""
+def measure_memory(files: Sequence[FileToCheck], work: Path) -> list[int | None]:
+    """For each file, the peak bytes of a process that only runs it; None where the system does not report it.
+
+    Args:
+        files: a process is started for each of them, a few at once.
+        work: a folder for temporary files.
+    """
     answers = [work / f"memory-{place}" for place in range(len(files))]
     children = [
         Child(

@@ -169,21 +169,25 @@ def test_records_with_other_labels(exported_run: ExportedRun, tmp_path: Path) ->
 
 
 def test_calibration_pictures(exported_run: ExportedRun, tmp_path: Path) -> None:
-    pictures = list(calibration(exported_run.records, 64, 25))
+    specification = read_specification(exported_run.frozen)
+    pictures = list(calibration(exported_run.records, specification, 25))
     assert len(pictures) == 25
     assert {picture.shape for picture in pictures} == {(1, 64, 64, 3)}
     assert min(picture.min() for picture in pictures) < -0.5
     assert max(picture.max() for picture in pictures) > 0.5
     with pytest.raises(BoxcarError, match="no training images"):
-        list(calibration(tmp_path, 64, 100))
+        list(calibration(tmp_path, specification, 100))
+    low, high = (0.0, 255.0)
+    for pixels in calibration(exported_run.records, specification.model_copy(update={"value_range": (low, high)}), 2):
+        assert low <= pixels.min() < 0.2 * high < 0.8 * high < pixels.max() <= high
 
 
 def test_a_converter_that_is_given_another_range_stops(exported_run: ExportedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     import boxcar.export.tflite_child as child
 
-    monkeypatch.setattr(child, "preprocess", lambda picture, size: picture[:size, :size].astype(np.float32))
-    with pytest.raises(ValueError, match=r"lie in \[-1, 1\]"):
-        list(child.calibration(exported_run.records, 64, 100))
+    monkeypatch.setattr(child, "preprocess", lambda image, _: image[:64, :64].astype(np.float32))
+    with pytest.raises(ValueError, match=r"must be in \[-1, 1\]"):
+        list(child.calibration(exported_run.records, read_specification(exported_run.frozen), 100))
 
 
 def _spoiled(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
