@@ -191,12 +191,9 @@ def _run_converters(kinds: Sequence[str], frozen: Path, records: Path, folder: P
     if not kinds:
         return
     work = make_folder(folder / _WORK)
-    with Progress("Converting", len(kinds), "files") as progress:
-        slowest_first = sorted(kinds, key=lambda kind: kind not in _SLOW)
-        run_children(
-            [_child(kind, frozen, records, work, conversion) for kind in slowest_first],
-            lambda child: progress.advance(note=child.format),
-        )
+    children = _children(kinds, frozen, records, work, conversion)
+    with Progress("Converting", len(children), "conversions") as progress:
+        run_children(children, lambda child: progress.advance(note=child.format))
     for kind in kinds:
         written = work / kind
         if not written.exists():
@@ -206,14 +203,22 @@ def _run_converters(kinds: Sequence[str], frozen: Path, records: Path, folder: P
             written.rename(folder / place_of(kind))
 
 
-def _child(kind: str, frozen: Path, records: Path, work: Path, conversion: Conversion) -> Child:
-    """The process that writes a format into `work`, under the format's name."""
-    if kind.startswith("tfjs"):
-        return Child(kind, "boxcar.export.tfjs_child", (kind, str(frozen), str(work / kind)), CONVERTER_SECONDS)
-    files = (kind, str(frozen), str(records), str(work / kind))
-    arguments = (*files, str(conversion.int8_pictures), conversion.int8_input)
+def _children(kinds: Sequence[str], frozen: Path, records: Path, work: Path, conversion: Conversion) -> list[Child]:
+    """The processes that write the formats into `work`, each under its name; the slow ones come first.
+
+    One process writes the TFLite file with raw heads and the one with detections: their weights are the same.
+    """
+    groups: dict[str, list[str]] = {}
+    for kind in sorted(kinds, key=lambda kind: kind not in _SLOW):
+        groups.setdefault(kind.removesuffix("_nms"), []).append(kind)
+    places = (str(frozen), str(records), str(work), str(conversion.int8_pictures), conversion.int8_input)
     seconds = CONVERTER_SECONDS + SECONDS_PER_IMAGE * conversion.int8_pictures
-    return Child(kind, "boxcar.export.tflite_child", arguments, seconds)
+    return [
+        Child(group, "boxcar.export.tfjs_child", (group, str(frozen), str(work / group)), CONVERTER_SECONDS)
+        if group.startswith("tfjs")
+        else Child(group, "boxcar.export.tflite_child", (group, *places), seconds)
+        for group in map(",".join, groups.values())
+    ]
 
 
 def _describe(kinds: Sequence[str], specification: Specification, folder: Path) -> None:

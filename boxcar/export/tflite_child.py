@@ -1,10 +1,10 @@
 """Converts a SavedModel's signature `heads` to TFLite, in its own process because the converter can crash.
 
-python -m boxcar.export.tflite_child FORMAT FROZEN RECORDS FILE INT8_PICTURES INT8_INPUT
+python -m boxcar.export.tflite_child FORMATS FROZEN RECORDS FOLDER INT8_PICTURES INT8_INPUT
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,15 @@ from boxcar.inference.preprocessing import check_value_range, preprocess
 from boxcar.inference.specification import Specification, read_specification
 
 
-def convert(kind: str, frozen: Path, records: Path, file: Path, int8_pictures: int, int8_input: str) -> None:
-    """Writes a TFLite file. Outputs are float32 in every format: that costs next to nothing.
+def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int8_pictures: int, int8_input: str) -> None:
+    """Writes TFLite files of the same weights. Outputs are float32 in every format: that costs next to nothing.
 
     Args:
-        kind: `tflite_float32`, `tflite_float16`, `tflite_dynamic` or `tflite_int8`; the first and the last also with `_nms`.
+        kinds: one of `tflite_float32`, `tflite_float16`, `tflite_dynamic` and `tflite_int8`; with the first and the last, or
+            instead of them, also that with `_nms`.
         frozen: the folder that `freeze` wrote.
         records: the folder that `records` wrote, read for INT8 only.
-        file: to write.
+        folder: for the files, which have the formats' names.
         int8_pictures: training images that INT8 is calibrated on, at most.
         int8_input: `float32` or `uint8`, what INT8 files take pixels in.
 
@@ -38,7 +39,7 @@ def convert(kind: str, frozen: Path, records: Path, file: Path, int8_pictures: i
     import tensorflow as tf
 
     specification = read_specification(frozen)
-    weights = kind.removesuffix("_nms")
+    (weights,) = {kind.removesuffix("_nms") for kind in kinds}
     if weights == "tflite_int8":
         converter = int8_converter(frozen, records, int8_pictures)
         converter.inference_input_type = tf.dtypes.as_dtype(int8_input)
@@ -48,7 +49,9 @@ def convert(kind: str, frozen: Path, records: Path, file: Path, int8_pictures: i
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if weights == "tflite_float16":
             converter.target_spec.supported_types = [tf.float16]
-    file.write_bytes(complete(converter.convert(), kind, specification, read_provenance(frozen)))
+    content, provenance = converter.convert(), read_provenance(frozen)
+    for kind in kinds:
+        (folder / kind).write_bytes(complete(content, kind, specification, provenance))
 
 
 def heads_converter(frozen: Path) -> Any:
@@ -100,8 +103,8 @@ def calibration(records: Path, specification: Specification, images: int) -> Ite
 
 
 def main() -> None:
-    kind, frozen, records, file, int8_pictures, int8_input = sys.argv[1:]
-    convert(kind, Path(frozen), Path(records), Path(file), int(int8_pictures), int8_input)
+    kinds, frozen, records, folder, int8_pictures, int8_input = sys.argv[1:]
+    convert(kinds.split(","), Path(frozen), Path(records), Path(folder), int(int8_pictures), int8_input)
 
 
 if __name__ == "__main__":

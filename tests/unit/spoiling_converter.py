@@ -1,6 +1,6 @@
 """Takes a file that the real converter wrote, spoils it, and hands it on. `python -m spoiling_converter HOW SOURCE TARGET`.
 
-Or converts for real, with pixels of the wrong range to calibrate on: `... range KIND FROZEN RECORDS FILE`.
+Or converts for real, with pixels of the wrong range to calibrate on: `... range KIND FROZEN RECORDS FOLDER`.
 """
 
 import json
@@ -43,13 +43,13 @@ def other_provenance(source: Path, target: Path) -> None:
     _write(_read(content), files | {"provenance.json": json.dumps(provenance)}, target)
 
 
-def calibrate_on_another_range(kind: str, frozen: str, records: str, file: str) -> None:
+def calibrate_on_another_range(kind: str, frozen: str, records: str, folder: str) -> None:
     import boxcar.export.tflite_child as child
 
     preprocess = child.preprocess
     child.preprocess = lambda image, described: (preprocess(image, described) + 1) * 127.5  # type: ignore[attr-defined]
     child.check_value_range = lambda pixels, described: None  # type: ignore[attr-defined]
-    child.convert(kind, Path(frozen), Path(records), Path(file), 100, "float32")
+    child.convert([kind], Path(frozen), Path(records), Path(folder), 100, "float32")
 
 
 def _taken_apart(path: Path) -> tuple[bytes, dict[str, str]]:

@@ -193,10 +193,10 @@ def test_a_converter_that_is_given_another_range_stops(exported_run: ExportedRun
 def _spoiled(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    def child(kind: str, frozen: Path, records: Path, work: Path, conversion: Conversion) -> Child:
-        return Child(kind, "failing_converter", (how, str(work / kind)), 60.0)
+    def children(kinds: list[str], frozen: Path, records: Path, work: Path, conversion: Conversion) -> list[Child]:
+        return [Child(kind, "failing_converter", (how, str(work / kind)), 60.0) for kind in kinds]
 
-    monkeypatch.setattr(converting, "_child", child)
+    monkeypatch.setattr(converting, "_children", children)
 
 
 @pytest.mark.parametrize(
@@ -230,8 +230,8 @@ def test_files_of_other_weights_are_refused_by_name(
     run = ExportedRun(whole_run.folder)
     other = write_checkpoint(tmp_path / "other", read_specification(run.frozen).labels, seed=2, image_size=128)
     freeze(ARCHITECTURE, str(other), str(tmp_path / "frozen"))
-    true_child = converting._child
-    monkeypatch.setattr(converting, "_child", lambda kind, frozen, *rest: true_child(kind, tmp_path / "frozen", *rest))
+    true_children = converting._children
+    monkeypatch.setattr(converting, "_children", lambda kinds, _, *rest: true_children(kinds, tmp_path / "frozen", *rest))
     output = tmp_path / "export"
     with pytest.raises(BoxcarError) as caught:
         # Whatever AP50 it costs, INT8 is not made again: that would take the true SavedModel.

@@ -139,12 +139,13 @@ def test_the_layers_that_int8_harms_are_found(harmed: ExportedRun, tmp_path: Pat
             Child(
                 "tflite_int8",
                 "boxcar.export.tflite_child",
-                ("tflite_int8", *common, str(whole / "whole.tflite"), "50", "float32"),
+                ("tflite_int8", *common, str(whole), "50", "float32"),
                 600.0,
             ),
         ],
         lambda child: None,
     )
+    (whole / "tflite_int8").rename(whole / "whole.tflite")
     tries = json.loads((tried / "layers.json").read_text())
     counts = [len(names) for names in tries]
     assert counts == sorted(set(counts))

@@ -24,14 +24,14 @@ def _convert_spoiled(
     """What the step says where each format's file was spoiled in its way."""
     patch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    def child(kind: str, frozen: Path, records: Path, work: Path, conversion: Conversion) -> Child:
+    def child(kind: str, frozen: Path, records: Path, work: Path) -> Child:
         if ways[kind] == "range":
-            arguments = ("range", kind, str(frozen), str(records), str(work / kind))
+            arguments = ("range", kind, str(frozen), str(records), str(work))
         else:
             arguments = (ways[kind], str(run.export / place_of(kind)), str(work / kind))
         return Child(kind, "spoiling_converter", arguments, 120.0)
 
-    patch.setattr(converting, "_child", child)
+    patch.setattr(converting, "_children", lambda kinds, *places: [child(kind, *places[:3]) for kind in kinds])
     with pytest.raises(BoxcarError) as caught:
         convert(str(run.frozen), str(run.records), str(output), Conversion(formats=tuple(ways), **settings))
     assert not output.exists()
