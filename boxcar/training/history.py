@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from boxcar.run.layout import HISTORY
 from boxcar.storage import read_whole_lines, replace_text
-from boxcar.training.trainer import SCALARS, LogWindow
+from boxcar.training.trainer import LogWindow
 
 
 class History:
@@ -34,8 +34,8 @@ class History:
     def append(self, step: int, window: LogWindow, seconds: float, images: int) -> None:
         """Adds the means over the steps up to `step`, which took `seconds` in all and saw `images` images."""
         self._seconds += seconds
-        losses = dict(zip(SCALARS, window.scalars.mean(axis=0).tolist(), strict=True))
-        losses["learning_rate"] = float(window.scalars[-1, SCALARS.index("learning_rate")])
+        losses = dict(zip(window.names, window.scalars.mean(axis=0).tolist(), strict=True))
+        losses["learning_rate"] = float(window.scalars[-1, window.names.index("learning_rate")])
         speed = {
             "images_per_second": images / seconds,
             "steps_per_second": window.steps / seconds,

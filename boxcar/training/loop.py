@@ -28,7 +28,7 @@ from boxcar.training.optimizers import averaged_variables
 from boxcar.training.panel import make_panel
 from boxcar.training.plan import TrainingPlan, with_initial
 from boxcar.training.stopping import StopRequest
-from boxcar.training.trainer import SCALARS, LogWindow, Trainer
+from boxcar.training.trainer import LogWindow, Trainer
 
 LOG_STEPS = 10  # between two lines of the log; signals are looked at between steps
 
@@ -233,7 +233,7 @@ def _roll_back(
 
 def _note(plan: TrainingPlan, window: LogWindow) -> str:
     """What the progress shows of the steps since the last line of the log."""
-    note = f"loss {window.scalars[:, SCALARS.index('loss')].mean():.3f}"
+    note = f"loss {window.scalars[:, 0].mean():.3f}"
     best = best_score(read_scores(plan.evaluation))
     if best is not None and best["AP50"] is not None:
         note += f", best AP50 {best['AP50']:.3f} at step {best['step']}"

@@ -16,7 +16,6 @@ from boxcar.training.optimizers import WarmUpCosine, make_optimizer
 from boxcar.training.settings import TrainingSettings
 
 CLIP_NORM = 10.0  # of the gradient of all variables; only the first steps from random weights come near it
-SCALARS = ("loss", "classification_loss", "localization_loss", "regularization_loss", "gradient_norm", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,13 @@ class LogWindow:
     """What the steps from one line of the log to the next gave.
 
     Attributes:
-        scalars: [steps, 6] float32, a column for each of `SCALARS`.
+        names: of the scalars; `loss` is the first.
+        scalars: [steps, names] float32.
         finite: [steps, images of this worker], whether an image's own loss is a finite number.
         waited_seconds: for the input.
     """
 
+    names: tuple[str, ...]
     scalars: npt.NDArray[np.float32]
     finite: npt.NDArray[np.bool_]
     waited_seconds: float
@@ -59,6 +60,8 @@ class Trainer:
     def __init__(self, network: Network, settings: TrainingSettings, strategy: Any) -> None:
         self.network = network
         self._task = find_task(network.specification)
+        losses = (f"{name}_loss" for name in (*self._task.loss_names, "regularization"))
+        self.scalars = ("loss", *losses, "gradient_norm", "learning_rate")
         self._settings = settings
         self._strategy = strategy
         self._replicas = strategy.num_replicas_in_sync
@@ -91,7 +94,7 @@ class Trainer:
         # Only here does the host wait for what a GPU computes.
         scalars = np.stack([row.numpy() for row, _ in rows])
         finite = np.stack([one.numpy() for _, one in rows])
-        return LogWindow(scalars, finite, waited)
+        return LogWindow(self.scalars, scalars, finite, waited)
 
     def agree(self, flag: bool) -> bool:
         """Whether any worker has raised a flag. All workers ask this at the same moment, and get the same answer."""
@@ -126,7 +129,7 @@ class Trainer:
         return tf.concat([[total], losses, [norm, rate]], axis=0), finite
 
     def _gradients_of(self, batch: dict[str, tf.Tensor], matches: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Gradients, the three losses [3] and `finite` [b] of a replica's images; sums over replicas are the batch's."""
+        """Gradients, the parts of the loss [P] and `finite` [b] of a replica's images; sums over replicas are the batch's."""
         with tf.GradientTape() as tape:
             answer = self.network.model(batch["image"], training=True)
             heads = {name: tf.cast(values, tf.float32) for name, values in answer.items()}

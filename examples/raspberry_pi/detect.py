@@ -1,9 +1,9 @@
-"""Runs a Boxcar TFLite file on pictures and measures frames a second. Needs nothing else of Boxcar:
+"""Runs a Boxcar TFLite file on images and measures frames per second. Needs nothing else of Boxcar:
 
     pip install numpy pillow ai-edge-litert
-    python detect.py detector_int8.tflite PICTURE_OR_FOLDER... [--json found.json]
+    python detect.py detector_int8.tflite IMAGE_OR_FOLDER... [--json found.json]
 
-`detector.json` lies beside the model, as `boxcar convert` leaves it.
+`detector.json` is in the model's folder, as `boxcar convert` leaves it.
 """
 
 import argparse
@@ -21,7 +21,7 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 class Detector:
-    """A TFLite file with its `detector.json`: pictures in, detections out."""
+    """A TFLite file with its `detector.json`: images in, detections out."""
 
     def __init__(self, model: Path, threads: int, score: float | None) -> None:
         self.info = json.loads((model.parent / "detector.json").read_text(encoding="utf-8"))
@@ -31,23 +31,19 @@ class Detector:
         # By the signature's names: the order of a TFLite file's outputs is the converter's own.
         self.run = Interpreter(model_path=str(model), num_threads=threads).get_signature_runner("heads")
 
-    def detect(self, picture: np.ndarray) -> list[dict]:
-        """What is in a uint8 RGB picture [H, W, 3]: boxes (ymin, xmin, ymax, xmax) from 0 to 1, best score first."""
-        pixels = preprocess(picture, self.size)
-        low, high = self.info["value_range"]
-        if self.run.get_input_details()["image"]["dtype"] == np.uint8:  # exported with --int8-input uint8
-            pixels = np.rint(pixels).astype(np.uint8)
-        else:
-            pixels = pixels * np.float32((high - low) / 255) + np.float32(low)
+    def detect(self, image: np.ndarray) -> list[dict]:
+        """What is in a uint8 RGB image [H, W, 3]: boxes (ymin, xmin, ymax, xmax) from 0 to 1, best score first."""
+        pixels, (low, high) = preprocess(image, self.size), self.info["value_range"]
+        takes_bytes = self.run.get_input_details()["image"]["dtype"] == np.uint8  # exported with --int8-input uint8
+        pixels = np.rint(pixels).astype(np.uint8) if takes_bytes else pixels * np.float32((high - low) / 255) + np.float32(low)
         heads = self.run(image=pixels[None])
         return [
             {"box": [float(side) for side in box], "score": float(score), "class": self.info["labels"][str(id)], "id": int(id)}
-            for box, score, id in zip(*self.decode({name: head[0] for name, head in heads.items()}), strict=True)
+            for box, score, id in zip(*self.decode(heads["box_encodings"][0], heads["class_logits"][0]), strict=True)
         ]
 
-    def decode(self, heads: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def decode(self, encodings: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes, scores and class ids from the raw heads [A, 4] and [A, C]; slot 0 of C is the background."""
-        encodings, logits = heads["box_encodings"], heads["class_logits"]
         lowest = np.log(self.lowest / (1 - self.lowest)) if self.lowest > 0 else -np.inf
         anchor, slot = np.nonzero(logits[:, 1:] > lowest)  # before the sigmoid, which nearly no anchor then needs
         classes, scores = slot + 1, 1 / (1 + np.exp(-np.clip(logits[anchor, slot + 1], -80, 80)))
@@ -59,7 +55,7 @@ class Detector:
         return clipped[kept], scores[kept], classes[kept]
 
     def suppress(self, boxes: np.ndarray, classes: np.ndarray) -> list[int]:
-        """Which boxes, sorted by falling score, stay beside the better ones of their class."""
+        """Which boxes, sorted by falling score, are kept next to the better ones of their class."""
         limits = self.info["thresholds"]
         kept: list[int] = []
         alive, counts = np.ones(len(boxes), bool), np.zeros(classes.max(initial=0) + 1, int)
@@ -74,7 +70,7 @@ class Detector:
         return kept
 
 
-def preprocess(picture: np.ndarray, size: int) -> np.ndarray:
+def preprocess(image: np.ndarray, size: int) -> np.ndarray:
     """uint8 [H, W, 3] to float32 [S, S, 3], 0 to 255: bilinear, pixels at their corners, as the model was trained."""
 
     def taps(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -82,10 +78,10 @@ def preprocess(picture: np.ndarray, size: int) -> np.ndarray:
         first = position.astype(int)
         return first, np.minimum(first + 1, length - 1), position - first.astype(np.float32)
 
-    (top, bottom, down), (left, right, across) = taps(picture.shape[0]), taps(picture.shape[1])
+    (top, bottom, down), (left, right, across) = taps(image.shape[0]), taps(image.shape[1])
 
     def rows(index: np.ndarray) -> np.ndarray:
-        first, second = (picture[index][:, column].astype(np.float32) for column in (left, right))
+        first, second = (image[index][:, column].astype(np.float32) for column in (left, right))
         return first + (second - first) * across[None, :, None]
 
     upper = rows(top)
@@ -125,25 +121,25 @@ def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="a .tflite file with detector.json beside it")
-    parser.add_argument("pictures", type=Path, nargs="+", help="pictures, or folders of them")
+    parser.add_argument("model", type=Path, help="a .tflite file with detector.json in its folder")
+    parser.add_argument("images", type=Path, nargs="+", help="images, or folders of them")
     parser.add_argument("--threads", type=int, default=4, help="how many to compute with; a Raspberry Pi has four cores")
     parser.add_argument("--score", type=float, help="what a detection's score must be above; detector.json's if not given")
     parser.add_argument("--json", type=Path, help="file to write the detections to")
     options = parser.parse_args()
-    paths = [path for given in options.pictures for path in (sorted(given.iterdir()) if given.is_dir() else [given])]
-    paths = [path for path in paths if path.suffix.lower() in ENDINGS] or sys.exit("There are no pictures there.")
+    paths = [path for given in options.images for path in (sorted(given.iterdir()) if given.is_dir() else [given])]
+    paths = [path for path in paths if path.suffix.lower() in ENDINGS] or sys.exit("There are no images there.")
     detector, found, seconds = Detector(options.model, options.threads, options.score), [], []
     for path in paths:
-        picture = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+        image = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
         started = time.perf_counter()
-        found.append({"path": str(path), "detections": detector.detect(picture)})
+        found.append({"path": str(path), "detections": detector.detect(image)})
         seconds.append(time.perf_counter() - started)
         print(path, *(f"{one['class']} {one['score']:.2f}" for one in found[-1]["detections"] if one["score"] >= 0.5), sep="  ")
     if options.json:
         options.json.write_text(json.dumps(found), encoding="utf-8")
     median = statistics.median(seconds)
-    print(f"{1 / median:.1f} frames a second ({median * 1000:.1f} ms each, {options.threads} threads)")
+    print(f"{1 / median:.1f} frames per second ({median * 1000:.1f} ms each, {options.threads} threads)")
 
 
 if __name__ == "__main__":

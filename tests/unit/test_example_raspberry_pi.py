@@ -58,7 +58,7 @@ def test_it_finds_what_our_runner_finds(exported_run: ExportedRun, pictures: Pat
         model = tmp_path / "export" / "tflite" / "detector_int8.tflite"
     done = detect(model, pictures, "--json", tmp_path / "found.json")
     assert done.returncode == 0, done.stderr
-    assert "frames a second" in done.stdout.splitlines()[-1]
+    assert "frames per second" in done.stdout.splitlines()[-1]
     found = json.loads((tmp_path / "found.json").read_text())
     assert [Path(one["path"]) for one in found] == sorted(pictures.glob("*.png"))
     labels = json.loads((model.parent / "detector.json").read_text())["labels"]
@@ -101,7 +101,7 @@ def test_what_cannot_be_used_is_said_in_a_sentence(exported_run: ExportedRun, pi
         ((short, pictures), "detect.py: "),
         ((model, broken), "broken.png"),
         ((model, tmp_path / "none.png"), "none.png"),
-        ((model, tmp_path / "cut"), "There are no pictures there."),
+        ((model, tmp_path / "cut"), "There are no images there."),
     ):
         done = detect(*arguments)
         assert done.returncode == 1

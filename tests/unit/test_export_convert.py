@@ -13,8 +13,7 @@ from boxcar.config.conversion import Conversion
 from boxcar.data.example import read_examples
 from boxcar.data.label_map import write_label_map
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export import converting
-from boxcar.export import convert, freeze
+from boxcar.export import convert, converting, freeze
 from boxcar.export.children import Child
 from boxcar.export.sampling import ParityImages, count_images, find_shards, sample_images
 from boxcar.export.tfjs_child import name_outputs

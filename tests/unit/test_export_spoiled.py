@@ -11,8 +11,7 @@ from whole_run import WholeRun
 from boxcar.config.conversion import Conversion
 from boxcar.data.example import read_examples
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export import converting
-from boxcar.export import convert
+from boxcar.export import convert, converting
 from boxcar.export.children import Child
 from boxcar.export.converting import place_of
 from boxcar.export.sampling import find_shards
