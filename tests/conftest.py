@@ -29,8 +29,9 @@ if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first, so that no process is left alone with one at the end."""
-    items.sort(key=lambda item: item.path.parent.name == "unit")
+    """Files that take long come first, so that no process is left alone with one at the end: whole runs, then what trains."""
+    trains = {item.path for item in items if "shapes_records" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path.parent.name == "unit", item.path not in trains))
 
 
 @pytest.hookimpl(wrapper=True)

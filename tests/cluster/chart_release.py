@@ -95,3 +95,10 @@ def load_minio_image(cluster: Cluster, folder: Path) -> None:
         (folder / "Dockerfile").write_text(text, encoding="utf-8")
         cluster.run_script("image", MINIO_IMAGE, str(folder))
         cluster.run_script("load", MINIO_IMAGE)
+
+
+def ended_job(release: Release, name: str) -> dict[str, Any] | None:
+    """The Job, once it has ended for good."""
+    job = release.cluster.get("-n", release.namespace, "job", name)
+    conditions = {one["type"] for one in job["status"].get("conditions", []) if one["status"] == "True"}
+    return job if conditions & {"Failed", "Complete"} else None

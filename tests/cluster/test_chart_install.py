@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chart_release import SMALL, Release, bucket_secret
+from chart_release import SMALL, Release, bucket_secret, ended_job
 from chart_tools import CHART, CI_VALUES, OVERLAYS, ROOT, kustomize, read_objects
 from cluster_under_test import TAG, Cluster, Place, wait_for
 
@@ -111,10 +111,3 @@ def test_the_schedule_starts_a_run_named_after_its_job(release: Release, place: 
     (records,) = release.get("jobs", "-l", "app.kubernetes.io/component=records")
     assert records["metadata"]["annotations"]["boxcar.dev/run-uri"] == f"{runs}/boxcar-schedule-by-hand"
     assert [one["name"] for one in records["metadata"]["ownerReferences"]] == ["boxcar-schedule-by-hand"]
-
-
-def ended_job(release: Release, name: str) -> dict[str, Any] | None:
-    """The Job, once it has ended for good."""
-    job = release.cluster.get("-n", release.namespace, "job", name)
-    conditions = {one["type"] for one in job["status"].get("conditions", []) if one["status"] == "True"}
-    return job if conditions & {"Failed", "Complete"} else None

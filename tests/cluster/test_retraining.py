@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_release import Release
+from chart_release import Release, ended_job
 from cluster_under_test import TAG, Place, wait_for
-from test_chart_install import ended_job
 
 from boxcar.registry import Model, read_aliases
 

@@ -1,5 +1,6 @@
 """What several test files share: one small detector, exported once a session through the real steps."""
 
+import json
 import shutil
 import signal
 from collections.abc import Iterator
@@ -9,12 +10,15 @@ import pytest
 from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
 from made_once import made_once
 
+from boxcar.data.label_map import read_label_map
+from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
+from boxcar.run.step import Step
+
 
 @pytest.fixture(scope="session")
 def exported_run(shapes_records: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
     """Three classes, because four class slots are as many as box encodings have numbers."""
     from boxcar.config.conversion import Conversion
-    from boxcar.data.label_map import read_label_map
     from boxcar.export import convert, freeze
 
     def make(folder: Path) -> None:
@@ -25,6 +29,30 @@ def exported_run(shapes_records: Path, tmp_path_factory: pytest.TempPathFactory)
         convert(str(run.frozen), str(run.records), str(run.export), Conversion(formats=FORMATS))
 
     return ExportedRun(made_once(tmp_path_factory, "exported", make) / "run")
+
+
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory: pytest.TempPathFactory, shapes_records: Path) -> Path:
+    """A run with records and a training that was begun, with the files of a checkpoint but no marker."""
+    import tensorflow as tf
+
+    from boxcar.detectors.catalog import build_network
+
+    run = tmp_path_factory.mktemp("begun") / "run"
+    shutil.copytree(shapes_records, run / "records")
+    step = Step("train", run / "train", {"records": "r"}, {"steps": 30}, resumable=True)
+    step.begin()
+    dataset = json.loads((shapes_records / "dataset.json").read_text())
+    specification = Specification(
+        architecture="ssd_mobilenet_v2_fpnlite_320x320",
+        image_size=64,
+        labels=read_label_map(shapes_records / "label_map.pbtxt"),
+        dataset_version=dataset["version"],
+    )
+    (step.folder / SPECIFICATION).write_text(specification_json(specification), encoding="utf-8")
+    network = build_network(specification)
+    tf.train.Checkpoint(model=network.trackable()).write(str(run / "ckpt"))
+    return run
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_scoring import LABELS, NOTHING_FOUND, ODD_CASES, TWO, detections, random_case, truth
+from scoring_cases import LABELS, NOTHING_FOUND, ODD_CASES, TWO, detections, random_case, truth
 
 from boxcar.inference.detections import Detections
 from boxcar.scoring import ap50_difference, score

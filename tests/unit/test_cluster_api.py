@@ -3,27 +3,12 @@
 from pathlib import Path
 
 import pytest
-import yaml
+from kubeconfigs import kubeconfig
 from storage_servers import free_port
 
 from boxcar import retry
 from boxcar.cluster.api import Unreachable, open_api
 from boxcar.errors import BoxcarError
-
-
-def kubeconfig(folder: Path, server: str, namespace: str | None = None) -> Path:
-    context = {"cluster": "c", "user": "u"} | ({"namespace": namespace} if namespace else {})
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-        "contexts": [{"name": "x", "context": context}],
-        "current-context": "x",
-    }
-    path = folder / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return path
 
 
 @pytest.fixture(autouse=True)

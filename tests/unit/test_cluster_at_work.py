@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from test_cluster_api import kubeconfig
+from kubeconfigs import kubeconfig
 
 from boxcar.cluster.at_work import runs_at_work
 from boxcar.cluster.job import step_job

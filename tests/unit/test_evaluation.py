@@ -10,53 +10,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from played_trainer import Training
 
-from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError
 from boxcar.evaluation import evaluate, evaluator
-from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
-from boxcar.run.checkpoints import Checkpoint, append_score, mark_checkpoint, read_scores, remove_checkpoint, write_status
+from boxcar.inference.specification import SPECIFICATION
+from boxcar.run.checkpoints import Checkpoint, append_score, read_scores, remove_checkpoint, write_status
 from boxcar.run.step import Step, read_commit, require_commit
-
-
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory, shapes_records: Path) -> Path:
-    """A run with records and a training that was begun, with the files of a checkpoint but no marker."""
-    import tensorflow as tf
-
-    from boxcar.detectors.catalog import build_network
-
-    run = tmp_path_factory.mktemp("begun") / "run"
-    shutil.copytree(shapes_records, run / "records")
-    step = Step("train", run / "train", {"records": "r"}, {"steps": 30}, resumable=True)
-    step.begin()
-    dataset = json.loads((shapes_records / "dataset.json").read_text())
-    specification = Specification(
-        architecture="ssd_mobilenet_v2_fpnlite_320x320",
-        image_size=64,
-        labels=read_label_map(shapes_records / "label_map.pbtxt"),
-        dataset_version=dataset["version"],
-    )
-    (step.folder / SPECIFICATION).write_text(specification_json(specification), encoding="utf-8")
-    network = build_network(specification)
-    tf.train.Checkpoint(model=network.trackable()).write(str(run / "ckpt"))
-    return run
-
-
-class Training:
-    """The trainer's part."""
-
-    def __init__(self, run: Path) -> None:
-        self.run, self.folder = run, run / "train"
-        self.version = json.loads((self.folder / SPECIFICATION).read_text())["dataset_version"]
-
-    def checkpoint(self, step: int) -> None:
-        for path in self.run.glob("ckpt.*"):
-            shutil.copy(path, self.folder / path.name.replace("ckpt.", f"ckpt-{step}."))
-        mark_checkpoint(self.folder, step, self.version)
-
-    def scored(self) -> list[int]:
-        return [score["step"] for score in read_scores(self.run / "eval")]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_evaluation import Training, begun  # noqa: F401 - a fixture
+from played_trainer import Training
 
 from boxcar.run.checkpoints import read_scores, write_status
 from boxcar.run.step import read_commit
@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "boxcar", "evaluate", "--run"]
 
 
 @pytest.fixture
-def training(begun: Path, tmp_path: Path) -> Training:  # noqa: F811
+def training(begun: Path, tmp_path: Path) -> Training:
     shutil.copytree(begun, tmp_path / "run")
     return Training(tmp_path / "run")
 

@@ -5,9 +5,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from checkpoint_files import write_checkpoint
 
 from boxcar.errors import BoxcarError
-from boxcar.run.checkpoints import append_score, list_checkpoints, mark_checkpoint, read_scores, remove_checkpoint, write_status
+from boxcar.run.checkpoints import append_score, list_checkpoints, read_scores, remove_checkpoint, write_status
 from boxcar.run.step import Step, read_commit, require_commit
 from boxcar.storage import Missing, fetch_file, list_files, open_store
 from boxcar.storage.cache import with_uris
@@ -35,12 +36,6 @@ def do_step(folder: Path, parameters: dict[str, int], content: str = "x") -> boo
     with step.writing() as place:
         (place / "out").write_text(content)
     return True
-
-
-def write_checkpoint(train: Path, step: int, size: int = 1000) -> None:
-    (train / f"ckpt-{step}.index").write_bytes(b"i" * size)
-    (train / f"ckpt-{step}.data-00000-of-00001").write_bytes(bytes([step % 256]) * size)
-    mark_checkpoint(train, step, "version")
 
 
 class TestMirror:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_scoring import LABELS, detections, random_case, truth
+from scoring_cases import LABELS, detections, random_case, truth
 
 from boxcar.scoring import confusion_matrix, precision_recall_curves, score
 

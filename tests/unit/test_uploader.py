@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from checkpoint_files import write_checkpoint
 from storage_servers import FaultProxy, Server
-from test_mirror import write_checkpoint
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import append_score, list_checkpoints, read_scores, read_status, read_stop, write_status, write_stop
