@@ -67,7 +67,7 @@ def write_harmed(trained: Path, train: Path) -> Path:
     It finds what it found, and in INT8 these logits leave no room for the others.
     """
     from boxcar.detectors.catalog import build_network
-    from boxcar.detectors.network import load_weights
+    from boxcar.detectors.checkpoint_weights import load_weights
 
     specification = read_specification(trained.parent)
     network = build_network(specification)
