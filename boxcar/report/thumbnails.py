@@ -16,6 +16,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.drawing import SHOWN_SCORE, choose_images
 from boxcar.report.evidence import ImageDetections
+from boxcar.scoring import greedy_partners
 
 SIDE = 320  # a thumbnail's longer side, pixels at most
 CANVAS = 240  # height of the canvas over each thumbnail; equal, so that lines and letters are of one size in a row
@@ -118,13 +119,7 @@ def _hits(example: Example, boxes: NDArray[np.float32], ids: Sequence[int]) -> s
     """Which true boxes are found: met by a box of their class, each by one only, with an IoU of 0.5 or more."""
     overlaps = iou_matrix(boxes, example.boxes)
     overlaps[np.array(ids, np.int64)[:, None] != example.labels[None, :]] = 0
-    hits = set()
-    for row in range(len(boxes) if len(example.boxes) else 0):
-        best = int(np.argmax(overlaps[row]))
-        if overlaps[row, best] >= 0.5:
-            hits.add(best)
-            overlaps[:, best] = 0
-    return hits
+    return set(greedy_partners(overlaps, 0.5).tolist()) - {-1}
 
 
 def _verdict(true: int, hits: int, false: int) -> str:

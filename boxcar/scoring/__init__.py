@@ -4,7 +4,7 @@ from boxcar.scoring.average_precision import GroundTruth, score
 from boxcar.scoring.bootstrap import Difference, ap50_difference, one_sided
 from boxcar.scoring.confusion import confusion_matrix
 from boxcar.scoring.curves import Curve, precision_recall_curves
-from boxcar.scoring.matching import Matches, match
+from boxcar.scoring.matching import Matches, greedy_partners, match
 
 __all__ = [
     "Curve",
@@ -13,6 +13,7 @@ __all__ = [
     "Matches",
     "ap50_difference",
     "confusion_matrix",
+    "greedy_partners",
     "match",
     "one_sided",
     "precision_recall_curves",

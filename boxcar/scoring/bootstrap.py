@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from boxcar.inference.detections import Detections
 from boxcar.scoring.average_precision import LIMITS, GroundTruth, pixel_boxes
+from boxcar.scoring.matching import greedy_partners
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -128,21 +129,13 @@ class _Overlaps:
     def match(self, label: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
         """Scores, best first, and which hit an object, of the detections that count, and the number of objects.
 
-        The protocol's greedy matching: a detection takes the object that it overlaps most of those not yet taken; one that
-        meets only a crowd does not count.
+        COCO's matching; a detection that meets only a crowd does not count.
         """
         chosen = np.flatnonzero(self.found.classes == label)
         chosen = chosen[np.argsort(-self.found.scores[chosen], kind="stable")][: max(LIMITS)]
         of_label = self.truth.labels == label
         objects, crowds = np.flatnonzero(of_label & ~self.truth.is_crowd), np.flatnonzero(of_label & self.truth.is_crowd)
-        iou = self.iou[np.ix_(chosen, objects)]
-        hit = np.zeros(len(chosen), np.bool_)
-        for row in np.flatnonzero((iou >= _IOU).any(axis=1)):
-            # Of equal overlaps the last: pycocotools goes on to what overlaps no less.
-            best = iou.shape[1] - 1 - int(np.argmax(iou[row, ::-1]))
-            if iou[row, best] >= _IOU:
-                hit[row] = True
-                iou[:, best] = -1.0
+        hit = greedy_partners(self.iou[np.ix_(chosen, objects)], _IOU, last_of_equals=True) >= 0
         counts = hit | ~(self.iou[np.ix_(chosen, crowds)] >= _IOU).any(axis=1)
         return self.found.scores[chosen][counts], hit[counts], len(objects)
 

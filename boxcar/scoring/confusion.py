@@ -9,6 +9,7 @@ from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.detections import Detections
 from boxcar.scoring.average_precision import GroundTruth
 from boxcar.scoring.curves import IOU, coverage
+from boxcar.scoring.matching import greedy_partners
 
 
 def confusion_matrix(
@@ -63,18 +64,11 @@ def _partners(
     classes: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """For each found box the index of the true box it takes; -1 for none."""
-    partner = np.full(len(boxes), -1, np.int64)
     overlaps = iou_matrix(boxes, true_boxes)
-    if not overlaps.size:
-        return partner
-    overlaps[overlaps < IOU] = 0
-    own = np.where(classes[:, None] == true_labels, overlaps, 0)
-    for row in range(len(boxes)):
-        best = int(np.argmax(own[row]))
-        if own[row, best] > 0:
-            partner[row] = best
-            own[:, best] = overlaps[:, best] = overlaps[row] = 0
-    while overlaps.max() > 0:
+    partner = greedy_partners(np.where(classes[:, None] == true_labels, overlaps, 0), IOU)
+    taken = np.flatnonzero(partner >= 0)
+    overlaps[taken] = overlaps[:, partner[taken]] = 0
+    while overlaps.max(initial=0) >= IOU:
         row, best = divmod(int(np.argmax(overlaps)), overlaps.shape[1])
         partner[row] = best
         overlaps[:, best] = overlaps[row] = 0

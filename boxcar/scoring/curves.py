@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.detections import Detections
 from boxcar.scoring.average_precision import GroundTruth
+from boxcar.scoring.matching import greedy_partners
 
 THRESHOLDS = 201  # evenly from 0 to 1, as TensorBoard's curves have them
 IOU = 0.5
@@ -78,18 +79,9 @@ def _curve(scores: list[NDArray[np.float32]], hits: list[NDArray[np.bool_]], tru
 
 def _verdicts(true: NDArray[np.float32], is_crowd: NDArray[np.bool_], found: NDArray[np.float32]) -> NDArray[np.int64]:
     """For each found box [M, 4], best first, of one class in one image: 1 true, 0 false, -1 counts neither way."""
-    verdicts = np.zeros(len(found), np.int64)
-    overlaps = iou_matrix(found, true[~is_crowd])
+    is_true = greedy_partners(iou_matrix(found, true[~is_crowd]), IOU - _SLACK, last_of_equals=True) >= 0
     in_crowd = coverage(found, true[is_crowd]).max(axis=1, initial=0) >= IOU - _SLACK
-    for row in range(len(found)):
-        # Of equals the last, as the protocol's program has it.
-        best = overlaps.shape[1] - 1 - int(np.argmax(overlaps[row, ::-1])) if overlaps.shape[1] else -1
-        if best >= 0 and overlaps[row, best] >= IOU - _SLACK:
-            verdicts[row] = 1
-            overlaps[:, best] = 0
-        elif in_crowd[row]:
-            verdicts[row] = -1
-    return verdicts
+    return np.where(is_true, 1, np.where(in_crowd, -1, 0))
 
 
 def coverage(found: NDArray[np.float32], crowds: NDArray[np.float32]) -> NDArray[np.float32]:
