@@ -138,7 +138,7 @@ pipelines: $(READY) ## Compile the pipelines into pipelines/compiled, and write 
 	@$(PYTHON) -m pipelines.document
 
 .PHONY: pipeline-local
-pipeline-local: $(READY) ## Run the training pipeline on this machine, on the demo's pictures
+pipeline-local: $(READY) ## Run the training pipeline on this machine, on the demo's images
 	@$(VENV)/bin/boxcar shapes --output runs/shapes --pictures 900
 	@$(PYTHON) -m pipelines.local --data runs/shapes --output runs/pipeline --config examples/demo.yaml
 
@@ -151,19 +151,19 @@ cli-reference: $(READY) ## Write docs/reference/cli.md from the command's help
 	@$(PYTHON) docs/document_cli.py
 
 .PHONY: manifests
-manifests: $(READY) ## Render k8s/base from the chart anew; needs helm
+manifests: $(READY) ## Render k8s/base from the chart; needs helm
 	@$(PYTHON) k8s/render.py
 
 .PHONY: kind-up
-kind-up: ## The whole platform on this machine in kind: see docs/tutorials/platform-on-a-laptop.md
+kind-up: ## Start the whole platform on this machine, in kind: see docs/tutorials/platform-on-a-laptop.md
 	@k8s/laptop/kind-up
 
 .PHONY: kind-down
-kind-down: ## Remove what kind-up made, its bucket too
+kind-down: ## Remove what kind-up made, including its bucket
 	@k8s/laptop/kind-down
 
 .PHONY: minikube-up
-minikube-up: ## The same in minikube
+minikube-up: ## Start the same in minikube
 	@k8s/laptop/minikube-up
 
 ##@ Benchmarks

@@ -26,7 +26,7 @@ def records(
     bucket_secret: str,
     images: dict[str, Any],
     dataset: dsl.Output[dsl.Dataset],
-) -> NamedTuple("Begun", [("run", str), ("cluster", str)]):  # type: ignore[valid-type]
+) -> NamedTuple("Started", [("run", str), ("cluster", str)]):  # type: ignore[valid-type]
     """Checks the parameters, starts the run, and makes records of the labelled images.
 
     Args:
@@ -42,14 +42,14 @@ def records(
     from boxcar.kfp.form import TrainForm
     from boxcar.kfp.installation import run_task
     from boxcar.kfp.parameters import run_uri
-    from boxcar.kfp.running import Begun, begin
+    from boxcar.kfp.running import StartedRun, start_run
 
     form = TrainForm.of(locals())
 
-    def work() -> Begun:
-        begun = begin(form, job, images)
-        show_records(begun.run, dataset)
-        return begun
+    def work() -> StartedRun:
+        started = start_run(form, job, images)
+        show_records(started.run, dataset)
+        return started
 
-    begun = run_task("records", work, run_uri(output, job, resume_from))
-    return (begun.run, begun.cluster)
+    started = run_task("records", work, run_uri(output, job, resume_from))
+    return (started.run, started.cluster)

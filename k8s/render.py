@@ -1,8 +1,8 @@
-"""Renders what of the kustomize tree is the chart's: so the two cannot drift apart.
+"""Renders the part of the kustomize tree that comes from the chart, so that the two cannot drift apart.
 
     python k8s/render.py
 
-needs `helm`. Written by hand are the kustomization.yaml files, the Namespace and the overlays' patches.
+needs `helm`. The kustomization.yaml files, the Namespace, and the patches of the overlays are written by hand.
 """
 
 import re
@@ -21,7 +21,7 @@ HELM_LABELS = ("app.kubernetes.io/managed-by", "helm.sh/chart")
 
 
 def render() -> dict[str, str]:
-    """The files that are the chart's, by their paths in the tree.
+    """The rendered files, by their paths in the tree.
 
     Raises:
         subprocess.CalledProcessError: `helm template` failed.

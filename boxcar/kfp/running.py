@@ -32,8 +32,8 @@ from boxcar.sync.mirror import Mirror
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A run whose records are there.
+class StartedRun:
+    """A run whose records are finished.
 
     Attributes:
         run: URI of its folder.
@@ -44,12 +44,12 @@ class Begun:
     cluster: str
 
 
-def begin(form: TrainForm, job: str, images: dict[str, Any]) -> Begun:
-    """Checks what was filled in, begins the run or goes on with it, and makes its records.
+def start_run(form: TrainForm, job: str, images: dict[str, Any]) -> StartedRun:
+    """Checks the form, starts the run or resumes it, and makes its records.
 
     Args:
         form: as it was filled in.
-        job: which names a new run.
+        job: name of a new run.
         images: `image_repository`, `image_tag` and `image_digests` for the run's Jobs.
 
     Raises:
@@ -65,7 +65,7 @@ def begin(form: TrainForm, job: str, images: dict[str, Any]) -> Begun:
             configuration = read_configuration_of(form, images)
             check_writable("resume_from" if form.resume_from else "output", run)
             check_readable("data", form.data)
-        configuration = _begin(place, configuration, bool(form.resume_from))
+        configuration = _configure(place, configuration, bool(form.resume_from))
         made = build_records(
             str(configuration.data),
             place.below(RECORDS).uri,
@@ -73,43 +73,43 @@ def begin(form: TrainForm, job: str, images: dict[str, Any]) -> Begun:
             replace=False,
         )
     _say(*summary_lines(made.folder))
-    return Begun(run, configuration.cluster.model_dump_json(exclude_unset=True))
+    return StartedRun(run, configuration.cluster.model_dump_json(exclude_unset=True))
 
 
-def _begin(place: Mirror, configuration: Configuration, resumes: bool) -> Configuration:
-    """Writes a new run's configuration; of an older run, its own is taken."""
+def _configure(place: Mirror, configuration: Configuration, resumes: bool) -> Configuration:
+    """Writes the configuration of a new run; that of a resumed run is its own."""
     name, do = "output", "Choose another folder for runs."
     if resumes:
-        name, do = "resume_from", "Repeat the settings that it was begun with, or leave resume_from empty for a new run."
+        name, do = "resume_from", "Repeat the settings of that run, or leave resume_from empty for a new run."
     with naming_parameter(name, do):
-        begun = begun_run(place, configuration, resume=True)
-    if resumes and begun is None:
+        older = begun_run(place, configuration, resume=True)
+    if resumes and older is None:
         what = f"resume_from: There is no run at {place.uri}."
         raise BoxcarError(ExitCode.USAGE, what, "Correct it, or leave it empty for a new run.")
-    if begun is None:
+    if older is None:
         configuration, sentence = settle(configuration)
         if sentence is not None:
             _say(sentence)
     else:
-        configuration = begun
+        configuration = older
     write_configuration(place.folder, configuration)
     place.send_file(CONFIGURATION)
     return configuration
 
 
 def train(run: str, cluster: str) -> str:
-    """Trains and scores a run whose records are there: by a Job on the cluster, or here where there is none.
+    """Trains and scores a run whose records are finished: with a Job on the cluster, or here if there is none.
 
     Args:
         run: URI of the run's folder.
-        cluster: as `Begun` has it.
+        cluster: as in `StartedRun`.
 
     Returns:
-        URI of the chosen checkpoint, without its endings.
+        URI prefix of the chosen checkpoint's files.
 
     Raises:
         BoxcarError: as `boxcar.cluster.run_job`, or `train_and_evaluate`.
-        ChildEnded: training here ended badly and has said why.
+        ChildEnded: training here failed and has printed the reason.
     """
     if is_local():
         _train_here(run)
@@ -151,14 +151,14 @@ def freeze(architecture: str, checkpoint: str, run: str, records: str, config: s
 
     Args:
         architecture: of the checkpoint.
-        checkpoint: URI, without its endings.
+        checkpoint: URI prefix of its files.
         run: URI of the folder.
-        records: where a person named the checkpoint, URI of the records that its files will be checked with; it is looked at
-            before anything is done. Empty for a run's own checkpoint.
-        config: URI of settings for the conversion, which are looked at likewise; may be empty.
+        records: URI of the records that the exported files will be checked with, if a person named the checkpoint; they are
+            checked before anything is done. Empty for a run's own checkpoint.
+        config: URI of settings for the conversion, which are checked likewise; may be empty.
 
     Raises:
-        BoxcarError: as `export.freeze`; 64 or 69 with the name of the parameter where it is that.
+        BoxcarError: as `export.freeze`; 64 or 69 with the name of a parameter that is wrong.
     """
     from boxcar.export import freeze as freeze_step
 
@@ -176,7 +176,7 @@ def freeze(architecture: str, checkpoint: str, run: str, records: str, config: s
 
 
 def _conversion(place: Mirror, config: str) -> Configuration:
-    """Settings of a conversion: those of `config`, where it is named, else those of the run."""
+    """Settings of a conversion: those of `config` if it is given, else those of the run."""
     with naming_parameter("config") if config else nullcontext():
         return make_configuration(fetch_file(config), {}) if config else configuration_of(place)
 
@@ -186,8 +186,8 @@ def convert(run: str, records: str, config: str) -> None:
 
     Args:
         run: URI of the folder.
-        records: URI of records for calibration and checks; those of the run where it is empty.
-        config: URI of settings; those of the run where it is empty.
+        records: URI of records for calibration and checks; empty for those of the run.
+        config: URI of settings; empty for those of the run.
 
     Raises:
         BoxcarError: as `export.convert`.
@@ -218,14 +218,14 @@ def report(run: str) -> None:
 
 
 def configuration_of(place: Mirror) -> Configuration:
-    """What a run was begun with; the defaults where the folder is no run's."""
+    """The configuration of a run; the defaults if the folder is not a run."""
     place.take_files([CONFIGURATION])
     return read_configuration(place.folder) or Configuration()
 
 
 @contextmanager
 def _taken(place: Mirror) -> Iterator[None]:
-    """Takes the run's folder for this process, and marks it as one: a failure is written into no other."""
+    """Locks the run's folder for this process, and marks it as a run: failures are recorded in runs only."""
     descriptor = lock(make_folder(place.folder))
     try:
         yield

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.kfp.endpoint import Answer, Endpoint, Refused
+from boxcar.kfp.endpoint import Endpoint
 from boxcar.kfp.follow import follow_run, page_of
 from boxcar.kfp.package import Package, read_package, read_values
 from boxcar.kfp.parameters import run_uri
@@ -88,14 +88,12 @@ def require_namespace(endpoint: Endpoint, namespace: str | None) -> None:
 
 def upload_version(package: Package, endpoint: Endpoint, namespace: str | None) -> dict[str, str]:
     """The reference to this version of the pipeline, which is uploaded if the server does not have it."""
-    found = _find_or_make(
-        lambda: endpoint.find("/pipelines", "pipelines", package.name, namespace=namespace),
-        lambda: endpoint.upload("/pipelines/upload", package.text, name=package.name, namespace=namespace),
+    found = endpoint.find("/pipelines", "pipelines", package.name, namespace=namespace) or endpoint.upload(
+        "/pipelines/upload", package.text, name=package.name, namespace=namespace
     )
     pipeline = found["pipeline_id"]
-    version = _find_or_make(
-        lambda: endpoint.find(f"/pipelines/{pipeline}/versions", "pipeline_versions", package.version),
-        lambda: endpoint.upload("/pipelines/upload_version", package.text, name=package.version, pipelineid=pipeline),
+    version = endpoint.find(f"/pipelines/{pipeline}/versions", "pipeline_versions", package.version) or endpoint.upload(
+        "/pipelines/upload_version", package.text, name=package.version, pipelineid=pipeline
     )
     return {"pipeline_id": pipeline, "pipeline_version_id": version["pipeline_version_id"]}
 
@@ -103,25 +101,8 @@ def upload_version(package: Package, endpoint: Endpoint, namespace: str | None) 
 def find_experiment(name: str, endpoint: Endpoint, namespace: str | None) -> str:
     """The id of an experiment, which is created if it does not exist."""
     body = {"display_name": name} | ({"namespace": namespace} if namespace else {})
-    found = _find_or_make(
-        lambda: endpoint.find("/experiments", "experiments", name, namespace=namespace),
-        lambda: endpoint.post("/experiments", body),
-    )
+    found = endpoint.find("/experiments", "experiments", name, namespace=namespace) or endpoint.post("/experiments", body)
     return str(found["experiment_id"])
-
-
-def _find_or_make(find: Callable[[], Answer | None], make: Callable[[], Answer]) -> Answer:
-    """Finds a named object, or creates it; somebody else may create it in the meantime."""
-    found = find()
-    if found is not None:
-        return found
-    try:
-        return make()
-    except Refused as error:
-        found = find() if error.status == 409 else None
-        if found is None:
-            raise
-        return found
 
 
 def _folder(values: Mapping[str, Any], package: Package, run: str) -> str | None:

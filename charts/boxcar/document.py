@@ -2,7 +2,7 @@
 
     python charts/boxcar/document.py
 
-A comment that begins with `# --` belongs to the next key below it, and goes on in the comment lines that follow.
+A comment that begins with `# --` belongs to the next key below it, and continues in the comment lines that follow.
 """
 
 import json

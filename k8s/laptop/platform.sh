@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# What kind-up and minikube-up have in common; sourced by them, after `set -euo pipefail`. Every step may be done again: what is
-# there is kept.
+# The shared part of kind-up and minikube-up, which source it after `set -euo pipefail`. Every step can be repeated: it keeps what
+# is there.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 IMAGES=(records train convert ops tensorboard)
 TAG=$(sed -n 's/^appVersion: "\(.*\)"/\1/p' "$ROOT/charts/boxcar/Chart.yaml")
-# KFP starts its runs here, and a Job of ours must lie beside the run that it belongs to.
+# KFP starts its runs here, and our Jobs must be in the namespace of the run that they belong to.
 NAMESPACE=kubeflow
 
 say() { echo "$(basename "$0"): $*" >&2; }
@@ -21,7 +21,7 @@ need_version() { # PROGRAM VERSION FOUND
   [ "$2" = "$3" ] || { say "This is for $1 $2, and $3 is installed. Install $2, or change k8s/laptop/pins.sh."; exit 69; }
 }
 
-only_this_cluster() { # CONTEXT: whatever cluster the person's kubectl is set to, all that follows goes to this one
+only_this_cluster() { # CONTEXT: all that follows uses this cluster, whatever kubectl is set to
   local file
   file=$(mktemp)
   kubectl config view --minify --flatten --context "$1" >"$file"
@@ -29,7 +29,7 @@ only_this_cluster() { # CONTEXT: whatever cluster the person's kubectl is set to
   trap end EXIT
 }
 
-end() { # what a script that ends badly leaves behind: pods, events and logs
+end() { # after a failure: save pods, events, and logs
   local code=$?
   [ $code = 0 ] || "$ROOT/k8s/laptop/dump" "$ROOT/runs/cluster-dump" "$NAMESPACE" kube-system || true
   rm -f "$KUBECONFIG"
@@ -45,7 +45,7 @@ build_images() { # images/README.md says more
   done
 }
 
-pretend_gpu() { # NODE: the taint of a GPU pool, and one GPU to schedule on, which is not there
+pretend_gpu() { # NODE: add the taint of a GPU pool, and one simulated GPU
   kubectl taint node "$1" nvidia.com/gpu=present:NoSchedule --overwrite >/dev/null
   kubectl patch node "$1" --subresource=status --type=merge \
     --patch '{"status": {"capacity": {"nvidia.com/gpu": "1"}, "allocatable": {"nvidia.com/gpu": "1"}}}' >/dev/null

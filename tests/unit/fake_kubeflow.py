@@ -30,7 +30,6 @@ class Kubeflow:
         states: what it answers when it is asked for the run, one after the other, the last one again and again.
         refuses: a status with which every request is answered instead, and its body.
         token: that must be sent.
-        overtaken: whether somebody else makes what it is told to make a moment before.
         multi_user: whether it says that many users share it.
     """
 
@@ -41,7 +40,6 @@ class Kubeflow:
         self.states: list[api.V2beta1Run] = [run("SUCCEEDED")]
         self.refuses: tuple[int, bytes] | None = None
         self.token: str | None = None
-        self.overtaken = False
         self.multi_user = False
         self.pipelines: list[api.V2beta1Pipeline] = []
         self.versions: list[api.V2beta1PipelineVersion] = []
@@ -177,8 +175,6 @@ def serving() -> Iterator[Kubeflow]:
             kubeflow.firing.append([one.recurring_run_id for one in kubeflow.recurring if one.mode == "ENABLE"])
             if (self.command, parts.path) == kubeflow.loses:
                 return self._send(502, b"")
-            if kubeflow.overtaken and self.command == "POST" and parts.path != "/apis/v2beta1/runs":
-                return self._send(409, b'{"error_message": "Failed to create it", "error_details": "AlreadyExists"}')
             value = api.ApiClient().sanitize_for_serialization(model)
             parse(value, "object" if isinstance(model, dict) else type(model).__name__)
             return self._send(200, json.dumps(value).encode())

@@ -142,13 +142,6 @@ def test_it_is_followed_to_its_end(kubeflow: Kubeflow) -> None:
     ]
 
 
-def test_somebody_else_submits_the_same_a_moment_before(kubeflow: Kubeflow) -> None:
-    kubeflow.overtaken = True
-    assert len(start(kubeflow, follow=False)) == 1
-    reference = kubeflow.sent[-1]["body"]["pipeline_version_reference"]
-    assert reference == {"pipeline_id": "pipeline-1", "pipeline_version_id": "version-1"}
-
-
 def test_nobody_has_to_wait(kubeflow: Kubeflow) -> None:
     assert len(start(kubeflow, follow=False)) == 1
     assert kubeflow.sent[-1]["path"] == "/runs"

@@ -43,7 +43,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* The bucket's server: the one that was named, or the chart's own MinIO. */}}
+{{/* The bucket's server: the given one, or the chart's own MinIO. */}}
 {{- define "boxcar.endpoint" -}}
 {{- .Values.bucket.endpoint | default (ternary "http://boxcar-minio:9000" "" .Values.minio.enabled) }}
 {{- end }}
@@ -53,7 +53,7 @@ capabilities:
 {{ regexReplaceAll "^[a-z0-9]+://([^/]+)/.*$" .Values.bucket.runs "${1}" }}
 {{- end }}
 
-{{/* Variables that are no secrets, beside the folder of runs. */}}
+{{/* Variables that are not secret, except the folder of runs. */}}
 {{- define "boxcar.environment" -}}
 {{- with include "boxcar.endpoint" . }}
 BOXCAR_S3_ENDPOINT: {{ . | quote }}
