@@ -88,7 +88,7 @@ def _referred(models: Iterable[str]) -> tuple[set[str], str]:
         if not found.tests:  # a slip in its name must not cost the runs that it refers to
             raise BoxcarError(ExitCode.USAGE, f"There is no model in {registry}.", "Correct --models.")
         runs |= found.runs
-        unknown += [f"version {number} of {model}, which is half uploaded" for model, number in sorted(found.unknown)]
+        unknown += [f"version {number} of {model}, which is partly uploaded" for model, number in sorted(found.unknown)]
     return runs, "; ".join(unknown)
 
 

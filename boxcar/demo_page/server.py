@@ -64,7 +64,7 @@ def serve(run: str, port: int, say: Callable[[str], None] = lambda sentence: Non
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"Port {port} of {HOST} cannot be used: {reason}.",
-            "Choose another with --port; 0 takes any that is free.",
+            "Choose another with --port. 0 uses any free port.",
         ) from error
     with server:
         say(f"The page is at http://{HOST}:{server.server_address[1]}/ until Ctrl-C.")
@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The content at the address, after its headers are sent; None if an error was sent instead."""
         # A page of another site could use another name for this address to read a model through its visitor's browser.
         if not _OWN_NAME.fullmatch(self.headers.get("Host", "")):
-            self.send_error(HTTPStatus.FORBIDDEN, f"this server answers to {HOST} and localhost only")
+            self.send_error(HTTPStatus.FORBIDDEN, f"this server answers requests for {HOST} and localhost only")
             return None
         path = unquote(self.path.partition("?")[0])
         entry = self.server.site.get(path)
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             content = None  # moved, or exported again since
         if content is None:
-            self.send_error(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+            self.send_error(HTTPStatus.NOT_FOUND, "nothing is at this address")
             return None
         ending = (entry if isinstance(entry, Path) else Path(path)).suffix
         self.send_response(HTTPStatus.OK)

@@ -26,7 +26,7 @@ def examine(output: str = ".", data: str | None = None) -> list[Finding]:
 
     Args:
         output: URI of the folder where runs would be written; need not exist yet.
-        data: URI of pictures that would be read, where they are in a bucket.
+        data: URI of images that would be read, where they are in a bucket.
 
     Returns:
         One finding a thing, also for what is missing or broken; nothing is raised.

@@ -29,9 +29,7 @@ def _examine(uri: str, *, writes: bool) -> Finding | None:
             store.write(name, content)
             try:
                 if store.read(name) != content:
-                    return Finding(
-                        "Bucket", False, f"{uri} answers with other bytes than it was sent.", "See the server's own log."
-                    )
+                    return Finding("Bucket", False, f"{uri} returns other bytes than were written.", "See the server's log.")
             finally:
                 store.delete([name])
         else:
@@ -39,4 +37,4 @@ def _examine(uri: str, *, writes: bool) -> Finding | None:
                 store.read(name)
     except BoxcarError as error:
         return Finding("Bucket", False, error.what, error.do)
-    return Finding("Bucket", True, f"{uri} can be {'read, written to and cleared' if writes else 'read'}.", None)
+    return Finding("Bucket", True, f"{uri} can be {'read, written, and deleted from' if writes else 'read'}.", None)

@@ -32,4 +32,4 @@ def print_findings(findings: Sequence[Finding]) -> None:
     console = Console()
     console.print(table)
     wrong = [finding.name for finding in findings if not finding.ok]
-    console.print(Text(f"Not ok: {', '.join(wrong)}." if wrong else "All is here."))
+    console.print(Text(f"Not ok: {', '.join(wrong)}." if wrong else "Everything is ready."))

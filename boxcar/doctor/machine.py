@@ -34,7 +34,7 @@ def examine_memory() -> Finding:
     if usable < machine:
         what = f"{usable / GB:.1f} of the machine's {machine / GB:.1f} GB of memory may be used."
     if usable < MEMORY_BYTES:
-        do = "Training and evaluation at 320 pixels need about 4 GB: take a smaller --image-size or --batch-size."
+        do = "Training and evaluation at 320 pixels need about 4 GB. Use a smaller --image-size or --batch-size."
         return Finding("Memory", False, what, do)
     return Finding("Memory", True, what, None)
 

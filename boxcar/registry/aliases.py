@@ -147,9 +147,9 @@ def rollback(model: Model, reason: str = "") -> Aliases:
 
     def back(state: Aliases) -> Aliases:
         if len(state.champions) < 2:
-            what = f"{model.name} has had no champion before {state.champion or 'now'}."
-            raise BoxcarError(ExitCode.USAGE, what, "`boxcar models show` tells what it has had.")
-        said = reason or f"Back from version {state.champions[-1]}."
+            what = f"{model.name} had no champion before {state.champion or 'now'}."
+            raise BoxcarError(ExitCode.USAGE, what, "`boxcar models show` lists its champions.")
+        said = reason or f"Rolled back from version {state.champions[-1]}."
         return state.after("rollback", said, champions=state.champions[:-1])
 
     return change(model, back)

@@ -27,7 +27,7 @@ def describe_comparisons(uri: str) -> list[str]:
         if (_read(f"{place}/{number}", VERSION)) is not None:
             found = {name: _read(place, name) for name in _decisions(place, number)}
             return [_line(f"{place}/{name}", decision) for name, decision in found.items() if decision is not None] or [
-                "compared            with no other version yet"
+                "compared            not yet compared"
             ]
     return []
 
@@ -52,9 +52,9 @@ def _line(where: str, content: bytes) -> str:
         challenger, champion = decision["challenger"], decision["champion"]
         who = f"version {challenger['version']} of {decision['model']}"
         against = "no champion" if champion is None else f"version {champion['version']} ({champion['run']})"
-        on = f"{decision['test']['pictures']} pictures of test split {decision['test']['split']}"
+        on = f"{decision['test']['pictures']} images of test split {decision['test']['split']}"
         return f"compared            {who} with {against}, on {on}: {decision['decision']}. {decision['reason']}"
     except BoxcarError as error:
-        return f"compared            not known: {error.what}"
+        return f"compared            unknown: {error.what}"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return f"compared            not known: {where} cannot be understood."
+        return f"compared            unknown: {where} cannot be understood."

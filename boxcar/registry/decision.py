@@ -13,14 +13,14 @@ from boxcar.inference.detections import Detections
 from boxcar.scoring import Difference, GroundTruth, ap50_difference, one_sided, score
 
 Verdict = Literal["promoted", "kept", "undecided"]
-# Pictures with labelled objects below which a bootstrap draws too few different samples for its bounds to hold: of one picture
+# Images with labelled objects below which a bootstrap draws too few different samples for its bounds to hold: of one image
 # there is but one sample, and its bounds fall together. From eight on, simulated pairs are wrong as rarely as was asked.
 FEWEST_PICTURES = 8
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One version's answers on the test pictures, and what they cost."""
+    """One version's answers on the test images, and what they cost."""
 
     labels: Mapping[int, str]
     detections: Sequence[Detections]
@@ -36,7 +36,7 @@ class Decided:
         verdict: `promoted`, `kept` or `undecided`; in the last two the champion stays.
         reason: in a sentence.
         difference: of the challenger's AP50 to the champion's, with its one-sided bounds; None where there is no champion.
-        pictures_needed: how many test pictures would tell; None where it was decided, or no number would.
+        pictures_needed: how many test images would tell; None where it was decided, or no number would.
         classes: that were compared.
         new_classes, lost_classes: that only the challenger, and only the champion, knows.
         broken: the floors and ceilings that the challenger broke, a sentence each.
@@ -66,9 +66,9 @@ def decide(
     """Compares a challenger with the champion.
 
     Args:
-        truths: the test pictures' labelled boxes.
+        truths: the test images' labelled boxes.
         labels: what their ids mean.
-        challenger, champion: answers on these pictures; None where there is no champion yet.
+        challenger, champion: answers on these images; None where there is no champion yet.
         settings: what the challenger is held to.
         seed: of the bootstrap.
 
@@ -82,7 +82,7 @@ def decide(
     new, lost = tuple(sorted(known - before)), tuple(sorted(before - known))
     shared = {label: name for label, name in labels.items() if name in known & before}
     own = _of_classes(challenger, labels)
-    # Floors hold for every class that the test pictures can show, also where the champion does not know it.
+    # Floors hold for every class that the test images can show, also where the champion does not know it.
     floors = score([_only(truth, labels) for truth in truths], own, labels)["per_class"]
     broken = tuple(_broken(challenger, floors, settings))
     common = [_only(truth, shared) for truth in truths]
@@ -112,11 +112,9 @@ def _judge(
     if difference is None:
         return "promoted", "There is no champion yet.", None
     if difference.point is None or difference.low is None or difference.high is None:
-        return "undecided", "The test pictures hold no object of a class that both know.", None
+        return "undecided", "The test images contain no object of a class that both versions know.", None
     if telling < FEWEST_PICTURES:
-        few = (
-            f"{telling} test pictures hold an object that both know: too few to tell anything, {FEWEST_PICTURES} are the least."
-        )
+        few = f"{telling} test images contain an object of a class that both know. At least {FEWEST_PICTURES} are needed."
         return "undecided", few, FEWEST_PICTURES
     said = f"AP50 differs by {difference.point:+.4f}"
     sure = f"with {settings.confidence:.4g} confidence"
@@ -124,19 +122,19 @@ def _judge(
         if (new or lost) and not settings.accept_new_classes:
             words = [f"it also knows {', '.join(new)}"] * bool(new) + [f"it does not know {', '.join(lost)}"] * bool(lost)
             changed = " and ".join(words)
-            return "undecided", f"{said}, but {changed}, and nobody has accepted that (--accept-new-classes).", None
+            return "undecided", f"{said}, but {changed}, and --accept-new-classes is not set.", None
         return "promoted", f"{said}, at least {difference.low:+.4f} {sure}: above {settings.min_gain:+.4g}.", None
     if difference.high <= settings.min_gain:
         return "kept", f"{said}, at most {difference.high:+.4f} {sure}: not above {settings.min_gain:+.4g}.", None
     needed = pictures_needed(difference, pictures, settings.min_gain)
-    enough = "no number of pictures would" if needed is None else f"about {needed} would"
-    lies = f"lies between {difference.low:+.4f} and {difference.high:+.4f}, each {sure}"
-    told = f"{pictures} test pictures do not tell whether it is above {settings.min_gain:+.4g}, {enough}."
+    enough = "no number of images would be enough" if needed is None else f"about {needed} would be enough"
+    lies = f"is between {difference.low:+.4f} and {difference.high:+.4f}, each {sure}"
+    told = f"{pictures} test images do not show whether it is above {settings.min_gain:+.4g}, {enough}."
     return "undecided", f"{said} and {lies}: {told}", needed
 
 
 def pictures_needed(difference: Difference, pictures: int, min_gain: float) -> int | None:
-    """How many test pictures would decide, were the difference what it seems: bounds close in with the square root of them."""
+    """How many test images would decide, were the difference what it seems: bounds close in with the square root of them."""
     assert difference.point is not None and difference.low is not None and difference.high is not None, difference
     distance = difference.point - min_gain
     if distance == 0:
@@ -151,22 +149,22 @@ def _broken(challenger: Answers, per_class: Mapping[str, Any], settings: GateSet
     for name, floor in settings.class_floors.items():
         if name not in challenger.labels.values():
             known = ", ".join(challenger.labels.values())
-            what = f"There is a floor for {name}, and the challenger knows only {known}."
+            what = f"--class-floor names {name}, but the challenger knows only {known}."
             raise BoxcarError(ExitCode.USAGE, what, "Correct --class-floor.")
         ap50 = per_class.get(name, {}).get("AP50")
         if ap50 is None:
-            found.append(f"The test pictures hold no {name}, so its floor of {floor:.4g} cannot be seen to hold.")
+            found.append(f"The test images hold no {name}, so its floor of {floor:.4g} cannot be seen to hold.")
         elif ap50 < floor:
             found.append(f"AP50 of {name} is {ap50:.4f}, below its floor of {floor:.4g}.")
     if settings.max_milliseconds is not None and challenger.milliseconds > settings.max_milliseconds:
-        found.append(f"A picture takes {challenger.milliseconds:.4g} ms, above the ceiling of {settings.max_milliseconds:.4g}.")
+        found.append(f"One image takes {challenger.milliseconds:.4g} ms, above the limit of {settings.max_milliseconds:.4g}.")
     if settings.max_megabytes is not None and challenger.megabytes > settings.max_megabytes:
-        found.append(f"The file has {challenger.megabytes:.4g} MB, above the ceiling of {settings.max_megabytes:.4g}.")
+        found.append(f"The file has {challenger.megabytes:.4g} MB, above the limit of {settings.max_megabytes:.4g}.")
     return found
 
 
 def _check_ids(labels: Mapping[int, str], challenger: Answers, champion: Answers | None) -> None:
-    others = {"the frozen test split": labels, **({} if champion is None else {"the champion": champion.labels})}
+    others = {"the held-out test split": labels, **({} if champion is None else {"the champion": champion.labels})}
     own = dict(challenger.labels)
     for whose, other in others.items():
         # An id that is another class now, or a class that has another id now.
@@ -177,12 +175,12 @@ def _check_ids(labels: Mapping[int, str], challenger: Answers, champion: Answers
             raise BoxcarError(
                 ExitCode.DATA,
                 f"Id {label} is {other[label]} in {whose} and {is_now} in the challenger.",
-                "Make its records with the champion's label map (--label-map), so that ids never shift, and train again.",
+                "Build the records with the champion's label map (--label-map), so that ids do not shift, and train again.",
             )
 
 
 def _of_classes(answers: Answers, classes: Mapping[int, str]) -> list[Detections]:
-    """What was found of these classes, by the ids that the test pictures have for them."""
+    """What was found of these classes, by the ids that the test images have for them."""
     ids = {name: label for label, name in classes.items()}
     renamed = np.zeros(max(answers.labels) + 1, np.int64)
     for label, name in answers.labels.items():
@@ -196,6 +194,6 @@ def _of_classes(answers: Answers, classes: Mapping[int, str]) -> list[Detections
 
 
 def _only(truth: GroundTruth, classes: Mapping[int, str]) -> GroundTruth:
-    """A picture's labelled boxes of these classes."""
+    """An image's labelled boxes of these classes."""
     kept = np.isin(truth.labels, list(classes))
     return GroundTruth(truth.width, truth.height, truth.boxes[kept], truth.labels[kept], truth.is_crowd[kept])

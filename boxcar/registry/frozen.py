@@ -1,4 +1,4 @@
-"""A model's frozen test split: its pictures with their boxes, kept in the registry, so that every version meets the same."""
+"""A model's frozen test split: its images with their boxes, kept in the registry, so that every version meets the same."""
 
 import hashlib
 import shutil
@@ -25,10 +25,10 @@ class FrozenTest:
     """A frozen test split on this machine.
 
     Attributes:
-        split: its name, which is made of its content: pictures and boxes.
+        split: its name, which is made of its content: images and boxes.
         folder: where it lies here.
         labels: the names of its boxes' ids.
-        names: of its pictures, by their SHA-256.
+        names: of its images, by their SHA-256.
         objects: how many labelled boxes there are.
     """
 
@@ -39,7 +39,7 @@ class FrozenTest:
     objects: int
 
     def examples(self) -> Iterator[Example]:
-        """Its pictures, always in the same order."""
+        """Its images, always in the same order."""
         return read_examples(_shards(self.folder))
 
 
@@ -63,8 +63,8 @@ def freeze_test(model: Model, records: Path) -> FrozenTest:
         if step.done() is None:
             names = {example.sha256: example.filename for example in read_examples(shards)}
             if not any(len(example.labels) for example in read_examples(shards)):
-                what = f"The test split of the records in {records} holds no labelled object to compare versions on."
-                raise BoxcarError(ExitCode.DATA, what, "Make records with labelled test pictures.")
+                what = f"The test split of the records in {records} contains no labelled object to compare versions on."
+                raise BoxcarError(ExitCode.DATA, what, "Build records with labelled test images.")
             with step.writing():
                 for path in (*shards, label_map):
                     shutil.copyfile(path, folder / path.name)

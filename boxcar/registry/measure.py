@@ -1,4 +1,4 @@
-"""Runs the files that ship on a frozen test split, all on one picture and then on the next, so that they share good and bad
+"""Runs the files that ship on a frozen test split, all on one image and then on the next, so that they share good and bad
 moments of the machine."""
 
 import json
@@ -38,7 +38,7 @@ class Measured:
     Attributes:
         file: which.
         labels: its classes.
-        detections: one a picture, in the split's order.
+        detections: one an image, in the split's order.
         milliseconds: from preprocessed pixels to detections, the median.
     """
 
@@ -65,22 +65,24 @@ def find_file(folder: Path, kind: str, what: str) -> ShippedFile:
             path = folder / EXPORT / entry["path"]
             return ShippedFile(path, entry["path"], entry["bytes"], entry["sha256"])
     has = ", ".join(entry["format"] for entry in files)
-    raise BoxcarError(ExitCode.USAGE, f"{what} has no {kind} file, only {has}.", "Name another --format, or export that one.")
+    raise BoxcarError(
+        ExitCode.USAGE, f"{what} has no {kind} file. It has {has}.", "Name another --format, or export that format."
+    )
 
 
 def measure(
     files: Sequence[ShippedFile], test: FrozenTest, threads: int, advance: Callable[[], None]
 ) -> tuple[list[GroundTruth], list[Measured]]:
-    """The truths of the test pictures, and what each file answered on them.
+    """The truths of the test images, and what each file answered on them.
 
     Args:
         files: to run; one that is there twice is run twice.
-        test: the pictures.
+        test: the images.
         threads: that each computes with.
-        advance: called after each picture.
+        advance: called after each image.
 
     Raises:
-        BoxcarError: 65 where a file or a picture cannot be used.
+        BoxcarError: 65 where a file or an image cannot be used.
     """
     truths: list[GroundTruth] = []
     with ExitStack() as opened:

@@ -99,6 +99,6 @@ def check_format(found: object, where: str) -> None:
     if isinstance(found, int) and found > FORMAT:
         raise BoxcarError(
             ExitCode.DATA,
-            f"{where} was written by a newer Boxcar: its format is {found}, and this one knows {FORMAT}.",
+            f"{where} was written by a newer Boxcar: its format is {found}, and this Boxcar reads format {FORMAT}.",
             "Use the version of Boxcar that wrote it, or a newer one.",
         )

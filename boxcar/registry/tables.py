@@ -44,19 +44,19 @@ def print_models(models: str) -> None:
         rows.append((model.name, state.champion or "none", versions, state.test, last))
     _print(("model", "champion", "versions", "test split", "last change"), rows, right=("champion", "versions"))
     if not rows:
-        _say(f"There is no model in {models} yet. `boxcar models add` makes one of a run.")
+        _say(f"There is no model in {models} yet. `boxcar models add` creates one from a run.")
     if troubles:
         raise troubles[0]
 
 
 def print_versions(model: Model) -> None:
-    """Every version of a model, a line each, half uploaded ones too."""
+    """Every version of a model, a line each, partly uploaded ones too."""
     state, listed = read_aliases(model), list_versions(model)
     named = {number: alias for alias, number in state.aliases.items()}
     rows = []
     for one in listed:
         if one.version is None:
-            rows.append((one.number, "half uploaded", "", "", "", "", ""))
+            rows.append((one.number, "partly uploaded", "", "", "", "", ""))
             continue
         version = one.version
         rows.append(
@@ -71,7 +71,9 @@ def print_versions(model: Model) -> None:
             )
         )
     _print(("version", "alias", "AP50", "AP", "architecture", "data", "run"), rows, right=("version", "AP50", "AP"))
-    _say("The scores are those of each run's own test pictures; `boxcar models compare` measures two on the same.")
+    _say(
+        "Each score is that of a run on its own test images. `boxcar models compare` measures two versions on the same images."
+    )
     _say_unfinished(listed)
 
 
@@ -99,7 +101,7 @@ def print_version(model: Model, number: str) -> None:
     }
     width = max(map(len, rows))
     for name, value in rows.items():
-        _say(f"{name:<{width}}  {value or 'none, or not known'}")
+        _say(f"{name:<{width}}  {value or 'none or unknown'}")
     _say("")
     print_history(state)
     _say(f"\nRecords for the next version: --frozen-test {frozen_test_list(model, state.test)}")
@@ -122,19 +124,19 @@ def print_compared(compared: Compared) -> None:
         ("AP50", *(_number(one["AP50"]) for one in both)),
         ("AP", *(_number(one["AP"]) for one in both)),
         *((f"AP50 {name}", *(_number(one["per_class"].get(name)) for one in both)) for name in record["classes"]),
-        ("a picture", *(f"{one['milliseconds']:.1f} ms" for one in both)),
+        ("an image", *(f"{one['milliseconds']:.1f} ms" for one in both)),
         ("size", *(f"{one['bytes'] / 1e6:.1f} MB" for one in both)),
         ("architecture", *(str(one["architecture"]) for one in both)),
     ]
     _print(heads, rows, right=heads[1:])
     test = record["test"]
-    _say(f"On the {test['pictures']} pictures ({test['objects']} objects) of the frozen test split {test['split']}.")
+    _say(f"On the {test['pictures']} images ({test['objects']} objects) of the held-out test split {test['split']}.")
 
 
 def print_retested(model: Model, retested: Retested) -> None:
     """A new test split, and the champion on it."""
     test = retested.test
-    _say(f"{model.name} is compared on the test split {test.split} now: {len(test.names)} pictures, {test.objects} objects.")
+    _say(f"{model.name} is now compared on the test split {test.split}: {len(test.names)} images, {test.objects} objects.")
     if retested.scores is not None:
         scores = retested.scores
         _say(f"AP50 of its champion, version {retested.champion}, is {_number(scores['AP50'])}, AP {_number(scores['AP'])}.")
@@ -144,7 +146,7 @@ def print_retested(model: Model, retested: Retested) -> None:
 def _say_unfinished(listed: Sequence[Listed]) -> None:
     for one in listed:
         if one.version is None:
-            _say(f"Version {one.number} is half uploaded ({one.trouble}); adding its run again goes on with it.")
+            _say(f"Version {one.number} is partly uploaded ({one.trouble}); add its run again to complete it.")
 
 
 def _print(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:

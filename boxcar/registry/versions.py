@@ -54,7 +54,7 @@ class Version(BaseModel):
     code_revision: str | None
     image: str | None
     pipeline_version: str | None
-    AP: float | None  # of the run's chosen checkpoint on the run's own test pictures
+    AP: float | None  # of the run's chosen checkpoint on the run's own test images
     AP50: float | None
 
 
@@ -97,7 +97,7 @@ def add_version(model: Model, run: str) -> str:
 
 
 def list_versions(model: Model) -> list[Listed]:
-    """All versions, ascending; of those that are half uploaded, that they are.
+    """All versions, ascending; of those that are partly uploaded, that they are.
 
     Raises:
         BoxcarError: 65 where a newer Boxcar wrote one.
@@ -109,7 +109,7 @@ def read_version(model: Model, number: str) -> Version:
     """A finished version.
 
     Raises:
-        BoxcarError: 64 where there is none, 65 where it is half uploaded or a newer Boxcar wrote it.
+        BoxcarError: 64 where there is none, 65 where it is partly uploaded or a newer Boxcar wrote it.
     """
     found = _look(model, number)
     if found.version is None:
@@ -119,8 +119,8 @@ def read_version(model: Model, number: str) -> Version:
             raise BoxcarError(ExitCode.USAGE, what, "Name one of them.")
         raise BoxcarError(
             ExitCode.DATA,
-            f"Version {number} of {model.name} is half uploaded: {found.trouble}.",
-            "Add its run again with `boxcar models add`, which goes on with it.",
+            f"Version {number} of {model.name} is partly uploaded: {found.trouble}.",
+            "Add its run again with `boxcar models add` to complete it.",
         )
     return found.version
 
@@ -139,7 +139,7 @@ def promote_regardless(model: Model, number: str, reason: str) -> Aliases:
     """Makes a version the champion because a person says so; nothing is compared.
 
     Raises:
-        BoxcarError: 64 where there is no such version, or it is the champion; 65 where it is half uploaded.
+        BoxcarError: 64 where there is no such version, or it is the champion; 65 where it is partly uploaded.
     """
     read_version(model, number)
 
@@ -152,7 +152,7 @@ def promote_regardless(model: Model, number: str, reason: str) -> Aliases:
 
 
 def read_trained_on(folder: Path) -> frozenset[str]:
-    """The pictures that a version has seen, or was chosen by, by their SHA-256; also those of the versions it came from."""
+    """The images that a version has seen, or was chosen by, by their SHA-256; also those of the versions it came from."""
     return frozenset((folder / TRAINED_ON).read_text(encoding="ascii").split())
 
 
@@ -246,7 +246,7 @@ def _ancestor(model: Model, sha256: str) -> str | None:
 
 def _trained_on(model: Model, place: Path, ancestor: str | None) -> set[str]:
     splits: dict[str, Any] = json.loads((place / layout.RECORDS / layout.DATASET).read_text(encoding="utf-8"))["splits"]
-    # Validation pictures have chosen the checkpoint, which makes them look better than they are.
+    # Validation images have chosen the checkpoint, which makes them look better than they are.
     own = {sha256 for split in ("train", "validation") for sha256 in splits[split]["images"]}
     if ancestor is not None:
         own.update(model.store.read(f"{ancestor}/{TRAINED_ON}").decode("ascii").split())
@@ -258,12 +258,12 @@ def _look(model: Model, number: str) -> Listed:
     store, where = model.store, f"{model.uri}/{number}/{VERSION}"
     there = {entry.name.removeprefix(f"{number}/"): entry.bytes for entry in store.entries(number)}
     if layout.COMMIT not in there:
-        return Listed(number, None, f"its {layout.COMMIT} is not there")
+        return Listed(number, None, f"its {layout.COMMIT} is missing")
     try:
         files = json.loads(store.read(f"{number}/{layout.COMMIT}"))["files"]
         for name, entry in files.items():
             if there.get(name) != entry["bytes"]:
-                return Listed(number, None, f"{name} is not there as it was added")
+                return Listed(number, None, f"{name} is missing or was changed")
         found = json.loads(store.read(f"{number}/{VERSION}"))
         check_format(found.get("format_version"), where)
         return Listed(number, Version.model_validate(found))

@@ -74,7 +74,7 @@ def find_runs(runs: str, store: Store) -> tuple[list[FoundRun], dict[str, str]]:
     """
     names = store.folders()
     if {RECORDS, TRAIN} & set(names) and any(entry.name == CONFIGURATION for entry in store.entries()):
-        raise BoxcarError(ExitCode.USAGE, f"{runs} is itself a run.", "Name the folder that it lies in.")
+        raise BoxcarError(ExitCode.USAGE, f"{runs} is itself a run.", "Name the folder that contains it.")
     found: list[FoundRun] = []
     others: dict[str, str] = {}
     for name, one in zip(names, in_order(lambda name: look(runs, store, name), names), strict=True):
@@ -96,20 +96,20 @@ def look(runs: str, store: Store, name: str) -> FoundRun | str:
     if CONFIGURATION not in files:
         return f"it has no {CONFIGURATION}"
     if strange:
-        return f"it holds {strange[0]}, which no run writes"
+        return f"it holds {strange[0]}, which is not a file of a run"
     try:
         content = store.read(f"{name}/{CONFIGURATION}")
         status = _read(store, f"{name}/{_STATUS}") if _STATUS in files else {}
     except Missing:
-        return "it was changed while it was looked at"
+        return "it changed while it was read"
     try:
         init = Configuration.model_validate(yaml.safe_load(content)).init
         if init:
             place_of(init)  # prune follows it
     except BoxcarError as error:
-        return f"its {CONFIGURATION} cannot be followed here: {error.what.rstrip('.')}"
+        return f"its {CONFIGURATION} cannot be read: {error.what.rstrip('.')}"
     except (ValidationError, ValueError, RecursionError, yaml.YAMLError):
-        return f"its {CONFIGURATION} is not that of a run"
+        return f"its {CONFIGURATION} does not belong to a run"
     state: State = "begun"
     if status.get("state") == "RUNNING":
         # Whichever clock is ahead: that of the trainer or that of the bucket.

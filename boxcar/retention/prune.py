@@ -13,7 +13,7 @@ from boxcar.storage import Store, bucket_location, lock, remove_tree
 from boxcar.sync.mirror import Mirror
 from boxcar.sync.transfer import is_marker
 
-# For so long after its last change a run that is not finished may be at work: somewhere else it reads pictures, or converts,
+# For so long after its last change a run that is not finished may be at work: somewhere else it reads images, or converts,
 # and its bucket hears of that at the end. As long as a step on a cluster may take, if nothing else is said.
 UNFINISHED_SECONDS = 24 * 3600.0
 
@@ -58,13 +58,13 @@ def plan_prune(
         if any(lies_in(uri, [place]) for uri in models):
             reasons[run.name] = "a model refers to it"
         elif any(lies_in(uri, [place]) for uri in jobs):
-            reasons[run.name] = "a Job works on it"
+            reasons[run.name] = "a Job uses it"
         elif (word := _at_work(run)) is not None:
             reasons[run.name] = word
         elif number < keep:
             reasons[run.name] = f"one of the last {keep}"
         elif unknown:
-            reasons[run.name] = f"it may be that of {unknown}"
+            reasons[run.name] = f"it may belong to {unknown}"
     # What goes on may be started again, and then reads its first weights again.
     for run in [run for run in found if run.name in reasons and run.state != "finished"]:
         if not run.init or run.init in ("none", "zoo"):
@@ -88,7 +88,7 @@ def remove_run(runs: str, store: Store, run: FoundRun) -> None:
     with _locked(run):
         now = look(runs, store, run.name)
         if isinstance(now, str) or {(e.name, e.tag) for e in now.entries} != {(e.name, e.tag) for e in run.entries}:
-            what = f"{run.uri} has changed since it was looked at, and was left alone."
+            what = f"{run.uri} has changed since it was listed, and was not removed."
             raise Refused(ExitCode.ENVIRONMENT, what, "Run this again.")
         names = [entry.name for entry in run.entries]
         last = [f"{run.name}/{CONFIGURATION}", f"{run.name}/{LOCK}"]
@@ -103,15 +103,15 @@ def remove_run(runs: str, store: Store, run: FoundRun) -> None:
 def _at_work(run: FoundRun) -> str | None:
     """Why a run may be at work; None where it is not."""
     if run.state == "training":
-        return "it trains"
+        return "it is training"
     try:
         with _locked(run):
             pass
     except Refused:
-        return "a process works on it"
+        return "a process uses it"
     hours = (time.time() - run.changed) / 3600
     if run.state != "finished" and hours * 3600 < UNFINISHED_SECONDS:
-        return f"it is not finished and changed {max(0.0, hours):.1f} hours ago: it may be at work"
+        return f"it is not finished and changed {max(0.0, hours):.1f} hours ago: it may still be active"
     return None
 
 

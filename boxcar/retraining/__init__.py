@@ -1,1 +1,1 @@
-"""Training a model anew when its pictures have changed, and not otherwise."""
+"""Training a model anew when its images have changed, and not otherwise."""

@@ -29,10 +29,10 @@ class Beginnings(NamedTuple):
 
 
 def beginnings(model: Model, configuration: Configuration) -> Beginnings:
-    """Weights, label map and test pictures that a run which begins now has.
+    """Weights, label map and test images that a run which begins now has.
 
     Raises:
-        BoxcarError: 65 where the model cannot be understood or its champion is half uploaded.
+        BoxcarError: 65 where the model cannot be understood or its champion is partly uploaded.
     """
     try:
         state = read_aliases(model)
@@ -48,7 +48,7 @@ def beginnings(model: Model, configuration: Configuration) -> Beginnings:
         if architecture == configuration.architecture:
             start = f"{champion}/export/saved_model/checkpoint"
         else:
-            say(f"The champion is a {architecture}, whose weights do not fit: starting from others.")
+            say(f"The champion is a {architecture}, whose weights do not fit. Starting from other weights.")
     return Beginnings(start, f"{champion}/{RECORDS}/{LABEL_MAP}", test)
 
 
@@ -61,12 +61,12 @@ def check_gate(configuration: Configuration) -> None:
     shipped, exported = configuration.gate.format, ("saved_model", *configuration.formats)
     if shipped not in exported:
         there = ", ".join(exported)
-        what = f"The gate compares versions on {shipped}, and what is exported is {there}."
+        what = f"The gate compares versions on {shipped}, but the exported files are {there}."
         raise BoxcarError(ExitCode.USAGE, what, "Set gate.format to one of these, or add it to formats.")
 
 
 def check_floors(model: Model, configuration: Configuration) -> None:
-    """Refuses a floor of a class that the champion does not know, unless new classes may come with the pictures.
+    """Refuses a floor of a class that the champion does not know, unless new classes may come with the images.
 
     Raises:
         BoxcarError: 64 for such a floor; 65 as `beginnings`.
@@ -75,20 +75,20 @@ def check_floors(model: Model, configuration: Configuration) -> None:
     try:
         champion = read_aliases(model).champion
     except NoModelError:
-        return  # which classes there are is found in the pictures
+        return  # which classes there are is found in the images
     if not gate.class_floors or gate.accept_new_classes or champion is None:
         return
     known = read_version(model, champion).labels.values()
     unknown = [name for name in gate.class_floors if name not in known]
     if unknown:
-        what = f"gate.class_floors has {', '.join(unknown)}, and the champion knows only {', '.join(known)}."
+        what = f"gate.class_floors has {', '.join(unknown)}, but the champion knows only {', '.join(known)}."
         raise BoxcarError(ExitCode.USAGE, what, "Correct the name, or set gate.accept_new_classes if the class is new.")
 
 
 def may_go_on(model: Model, entry: Entry, now: Beginnings) -> bool:
     """Whether what an entry has begun can still become a version that the gate takes.
 
-    Trained with other test pictures or another champion's label map it would be refused, tonight and every night.
+    Trained with other test images or another champion's label map it would be refused, tonight and every night.
 
     Args:
         model: which.
@@ -104,13 +104,13 @@ def may_go_on(model: Model, entry: Entry, now: Beginnings) -> bool:
     number = find_version(model, entry.run)
     if number is not None and last_promotion(read_aliases(model), number) is not None:
         return True  # it is done, and was killed before it was written down
-    # A first run makes the model's test pictures of its own ones.
+    # A first run makes the model's test images of its own ones.
     without_test = begun.frozen_test is None and now.frozen_test is not None
     return without_test and begun == now._replace(frozen_test=None) and _has_test(entry.run, now.frozen_test or "")
 
 
 def _has_test(run: str, frozen_test: str) -> bool:
-    """Whether a run's own test pictures are those of a list."""
+    """Whether a run's own test images are those of a list."""
     try:
         dataset = json.loads(open_store(run).read(f"{RECORDS}/{DATASET}"))
     except Missing:

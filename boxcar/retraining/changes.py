@@ -44,7 +44,7 @@ class Changes(BaseModel):
 
     Attributes:
         added, changed, removed: names of files; one that was only renamed is both added and removed.
-        pictures: how many labelled images have a content that no labelled image had before. One that has now got its
+        images: how many labelled images have a content that no labelled image had before. One that has now got its
             annotation is among them, whenever the image itself came.
     """
 
@@ -77,7 +77,7 @@ def look(data: str, known: Index | None) -> Index:
     store = open_store(data)
     entries = [entry for entry in store.entries() if _is_read(entry.name)]
     if not any(is_image(entry.name) for entry in entries):
-        raise BoxcarError(ExitCode.USAGE, f"There are no images at {data}.", "Correct the URI, or put them there.")
+        raise BoxcarError(ExitCode.USAGE, f"There are no images at {data}.", "Correct the URI, or upload the images.")
     before = {} if known is None or known.data != data else known.files
 
     def index(entry: Entry) -> tuple[str, IndexedFile]:
@@ -117,7 +117,7 @@ def read_index(model: Store) -> Index | None:
     try:
         index = Index.model_validate_json(content)
     except ValueError as error:
-        do = "Remove it: the next retraining then looks at all files, and trains."
+        do = "Remove it. The next retraining then reads all files and trains."
         raise BoxcarError(ExitCode.DATA, f"{where} cannot be understood.", do) from error
     if index.format > _FORMAT:
         raise BoxcarError(ExitCode.USAGE, f"{where} was written by a newer Boxcar.", "Use that version or a later one.")

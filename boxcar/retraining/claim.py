@@ -107,7 +107,7 @@ class Claim:
             return _Note.model_validate_json(content), tag
         except ValueError as error:
             what = f"{self._model.uri}/{CLAIM} cannot be understood."
-            raise BoxcarError(ExitCode.DATA, what, "Remove it if nobody trains this model just now.") from error
+            raise BoxcarError(ExitCode.DATA, what, "Remove it if no retraining of this model is running.") from error
 
     def _write(self, holder: str | None) -> None:
         note = _Note(holder=holder, beat=secrets.token_hex(8))
@@ -127,6 +127,6 @@ class Claim:
         who = f" ({note.holder})" if note is not None and note.holder is not None else ""
         return AtWorkError(
             ExitCode.ENVIRONMENT,
-            f"Another retraining of {self._model.uri} is at work{who}.",
-            "Wait until it has ended; one that was killed counts as gone after a minute.",
+            f"Another retraining of {self._model.uri} is running{who}.",
+            "Wait until it has ended. One that was killed expires after a minute.",
         )

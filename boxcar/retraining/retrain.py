@@ -33,7 +33,7 @@ class Launcher:
     """How the heavy parts of a retraining are done: on this machine, or as Jobs.
 
     Attributes:
-        train: takes a run from pictures to exported files and a report, or goes on with it.
+        train: takes a run from images to exported files and a report, or goes on with it.
         decide: compares a version with the champion, makes it that where it is not worse, and leaves `decision.json` in the
             version's run and on its page. Of the champion itself, only that.
         gpus: how many a configuration trains on.
@@ -62,11 +62,11 @@ class Retrained:
 
 
 def retrain(model: Model, configuration: Configuration, runs: str, launcher: Launcher) -> Retrained:
-    """Trains a model anew where its pictures have changed, and makes the result the champion where it is not worse.
+    """Trains a model anew where its images have changed, and makes the result the champion where it is not worse.
 
     Args:
         model: which; its first run begins it.
-        configuration: with `data` set. Label map and test pictures are the model's own once it has any, and weights the
+        configuration: with `data` set. Label map and test images are the model's own once it has any, and weights the
             champion's unless `retraining.start` says otherwise.
         runs: URI of the folder that the run's own is made in.
         launcher: of the heavy parts.
@@ -94,22 +94,22 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Lau
             at_work.enter_context(Claim(store))
             identity, entry = _begin(model, configuration, runs, launcher, now, changes)
             if entry.is_over:
-                # Killed before the index was written, or the pictures are again what they once were.
+                # Killed before the index was written, or the images are again what they once were.
                 write_index(store, now)
-                reason = f"These very pictures were trained on before: {entry.outcome}."
+                reason = f"These images were already trained on: {entry.outcome}."
                 return Retrained("unchanged", reason, entry.run, entry.version)
         say(f"{model.name}: {changes}. The run is {entry.run}.")
         ended = _train(model, configuration, identity, entry, launcher)
         write_index(store, now)
         tell(model, configuration, identity, ended)
-    assert ended.outcome is not None and ended.outcome != "failed", "it has ended well"
+    assert ended.outcome is not None and ended.outcome != "failed", "it has succeeded"
     return Retrained(ended.outcome, ended.reason, ended.run, ended.version)
 
 
 def _begin(
     model: Model, configuration: Configuration, runs: str, launcher: Launcher, now: Index, changes: Changes
 ) -> tuple[str, Entry]:
-    """The retraining of these pictures, with its name in the ledger: what was begun before, where that still fits."""
+    """The retraining of these images, with its name in the ledger: what was begun before, where that still fits."""
     store, retraining = model.store, configuration.retraining
     entries = read_entries(store)
     identity = _last(entries, _identity(now, configuration))
@@ -121,7 +121,7 @@ def _begin(
     check_floors(model, configuration)
     fresh = beginnings(model, configuration)
     if entry is not None and not may_go_on(model, entry, fresh):
-        say(f"{model.name}: its champion or its test pictures are others since {entry.run} was begun, so that is left.")
+        say(f"{model.name}: its champion or its test images have changed since {entry.run} was started, so it is not resumed.")
         identity, entry = _next(identity), None
     if entry is None or not _is_trained(entry):
         check_budget(entries, retraining.gpu_hours)
@@ -137,7 +137,7 @@ def _too_little(changes: Changes, configuration: Configuration) -> str | None:
     if not changes:
         return "Nothing is new."
     if changes.pictures < wanted:
-        return f"{changes.pictures} of {wanted} new labelled images are there."
+        return f"{changes.pictures} of {wanted} new labelled images so far."
     return None
 
 
@@ -227,4 +227,4 @@ def _why(run: Store, error: Exception) -> str:
         failure = json.loads(run.read(FAILURE))
         return f"{failure['what']} {failure['do']}"
     except (BoxcarError, OSError, ValueError, TypeError, KeyError):
-        return f"A process of its ended with exit code {error.code}, and left no word why that can be read."
+        return f"A process of its ended with exit code {error.code}, and left no readable reason."

@@ -1,4 +1,4 @@
-"""The demo's data set: coloured shapes on backgrounds like photographs, saved as labelImg saves pictures."""
+"""The demo's data set: coloured shapes on backgrounds like photographs, saved as labelImg saves images."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed
     """Writes `pictures` JPEGs and one Pascal VOC XML beside each; `step.json` lists them.
 
     The same numbers give the same bytes, except that `folder` and `path` in the XML name the folder, as labelImg's do;
-    picture number n is the same however many follow it. The folder appears whole: until the end the files lie in a
+    image number n is the same however many follow it. The folder appears whole: until the end the files lie in a
     hidden folder beside it.
 
     Args:
         output: URI of the folder to make; where it holds this very data set already, nothing is done.
-        pictures: how many, 1 to 100,000.
+        images: how many, 1 to 100,000.
         image_size: their side in pixels, 64 to 2048.
         seed: 0 to 4294967295.
 
@@ -57,7 +57,7 @@ def _draw(folder: Path, parameters: dict[str, int]) -> Path:
     with Progress("Drawing shapes", pictures, "pictures") as progress:
         if Step("shapes", folder, {}, parameters).done():
             progress.advance(pictures)
-            progress.say(f"{folder} already holds these {pictures} pictures; nothing to do.")
+            progress.say(f"{folder} already contains these {pictures} images. Nothing to do.")
             return folder
         _require_free(folder)
         make_folder(folder.parent)
@@ -76,10 +76,10 @@ def _draw(folder: Path, parameters: dict[str, int]) -> Path:
 
 
 def draw_scenes(pictures: int, image_size: int, seed: int) -> Iterator[Scene]:
-    """The pictures one after the other; every class is drawn equally often, give or take one.
+    """The images one after the other; every class is drawn equally often, give or take one.
 
     Args:
-        pictures: how many.
+        images: how many.
         image_size: their side in pixels.
         seed: decides everything.
     """
@@ -100,12 +100,12 @@ def _require_free(folder: Path) -> None:
             return
         if folder.is_dir() and not any(folder.iterdir()):
             return
-    what = "holds other files than this data set's" if folder.is_dir() else "is a file"
-    raise BoxcarError(ExitCode.USAGE, f"{folder} {what}.", "Choose another --output, or move away what lies there.")
+    what = "contains files that are not from this data set" if folder.is_dir() else "is a file"
+    raise BoxcarError(ExitCode.USAGE, f"{folder} {what}.", "Choose another --output, or move its files away.")
 
 
 def _annotation(scene: Scene, picture: Path) -> "ET.ElementTree[ET.Element]":
-    """The XML that labelImg writes for a picture that lies at `picture`."""
+    """The XML that labelImg writes for an image that lies at `picture`."""
     height, width, depth = scene.pixels.shape
     root = ET.Element("annotation")
     _add(root, "folder", picture.parent.name)

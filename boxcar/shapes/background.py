@@ -31,7 +31,7 @@ NEAR = ("foliage", "dry grass", "soil", "sand", "asphalt", "wood", "plaster", "c
 
 def draw_background(rng: np.random.Generator, size: int) -> Floats:
     """A background of `size` x `size` pixels: float32 [size, size, 3], sRGB, 0 to 1."""
-    # Painted at half size: it is out of focus anyway, and this is what makes hundreds of pictures a matter of seconds.
+    # Painted at half size: it is out of focus anyway, and this is what makes hundreds of images a matter of seconds.
     half = size // 2
     picture = _surface(rng, half, FAR)
     if rng.random() < 0.75:
@@ -115,7 +115,7 @@ def _clutter(rng: np.random.Generator, picture: Floats) -> Floats:
 
 
 def _stroke(rng: np.random.Generator, size: int, *, wide: bool) -> Floats:
-    """A crooked line from one side of the picture towards the other, float32 [size, size], 0 to 1."""
+    """A crooked line from one side of the image towards the other, float32 [size, size], 0 to 1."""
     image = Image.new("L", (size, size))
     draw = ImageDraw.Draw(image)
     width = size * (rng.uniform(0.08, 0.2) if wide else rng.uniform(0.01, 0.045))

@@ -1,4 +1,4 @@
-"""One picture of the data set: shapes laid on a background, with their masks and their tight boxes."""
+"""One image of the data set: shapes laid on a background, with their masks and their tight boxes."""
 
 import colorsys
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax: pixel edges, xmax and
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape in a picture: `mask` is bool [height, width], all of the shape, also what another one covers."""
+    """A shape in an image: `mask` is bool [height, width], all of the shape, also what another one covers."""
 
     label: str
     box: Box
@@ -29,14 +29,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture, uint8 [size, size, 3], and what is on it, the farthest shape first."""
+    """An image, uint8 [size, size, 3], and what is on it, the farthest shape first."""
 
     pixels: npt.NDArray[np.uint8]
     shapes: tuple[Shape, ...]
 
 
 def draw_scene(rng: np.random.Generator, size: int, labels: list[str]) -> Scene:
-    """Draws one picture with one shape for each of `labels`."""
+    """Draws one image with one shape for each of `labels`."""
     outlines, boxes = _place(rng, size, labels)
     picture = draw_background(rng, size)
     light = _unit(rng.uniform(0, 2 * np.pi))
@@ -120,7 +120,7 @@ def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: 
 
 
 def _paint(rng: np.random.Generator, picture: Floats, coverage: Floats, box: Box, light: Floats) -> None:
-    """Lays a shape on the picture, in place: its shadow, then its body lit from the side of `light`."""
+    """Lays a shape on the image, in place: its shadow, then its body lit from the side of `light`."""
     size = len(picture)
     left, top, right, bottom = box
     extent = max(right - left, bottom - top)

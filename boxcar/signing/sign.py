@@ -37,7 +37,7 @@ def sign_folder(uri: str, key: Path) -> int:
         config.use_elliptic_key_signer(private_key=key)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) else _reason(error)
-        raise BoxcarError(ExitCode.USAGE, f"{key} holds no private key to sign with: {reason}.", _MAKE_KEY) from error
+        raise BoxcarError(ExitCode.USAGE, f"{key} does not contain a private key: {reason}.", _MAKE_KEY) from error
     with as_it_is(uri) as folder, tempfile.TemporaryDirectory(prefix="boxcar-") as temporary:
         _check_finished(folder, uri)
         signature = Path(temporary, SIGNATURE)
@@ -45,7 +45,7 @@ def sign_folder(uri: str, key: Path) -> int:
             config.sign(folder, signature)
         except ValueError as error:
             what = f"{uri} cannot be signed: {' '.join(str(error).split()).rstrip('.')}."
-            raise BoxcarError(ExitCode.DATA, what, "Put a copy in the place of each link.") from error
+            raise BoxcarError(ExitCode.DATA, what, "Replace each link with a copy.") from error
         open_store(uri).write(SIGNATURE, signature.read_bytes())
         return count_signed(folder) + (not (folder / SIGNATURE).exists())
 
@@ -63,12 +63,12 @@ def _check_finished(folder: Path, uri: str) -> None:
             step = ""
         if read_commit((folder / name).parent, step) is None:
             what = f"The files in {uri} are not those that its {name} lists."
-            raise BoxcarError(ExitCode.DATA, what, "Run the step that wrote them again, and sign what it makes.")
+            raise BoxcarError(ExitCode.DATA, what, "Run the step that wrote them again, and sign its results.")
 
 
 def _reason(error: Exception) -> str:
     # openssl's own words on a file that is no key are a list of codes.
     text = str(error)
     if "encrypted" in text:
-        return "it is encrypted, which is not read here"
-    return text.rstrip(".") if text.startswith("Unsupported key") else "it is no elliptic curve's private key as PEM"
+        return "encrypted keys are not supported"
+    return text.rstrip(".") if text.startswith("Unsupported key") else "it is not an elliptic-curve private key in PEM format"

@@ -34,13 +34,13 @@ def verify_folder(uri: str, key: Path) -> int:
     try:
         config.use_elliptic_key_verifier(public_key=key)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no elliptic curve's public key as PEM"
-        what = f"{key} holds no public key to verify with: {reason}."
+        reason = error.strerror if isinstance(error, OSError) else "it is not an elliptic-curve public key in PEM format"
+        what = f"{key} does not contain a public key: {reason}."
         do = "Name the public half of the key that signed: `openssl ec -in boxcar.key -pubout` prints it."
         raise BoxcarError(ExitCode.USAGE, what, do) from error
     with as_it_is(uri) as folder:
         if not (folder / SIGNATURE).is_file():
-            raise _no(f"{uri} is not signed: it holds no {SIGNATURE}.")
+            raise _no(f"{uri} is not signed: it contains no {SIGNATURE}.")
         _verify(signing, config, folder, uri, key)
         return count_signed(folder)
 
@@ -59,14 +59,14 @@ def verify_around(uri: str, key: Path) -> int:
         place = place.rpartition("/")[0]
         if place.endswith("/") or not place:
             break
-    raise _no(f"{uri} is not signed: neither it nor a folder around it holds a {SIGNATURE}.")
+    raise _no(f"{uri} is not signed: neither it nor a folder above it contains a {SIGNATURE}.")
 
 
 def _verify(signing: Any, config: Any, folder: Path, uri: str, key: Path) -> None:
     from cryptography.exceptions import InvalidSignature
 
     if any(path.is_symlink() for path in folder.rglob("*")):
-        raise _no(f"{uri} is not what was signed: it holds a link, and no link was signed.")
+        raise _no(f"{uri} is not what was signed: it contains a link, and links are never signed.")
     try:
         config.verify(folder, folder / SIGNATURE)
     except InvalidSignature as error:
@@ -74,7 +74,7 @@ def _verify(signing: Any, config: Any, folder: Path, uri: str, key: Path) -> Non
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         # What the library raises has no types of its own.
         if "Key mismatch" in str(error):
-            raise _no(f"{uri} was signed with another key than that in {key}.") from error
+            raise _no(f"{uri} was signed with another key than the one in {key}.") from error
         if not str(error).startswith("Signature mismatch"):
             raise _no(f"The signature of {uri} cannot be understood.") from error
         found = tuple(_differences(signing, folder))
@@ -93,5 +93,5 @@ def _differences(signing: Any, folder: Path) -> Iterator[str]:
 
 
 def _no(what: str, details: tuple[str, ...] = ()) -> BoxcarError:
-    do = "Do not use these files; ask whoever signed them, or sign them yourself with `boxcar sign`."
+    do = "Do not use these files. Ask the person who signed them, or sign them yourself with `boxcar sign`."
     return BoxcarError(ExitCode.NO, what, do, details if len(details) > 1 else ())

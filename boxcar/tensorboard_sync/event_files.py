@@ -119,6 +119,6 @@ class EventFiles:
                 return True
         path.unlink()
         if before == 0:
-            what = f"{self._store.uri}/{entry.name} does not arrive as its server's checksum says."
-            raise BoxcarError(ExitCode.ENVIRONMENT, what, "Look into the server's log, and at what lies between here and it.")
+            what = f"{self._store.uri}/{entry.name} does not match the server's checksum after the download."
+            raise BoxcarError(ExitCode.ENVIRONMENT, what, "Check the server's log and the network in between.")
         return False

@@ -113,7 +113,7 @@ class Copy:
         if single != self._single:
             self._single, self._runs = single, {}
             kind = "is a run" if single else f"holds {len(names)} runs"
-            _say(f"{self._store.uri} {kind}. What it has for TensorBoard is kept in {self._into}.")
+            _say(f"{self._store.uri} {kind}. Its event files are copied to {self._into}.")
         for name in self._runs.keys() - names:
             self._failing.discard(self._runs.pop(name).uri)
         for name in sorted(names - self._runs.keys()):
@@ -145,12 +145,12 @@ class Copy:
 
     def _fails(self, uri: str, error: BoxcarError) -> None:
         if uri not in self._failing:
-            _say(f"{uri} cannot be followed for now: {error} It is tried again and again.")
+            _say(f"{uri} cannot be followed at the moment: {error} Retrying.")
             self._failing.add(uri)
 
     def _well(self, uri: str) -> None:
         if uri in self._failing:
-            _say(f"{uri} is followed again.")
+            _say(f"{uri} can be followed again.")
             self._failing.remove(uri)
 
 
@@ -161,7 +161,7 @@ def _claim(into: Path, uri: str) -> None:
         found = note.read_text(encoding="utf-8") if note.exists() else None
         taken = found is None and any(into.iterdir())
     if taken or found not in (None, uri):
-        what = f"{into} holds {f'the copy of {found}' if found else 'files that are no copy of runs'}."
+        what = f"{into} holds {f'the copy of {found}' if found else 'files that are not a copy of runs'}."
         raise BoxcarError(ExitCode.USAGE, what, f"Name an empty folder for the copy of {uri}.")
     replace_text(note, uri)
 

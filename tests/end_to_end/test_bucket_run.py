@@ -181,6 +181,6 @@ def test_what_is_not_there_is_said(person, bucket: str, store, tmp_path: Path, a
 def test_doctor_tells_of_buckets(person, bucket: str, store) -> None:  # type: ignore[no-untyped-def]
     done = person("doctor").boxcar("doctor", "--output", f"{bucket}/runs", "--data", f"{bucket}/pictures")
     said = " ".join(done.stdout.split())
-    assert f"{bucket}/runs can be read, written to and cleared." in said, done.stdout + done.stderr
+    assert f"{bucket}/runs can be read, written, and deleted from." in said, done.stdout + done.stderr
     assert f"{bucket}/pictures can be read." in said, done.stdout
     assert not [entry for entry in store.entries() if "doctor" in entry.name]

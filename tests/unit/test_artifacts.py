@@ -60,7 +60,7 @@ def test_names_of_classes_break_no_table(tmp_path: Path) -> None:
 def test_a_retraining_is_shown_with_what_its_run_still_holds(tmp_path: Path) -> None:
     """A run of long ago may be gone, and a person may have made its version the champion without the gate."""
     run = tmp_path / "run"
-    ended = Retrained("unchanged", "These very pictures were trained on before: <promoted>.", str(run), "3")
+    ended = Retrained("unchanged", "These images were already trained on: <promoted>.", str(run), "3")
 
     def show() -> tuple[str, str, dict[str, Any]]:
         decision, scores, page = (artifact(kind, tmp_path) for kind in (dsl.Markdown, dsl.Metrics, dsl.HTML))
@@ -68,7 +68,7 @@ def test_a_retraining_is_shown_with_what_its_run_still_holds(tmp_path: Path) -> 
         return Path(decision.path).read_text(), Path(page.path).read_text(), scores.metadata
 
     text, page, scores = show()
-    assert f"Run `{run}`, version 3." in text and "trained on before: &lt;promoted&gt;." in page and not scores
+    assert f"Run `{run}`, version 3." in text and "already trained on: &lt;promoted&gt;." in page and not scores
     (run / "report").mkdir(parents=True)
     (run / "report" / "index.html").write_text("<html>")
     compared = {"challenger": {"AP50": 0.9, "milliseconds": 5.0}, "champion": None, "test": {"pictures": 12}}

@@ -64,7 +64,7 @@ def test_a_missing_python_module_is_a_finding(shadow, capfd):
     for finding in findings:
         assert_sentences(finding)
     assert findings[0].what == "TensorFlow does not load: No module named 'nowhere_to_be_found'."
-    assert findings[1].what == "GPUs cannot be counted where TensorFlow does not load."
+    assert findings[1].what == "GPUs cannot be counted because TensorFlow does not load."
     assert findings[2].what == "tf-keras does not load: first line."
     assert findings[3].what == "Model Garden does not load: No module named 'official.vision'."
     assert capfd.readouterr() == ("", "")
@@ -103,11 +103,11 @@ __version__ = "9.9"
     ("gpus", "driver", "visible", "ok", "what"),
     [
         ([{"device_name": "NVIDIA L4"}, {}], True, None, True, "TensorFlow sees 2: NVIDIA L4, GPU."),
-        ([], False, None, True, "TensorFlow sees none. Training runs on the CPUs."),
-        ([], True, "-1", True, "None seen: CUDA_VISIBLE_DEVICES hides them. Training runs on the CPUs."),
+        ([], False, None, True, "TensorFlow sees none. Training runs on the CPU."),
+        ([], True, "-1", True, "None: CUDA_VISIBLE_DEVICES hides them. Training runs on the CPU."),
         (
             [], True, None, False,
-            "There is an NVIDIA driver, but TensorFlow sees no GPU. Training would run on the CPUs.",
+            "There is an NVIDIA driver, but TensorFlow sees no GPU. Training would run on the CPU.",
         ),
     ],
 )  # fmt: skip
@@ -301,7 +301,7 @@ def test_the_table_shows_every_finding(capsys):
     assert lines[2].split() == ["Mend", "it."]
     assert lines[3] == "Not ok: Two."
     print_findings([Finding("One", True, "Fine.", None)])
-    assert capsys.readouterr().out.splitlines()[-1] == "All is here."
+    assert capsys.readouterr().out.splitlines()[-1] == "Everything is ready."
 
 
 def test_buckets_can_be_tried_alone(minio, tmp_path):

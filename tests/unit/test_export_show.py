@@ -32,7 +32,7 @@ def test_every_file_says_the_same(exported_run: ExportedRun) -> None:
         rows = {key.strip(): value.strip() for key, value in rows.items()}
         assert rows["run"] == provenance["run"]
         assert rows["data version"] == "of-the-test"
-        assert rows["code revision"] == (provenance["code_revision"] or "none, or not known")
+        assert rows["code revision"] == (provenance["code_revision"] or "none or unknown")
         assert rows["checkpoint"] == f"step 7, sha256 {provenance['checkpoint_sha256']}"
         assert rows["labels"] == ", ".join((read_embedded(exported_run.frozen / "saved_model").labels or "").splitlines())
         assert {"pipeline version", "image", "initial checkpoint"} <= rows.keys()

@@ -362,12 +362,14 @@ class TestTrouble:
             proxy.down = True
             passes(copy, 3)
             words = capsys.readouterr().err
-            assert words.count("\n") == 1 and words.startswith(f"{runs} cannot be followed for now: http://127.0.0.1"), words
+            assert words.count("\n") == 1 and words.startswith(f"{runs} cannot be followed at the moment: http://127.0.0.1"), (
+                words
+            )
             assert contents(into) == {f"one/train/{EVENTS}.1": "a" * (outage + 1)}, "what is here stays"
             proxy.down = False
             write(runs, f"one/train/{EVENTS}.1", "a" * (outage + 2))
             passes(copy, 2)
-            assert capsys.readouterr().err == f"{runs} is followed again.\n"
+            assert capsys.readouterr().err == f"{runs} can be followed again.\n"
             assert contents(into) == {f"one/train/{EVENTS}.1": "a" * (outage + 2)}
 
     def test_one_run_that_cannot_be_read_keeps_no_other_waiting(
@@ -380,12 +382,12 @@ class TestTrouble:
         proxy.fault = lambda seen: "unavailable" if f"archived/train/{EVENTS}" in seen.path else None
         passes(copy, 3)
         words = capsys.readouterr().err
-        assert words.count("archived cannot be followed for now: ") == 1 and "HTTP status 503" in words
+        assert words.count("archived cannot be followed at the moment: ") == 1 and "HTTP status 503" in words
         assert f"{runs} cannot" not in words
         assert contents(into) == {f"archived/train/{EVENTS}.1": "", f"fine/train/{EVENTS}.1": "fine"}
         proxy.fault = lambda seen: None
         copy.update()
-        assert capsys.readouterr().err == f"{runs}/archived is followed again.\n"
+        assert capsys.readouterr().err == f"{runs}/archived can be followed again.\n"
         assert contents(into)[f"archived/train/{EVENTS}.1"] == "archived"
 
     def test_bytes_that_were_damaged_on_the_way_are_not_kept(self, counted: tuple[str, FaultProxy], into: Path) -> None:
@@ -438,7 +440,7 @@ class TestTrouble:
             assert words.count("No space left on device") == 1 and str(disk) in words
             subprocess.run(["mount", "-o", "remount,size=2m", str(disk)], check=True)
             copy.update()
-            assert capsys.readouterr().err == f"{runs} is followed again.\n"
+            assert capsys.readouterr().err == f"{runs} can be followed again.\n"
             for run in ("one", "two"):
                 assert (disk / run / "train" / f"{EVENTS}.1").read_bytes() == content
             copy.close()
@@ -498,7 +500,7 @@ follow_runs(sys.argv[1], Path(sys.argv[2]), 0.1); print('returned'); assert 'ten
         finally:
             process.kill()
         assert (process.returncode, out) == (0, "returned\n"), words
-        assert words == f"{runs} holds 1 runs. What it has for TensorBoard is kept in {into}.\n"
+        assert words == f"{runs} holds 1 runs. Its event files are copied to {into}.\n"
 
 
 def wait_until(path: Path, content: str, process: "subprocess.Popen[str]") -> None:

@@ -89,7 +89,7 @@ def test_too_few_pictures_with_objects_say_so_however_many_are_empty() -> None:
         [*truths, *[nothing] * 50], LABELS, answers([*good, *[none] * 50]), answers([*bad, *[none] * 50]), GateSettings()
     )
     assert (told.verdict, told.pictures_needed) == ("undecided", FEWEST_PICTURES)
-    assert told.reason == "7 test pictures hold an object that both know: too few to tell anything, 8 are the least."
+    assert told.reason == "7 test images contain an object of a class that both know. At least 8 are needed."
 
 
 def test_a_real_gain_is_seen_and_a_real_loss_too() -> None:
@@ -141,12 +141,12 @@ def test_floors_and_ceilings_keep_the_champion_whatever_the_gain() -> None:
     held = {"class_floors": {"cat": 0.99}, "max_milliseconds": 4.0, "max_megabytes": 2.0}
     told = decide(truths, LABELS, answers(good), answers(bad), GateSettings(**held))
     assert told.verdict == "kept" and len(told.broken) == 3
-    for word in ("AP50 of cat", "its floor of 0.99", "5 ms, above the ceiling of 4", "3 MB, above the ceiling of 2"):
+    for word in ("AP50 of cat", "its floor of 0.99", "5 ms, above the limit of 4", "3 MB, above the limit of 2"):
         assert word in told.reason
     within = {"class_floors": {"cat": 0.5}, "max_milliseconds": 5.0, "max_megabytes": 3.0}
     assert decide(truths, LABELS, answers(good), answers(bad), GateSettings(**within)).verdict == "promoted"
     assert decide(truths, LABELS, answers(good), None, GateSettings(**held)).verdict == "kept"
-    with pytest.raises(BoxcarError, match="There is a floor for bird") as error:
+    with pytest.raises(BoxcarError, match="--class-floor names bird") as error:
         decide(truths, LABELS, answers(good), None, GateSettings(class_floors={"bird": 0.5}))
     assert error.value.code == 64
 

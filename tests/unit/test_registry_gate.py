@@ -85,7 +85,7 @@ def test_the_first_becomes_the_champion_and_one_that_is_no_worse_its_successor(t
 def test_a_champion_that_is_kept_stays_and_the_decision_says_why(two: Model, capsys: pytest.CaptureFixture[str]) -> None:
     gate(two, "1", GateSettings(format="tflite_float32"))
     told = gate(two, "2", GateSettings(max_megabytes=0.001))
-    assert told.decided.verdict == "kept" and "above the ceiling of 0.001" in told.decided.reason
+    assert told.decided.verdict == "kept" and "above the limit of 0.001" in told.decided.reason
     assert read_aliases(two).champion == "1"
     assert f"kept: {told.decided.reason}" in capsys.readouterr().err
     assert gate(two, "2", GateSettings(min_gain=0.0)).decided.verdict == "kept"
@@ -165,7 +165,7 @@ def test_a_new_test_split_is_taken_when_the_champion_has_not_seen_it(two: Model,
 
 def test_show_says_who_was_compared_with_whom(two: Model, tmp_path: Path) -> None:
     file = Path(two.uri) / "1" / "export" / "tflite" / "detector_int8.tflite"
-    assert describe_comparisons(str(file)) == ["compared            with no other version yet"]
+    assert describe_comparisons(str(file)) == ["compared            not yet compared"]
     for number in ("1", "2"):
         gate(two, number, GateSettings())
     first, second = describe_comparisons(str(file))

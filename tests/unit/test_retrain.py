@@ -155,7 +155,7 @@ def test_what_follows_has_the_champions_weights_label_map_and_test_pictures(work
 def test_it_waits_for_enough_new_pictures(workshop: Workshop) -> None:
     workshop.retrain()
     workshop.label(1, 2)
-    assert workshop.retrain(new_pictures=3) == Retrained("unchanged", "2 of 3 new labelled images are there.")
+    assert workshop.retrain(new_pictures=3) == Retrained("unchanged", "2 of 3 new labelled images so far.")
     workshop.label(3)
     assert workshop.retrain(new_pictures=3).outcome == "promoted", "those of before are counted as well"
 
@@ -200,7 +200,7 @@ def test_what_no_longer_fits_its_model_is_begun_anew(workshop: Workshop, what: s
     assert new.run == f"{old.run}-2" == ended.run and (new.outcome, len(workshop.entries())) == ("promoted", 3)
     assert workshop.retrain().reason == "Nothing is new."
     (Path(model.uri) / INDEX).unlink()
-    assert workshop.retrain().reason == "These very pictures were trained on before: promoted."
+    assert workshop.retrain().reason == "These images were already trained on: promoted."
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
@@ -307,15 +307,18 @@ def test_a_failure_is_told_and_tried_again(workshop: Workshop) -> None:
     assert json.loads((Path(entry.run) / "failure.json").read_text())["code"] == 65
     assert workshop.retrain().outcome == "promoted"
     assert [message["outcome"] for message in workshop.hook.messages] == ["failed", "promoted"]
-    assert not (Path(entry.run) / "failure.json").exists(), "it has ended well"
+    assert not (Path(entry.run) / "failure.json").exists(), "it has succeeded"
 
 
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"formats": ["tfjs_float32"]}, "compares versions on tflite_int8, and what is exported is saved_model, tfjs_float32"),
+        (
+            {"formats": ["tfjs_float32"]},
+            "compares versions on tflite_int8, but the exported files are saved_model, tfjs_float32",
+        ),
         ({"gate": {"format": "no_such_format"}}, "compares versions on no_such_format"),
-        ({"gate": {"class_floors": {"cat": 0.5, "cow": 0.5}}}, "class_floors has cow, and the champion knows only cat, dog"),
+        ({"gate": {"class_floors": {"cat": 0.5, "cow": 0.5}}}, "class_floors has cow, but the champion knows only cat, dog"),
     ],
 )
 def test_what_the_gate_could_only_refuse_is_not_trained(workshop: Workshop, settings: dict[str, Any], word: str) -> None:
@@ -409,7 +412,9 @@ def test_a_failure_that_cannot_be_written_down_is_still_the_failure(
     assert "failure.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("content", "word"), [(None, "left no word"), ("{", "left no word"), ("said", "Lower it.")])
+@pytest.mark.parametrize(
+    ("content", "word"), [(None, "left no readable reason"), ("{", "left no readable reason"), ("said", "Lower it.")]
+)
 def test_a_child_that_failed_is_told_in_its_own_words(workshop: Workshop, content: str | None, word: str) -> None:
     train = workshop._train
 
@@ -550,7 +555,7 @@ def test_a_message_that_takes_long_puts_no_old_outcome_in_place_of_a_new_one(wor
         write_entry(store, identity, entry.model_copy(update={"outcome": "kept", "version": "1", "reason": "It is kept."}))
 
     workshop.hook.meanwhile = overtake
-    assert workshop.retrain().reason == "These very pictures were trained on before: kept."
+    assert workshop.retrain().reason == "These images were already trained on: kept."
     (entry,) = workshop.entries()
     assert (entry.outcome, entry.version, entry.told) == ("kept", "1", False)
     workshop.retrain()

@@ -104,9 +104,9 @@ def test_runs_are_listed_and_what_is_none_is_not(runs: str) -> None:
     assert found[3].uri == f"{runs}/a"
     assert found[3].bytes == sum(entry.bytes for entry in store.entries("a")) > 100
     assert others == {
-        "e": "it holds thesis.tex, which no run writes",
-        "f": "its config.yaml is not that of a run",
-        "g": "its config.yaml is not that of a run",
+        "e": "it holds thesis.tex, which is not a file of a run",
+        "f": "its config.yaml does not belong to a run",
+        "g": "its config.yaml does not belong to a run",
         "holiday": "it has no config.yaml",
     }
 
@@ -125,7 +125,7 @@ def test_a_heart_that_beats_no_time_hides_no_other_run(tmp_path: Path, beat: str
         ("a", "finished", 500),
     ]
     assert others == {}
-    assert reasons(plan_prune(str(tmp_path), store, 1))["b"].endswith("it may be at work")
+    assert reasons(plan_prune(str(tmp_path), store, 1))["b"].endswith("it may still be active")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_place_that_cannot_be_here_hides_no_other_run(tmp_path: Path, key: str
     write(store, "b", config_DOT_yaml=json.dumps(settings), **UNFINISHED)
     found, others = find_runs(str(tmp_path), store)
     assert names(found) == ["a"]
-    assert others == {"b": f"its config.yaml cannot be followed here: {words}"}
+    assert others == {"b": f"its config.yaml cannot be read: {words}"}
     assert names(plan_prune(str(tmp_path), store, 0).remove) == ["a"]
 
 
@@ -156,7 +156,7 @@ def test_old_runs_go_and_nothing_else(runs: str) -> None:
     assert reasons(plan) == {
         "e": "one of the last 2",
         "d": "one of the last 2",
-        "c": "a Job works on it",
+        "c": "a Job uses it",
         "b": "a model refers to it",
     }
     assert names(plan.remove) == ["a"]
@@ -178,9 +178,9 @@ def test_what_may_be_at_work_stays(runs: str, monkeypatch: pytest.MonkeyPatch) -
     plan = plan_prune(runs, store, 0)
     assert plan.remove == []
     assert reasons(plan) == {
-        "trains1": "it trains",
-        "trains0": "it trains",
-        "young": "it is not finished and changed 0.0 hours ago: it may be at work",
+        "trains1": "it is training",
+        "trains0": "it is training",
+        "young": "it is not finished and changed 0.0 hours ago: it may still be active",
         "weights": "young starts from its weights",
     }
     monkeypatch.setattr(sys.modules["boxcar.retention.prune"], "UNFINISHED_SECONDS", -1.0)
@@ -203,7 +203,7 @@ def test_a_run_that_a_process_has_taken_stays(runs: str, place: str, tmp_path: P
     plan = plan_prune(runs, store, 0)
     assert names(plan.remove) == ["a"]
     descriptor = lock(held)
-    assert reasons(plan_prune(runs, store, 0)) == {"a": "a process works on it"}
+    assert reasons(plan_prune(runs, store, 0)) == {"a": "a process uses it"}
     # It was taken after the plan was made.
     assert len(carry_out(runs, store, plan)) == 1
     os.close(descriptor)
@@ -220,7 +220,7 @@ def test_a_run_that_changed_after_the_plan_stays(runs: str) -> None:
     store.write("a/train/ckpt-600.index", b"new")
     (refused,) = carry_out(runs, store, plan)
     assert refused.code == ExitCode.ENVIRONMENT
-    assert f"{runs}/a has changed since it was looked at" in refused.what
+    assert f"{runs}/a has changed since it was listed" in refused.what
     assert store.folders() == ["a"]
 
 
@@ -367,7 +367,7 @@ class TestCommand:
         shown = boxcar("runs", "prune", "--runs", str(folder), "--keep", "1", "--remove", "--models", model.models)
         assert shown.returncode == 0, shown.stderr
         for line in shown.stdout.splitlines()[1:3]:
-            assert line.endswith("stays: it may be that of version 1 of pets, which is half uploaded")
+            assert line.endswith("stays: it may belong to version 1 of pets, which is partly uploaded")
         assert sorted(path.name for path in folder.iterdir()) == ["holiday", "new", "old", "older"]
 
     def test_a_run_is_no_folder_of_runs(self, folder: Path) -> None:

@@ -122,14 +122,14 @@ def test_the_same_command_again_does_nothing(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert make_shapes(str(tmp_path / "shapes"), pictures=2, image_size=64) == folder
     assert {name: (folder / name).stat().st_mtime_ns for name in list_files(folder)} == before
-    assert "already holds these 2 pictures" in capsys.readouterr().err
+    assert "already contains these 2 images" in capsys.readouterr().err
 
 
 def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "holiday.jpg").write_bytes(b"x")
-    with pytest.raises(BoxcarError, match="holds other files") as refused:
+    with pytest.raises(BoxcarError, match="contains files that are not from this data set") as refused:
         make_shapes(str(mine), pictures=1, image_size=64)
     assert refused.value.code == 64
     assert list_files(mine) == ["holiday.jpg"]

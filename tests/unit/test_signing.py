@@ -112,18 +112,18 @@ def test_a_link_in_the_place_of_a_file_is_found(folder: Path, keys: Keys, tmp_pa
     sign_folder(str(folder), keys.private)
     (folder / "manifest.json").rename(tmp_path / "manifest.json")
     (folder / "manifest.json").symlink_to(tmp_path / "manifest.json")
-    assert "it holds a link" in no(folder, keys.public).what
-    assert "Put a copy" in refused(folder, keys.private, ExitCode.DATA)
+    assert "it contains a link" in no(folder, keys.public).what
+    assert "Replace each link" in refused(folder, keys.private, ExitCode.DATA)
 
 
 def test_another_key_is_told(folder: Path, keys: Keys, tmp_path: Path) -> None:
     sign_folder(str(folder), keys.private)
     other = Keys(tmp_path, "other")
-    assert no(folder, other.public).what == f"{folder} was signed with another key than that in {other.public}."
+    assert no(folder, other.public).what == f"{folder} was signed with another key than the one in {other.public}."
 
 
 def test_no_signature_at_all(folder: Path, keys: Keys) -> None:
-    assert no(folder, keys.public).what == f"{folder} is not signed: it holds no model.sig."
+    assert no(folder, keys.public).what == f"{folder} is not signed: it contains no model.sig."
 
 
 def test_a_signature_that_was_changed(folder: Path, keys: Keys) -> None:
@@ -160,18 +160,18 @@ def test_what_is_no_key(folder: Path, keys: Keys, tmp_path: Path) -> None:
     koblitz = Keys(tmp_path, "koblitz", ec.generate_private_key(ec.SECP256K1()))
     for key, words in (
         (tmp_path / "none", "No such file"),
-        (empty, "it is no elliptic curve's private key as PEM"),
-        (keys.public, "it is no elliptic curve's private key as PEM"),
-        (edwards.private, "it is no elliptic curve's private key as PEM"),
+        (empty, "it is not an elliptic-curve private key in PEM format"),
+        (keys.public, "it is not an elliptic-curve private key in PEM format"),
+        (edwards.private, "it is not an elliptic-curve private key in PEM format"),
         (koblitz.private, "Unsupported key for curve 'secp256k1'"),
-        (secret, "it is encrypted, which is not read here"),
+        (secret, "encrypted keys are not supported"),
     ):
         sentence = refused(folder, key, ExitCode.USAGE)
-        assert f"{key} holds no private key to sign with: {words}" in sentence
+        assert f"{key} does not contain a private key: {words}" in sentence
         assert "openssl ecparam" in sentence
     assert not (folder / SIGNATURE).exists()
     for key in (tmp_path / "none", empty, keys.private, edwards.public):
-        assert f"{key} holds no public key to verify with: " in no(folder, key, ExitCode.USAGE).what
+        assert f"{key} does not contain a public key: " in no(folder, key, ExitCode.USAGE).what
 
 
 def test_only_finished_steps_are_signed(folder: Path, keys: Keys, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_in_a_bucket(folder: Path, keys: Keys, bucket_uri: str) -> None:
     store = open_store(bucket_uri)
     assert "There is nothing at" in refused(bucket_uri, keys.private, ExitCode.USAGE)
     send_folder(folder, store)
-    assert no(bucket_uri, keys.public).what == f"{bucket_uri} is not signed: it holds no model.sig."
+    assert no(bucket_uri, keys.public).what == f"{bucket_uri} is not signed: it contains no model.sig."
     assert sign_folder(bucket_uri, keys.private) == 7
     assert verify_folder(bucket_uri, keys.public) == 7
     # Whoever may write into the bucket may write its step.json, too; and markers do not list all there is.
@@ -211,7 +211,7 @@ def test_a_model_is_verified_by_the_signed_folder_around_it(
     place = bucket_uri if in_bucket else str(folder)
     if in_bucket:
         send_folder(folder, open_store(bucket_uri))
-    with pytest.raises(BoxcarError, match=r"is not signed: neither it nor a folder around it holds a model\.sig") as caught:
+    with pytest.raises(BoxcarError, match=r"is not signed: neither it nor a folder above it contains a model\.sig") as caught:
         verify_around(place + model, keys.public)
     assert caught.value.code == ExitCode.NO
     sign_folder(place, keys.private)
@@ -261,4 +261,4 @@ def test_the_command(folder: Path, keys: Keys) -> None:
     done = boxcar("verify", str(folder), "--key", str(keys.public))
     assert done.returncode == 1
     assert done.stderr.splitlines()[:-1] == ["it's, one was removed", "manifest.json was changed"]
-    assert "is not what was signed: it's, one was removed. Do not use these files;" in done.stderr.splitlines()[-1]
+    assert "is not what was signed: it's, one was removed. Do not use these files." in done.stderr.splitlines()[-1]
