@@ -40,7 +40,7 @@ def collect(run: Path) -> Site:
         raise BoxcarError(
             ExitCode.USAGE,
             f"{exported.folder} has no TensorFlow.js model.",
-            "Convert again, with tfjs_float32 among the --formats.",
+            "Convert again with tfjs_float32 in --formats.",
         )
     packages = find_tfjs()
     site: Site = {f"/{file.name}": file for file in PAGE.iterdir()}

@@ -104,7 +104,7 @@ def detect(
         replace_text(local_path(table), _table(images))
     if faults:
         what = f"{len(faults)} of {len(sources)} could not be read: {faults[0]}" if len(faults) > 1 else faults[0]
-        raise BoxcarError(ExitCode.DATA, what, "Repair them or leave them out.", tuple(faults) if len(faults) > 1 else ())
+        raise BoxcarError(ExitCode.DATA, what, "Repair them, or leave them out.", tuple(faults) if len(faults) > 1 else ())
     objects = sum(len(image["detections"]) for image in images)
     return DetectSummary(len(images), objects, 1000 * median(seconds) if seconds else 0.0)
 

@@ -123,7 +123,7 @@ def _moving(source: Source) -> Iterator[Frame]:
 
 
 def _unreadable(path: str, reason: str) -> BoxcarError:
-    return BoxcarError(ExitCode.DATA, f"{path} cannot be read: {reason}.", "Name another, or leave it out.")
+    return BoxcarError(ExitCode.DATA, f"{path} cannot be read: {reason}.", "Name another file, or leave it out.")
 
 
 def _kinds() -> str:

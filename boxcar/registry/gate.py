@@ -58,7 +58,8 @@ def gate(model: Model, challenger: str, settings: GateSettings) -> Compared:
     state = read_aliases(model)
     if state.champion == challenger:
         what = f"Version {challenger} of {model.name} is the champion."
-        raise BoxcarError(ExitCode.USAGE, what, "Name another version, or go back with `boxcar models rollback`.")
+        do = "Name another version, or restore the previous champion with `boxcar models rollback`."
+        raise BoxcarError(ExitCode.USAGE, what, do)
     compared = compare(model, challenger, state.champion, settings)
     _keep(model, compared, state.test)
     if compared.decided.verdict == "promoted":
@@ -77,8 +78,8 @@ def compare(model: Model, challenger: str, champion: str | None, settings: GateS
         settings: what the challenger is held to.
 
     Raises:
-        BoxcarError: 64 where a version is not there or has no file of that format; 65 where one is half uploaded, has seen
-            pictures of the test split, or calls an id by another name.
+        BoxcarError: 64 where a version is not there or has no file of that format; 65 where one is partly uploaded, has seen
+            images of the test split, or calls an id by another name.
     """
     numbers = [challenger] if champion is None else [challenger, champion]
     versions = [read_version(model, number) for number in numbers]
@@ -90,7 +91,7 @@ def compare(model: Model, challenger: str, champion: str | None, settings: GateS
         find_file(folder, settings.format, f"Version {number} of {model.name}")
         for number, folder in zip(numbers, folders, strict=True)
     ]
-    with Progress("Comparing on the test pictures", len(test.names), "pictures") as progress:
+    with Progress("Comparing on the test images", len(test.names), "pictures") as progress:
         truths, measured = measure(files, test, settings.threads, progress.advance)
     answers = [Answers(one.labels, one.detections, one.milliseconds, one.file.bytes / 1e6) for one in measured]
     decided = decide(truths, test.labels, answers[0], answers[1] if champion is not None else None, settings)
@@ -99,20 +100,20 @@ def compare(model: Model, challenger: str, champion: str | None, settings: GateS
 
 
 def refuse_seen(model: Model, number: str, folder: Path, test: FrozenTest) -> None:
-    """Refuses a version that was trained on test pictures, or chosen by them: it would look better than it is.
+    """Refuses a version that was trained on test images, or chosen by them: it would look better than it is.
 
     Raises:
-        BoxcarError: 65, with the pictures.
+        BoxcarError: 65, with the images.
     """
     seen = sorted(test.names[sha256] or sha256 for sha256 in read_trained_on(folder) & test.names.keys())
     if not seen:
         return
     named = ", ".join(seen[:_MOST_NAMED]) + (", ..." if len(seen) > _MOST_NAMED else "")
-    pictures = "1 picture" if len(seen) == 1 else f"{len(seen)} pictures"
+    pictures = "1 image" if len(seen) == 1 else f"{len(seen)} images"
     raise BoxcarError(
         ExitCode.DATA,
         f"Version {number} of {model.name} was trained on {pictures} of the test split {test.split}: {named}.",
-        f"Make its records with --frozen-test {frozen_test_list(model, test.split)}, or choose test pictures that it has not "
+        f"Build its records with --frozen-test {frozen_test_list(model, test.split)}, or choose test images that it has not "
         "seen with `boxcar models retest`.",
         tuple(seen) if len(seen) > _MOST_NAMED else (),
     )

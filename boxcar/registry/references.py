@@ -15,9 +15,9 @@ class References:
     """What must stay.
 
     Attributes:
-        runs: URIs of the runs that versions were made from, half uploaded ones too, and of the retrainings that may be gone on
-            with.
-        unknown: (model, number) of the half uploaded versions that do not tell their run; it may be any.
+        runs: URIs of the runs that versions were made from, partly uploaded ones too, and of the retrainings that may be
+            resumed.
+        unknown: (model, number) of the partly uploaded versions that do not tell their run; it may be any.
         versions: (model, number) of all that are or were champions, which a rollback may return to, and of those whose weights
             they came from.
         tests: (model, split) of the test splits that count.
@@ -59,7 +59,7 @@ def references(models: str) -> References:
 
 
 def _run_of(model: Model, number: str) -> str | None:
-    """The run of a half uploaded version, as its `version.json` has it; None where that is not there or makes no sense."""
+    """The run of a partly uploaded version, as its `version.json` has it; None where that is not there or makes no sense."""
     try:
         run = json.loads(model.store.read(f"{number}/{VERSION}"))["run"]
     except (Missing, ValueError, KeyError, TypeError):
@@ -68,7 +68,7 @@ def _run_of(model: Model, number: str) -> str | None:
 
 
 def _open_retrainings(model: Model) -> set[str]:
-    """Runs of the retrainings that are at work, were killed or failed: on the same pictures the next one goes on with them."""
+    """Runs of the retrainings that are at work, were killed or failed: on the same images the next one goes on with them."""
     store = model.store
     runs = set()
     for name in [entry.name for entry in store.entries(RETRAININGS) if entry.name.endswith(".json")]:
@@ -78,8 +78,8 @@ def _open_retrainings(model: Model) -> set[str]:
             check_format(found.get("format_version"), where)
             run, outcome = found["run"], found.get("outcome")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"{where} cannot be understood, and may need any run."
-            raise BoxcarError(ExitCode.DATA, what, "Remove it; only its hours and its outcome are forgotten.") from error
+            what = f"{where} cannot be read. It might refer to any run."
+            raise BoxcarError(ExitCode.DATA, what, "Remove it. Only its hours and its outcome are lost.") from error
         if outcome in (None, "failed"):
             runs.add(str(run))
     return runs

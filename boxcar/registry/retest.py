@@ -39,14 +39,14 @@ def retest(model: Model, records: str, settings: GateSettings) -> Retested:
         settings: of these, the format and the threads that the champion is run with.
 
     Raises:
-        BoxcarError: 64 where there is no such model; 65 where the champion has seen a picture of that split (they are named)
+        BoxcarError: 64 where there is no such model; 65 where the champion has seen an image of that split (they are named)
             or calls an id by another name, and then the old split still counts; 69 where the champion changed meanwhile.
     """
     state = read_aliases(model)
     fetched = fetch_records(records)
     with model.owned():
         test = freeze_test(model, fetched)
-    champion, scores, reason = state.champion, None, f"{len(test.names)} pictures, {test.objects} objects."
+    champion, scores, reason = state.champion, None, f"{len(test.names)} images, {test.objects} objects."
     if champion is not None:
         folder = fetch_version(model, champion)
         refuse_seen(model, champion, folder, test)

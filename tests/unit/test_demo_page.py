@@ -90,7 +90,7 @@ def test_the_page_the_library_and_the_model_are_there(address: str, exported_run
 )
 def test_nothing_else_is(address: str, path: str) -> None:
     status, _, said = ask(address, path)
-    assert (status, said) == (404, b"404 there is nothing at this address\n")
+    assert (status, said) == (404, b"404 nothing is at this address\n")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
@@ -145,7 +145,7 @@ def test_a_run_without_a_model_for_browsers_is_64(exported_run: ExportedRun, tmp
     (run / "export" / "step.json").write_text(json.dumps(step))
     code, words = demo_page("--run", str(run))
     assert code == 64
-    assert words.endswith("has no TensorFlow.js model. Convert again, with tfjs_float32 among the --formats.")
+    assert words.endswith("has no TensorFlow.js model. Convert again with tfjs_float32 in --formats.")
 
 
 def test_a_model_that_was_changed_is_65(exported_run: ExportedRun, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_port_that_is_taken_is_69(exported_run: ExportedRun, address: str) -> 
     code, words = demo_page("--run", str(exported_run.folder), "--port", port)
     assert code == 69
     assert words == f"Port {port} of 127.0.0.1 cannot be used: Address already in use. " + (
-        "Choose another with --port; 0 takes any that is free."
+        "Choose another with --port. 0 uses any free port."
     )
 
 
