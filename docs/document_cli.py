@@ -42,7 +42,7 @@ def commands_of(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def _section(path: str, command: Any, mark: str) -> str:
     context = command.make_context(path, [], resilient_parsing=True)
-    records = [parameter.get_help_record(context) for parameter in command.params]
+    records = [parameter.get_help_record(context) for parameter in command.get_params(context) if parameter.name != "help"]
     rows = [f"| `{_cell(name)}` | {_cell(text)} |" for name, text in filter(None, records)]
     table = ["| argument or option | description |", "|---|---|", *rows, ""] if rows else []
     return "\n".join(["", f"{mark} {path}", "", " ".join((command.help or "").split()), "", *table])

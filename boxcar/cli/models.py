@@ -4,166 +4,135 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from boxcar.cli.options import GATE, split_pairs, takes_settings
+from boxcar.cli.command import command, make_app
+from boxcar.cli.options import of_gate, split_pairs
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.process import do_work
 
 if TYPE_CHECKING:
     from boxcar.registry import GateSettings, Model
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = make_app("Keep versions of models, and decide which is the champion.")
 
-Models = Annotated[str, typer.Option(help="The registry: a folder of models.", metavar="URI")]
+Models = Annotated[str, typer.Option(help="The model registry: a folder of models.", metavar="URI")]
 Name = Annotated[str, typer.Option("--model", help="The model's name.", metavar="NAME")]
-ChosenVersion = Annotated[str, typer.Option(help="A version's number, or an alias: champion, previous.", metavar="VERSION")]
+ChosenVersion = Annotated[str, typer.Option(help="A version's number or alias: champion, previous.", metavar="VERSION")]
 
 
-@app.command("list")
+@command(app, "list", step="models list")
 def list_models(
     models: Models,
-    name: Annotated[str | None, typer.Option("--model", help="One model, version by version.", metavar="NAME")] = None,
+    name: Annotated[str | None, typer.Option("--model", help="List the versions of this model.", metavar="NAME")] = None,
 ) -> None:
-    """List the models of a registry, or the versions of one."""
+    """List the models in a registry, or the versions of one model."""
+    from boxcar.registry.tables import print_models, print_versions
 
-    def work() -> None:
-        from boxcar.registry.tables import print_models, print_versions
-
-        if name is None:
-            print_models(models)
-        else:
-            print_versions(_model(models, name))
-
-    do_work("models list", work)
+    if name is None:
+        print_models(models)
+    else:
+        print_versions(_model(models, name))
 
 
-@app.command()
+@command(app, step="models show")
 def show(models: Models, name: Name, version: ChosenVersion = "champion") -> None:
-    """Show a version, where it comes from, and how its model came to its champion."""
+    """Show a version, where it comes from, and the history of its model's champion."""
+    from boxcar.registry import resolve
+    from boxcar.registry.tables import print_version
 
-    def work() -> None:
-        from boxcar.registry import resolve
-        from boxcar.registry.tables import print_version
-
-        model = _model(models, name)
-        print_version(model, resolve(model, version))
-
-    do_work("models show", work)
+    model = _model(models, name)
+    print_version(model, resolve(model, version))
 
 
-@app.command()
+@command(app, step="models add")
 def add(
     models: Models,
     name: Name,
     run: Annotated[str, typer.Option(help="A finished run's folder.", metavar="URI")],
 ) -> None:
-    """Make what a run came to a version of a model; the first one's test pictures become the model's frozen test split."""
+    """Add a finished run as a version of a model. The first version's test images become the model's held-out test split."""
+    from boxcar.registry import add_version
 
-    def work() -> None:
-        from boxcar.registry import add_version
-
-        number = add_version(_model(models, name), run)
-        print(f"{run} is version {number} of {name}. `boxcar models promote` compares it with the champion.")
-
-    do_work("models add", work)
+    number = add_version(_model(models, name), run)
+    print(f"{run} is version {number} of {name}. `boxcar models promote` compares it with the champion.")
 
 
-@app.command()
-@takes_settings(*GATE, of=GATE)
+@command(app, step="models compare", settings=of_gate())
 def compare(
     models: Models,
     name: Name,
     version: ChosenVersion,
+    given: dict[str, Any],
     champion: Annotated[
-        str, typer.Option("--with", help="The version that it is compared with, or an alias.", metavar="VERSION")
+        str, typer.Option("--with", help="The version to compare with, or an alias.", metavar="VERSION")
     ] = "champion",
-    given: dict[str, Any] = ...,  # type: ignore[assignment]
 ) -> None:
-    """Compare a version with the champion as the gate does, and change nothing."""
+    """Compare a version with the champion as the gate does, without changing anything."""
+    from boxcar.registry import resolve
+    from boxcar.registry.gate import compare as compare_versions
+    from boxcar.registry.tables import print_compared
 
-    def work() -> None:
-        from boxcar.registry import resolve
-        from boxcar.registry.gate import compare as compare_versions
-        from boxcar.registry.tables import print_compared
-
-        settings = _settings(given)
-        model = _model(models, name)
-        compared = compare_versions(model, resolve(model, version), resolve(model, champion), settings)
-        print_compared(compared)
-        print(f"The gate would say {compared.decided.verdict}: {compared.decided.reason}")
-
-    do_work("models compare", work)
+    settings = _settings(given)
+    model = _model(models, name)
+    compared = compare_versions(model, resolve(model, version), resolve(model, champion), settings)
+    print_compared(compared)
+    print(f"The gate would say {compared.decided.verdict}: {compared.decided.reason}")
 
 
-@app.command()
-@takes_settings(*GATE, of=GATE)
+@command(app, step="models promote", settings=of_gate())
 def promote(
     models: Models,
     name: Name,
     version: ChosenVersion,
-    given: dict[str, Any] = ...,  # type: ignore[assignment]
+    given: dict[str, Any],
     without_gate: Annotated[
-        str | None, typer.Option(help="Make it the champion without comparing, for this reason.", metavar="REASON")
+        str | None, typer.Option(help="Make it the champion without a comparison, for this reason.", metavar="REASON")
     ] = None,
 ) -> None:
-    """Make a version the champion if it is not worse than the one there is. Keeping that one is no failure."""
+    """Make a version the champion if it is not worse. If the champion stays, the exit code is 0, too."""
+    from boxcar.registry import promote_regardless, read_aliases, resolve
+    from boxcar.registry.tables import print_compared
+    from boxcar.retraining.here import decide, tell_decided
 
-    def work() -> None:
-        from boxcar.registry import promote_regardless, read_aliases, resolve
-        from boxcar.registry.tables import print_compared
-        from boxcar.retraining.here import decide, tell_decided
-
-        settings = _settings(given)
-        model = _model(models, name)
-        number = resolve(model, version)
-        if read_aliases(model).champion == number:  # a repeat is no failure
-            done = "its run is told so now" if tell_decided(model, number) else "nothing was done"
-            print(f"Version {number} is the champion of {name} already; {done}.")
+    settings = _settings(given)
+    model = _model(models, name)
+    number = resolve(model, version)
+    if read_aliases(model).champion == number:  # a repeat is no failure
+        done = "the decision was added to its run" if tell_decided(model, number) else "nothing was done"
+        print(f"Version {number} is already the champion of {name}; {done}.")
+        return
+    if without_gate is not None:
+        promote_regardless(model, number, without_gate)
+    else:
+        compared = decide(model, number, settings)
+        print_compared(compared)
+        if compared.decided.verdict != "promoted":
+            stays = f"Version {compared.champion} stays the champion" if compared.champion else "There is no champion"
+            print(f"{stays} of {name}.")
             return
-        if without_gate is not None:
-            promote_regardless(model, number, without_gate)
-        else:
-            compared = decide(model, number, settings)
-            print_compared(compared)
-            if compared.decided.verdict != "promoted":
-                stays = f"Version {compared.champion} stays the champion" if compared.champion else "There is no champion"
-                print(f"{stays} of {name}.")
-                return
-        print(f"Version {number} is the champion of {name} now. `boxcar models rollback` goes back.")
-
-    do_work("models promote", work)
+    print(f"Version {number} is now the champion of {name}. `boxcar models rollback` undoes this.")
 
 
-@app.command()
+@command(app, step="models rollback")
 def rollback(models: Models, name: Name) -> None:
-    """Make the champion before this one the champion again; once more goes further back."""
+    """Make the previous champion the champion again. Repeat it to go further back."""
+    from boxcar.registry import rollback as go_back
 
-    def work() -> None:
-        from boxcar.registry import rollback as go_back
-
-        state = go_back(_model(models, name))
-        print(f"Version {state.champion} is the champion of {name} again.")
-
-    do_work("models rollback", work)
+    state = go_back(_model(models, name))
+    print(f"Version {state.champion} is the champion of {name} again.")
 
 
-@app.command()
-@takes_settings("format", "threads", of=GATE)
+@command(app, step="models retest", settings=of_gate("format", "threads"))
 def retest(
     models: Models,
     name: Name,
-    records: Annotated[str, typer.Option(help="What `boxcar records` wrote: its test split is taken.", metavar="URI")],
+    records: Annotated[str, typer.Option(help="Records whose test split is used.", metavar="URI")],
     given: dict[str, Any],
 ) -> None:
-    """Give a model a new frozen test split, and score the champion on it."""
+    """Give a model a new held-out test split, and score the champion on it."""
+    from boxcar.registry.retest import retest as new_test
+    from boxcar.registry.tables import print_retested
 
-    def work() -> None:
-        from boxcar.registry.retest import retest as new_test
-        from boxcar.registry.tables import print_retested
-
-        model = _model(models, name)
-        print_retested(model, new_test(model, records, _settings(given)))
-
-    do_work("models retest", work)
+    model = _model(models, name)
+    print_retested(model, new_test(model, records, _settings(given)))
 
 
 def _model(models: str, name: str) -> "Model":

@@ -1,149 +1,145 @@
-"""The options that are settings of the configuration, each written once, for every command that takes it."""
+"""The options that several commands take, and those that are generated from the configuration's types."""
 
-import functools
-import inspect
+import types
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
 from boxcar.errors import BoxcarError, ExitCode
 
-
-class OnFault(StrEnum):
-    stop = "stop"
-    skip = "skip"
-
-
-class OnDivergence(StrEnum):
-    stop = "stop"
-    rollback = "rollback"
+if TYPE_CHECKING:
+    from boxcar.config.conversion import Settings
+    from boxcar.config.run import Configuration
 
 
-class Optimizer(StrEnum):
-    sgd = "sgd"
-    adamw = "adamw"
+class Launcher(StrEnum):
+    local = "local"
+    cluster = "cluster"
 
 
-class Pixels(StrEnum):
-    float32 = "float32"
-    uint8 = "uint8"
-
-
-# Written out, because --help must not load what knows them; a test compares.
-ARCHITECTURES = (
-    "ssd_mobilenet_v2_fpnlite_320x320 (the default of run and train), or another of those that `boxcar architectures` lists."
-)
-FORMATS = (
-    "Files to export, comma-separated: tflite_float32,tflite_int8,tfjs_float32 if not given; also tflite_float16, "
-    "tflite_dynamic, tflite_float32_nms, tflite_int8_nms, tfjs_float16, tfjs_uint8; all for every one, saved_model for none."
-)
-
-LIMITS = (
-    "Refuse a file beyond this, may be given many times: raw_difference, mean_raw_difference, matched, mean_iou, "
-    "score_difference, ap50_loss, nms_ap50_loss, milliseconds, megabytes, peak_memory_megabytes."
-)
-
-Architecture = Annotated[str | None, typer.Option(help=ARCHITECTURES, metavar="NAME")]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the network's input, a multiple of 32.", metavar="PIXELS")]
+# A folder or a file is a path, or is in a bucket: s3://bucket/folder, gs://bucket/folder.
+Data = Annotated[str | None, typer.Option(help="Folder with images and their label files.", metavar="URI")]
+Output = Annotated[str, typer.Option(help="Folder to write into.", metavar="URI")]
+Run = Annotated[str, typer.Option(help="The run's folder.", metavar="URI")]
+Config = Annotated[str | None, typer.Option(help="Settings as YAML. Options on the command line win.", metavar="URI")]
+RunsOn = Annotated[Launcher, typer.Option("--launcher", help="Run the steps on this machine, or as Jobs on a cluster.")]
 # Of every command that asks Kubeflow.
 KfpEndpoint = Annotated[
-    str | None, typer.Option(help="Address of Kubeflow Pipelines; KF_PIPELINES_ENDPOINT if not given.", metavar="URL")
+    str | None, typer.Option(help="Address of Kubeflow Pipelines. [default: KF_PIPELINES_ENDPOINT]", metavar="URL")
 ]
-TokenFile = Annotated[Path | None, typer.Option(help="File with a token for it.", metavar="FILE")]
-Namespace = Annotated[str | None, typer.Option(help="The run's, where many users share the server.")]
+TokenFile = Annotated[Path | None, typer.Option(help="File with a token for Kubeflow.", metavar="FILE")]
+Namespace = Annotated[str | None, typer.Option(help="The run's namespace, if many users share the server.")]
 VerifyKey = Annotated[
-    Path | None,
-    typer.Option(help="Public key: go on only where all files are what its owner signed.", metavar="FILE"),
+    Path | None, typer.Option(help="Public key. Continue only if all files are what its owner signed.", metavar="FILE")
 ]
-LabelMap = Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")]
 
-# The settings of the configuration that are options too; every other one stands in the file that --config names.
-SETTINGS: dict[str, Any] = {
-    "architecture": Architecture,
-    "image_size": ImageSize,
-    "steps": Annotated[int | None, typer.Option(help="Training steps; derived from the data if not given.")],
-    "batch_size": Annotated[int | None, typer.Option(help="Pictures a training step.")],
-    "learning_rate": Annotated[float | None, typer.Option(help="Highest learning rate.")],
-    "optimizer": Annotated[Optimizer | None, typer.Option(help="What takes the steps: sgd (the default) or adamw.")],
-    "init": Annotated[
-        str | None, typer.Option(help="Weights to start from: none, zoo, or .../ckpt-0.", metavar="none|zoo|URI")
-    ],
-    "gpus": Annotated[
-        int | None, typer.Option("--gpus", help="GPUs that must be there; all that are seen if not given, 0: none.")
-    ],
-    "on_divergence": Annotated[
-        OnDivergence | None, typer.Option(help="At a loss that is not finite: stop, or go back and halve the learning rate.")
-    ],
-    "formats": Annotated[str | None, typer.Option(help=FORMATS, metavar="NAMES")],
-    "limits": Annotated[list[str] | None, typer.Option("--limit", help=LIMITS, metavar="NAME=VALUE")],
-    "parity_pictures": Annotated[
-        int | None, typer.Option(help="Pictures that files are compared with the SavedModel on, at most; 200 if not given.")
-    ],
-    "int8_pictures": Annotated[
-        int | None, typer.Option("--int8-pictures", help="Training pictures to calibrate INT8 on, at most; 100 if not given.")
-    ],
-    "int8_input": Annotated[
-        Pixels | None, typer.Option("--int8-input", help="Numbers that INT8 files take pixels in; float32 if not given.")
-    ],
-    "int8_max_drop": Annotated[
-        float | None,
-        typer.Option(
-            "--int8-max-drop", help="AP50 that INT8 may cost before its worst layers stay in float32; 0.01 if not given."
-        ),
-    ],
-    "label_map": LabelMap,
-    "frozen_test": Annotated[
-        str | None,
-        typer.Option(help="List of the pictures that alone are the test split: a model's frozen-test.txt.", metavar="FILE"),
-    ],
-    "on_fault": Annotated[OnFault | None, typer.Option(help="Stop at faulty pictures, or leave them out.")],
-    "seed": Annotated[int | None, typer.Option(help="Seed of weights, data order, augmentation and split.")],
-}
-TRAINING = (
-    "architecture",
-    "image_size",
-    "steps",
-    "batch_size",
-    "learning_rate",
-    "optimizer",
-    "init",
-    "gpus",
-    "on_divergence",
-)
+# The settings that are options too, by the section of the help that they are in; all others are in the file of --config.
+TRAINING = ("architecture", "image_size", "steps", "batch_size", "learning_rate", "optimizer", "init", "gpus", "on_divergence")
 CONVERSION = ("formats", "limits", "parity_pictures", "int8_pictures", "int8_input", "int8_max_drop")
-
-
-# The settings of the gate, for the commands that compare versions of a model.
-GATE: dict[str, Any] = {
-    "format": Annotated[
-        str | None,
-        typer.Option(help="The file that ships, on which versions are compared; tflite_int8 if not given.", metavar="NAME"),
-    ],
-    "min_gain": Annotated[
-        float | None,
-        typer.Option(help="Difference of AP50 to the champion that must be exceeded; -0.005 if not given.", metavar="AP50"),
-    ],
-    "confidence": Annotated[
-        float | None,
-        typer.Option(help="Of each one-sided bound of that difference; 0.95 if not given.", metavar="SHARE"),
-    ],
-    "class_floors": Annotated[
-        list[str] | None,
-        typer.Option("--class-floor", help="AP50 that a class must reach, may be given many times.", metavar="CLASS=AP50"),
-    ],
-    "max_milliseconds": Annotated[float | None, typer.Option(help="Most that a picture may take, the median.", metavar="MS")],
-    "max_megabytes": Annotated[float | None, typer.Option(help="Most that the file may have.", metavar="MB")],
-    "accept_new_classes": Annotated[
-        bool | None,
-        typer.Option("--accept-new-classes", help="Let it know other classes than the champion; shared ones are compared."),
-    ],
-    "threads": Annotated[
-        int | None, typer.Option(help="Processor threads that the files are run with; 2 if not given.", metavar="NUMBER")
-    ],
+DATA = ("label_map", "frozen_test", "on_fault", "seed")
+_SECTIONS = {"Training": TRAINING, "Exported files": CONVERSION, "Data": DATA}
+_METAVARS = {
+    "architecture": "NAME",
+    "image_size": "PIXELS",
+    "init": "none|zoo|URI",
+    "formats": "NAMES",
+    "limits": "NAME=VALUE",
+    "label_map": "FILE",
+    "frozen_test": "FILE",
+    "format": "NAME",
+    "min_gain": "AP50",
+    "confidence": "SHARE",
+    "class_floors": "CLASS=AP50",
+    "max_milliseconds": "MS",
+    "max_megabytes": "MB",
+    "threads": "NUMBER",
 }
+
+
+def of_configuration(*names: str) -> Callable[[], list[Any]]:
+    """What makes the options for these settings of a run."""
+
+    def make() -> list[Any]:
+        from boxcar.config.run import Configuration
+
+        return _options(Configuration, names)
+
+    return make
+
+
+def of_gate(*names: str) -> Callable[[], list[Any]]:
+    """What makes the options for these settings of the gate; for all of them where none is named."""
+
+    def make() -> list[Any]:
+        from boxcar.config.gate import GateSettings
+
+        return _options(GateSettings, names or tuple(GateSettings.model_fields))
+
+    return make
+
+
+def _options(of: type["Settings"], names: Iterable[str]) -> list[Any]:
+    """Options as the command's parser takes them, None by default: what is not given is for the configuration to say."""
+    import inspect
+
+    def command(**given: Any) -> None:
+        raise NotImplementedError  # its parameters are all that is asked for
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    annotations = {name: _annotation(name, of.model_fields[name]) for name in names}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, kind, default=None, annotation=one) for name, one in annotations.items()]
+    )
+    command.__annotations__ = annotations
+    holder = typer.Typer(add_completion=False, rich_markup_mode=None)
+    holder.command()(command)
+    return list(typer.main.get_command(holder).params)
+
+
+def _annotation(name: str, field: Any) -> Any:
+    """A setting's option: its type, its words and its default are the configuration's."""
+    option, kind = "--" + name.replace("_", "-"), _plain(field.annotation)
+    text = field.description
+    if get_origin(kind) is tuple:  # given as one text, separated by commas
+        text = f"{text} Names, comma-separated: {', '.join(get_args(get_args(kind)[0]))}."
+        kind = str
+    elif get_origin(kind) is dict or hasattr(kind, "model_fields"):  # a table: one option for each of its rows
+        text = f"{text} Can be given more than once."
+        if hasattr(kind, "model_fields"):
+            text = f"{text} Names: {', '.join(kind.model_fields)}."
+        option, kind = option.removesuffix("s"), list[str]
+    default = field.default
+    if isinstance(default, str | int | float | tuple) and not isinstance(default, bool):
+        text = f"{text} [default: {','.join(default) if isinstance(default, tuple) else default}]"
+    section = next((title for title, names in _SECTIONS.items() if name in names), None)
+    shown = typer.Option(option, help=text, metavar=_METAVARS.get(name), rich_help_panel=section)
+    return Annotated[kind | None, shown]
+
+
+def _plain(annotation: Any) -> Any:
+    """A type without None and without what pydantic checks beside it."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (one for one in get_args(annotation) if one is not types.NoneType)
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation if get_origin(annotation) in (Literal, tuple, dict) or isinstance(annotation, type) else str
+
+
+def make_configuration(config: str | None, given: dict[str, Any]) -> "Configuration":
+    """The configuration that --config and the options say.
+
+    Raises:
+        BoxcarError: 64 where something in them is wrong.
+    """
+    from boxcar.config.run import make_configuration as make
+    from boxcar.storage import fetch_file
+
+    file = None if config is None else fetch_file(config)
+    limits = split_pairs("--limit", given.get("limits", ()))
+    return make(file, given | ({"limits": limits} if limits else {}))
 
 
 def split_pairs(option: str, written: Iterable[str]) -> dict[str, str]:
@@ -163,32 +159,9 @@ def split_pairs(option: str, written: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def takes_settings(*names: str, of: dict[str, Any] = SETTINGS) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command an option for each of these settings, in the place of its parameter `given`.
+def verify_model(model: str, key: Path | None) -> None:
+    """Ends with 1 where a key was given and the model is not what its owner signed."""
+    if key is not None:
+        from boxcar.signing import verify_around
 
-    That parameter then is the settings that were given, by name, for `make_configuration`.
-
-    Args:
-        names: of the settings.
-        of: their options.
-    """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        parameters: list[inspect.Parameter] = []
-        for parameter in inspect.signature(command).parameters.values():
-            if parameter.name == "given":
-                kind = inspect.Parameter.KEYWORD_ONLY
-                parameters += [inspect.Parameter(n, kind, default=None, annotation=of[n]) for n in names]
-            else:
-                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-
-        @functools.wraps(command)
-        def called(**options: Any) -> None:
-            given = {name: value for name in names if (value := options.pop(name)) not in (None, [])}
-            command(given=given, **options)
-
-        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return called
-
-    return decorate
+        verify_around(model, key)

@@ -1,4 +1,4 @@
-"""The part of the configuration that conversion reads: which files, how INT8 is made, and what every file is held to."""
+"""The part of the configuration that conversion reads: which files, how INT8 is made, and the limits of every file."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,13 +14,13 @@ _Cost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
-    """Settings of which unknown ones are refused, and truth is no number: `steps: yes` would be 1."""
+    """Settings that refuse unknown names, and true or false in place of a number: `steps: yes` would be 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         is_switch = cls.model_fields[info.field_name or ""].annotation is bool
         if isinstance(value, bool) and not is_switch:
             raise ValueError("Input should not be yes, no, true or false")
@@ -39,27 +39,29 @@ class Limits(Settings):
     matched: _Share = Field(0.9, description="Share of the SavedModel's detections that must be found.")
     mean_iou: _Share = Field(0.8, description="Mean overlap with those that are found, at least.")
     score_difference: _Share = Field(0.1, description="Mean difference of their scores.")
-    ap50_loss: _Share = Field(0.02, description="How far AP50 may lie below the SavedModel's.")
-    nms_ap50_loss: _Share = Field(0.05, description="The same for files that answer with detections.")
-    milliseconds: _Cost | None = Field(None, description="A picture, the median.")
+    ap50_loss: _Share = Field(0.02, description="How far AP50 may be below the SavedModel's.")
+    nms_ap50_loss: _Share = Field(0.05, description="The same for files that return detections.")
+    milliseconds: _Cost | None = Field(None, description="Per image, the median.")
     megabytes: _Cost | None = Field(None, description="Size of the file.")
     peak_memory_megabytes: _Cost | None = Field(None, description="Of a process that runs the file.")
 
 
 class Conversion(Settings):
-    """What `boxcar convert` can be told."""
+    """The settings of `boxcar convert`."""
 
     formats: tuple[Format, ...] = Field(
-        DEFAULT_FORMATS, min_length=1, description="Files to export besides the SavedModel; all for every one."
+        DEFAULT_FORMATS,
+        min_length=1,
+        description="Files to export besides the SavedModel; all for every one, saved_model for none.",
     )
     parity_pictures: int = Field(
-        200, ge=1, le=10_000, description="Pictures that every file is compared with the SavedModel on, at most."
+        200, ge=1, le=10_000, description="Images to compare every file with the SavedModel on, at most."
     )
-    limits: Limits = Field(Limits(), description="What every exported file is held to.")
-    int8_pictures: int = Field(100, ge=1, le=10_000, description="Training pictures that INT8 is calibrated on, at most.")
-    int8_input: Literal["float32", "uint8"] = Field("float32", description="Numbers that INT8 files take pixels in.")
+    limits: Limits = Field(Limits(), description="Reject an exported file beyond this limit.")
+    int8_pictures: int = Field(100, ge=1, le=10_000, description="Training images to calibrate INT8 on, at most.")
+    int8_input: Literal["float32", "uint8"] = Field("float32", description="Data type in which INT8 files take pixels.")
     int8_max_drop: float = Field(
-        0.01, ge=0, le=1, description="AP50 that INT8 may cost before its worst layers are kept in float32."
+        0.01, ge=0, le=1, description="AP50 that INT8 may cost before its worst layers stay in float32."
     )
 
     @field_validator("formats", mode="before")

@@ -1,4 +1,4 @@
-"""The part of the configuration that says when a model is trained anew, and from what: `retraining:` in the YAML."""
+"""The part of the configuration that says when a model is trained again, and from what: `retraining:` in the YAML."""
 
 from typing import Literal
 
@@ -8,17 +8,17 @@ from boxcar.config.conversion import Settings
 
 
 class RetrainingSettings(Settings):
-    """What `boxcar retrain` can be told."""
+    """The settings of `boxcar retrain`."""
 
     start: Literal["champion", "init"] = Field(
         "champion", description="Weights to start from: the champion's, or those that `init` names."
     )
     new_pictures: int = Field(
-        0, ge=0, description="New labelled pictures there must be; 0 trains on any change of pictures, boxes or label map."
+        0, ge=0, description="New labelled images there must be; 0 trains on any change of images, boxes, or label map."
     )
     gpu_hours: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="Hours of GPUs that a model's retrainings may take in a month."
+        None, ge=0, allow_inf_nan=False, description="GPU hours that a model's retrainings may take per month."
     )
     webhook_format: Literal["boxcar", "slack"] = Field(
-        "boxcar", description="Shape of the message to the webhook: all that is known, or what Slack takes."
+        "boxcar", description="Format of the message to the webhook: all that is known, or what Slack takes."
     )

@@ -29,51 +29,64 @@ RUN_STEPS: tuple[LastStep, ...] = get_args(LastStep)  # of a run, in order; it m
 class Configuration(Conversion):
     """Everything that decides what a run computes. What is None is derived from the data when training starts."""
 
-    data: str | None = Field(None, description="Folder with pictures and labelImg's XML files.")
+    data: str | None = Field(None, description="Folder with images and their label files.")
     records: str | None = Field(None, description="Folder with finished records, in place of `data`.")
-    architecture: str = Field(DEFAULT_ARCHITECTURE, description="Which detector to train.")
-    image_size: int | None = Field(None, description="Side of the network's input, in pixels.")
-    steps: int | None = Field(None, ge=1, description="Training steps.")
-    batch_size: int | None = Field(None, ge=1, le=1024, description="Pictures a training step.")
+    architecture: str = Field(DEFAULT_ARCHITECTURE, description="Detector to train. `boxcar architectures` lists them.")
+    image_size: int | None = Field(
+        None, description="Side of the network's input in pixels, a multiple of 32. [default: the architecture's]"
+    )
+    steps: int | None = Field(None, ge=1, description="Training steps. [default: from the number of images]")
+    batch_size: int | None = Field(
+        None, ge=1, le=1024, description="Images per training step. [default: 16 up to 192 pixels, else 8]"
+    )
     learning_rate: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Highest learning rate, reached after the warm-up."
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Highest learning rate, reached after the warm-up. [default: from weights, batch size, and optimizer]",
     )
     checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
     init: str | None = Field(
         None,
-        description="Weights to start from: none, zoo, or a checkpoint; the zoo's where they can be had if not set.",
+        description="Weights to start from: none, zoo, or a checkpoint (.../ckpt-0). [default: zoo if available, else none]",
     )
     optimizer: Optimizer = Field("sgd", description="SGD with momentum 0.9, or AdamW.")
     ema_decay: float | None = Field(
         None, gt=0, lt=1, description="Score and export an exponential moving average of the weights with this decay."
     )
     freeze_backbone: bool = Field(False, description="Leave the backbone's weights and statistics as they are.")
-    precision: Precision = Field("float32", description="Numbers that layers compute in; weights stay float32.")
+    precision: Precision = Field("float32", description="Data type that layers compute in; weights stay float32.")
     xla: bool = Field(False, description="Compile the training step with XLA: for a GPU, on CPUs it is much slower.")
     gpus: int | None = Field(
-        None, ge=0, le=64, description="GPUs to train on, which must be there; all that are seen if not set, 0 for none."
+        None, ge=0, le=64, description="GPUs to train on, which must be there; 0 for none. [default: all that are visible]"
     )
     on_divergence: OnDivergence = Field(
-        "stop", description="At a loss that is not finite: stop, or return to the last checkpoint with half the learning rate."
+        "stop", description="If the loss is not finite: stop, or return to the last checkpoint with half the learning rate."
     )
-    keep_best: int = Field(1, ge=1, le=1000, description="Checkpoints of the highest AP that are kept.")
-    keep_last: int = Field(3, ge=1, le=1000, description="Newest checkpoints that are kept.")
+    keep_best: int = Field(1, ge=1, le=1000, description="Checkpoints with the highest AP to keep.")
+    keep_last: int = Field(3, ge=1, le=1000, description="Newest checkpoints to keep.")
     early_stopping_checkpoints: int | None = Field(
-        None, ge=1, description="Stop training when so many checkpoints in a row have not raised the highest AP."
+        None, ge=1, description="Stop training after this many checkpoints in a row that did not raise the highest AP."
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order and augmentation.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order, augmentation, and split.")
     augmentations: tuple[Augmentation, ...] = Field(
-        ("horizontal_flip", "scale_jitter", "colour"), description="How training pictures are varied, in this order."
+        ("horizontal_flip", "scale_jitter", "colour"), description="How training images are varied, in this order."
     )
     label_map: str | None = Field(None, description="A label_map.pbtxt whose ids are kept.")
-    frozen_test: str | None = Field(None, description="A list of the pictures that alone are the test split.")
-    on_fault: Literal["stop", "skip"] = Field("stop", description="What to do with faulty pictures.")
-    validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that picks the checkpoint.")
-    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the pictures that only the final scores see.")
-    # Of where a run is computed, and what it is for: it may go on elsewhere, and keeps none of it.
-    cluster: ClusterSettings = Field(ClusterSettings(), description="Where and with what the pods of a run work on a cluster.")
-    gate: GateSettings = Field(GateSettings(), description="What a new version of a model is held to.")
-    retraining: RetrainingSettings = Field(RetrainingSettings(), description="When a model is trained anew, and from what.")
+    frozen_test: str | None = Field(
+        None, description="List of the images that alone are the test split: a model's frozen-test.txt."
+    )
+    on_fault: Literal["stop", "skip"] = Field("stop", description="Stop at faulty images, or skip them.")
+    validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images that picks the checkpoint.")
+    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images that only the final scores see.")
+    # Where a run is computed, and what for: a run may be resumed elsewhere, and keeps none of these.
+    cluster: ClusterSettings = Field(
+        ClusterSettings(), description="Where the pods of a run work on a cluster, and with which resources."
+    )
+    gate: GateSettings = Field(GateSettings(), description="What a new version of a model must reach.")
+    retraining: RetrainingSettings = Field(
+        RetrainingSettings(), description="When a model is trained again, and from which weights."
+    )
 
     @field_validator("data", "records", "init", "label_map", "frozen_test")
     @classmethod

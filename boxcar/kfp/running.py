@@ -122,14 +122,11 @@ def train(run: str, cluster: str) -> str:
 
 
 def _train_here(run: str) -> None:
-    from boxcar.local.training import train_and_evaluate
+    from boxcar.local.training import train_here
     from boxcar.sync.upload import fetch_run
 
-    descriptor = lock(fetch_run(run))
-    try:
-        train_and_evaluate(run)
-    finally:
-        os.close(descriptor)
+    fetch_run(run)
+    train_here(run)
 
 
 def _train_on_cluster(run: str, cluster: str) -> None:

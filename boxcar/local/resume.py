@@ -1,14 +1,17 @@
 """Whether a run may be begun or gone on with in a folder, wherever its steps are then done."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from boxcar.config.conversion import Conversion
-from boxcar.config.run import AROUND, Configuration, read_configuration
+from boxcar.config.run import AROUND, Configuration, make_configuration, merge_settings, read_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run.layout import CONFIGURATION, FAILURE, LOCK, RUN_FILE
 from boxcar.storage import is_temporary
 from boxcar.sync.mirror import Mirror
+from boxcar.training import settle_init
 
 # What may lie in a run's folder before anything was begun there.
 _TRACES = {FAILURE, LOCK}
@@ -67,6 +70,18 @@ def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Conf
             "Add --resume to go on with it, or choose another --output.",
         )
     return begun
+
+
+def started_with(folder: Path, asked: Configuration) -> Configuration:
+    """What the run in a folder was started with, except for what is asked for now; its initial weights are settled."""
+    kept = read_configuration(folder)
+    if kept is not None:
+        asked = make_configuration(None, merge_settings(kept.model_dump(), asked.model_dump(exclude_unset=True)))
+    if asked.init is None:
+        asked, sentence = settle_init(asked)
+        if sentence is not None:
+            print(sentence, file=sys.stderr, flush=True)  # noqa: T201
+    return asked
 
 
 def _take_over(begun: Configuration, asked: Configuration) -> tuple[Configuration, Configuration]:

@@ -11,13 +11,15 @@ from pathlib import Path
 from types import FrameType
 
 from boxcar import storage
+from boxcar.config.run import Configuration, write_configuration
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.run.checkpoints import read_scores
 from boxcar.run.child import start_child
-from boxcar.run.layout import EVAL, EVALUATOR_LOG, LOCK, TRAIN
+from boxcar.run.layout import CONFIGURATION, EVAL, EVALUATOR_LOG, LOCK, TRAIN
 from boxcar.storage.local import os_errors
 from boxcar.sync.mirror import Mirror
 from boxcar.sync.upload import uploading
+from boxcar.training import check_training
 
 EVALUATOR_STARTS = 3
 # Memory in pages of 2 MB where Linux gives them when asked (`madvise`): a training step at 320 pixels walks through 2 GB, and
@@ -38,6 +40,30 @@ def train_and_evaluate(run: str) -> None:
     """
     with uploading(run):
         _train_and_evaluate(Mirror(run).folder)
+
+
+def train_here(run: str, configuration: Configuration | None = None) -> None:
+    """Takes the run's folder for this process, and trains as `train_and_evaluate` does.
+
+    Args:
+        run: URI of the run's folder, whose copy here `upload.fetch_run` has made.
+        configuration: is written into the run before; by default it has one.
+
+    Raises:
+        BoxcarError: 64 or 65 where the run cannot be trained so, 69 where another process works on it.
+    """
+    place = Mirror(run)
+    if configuration is not None:
+        # Before it is written: one that is refused must not take the place of the run's own.
+        check_training(str(place.folder), configuration)
+    descriptor = lock(place.folder)
+    try:
+        if configuration is not None:
+            write_configuration(place.folder, configuration)
+            place.send_file(CONFIGURATION)
+        train_and_evaluate(run)
+    finally:
+        os.close(descriptor)
 
 
 def _train_and_evaluate(run: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_run_in_a_bucket_from_pictures_to_report(person, bucket: str, store, t
     first = person("first")
     made = first.boxcar("shapes", "--output", f"{bucket}/pictures", "--pictures", "60", "--image-size", "128")
     assert made.returncode == 0, made.stderr
-    assert f"The pictures are in {bucket}/pictures." in made.stdout
+    assert f"The images are in {bucket}/pictures." in made.stdout
 
     arguments = ("run", "--data", f"{bucket}/pictures", "--output", f"{bucket}/runs/one", "--config", "config.yaml", *SETTINGS)
     process = first.start(*arguments)

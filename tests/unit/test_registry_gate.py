@@ -259,11 +259,11 @@ def test_the_command(two: Model, tmp_path: Path) -> None:
     here = ["--models", two.models, "--model", "shapes"]
     assert "shapes" in boxcar("list", "--models", two.models)
     assert "There is no champion of shapes." in boxcar("promote", *here, "--version", "1", "--max-megabytes", "0.001")
-    assert "Version 1 is the champion of shapes now." in boxcar("promote", *here, "--version", "1")
+    assert "Version 1 is now the champion of shapes." in boxcar("promote", *here, "--version", "1")
     assert "The gate would say promoted: AP50 differs by" in boxcar("compare", *here, "--version", "2")
     kept = boxcar("promote", *here, "--version", "2", "--min-gain", "0.5")
     assert "Version 1 stays the champion of shapes." in kept and "version 2" in kept
-    assert "Version 2 is the champion" in boxcar("promote", *here, "--version", "2", "--without-gate", "The client asked.")
+    assert "Version 2 is now the champion" in boxcar("promote", *here, "--version", "2", "--without-gate", "The client asked.")
     shown = boxcar("show", *here)
     assert "2 of shapes, the champion" in shown and "The client asked." in shown and "frozen-test.txt" in shown
     listed = boxcar("list", *here)

@@ -317,9 +317,18 @@ class TestCommand:
         lines = shown.stdout.splitlines()
         assert [line.split()[0] for line in lines[:3]] == ["new", "old", "older"]
         assert re.fullmatch(r"older  2020-09-13 \d\d:\d\d +0\.0 MB  finished, step 500", lines[2])
-        assert lines[3] == (
-            "3 runs, 0.0 MB. 1 other folders are no runs and were left alone (holiday, for one: it has no config.yaml)."
-        )
+        assert lines[3] == "3 runs, 0.0 MB. 1 other folder without a run: holiday (it has no config.yaml)."
+
+    def test_it_lists_the_runs_of_the_current_folder(self, folder: Path, tmp_path: Path) -> None:
+        for current in (tmp_path, folder):  # the one with a folder `runs`, and that one itself
+            shown = boxcar("runs", "list", cwd=current)
+            assert shown.returncode == 0, shown.stderr
+            assert [line.split()[0] for line in shown.stdout.splitlines()[:3]] == ["new", "old", "older"]
+
+    def test_one_is_one(self, tmp_path: Path) -> None:
+        write(FolderStore(tmp_path), "only")
+        assert boxcar("runs", "list", "--runs", str(tmp_path)).stdout.splitlines()[-1].startswith("1 run, ")
+        assert "1 run of " in boxcar("runs", "prune", "--runs", str(tmp_path), "--keep", "0", "--no-models").stdout
 
     def test_it_removes_only_when_told_to(self, folder: Path) -> None:
         given = ("runs", "prune", "--runs", str(folder), "--keep", "1")
@@ -329,12 +338,13 @@ class TestCommand:
         for more in ((), ("--dry-run",)):
             shown = boxcar(*given, "--no-models", *more)
             assert shown.returncode == 0, shown.stderr
-            assert [line.split()[0] for line in shown.stdout.splitlines() if line.endswith("  goes")] == ["old", "older"]
-            assert "2 runs of 0.0 MB would go. Add --remove to remove them." in shown.stdout
+            lines = [line for line in shown.stdout.splitlines() if line.endswith("  would be removed")]
+            assert [line.split()[0] for line in lines] == ["old", "older"]
+            assert "2 runs of 0.0 MB would be removed. Add --remove to remove them." in shown.stdout
             assert sorted(folder.rglob("*")) == before
         shown = boxcar(*given, "--no-models", "--remove")
         assert shown.returncode == 0, shown.stderr
-        assert f"Removed {folder}/older.\nRemoved {folder}/old.\n2 runs of" in shown.stdout
+        assert f"Removed {folder}/older.\nRemoved {folder}/old.\nRemoved 2 runs of" in shown.stdout
         assert sorted(path.name for path in folder.iterdir()) == ["holiday", "new"]
 
     def test_what_a_model_was_made_from_stays(self, folder: Path, tmp_path: Path) -> None:
@@ -382,7 +392,7 @@ class TestCommand:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == ExitCode.ENVIRONMENT, done.stderr
         assert "No Kubernetes cluster can be found" in done.stderr
-        assert "or add --no-cluster" in done.stderr
+        assert "--no-cluster" in done.stderr
         done = subprocess.run([*command, "--no-cluster"], capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
-        assert done.stdout == "0 runs of 0.0 MB would go.\n"
+        assert done.stdout == "0 runs of 0.0 MB would be removed.\n"

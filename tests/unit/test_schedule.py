@@ -381,7 +381,7 @@ def test_the_command(kubeflow: Kubeflow, tmp_path: Path) -> None:
     assert boxcar("schedule", "list", *where).stdout == "nightly: train-detector at 30 2 * * 1-5 UTC\n"
     line = last_words(boxcar("schedule", "apply", path, *where, "--server-timezone", "Asia/Tokyo"), 64)
     assert "that of the server is Asia/Tokyo" in line
-    assert boxcar("schedule", "remove", "nightly", *where).stdout == "nightly is removed.\n"
+    assert boxcar("schedule", "remove", "nightly", *where).stdout == "Removed the schedule nightly.\n"
     assert kubeflow.recurring == []
     last_words(boxcar("schedule", "remove", "nightly", *where), 64)
     assert "apply" in boxcar("schedule").stderr

@@ -253,9 +253,9 @@ def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command(folder: Path, keys: Keys) -> None:
     done = boxcar("sign", str(folder), "--key", str(keys.private))
-    assert done.stdout == f"7 files in {folder} are signed; the signature is model.sig beside them.\n", done.stderr
+    assert done.stdout == f"Signed 7 files in {folder}; the signature is in model.sig there.\n", done.stderr
     done = boxcar("verify", str(folder), "--key", str(keys.public))
-    assert (done.returncode, done.stdout) == (0, f"7 files in {folder} are what was signed.\n")
+    assert (done.returncode, done.stdout) == (0, f"Verified 7 files in {folder}: all are what was signed.\n")
     (folder / "manifest.json").write_bytes(b"[]")
     (folder / "it's, one").unlink()
     done = boxcar("verify", str(folder), "--key", str(keys.public))

@@ -1,0 +1,94 @@
+"""What can be done with exported files: try them, say where they come from, sign and verify them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boxcar.cli.command import FILES, START, command, counted, make_app, say
+from boxcar.cli.options import Run, VerifyKey, verify_model
+
+app = make_app()
+
+
+@command(app, panel=START)
+def detect(
+    model: Annotated[str, typer.Argument(help="A .tflite file, a TensorFlow.js folder, or a SavedModel.")],
+    pictures: Annotated[list[str] | None, typer.Argument(help="Images, folders of images, or videos.")] = None,
+    drawn: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder for images with their boxes. [default: detections, if no option names an output]", metavar="DIR"
+        ),
+    ] = None,
+    json: Annotated[str | None, typer.Option(help="File for the detections as JSON.", metavar="FILE")] = None,
+    csv: Annotated[str | None, typer.Option(help="File for the detections as CSV.", metavar="FILE")] = None,
+    score: Annotated[float, typer.Option(help="Lowest score of a detection.")] = 0.3,
+    camera: Annotated[int | None, typer.Option(help="Number of a camera to read until Ctrl-C.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 2,
+    verify_key: VerifyKey = None,
+) -> None:
+    """Find objects in images with any exported file."""
+    from boxcar.detect import detect as detect_in
+
+    verify_model(model, verify_key)
+    folder = "detections" if drawn is None and json is None and csv is None else drawn
+    written = [place for place in (folder, json, csv) if place is not None]
+    found = detect_in(
+        model,
+        pictures or [],
+        camera=camera,
+        drawn=folder,
+        json=json,
+        table=csv,
+        score=score,
+        threads=threads,
+        say=say,
+    )
+    found_in = f"{counted(found.objects, 'object')} in {counted(found.images, 'image')}"
+    print(f"{found_in}, {found.milliseconds:.1f} ms per image; see {', '.join(written)}.")
+
+
+@command(app, panel=START)
+def demo_page(
+    run: Run,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 for any free one.", min=0, max=65535)] = 8765,
+    verify_key: VerifyKey = None,
+) -> None:
+    """Try a run's TensorFlow.js model in a browser, until Ctrl-C."""
+    from boxcar.demo_page import serve
+
+    verify_model(f"{run.rstrip('/')}/export", verify_key)
+    serve(run, port, say=say)
+
+
+@command(app, panel=FILES)
+def show(file: Annotated[str, typer.Argument(help="An exported file, or its folder.", metavar="FILE|URI")]) -> None:
+    """Show where an exported file comes from: run, images, code, data, and the version it was compared with."""
+    from boxcar.export.origin import describe_origin
+    from boxcar.registry.comparisons import describe_comparisons
+
+    print(*describe_origin(file), *describe_comparisons(file), sep="\n")
+
+
+@command(app, panel=FILES)
+def sign(
+    folder: Annotated[str, typer.Argument(help="Exported files: <run>/export, or a copy of it.", metavar="DIR|URI")],
+    key: Annotated[Path, typer.Option(help="Private key: PEM, an elliptic curve such as prime256v1.", metavar="FILE")],
+) -> None:
+    """Sign exported files, so that anyone with the public key can detect a change."""
+    from boxcar.signing import SIGNATURE, sign_folder
+
+    count = sign_folder(folder, key)
+    print(f"Signed {counted(count, 'file')} in {folder}; the signature is in {SIGNATURE} there.")
+
+
+@command(app, panel=FILES)
+def verify(
+    folder: Annotated[str, typer.Argument(help="The signed folder.", metavar="DIR|URI")],
+    key: Annotated[Path, typer.Option(help="Public key of the signer.", metavar="FILE")],
+) -> None:
+    """Check that signed files are unchanged: exit code 0 if so, 1 if not."""
+    from boxcar.signing import verify_folder
+
+    print(f"Verified {counted(verify_folder(folder, key), 'file')} in {folder}: all are what was signed.")

@@ -1,0 +1,97 @@
+"""All steps in one command: a run, and the retraining of a model."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from boxcar.cli.command import MODELS, START, command, make_app
+from boxcar.cli.options import CONVERSION, DATA, TRAINING, Config, Data, Launcher, RunsOn, make_configuration, of_configuration
+from boxcar.errors import BoxcarError, ExitCode
+
+app = make_app()
+
+
+class LastStep(StrEnum):
+    records = "records"
+    train = "train"
+    freeze = "freeze"
+    convert = "convert"
+    report = "report"
+
+
+# What a run that ended after one of these steps holds.
+_RESULTS = {
+    LastStep.records: "The records are in {run}/records.",
+    LastStep.train: "The checkpoints are in {run}/train, their scores in {run}/eval/scores.jsonl.",
+    LastStep.freeze: "The SavedModel is in {run}/export/saved_model.",
+    LastStep.convert: "The files are in {run}/export, described in manifest.json.",
+}
+
+
+@command(
+    app,
+    failure_in="output",
+    settings=of_configuration(*DATA, *TRAINING, *CONVERSION),
+    panel=START,
+    epilog="Example: boxcar run --data photographs --output runs/first --steps 2000",
+)
+def run(
+    output: Annotated[str, typer.Option(help="The run's folder.", metavar="URI")],
+    given: dict[str, Any],
+    data: Data = None,
+    records: Annotated[str | None, typer.Option(help="Finished records, in place of --data.", metavar="URI")] = None,
+    config: Config = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was started.")] = False,
+    until: Annotated[LastStep, typer.Option(help="End after this step. --resume finishes the run later.")] = LastStep.report,
+    launcher: RunsOn = Launcher.local,
+) -> None:
+    """Turn labelled images into a trained detector: exported files and a report."""
+    configuration = make_configuration(config, {**given, "data": data, "records": records})
+    if configuration.data is None and configuration.records is None:
+        raise _no_images()
+    # After the check, because these take a moment to load.
+    from boxcar.report.terminal import print_summary
+
+    if launcher is Launcher.cluster:
+        from boxcar.cluster import run_on_cluster as run_all
+    else:
+        from boxcar.local.pipeline import run_all
+
+    if not run_all(configuration, output, resume=resume, until=until.value):
+        print(f"{output} already holds this run, finished; nothing was done.")
+    elif until is not LastStep.report:
+        print(_RESULTS[until].format(run=output), "To finish the run, add --resume and leave --until out.")
+        return
+    print_summary(output)
+
+
+@command(app, settings=of_configuration("on_fault", "seed", *TRAINING, *CONVERSION), panel=MODELS)
+def retrain(
+    models: Annotated[str, typer.Option(help="The model registry: a folder of models.", metavar="URI")],
+    model: Annotated[str, typer.Option(help="The model's name. Its first run creates it.", metavar="NAME")],
+    runs: Annotated[str, typer.Option(help="Folder in which the run's folder is created.", metavar="URI")],
+    given: dict[str, Any],
+    data: Data = None,
+    config: Config = None,
+    launcher: RunsOn = Launcher.local,
+) -> None:
+    """Train a model again if its images have changed, and make the result the champion if it is not worse."""
+    configuration = make_configuration(config, {**given, "data": data})
+    if configuration.data is None:
+        raise _no_images()
+    # After the check, because these take a moment to load.
+    from boxcar.registry import Model
+    from boxcar.retraining.retrain import retrain as retrain_model
+
+    if launcher is Launcher.cluster:
+        from boxcar.retraining.on_cluster import LAUNCHER
+    else:
+        from boxcar.retraining.here import LAUNCHER
+
+    ended = retrain_model(Model(models, model), configuration, runs, LAUNCHER)
+    print(f"{ended.outcome}: {ended.reason}" + (f" The run is {ended.run}." if ended.run else ""))
+
+
+def _no_images() -> BoxcarError:
+    return BoxcarError(ExitCode.USAGE, "No images were named.", "Add --data and the folder they are in.")

@@ -1,0 +1,54 @@
+"""What a person calls first: what this machine has, images to try things on, and the detectors there are."""
+
+from typing import Annotated
+
+import typer
+
+from boxcar.cli.command import MODELS, START, command, make_app
+from boxcar.cli.options import Output
+from boxcar.errors import BoxcarError, ExitCode
+
+app = make_app()
+
+
+@command(app, panel=START)
+def doctor(
+    output: Annotated[str, typer.Option(help="Folder that runs would be written to.", metavar="URI")] = ".",
+    data: Annotated[str | None, typer.Option(help="Images in a bucket that would be read.", metavar="URI")] = None,
+    buckets_only: Annotated[
+        bool, typer.Option("--buckets-only", help="Check only the buckets, as on a machine that does not train.")
+    ] = False,
+) -> None:
+    """Check what this machine has and lacks."""
+    from boxcar.doctor import examine, examine_buckets, print_findings
+
+    findings = examine_buckets(output, data) if buckets_only else examine(output, data)
+    if not findings:
+        raise BoxcarError(ExitCode.USAGE, "No bucket was named.", "Add --output or --data and an s3:// or gs:// folder.")
+    print_findings(findings)
+    missing = [finding for finding in findings if not finding.ok]
+    if missing:
+        what = f"{len(missing)} of {len(findings)} checks failed: {missing[0].what}"
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, missing[0].do or "See the table above.")
+
+
+@command(app, panel=START)
+def shapes(
+    output: Output,
+    pictures: Annotated[int, typer.Option(help="Number of images.")] = 640,
+    image_size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
+) -> None:
+    """Draw a small labelled data set to try things on."""
+    from boxcar.shapes import make_shapes
+
+    made = make_shapes(output, pictures=pictures, image_size=image_size, seed=seed)
+    print(f"The images are in {output if '://' in output else made}.")
+
+
+@command(app, panel=MODELS)
+def architectures() -> None:
+    """List the detectors that can be trained."""
+    from boxcar.detectors.table import print_architectures
+
+    print_architectures()

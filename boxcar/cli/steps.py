@@ -1,0 +1,173 @@
+"""The steps of a run, one command each."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from boxcar.cli.command import STEPS, command, make_app
+from boxcar.cli.options import (
+    CONVERSION,
+    DATA,
+    TRAINING,
+    Config,
+    Output,
+    Run,
+    VerifyKey,
+    make_configuration,
+    of_configuration,
+    verify_model,
+)
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.process import wait_for_sigterm
+
+app = make_app()
+
+
+class Evaluator(StrEnum):
+    here = "here"
+    elsewhere = "elsewhere"
+    none = "none"
+
+
+@command(app, settings=of_configuration(*DATA), panel=STEPS)
+def records(
+    data: Annotated[str, typer.Option(help="Folder with images and their label files.", metavar="URI")],
+    output: Output,
+    given: dict[str, Any],
+    config: Config = None,
+    full_decode: Annotated[bool, typer.Option(help="Decode every image completely to find damaged ones.")] = True,
+) -> None:
+    """Check labelled images, split them, and write TFRecord shards."""
+    from boxcar.records import build_records, summary_lines
+
+    configuration = make_configuration(config, given)
+    made = build_records(data, output, **configuration.of_records(), full_decode=full_decode)
+    print(*summary_lines(made.folder), f"The records are in {output}.", sep="\n")
+
+
+@command(app, failure_in="run", settings=of_configuration(*TRAINING, "seed"), panel=STEPS)
+def train(
+    run: Run,
+    given: dict[str, Any],
+    config: Config = None,
+    evaluator: Annotated[
+        Evaluator, typer.Option(help="Start an evaluator next to the trainer, expect one elsewhere, or do without.")
+    ] = Evaluator.here,
+) -> None:
+    """Train on a run's records, from its last checkpoint if there is one."""
+    from boxcar.local.resume import started_with
+    from boxcar.sync.upload import uploading
+    from boxcar.training import read_workers
+    from boxcar.training import train as train_step
+
+    folder = fetched(run, alone=evaluator is not Evaluator.elsewhere)
+    configuration = started_with(folder, make_configuration(config, given))
+    # Next to the worker that writes; the others have no use for one.
+    if evaluator is Evaluator.here and read_workers().is_chief:
+        from boxcar.local.training import train_here
+
+        train_here(run, configuration)
+        print(f"The checkpoints are in {run}/train, their scores in {run}/eval/scores.jsonl.")
+    else:
+        with uploading(run):
+            train_step(str(folder), configuration, evaluator=evaluator is not Evaluator.none)
+
+
+# Its failure is not the run's: the trainer's own is what a person must see first, and the evaluator's would hide it.
+@command(app, panel=STEPS)
+def evaluate(
+    run: Run,
+    sidecar: Annotated[
+        bool, typer.Option("--sidecar", help="In a trainer's pod: write eval/verdict.json, and wait for SIGTERM.", hidden=True)
+    ] = False,
+) -> None:
+    """Score a run's checkpoints, during training or later."""
+    # Before TensorFlow is loaded: the trainer takes all of a GPU's memory, the evaluator works on the CPU.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    from boxcar.sync.upload import uploading
+
+    folder = fetched(run, alone=not sidecar)
+    if sidecar:
+        from boxcar.evaluation.sidecar import evaluate_as_sidecar
+
+        if not idle():
+            evaluate_as_sidecar(str(folder))
+        return
+    from boxcar.evaluation import evaluate as evaluate_step
+
+    with uploading(run):
+        evaluate_step(str(folder))
+    print(f"The scores are in {run}/eval/scores.jsonl.")
+
+
+@command(app, panel=STEPS)
+def freeze(
+    architecture: Annotated[str, typer.Option(help="The checkpoint's architecture.", metavar="NAME")],
+    checkpoint: Annotated[str, typer.Option(help="The checkpoint without its endings: .../ckpt-0.", metavar="PREFIX")],
+    output: Output,
+    label_map: Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the network's input, a multiple of 32.", metavar="PIXELS")
+    ] = None,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(help="Lowest score of a detection. [default: the checkpoint's own, 1e-8 for the zoo's]", metavar="SCORE"),
+    ] = None,
+) -> None:
+    """Make a SavedModel from a checkpoint."""
+    from boxcar.export import freeze as freeze_step
+
+    settings = {"label_map": label_map, "image_size": image_size, "score_threshold": score_threshold}
+    freeze_step(architecture, checkpoint, output, **settings)  # type: ignore[arg-type]
+    print(f"The SavedModel is in {output}.")
+
+
+@command(app, settings=of_configuration(*CONVERSION), panel=STEPS)
+def convert(
+    saved_model: Annotated[str, typer.Option(help="Folder that `boxcar freeze` wrote.", metavar="URI")],
+    records: Annotated[str, typer.Option(help="Records for calibration and checks.", metavar="URI")],
+    output: Output,
+    given: dict[str, Any],
+    config: Config = None,
+    verify_key: VerifyKey = None,
+) -> None:
+    """Convert a SavedModel to TFLite and TensorFlow.js."""
+    from boxcar.export import convert as convert_step
+
+    verify_model(saved_model, verify_key)
+    convert_step(saved_model, records, output, make_configuration(config, given))
+    print(f"The files are in {output}, described in manifest.json.")
+
+
+@command(app, failure_in="run", panel=STEPS)
+def report(run: Run) -> None:
+    """Write a run's report page and run.json."""
+    from boxcar.report import write_report
+    from boxcar.report.terminal import print_summary
+
+    write_report(run)
+    print_summary(run)
+
+
+def fetched(run: str, *, alone: bool) -> Path:
+    """The run's folder on this machine, brought from its bucket unless other containers of a pod work there, too."""
+    from boxcar.storage import bucket_location
+    from boxcar.sync.upload import fetch_run
+
+    if not alone and bucket_location(run) is not None:
+        what = f"Trainer, evaluator, and uploader share a folder, and {run} is not one."
+        raise BoxcarError(ExitCode.USAGE, what, "Bring it here with `boxcar fetch`, and name that folder.")
+    return fetch_run(run)
+
+
+def idle() -> bool:
+    """Waits for SIGTERM and returns True on those workers of a training that have nothing to send or to score."""
+    from boxcar.training import read_workers
+
+    if read_workers().is_chief:
+        return False
+    wait_for_sigterm()
+    return True
