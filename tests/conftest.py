@@ -29,7 +29,13 @@ if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first, so that no process is left alone with one at the end: whole runs, then what trains."""
+    """Files that take long come first, so that no process is left alone with one at the end: whole runs, then what trains.
+
+    A slow test may take longer than others before it counts as hanging.
+    """
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1200))
     trains = {item.path for item in items if "shapes_records" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: (item.path.parent.name == "unit", item.path not in trains))
 

@@ -11,7 +11,6 @@ FORMATS = ("tflite_float32", "tflite_int8", "tfjs_float32")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_retinanet_goes_the_whole_way(tmp_path: Path) -> None:
     pictures, run = tmp_path / "pictures", tmp_path / "run"
     done("shapes", "--output", str(pictures), "--pictures", "40", "--image-size", "96")

@@ -34,6 +34,7 @@ def named(run: Path) -> set[str]:
     return {name for name in list_files(run) if "events.out" not in name and not Path(name).name.startswith(".")}
 
 
+@pytest.mark.slow
 def test_the_pipeline_leaves_the_files_that_the_command_does(pictures: Path, tmp_path: Path) -> None:
     config = str(pictures.parent / "config.yaml")
     run = run_locally(str(pictures), str(tmp_path / "runs"), config=config, image_size=128, steps=20, initial_checkpoint="none")

@@ -96,6 +96,7 @@ def check_state(model: Model, before: str) -> str:
     return state.champion
 
 
+@pytest.mark.slow
 def test_a_promotion_in_a_bucket_killed_at_every_write(proxy: FaultProxy, server: Server, tmp_path: Path) -> None:
     runs = [str(write_run(tmp_path / f"run {seed}", seed=seed)) for seed in (1, 2)]
     model = Model(f"{server.scheme}://{server.make_bucket()}/models", "pets")
@@ -112,6 +113,7 @@ def test_a_promotion_in_a_bucket_killed_at_every_write(proxy: FaultProxy, server
     assert ends and read_aliases(model).champion == "2"
 
 
+@pytest.mark.slow
 def test_an_addition_to_a_bucket_killed_at_many_writes(proxy: FaultProxy, server: Server, tmp_path: Path) -> None:
     run = str(write_run(tmp_path / "run"))
     for number in (1, 9, 14, 19, 24):  # the split, its marker, the state, the version's files, its marker

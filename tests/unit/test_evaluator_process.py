@@ -86,6 +86,7 @@ def test_a_sidecar_waits_for_the_run_says_its_verdict_and_ends_when_told_to(
     assert training.scored() == [10]
 
 
+@pytest.mark.slow
 def test_a_sidecar_whose_trainer_fails_says_so_and_goes_on_in_its_next_life(
     training: Training, start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_sidecar_whose_trainer_fails_says_so_and_goes_on_in_its_next_life(
     assert told_to_stop(evaluator) == 0
 
 
+@pytest.mark.slow
 def test_a_sidecar_told_to_stop_stops_while_training_goes_on_and_else_finishes(
     training: Training, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:

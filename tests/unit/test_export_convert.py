@@ -222,7 +222,6 @@ def test_a_converter_that_fails_leaves_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_files_of_other_weights_are_refused_by_name(
     whole_run: WholeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,7 +95,6 @@ def harmed(whole_run: WholeRun, tmp_path_factory: pytest.TempPathFactory) -> Exp
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_layers_are_kept_in_float32(harmed: ExportedRun, exported_run: ExportedRun, tmp_path: Path) -> None:
     output = tmp_path / "export"
     kinds = ("tflite_int8", "tflite_int8_nms")
@@ -114,7 +113,6 @@ def test_layers_are_kept_in_float32(harmed: ExportedRun, exported_run: ExportedR
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_a_try_that_fails_costs_no_sound_file(harmed: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selective, "SELECTIVE_SECONDS", -400.0)  # so that it takes too long at once
     output = tmp_path / "export"
@@ -128,7 +126,6 @@ def test_a_try_that_fails_costs_no_sound_file(harmed: ExportedRun, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_the_layers_that_int8_harms_are_found(harmed: ExportedRun, tmp_path: Path) -> None:
     tried, whole = tmp_path / "tried", tmp_path / "whole"
     whole.mkdir()

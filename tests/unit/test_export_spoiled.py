@@ -78,7 +78,6 @@ def test_swapped_outputs_and_another_provenance(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_int8_that_was_calibrated_on_another_range(
     whole_run: WholeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
