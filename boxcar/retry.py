@@ -12,7 +12,7 @@ PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 10.0
 
 # What a failed request says: the server was not reached, it was and cannot just now, or None: asking again is of no use.
-Hindrance = Literal["unreachable", "busy"]
+TransientReason = Literal["unreachable", "busy"]
 
 Answer = TypeVar("Answer")
 
@@ -31,7 +31,7 @@ class Busy(Exception):
         self.reason = reason or f"status {status}"
 
 
-def http_hindrance(error: BaseException) -> Hindrance | None:
+def transient_http_reason(error: BaseException) -> TransientReason | None:
     """What a request by urllib3 says that failed, where an answer that may become another one is raised as Busy."""
     import urllib3
 
@@ -51,17 +51,17 @@ class Retry:
     """Calls functions that ask one server, again where that may help.
 
     Args:
-        hindrance: what an exception says of the server.
+        transient_reason: what an exception says of the server.
     """
 
-    def __init__(self, hindrance: Callable[[BaseException], Hindrance | None]) -> None:
-        self._hindrance = hindrance
+    def __init__(self, transient_reason: Callable[[BaseException], TransientReason | None]) -> None:
+        self._transient_reason = transient_reason
         self._answered = False
 
     def __call__(self, ask: Callable[[], Answer]) -> Answer:
         """The answer; the exception of the last attempt where there is none. `ask` must bear being called again."""
         attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: self._hindrance(error) is not None),
+            retry=tenacity.retry_if_exception(lambda error: self._transient_reason(error) is not None),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_PAUSE_SECONDS),
             stop=self._stop,
             reraise=True,
@@ -72,6 +72,6 @@ class Retry:
 
     def _stop(self, state: tenacity.RetryCallState) -> bool:
         if state.outcome is not None and (error := state.outcome.exception()) is not None:
-            self._answered |= self._hindrance(error) == "busy"
+            self._answered |= self._transient_reason(error) == "busy"
         seconds = PATIENCE_SECONDS if self._answered else FIRST_CONTACT_SECONDS
         return (state.seconds_since_start or 0.0) >= seconds

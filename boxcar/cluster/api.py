@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.retry import Busy, Retry, http_hindrance, network_reason
+from boxcar.retry import Busy, Retry, network_reason, transient_http_reason
 
 Object = dict[str, Any]
 
@@ -51,7 +51,7 @@ class Api:
         self._client = client
         self.namespace = namespace
         self._where = where
-        self._retry = Retry(http_hindrance)
+        self._retry = Retry(transient_http_reason)
 
     @property
     def server(self) -> str:

@@ -20,7 +20,7 @@ from boxcar.run.checkpoints import (
 )
 from boxcar.run.layout import COMMIT, CONFUSION, CURVES, EVAL, RECORDS, TEST_SCORES, TRAIN, VERDICT
 from boxcar.run.progress import Progress
-from boxcar.run.step import Committed, Step, begun_identity, require_commit
+from boxcar.run.step import Committed, Step, require_commit, started_identity
 from boxcar.scoring import confusion_matrix, precision_recall_curves
 from boxcar.scoring.curves import IOU
 from boxcar.storage import replace_json
@@ -59,7 +59,7 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
     records = require_commit(folder / RECORDS, "records")
     if not train_folder.is_dir():
         raise BoxcarError(ExitCode.USAGE, f"{folder} holds no training.", "Run `boxcar train` with the same --run first.")
-    while (training := begun_identity(train_folder, "train")) is None:
+    while (training := started_identity(train_folder, "train")) is None:
         watch.wait()
     inputs = {"records": records.digest, "training": training}
     step = Step("evaluate", folder / EVAL, inputs=inputs, parameters={}, resumable=True)

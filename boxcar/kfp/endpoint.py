@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.retry import Busy, Hindrance, Retry, http_hindrance, network_reason
+from boxcar.retry import Busy, Retry, TransientReason, network_reason, transient_http_reason
 
 ADDRESS = "KF_PIPELINES_ENDPOINT"  # as kfp's own client has it
 TOKEN = "BOXCAR_KFP_TOKEN"  # noqa: S105 - a variable's name
@@ -68,7 +68,11 @@ class Endpoint:
         self.address = found.rstrip("/")
         self._token_file = token_file
         self._pool = urllib3.PoolManager(retries=False, timeout=_TIMEOUT)
-        self._retry = {"GET": Retry(http_hindrance), "DELETE": Retry(http_hindrance), "POST": Retry(_hindrance_once)}
+        self._retry = {
+            "GET": Retry(transient_http_reason),
+            "DELETE": Retry(transient_http_reason),
+            "POST": Retry(_transient_once),
+        }
 
     def check(self) -> bool:
         """Whether many users share the server. Checks that it is Kubeflow Pipelines 2.
@@ -190,7 +194,7 @@ class Endpoint:
         )
 
 
-def _hindrance_once(error: BaseException) -> Hindrance | None:
+def _transient_once(error: BaseException) -> TransientReason | None:
     """A request that was sent and not answered may have been carried out, so it is not sent again."""
     return "unreachable" if isinstance(error, urllib3.exceptions.NewConnectionError) else None
 

@@ -6,7 +6,7 @@ nothing that does so is installed.
 
 from boxcar.config.gate import GateSettings
 from boxcar.registry.aliases import Aliases, read_aliases, resolve, rollback
-from boxcar.registry.frozen import frozen_test_list
+from boxcar.registry.held_out import held_out_list
 from boxcar.registry.model import Model
 from boxcar.registry.references import References, references
 from boxcar.registry.versions import (
@@ -26,7 +26,7 @@ __all__ = [
     "Version",
     "add_version",
     "fetch_version",
-    "frozen_test_list",
+    "held_out_list",
     "list_versions",
     "promote_regardless",
     "read_aliases",

@@ -12,7 +12,7 @@ from boxcar.config.gate import GateSettings
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.aliases import Aliases, change, promoted, read_aliases
 from boxcar.registry.decision import Answers, Decided, decide
-from boxcar.registry.frozen import FrozenTest, frozen_test_list, read_frozen
+from boxcar.registry.held_out import HeldOutTest, held_out_list, read_held_out
 from boxcar.registry.measure import Measured, find_file, measure
 from boxcar.registry.model import FORMAT, Model
 from boxcar.registry.promotions import decision_name, tell_run
@@ -84,7 +84,7 @@ def compare(model: Model, challenger: str, champion: str | None, settings: GateS
     numbers = [challenger] if champion is None else [challenger, champion]
     versions = [read_version(model, number) for number in numbers]
     folders = [fetch_version(model, number) for number in numbers]
-    test = read_frozen(model, read_aliases(model).test)
+    test = read_held_out(model, read_aliases(model).test)
     for number, folder in zip(numbers, folders, strict=True):
         refuse_seen(model, number, folder, test)
     files = [
@@ -99,7 +99,7 @@ def compare(model: Model, challenger: str, champion: str | None, settings: GateS
     return Compared(challenger, champion, decided, record)
 
 
-def refuse_seen(model: Model, number: str, folder: Path, test: FrozenTest) -> None:
+def refuse_seen(model: Model, number: str, folder: Path, test: HeldOutTest) -> None:
     """Refuses a version that was trained on test images, or chosen by them: it would look better than it is.
 
     Raises:
@@ -113,7 +113,7 @@ def refuse_seen(model: Model, number: str, folder: Path, test: FrozenTest) -> No
     raise BoxcarError(
         ExitCode.DATA,
         f"Version {number} of {model.name} was trained on {pictures} of the test split {test.split}: {named}.",
-        f"Build its records with --frozen-test {frozen_test_list(model, test.split)}, or choose test images that it has not "
+        f"Build its records with --frozen-test {held_out_list(model, test.split)}, or choose test images that it has not "
         "seen with `boxcar models retest`.",
         tuple(seen) if len(seen) > _MOST_NAMED else (),
     )
@@ -135,7 +135,7 @@ def _record(
     numbers: Sequence[str],
     versions: Sequence[Version],
     measured: Sequence[Measured],
-    test: FrozenTest,
+    test: HeldOutTest,
     decided: Decided,
     settings: GateSettings,
 ) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
 from boxcar.inference.open import open_runner
 from boxcar.inference.preprocessing import preprocess
-from boxcar.registry.frozen import FrozenTest
+from boxcar.registry.held_out import HeldOutTest
 from boxcar.run.layout import EXPORT, MANIFEST
 from boxcar.scoring import GroundTruth
 
@@ -71,7 +71,7 @@ def find_file(folder: Path, kind: str, what: str) -> ShippedFile:
 
 
 def measure(
-    files: Sequence[ShippedFile], test: FrozenTest, threads: int, advance: Callable[[], None]
+    files: Sequence[ShippedFile], test: HeldOutTest, threads: int, advance: Callable[[], None]
 ) -> tuple[list[GroundTruth], list[Measured]]:
     """The truths of the test images, and what each file answered on them.
 

@@ -6,7 +6,7 @@ from typing import Any
 from boxcar.config.gate import GateSettings
 from boxcar.registry.aliases import Aliases, change, read_aliases
 from boxcar.registry.decision import Answers, decide
-from boxcar.registry.frozen import FrozenTest, fetch_records, freeze_test
+from boxcar.registry.held_out import HeldOutTest, fetch_records, keep_test
 from boxcar.registry.gate import refuse_seen
 from boxcar.registry.measure import find_file, measure
 from boxcar.registry.model import Model
@@ -25,7 +25,7 @@ class Retested:
         scores: of the champion, as `scoring.score` gives them; None likewise.
     """
 
-    test: FrozenTest
+    test: HeldOutTest
     champion: str | None
     scores: dict[str, Any] | None
 
@@ -45,7 +45,7 @@ def retest(model: Model, records: str, settings: GateSettings) -> Retested:
     state = read_aliases(model)
     fetched = fetch_records(records)
     with model.owned():
-        test = freeze_test(model, fetched)
+        test = keep_test(model, fetched)
     champion, scores, reason = state.champion, None, f"{len(test.names)} images, {test.objects} objects."
     if champion is not None:
         folder = fetch_version(model, champion)

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.aliases import Aliases, NoModelError, read_aliases
-from boxcar.registry.frozen import frozen_test_list
 from boxcar.registry.gate import Compared
+from boxcar.registry.held_out import held_out_list
 from boxcar.registry.model import Model, model_names
 from boxcar.registry.retest import Retested
 from boxcar.registry.versions import Listed, list_versions, read_version
@@ -104,7 +104,7 @@ def print_version(model: Model, number: str) -> None:
         _say(f"{name:<{width}}  {value or 'none or unknown'}")
     _say("")
     print_history(state)
-    _say(f"\nRecords for the next version: --frozen-test {frozen_test_list(model, state.test)}")
+    _say(f"\nRecords for the next version: --frozen-test {held_out_list(model, state.test)}")
     if state.champion is not None:
         _say(f"                              --label-map {model.uri}/{state.champion}/{RECORDS}/{LABEL_MAP}")
 
@@ -140,7 +140,7 @@ def print_retested(model: Model, retested: Retested) -> None:
     if retested.scores is not None:
         scores = retested.scores
         _say(f"AP50 of its champion, version {retested.champion}, is {_number(scores['AP50'])}, AP {_number(scores['AP'])}.")
-    _say(f"Records for the next version: --frozen-test {frozen_test_list(model, test.split)}")
+    _say(f"Records for the next version: --frozen-test {held_out_list(model, test.split)}")
 
 
 def _say_unfinished(listed: Sequence[Listed]) -> None:

@@ -13,7 +13,7 @@ from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.inference.specification import InitialCheckpoint, read_specification
 from boxcar.registry.aliases import Aliases, begin, change, promoted
-from boxcar.registry.frozen import freeze_test
+from boxcar.registry.held_out import keep_test
 from boxcar.registry.model import FORMAT, Model, check_format
 from boxcar.run import layout
 from boxcar.run.step import Committed, Step, require_commit
@@ -87,7 +87,7 @@ def add_version(model: Model, run: str) -> str:
     folder, steps = _fetch_run(run)
     identity = {name: committed.digest for name, committed in steps.items()}
     with model.owned():
-        state = begin(model, freeze_test(model, folder / layout.RECORDS).split)
+        state = begin(model, keep_test(model, folder / layout.RECORDS).split)
         number = _take_number(model, identity)
         if _look(model, number).version is None:
             place = model.version(number)

@@ -22,7 +22,7 @@ from boxcar.run.layout import (
     STATUS,
     TRAIN,
 )
-from boxcar.storage import Entry, Missing, Store, bucket_location, local_path
+from boxcar.storage import Missing, Store, StoredObject, bucket_location, local_path
 from boxcar.storage.parallel import in_order
 
 _STATUS = f"{TRAIN}/{STATUS}"
@@ -50,7 +50,7 @@ class FoundRun:
     state: State
     step: int | None
     changed: float
-    entries: tuple[Entry, ...]
+    entries: tuple[StoredObject, ...]
     init: str | None
 
     @property

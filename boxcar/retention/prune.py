@@ -19,7 +19,7 @@ UNFINISHED_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class PrunePlan:
     """What is to become of a folder of runs.
 
     Attributes:
@@ -35,7 +35,7 @@ class Plan:
 
 def plan_prune(
     runs: str, store: Store, keep: int, *, referred: Collection[str] = (), unknown: str = "", at_work: Collection[str] = ()
-) -> Plan:
+) -> PrunePlan:
     """Says which runs may go: all but the `keep` that changed last, and but those that somebody needs or that may be at work.
 
     Args:
@@ -74,7 +74,7 @@ def plan_prune(
             if lies_in(start, [place_of(other.uri)]):
                 reasons.setdefault(other.name, f"{run.name} starts from its weights")
     kept = [(run, reasons[run.name]) for run in found if run.name in reasons]
-    return Plan([run for run in found if run.name not in reasons], kept, others)
+    return PrunePlan([run for run in found if run.name not in reasons], kept, others)
 
 
 def remove_run(runs: str, store: Store, run: FoundRun) -> None:
@@ -134,7 +134,7 @@ def _locked(run: FoundRun) -> Iterator[None]:
             os.close(descriptor)
 
 
-def prune(runs: str, store: Store, plan: Plan) -> Iterator[tuple[FoundRun, BoxcarError | None]]:
+def prune(runs: str, store: Store, plan: PrunePlan) -> Iterator[tuple[FoundRun, BoxcarError | None]]:
     """Removes what a plan says, run by run; with each that was left alone after all, why."""
     for run in reversed(plan.remove):  # the oldest first: whoever is interrupted has removed what was needed least
         try:

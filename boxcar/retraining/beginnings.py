@@ -6,7 +6,7 @@ from typing import NamedTuple
 from boxcar.config.run import Configuration
 from boxcar.data.test_split import read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry import Model, frozen_test_list, read_aliases, read_version
+from boxcar.registry import Model, held_out_list, read_aliases, read_version
 from boxcar.registry.aliases import NoModelError
 from boxcar.registry.promotions import find_version, last_promotion
 from boxcar.retraining.ledger import Entry
@@ -38,7 +38,7 @@ def beginnings(model: Model, configuration: Configuration) -> Beginnings:
         state = read_aliases(model)
     except NoModelError:
         return Beginnings(configuration.init, configuration.label_map, configuration.frozen_test)
-    test = frozen_test_list(model, state.test)
+    test = held_out_list(model, state.test)
     if state.champion is None:
         return Beginnings(configuration.init, configuration.label_map, test)
     champion = f"{model.uri}/{state.champion}"

@@ -11,7 +11,7 @@ from boxcar.records.images import is_image
 from boxcar.records.reader import Item, Listing
 from boxcar.records.readers import READER
 from boxcar.run.layout import LABEL_MAP
-from boxcar.storage import Entry, Missing, Store, open_store
+from boxcar.storage import Missing, Store, StoredObject, open_store
 from boxcar.storage.parallel import in_order
 
 INDEX = "data.json"  # in the model's folder
@@ -24,7 +24,7 @@ class IndexedFile(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     bytes: int
-    tag: str  # of `storage.Entry`
+    tag: str  # of `storage.StoredObject`
     sha256: str
     filename: str = ""  # of an annotation file: the images' names that are written in it, a line each
 
@@ -80,7 +80,7 @@ def look(data: str, known: Index | None) -> Index:
         raise BoxcarError(ExitCode.USAGE, f"There are no images at {data}.", "Correct the URI, or upload the images.")
     before = {} if known is None or known.data != data else known.files
 
-    def index(entry: Entry) -> tuple[str, IndexedFile]:
+    def index(entry: StoredObject) -> tuple[str, IndexedFile]:
         file = before.get(entry.name)
         if file is None or (file.bytes, file.tag) != (entry.bytes, entry.tag):
             content = store.read(entry.name, tag=entry.tag)

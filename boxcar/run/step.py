@@ -88,7 +88,7 @@ def require_commit(folder: Path, step: str) -> Committed:
     )
 
 
-def begun_identity(folder: Path, step: str) -> str | None:
+def started_identity(folder: Path, step: str) -> str | None:
     """SHA-256 over inputs and parameters of the step that was begun or finished in a folder; None where none was."""
     begun = _read_begun(folder)
     if begun is None or begun["step"] != step:

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.retry import Busy, Retry, http_hindrance
+from boxcar.retry import Busy, Retry, transient_http_reason
 
 WEBHOOK = "BOXCAR_WEBHOOK"  # the variable that holds the address
 _SECONDS = 10.0
@@ -46,7 +46,7 @@ def post(body: Mapping[str, Any]) -> None:
             return answer.status
 
         try:
-            status = Retry(http_hindrance)(send)
+            status = Retry(transient_http_reason)(send)
         except Busy as error:
             status = error.status
         except (urllib3.exceptions.HTTPError, OSError) as error:

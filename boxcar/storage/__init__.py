@@ -18,14 +18,14 @@ from boxcar.storage.local import (
 )
 from boxcar.storage.location import bucket_location
 from boxcar.storage.open import open_store
-from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store
+from boxcar.storage.store import ABSENT, Changed, Missing, Store, StoredObject
 
 __all__ = [
     "ABSENT",
     "Changed",
-    "Entry",
     "Missing",
     "Store",
+    "StoredObject",
     "bucket_location",
     "cache_folder",
     "fetch_file",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from boxcar.storage.local import is_temporary, lock, make_folder, os_errors, replace_bytes
-from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store, expected_pieces
+from boxcar.storage.store import ABSENT, Changed, Missing, Store, StoredObject, expected_pieces
 
 
 class FolderStore(Store):
@@ -17,7 +17,7 @@ class FolderStore(Store):
         super().__init__(str(folder))
         self._folder = folder
 
-    def entries(self, below: str = "") -> list[Entry]:
+    def entries(self, below: str = "") -> list[StoredObject]:
         with os_errors(self._folder):
             paths = list(_files(self._folder / below))
         entries = []
@@ -42,7 +42,7 @@ class FolderStore(Store):
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Missing(f"{self.uri}/{name}") from error
 
-    def entry(self, name: str) -> Entry | None:
+    def entry(self, name: str) -> StoredObject | None:
         try:
             return self._entry(self._folder / name)
         except (FileNotFoundError, NotADirectoryError):
@@ -76,7 +76,7 @@ class FolderStore(Store):
                     path = path.parent
                     path.rmdir()
 
-    def same(self, entry: Entry, path: Path) -> bool:
+    def same(self, entry: StoredObject, path: Path) -> bool:
         try:
             return filecmp.cmp(self._folder / entry.name, path, shallow=False)
         except FileNotFoundError:
@@ -89,9 +89,9 @@ class FolderStore(Store):
         make_folder(path.parent)
         replace_bytes(path, content)
 
-    def _entry(self, path: Path) -> Entry:
+    def _entry(self, path: Path) -> StoredObject:
         status = path.stat()
-        return Entry(path.relative_to(self._folder).as_posix(), status.st_size, _tag(status), None, status.st_mtime)
+        return StoredObject(path.relative_to(self._folder).as_posix(), status.st_size, _tag(status), None, status.st_mtime)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -21,11 +21,11 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from boxcar import retry
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.retry import Hindrance, Retry
+from boxcar.retry import Retry, TransientReason
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.location import Location
 from boxcar.storage.parallel import for_each
-from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store, expected_pieces
+from boxcar.storage.store import ABSENT, Changed, Missing, Store, StoredObject, expected_pieces
 
 KEY_SETTING = "GOOGLE_APPLICATION_CREDENTIALS"
 EMULATOR_SETTING = "STORAGE_EMULATOR_HOST"
@@ -52,9 +52,9 @@ class GcsStore(Store):
         self._location = location
         self._client = client
         self._bucket = client.bucket(location.bucket)
-        self._retry = Retry(_hindrance)
+        self._retry = Retry(_transient_reason)
 
-    def entries(self, below: str = "") -> list[Entry]:
+    def entries(self, below: str = "") -> list[StoredObject]:
         root = self._location.root
         prefix = root + (f"{below}/" if below else "")
         found = self._ask(
@@ -66,7 +66,7 @@ class GcsStore(Store):
             # Consoles make an empty object `folder/` where a person makes a folder.
             if not (name.endswith("/") or not name) or blob.size:
                 seconds = blob.updated.timestamp() if blob.updated else 0.0
-                entries.append(Entry(name, blob.size or 0, str(blob.generation), _checksum(blob), seconds))
+                entries.append(StoredObject(name, blob.size or 0, str(blob.generation), _checksum(blob), seconds))
         return sorted(entries, key=lambda entry: entry.name)
 
     def folders(self) -> list[str]:
@@ -100,9 +100,9 @@ class GcsStore(Store):
 
         return self._ask(ask, name)
 
-    def entry(self, name: str) -> Entry | None:
+    def entry(self, name: str) -> StoredObject | None:
         blob = self._ask(lambda: self._bucket.get_blob(self._location.root + name, retry=None, timeout=_TIMEOUT))
-        return None if blob is None else Entry(name, blob.size or 0, str(blob.generation), _checksum(blob))
+        return None if blob is None else StoredObject(name, blob.size or 0, str(blob.generation), _checksum(blob))
 
     def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
         condition = None if expected is None else 0 if expected == ABSENT else int(expected)
@@ -187,7 +187,7 @@ def _status(error: BaseException) -> int | None:
     return int(error.code) if isinstance(error, GoogleAPICallError) and error.code else None
 
 
-def _hindrance(error: BaseException) -> Hindrance | None:
+def _transient_reason(error: BaseException) -> TransientReason | None:
     """Whether a failed request is worth repeating."""
     if (status := _status(error)) is not None:
         return "busy" if status in _BUSY_STATUS else None
@@ -204,7 +204,7 @@ def _hindrance(error: BaseException) -> Hindrance | None:
 
 
 def _explain(error: BaseException, location: Location) -> BoxcarError:
-    """The sentence for what `_hindrance` gave no hope for, or hope ended."""
+    """The sentence for what `_transient_reason` gave no hope for, or hope ended."""
     emulator = os.environ.get(EMULATOR_SETTING)
     server = f"The server of {EMULATOR_SETTING}" if emulator else "Google Cloud Storage"
     status, setting = _status(error), EMULATOR_SETTING if emulator else KEY_SETTING
@@ -221,10 +221,10 @@ def _explain(error: BaseException, location: Location) -> BoxcarError:
         do = f"Give their account the role Storage Object Admin on the bucket, or correct {KEY_SETTING}."
     elif isinstance(error, requests.exceptions.SSLError):
         what, do = f"The certificate of {server} is not trusted here.", "Name its authority's file in REQUESTS_CA_BUNDLE."
-    elif _hindrance(error) == "unreachable":
+    elif _transient_reason(error) == "unreachable":
         what = f"{server} cannot be reached."
         do = f"Correct {EMULATOR_SETTING}, or start that server." if emulator else "Mend the network, or set HTTPS_PROXY."
-    elif _hindrance(error) == "busy":
+    elif _transient_reason(error) == "busy":
         what = f"{server} failed for too long ({f'HTTP status {status}' if status else 'the connection broke'})."
         do = "Wait until the server is well, then run this again."
     else:

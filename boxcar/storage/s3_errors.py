@@ -8,7 +8,7 @@ import urllib3
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.retry import Hindrance
+from boxcar.retry import TransientReason
 from boxcar.storage.location import Location
 from boxcar.storage.s3_settings import S3Settings
 
@@ -26,7 +26,7 @@ _TOKEN_CODES = ("ExpiredToken", "InvalidToken", "InvalidTokenId", "TokenRefreshR
 _REGION_CODES = ("AuthorizationHeaderMalformed", "PermanentRedirect", "Redirect", "IllegalLocationConstraintException")
 
 
-def hindrance(error: BaseException) -> Hindrance | None:
+def transient_reason(error: BaseException) -> TransientReason | None:
     """Whether a failed request is worth repeating."""
     status = _status(error)
     if status is not None:
@@ -43,7 +43,7 @@ def hindrance(error: BaseException) -> Hindrance | None:
 
 
 def explain(error: BaseException, settings: S3Settings, location: Location) -> BoxcarError:
-    """The sentence for what `hindrance` gave no hope for, or hope ended."""
+    """The sentence for what `transient_reason` gave no hope for, or hope ended."""
     server, bucket = settings.endpoint, location.bucket
     code = error.code if isinstance(error, S3Error) else None
     if code == "NoSuchBucket":
@@ -70,7 +70,7 @@ def explain(error: BaseException, settings: S3Settings, location: Location) -> B
     elif isinstance(error, urllib3.exceptions.SSLError | ssl.SSLError):
         what = f"The certificate of {server} is not one that is trusted here."
         do = f"Name its authority's file in SSL_CERT_FILE, or correct {settings.endpoint_setting} (http:// is without TLS)."
-    elif hindrance(error) == "busy":
+    elif transient_reason(error) == "busy":
         what = f"{server} failed for too long: {_reason(error)}."
         do = "Wait until the server is well, then run this again."
     elif isinstance(error, S3Error):
@@ -79,7 +79,7 @@ def explain(error: BaseException, settings: S3Settings, location: Location) -> B
     elif _status(error) is not None:
         what = f"{server} does not answer as S3 does (HTTP status {_status(error)})."
         do = f"Correct {settings.endpoint_setting}: it is the address of S3 itself, not of a console."
-    elif hindrance(error) == "unreachable":
+    elif transient_reason(error) == "unreachable":
         what, do = (
             f"{server} cannot be reached: {_reason(error)}.",
             f"Correct {settings.endpoint_setting}, or start the server.",

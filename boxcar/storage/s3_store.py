@@ -15,10 +15,10 @@ from boxcar.retry import Retry
 from boxcar.storage.checksums import part_bytes, parts_checksum
 from boxcar.storage.location import Location
 from boxcar.storage.parallel import in_order
-from boxcar.storage.s3_errors import FAULTS, explain, hindrance
+from boxcar.storage.s3_errors import FAULTS, explain, transient_reason
 from boxcar.storage.s3_settings import read_s3_settings
 from boxcar.storage.s3_signed import SignedRequests
-from boxcar.storage.store import ABSENT, Changed, Entry, Missing, Store, expected_pieces
+from boxcar.storage.store import ABSENT, Changed, Missing, Store, StoredObject, expected_pieces
 
 _TYPE = {"Content-Type": "application/octet-stream"}
 _ETAG = re.compile(r"([0-9a-f]{32})(?:-(\d+))?")
@@ -42,10 +42,10 @@ class S3Store(Store):
         self._location = location
         self._bucket = location.bucket
         self._signed = SignedRequests(self._settings, location.bucket)
-        self._retry = Retry(hindrance)
+        self._retry = Retry(transient_reason)
         self._encrypted = False  # by keys of its own, and then tags are no hashes of what is read
 
-    def entries(self, below: str = "") -> list[Entry]:
+    def entries(self, below: str = "") -> list[StoredObject]:
         root = self._location.root
         prefix = self._key(f"{below}/" if below else "")
         found = self._ask(lambda: list(self._client.list_objects(self._bucket, prefix or None, recursive=True)))
@@ -54,7 +54,7 @@ class S3Store(Store):
             name, size, tag = str(item.object_name).removeprefix(root), item.size or 0, item.etag or ""
             # Consoles make an empty object `folder/` where a person makes a folder.
             if not (name.endswith("/") or not name) or size:
-                entries.append(Entry(name, size, tag, _checksum(tag, size), _seconds(item.last_modified)))
+                entries.append(StoredObject(name, size, tag, _checksum(tag, size), _seconds(item.last_modified)))
         return sorted(entries, key=lambda entry: entry.name)
 
     def folders(self) -> list[str]:
@@ -86,13 +86,13 @@ class S3Store(Store):
 
         return self._ask(ask, name)
 
-    def entry(self, name: str) -> Entry | None:
+    def entry(self, name: str) -> StoredObject | None:
         try:
             found = self._ask(lambda: self._client.stat_object(self._bucket, self._key(name)), name)
         except Missing:
             return None
         size, tag = found.size or 0, found.etag or ""
-        return Entry(name, size, tag, _checksum(tag, size), _seconds(found.last_modified))
+        return StoredObject(name, size, tag, _checksum(tag, size), _seconds(found.last_modified))
 
     def _put(self, name: str, content: bytes, sha256: str, expected: str | None) -> str:
         condition = {} if expected is None else {"If-None-Match": "*"} if expected == ABSENT else {"If-Match": f'"{expected}"'}
@@ -152,7 +152,7 @@ class S3Store(Store):
             # S3 says 200 before it has begun, and may find afterwards that it cannot.
             raise ConnectionError("the server did not put the parts together")
 
-    def checksum(self, entry: Entry) -> str | None:
+    def checksum(self, entry: StoredObject) -> str | None:
         return None if self._encrypted else entry.checksum
 
     def _key(self, name: str) -> str:

@@ -18,7 +18,7 @@ _PROBE = ".conditions"  # the object that shows whether a server keeps condition
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredObject:
     """An object as its store lists it."""
 
     name: str  # relative to the store's folder
@@ -59,7 +59,7 @@ class Store(ABC):
         self.server = server
 
     @abstractmethod
-    def entries(self, below: str = "") -> list[Entry]:
+    def entries(self, below: str = "") -> list[StoredObject]:
         """Everything below the folder, or below the folder `below` in it, sorted by name; empty where there is none.
 
         A bucket is asked once for each 1,000 objects.
@@ -83,7 +83,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def entry(self, name: str) -> Entry | None:
+    def entry(self, name: str) -> StoredObject | None:
         """An object as it is now; None where there is none."""
 
     def read_tagged(self, name: str) -> tuple[bytes, str]:
@@ -178,7 +178,7 @@ class Store(ABC):
                 self._upload_large(file.fileno(), size, name, sha256)
         return size
 
-    def download(self, entry: Entry, path: Path, sha256: str | None = None) -> None:
+    def download(self, entry: StoredObject, path: Path, sha256: str | None = None) -> None:
         """Fetches an object into a file that appears whole; its folder is made where it is missing.
 
         Args:
@@ -215,14 +215,14 @@ class Store(ABC):
                 temporary.unlink(missing_ok=True)
                 raise
 
-    def same(self, entry: Entry, path: Path) -> bool:
+    def same(self, entry: StoredObject, path: Path) -> bool:
         """Whether a file's bytes are an object's. False where the store cannot tell without reading the object."""
         expected = self.checksum(entry)
         if expected is None or path.stat().st_size != entry.bytes:
             return False
         return file_checksum(path, expected) == expected
 
-    def checksum(self, entry: Entry) -> str | None:
+    def checksum(self, entry: StoredObject) -> str | None:
         """The checksum that an object's bytes must have; None where that is not known."""
         return entry.checksum
 

@@ -20,7 +20,7 @@ from boxcar.storage.location import bucket_location
 from boxcar.storage.names import check_names
 from boxcar.storage.open import open_store
 from boxcar.storage.parallel import for_each
-from boxcar.storage.store import Entry, Missing
+from boxcar.storage.store import Missing, StoredObject
 from boxcar.sync.follower import Follower
 from boxcar.sync.transfer import fetch_folder, latest_checkpoint, send_folder
 
@@ -146,7 +146,7 @@ class Mirror:
                     if wanted(name) and name not in there:
                         (self.folder / name).unlink()
 
-                def fetch(entry: Entry) -> None:
+                def fetch(entry: StoredObject) -> None:
                     path = self.folder / entry.name
                     if not (path.is_file() and store.same(entry, path)):
                         store.download(entry, path)

@@ -62,7 +62,7 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -
     if not differing and not useless and begun is None:
         return 0
     if step:
-        store.write(UNFINISHED, begun_record(markers[COMMIT]))
+        store.write(UNFINISHED, started_record(markers[COMMIT]))
     store.delete(sorted(name for name in there.keys() & (differing | useless) if is_marker(name)))
     # Before anything is sent: a server may refuse an object below another one's name.
     store.delete(sorted(name for name in useless if not is_marker(name)))
@@ -221,7 +221,7 @@ def latest_checkpoint(names: Iterable[str]) -> int:
     return max((int(match[1]) for name in names if (match := CHECKPOINT_MARKER.fullmatch(name))), default=-1)
 
 
-def begun_record(marker: bytes) -> bytes:
+def started_record(marker: bytes) -> bytes:
     """The `.unfinished` of the step that a `step.json` tells of: its name, inputs and parameters."""
     try:
         record = {key: json.loads(marker)[key] for key in ("step", "inputs", "parameters")}

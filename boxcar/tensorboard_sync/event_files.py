@@ -5,7 +5,7 @@ from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import COMMIT, EVENTS, OPEN
-from boxcar.storage import Changed, Entry, Store
+from boxcar.storage import Changed, Store, StoredObject
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.names import unfit
 
@@ -38,7 +38,7 @@ class EventFiles:
         self._run = run
         self._prefix = f"{run}/" if run else ""
         self._into = into
-        self._seen: list[Entry] | None = None  # the listing of the last look that came to its end
+        self._seen: list[StoredObject] | None = None  # the listing of the last look that came to its end
         self._tags: dict[str, str] = {}  # of the objects that are here, byte for byte
 
     @property
@@ -70,7 +70,7 @@ class EventFiles:
         if self.closed:
             self._seen, self._tags = None, {}  # nobody asks again
 
-    def _event_files(self, listing: list[Entry]) -> dict[str, Entry]:
+    def _event_files(self, listing: list[StoredObject]) -> dict[str, StoredObject]:
         found = {}
         self.unfit = []
         for entry in listing:
@@ -82,7 +82,7 @@ class EventFiles:
                 found[entry.name] = entry
         return found
 
-    def _committed(self, listing: list[Entry]) -> bool:
+    def _committed(self, listing: list[StoredObject]) -> bool:
         return {f"{self._prefix}{step}/{COMMIT}" for step in OPEN} <= {entry.name for entry in listing}
 
     def _remove_others(self, names: set[str]) -> None:
@@ -92,7 +92,7 @@ class EventFiles:
                     path.unlink()
         self._tags = {name: tag for name, tag in self._tags.items() if name in names}
 
-    def _fetch(self, entry: Entry) -> bool:
+    def _fetch(self, entry: StoredObject) -> bool:
         """Appends the bytes that a file lacks; a kill leaves it shorter, and no more.
 
         Returns:

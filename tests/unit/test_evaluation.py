@@ -171,7 +171,7 @@ def test_started_again_it_goes_on_where_it_was(training: Training) -> None:
         training.run / "eval",
         {
             "records": require_commit(training.run / "records", "records").digest,
-            "training": str(evaluator.begun_identity(training.folder, "train")),
+            "training": str(evaluator.started_identity(training.folder, "train")),
         },
         {},
         resumable=True,

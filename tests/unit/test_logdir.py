@@ -13,7 +13,7 @@ import pytest
 from storage_servers import FaultProxy, Seen, Server
 
 from boxcar.errors import BoxcarError
-from boxcar.storage import Entry, list_files, open_store
+from boxcar.storage import StoredObject, list_files, open_store
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.folder_store import FolderStore
 from boxcar.storage.parallel import for_each
@@ -223,9 +223,9 @@ class Hostile(FolderStore):
     def folders(self) -> list[str]:
         return [*super().folders(), *self.RUNS]
 
-    def entries(self, below: str = "") -> list[Entry]:
+    def entries(self, below: str = "") -> list[StoredObject]:
         assert below not in self.RUNS
-        return [*super().entries(below), *(Entry(name, 1, "tag", None) for name in self.FILES)]
+        return [*super().entries(below), *(StoredObject(name, 1, "tag", None) for name in self.FILES)]
 
     def read(self, name: str, start: int = 0, length: int | None = None, tag: str | None = None) -> bytes:
         return b"!" if name in self.FILES else super().read(name, start, length, tag)

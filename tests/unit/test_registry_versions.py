@@ -15,7 +15,7 @@ from boxcar.registry import (
     Model,
     add_version,
     fetch_version,
-    frozen_test_list,
+    held_out_list,
     list_versions,
     promote_regardless,
     read_aliases,
@@ -138,7 +138,7 @@ def test_the_first_run_chooses_the_test_split_and_later_ones_keep_it(models: str
     split = read_aliases(model).test
     add_version(model, str(write_run(tmp_path / "2", seed=2, test=("a.jpg", "b.jpg", "c.jpg"))))
     assert read_aliases(model).test == split
-    listed = fetch_file(frozen_test_list(model, split))
+    listed = fetch_file(held_out_list(model, split))
     assert read_frozen_test(listed) == {sha256("a.jpg"), sha256("b.jpg")}
     assert "a.jpg" in listed.read_text()
 

@@ -19,7 +19,7 @@ from boxcar.config.run import Configuration, make_configuration
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.kfp.form import RetrainForm
 from boxcar.kfp.retraining import retrain as retrain_by_form
-from boxcar.registry import Model, frozen_test_list, promote_regardless, read_aliases, read_version, rollback
+from boxcar.registry import Model, held_out_list, promote_regardless, read_aliases, read_version, rollback
 from boxcar.registry.aliases import change
 from boxcar.retraining.changes import INDEX
 from boxcar.retraining.claim import Claim
@@ -145,7 +145,7 @@ def test_what_follows_has_the_champions_weights_label_map_and_test_pictures(work
     configuration = workshop.trained[-1]
     assert configuration.init == f"{model.uri}/1/export/saved_model/checkpoint"
     assert configuration.label_map == f"{model.uri}/1/records/label_map.pbtxt"
-    assert configuration.frozen_test == frozen_test_list(model, read_aliases(model).test)
+    assert configuration.frozen_test == held_out_list(model, read_aliases(model).test)
 
     workshop.label(2)
     workshop.retrain(start="init")
@@ -193,7 +193,7 @@ def test_what_no_longer_fits_its_model_is_begun_anew(workshop: Workshop, what: s
     state = read_aliases(model)
     former, first, again = workshop.trained[-3:]
     assert first == again != former, "what was begun anew is gone on with"
-    assert again.frozen_test == frozen_test_list(model, state.test)
+    assert again.frozen_test == held_out_list(model, state.test)
     champion = "2" if what == "champion" else "1"
     assert again.label_map == f"{model.uri}/{champion}/records/label_map.pbtxt"
     old, new = workshop.entries()[-2:]

@@ -16,7 +16,7 @@ from command import boxcar, last_words
 from storage_servers import Server
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.retention import Plan, find_runs, plan_prune, prune
+from boxcar.retention import PrunePlan, find_runs, plan_prune, prune
 from boxcar.retention.listing import FoundRun
 from boxcar.run.step import Step, read_commit
 from boxcar.storage import open_store
@@ -74,11 +74,11 @@ def names(runs: list[FoundRun]) -> list[str]:
     return [run.name for run in runs]
 
 
-def reasons(plan: Plan) -> dict[str, str]:
+def reasons(plan: PrunePlan) -> dict[str, str]:
     return {run.name: reason for run, reason in plan.keep}
 
 
-def carry_out(runs: str, store: Store, plan: Plan) -> list[BoxcarError]:
+def carry_out(runs: str, store: Store, plan: PrunePlan) -> list[BoxcarError]:
     return [refused for _, refused in prune(runs, store, plan) if refused is not None]
 
 

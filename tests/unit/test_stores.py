@@ -12,7 +12,7 @@ import pytest
 from storage_servers import FaultProxy, Server, first
 
 from boxcar.errors import BoxcarError
-from boxcar.storage import ABSENT, Changed, Entry, Missing, Store, list_files, open_store
+from boxcar.storage import ABSENT, Changed, Missing, Store, StoredObject, list_files, open_store
 from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.parallel import for_each
 from boxcar.storage.s3_store import S3Store
@@ -67,7 +67,7 @@ def stored(store: Store) -> dict[str, bytes]:
     return {entry.name: store.read(entry.name) for entry in store.entries()}
 
 
-def entry_of(store: Store, name: str) -> Entry:
+def entry_of(store: Store, name: str) -> StoredObject:
     return next(entry for entry in store.entries() if entry.name == name)
 
 

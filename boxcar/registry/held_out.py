@@ -21,7 +21,7 @@ _IDENTITY = 12  # hexadecimal digits of its name
 
 
 @dataclass(frozen=True)
-class FrozenTest:
+class HeldOutTest:
     """A frozen test split on this machine.
 
     Attributes:
@@ -43,7 +43,7 @@ class FrozenTest:
         return read_examples(_shards(self.folder))
 
 
-def freeze_test(model: Model, records: Path) -> FrozenTest:
+def keep_test(model: Model, records: Path) -> HeldOutTest:
     """Keeps the test split of records in the registry; whether it counts is for the model's aliases to say.
 
     Args:
@@ -69,10 +69,10 @@ def freeze_test(model: Model, records: Path) -> FrozenTest:
                 for path in (*shards, label_map):
                     shutil.copyfile(path, folder / path.name)
                 replace_text(folder / FROZEN_TEST, frozen_test_text(names))
-    return read_frozen(model, split)
+    return read_held_out(model, split)
 
 
-def read_frozen(model: Model, split: str) -> FrozenTest:
+def read_held_out(model: Model, split: str) -> HeldOutTest:
     """A frozen test split, brought here where it lies in a bucket.
 
     Raises:
@@ -80,7 +80,7 @@ def read_frozen(model: Model, split: str) -> FrozenTest:
     """
     folder = require_commit(model.test(split).fetch(), STEP).folder
     examples = list(read_examples(_shards(folder)))
-    return FrozenTest(
+    return HeldOutTest(
         split,
         folder,
         read_label_map(folder / LABEL_MAP),
@@ -89,7 +89,7 @@ def read_frozen(model: Model, split: str) -> FrozenTest:
     )
 
 
-def frozen_test_list(model: Model, split: str) -> str:
+def held_out_list(model: Model, split: str) -> str:
     """URI of the list that `records --frozen-test` takes."""
     return f"{model.uri}/{TESTS}/{split}/{FROZEN_TEST}"
 
