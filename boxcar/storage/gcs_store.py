@@ -34,6 +34,7 @@ FAULTS = (
     *(requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError),
 )
 _BUSY_STATUS = (408, 429, 500, 502, 503, 504)
+_SESSIONS = 3  # for one large object
 _TIMEOUT = (5.0, 60.0)  # seconds to connect, and between two pieces of an answer
 
 Answer = TypeVar("Answer")
@@ -142,14 +143,22 @@ class GcsStore(Store):
             # The client sends as it reads, and could not take back a file that turns out to be another one.
             for _ in expected_pieces(file, size, name, sha256):
                 pass
-        patience = DEFAULT_RETRY.with_timeout(retry.PATIENCE_SECONDS)  # for each chunk
+        # The client sends a chunk again by itself. Where the answer to one was lost, the server may not take the session up
+        # again, and all chunks are sent in a new one.
+        patience = DEFAULT_RETRY.with_timeout(retry.PATIENCE_SECONDS)
+        sessions = iter(range(_SESSIONS - 1))
 
         def ask() -> None:
             blob = self._blob(name)
             blob.chunk_size = PART_BYTES
             with os.fdopen(os.dup(file), "rb") as stream:
                 stream.seek(0)
-                blob.upload_from_file(stream, size=size, checksum="crc32c", retry=patience, timeout=_TIMEOUT)
+                try:
+                    blob.upload_from_file(stream, size=size, checksum="crc32c", retry=patience, timeout=_TIMEOUT)
+                except GoogleAPICallError as error:
+                    if error.code in (400, 404, 410) and next(sessions, None) is not None:
+                        raise ConnectionError("the session is lost") from error
+                    raise
 
         self._ask(ask)
 

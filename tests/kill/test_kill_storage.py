@@ -129,7 +129,7 @@ def test_a_killed_upload_is_taken_up_and_sends_nothing_twice(uri: str, proxy: Fa
 
 def test_a_killed_upload_of_a_large_file_is_not_there_and_is_sent_again(uri: str, proxy: FaultProxy, tmp_path: Path) -> None:
     here = write_step(tmp_path / "here", {"big": secrets.token_bytes(3 * PART_BYTES + 1)})
-    killed_at(4, is_upload, proxy, SEND, uri, str(here))
+    killed_at(2, is_upload, proxy, SEND, uri, str(here))
     assert "big" not in [entry.name for entry in open_store(uri).entries()]
     finished(SEND, uri, str(here))
     fetch_folder(open_store(uri), tmp_path / "there")
