@@ -6,8 +6,8 @@ from typing import Any
 from boxcar.config.gate import GateSettings
 from boxcar.registry.aliases import Aliases, change, read_aliases
 from boxcar.registry.decision import Answers, decide
-from boxcar.registry.held_out import HeldOutTest, fetch_records, keep_test
 from boxcar.registry.gate import refuse_seen
+from boxcar.registry.held_out import HeldOutTest, fetch_records, keep_test
 from boxcar.registry.measure import find_file, measure
 from boxcar.registry.model import Model
 from boxcar.registry.versions import fetch_version
