@@ -1,28 +1,28 @@
-"""Asking a server again: exponential back-off with jitter, as long as there is hope."""
+"""Retries of requests: exponential back-off with jitter, as long as a retry may help."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import tenacity
 
-# A server that has never answered is most often a wrong address, and the person who wrote it waits. One that has answered
-# is being restarted, moved or is overloaded, and is worth waiting for.
+# A server that has never answered is most often a wrong address, and a person is waiting. One that has answered is being
+# restarted or moved or is overloaded, and is worth waiting for.
 FIRST_CONTACT_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 10.0
 
-# What a failed request says: the server was not reached, it was and cannot just now, or None: asking again is of no use.
+# Why a request failed for the moment: the server was not reached, or it was and is busy. None: a retry cannot help.
 TransientReason = Literal["unreachable", "busy"]
 
 Answer = TypeVar("Answer")
 
 
 class Busy(Exception):
-    """A server answers that it cannot just now.
+    """A server answers that it is busy.
 
     Args:
         status: of its answer.
-        reason: its own words, where it has any.
+        reason: the server's own message, if there is one.
     """
 
     def __init__(self, status: int, reason: str = "") -> None:
@@ -32,26 +32,26 @@ class Busy(Exception):
 
 
 def transient_http_reason(error: BaseException) -> TransientReason | None:
-    """What a request by urllib3 says that failed, where an answer that may become another one is raised as Busy."""
+    """Why a request by urllib3 failed for the moment. An answer that a retry may change is raised as Busy."""
     import urllib3
 
     if isinstance(error, Busy):
         return "busy"
     if isinstance(error, urllib3.exceptions.SSLError):
-        return None  # a certificate does not become another one
+        return None  # a retry meets the same certificate
     return "unreachable" if isinstance(error, urllib3.exceptions.HTTPError | OSError) else None
 
 
 def network_reason(error: BaseException) -> str:
-    """A network error's word, without the connection's address in memory before it."""
+    """A network error's message, without the connection's address in memory."""
     return " ".join(str(error).rpartition(": ")[2].split()) or type(error).__name__
 
 
 class Retry:
-    """Calls functions that ask one server, again where that may help.
+    """Calls functions that ask one server, and calls them again if that may help.
 
     Args:
-        transient_reason: what an exception says of the server.
+        transient_reason: why a retry may help after an exception; None if it cannot.
     """
 
     def __init__(self, transient_reason: Callable[[BaseException], TransientReason | None]) -> None:
@@ -59,7 +59,7 @@ class Retry:
         self._answered = False
 
     def __call__(self, ask: Callable[[], Answer]) -> Answer:
-        """The answer; the exception of the last attempt where there is none. `ask` must bear being called again."""
+        """The answer, or the exception of the last attempt. `ask` may be called several times."""
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: self._transient_reason(error) is not None),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=LONGEST_PAUSE_SECONDS),

@@ -29,7 +29,7 @@ def examine(output: str = ".", data: str | None = None) -> list[Finding]:
         data: URI of images that would be read, where they are in a bucket.
 
     Returns:
-        One finding a thing, also for what is missing or broken; nothing is raised.
+        One finding per item, also for what is missing or broken; nothing is raised.
     """
     with ThreadPoolExecutor(1) as pool:
         tensorflow = pool.submit(examine_tensorflow)  # by far the slowest: a child process that the rest need not await

@@ -9,7 +9,7 @@ from boxcar.storage import Missing, bucket_location, open_store
 
 
 def examine_buckets(output: str, data: str | None) -> list[Finding]:
-    """A finding for each that lies in a bucket: whether `output` may be written to, and `data` read."""
+    """A finding for each that is in a bucket: whether `output` may be written to, and `data` read."""
     return [
         finding
         for finding in (_examine(output, writes=True), _examine(data, writes=False) if data else None)

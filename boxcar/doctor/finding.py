@@ -13,7 +13,7 @@ class Finding:
     """What was found about one thing."""
 
     name: str
-    ok: bool  # nothing about it stands in the way of a run
+    ok: bool  # it does not prevent a run
     what: str  # a sentence
     do: str | None  # what to do about it, a sentence; None where there is nothing to do
 

@@ -10,7 +10,7 @@ from boxcar.errors import BoxcarError
 from boxcar.storage import bucket_location, cache_folder, local_path
 
 GB = 10**9
-# Training at 320 pixels with batches of 8 takes 2.7 GB, the evaluator beside it 1 GB.
+# Training at 320 pixels with batches of 8 takes 2.7 GB, its evaluator 1 GB.
 MEMORY_BYTES = 4 * GB
 DISK_BYTES = 5 * GB
 

@@ -1,4 +1,4 @@
-"""Who was compared with whom, as `boxcar show` says it beside where a file comes from."""
+"""Which versions were compared, as `boxcar show` prints it with a file's origin."""
 
 import json
 

@@ -73,8 +73,8 @@ def decide(
         seed: of the bootstrap.
 
     Raises:
-        BoxcarError: 64 for a floor of a class that the challenger does not know; 65 where one id means two classes: whoever
-            uses the champion would be told wrong names.
+        BoxcarError: 64 for a floor of a class that the challenger does not know; 65 where one id means two classes:
+            users of the champion would get wrong names.
     """
     _check_ids(labels, challenger, champion)
     known = set(challenger.labels.values())
@@ -128,9 +128,9 @@ def _judge(
         return "kept", f"{said}, at most {difference.high:+.4f} {sure}: not above {settings.min_gain:+.4g}.", None
     needed = pictures_needed(difference, pictures, settings.min_gain)
     enough = "no number of images would be enough" if needed is None else f"about {needed} would be enough"
-    lies = f"is between {difference.low:+.4f} and {difference.high:+.4f}, each {sure}"
-    told = f"{pictures} test images do not show whether it is above {settings.min_gain:+.4g}, {enough}."
-    return "undecided", f"{said} and {lies}: {told}", needed
+    range_text = f"is between {difference.low:+.4f} and {difference.high:+.4f}, each {sure}"
+    too_few = f"{pictures} test images do not show whether it is above {settings.min_gain:+.4g}, {enough}."
+    return "undecided", f"{said} and {range_text}: {too_few}", needed
 
 
 def pictures_needed(difference: Difference, pictures: int, min_gain: float) -> int | None:

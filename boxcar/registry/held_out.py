@@ -22,11 +22,11 @@ _IDENTITY = 12  # hexadecimal digits of its name
 
 @dataclass(frozen=True)
 class HeldOutTest:
-    """A frozen test split on this machine.
+    """A held-out test split on this machine.
 
     Attributes:
         split: its name, which is made of its content: images and boxes.
-        folder: where it lies here.
+        folder: where it is on this machine.
         labels: the names of its boxes' ids.
         names: of its images, by their SHA-256.
         objects: how many labelled boxes there are.
@@ -73,7 +73,7 @@ def keep_test(model: Model, records: Path) -> HeldOutTest:
 
 
 def read_held_out(model: Model, split: str) -> HeldOutTest:
-    """A frozen test split, brought here where it lies in a bucket.
+    """A held-out test split, fetched if it is in a bucket.
 
     Raises:
         BoxcarError: 64 where there is none of this name, 65 where it is damaged.

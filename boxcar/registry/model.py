@@ -1,8 +1,8 @@
-"""Where a model lies in a registry: `<models>/<name>/`, and what lies there.
+"""A model's folder in a model registry, `<models>/<name>/`, and what it holds.
 
 aliases.json                 which version is the champion, which was before it, the test split that counts, and why
 <number>/                    a version; finished when its `step.json` is there
-tests/<split>/               a frozen test split
+tests/<split>/               a held-out test split
 decisions/<challenger>-<champion>-<split>.json
 retrainings/<identity>.json  what each retraining came to
 """
@@ -65,7 +65,7 @@ class Model:
         return Mirror(f"{self.uri}/{number}")
 
     def test(self, split: str) -> Mirror:
-        """The folder of a frozen test split."""
+        """The folder of a held-out test split."""
         return Mirror(f"{self.uri}/{TESTS}/{split}")
 
     @contextmanager

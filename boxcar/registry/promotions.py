@@ -30,7 +30,7 @@ def last_promotion(state: Aliases, number: str) -> Change | None:
 
 
 def tell_run_again(model: Model, number: str) -> bool:
-    """Puts the decision by which the gate made a version the champion into its run, where whoever did that was killed before.
+    """Writes the decision by which the gate made a version the champion into its run, if the gate was killed before it did.
 
     Returns:
         Whether that was missing. It is not where the run is gone, or where a person made it the champion without the gate.
@@ -54,7 +54,7 @@ def tell_run(run: Mirror, record: Mapping[str, Any]) -> None:
 
 
 def decision_name(challenger: str, champion: str | None, split: str) -> str:
-    """Where in a model's folder the decision on a version stands that was compared with a champion on a test split."""
+    """The name in a model's folder of the decision on a version that was compared with a champion on a test split."""
     return f"{DECISIONS}/{challenger}-{champion or 'none'}-{split}.json"
 
 

@@ -1,4 +1,4 @@
-"""What a registry still needs: whoever clears runs or versions away asks here first."""
+"""What a model registry still needs. Asked before runs or versions are removed."""
 
 import json
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def references(models: str) -> References:
 
 
 def _run_of(model: Model, number: str) -> str | None:
-    """The run of a partly uploaded version, as its `version.json` has it; None where that is not there or makes no sense."""
+    """The run of a partly uploaded version, as its `version.json` has it; None if that is missing or cannot be read."""
     try:
         run = json.loads(model.store.read(f"{number}/{VERSION}"))["run"]
     except (Missing, ValueError, KeyError, TypeError):
@@ -68,7 +68,7 @@ def _run_of(model: Model, number: str) -> str | None:
 
 
 def _open_retrainings(model: Model) -> set[str]:
-    """Runs of the retrainings that are at work, were killed or failed: on the same images the next one goes on with them."""
+    """Runs of the retrainings that are at work, were killed or failed: the next retraining on the same images resumes them."""
     store = model.store
     runs = set()
     for name in [entry.name for entry in store.entries(RETRAININGS) if entry.name.endswith(".json")]:

@@ -22,7 +22,7 @@ from boxcar.sync.mirror import Mirror
 
 STEP = "models add"
 VERSION, TRAINED_ON = "version.json", "trained-on.txt"
-# Of the run, beside what was exported: where they are, they are kept.
+# Further files of the run that are kept if they exist.
 _KEPT = (
     f"{layout.EVAL}/{layout.TEST_SCORES}",
     f"{layout.EVAL}/{layout.SCORES}",
@@ -126,7 +126,7 @@ def read_version(model: Model, number: str) -> Version:
 
 
 def fetch_version(model: Model, number: str) -> Path:
-    """A finished version's folder, brought here where it lies in a bucket, with every file as it was added.
+    """A finished version's folder, fetched if it is in a bucket, with every file as it was added.
 
     Raises:
         BoxcarError: as `read_version`, and 65 where a file is not the one that was added.
@@ -237,7 +237,7 @@ def _describe(model: Model, run: str, place: Path, test: str) -> Version:
 
 
 def _ancestor(model: Model, sha256: str) -> str | None:
-    """The version that has these weights; None where they are nobody's here."""
+    """The version that has these weights; None if no version has them."""
     for found in list_versions(model):
         if found.version is not None and sha256 in (found.version.checkpoint_sha256, found.version.weights_sha256):
             return found.number
@@ -254,7 +254,7 @@ def _trained_on(model: Model, place: Path, ancestor: str | None) -> set[str]:
 
 
 def _look(model: Model, number: str) -> Listed:
-    """A version, believed where all that its `step.json` lists is there."""
+    """A version. It counts as finished if all files that its `step.json` lists are there."""
     store, where = model.store, f"{model.uri}/{number}/{VERSION}"
     there = {entry.name.removeprefix(f"{number}/"): entry.bytes for entry in store.entries(number)}
     if layout.COMMIT not in there:

@@ -1,4 +1,4 @@
-"""The runs in a folder, and how each stands."""
+"""The runs in a folder, and the state of each."""
 
 import json
 import time
@@ -28,7 +28,7 @@ from boxcar.storage.parallel import in_order
 _STATUS = f"{TRAIN}/{STATUS}"
 SILENT_SECONDS = 15 * 60.0  # after which a trainer that has not said RUNNING again is none
 
-State = Literal["training", "finished", "failed", "begun"]
+State = Literal["training", "finished", "failed", "started"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class FoundRun:
     Attributes:
         name: of its folder.
         uri: of its folder.
-        state: training while its trainer's heart beats; begun where it neither is finished nor says why not.
-        step: of training, where that has begun.
+        state: training while the trainer's heartbeat is recent; started if it is neither finished nor failed.
+        step: of training, if that has started.
         changed: when any of its files was last written, in seconds since the epoch.
         entries: all its files, by names relative to the folder of runs.
         init: weights that it started from, where they were named.
@@ -60,7 +60,7 @@ class FoundRun:
 
 
 def find_runs(runs: str, store: Store) -> tuple[list[FoundRun], dict[str, str]]:
-    """What lies in a folder of runs.
+    """The runs in a folder of runs.
 
     Args:
         runs: its URI.
@@ -110,14 +110,14 @@ def look(runs: str, store: Store, name: str) -> FoundRun | str:
         return f"its {CONFIGURATION} cannot be read: {error.what.rstrip('.')}"
     except (ValidationError, ValueError, RecursionError, yaml.YAMLError):
         return f"its {CONFIGURATION} does not belong to a run"
-    state: State = "begun"
+    state: State = "started"
     if status.get("state") == "RUNNING":
         # Whichever clock is ahead: that of the trainer or that of the bucket.
         beat = max(_number(status.get("beat")), files[_STATUS].modified)
-        state = "training" if time.time() - beat < SILENT_SECONDS else "begun"
+        state = "training" if time.time() - beat < SILENT_SECONDS else "started"
     if state != "training":
         finished = {RUN_FILE, f"{REPORT}/{COMMIT}"} <= files.keys()
-        state = "finished" if finished else "failed" if FAILURE in files else "begun"
+        state = "finished" if finished else "failed" if FAILURE in files else "started"
     changed = max(entry.modified for entry in entries)
     step = status.get("step")
     return FoundRun(name, uri, state, step if isinstance(step, int) else None, changed, tuple(entries), init)
@@ -146,5 +146,5 @@ def place_of(uri: str) -> str:
 
 
 def lies_in(uri: str, folders: Sequence[str]) -> bool:
-    """Whether a place, as `place_of` writes it, is one of these folders or lies in one."""
+    """Whether a place, as `place_of` writes it, is one of these folders or is inside one."""
     return any(uri == folder or uri.startswith(f"{folder}/") for folder in folders)

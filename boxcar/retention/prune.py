@@ -1,4 +1,4 @@
-"""Removing old runs, and none that anybody still needs."""
+"""Removes old runs that nothing needs any more."""
 
 import contextlib
 import os
@@ -43,7 +43,7 @@ def plan_prune(
         store: which reads it.
         keep: how many stay in any case.
         referred: URIs, in runs or of runs, that models refer to.
-        unknown: what refers to a run of which nobody can tell which it is, in words; then none goes. Empty where nothing does.
+        unknown: a description of what refers to a run that cannot be identified; then no run is removed. Empty otherwise.
         at_work: URIs of runs that Jobs on a cluster work on.
 
     Raises:
@@ -65,7 +65,7 @@ def plan_prune(
             reasons[run.name] = f"one of the last {keep}"
         elif unknown:
             reasons[run.name] = f"it may belong to {unknown}"
-    # What goes on may be started again, and then reads its first weights again.
+    # An unfinished run may be resumed, and then reads its first weights again.
     for run in [run for run in found if run.name in reasons and run.state != "finished"]:
         if not run.init or run.init in ("none", "zoo"):
             continue
@@ -78,9 +78,9 @@ def plan_prune(
 
 
 def remove_run(runs: str, store: Store, run: FoundRun) -> None:
-    """Removes a run: first what makes anybody believe in what lies there, last what makes it a run of ours.
+    """Removes a run: first the markers that make its files valid, last what makes it a run of ours.
 
-    So whoever is killed in between leaves nothing that a step believes, and a run that the next `prune` removes.
+    A kill in between leaves nothing that a step would use, and a run that the next `prune` removes.
 
     Raises:
         BoxcarError: 69 where it has changed since it was found, somebody works there, or the store fails.
@@ -136,7 +136,7 @@ def _locked(run: FoundRun) -> Iterator[None]:
 
 def prune(runs: str, store: Store, plan: PrunePlan) -> Iterator[tuple[FoundRun, BoxcarError | None]]:
     """Removes what a plan says, run by run; with each that was left alone after all, why."""
-    for run in reversed(plan.remove):  # the oldest first: whoever is interrupted has removed what was needed least
+    for run in reversed(plan.remove):  # the oldest first: an interruption has removed what was needed least
         try:
             remove_run(runs, store, run)
         except Refused as error:

@@ -1,9 +1,9 @@
-"""What trainer and evaluator tell each other through the run's folder, and nothing else.
+"""The protocol of trainer and evaluator. They exchange files in the run's folder, and nothing else.
 
 The trainer writes `train/ckpt-<step>.index`, `.data-*` and last the marker `train/ckpt-<step>.json`; a checkpoint without
-its marker does not exist. `train/status.json` says how training stands and beats as the trainer's heart. The evaluator
-appends one whole line a checkpoint to `eval/scores.jsonl`. Where it is a sidecar, `eval/verdict.json` says how it ended.
-Whoever else must end a training writes `.stop.json` into the run's folder, and why.
+its marker does not exist. `train/status.json` holds the state of training and is the trainer's heartbeat. The evaluator
+appends one whole line per checkpoint to `eval/scores.jsonl`. If it is a sidecar, `eval/verdict.json` says how it ended.
+Any other process that must end a training writes `.stop.json` with the reason into the run's folder.
 """
 
 import json
@@ -33,7 +33,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Status:
-    """How training stands."""
+    """The state of training."""
 
     state: State
     step: int  # the last step that was trained
@@ -76,14 +76,14 @@ def list_checkpoints(train: Path) -> list[Checkpoint]:
 
 
 def remove_checkpoint(train: Path, step: int) -> None:
-    """Removes a checkpoint, its marker first, so that nobody believes what is left of it."""
+    """Removes a checkpoint, its marker first, so that what is left is not taken for one."""
     marker_path(train, step).unlink(missing_ok=True)
     for path in train.glob(f"{checkpoint_name(step)}.*"):
         path.unlink(missing_ok=True)
 
 
 def write_status(train: Path, state: State, step: int, last_checkpoint: int | None = None) -> None:
-    """Says how training stands; every call is also a heartbeat."""
+    """Writes the state of training; every call is also a heartbeat."""
     replace_json(
         train / STATUS,
         {
@@ -103,12 +103,12 @@ def peak_memory_bytes() -> int:
 
 
 def write_stop(run: Path, reason: BoxcarError) -> None:
-    """Asks the trainer to save a checkpoint and end with this code and these words."""
+    """Asks the trainer to save a checkpoint and end with this code and message."""
     replace_json(run / STOP, {"code": int(reason.code), "what": reason.what, "do": reason.do})
 
 
 def read_stop(run: Path) -> BoxcarError | None:
-    """Why training is to end; None where it may go on."""
+    """Why training is to end; None if it may continue."""
     try:
         asked = json.loads((run / STOP).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -117,7 +117,7 @@ def read_stop(run: Path) -> BoxcarError | None:
 
 
 def read_status(train: Path) -> Status | None:
-    """How training stands, or None before its first word."""
+    """The state of training, or None before its first heartbeat."""
     try:
         return Status(**json.loads((train / STATUS).read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 """A step commits: it writes its files, then puts `step.json` last. What has no valid `step.json` is not finished.
 
 `step.json` holds the step's name, every file's size and SHA-256, the hashes of its inputs, the code version, the parameters,
-and the seconds it took. While a step writes, its folder holds `.unfinished`, so that a later start knows that what lies
-there is its own to clear away, and somebody else's folder is never touched.
+and the seconds it took. While a step writes, its folder holds `.unfinished`, so that a later start knows that the files
+there are its own to remove, and no other folder is ever touched.
 """
 
 import hashlib
@@ -42,9 +42,9 @@ class Committed:
 
 
 def read_commit(folder: Path, step: str) -> Committed | None:
-    """The finished step in a folder, or None where there is none that can be believed.
+    """The finished step in a folder, or None if there is none that is valid.
 
-    Believed means: `step.json` parses, is of this step, and every file it lists is there with its size and SHA-256.
+    Valid means: `step.json` parses, is of this step, and every file it lists is there with its size and SHA-256.
     """
     try:
         record = json.loads((folder / COMMIT).read_text(encoding="utf-8"))
@@ -89,15 +89,15 @@ def require_commit(folder: Path, step: str) -> Committed:
 
 
 def started_identity(folder: Path, step: str) -> str | None:
-    """SHA-256 over inputs and parameters of the step that was begun or finished in a folder; None where none was."""
-    begun = _read_begun(folder)
-    if begun is None or begun["step"] != step:
+    """SHA-256 over inputs and parameters of the step that was started or finished in a folder; None if none was."""
+    started = _read_started(folder)
+    if started is None or started["step"] != step:
         return None
-    return hashlib.sha256(json.dumps(begun, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(started, sort_keys=True).encode()).hexdigest()
 
 
-def _read_begun(folder: Path) -> dict[str, Any] | None:
-    """What a marker in the folder says of the step that was finished or begun there; None where none can be understood."""
+def _read_started(folder: Path) -> dict[str, Any] | None:
+    """What a marker in the folder says of the step that was finished or started there; None if none can be read."""
     for name in (COMMIT, UNFINISHED):
         try:
             found = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -118,7 +118,7 @@ class Step:
         parameters: every setting that changes what comes out.
         owns: the names directly below `folder` that are this step's, where the folder is shared with another step
             (`export/` holds `saved_model/` too); None where all of it is.
-        resumable: True where the step goes on with what an earlier, unfinished start left (training, evaluation);
+        resumable: True if the step resumes what an earlier, unfinished start left (training, evaluation);
             else leftovers are cleared.
         hashed: files (`files` of `Committed`) whose hash the step knows from reading them back; `commit` hashes the rest.
     """
@@ -178,39 +178,39 @@ class Step:
     def check(self) -> None:
         """Raises BoxcarError 64 where the folder is not this step's to write into; touches nothing.
 
-        Going on is only for what was begun with the same inputs and parameters: hours of work are not cleared away.
+        Only a start with the same inputs and parameters may resume: hours of work are not removed.
         """
-        begun = _read_begun(self.folder)
-        if begun is None:
+        started = _read_started(self.folder)
+        if started is None:
             # A kill may have left the temporary file of the very first marker, and nothing else.
-            strangers = [name for name in self._owned() if not is_temporary(name)]
-            if strangers:
+            foreign = [name for name in self._owned() if not is_temporary(name)]
+            if foreign:
                 raise BoxcarError(
                     ExitCode.USAGE,
-                    f"{self.folder} already holds files that no {self.name} step wrote ({strangers[0]}, for one).",
+                    f"{self.folder} already holds files that no {self.name} step wrote (for example {foreign[0]}).",
                     "Choose another folder, or move those files away.",
                 )
-        elif begun["step"] != self.name:
+        elif started["step"] != self.name:
             raise BoxcarError(
                 ExitCode.USAGE,
-                f"{self.folder} holds what the step {begun['step']} wrote, and {self.name} would clear it away.",
+                f"{self.folder} holds what the step {started['step']} wrote, and {self.name} would remove it.",
                 "Choose another folder.",
             )
-        elif self.resumable and (changed := self._changed(begun)):
+        elif self.resumable and (changed := self._changed(started)):
             raise BoxcarError(
                 ExitCode.USAGE,
-                f"{self.folder} was begun with other settings or data: {', '.join(changed)}.",
-                "Repeat the settings it was begun with, or choose another folder.",
+                f"{self.folder} was started with other settings or data: {', '.join(changed)}.",
+                "Repeat the settings that it was started with, or choose another folder.",
             )
 
-    def _changed(self, begun: dict[str, Any]) -> list[str]:
-        """In words, what differs between this step and the one that was begun."""
+    def _changed(self, started: dict[str, Any]) -> list[str]:
+        """A description of what differs between this step and the one that was started."""
         wanted = self._identity()
-        old, new = begun["parameters"], wanted["parameters"]
+        old, new = started["parameters"], wanted["parameters"]
         words = [
             f"{key} was {old.get(key)} and now is {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)
         ]
-        return words or ([] if begun["inputs"] == wanted["inputs"] else ["its inputs have changed"])
+        return words or ([] if started["inputs"] == wanted["inputs"] else ["its inputs have changed"])
 
     def _identity(self) -> Any:
         # As JSON, in which tuples are lists, because what it is compared with was read from JSON.
@@ -243,7 +243,7 @@ class Step:
         return [n for n in names if n not in (COMMIT, UNFINISHED) and (self.owns is None or n in self.owns)]
 
     def _clear(self) -> None:
-        """Removes what an interrupted step wrote, and its folder where nothing else lies in it."""
+        """Removes what an interrupted step wrote, and its folder if nothing else is in it."""
         (self.folder / COMMIT).unlink(missing_ok=True)  # an interruption may come between the commit and its return
         for name in self._owned():
             remove_tree(self.folder / name)

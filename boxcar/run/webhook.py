@@ -1,4 +1,4 @@
-"""A message to whoever is to hear of how something ended, as JSON, to the address that an operator has set."""
+"""Notifications: a JSON message about how something ended, sent to the address that an operator has set."""
 
 import os
 from collections.abc import Mapping
@@ -14,23 +14,23 @@ _CORRECT = f"Correct the address in the Secret that {WEBHOOK} comes from."
 
 
 def check_address() -> str:
-    """The address that is set; empty where none is. Ask where something long begins whose end somebody is to hear of.
+    """The address that is set; empty if none is. Call it before long work that ends with a notification.
 
     Raises:
-        BoxcarError: 69 where it cannot be an address. Nothing is sent to find that out.
+        BoxcarError: 69 if it is not an address. Nothing is sent.
     """
     url = os.environ.get(WEBHOOK, "")
     if url and not _is_address(url):
-        what = "The webhook's address is none: it must be http:// or https:// with a host and without blanks or a line's end."
+        what = "The webhook's address is not valid: it must be http:// or https:// with a host, without blanks or line breaks."
         raise BoxcarError(ExitCode.ENVIRONMENT, what, _CORRECT)
     return url
 
 
 def post(body: Mapping[str, Any]) -> None:
-    """Sends a message where an address is set. The address may hold a key, and is never repeated.
+    """Sends a message if an address is set. The address may hold a key, so no message repeats it.
 
     Raises:
-        BoxcarError: 69 where the address cannot be one, the server cannot be reached, or does not take it.
+        BoxcarError: 69 if the address is not valid, or the server cannot be reached or refuses the message.
     """
     if not (url := check_address()):
         return
@@ -62,5 +62,5 @@ def _is_address(url: str) -> bool:
         host = parts.hostname or ""
         host.encode("idna")  # as it is asked for
         return parts.scheme in ("http", "https") and host != "" and parts.port != 0 and url.isprintable() and " " not in url
-    except ValueError:  # brackets without an end, a port that is no number; its words would repeat the address
+    except ValueError:  # an unclosed bracket, a port that is not a number; the message would repeat the address
         return False

@@ -1,4 +1,4 @@
-"""What is signed: all files in a folder but the signature, which lies among them.
+"""What is signed: all files in a folder except the signature, which is among them.
 
 It is in the format of OpenSSF Model Signing 1.0, so that its own command verifies it too:
 `model_signing verify key FOLDER --signature FOLDER/model.sig --public_key FILE`.
@@ -41,7 +41,7 @@ def hashing(signing: Any) -> Any:
 
 @contextmanager
 def as_it_is(uri: str) -> Iterator[Path]:
-    """The folder itself; of one in a bucket all there is, hidden files too, fetched anew and whatever its markers say.
+    """The folder itself; of one in a bucket all there is, hidden files too, fetched again, whatever its markers say.
 
     Raises:
         BoxcarError: 64 where nothing is there, 69 where the bucket fails.
@@ -63,5 +63,5 @@ def as_it_is(uri: str) -> Iterator[Path]:
 
 
 def count_signed(folder: Path) -> int:
-    """How many files lie in a signed folder beside the signature."""
+    """How many files a signed folder holds besides the signature."""
     return sum(1 for path in folder.rglob("*") if path.is_file()) - 1

@@ -17,7 +17,7 @@ _MAKE_KEY = (
 
 
 def sign_folder(uri: str, key: Path) -> int:
-    """Signs all files in a folder, and puts the signature beside them, in the place of an older one.
+    """Signs all files in a folder, and writes the signature next to them, replacing an older one.
 
     Args:
         uri: the folder (URI), with finished steps in it: `<run>/export`.
@@ -28,7 +28,7 @@ def sign_folder(uri: str, key: Path) -> int:
 
     Raises:
         BoxcarError: 64 where nothing is there, or the key is none; 65 where a step in it is not finished or its files were
-            changed, or a link lies in it; 69 where model-signing is not installed, the bucket fails or the folder cannot be
+            changed, or it holds a link; 69 where model-signing is not installed, the bucket fails or the folder cannot be
             written.
     """
     signing = import_signing()

@@ -19,7 +19,7 @@ def verify_folder(uri: str, key: Path) -> int:
 
     Args:
         uri: the folder (URI).
-        key: file with the public key of whoever signed.
+        key: file with the signer's public key.
 
     Returns:
         How many files were compared.
@@ -46,7 +46,7 @@ def verify_folder(uri: str, key: Path) -> int:
 
 
 def verify_around(uri: str, key: Path) -> int:
-    """Verifies the signed folder that a model lies in: the model's own, or the nearest above it that is signed.
+    """Verifies the signed folder that holds a model: the model's own, or the nearest above it that is signed.
 
     Args:
         uri: an exported file or folder (URI).

@@ -41,7 +41,7 @@ def fetch_file(uri: str) -> Path:
 
 
 def with_uris(text: str) -> str:
-    """A text with URIs in place of the cache's folders for them: what a person is told to look at is in the bucket."""
+    """A text with URIs in place of the cache's folders for them: a person looks for the files in the bucket."""
     return re.sub(rf"{re.escape(str(_buckets()))}/(s3|gs)-([^/\s]+)-[0-9a-f]{{8}}/", r"\1://\2/", text)
 
 

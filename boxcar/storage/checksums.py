@@ -1,4 +1,4 @@
-"""Checksums as stores keep them, written `<kind> <digits>`, and their reckoning over bytes that come piece by piece.
+"""Checksums as stores keep them, written `<kind> <digits>`, and how they are computed over bytes that come piece by piece.
 
 Kinds: `sha256` and `md5` in hexadecimal, `crc32c` in base64 (GCS), and `parts`, which S3 gives an object that was sent in
 several parts: the MD5 of the parts' MD5s, and their count.
@@ -48,7 +48,7 @@ def file_checksum(path: Path, like: str) -> str:
 
 
 def pieces(file: int, size: int) -> Iterator[bytes]:
-    """What lies in an open file from its start, in pieces of `size` bytes; the last may be shorter."""
+    """The bytes of an open file from its start, in pieces of `size` bytes; the last may be shorter."""
     offset = 0
     while piece := os.pread(file, size, offset):
         yield piece

@@ -87,7 +87,7 @@ class GcsStore(Store):
         end = None if length is None else start + length - 1
 
         def ask() -> bytes:
-            # Raw: an object whose metadata say gzip is to arrive as it lies there. Its checksum is verified over the whole.
+            # Raw: an object whose metadata say gzip must arrive as it is stored. Its checksum is verified over the whole.
             content: bytes = self._blob(name).download_as_bytes(
                 start=start or None,
                 end=end,

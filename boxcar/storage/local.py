@@ -117,7 +117,7 @@ def read_whole_lines(path: Path) -> list[str]:
         content = path.read_bytes()
     except FileNotFoundError:
         return []
-    # Not `splitlines`, which also splits at characters that JSON leaves as they are, U+2028 for one.
+    # Not `splitlines`, which also splits at characters that JSON leaves as they are, such as U+2028.
     return content[: content.rfind(b"\n") + 1].decode("utf-8").split("\n")[:-1]
 
 

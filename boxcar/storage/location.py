@@ -29,7 +29,7 @@ class Location:
         return f"{self.prefix}/" if self.prefix else ""
 
     def split(self) -> tuple[str, str]:
-        """URI of the folder that it lies in, and its own name there.
+        """URI of its parent folder, and its own name there.
 
         Raises:
             BoxcarError: 64 where it is a bucket itself.
@@ -53,7 +53,7 @@ def bucket_location(uri: str) -> Location | None:
         return None
     bucket, _, path = rest.partition("/")
     if "@" in bucket or ":" in bucket:
-        # Whoever writes this may have put a secret there, so it is not repeated.
+        # It may hold a secret, so the message does not repeat it.
         raise BoxcarError(
             ExitCode.USAGE,
             f"A {scheme}:// URI names only a bucket and a folder in it, never a server, a port or a key.",

@@ -1,4 +1,4 @@
-"""Which names of objects can be files below a folder. Whoever may write to a bucket chooses them, so none is trusted."""
+"""Which names of objects can be files below a folder. Anybody who may write to a bucket chooses them, so none is trusted."""
 
 import re
 import unicodedata

@@ -17,8 +17,8 @@ Answer = TypeVar("Answer")
 def in_order(function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
     """`map` in threads: answers come in the order of the items, and items are taken only as answers are.
 
-    At most `PART_WORKERS` items are under way or wait to be taken. The first exception ends it: what has not begun never
-    does, and what has is awaited.
+    At most `PART_WORKERS` items are under way or wait to be taken. The first exception ends it: what has not started
+    never does, and what has is awaited.
     """
     waiting: deque[Future[Answer]] = deque()
     with ThreadPoolExecutor(PART_WORKERS) as pool:

@@ -149,7 +149,7 @@ class S3Store(Store):
 
     def _complete(self, key: str, upload: str, parts: list[Part]) -> None:
         if not self._client._complete_multipart_upload(self._bucket, key, upload, parts).etag:
-            # S3 says 200 before it has begun, and may find afterwards that it cannot.
+            # S3 answers 200 before it starts, and may fail afterwards.
             raise ConnectionError("the server did not put the parts together")
 
     def checksum(self, entry: StoredObject) -> str | None:

@@ -24,7 +24,7 @@ class StoredObject:
     name: str  # relative to the store's folder
     bytes: int
     tag: str  # opaque; another one whenever the object is replaced
-    checksum: str | None  # as in `checksums`; None where the store keeps none that can be reckoned here
+    checksum: str | None  # as in `checksums`; None if the store keeps none that can be computed here
     modified: float = 0.0  # seconds since the epoch, by the store's clock
 
 
@@ -69,7 +69,7 @@ class Store(ABC):
     def folders(self) -> list[str]:
         """The names of the folders directly below that hold anything, sorted.
 
-        A bucket is asked once for each 1,000 of them and of the objects beside them, however much lies in them. In a bucket
+        A bucket is asked once for each 1,000 of them and of the objects next to them, however much they hold. In a bucket
         they are what the names of objects say, so that one may be empty or have a name that no folder can have here.
         """
 

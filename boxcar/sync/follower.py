@@ -28,7 +28,7 @@ class Follower:
     def __init__(self, folder: Path, store: Store) -> None:
         self._folder = folder
         self._store = store
-        self._begun: bytes | None = None
+        self._started: bytes | None = None
         self._sent: dict[str, Status] = {}  # as the files were when they were sent
 
     def send(self) -> bool:
@@ -38,16 +38,16 @@ class Follower:
             Whether the step has finished and all of it is there; nothing is left to follow then.
 
         Raises:
-            BoxcarError: as `send_folder` does. The next pass goes on where this one ended.
+            BoxcarError: as `send_folder` does. The next pass continues where this one ended.
         """
         if (self._folder / COMMIT).exists():
             send_folder(self._folder, self._store)
             return True
-        begun = _read(self._folder / UNFINISHED)
-        if begun is None:
+        started = _read(self._folder / UNFINISHED)
+        if started is None:
             return False
-        if begun != self._begun:
-            self._begin(begun)
+        if started != self._started:
+            self._start(started)
         now = {name: status for name in list_files(self._folder) if (status := _status(self._folder / name)) is not None}
         new = [name for name, status in now.items() if self._sent.get(name) != status]
         replaced = {name: content for name in new if _is_replaced(name) and (content := _read(self._folder / name)) is not None}
@@ -63,19 +63,19 @@ class Follower:
             self._sent[name] = now[name]
         return False
 
-    def _begin(self, begun: bytes) -> None:
-        """Says in the store that the step has begun, and finds out what an earlier follower has sent already."""
+    def _start(self, started: bytes) -> None:
+        """Marks the step as started in the store, and finds out what an earlier follower has sent already."""
         there = {entry.name: entry for entry in self._store.entries()}
         check_taken(self._store, there)
-        if UNFINISHED not in there or self._store.read(UNFINISHED) != begun:
-            self._store.write(UNFINISHED, begun)
+        if UNFINISHED not in there or self._store.read(UNFINISHED) != started:
+            self._store.write(UNFINISHED, started)
         self._store.delete([COMMIT])
         self._sent = {}
         for name in list_files(self._folder):
             status = _status(self._folder / name)
             if status is not None and name in there and self._store.same(there[name], self._folder / name):
                 self._sent[name] = status
-        self._begun = begun
+        self._started = started
 
     def _take_away(self, here: set[str]) -> None:
         """Removes checkpoints there that are gone here."""
@@ -109,7 +109,7 @@ class Follower:
                 try:
                     self._store.upload(self._folder / name, name, record["sha256"])
                 except (FileNotFoundError, Changed):
-                    return  # retention took it, or it is being written anew
+                    return  # retention took it, or it is being written again
                 self._sent[name] = now[name]
         self._store.write(marker, content)
         self._sent[marker] = now[marker]

@@ -1,4 +1,4 @@
-"""A local working folder that stands for a URI, so that whoever works on files need not know of buckets."""
+"""A local working folder for a URI, so that code that works on files need not know of buckets."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ from boxcar.storage.store import Missing, StoredObject
 from boxcar.sync.follower import Follower
 from boxcar.sync.transfer import fetch_folder, latest_checkpoint, send_folder
 
-_IN_STEP = ".in-step"  # beside the folder's files: the hash of the `step.json` that was last the same here and there
+_IN_STEP = ".in-step"  # among the folder's files: the hash of the `step.json` that was last the same here and there
 
 
 class Mirror:
@@ -84,7 +84,7 @@ class Mirror:
         """Makes the folder ready for a step that writes into it, with what was done of that step, here or elsewhere.
 
         The bucket's state is taken, and nothing where it has none. Work that is only here stays: a finished step that was
-        not sent, and a begun one whose latest checkpoint is not older than the bucket's.
+        not sent, and a started one whose latest checkpoint is not older than the bucket's.
 
         Raises:
             BoxcarError: as `fetch_folder` does.
@@ -92,11 +92,11 @@ class Mirror:
         if self._store is not None:
             with self._locked():
                 make_folder(self.folder)
-                begun = (self.folder / UNFINISHED).exists()
+                started = (self.folder / UNFINISHED).exists()
                 if self._unsent():
                     return self.folder
                 there = [entry.name for entry in self._store.entries()]
-                if begun and COMMIT not in there and latest_checkpoint(there) <= latest_checkpoint(list_files(self.folder)):
+                if started and COMMIT not in there and latest_checkpoint(there) <= latest_checkpoint(list_files(self.folder)):
                     return self.folder
                 with contextlib.suppress(Missing):
                     fetch_folder(self._store, self.folder)
@@ -104,7 +104,7 @@ class Mirror:
         return self.folder
 
     def send(self, owns: Sequence[str] | None = None) -> None:
-        """Sends the finished step in the folder. Called again after an error, it goes on where it was.
+        """Sends the finished step in the folder. Called again after an error, it continues where it was.
 
         Args:
             owns: as for `send_folder`.
@@ -186,7 +186,7 @@ class Mirror:
                 self._store.write(name, content)
 
     def names(self) -> set[str]:
-        """What lies directly in the folder, in the bucket or here."""
+        """The names directly in the folder, in the bucket or here."""
         if self._store is not None:
             return {entry.name.split("/")[0] for entry in self._store.entries()}
         return {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
@@ -196,7 +196,7 @@ class Mirror:
         return None if self._store is None else Follower(self.folder, self._store)
 
     def _unsent(self) -> bool:
-        """Whether a finished step lies here that was never the same as the bucket's."""
+        """Whether a finished step is here that was never the same as the bucket's."""
         step, note = self.folder / COMMIT, self.folder / _IN_STEP
         return step.exists() and not (note.exists() and note.read_text(encoding="utf-8") == file_sha256(step))
 
@@ -214,5 +214,5 @@ class Mirror:
 
 
 def _note(folder: Path) -> None:
-    """Remembers that here and there the same finished step lies."""
+    """Remembers that the same finished step is here and in the bucket."""
     replace_text(folder / _IN_STEP, file_sha256(folder / COMMIT))

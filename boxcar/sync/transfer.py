@@ -1,7 +1,7 @@
-"""A folder sent to a store and fetched from one, so that nobody ever believes half of it.
+"""A folder sent to a store and fetched from one, so that half of it is never taken for the whole.
 
-A marker is a file that lists others with their sizes and hashes, beside or below it: a step's `step.json`, a checkpoint's
-`ckpt-<step>.json`. What a marker lists is believed because of it, so it comes after all of that and goes before.
+A marker is a file that lists others with their sizes and hashes, next to it or below it: a step's `step.json`, a checkpoint's
+`ckpt-<step>.json`. A marker makes the files that it lists valid, so it is written after all of them and removed first.
 """
 
 import json
@@ -48,10 +48,10 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -
     names = [name for name in list_files(folder) if owned(name)]
     check_names(names, str(folder))
     there = {entry.name: entry for entry in store.entries() if entry.name == UNFINISHED or owned(entry.name)}
-    begun = there.pop(UNFINISHED, None)
+    started = there.pop(UNFINISHED, None)
     there = {name: entry for name, entry in there.items() if not _hidden(name)}
     step = COMMIT in names
-    if step and begun is None:
+    if step and started is None:
         check_taken(store, there)
     markers = {name: (folder / name).read_bytes() for name in names if is_marker(name)}
     listed = listed_files(markers)
@@ -59,7 +59,7 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -
         raise _not_as_listed(str(folder), absent[0])
     differing = set(names) - {name for name in names if name in there and store.same(there[name], folder / name)}
     useless = there.keys() - set(names) if step else set()
-    if not differing and not useless and begun is None:
+    if not differing and not useless and started is None:
         return 0
     if step:
         store.write(UNFINISHED, started_record(markers[COMMIT]))
@@ -180,11 +180,11 @@ def _clear(folder: Path, there: set[str], markers: Mapping[str, bytes]) -> None:
 
 def check_taken(store: Store, names: Iterable[str]) -> None:
     """Raises BoxcarError 64 where a store's folder holds files that no step wrote: it would clear them away."""
-    strangers = [name for name in names if not _hidden(name)]
-    if strangers and not {COMMIT, UNFINISHED} & set(names):
+    foreign = [name for name in names if not _hidden(name)]
+    if foreign and not {COMMIT, UNFINISHED} & set(names):
         raise BoxcarError(
             ExitCode.USAGE,
-            f"{store.uri} already holds files that no step wrote ({min(strangers)}, for one).",
+            f"{store.uri} already holds files that no step wrote (for example {min(foreign)}).",
             "Choose another folder, or move those files away.",
         )
 
@@ -201,7 +201,7 @@ def inner_first(names: Iterable[str]) -> list[str]:
 
 
 def listed_files(markers: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
-    """What markers list: name of a file -> its `bytes` and `sha256`. One that makes no sense lists nothing."""
+    """What markers list: name of a file -> its `bytes` and `sha256`. One that cannot be read lists nothing."""
     listed: dict[str, dict[str, Any]] = {}
     for name, content in markers.items():
         folder = PurePosixPath(name).parent

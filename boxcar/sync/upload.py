@@ -1,4 +1,4 @@
-"""What is open in a run, sent to its bucket while it is written, by whoever works on the run in this machine's folder."""
+"""Sends the open steps of a run to its bucket while they are written in this machine's folder."""
 
 import contextlib
 import signal
@@ -61,7 +61,7 @@ class Uploader:
 
         Raises:
             BoxcarError: 64 or 65 where a folder in the bucket, or what is to be sent, is not the run's own, 69 where the bucket
-                fails. The next pass goes on where this one ended.
+                fails. The next pass continues where this one ended.
         """
         for name, follower in self._followers.items():
             assert follower is not None, "a bucket's mirror has one"
@@ -69,7 +69,7 @@ class Uploader:
                 continue
             self._finished.discard(name)
             if follower.send():
-                self._open[name].send()  # notes besides that what lies here is there
+                self._open[name].send()  # also notes that both are the same now
                 self._finished.add(name)
         path = self._run.folder / FAILURE
         failure = path.read_bytes() if path.exists() else None
@@ -83,7 +83,7 @@ class Uploader:
         A bucket that fails is tried again for as long as it is not over: nothing is lost as long as the folder here is there.
 
         Args:
-            over: set by whoever has nothing more to write.
+            over: set when nothing more will be written.
             between: called after each pass.
 
         Raises:
@@ -115,8 +115,8 @@ class Uploader:
 class Uploading:
     """An `Uploader` in a thread, for as long as the `with` lasts.
 
-    What keeps it from sending for good becomes the run's stop request, so that nobody trains for hours into nowhere; what
-    fails at the very end is raised where nothing else was.
+    An error that no retry solves becomes the run's stop request, so that training does not run for hours unsaved. An error at
+    the very end is raised if nothing else was.
     """
 
     def __init__(self, run: str) -> None:
@@ -158,7 +158,7 @@ def upload_beside(run: str, folder: Path, orphaned: Callable[[], BoxcarError | N
     Args:
         run: URI of the run's folder.
         folder: what is sent.
-        orphaned: asked after each pass whether nobody watches the run any more, and why that ends it.
+        orphaned: called after each pass; why the run must end because no watcher is left, or None.
 
     Raises:
         BoxcarError: as `Uploader.follow`; what ends it before SIGTERM becomes the run's stop request as well.

@@ -15,14 +15,14 @@ _EVENT_FILE = re.compile(rf"(?:{'|'.join(OPEN)})/{re.escape(EVENTS)}[^/]+")
 class EventFiles:
     """The event files of a run, directly in its `train/` and `eval/`, in a local folder.
 
-    They are only ever appended to, in the store and so here: whoever reads one here reads the beginning of what it will be.
-    One that turns out to have been written anew is removed in one look and fetched anew in the next: TensorBoard goes on with
-    the file that it has open unless it has seen that there is none.
+    They are only ever appended to, in the store and so here: a file here is always the beginning of what it will be. One that
+    was written again from the start is removed in one pass and fetched in the next, because TensorBoard keeps reading the
+    file that it has open unless it has seen that it is gone.
 
     Args:
-        store: where the run lies.
+        store: that holds the run.
         run: the name of its folder in the store; empty where the store's folder is the run.
-        into: the folder that stands for the store's.
+        into: the local copy of the store's folder.
 
     Attributes:
         closed: no event will ever come: both steps have been committed, and a look after that found nothing new.
@@ -50,7 +50,7 @@ class EventFiles:
 
         Raises:
             Missing, Changed: where an object was removed or replaced meanwhile; the next look sees what became of it.
-            BoxcarError: 69 where the store fails. The next look goes on where this one ended.
+            BoxcarError: 69 where the store fails. The next look continues where this one ended.
             OSError: where the disk does; likewise.
         """
         self.quiet += 1  # also where this look fails: what can never be read is no sign of life
@@ -68,7 +68,7 @@ class EventFiles:
         self.closed = listing == self._seen and self._committed(listing)
         self._seen = listing
         if self.closed:
-            self._seen, self._tags = None, {}  # nobody asks again
+            self._seen, self._tags = None, {}  # they are not needed again
 
     def _event_files(self, listing: list[StoredObject]) -> dict[str, StoredObject]:
         found = {}

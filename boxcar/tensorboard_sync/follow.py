@@ -1,11 +1,11 @@
-"""Keeps a local copy of the event files of a folder of runs, as a sidecar of TensorBoard, until it is told to stop.
+"""Keeps a local copy of the event files of a folder of runs, as a sidecar of TensorBoard, until SIGTERM.
 
-What a look costs decides what is looked at. One request lists the names of up to 1,000 runs, and nothing of what lies in them;
-one more lists all that lies in one run. All objects of a hundred runs would be tens of requests. So a pass asks
+Requests cost time and money. One request lists the names of up to 1,000 runs without their files; one more lists all files of
+one run. Listing all objects of a hundred runs would take tens of requests. So a pass asks
 
 - for the names of the runs, which shows what has come and gone;
-- for each run that lives: something in it, the trainer's heartbeat for one, has changed within the last passes;
-- for one run that does not, in turns: runs that failed and lie idle cost one request a pass, however many there are.
+- for each active run: something in it, such as the trainer's heartbeat, has changed within the last passes;
+- for one idle run, in turns: failed and idle runs cost one request per pass, however many there are.
 
 A closed run is not asked for again.
 """
@@ -35,7 +35,7 @@ def follow_runs(runs: str, into: Path, seconds: float = 15.0) -> None:
     Whatever fails for a while, bucket or disk, is said once and tried again.
 
     Args:
-        runs: URI of a folder of runs. One that has a folder `train` or `eval` is a single run, and `into` stands for that run.
+        runs: URI of a folder of runs. One that has a folder `train` or `eval` is a single run, copied to `into`.
         into: a local folder of the copy's own. What is not among the runs' event files is removed from it.
         seconds: from the beginning of one pass to that of the next.
 
@@ -48,10 +48,10 @@ def follow_runs(runs: str, into: Path, seconds: float = 15.0) -> None:
         signal.signal(signal.SIGTERM, _stop)
         with contextlib.closing(Copy(runs, into)) as copy:
             while True:
-                begun = time.monotonic()
+                started = time.monotonic()
                 copy.update()
-                time.sleep(max(0.0, begun + seconds - time.monotonic()))
-    except _Told:
+                time.sleep(max(0.0, started + seconds - time.monotonic()))
+    except _Stopped:
         return
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -155,7 +155,7 @@ class Copy:
 
 
 def _claim(into: Path, uri: str) -> None:
-    """Makes sure that whatever lies in a folder may be removed: it is empty, or has been this copy's before."""
+    """Checks that everything in a folder may be removed: it is empty, or has been this copy's before."""
     note = into / _COPY_OF
     with os_errors(into):
         found = note.read_text(encoding="utf-8") if note.exists() else None
@@ -166,13 +166,13 @@ def _claim(into: Path, uri: str) -> None:
     replace_text(note, uri)
 
 
-class _Told(BaseException):
+class _Stopped(BaseException):
     """SIGTERM. It may come anywhere: a file that lacks its end is appended to by the next process."""
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough; a second must not disturb the tidying up
-    raise _Told
+    raise _Stopped
 
 
 def _say(line: str) -> None:

@@ -96,7 +96,7 @@ def test_runs_are_listed_and_what_is_none_is_not(runs: str) -> None:
     found, others = find_runs(runs, store)
     assert [(run.name, run.state, run.step) for run in found] == [
         ("d", "training", 40),
-        ("c", "begun", 500),
+        ("c", "started", 500),
         ("b", "failed", 500),
         ("a", "finished", 500),
     ]
@@ -120,8 +120,8 @@ def test_a_heart_that_beats_no_time_hides_no_other_run(tmp_path: Path, beat: str
     os.utime(tmp_path / "b" / "train" / "status.json", (1_700_000_000, 1_700_000_000))
     found, others = find_runs(str(tmp_path), store)
     assert [(run.name, run.state, run.step) for run in found] == [
-        ("c", "begun", None),
-        ("b", "begun", None),
+        ("c", "started", None),
+        ("b", "started", None),
         ("a", "finished", 500),
     ]
     assert others == {}
