@@ -38,6 +38,10 @@ class BoxcarError(Exception):
         self.details = details
         self.step: str | None = None
 
+    def __reduce__(self) -> tuple[type["BoxcarError"], tuple[object, ...]]:
+        """For a process that raises it in place of another."""
+        return type(self), (self.code, self.what, self.do, self.details)
+
 
 class Refused(BoxcarError):
     """A run's folder is somebody else's, or of another run, or taken: not even this failure is to be written there."""

@@ -69,7 +69,7 @@ def record(name: str, label: int = 1) -> bytes:
     from boxcar.records.example_writer import encoded_example
 
     box = LabelledObject("cat", 10, 10, 50, 50, difficult=0, truncated=0, pose="")
-    pieces = encoded_example(b"none", "jpeg", 100, 100, name.encode(), 1, sha256(name), [box], {"cat": label})
+    pieces = encoded_example(b"none", "jpeg", 100, 100, name, 1, sha256(name), [box], {"cat": label})
     payload = b"".join(pieces)
     head = struct.pack("<Q", len(payload))
     return head + _checksum(head) + payload + _checksum(payload)

@@ -49,14 +49,14 @@ class LabelledObject(NamedTuple):
     pose: str
 
 
-def packed(objects: list[LabelledObject]) -> str:
-    """Objects as text, to be put aside until they are written."""
-    return json.dumps(objects)
+def pack(objects: Sequence[LabelledObject]) -> bytes:
+    """Objects as bytes, to be put aside until they are written."""
+    return json.dumps(objects).encode()
 
 
-def unpacked(text: str | bytes) -> list[LabelledObject]:
-    """The objects that `packed` made a text of."""
-    return [LabelledObject(*item) for item in json.loads(text)]
+def unpack(packed: bytes) -> list[LabelledObject]:
+    """The objects that `pack` made bytes of."""
+    return [LabelledObject(*item) for item in json.loads(packed)]
 
 
 def checked_objects(

@@ -4,26 +4,24 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.annotation import Annotation, LabelledObject, checked_objects, packed
+from boxcar.records.annotation import Annotation, LabelledObject, checked_objects, pack
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect
 from boxcar.records.reader import AnnotationReader, Item
-from boxcar.records.split import folder_split
+from boxcar.records.workers import note_image
 
 LARGEST_ANNOTATION = 10_000_000  # bytes; some thirty thousand boxes in XML
 
-# Into the table whose schema is `split.SCHEMA`.
-INSERT = (
-    "INSERT INTO pictures"
-    " (name, sha256, folder, size, modified, width, height, treatment, turn, objects, digest)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+SPLITS = ("train", "validation", "test")
+TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
+NO_SPLIT = -1
+
+_SPLIT_FOLDERS = {"train": 0, "validation": 1, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True)
@@ -36,77 +34,62 @@ class Batch:
     full_decode: bool
 
 
-@dataclass
-class CheckedItem:
-    """The result for one item. Sizes and boxes are those of the image as its record will hold it."""
+class Row(NamedTuple):
+    """What is known of an item's image, in the order of `boxcar.records.table`'s columns.
 
-    item: Item
-    image_sha256: bytes = b""
+    Size and boxes are those of the image as its record will hold it.
+    """
+
+    sha256: bytes = b""  # of the image's file
     source_digest: bytes = b""
+    sound: bool = False  # whether the rest counts: there is an image, and nothing is wrong
+    split: int = NO_SPLIT  # the one that its folder names, an index into SPLITS
+    digest: bytes = b""  # of the image and its boxes
     size: int = 0  # bytes of the image's file
     modified: int = 0  # nanoseconds since the epoch, to notice a change before the second reading
-    width: int = 0
+    width: int = 0  # pixels
     height: int = 0
-    treatment: Treatment = "keep"
+    treatment: int = 0  # an index into TREATMENTS
     turn: bool = False
-    objects: list[LabelledObject] = field(default_factory=list)
-    clipped: int = 0
-    faults: list[Fault] = field(default_factory=list)
-
-    def blame(self, file: str, kind: Kind, reason: str) -> None:
-        self.faults.append(Fault(shown(file), kind, reason))
+    boxes: int = 0
+    packed: int = 0  # bytes of the packed objects
 
 
 @dataclass
 class CheckedBatch:
-    """The results for many items: rows for the tables `inputs` and `pictures`, and what is in no table."""
+    """The results for many items, in their order."""
 
-    read: list[tuple[str, bytes]] = field(default_factory=list)  # (name, SHA-256) of every file
-    rows: list[tuple[Any, ...]] = field(default_factory=list)  # what INSERT takes; images without a fault only
+    rows: list[Row] = field(default_factory=list)
+    objects: list[bytes] = field(default_factory=list)  # packed
     faults: list[Fault] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
     clipped: int = 0
     without_annotation: int = 0
 
     def merge(self, other: "CheckedBatch") -> None:
-        """Adds another batch's results, but for its rows."""
+        """Adds another batch's results, but for its rows and objects."""
         self.faults += other.faults
         self.classes |= other.classes
         self.clipped += other.clipped
         self.without_annotation += other.without_annotation
 
-    def add(self, checked: CheckedItem) -> None:
-        image, source, _ = checked.item
-        if image is not None:
-            self.read.append((image, checked.image_sha256))
-        if source is not None:
-            self.read.append((source, checked.source_digest))
-        self.faults += checked.faults
-        if checked.faults:
-            return
-        assert image is not None
-        boxes = sorted(item[:5] for item in checked.objects)
-        self.classes.update(item.name for item in checked.objects)
-        self.clipped += checked.clipped
-        self.without_annotation += source is None
-        self.rows.append(
-            (
-                os.fsencode(image),
-                checked.image_sha256,
-                folder_split(image) or (folder_split(source) if source is not None else None),
-                checked.size,
-                checked.modified,
-                checked.width,
-                checked.height,
-                checked.treatment,
-                checked.turn,
-                packed(checked.objects),
-                hashlib.sha256(checked.image_sha256 + repr(boxes).encode()).digest(),
-            )
-        )
+
+@dataclass
+class _Item:
+    """What has been found of one item so far."""
+
+    item: Item
+    faults: list[Fault] = field(default_factory=list)
+    source_digest: bytes = b""
+    sha256: bytes = b""
+    size: int = 0
+    modified: int = 0
+
+    def blame(self, file: str, kind: Kind, reason: str) -> None:
+        self.faults.append(Fault(shown(file), kind, reason))
 
 
-def check(batch: Batch, advance: Callable[[int], None]) -> CheckedBatch:
+def check(batch: Batch) -> CheckedBatch:
     """Reads and checks the items of a batch.
 
     Raises:
@@ -114,76 +97,101 @@ def check(batch: Batch, advance: Callable[[int], None]) -> CheckedBatch:
     """
     result = CheckedBatch()
     for item in batch.items:
-        result.add(_checked(batch, item))
-    advance(sum(item.image is not None for item in batch.items))
+        note_image(item.image or item.source or "")
+        _check_item(batch, _Item(item), result)
     return result
 
 
-def _checked(batch: Batch, item: Item) -> CheckedItem:
-    result = CheckedItem(item)
-    annotation = image = None
-    if item.source is not None:
-        annotation = _read_annotation(batch, item, item.source, result)
-    if item.image is not None:
-        image = _read_image(batch.root, item.image, batch.full_decode, result)
-    elif annotation is not None and item.source is not None:
-        stem = shown(item.source.rpartition("/")[2].rpartition(".")[0])
+def folder_split(path: str) -> int:
+    """The split that a folder on the path names, as an index into SPLITS; the innermost one where several do."""
+    for part in reversed(path.split("/")[:-1]):
+        if (split := _SPLIT_FOLDERS.get(part.lower())) is not None:
+            return split
+    return NO_SPLIT
+
+
+def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
+    image, source, _ = found.item
+    annotation = None if source is None else _read_annotation(batch, source, found)
+    inspected = None if image is None else _read_image(batch, image, found)
+    if image is None and source is not None and annotation is not None:
+        stem = shown(source.rpartition("/")[2].rpartition(".")[0])
         also = f' or "{shown(annotation.image)}"' if annotation.image else ""
-        result.blame(item.source, "missing_picture", f'its image is missing: none is named "{stem}"{also}')
-    if image is not None and not result.faults:
-        _fit(annotation, image, result)
-    return result
+        found.blame(source, "missing_picture", f'its image is missing: none is named "{stem}"{also}')
+    turn, objects, clipped = False, list[LabelledObject](), 0
+    if inspected is not None and not found.faults:
+        turn = _check_size(annotation, inspected, found)
+    width, height = (0, 0) if inspected is None else inspected.size(turn)
+    # After a wrong size every box would be blamed too, for the same reason.
+    if annotation is not None and source is not None and not found.faults:
+        objects, clipped, problems = checked_objects(annotation, width, height)
+        for kind, reason in problems:
+            found.blame(source, kind, reason)
+    result.faults += found.faults
+    row = Row(found.sha256, found.source_digest)
+    if not found.faults and image is not None and inspected is not None:
+        boxes = sorted(item[:5] for item in objects)
+        packed = pack(objects)
+        split = folder_split(image)
+        row = Row(
+            found.sha256,
+            found.source_digest,
+            True,
+            folder_split(source) if split == NO_SPLIT and source is not None else split,
+            hashlib.sha256(found.sha256 + repr(boxes).encode()).digest(),
+            found.size,
+            found.modified,
+            width,
+            height,
+            TREATMENTS.index(inspected.treatment(turn)),
+            turn,
+            len(objects),
+            len(packed),
+        )
+        result.objects.append(packed)
+        result.classes.update(item.name for item in objects)
+        result.clipped += clipped
+        result.without_annotation += source is None
+    result.rows.append(row)
 
 
-def _read_annotation(batch: Batch, item: Item, source: str, result: CheckedItem) -> Annotation | None:
+def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | None:
     try:
-        content = item.part
+        content = found.item.part
         if content is None:
             content, _ = read_file(batch.root, source, LARGEST_ANNOTATION, "xml_too_large")
-        result.source_digest = batch.reader.digest(content)
+        found.source_digest = batch.reader.digest(content)
         return batch.reader.read(content)
     except FaultyError as error:
-        result.blame(source, error.kind, error.reason)
+        found.blame(source, error.kind, error.reason)
     return None
 
 
-def _read_image(root: Path, name: str, full_decode: bool, result: CheckedItem) -> InspectedImage | None:
+def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:
     try:
-        content, status = read_file(root, name, LARGEST_FILE, "picture_too_large")
-        result.image_sha256 = hashlib.sha256(content).digest()
-        result.size, result.modified = status.st_size, status.st_mtime_ns
-        return inspect(content, full_decode)
+        content, status = read_file(batch.root, name, LARGEST_FILE, "picture_too_large")
+        found.sha256 = hashlib.sha256(content).digest()
+        found.size, found.modified = status.st_size, status.st_mtime_ns
+        return inspect(content, batch.full_decode)
     except FaultyError as error:
-        result.blame(name, error.kind, error.reason)
+        found.blame(name, error.kind, error.reason)
     return None
 
 
-def _fit(annotation: Annotation | None, image: InspectedImage, result: CheckedItem) -> None:
-    """Finds out which way up the image was labelled, and checks the boxes in it.
+def _check_size(annotation: Annotation | None, image: InspectedImage, found: _Item) -> bool:
+    """Whether the image was labelled as EXIF turns it.
 
-    Where both ways have the same size (a square, a half turn, a mirror image) or the annotation has none, the image is taken
-    as turned, because labelImg and every other program show it so.
+    Where both ways have the same size (a square, a half turn, a mirror image) or the annotation has none, it was, because
+    labelImg and every other program show it so.
     """
-    size = annotation.size if annotation is not None else None
-    stored = (image.width, image.height)
-    result.turn = size is None or size == image.turned_size
-    if size is not None and size not in (stored, image.turned_size):
-        turned = f", {'×'.join(map(str, image.turned_size))} when turned" if stored != image.turned_size else ""
-        assert result.item.source is not None
-        result.blame(
-            result.item.source,
-            "size_mismatch",
-            f"it says {size[0]}×{size[1]}, the image is {stored[0]}×{stored[1]}{turned}",
-        )
-    result.width, result.height = image.turned_size if result.turn else stored
-    result.treatment = image.treatment(result.turn)
-    if annotation is not None and result.item.source is not None:
-        # After a wrong size every box would be blamed too, for the same reason.
-        if result.faults:
-            return
-        result.objects, result.clipped, problems = checked_objects(annotation, result.width, result.height)
-        for kind, reason in problems:
-            result.blame(result.item.source, kind, reason)
+    size = None if annotation is None else annotation.size
+    stored, turned = image.size(False), image.size(True)
+    if size is not None and size not in (stored, turned):
+        also = f", {turned[0]}×{turned[1]} when turned" if stored != turned else ""
+        assert found.item.source is not None
+        reason = f"it says {size[0]}×{size[1]}, the image is {stored[0]}×{stored[1]}{also}"
+        found.blame(found.item.source, "size_mismatch", reason)
+    return size is None or size == turned
 
 
 def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes, os.stat_result]:

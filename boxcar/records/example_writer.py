@@ -5,6 +5,7 @@ https://protobuf.dev/programming-guides/encoding. An Example holds a map from na
 integers; every level is a tag, the length of what follows, and what follows.
 """
 
+import os
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -22,7 +23,7 @@ def encoded_example(
     image_format: str,
     width: int,
     height: int,
-    filename: bytes,
+    filename: str,
     source_id: int,
     sha256: str,
     objects: Sequence[LabelledObject],
@@ -31,13 +32,13 @@ def encoded_example(
     """One record as pieces that only need to be joined.
 
     Args:
-        encoded: the picture's file, RGB.
+        encoded: the image's file, RGB.
         image_format: `jpeg` or `png`.
-        width, height: of the picture, pixels.
+        width, height: of the image, pixels.
         filename: the source file's path, relative to the data folder.
-        source_id: a number that stands for the picture; Model Garden's COCO evaluator reads it as int64.
+        source_id: a number for the image; Model Garden's COCO evaluator reads it as int64.
         sha256: of the source file, hexadecimal.
-        objects: with boxes in pixels of this picture.
+        objects: with boxes in pixels of this image.
         ids: each class's id.
     """
     boxes = {
@@ -49,7 +50,7 @@ def encoded_example(
     }
     features = [
         *_bytes("image/encoded", [encoded]),
-        *_bytes("image/filename", [filename]),
+        *_bytes("image/filename", [os.fsencode(filename)]),
         *_bytes("image/format", [image_format.encode()]),
         *_integers("image/height", [height]),
         *_bytes("image/key/sha256", [sha256.encode()]),
@@ -67,7 +68,7 @@ def encoded_example(
 
 
 def _bytes(key: str, values: list[bytes]) -> list[bytes]:
-    # The picture itself is never copied here: only its header is made, so the pieces are joined once, in the end.
+    # The image itself is never copied here: only its header is made, and the pieces are joined once, in the end.
     pieces = [piece for value in values for piece in (_FIELD_1, _varint(len(value)), value)]
     return _feature(key, _FIELD_1, pieces)
 
@@ -90,7 +91,7 @@ def _feature(key: str, kind: bytes, pieces: list[bytes]) -> list[bytes]:
 
 @lru_cache(maxsize=4096)
 def _feature_head(key: str, kind: bytes, size: int) -> bytes:
-    """What stands before a list of `size` bytes: the map's entry, its key, and a Feature that holds a list of this kind."""
+    """The bytes before a list of `size` bytes: the map's entry, its key, and a Feature that holds a list of this kind."""
     name = key.encode()
     listing = kind + _varint(size)
     value = _FIELD_2 + _varint(len(listing) + size) + listing

@@ -62,10 +62,9 @@ class InspectedImage:
     plain: bool  # an 8-bit RGB baseline JPEG or 8-bit RGB PNG: its pixels can be stored as they are
     png: bool
 
-    @property
-    def turned_size(self) -> tuple[int, int]:
-        """(width, height) in pixels once EXIF's orientation is followed."""
-        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+    def size(self, turn: bool) -> tuple[int, int]:
+        """(width, height) in pixels, with EXIF's orientation followed or not."""
+        return (self.height, self.width) if turn and self.orientation >= 5 else (self.width, self.height)
 
     def treatment(self, turn: bool) -> Treatment:
         """What is to be done with the file's bytes."""

@@ -1,29 +1,29 @@
-"""One shard: its records are written, then read back."""
+"""One shard: its records are written, then read back. This runs in worker processes."""
 
 import hashlib
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import sqrt
 from pathlib import Path
 
 from boxcar.data.tfrecord import verify, write_record
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.annotation import unpacked
+from boxcar.records.annotation import LabelledObject, unpack
 from boxcar.records.check import read_file
 from boxcar.records.example_writer import encoded_example
 from boxcar.records.faults import FaultyError, shown
 from boxcar.records.images import LARGEST_FILE, Treatment, stored_bytes
-from boxcar.records.summary import Counts
+from boxcar.records.workers import note_image
 from boxcar.storage.local import os_errors
-
-_ADVANCE = 64  # pictures between two words of progress
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A picture that was examined and found sound, with its place among byte-identical ones."""
+class ShardImage:
+    """An image that was checked and found sound, with its number among byte-identical ones."""
 
-    name: bytes
+    name: str
     sha256: bytes
     occurrence: int
     size: int
@@ -32,77 +32,94 @@ class Stored:
     height: int
     treatment: Treatment
     turn: bool
-    objects: str  # as `voc.packed` makes it
+    objects: bytes  # packed
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A task: the file to write, the pictures in their order, and each class's id."""
+    """A task: the file to write, the images in their order, and each class's id."""
 
     path: Path
     root: Path
-    pictures: list[Stored]
+    images: list[ShardImage]
     ids: dict[str, int]
 
 
+@dataclass
+class ShardCounts:
+    """The content of one shard in numbers."""
+
+    images: int = 0
+    negatives: int = 0
+    encoded: int = 0  # images whose file was not stored as it is
+    per_class: Counter[str] = field(default_factory=Counter)
+    boxes: "array[float]" = field(default_factory=lambda: array("f"))  # square roots of box area / image area
+
+    def add(self, width: int, height: int, encoded: bool, objects: Sequence[LabelledObject]) -> None:
+        """Counts one image of `width` × `height` pixels."""
+        self.images += 1
+        self.negatives += not objects
+        self.encoded += encoded
+        self.per_class.update([item.name for item in objects])
+        area = width * height
+        self.boxes.extend([sqrt((item.xmax - item.xmin) * (item.ymax - item.ymin) / area) for item in objects])
+
+
 @dataclass(frozen=True)
-class Written:
+class WrittenShard:
     """A shard that has been read back."""
 
     name: str
     bytes: int
     sha256: str
-    counts: Counts
+    counts: ShardCounts
 
 
-def write_shard(shard: Shard, advance: Callable[[int], None]) -> Written:
+def write_shard(shard: Shard) -> WrittenShard:
     """Writes a shard and compares its checksums.
 
     Raises:
-        BoxcarError: 69 where it cannot be written or does not read back; 65 where a picture has changed since it was
-            examined.
+        BoxcarError: 69 where it cannot be written or does not read back; 65 where an image has changed since it was checked.
     """
-    counts = Counts()
+    counts = ShardCounts()
     with os_errors(shard.path):
         with shard.path.open("xb", buffering=0) as file:
-            for number, picture in enumerate(shard.pictures, start=1):
-                write_record(file, _record(shard, picture, counts))
-                if number % _ADVANCE == 0:
-                    advance(_ADVANCE)
+            for image in shard.images:
+                note_image(image.name)
+                write_record(file, _record(shard, image, counts))
         records, size, digest = verify(shard.path)
-        if records != len(shard.pictures):
-            raise OSError(f"{shard.path} holds {records} records instead of {len(shard.pictures)}")
-    advance(len(shard.pictures) % _ADVANCE)
-    return Written(shard.path.name, size, digest, counts)
+        if records != len(shard.images):
+            raise OSError(f"{shard.path} holds {records} records instead of {len(shard.images)}")
+    return WrittenShard(shard.path.name, size, digest, counts)
 
 
-def _record(shard: Shard, picture: Stored, counts: Counts) -> list[bytes]:
+def _record(shard: Shard, image: ShardImage, counts: ShardCounts) -> list[bytes]:
     try:
-        content, status = read_file(shard.root, os.fsdecode(picture.name), LARGEST_FILE, "picture_too_large")
-        if (status.st_size, status.st_mtime_ns) != (picture.size, picture.modified):
-            raise FaultyError("not_a_picture", "it is not the file that was examined")
-        encoded, image_format = stored_bytes(content, picture.treatment, picture.turn)
+        content, status = read_file(shard.root, image.name, LARGEST_FILE, "picture_too_large")
+        if (status.st_size, status.st_mtime_ns) != (image.size, image.modified):
+            raise FaultyError("not_a_picture", "it is not the file that was checked")
+        encoded, image_format = stored_bytes(content, image.treatment, image.turn)
     except FaultyError as error:
         raise BoxcarError(
             ExitCode.DATA,
-            f"{shown(os.fsdecode(picture.name))} has changed while records were being made of it ({error}).",
-            "Let the data folder rest, then run the same command again.",
+            f"{shown(image.name)} has changed while records were being made of it ({error}).",
+            "Leave the data folder unchanged, then run the same command again.",
         ) from error
-    objects = unpacked(picture.objects)
-    counts.add(picture.width, picture.height, picture.treatment != "keep", objects)
+    objects = unpack(image.objects)
+    counts.add(image.width, image.height, image.treatment != "keep", objects)
     return encoded_example(
         encoded,
         image_format,
-        picture.width,
-        picture.height,
-        picture.name,
-        source_id(picture.sha256, picture.occurrence),
-        picture.sha256.hex(),
+        image.width,
+        image.height,
+        image.name,
+        source_id(image.sha256, image.occurrence),
+        image.sha256.hex(),
         objects,
         shard.ids,
     )
 
 
 def source_id(sha256: bytes, occurrence: int) -> int:
-    """A number below 2^52, exact as a float64 too, that depends on the picture's content alone; each copy has its own."""
+    """A number below 2^52, exact as a float64 too, that depends on the image's content alone; each copy has its own."""
     return int.from_bytes(hashlib.sha256(sha256 + b"%d" % occurrence).digest()[:8], "big") >> 12

@@ -1,41 +1,57 @@
-"""Child processes that read pictures and write shards, one for each core.
+"""Child processes that check images and write shards, one for each core.
 
-They are started as programs of their own, not forked: so they are as small as the records step even where the caller has
-TensorFlow loaded, and they end by themselves when the caller is killed, because their end of the socket closes.
+They are spawned, not forked: so they are as small as the records step even where the caller has TensorFlow loaded.
 """
 
+import multiprocessing
 import os
-import subprocess
-import sys
+import signal
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import Connection, Pipe, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
-import boxcar
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records.faults import shown
 
-MOST_WORKERS = 3  # each holds some 30 MB; the step as a whole stays below 150
+MOST_WORKERS = 3  # each needs some 25 MB; the step as a whole stays below 150
+_AHEAD = 2  # tasks for each worker that are read before their turn; a task may hold 5,000 images
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_note: int | None = None  # in a worker: the file that says which image it reads
 
 
 class Workers:
-    """A pool that holds one task a process and so never more than a few in memory."""
+    """A pool whose processes end with this one, however it ends.
 
-    def __init__(self) -> None:
-        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        count = min(cores, MOST_WORKERS)
-        path = os.pathsep.join(filter(None, [str(Path(boxcar.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-        self._processes: dict[Connection, subprocess.Popen[bytes]] = {}
-        for _ in range(count):
-            ours, theirs = Pipe()
-            with theirs:
-                self._processes[ours] = subprocess.Popen(
-                    [sys.executable, "-m", "boxcar.records.worker", str(theirs.fileno())],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    env={**os.environ, "PYTHONPATH": path},
-                )
+    Args:
+        folder: an empty one, in which each worker notes the image that it reads.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._count = min(cores, MOST_WORKERS)
+        self._folder = folder
+        self._others = multiprocessing.active_children()
+        self._processes: list[BaseProcess] = []
+        self._executor = ProcessPoolExecutor(
+            self._count, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(str(folder),)
+        )
+        try:
+            for _ in range(self._count):
+                self._submit(int, "0")  # starts a process
+        except BaseException:
+            self.kill()
+            raise
 
     def __enter__(self) -> "Workers":
         return self
@@ -43,75 +59,98 @@ class Workers:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is not None:
             self.kill()
-        for connection, process in self._processes.items():
-            connection.close()
-            process.wait()
+        self._executor.shutdown()
 
     def kill(self) -> None:
         """Ends all processes at once, whatever they are doing, and waits until they are gone."""
-        for process in self._processes.values():
+        for process in self._processes:
             process.kill()
-        for process in self._processes.values():
-            process.wait()
+        self._executor.shutdown()
 
-    def run(self, name: str, tasks: Iterable[Any], advance: Callable[[int], None]) -> Iterator[Any]:
-        """Gives each task to a free process and yields the answers as they come, in no particular order.
-
-        Args:
-            name: which of `boxcar.records.worker`'s tasks they are.
-            tasks: what each is called with.
-            advance: called with the number of pictures that were done in the meantime.
+    def run(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
+        """Calls a function with each task, and yields the results as they come, in no particular order.
 
         Raises:
-            BoxcarError: what the task raised; 69 where a process was killed.
+            BoxcarError: what the function raised; 69 where a process was killed.
         """
         waiting = iter(tasks)
-        free = list(self._processes)
-        busy: set[Connection] = set()
-        more = True
-        while True:
-            while free and more:
-                task = next(waiting, None)
-                if task is None:
-                    more = False
-                else:
-                    self._send(free[-1], (name, task))
-                    busy.add(free.pop())
-            if not busy:
-                return
-            for ready in wait(list(busy)):
-                assert isinstance(ready, Connection)
-                kind, value = self._receive(ready)
-                if kind == "advance":
-                    advance(value)
-                    continue
-                busy.remove(ready)
-                free.append(ready)
-                yield value
-
-    def _send(self, connection: Connection, message: Any) -> None:
+        running: dict[Future[Result], Task] = {}
         try:
-            connection.send(message)
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise self._lost(connection) from error
+            while True:
+                for task in islice(waiting, self._count * _AHEAD - len(running)):
+                    running[self._submit(function, task)] = task
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise self._lost() from error
 
-    def _receive(self, connection: Connection) -> tuple[str, Any]:
-        try:
-            kind, value = connection.recv()
-        except (EOFError, ConnectionResetError) as error:
-            raise self._lost(connection) from error
-        if kind == "refused":
-            code, what, do, details = value
-            raise BoxcarError(code, what, do, details)
-        if kind == "defect":
-            raise RuntimeError(f"a process that reads pictures failed:\n{value}")
-        return kind, value
+    def _submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+        """Gives a task to the executor, which starts a process for it as long as none of fewer than `count` is idle."""
+        if len(self._processes) == self._count:
+            return self._executor.submit(function, task)
+        with _interrupts_held():
+            future = self._executor.submit(function, task)
+            self._processes = [child for child in multiprocessing.active_children() if child not in self._others]
+        return future
 
-    def _lost(self, connection: Connection) -> BoxcarError:
-        status = self._processes[connection].wait()
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
-        return BoxcarError(
-            ExitCode.ENVIRONMENT,
-            f"A process that reads pictures {how}, probably for want of memory.",
-            "Free memory, then run the same command again.",
-        )
+    def _lost(self) -> BoxcarError:
+        self._executor.shutdown()  # the executor ends the others with SIGTERM
+        for process in self._processes:
+            code = process.exitcode or 0
+            if code not in (0, -signal.SIGTERM):
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+                note = self._folder / str(process.pid)
+                image = os.fsdecode(note.read_bytes().partition(b"\0")[0]) if note.exists() else ""
+                at = f" while it read {shown(image)}" if image else ""
+                return BoxcarError(
+                    ExitCode.ENVIRONMENT,
+                    f"A process that reads images {how}{at}.",
+                    "Free memory, then run the same command again; if it ends at the same image, remove that.",
+                )
+        return BoxcarError(ExitCode.ENVIRONMENT, "The processes that read images were stopped.", "Run the same command again.")
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C is answered after this only, and never by a process that is started in it.
+
+    The mask is what a process inherits. It does not keep the signal from another thread, such as NumPy's, which would raise
+    KeyboardInterrupt here and leave a process half started.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(held[0])
+
+
+def note_image(name: str) -> None:
+    """Notes which image this worker reads from here on, for the case that it is killed."""
+    if _note is not None:
+        os.pwrite(_note, os.fsencode(name) + b"\0", 0)
+
+
+def _begin(folder: str) -> None:
+    """What each worker does first."""
+    global _note
+    _note = os.open(Path(folder) / str(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+    warnings.simplefilter("ignore")  # Pillow warns of what is checked here anyway
+    # The executor's own pipe stays open in its children, so nothing else would end them with their parent.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

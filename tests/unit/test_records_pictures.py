@@ -82,7 +82,7 @@ def test_a_plain_png_is_kept_byte_for_byte() -> None:
 def test_exif_orientation_is_followed_and_taken_away(orientation: int, corner: tuple[bool, bool], image_format: str) -> None:
     content = _file(QUARTER, image_format, orientation)
     found, _, image = _stored(content)
-    assert image.size == found.turned_size == ((48, 64) if orientation >= 5 else (64, 48))
+    assert image.size == found.size(turn=True) == ((48, 64) if orientation >= 5 else (64, 48))
     assert _red_corner(image) == corner
     assert image.getexif().get(0x0112) is None
 

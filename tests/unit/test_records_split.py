@@ -1,16 +1,18 @@
 """The split: by folder where folders say so, else by content, so that a picture stays where it is."""
 
 import hashlib
-import sqlite3
 from collections.abc import Set
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records.check import NO_SPLIT, SPLITS, folder_split
 from boxcar.records.faults import Fault
-from boxcar.records.split import SCHEMA, assign_splits, folder_split, position
+from boxcar.records.split import assign_splits, position
+from boxcar.records.table import COLUMNS, hash_at
 
 Rows = list[tuple[int, str | None]]  # (content, folder)
 
@@ -18,14 +20,17 @@ Rows = list[tuple[int, str | None]]  # (content, folder)
 def _assigned(
     rows: Rows, seed: int = 0, fractions: tuple[float, float] = (0.15, 0.15), frozen: Set[str] = frozenset()
 ) -> tuple[list[str | None], list[Fault]]:
-    """The split of each row, None where the row was removed."""
-    database = sqlite3.connect("")
-    database.executescript(SCHEMA)
-    contents = [(b"%05d.jpg" % n, hashlib.sha256(b"%d" % content).digest(), folder) for n, (content, folder) in enumerate(rows)]
-    database.executemany("INSERT INTO pictures (name, sha256, folder) VALUES (?, ?, ?)", contents)
-    faults = assign_splits(database, *fractions, seed, frozen)
-    found = dict(database.execute("SELECT name, split FROM pictures"))
-    return [found.get(name) for name, _, _ in contents], faults
+    """The split of each row, None where the row is in none."""
+    images = np.zeros(len(rows), COLUMNS)
+    for number, (content, folder) in enumerate(rows):
+        images[number]["sha256"] = hashlib.sha256(b"%d" % content).digest()
+        images[number]["split"] = NO_SPLIT if folder is None else SPLITS.index(folder)
+        images[number]["image"] = number
+    images = images[np.argsort(images["sha256"], kind="stable")]
+    names = [f"{number:05d}.jpg" for number in range(len(rows))]
+    faults = assign_splits(images, names, *fractions, seed, frozen)
+    found = dict(zip(images["image"].tolist(), images["split"].tolist(), strict=True))
+    return [None if found[number] == NO_SPLIT else SPLITS[found[number]] for number in range(len(rows))], faults
 
 
 @settings(deadline=2000)
@@ -125,7 +130,14 @@ def test_too_few_different_pictures_are_65(count: int) -> None:
     ],
 )
 def test_folder_names(path: str, split: str | None) -> None:
-    assert folder_split(path) == split
+    assert folder_split(path) == (NO_SPLIT if split is None else SPLITS.index(split))
+
+
+def test_a_hash_that_ends_with_zeros_is_read_whole() -> None:
+    images = np.zeros(2, COLUMNS)
+    images["sha256"][0] = b"\1" * 30 + bytes(2)
+    assert hash_at(images["sha256"][0]) == b"\1" * 30 + bytes(2)
+    assert hash_at(images["sha256"][1]) == b""
 
 
 def _hash(content: int) -> str:
@@ -156,6 +168,6 @@ def test_what_lies_in_a_test_folder_and_was_not_frozen_is_in_no_split() -> None:
 
 
 def test_a_frozen_test_split_of_other_data_is_65() -> None:
-    with pytest.raises(BoxcarError, match="None of the 2 pictures") as caught:
+    with pytest.raises(BoxcarError, match="None of the 2 images") as caught:
         _assigned([(content, None) for content in range(30)], frozen={_hash(90), _hash(91)})
     assert caught.value.code == ExitCode.DATA
