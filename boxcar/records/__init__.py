@@ -6,20 +6,17 @@ its worker processes import this package too, and need neither NumPy nor what re
 
 from typing import TYPE_CHECKING
 
+__all__ = ["build_records", "summary_lines"]
+
 if TYPE_CHECKING:
     from boxcar.records.build import build_records
     from boxcar.records.summary_text import summary_lines
+else:
 
-__all__ = ["build_records", "summary_lines"]
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(name)
+        import importlib
 
-
-def __getattr__(name: str) -> object:
-    if name == "build_records":
-        from boxcar.records.build import build_records
-
-        return build_records
-    if name == "summary_lines":
-        from boxcar.records.summary_text import summary_lines
-
-        return summary_lines
-    raise AttributeError(name)
+        module = importlib.import_module("boxcar.records.build" if name == "build_records" else "boxcar.records.summary_text")
+        return getattr(module, name)

@@ -22,7 +22,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
 
 MOST_WORKERS = 3  # each needs some 25 MB; the step as a whole stays below 150
-_AHEAD = 2  # tasks for each worker that are read before their turn; a task may hold 5,000 images
+_AHEAD = 1  # tasks that are made before a process is free for them; one may hold 5,000 images
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -77,7 +77,7 @@ class Workers:
         running: dict[Future[Result], Task] = {}
         try:
             while True:
-                for task in islice(waiting, self._count * _AHEAD - len(running)):
+                for task in islice(waiting, self._count + _AHEAD - len(running)):
                     running[self._submit(function, task)] = task
                 if not running:
                     return

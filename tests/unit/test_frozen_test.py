@@ -54,7 +54,7 @@ def test_records_keep_a_frozen_test_split_as_pictures_are_added(tmp_path: Path) 
     made = build_records(str(data), str(tmp_path / "second"), frozen_test=str(frozen))
     dataset = json.loads((tmp_path / "second" / "dataset.json").read_text())
     assert dataset["splits"]["test"]["images"] == test
-    assert dataset["warnings"][0] == f"1 of {len(test) + 1} pictures of the frozen test split are not in the data."
+    assert dataset["warnings"][0] == f"1 of {len(test) + 1} images of the held-out test split are not in the data."
     assert [(fault["file"], fault["kind"]) for fault in dataset["faults"]] == [("test/later.jpg", "not_in_frozen_test")]
     assert made.inputs["frozen_test"] == frozen_test_digest([*test, gone])
     assert build_records(str(data), str(tmp_path / "second"), frozen_test=str(frozen)) == made
