@@ -6,17 +6,18 @@ its worker processes import this package too, and need neither NumPy nor what re
 
 from typing import TYPE_CHECKING
 
-__all__ = ["build_records", "summary_lines"]
+__all__ = ["build_records", "summary_lines", "take_records"]
 
 if TYPE_CHECKING:
     from boxcar.records.build import build_records
+    from boxcar.records.finished import take_records
     from boxcar.records.summary_text import summary_lines
 else:
 
     def __getattr__(name):
-        if name not in __all__:
-            raise AttributeError(name)
-        import importlib
+        from importlib import import_module
 
-        module = importlib.import_module("boxcar.records.build" if name == "build_records" else "boxcar.records.summary_text")
-        return getattr(module, name)
+        modules = {"build_records": "build", "summary_lines": "summary_text", "take_records": "finished"}
+        if name not in modules:
+            raise AttributeError(name)
+        return getattr(import_module(f"boxcar.records.{modules[name]}"), name)

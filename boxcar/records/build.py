@@ -323,24 +323,29 @@ def _shards(source: _Source, folder: Path, images: Images, labels: dict[int, str
         occurrences = np.arange(len(rows)) - starts[group]
         number = max(1, math.ceil(int(rows["size"].sum()) / SHARD_BYTES), math.ceil(len(rows) / SHARD_IMAGES))
         for index in range(number):
-            some = range(len(rows) * index // number, len(rows) * (index + 1) // number)
+            some = slice(len(rows) * index // number, len(rows) * (index + 1) // number)
             path = folder / f"{name}-{index:05d}-of-{number:05d}.tfrecord"
-            yield Shard(path, source.root, [_shard_image(source, rows[at], int(occurrences[at])) for at in some], ids)
+            yield Shard(path, source.root, _shard_images(source, rows[some], occurrences[some].tolist()), ids)
 
 
-def _shard_image(source: _Source, row: np.void, occurrence: int) -> ShardImage:
-    return ShardImage(
-        source.listing.names[row["image"]],
-        hash_at(row["sha256"]),
-        occurrence,
-        int(row["size"]),
-        int(row["modified"]),
-        int(row["width"]),
-        int(row["height"]),
-        TREATMENTS[row["treatment"]],
-        bool(row["turn"]),
-        source.table.objects(row),
-    )
+def _shard_images(source: _Source, rows: Images, occurrences: list[int]) -> list[ShardImage]:
+    columns = ("image", "sha256", "size", "modified", "width", "height", "treatment", "turn", "packed", "begin")
+    values = zip(occurrences, *(rows[name].tolist() for name in columns), strict=True)
+    return [
+        ShardImage(
+            source.listing.names[image],
+            hash_at(sha256),
+            occurrence,
+            size,
+            modified,
+            width,
+            height,
+            TREATMENTS[treatment],
+            turn,
+            source.table.objects(packed, begin),
+        )
+        for occurrence, image, sha256, size, modified, width, height, treatment, turn, packed, begin in values
+    ]
 
 
 def _version(images: Images, labels: dict[int, str]) -> str:

@@ -8,7 +8,6 @@ Every record holds an upright 8-bit RGB image whose EXIF need not be read, as a 
 """
 
 import io
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from PIL import (
 
 from boxcar.records.faults import FaultyError
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_SUFFIXES = frozenset({"jpg", "jpeg", "png", "bmp", "webp"})
 LARGEST_FILE = 200_000_000  # bytes
 JPEG_QUALITY = 95
 MOST_PIXELS = 89_478_485  # Pillow's limit against decompression bombs: a quarter of a gibibyte of RGB
@@ -49,7 +48,7 @@ Treatment = Literal["keep", "strip", "encode"]
 
 def is_image(name: str) -> bool:
     """Whether a file of this name is an image that records are made of."""
-    return os.path.splitext(name)[1].lower() in _SUFFIXES  # noqa: PTH122 - faster than a Path, and there are many
+    return name.rpartition(".")[2].lower() in _SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ An annotation's image is, in this order:
 The path that labelImg writes is another computer's and is not read.
 """
 
-import os
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -256,7 +255,8 @@ def _base(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]  # noqa: PTH122 - faster than a Path, and there are many
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem and "/" not in suffix else name
 
 
 def _joined(folder: str, name: str) -> str:

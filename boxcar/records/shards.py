@@ -19,7 +19,7 @@ from boxcar.records.workers import note_image
 from boxcar.storage.local import os_errors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardImage:
     """An image that was checked and found sound, with its number among byte-identical ones."""
 

@@ -88,9 +88,9 @@ class ImageTable:
         ordered: Images = sound[order]
         return ordered
 
-    def objects(self, image: np.void) -> bytes:
-        """The packed objects of an image."""
-        return os.pread(self._file.fileno(), int(image["packed"]), int(image["begin"]))
+    def objects(self, packed: int, begin: int) -> bytes:
+        """The packed objects of an image, by two of its columns."""
+        return os.pread(self._file.fileno(), packed, begin)
 
     def files_digest(self) -> str:
         """The hash of the names and content of everything that was read."""
