@@ -153,15 +153,15 @@ class Api:
         return Unreachable(
             ExitCode.ENVIRONMENT,
             f"The Kubernetes API at {self.server} does not answer: {reason.rstrip('.')}.",
-            f"See that the cluster runs and that {self._where} names it; then start this again.",
+            f"Check that the cluster is running and that {self._where} names it, then run this again.",
         )
 
     def _refused(self, method: str, kind: str, reason: str, status: int | None = None) -> BoxcarError:
         verb = {"GET": "read", "POST": "create", "PUT": "change", "DELETE": "delete"}[method]
         do = {
             401: f"Renew the credentials in {self._where}.",
-            403: f"Let the operator grant that in the namespace {self.namespace}: the chart's boxcar-launcher role has it.",
-        }.get(status or 0, "Change the settings that this names.")
+            403: f"Ask the operator to grant it in the namespace {self.namespace}. The chart's boxcar-launcher role has it.",
+        }.get(status or 0, "Change the settings that the message names.")
         what = f"The Kubernetes API refuses to {verb} {kind} in the namespace {self.namespace}: {reason.rstrip('.')}."
         return BoxcarError(ExitCode.ENVIRONMENT, what, do)
 
@@ -194,8 +194,8 @@ def open_api(namespace: str | None) -> Api:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
-            f"No Kubernetes cluster can be found: {where}: {reason}.",
-            "Set KUBECONFIG to the file that names the cluster; `kubectl get pods` then works with it, too.",
+            f"No Kubernetes cluster was found: {where}: {reason}.",
+            "Set KUBECONFIG to the file of the cluster. Check it with `kubectl get pods`.",
         ) from error
     return Api(client.ApiClient(settings), namespace or found, where)
 

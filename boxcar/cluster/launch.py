@@ -126,8 +126,8 @@ class _Launch:
         # Kubernetes counts a Job by its main container alone: what the uploader could not send any more went with its pod.
         if bucket.read_json(self.store, self.work.result) is None:
             name = job["metadata"]["name"]
-            what = f"The Job {name} ended well, and {self.run} holds no {self.work.result}: its bucket was away at the end."
-            do = "See that the bucket answers; with --resume the run goes on from what is there."
+            what = f"The Job {name} succeeded, but {self.run} has no {self.work.result}: the bucket was unreachable at the end."
+            do = "Check that the bucket is reachable, then resume the run with --resume."
             raise BoxcarError(ExitCode.ENVIRONMENT, what, do)
 
     def _find(self) -> tuple[Object, bool]:
@@ -156,10 +156,10 @@ class _Launch:
                         f"The Job {name} works on {self.run} with another configuration.",
                         f"Wait for it, repeat its settings, or end it: kubectl delete job -n {self.api.namespace} {name}.",
                     )
-                tell(f"Found the Job {name} at work; watching it.")
+                tell(f"Found the running Job {name}; watching it.")
                 return job, False
             elif same and condition(job, "Complete") is not None and bucket.read_json(self.store, self.work.result):
-                tell(f"The Job {name} has done this already.")
+                tell(f"The Job {name} has already done this.")
                 return job, False
             else:
                 self._tell_end(job)
@@ -171,7 +171,7 @@ class _Launch:
         selector = f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"
         failure = explain_end(job, self.api.find("pods", labelSelector=selector), self._last_use)
         how = "has done its step with other settings, or its results are gone" if failure is None else f"failed: {failure.what}"
-        tell(f"The Job {job['metadata']['name']} of before {how.rstrip('.')}. It is made anew.")
+        tell(f"The Job {job['metadata']['name']} from before {how.rstrip('.')}. It is created again.")
 
     def _wait_until_gone(self, job: Object) -> None:
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
@@ -181,8 +181,8 @@ class _Launch:
             if time.monotonic() > until:
                 raise BoxcarError(
                     ExitCode.ENVIRONMENT,
-                    f"The Job {name} is being deleted, and its pods do not go.",
-                    f"See `kubectl get pods -n {self.api.namespace}`; pods of a node that is lost go with its Node object.",
+                    f"The Job {name} is being deleted, but its pods remain.",
+                    f"See `kubectl get pods -n {self.api.namespace}`; pods of a lost node disappear with its Node object.",
                 )
             time.sleep(1.0)
 
@@ -218,17 +218,17 @@ class _Launch:
 def _terminated(launch: _Launch | None, settings: ClusterSettings) -> BoxcarError:
     """After SIGTERM, of which a step of a pipeline survives a second at most: nothing is printed, and little asked."""
     if launch is None or launch.job is None:
-        return BoxcarError(ExitCode.AGAIN, "Stopped by SIGTERM before there was a Job.", "The same command starts it again.")
+        return BoxcarError(ExitCode.AGAIN, "Stopped by SIGTERM before a Job was created.", "The same command starts it again.")
     name = launch.job["metadata"]["name"]
     if launch.owner is not None and is_ending(launch.api, launch.owner):
         launch.api.delete("jobs", name)
-        what = f"{launch.owner.kind} {launch.owner.name} is being ended, and the Job {name} with it."
-        return BoxcarError(ExitCode.STOPPED, what, "Start the run again with --resume to go on from its last checkpoint.")
+        what = f"{launch.owner.kind} {launch.owner.name} is being terminated, and the Job {name} with it."
+        return BoxcarError(ExitCode.STOPPED, what, "To resume from the last checkpoint, start the run again with --resume.")
     limit = f" for {settings.orphan_minutes:g} minutes" if launch.work.leased else ""
     return BoxcarError(
         ExitCode.AGAIN,
-        f"Stopped by SIGTERM; the Job {name} goes on without a watcher{limit}.",
-        "The same command, with --resume, finds it again.",
+        f"Stopped by SIGTERM; the Job {name} continues without a watcher{limit}.",
+        "To watch it again, run the same command with --resume.",
     )
 
 
@@ -236,12 +236,12 @@ def _interrupted(launch: _Launch | None, settings: ClusterSettings) -> BoxcarErr
     """After Ctrl-C: the Job goes, with the grace in which a trainer saves its checkpoint."""
     again = "The same command with --resume goes on from there."
     if launch is None or launch.job is None:
-        return BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C before there was a Job.", again)
+        return BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C before a Job was created.", again)
     name = launch.job["metadata"]["name"]
-    tell(f"Ctrl-C: deleting the Job {name}; it has {settings.grace_seconds} s to save what it has.")
+    tell(f"Ctrl-C: deleting the Job {name}. It has {settings.grace_seconds} s to save a checkpoint.")
     launch.api.delete("jobs", name)
     gone = launch.watch is None or launch.watch.see_off(settings.grace_seconds + _AFTER_GRACE_SECONDS)
     step = bucket.last_checkpoint(launch.store) if launch.work.leased else -1
     kept = f" Its checkpoint of step {step} is in {launch.run}/train." if step >= 0 else ""
-    what = f"Stopped by Ctrl-C; the Job {name} is {'deleted' if gone else 'being deleted, and its pods are slow to go'}.{kept}"
+    what = f"Stopped by Ctrl-C; the Job {name} is {'deleted' if gone else 'being deleted, but its pods are still there'}.{kept}"
     return BoxcarError(ExitCode.INTERRUPTED, what, again)

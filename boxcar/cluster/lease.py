@@ -137,8 +137,8 @@ class Watchdog:
             return None
         return BoxcarError(
             ExitCode.STOPPED,
-            f"Nobody has watched this training for {self._minutes:g} minutes: its Lease {self._name} was not renewed.",
-            "Start the run again with --resume; it goes on from its last checkpoint.",
+            f"This training has had no watcher for {self._minutes:g} minutes: its Lease {self._name} was not renewed.",
+            "Start the run again with --resume; it resumes from its last checkpoint.",
         )
 
     def _look(self, now: float) -> None:
@@ -147,7 +147,7 @@ class Watchdog:
         except OSError as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)
-                tell(f"Whether somebody watches cannot be told, and training goes on: {error}")
+                tell(f"The watcher's Lease cannot be read, and training continues: {error}")
             self._answered = None
             return
         self._trouble = ""
@@ -185,9 +185,9 @@ def read_as_pod(name: str) -> Object | None:
             return None
         answer: Object = json.loads(response.data)
     except KeyError as error:
-        raise OSError(f"{error.args[0]} is not set: this is no pod.") from error
+        raise OSError(f"{error.args[0]} is not set: this is not a pod.") from error
     except (urllib3.exceptions.HTTPError, ValueError) as error:
         raise OSError(f"the Kubernetes API does not answer: {error}.") from error
     if response.status != 200:
-        raise OSError(f"the Kubernetes API answers: {answer.get('message', response.status)}.")
+        raise OSError(f"the Kubernetes API returned: {answer.get('message', response.status)}.")
     return answer

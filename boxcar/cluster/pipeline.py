@@ -52,8 +52,8 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, u
         if _is_finished(store):
             return False
         if not resume:
-            what = f"{run} holds a finished run of which files are missing or changed."
-            raise Refused(ExitCode.USAGE, what, "Add --resume to make them again, or choose another --output.")
+            what = f"{run} holds a finished run, but some of its files are missing or changed."
+            raise Refused(ExitCode.USAGE, what, "Add --resume to create them again, or choose another --output.")
     write_configuration(make_folder(place.folder), configuration)
     place.send_file(layout.CONFIGURATION)
     for step in RUN_STEPS[: RUN_STEPS.index(until) + 1]:
@@ -156,12 +156,14 @@ def _do_job(configuration: Configuration, run: str, step: str, result: str, imag
 def _check_uris(configuration: Configuration, output: str) -> None:
     """Refuses what pods cannot see."""
     if bucket_location(output) is None:
-        raise Refused(ExitCode.USAGE, f"{output} is in no bucket, and pods write nowhere else.", "Write s3://bucket/runs/name.")
+        raise Refused(
+            ExitCode.USAGE, f"{output} is not in a bucket. Pods write to buckets only.", "Write s3://bucket/runs/name."
+        )
     for name in ("data", "records", "init", "label_map", "frozen_test"):
         value = getattr(configuration, name)
         if value not in (None, "", "none", "zoo") and not value.startswith(("s3://", "gs://", "https://", "http://")):
-            what = f"{name} is {value}, on this machine, where no pod can read it."
-            raise Refused(ExitCode.USAGE, what, "Copy it into a bucket and name it as s3:// or gs:// there.")
+            what = f"{name} is {value}, on this machine. Pods cannot read it."
+            raise Refused(ExitCode.USAGE, what, "Copy it into a bucket, and name its s3:// or gs:// URI.")
 
 
 def _is_finished(store: Store) -> bool:

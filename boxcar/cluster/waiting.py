@@ -83,12 +83,12 @@ def _queue(job: Object) -> Waiting:
     conditions = {condition["type"]: condition for condition in job["status"].get("conditions", [])}
     since = conditions.get("Suspended", {}).get("lastTransitionTime") or job["metadata"]["creationTimestamp"]
     queue = job["metadata"]["labels"].get("kueue.x-k8s.io/queue-name")
-    which = f"its queue {queue} has not let it in" if queue else "somebody has suspended it"
+    which = f"its queue {queue} has not admitted it" if queue else "it was suspended by a person or another program"
     return Waiting(
         "queue",
         since,
-        f"The Job {job['metadata']['name']} is suspended since {clock(since)}: {which}.",
-        "See what else is in the queue, or correct cluster.queue." if queue else "Let it go on: set its spec.suspend to false.",
+        f"The Job {job['metadata']['name']} has been suspended since {clock(since)}: {which}.",
+        "Check the queue, or correct cluster.queue." if queue else "To continue it, set its spec.suspend to false.",
     )
 
 
@@ -101,13 +101,13 @@ def _creation(job: Object, events: Sequence[Object]) -> Waiting | None:
     since = str(last.get("firstTimestamp") or moment(last))
     reason = _one_line(last["message"]).removeprefix("Error creating: ")
     if "exceeded quota" in reason:
-        do = "Wait until others have ended, ask the operator for a larger quota, or ask for less: cluster.trainer_memory, gpus."
+        do = "Wait until other pods have ended, ask for a larger quota, or request less: cluster.trainer_memory, gpus."
     elif "serviceaccount" in reason.lower():
-        do = "Install the chart, which makes the service account, or correct cluster.service_account."
+        do = "Install the chart, which creates the service account, or correct cluster.service_account."
     else:
-        do = "Change the settings of cluster that this names, or the rules of the namespace."
+        do = "Change the cluster settings that the message names, or the rules of the namespace."
     name = job["metadata"]["name"]
-    return Waiting("creation", since, f"The Job {name} cannot create its pod since {clock(since)}: {reason}.", do)
+    return Waiting("creation", since, f"The Job {name} has been unable to create its pod since {clock(since)}: {reason}.", do)
 
 
 def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
@@ -119,9 +119,9 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
             return Waiting(
                 "node",
                 since,
-                f"The pod {name} waits for a node since {clock(since)}: {reason}.",
-                "See that such nodes exist and are free; gpus and the selectors and tolerations of cluster say which, in a "
-                "pipeline's form gpus, gpu_type and node_pool.",
+                f"The pod {name} has been waiting for a node since {clock(since)}: {reason}.",
+                "Check that such nodes exist and are free. The settings gpus and cluster select them, or in a pipeline's form "
+                "gpus, gpu_type, and node_pool.",
             )
     since = str(pod["status"].get("startTime") or pod["metadata"]["creationTimestamp"])
     for status in container_statuses(pod):
@@ -136,7 +136,7 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
             return Waiting(
                 "image",
                 since,
-                f"{image} cannot be pulled since {clock(since)}: {cause}.",
+                f"{image} has not been pulled since {clock(since)}: {cause}.",
                 "Correct cluster.image_repository and image_tag, or add cluster.image_pull_secrets.",
                 hopeless=reason in ("InvalidImageName", "ErrImageNeverPull"),
             )
@@ -144,15 +144,15 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
             return Waiting(
                 "start",
                 since,
-                f"The container {status['name']} of the pod {name} cannot start since {clock(since)}: "
+                f"The container {status['name']} of the pod {name} has been unable to start since {clock(since)}: "
                 f"{_one_line(waiting.get('message', reason))}.",
-                "Make what is missing; cluster.credentials_secret and gcs_key_secret name the Secrets.",
+                "Create what is missing. cluster.credentials_secret and gcs_key_secret name the Secrets.",
             )
     mounts = [event for event in told if event["type"] == "Warning" and event["reason"].startswith("Failed")]
     if mounts and all("waiting" in status.get("state", {}) for status in container_statuses(pod)):
         cause = _one_line(mounts[-1]["message"])
-        what = f"The pod {name} cannot start since {clock(since)}: {cause}."
-        return Waiting("start", since, what, "Make what is missing; cluster.gcs_key_secret names one of its Secrets.")
+        what = f"The pod {name} has been unable to start since {clock(since)}: {cause}."
+        return Waiting("start", since, what, "Create what is missing. cluster.gcs_key_secret names one of the Secrets.")
     return None
 
 

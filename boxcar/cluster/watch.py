@@ -68,12 +68,12 @@ class Watch:
             try:
                 over = self.look()
                 if silent is not None:
-                    tell("The Kubernetes API answers again.")
+                    tell("The Kubernetes API is reachable again.")
                 silent = None
             except Unreachable as error:
                 now = time.monotonic()
                 if silent is None:
-                    tell(f"{error.what} The Job goes on meanwhile.")
+                    tell(f"{error.what} The Job continues.")
                 silent = silent or now
                 if now - silent > OUTAGE_SECONDS:
                     raise
@@ -85,7 +85,7 @@ class Watch:
         if failure is not None:
             raise failure
         if self._renewal is not None and (count := self._renewal.interruptions):
-            tell(f"{self._name} was interrupted {count} {'time' if count == 1 else 'times'}, and went on each time.")
+            tell(f"{self._name} was interrupted {count} {'time' if count == 1 else 'times'}, and resumed each time.")
 
     def see_off(self, seconds: float) -> bool:
         """Passes on what a Job that is being deleted still says; whether it is gone within so many seconds."""
@@ -107,8 +107,8 @@ class Watch:
         """
         job = self._api.get("jobs", self._name)
         if job is None or job["metadata"]["uid"] != self._uid:
-            do = "Run again with --resume if that was not meant."
-            raise BoxcarError(ExitCode.AGAIN, f"The Job {self._name} was deleted by somebody.", do)
+            do = "If this was not intended, run again with --resume."
+            raise BoxcarError(ExitCode.AGAIN, f"The Job {self._name} was deleted by a person or another program.", do)
         self._job = job
         if self._renewal is not None:
             self._renewal.renew()
@@ -141,7 +141,7 @@ class Watch:
                 if self._renewal is not None:
                     self._renewal.count(uid)
                 tell(
-                    f"The pod {pod['metadata']['name']} was interrupted: {why}. Another one goes on from what is in the bucket."
+                    f"The pod {pod['metadata']['name']} was interrupted: {why}. Another pod resumes from what is in the bucket."
                 )
             elif follows and (found := decisive_end([pod])) is not None:
                 self._ended.add(uid)
@@ -156,7 +156,7 @@ class Watch:
                 continue
             self._restarts[key] = count
             error = explain_container(pod, status, ended, self._last_use)
-            tell(f"{error.what} It is started again.")
+            tell(f"{error.what} It is restarted.")
             if status["name"] == EVALUATOR and (scores := self._scored()) is not None:
                 self._failures = 1 if scores > self._scores else self._failures + 1
                 self._scores = scores

@@ -41,7 +41,7 @@ def thumbnail(example: Example, side: int) -> Image.Image:
         raise BoxcarError(
             ExitCode.DATA,
             f"The picture {example.filename or example.sha256} in the records cannot be decoded: {error}.",
-            "Remove or repair it, then run `boxcar records` and what follows again.",
+            "Remove or repair it, then run `boxcar records` and the later steps again.",
         ) from error
     return small
 

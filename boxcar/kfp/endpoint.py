@@ -182,7 +182,7 @@ class Endpoint:
     def _too_old(self) -> BoxcarError:
         return BoxcarError(
             ExitCode.ENVIRONMENT,
-            f"{self.address} answers, but is not the API of Kubeflow Pipelines 2: it is older, or something else.",
+            f"{self.address} is not the API of Kubeflow Pipelines 2: it is an older version or another server.",
             "Give the address of its API server or of its UI. These pipelines are made for version 2.17.",
         )
 

@@ -26,7 +26,7 @@ class Images:
     def __post_init__(self) -> None:
         for name, digest in self.digests.items():
             if name not in IMAGES or not IMAGE_DIGEST.fullmatch(digest):
-                what = f"{name}={digest} is no digest of an image."
+                what = f"{name}={digest} is not the digest of a container image."
                 do = f"Write NAME=sha256: and 64 hexadecimal digits; the names are {', '.join(IMAGES)}."
                 raise BoxcarError(ExitCode.USAGE, what, do)
 

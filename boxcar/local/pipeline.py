@@ -69,8 +69,8 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
         if is_finished(place, records):
             return False
         if begun is not None and not resume:
-            what = f"{place.uri} holds a finished run of which files are missing or changed."
-            raise Refused(ExitCode.USAGE, what, "Add --resume to make them again, or choose another --output.")
+            what = f"{place.uri} holds a finished run, but some of its files are missing or changed."
+            raise Refused(ExitCode.USAGE, what, "Add --resume to create them again, or choose another --output.")
         print(*summary_lines(records.folder), sep="\n", file=sys.stderr, flush=True)  # noqa: T201
         for step in RUN_STEPS[1 : RUN_STEPS.index(until) + 1]:
             with naming(step):

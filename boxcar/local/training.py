@@ -111,8 +111,8 @@ def _train_and_evaluate(run: Path) -> None:
         name = signal.Signals(-code).name
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
-            f"The trainer was ended by {name}" + (", which is what a lack of memory looks like." if code == -9 else "."),
-            "Run again with --resume; if memory was short, start another run with a smaller --batch-size.",
+            f"The trainer was ended by {name}" + (", probably because memory ran out." if code == -9 else "."),
+            "Run again with --resume; if memory ran out, start another run with a smaller --batch-size.",
         )
     if code != 0:
         raise ChildEnded(code)
@@ -122,8 +122,8 @@ def _stopped(number: int) -> BoxcarError:
     code, how = (ExitCode.INTERRUPTED, "Ctrl-C") if number == signal.SIGINT else (ExitCode.AGAIN, "SIGTERM")
     return BoxcarError(
         code,
-        f"Stopped by {how}; what was trained and scored so far is kept.",
-        "Start it again to go on from there: `boxcar train`, or `boxcar run` with --resume.",
+        f"Stopped by {how}; checkpoints and scores so far are kept.",
+        "To resume from there, start it again: `boxcar train`, or `boxcar run` with --resume.",
     )
 
 
@@ -157,7 +157,7 @@ def _evaluator_failed(run: Path) -> BoxcarError:
     lines = (run / EVALUATOR_LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return BoxcarError(
         ExitCode.ENVIRONMENT,
-        f"The evaluator failed {EVALUATOR_STARTS} times, the last time with: {lines[-1] if lines else 'no word'}",
+        f"The evaluator failed {EVALUATOR_STARTS} times, the last time with: {lines[-1] if lines else 'no message'}",
         f"See {run / EVALUATOR_LOG}, then run again with --resume.",
     )
 

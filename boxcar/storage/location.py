@@ -35,7 +35,7 @@ class Location:
             BoxcarError: 64 where it is a bucket itself.
         """
         if not self.prefix:
-            raise BoxcarError(ExitCode.USAGE, f"{self.uri} names a whole bucket.", "Name what is meant in it.")
+            raise BoxcarError(ExitCode.USAGE, f"{self.uri} names a whole bucket.", "Name a folder or a file in it.")
         parent, _, name = self.uri.rpartition("/")
         return parent, name
 
@@ -60,10 +60,10 @@ def bucket_location(uri: str) -> Location | None:
             f"Write {scheme}://bucket/folder; server and key come from the environment.",
         )
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-        raise BoxcarError(ExitCode.USAGE, f"{uri!r} names no bucket that can exist.", f"Write {scheme}://bucket/folder.")
+        raise BoxcarError(ExitCode.USAGE, f"{uri!r} is not a valid bucket URI.", f"Write {scheme}://bucket/folder.")
     prefix = path.removesuffix("/")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
         raise BoxcarError(ExitCode.USAGE, f"{uri!r} has an empty part, `.` or `..` in its path.", "Name the folder directly.")
     if CONTROL.search(prefix):
-        raise BoxcarError(ExitCode.USAGE, f"{uri!r} holds control characters.", "Name the folder without them.")
+        raise BoxcarError(ExitCode.USAGE, f"{uri!r} contains control characters.", "Name the folder without them.")
     return Location(scheme, bucket, prefix)

@@ -87,9 +87,7 @@ def _first(*names: str) -> tuple[str, str] | None:
 def _malformed(setting: str) -> BoxcarError:
     # Not with its value: an address may hold a password.
     what = f"{setting} is not the address of a server."
-    return BoxcarError(
-        ExitCode.ENVIRONMENT, what, f"Set {setting} to http:// or https:// and a host, with its port if need be."
-    )
+    return BoxcarError(ExitCode.ENVIRONMENT, what, f"Set {setting} to http:// or https:// and a host, with its port if needed.")
 
 
 def _certificates() -> str:
@@ -120,18 +118,18 @@ def _credentials(sts: str | None) -> tuple[Provider, str, str]:
     if file is not None or (Path.home() / ".aws" / "credentials").is_file():
         name = file[0] if file else "~/.aws/credentials"
         provider: Provider = AWSConfigProvider()
-        problem = "has no key for the profile that AWS_PROFILE names (`default` if it names none)"
+        problem = "has no key for the profile of AWS_PROFILE (default: `default`)"
         return _tried(provider, f"The file of {name} {problem}.", f"Correct {name} or AWS_PROFILE."), name, name
     http = urllib3.PoolManager(timeout=_METADATA_TIMEOUT, retries=False, ca_certs=_certificates())
     if token := _first("AWS_WEB_IDENTITY_TOKEN_FILE"):
         endpoint = _first("AWS_ENDPOINT_URL_STS") or ("", sts)
         provider = IamAwsProvider(custom_endpoint=endpoint[1], http_client=http)
-        problem = f"The web identity of {token[0]} was not accepted as the role of AWS_ROLE_ARN"
+        problem = f"The web identity of {token[0]} was not accepted for the role of AWS_ROLE_ARN"
         do = f"Correct {token[0]}, AWS_ROLE_ARN or AWS_ENDPOINT_URL_STS."
         return _tried(provider, f"{problem}.", do), token[0], token[0]
     name = "the machine's instance metadata"
     provider = IamAwsProvider(http_client=http)
-    problem = "There is no key for S3: no variable, file or web identity names one, and the machine's metadata gives none"
+    problem = "There is no key for S3 in the environment, a file, a web identity, or the instance metadata"
     do = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE."
     return _tried(provider, f"{problem}.", do), name, name
 

@@ -138,8 +138,8 @@ class Store(ABC):
                 continue
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
-                f"{self.uri} keeps no conditions: its server writes an object although it was changed meanwhile.",
-                "Use a bucket on Amazon S3, Google Cloud Storage or a recent MinIO for this, or a local folder.",
+                f"{self.uri} does not enforce conditional writes: its server overwrites objects that have changed.",
+                "Use a bucket on Amazon S3, Google Cloud Storage, or a recent MinIO, or a local folder.",
             )
 
     @abstractmethod

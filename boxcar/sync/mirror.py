@@ -73,8 +73,8 @@ class Mirror:
         if self._store is not None:
             with self._locked():
                 if self._unsent():
-                    what = f"{self.folder} holds a finished step that was never sent to {self.uri}."
-                    do = "Run that step again, which sends it, or remove that folder."
+                    what = f"{self.folder} holds a finished step that was never uploaded to {self.uri}."
+                    do = "Run that step again to upload it, or remove that folder."
                     raise BoxcarError(ExitCode.ENVIRONMENT, what, do)
                 fetch_folder(self._store, self.folder)
                 self._note_fetched()

@@ -94,13 +94,13 @@ class Uploader:
             try:
                 self.send()
                 if failing:
-                    _say(f"{self._run.uri} answers again.")
+                    _say(f"{self._run.uri} is reachable again.")
                 failing = False
             except BoxcarError as error:
                 if error.code != ExitCode.ENVIRONMENT:
                     raise
                 if not failing:
-                    _say(f"{error} What is written meanwhile is kept here and sent later.")
+                    _say(f"{error} New files are kept here and uploaded later.")
                 failing = True
             between()
         for left in reversed(range(TRIES_AT_THE_END)):

@@ -161,7 +161,9 @@ def test_a_pool_that_no_node_is_in_is_said_within_two_minutes(place: Place, pict
     made = filled(place, pictures, node_pool="boxcar.dev/pool=nowhere")
     made.start("records").must_succeed()
     step, job = made.start("train"), train_job(made.run)
-    waits = r"The pod boxcar-train-\S+ waits for a node since [\d:]+ UTC: 0/2 nodes are available: .*selector.*node_pool"
+    waits = (
+        r"The pod boxcar-train-\S+ has been waiting for a node since [\d:]+ UTC: 0/2 nodes are available: .*selector.*node_pool"
+    )
     wait_for("the reason", lambda: re.search(waits, step.log), 120)
     made.terminate()
     wait_for("the end of the Job", lambda: place.kubectl("get", "job", job, "--ignore-not-found") == "", 120)

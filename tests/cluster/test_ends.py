@@ -51,7 +51,9 @@ def test_bad_configuration_ends_the_run_at_once(place: Place, records: str) -> N
 def test_no_node_has_so_many_gpus(place: Place, records: str) -> None:
     pool = {"gpu_node_selector": {"boxcar.dev/pool": "gpu"}}
     watcher = Watcher(place, *begun(place, records, gpus=8, cluster=pool))
-    watcher.says(r"The pod boxcar-train-\S+ waits for a node since [\d:]+ UTC: 0/2 nodes are available: .*nvidia.com/gpu", 120)
+    watcher.says(
+        r"The pod boxcar-train-\S+ has been waiting for a node since [\d:]+ UTC: 0/2 nodes are available: .*nvidia.com/gpu", 120
+    )
     end(watcher)
 
 
@@ -64,7 +66,7 @@ def test_a_deadline_that_passes_while_it_trains(place: Place, records: str) -> N
     watcher = Watcher(place, *begun(place, records, steps=100_000, cluster={"deadline_hours": 75 / 3600}))
     watcher.must_fail(76, r"was ended by its deadline of 0.0208 hours\. Raise cluster.deadline_hours")
     assert re.search(r"Stopped at step \d+ of 100000; its checkpoint is saved", watcher.text), watcher.text
-    assert "Another one goes on" not in watcher.text
+    assert "Another pod resumes" not in watcher.text
 
 
 def test_a_quota_that_is_used_up(place: Place, records: str) -> None:
@@ -72,7 +74,9 @@ def test_a_quota_that_is_used_up(place: Place, records: str) -> None:
     place.cluster.apply({**quota, "spec": {"hard": {"limits.memory": "1Gi"}}})
     try:
         watcher = Watcher(place, *begun(place, records))
-        watcher.says(r"cannot create its pod since [\d:]+ UTC: .*exceeded quota: small, requested: limits.memory=", 120)
+        watcher.says(
+            r"has been unable to create its pod since [\d:]+ UTC: .*exceeded quota: small, requested: limits.memory=", 120
+        )
     finally:
         place.kubectl("delete", "resourcequota", "small")
     watcher.must_succeed()  # and goes on by itself once there is room
@@ -82,23 +86,25 @@ def test_an_image_that_is_not_there(place: Place, records: str) -> None:
     run, settings = begun(place, records, cluster={"image_tag": "no-such-tag"})
     watcher = Watcher(place, run, settings)
     image = r"docker\.io/boxcar/train:no-such-tag"
-    watcher.says(rf"The image {image} of the container fetch cannot be pulled since [\d:]+ UTC: .*{image}", 120)
+    watcher.says(rf"The image {image} of the container fetch has not been pulled since [\d:]+ UTC: .*{image}", 120)
     end(watcher)
     never = Watcher(place, run, place.settings(cluster={"image_tag": "no-such-tag", "image_pull_policy": "Never"}))
-    never.must_fail(69, r"cannot be pulled since .*not present with pull policy of Never", "image_tag")
+    never.must_fail(69, r"has not been pulled since .*not present with pull policy of Never", "image_tag")
     gone(place, run)
 
 
 def test_a_secret_that_is_not_there(place: Place, records: str) -> None:
     watcher = Watcher(place, *begun(place, records, cluster={"credentials_secret": "no-such-secret"}))
-    watcher.says(r"The container fetch of the pod \S+ cannot start since .*secret \"no-such-secret\" not found", 120)
+    watcher.says(
+        r"The container fetch of the pod \S+ has been unable to start since .*secret \"no-such-secret\" not found", 120
+    )
     end(watcher)
 
 
 def test_a_trainer_that_runs_out_of_memory(place: Place, records: str) -> None:
     run, settings = begun(place, records, cluster={"trainer_memory": "400Mi"})
     watcher = Watcher(place, run, settings)
-    use = "(it had reported none of its use|the last use it reported was [0-9.]+ GiB)"
+    use = "(it had not reported its use|its last reported use was [0-9.]+ GiB)"
     watcher.must_fail(69, rf"The trainer ran out of memory: its limit is 400Mi, and {use}", "trainer_memory", seconds=900)
     assert "was tried 4 times" in watcher.text
     assert failure(place, run)["step"] == "train"

@@ -62,13 +62,13 @@ def test_a_drained_node(place: Place, toy: tuple[str, str], training: tuple[str,
         place.cluster.kubectl("drain", node, "--delete-emptydir-data", "--ignore-daemonsets", "--pod-selector", selector)
         saved = checkpoints(place, run)[-1]
         wait_for("another pod", lambda: len([one for one in place.pods(train_job(run)) if one["metadata"] != pod["metadata"]]))
-        watcher.says(r"waits for a node since \d\d:\d\d:\d\d UTC: .*unschedulable")
+        watcher.says(r"has been waiting for a node since \d\d:\d\d:\d\d UTC: .*unschedulable")
     finally:
         place.cluster.kubectl("uncordon", node)
     # Its grace was long enough for a checkpoint of where it was, and for sending it.
     assert went_on(place, run, watcher, toy[0]) == saved
     assert re.search(r"was interrupted: its node was drained", watcher.text), watcher.text
-    assert re.search(r"was interrupted 1 time, and went on", watcher.text), watcher.text
+    assert re.search(r"was interrupted 1 time, and resumed", watcher.text), watcher.text
 
 
 def test_a_deleted_pod(place: Place, toy: tuple[str, str], training: tuple[str, Watcher]) -> None:
@@ -82,7 +82,7 @@ def test_a_killed_evaluator(place: Place, training: tuple[str, Watcher], toy: tu
     name = running_pod(place, run)["metadata"]["name"]
     kill = 'for process in /proc/[0-9]*; do p=${process#/proc/}; [ "$p" = 1 ] || [ "$p" = $$ ] || kill -9 $p; done'
     place.kubectl("exec", name, "-c", "evaluator", "--", "sh", "-c", kill, check=False)
-    watcher.says(r"The container evaluator was ended by SIGKILL.*It is started again")
+    watcher.says(r"The container evaluator was ended by SIGKILL.*It is restarted")
     watcher.must_succeed()
     assert scored_steps(place, run) == ALL
     assert step_losses(place, run) == step_losses(place, toy[0])

@@ -99,7 +99,7 @@ def test_a_job_that_ends_well_and_leaves_nothing_is_no_success(place: Place, mon
     monkeypatch.setenv("KUBECONFIG", str(place.kubeconfig))
     run = place.new_run()
     job = step_job(make_configuration(None, place.settings()), run, "records", "records", ["architectures"])
-    with pytest.raises(BoxcarError, match=r"ended well, and .* holds no records/step\.json") as caught:
+    with pytest.raises(BoxcarError, match=r"succeeded, but .* has no records/step\.json") as caught:
         run_job(Work(job, "records/step.json", ("records",)), ClusterSettings(namespace=place.namespace), run)
     assert caught.value.code == ExitCode.ENVIRONMENT
 
@@ -134,7 +134,7 @@ def test_a_watcher_that_is_killed_is_followed_by_another(place: Place, workflow:
     job = place.get("job", train_job(run))["metadata"]["uid"]
     place.kubectl("delete", "pod", first)  # SIGTERM, and the run goes on
     second = workflow.start(f"{workflow.name}-second")
-    wait_for("the Job's adoption", lambda: "Found the Job" in place.kubectl("logs", second, check=False))
+    wait_for("the Job's adoption", lambda: "Found the running Job" in place.kubectl("logs", second, check=False))
     wait_for("the end", lambda: place.get("pod", second)["status"]["phase"] in ("Succeeded", "Failed"), 900)
     log = place.kubectl("logs", second)
     assert place.get("pod", second)["status"]["phase"] == "Succeeded", log
@@ -148,16 +148,16 @@ def test_from_a_laptop_sigterm_leaves_the_job_for_the_next_watcher(place: Place,
     first = Watcher(place, run, settings)
     after_checkpoint(place, run, INTERVAL)
     first.send(signal.SIGTERM)
-    first.must_fail(75, r"Stopped by SIGTERM; the Job boxcar-train-\w+ goes on without a watcher for 10 minutes")
+    first.must_fail(75, r"Stopped by SIGTERM; the Job boxcar-train-\w+ continues without a watcher for 10 minutes")
     other = Watcher(place, run, place.settings(steps=STEPS + 20))
     other.must_fail(64, r"works on s3://.* with another configuration")
     second = Watcher(place, run, settings)
     second.must_succeed()
-    assert "Found the Job" in second.text and len(place.pods(train_job(run))) == 1
+    assert "Found the running Job" in second.text and len(place.pods(train_job(run))) == 1
     # Done is done: the Job that is there is believed.
     third = Watcher(place, run, settings)
     third.must_succeed()
-    assert "has done this already" in third.text and len(place.pods(train_job(run))) == 1
+    assert "has already done this" in third.text and len(place.pods(train_job(run))) == 1
 
 
 def test_an_orphan_saves_and_ends_for_good(place: Place, records: str) -> None:
@@ -178,12 +178,12 @@ def test_an_orphan_saves_and_ends_for_good(place: Place, records: str) -> None:
     assert ended["exitCode"] == 76
     last = checkpoints(place, run)[-1]
     assert f"The checkpoint of step {last} of 100000 is saved" in ended["message"]
-    assert "Nobody has watched this training for 0.5 minutes" in ended["message"]
+    assert "This training has had no watcher for 0.5 minutes" in ended["message"]
     time.sleep(15)
     assert len(place.pods(train_job(run))) == 1
     # Whoever comes later hears of it, and goes on from there.
     later = Watcher(place, run, settings)
-    later.says(r"of before failed: Nobody has watched this training for 0.5 minutes.*It is made anew")
+    later.says(r"from before failed: This training has had no watcher for 0.5 minutes.*It is created again")
     later.says(rf"\[trainer\] Resuming from the checkpoint of step {last}")
     later.send(signal.SIGINT)
     assert later.end() == 130

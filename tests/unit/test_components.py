@@ -260,7 +260,7 @@ def test_a_training_needs_a_cluster(tmp_path: Path, finished: tuple[str, dict[st
     variables |= {"KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)}
     ended = run_component("train_detector", "train", tmp_path / "pod", {"run": run, "cluster": "{}"}, **variables)
     assert ended.code == 69, ended.stderr
-    assert ended.last_line.startswith("No Kubernetes cluster can be found: KUBECONFIG")
+    assert ended.last_line.startswith("No Kubernetes cluster was found: KUBECONFIG")
     failure = json.loads(open_store(run).read("failure.json"))
     assert (failure["step"], failure["code"]) == ("train", 69)
 

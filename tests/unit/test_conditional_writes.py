@@ -87,7 +87,7 @@ def test_a_server_that_passes_conditions_over_is_refused(tmp_path: Path, monkeyp
         with pytest.raises(BoxcarError) as error:
             store.require_conditions()
     assert error.value.code == 69
-    assert "keeps no conditions" in error.value.what and "Amazon S3" in error.value.do
+    assert "does not enforce conditional writes" in error.value.what and "Amazon S3" in error.value.do
 
 
 def test_a_local_file_never_looks_like_an_older_one(tmp_path: Path) -> None:

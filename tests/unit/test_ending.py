@@ -64,14 +64,14 @@ def test_nothing_is_sent_where_no_webhook_is_set(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("status", [302, 404, 503])
 def test_a_webhook_that_does_not_take_it(hook: Webhook, tmp_path: Path, status: int) -> None:
     hook.statuses = [status]
-    with pytest.raises(BoxcarError, match=f"The webhook at 127.0.0.1 answers with status {status}") as caught:
+    with pytest.raises(BoxcarError, match=f"The webhook at 127.0.0.1 returned status {status}") as caught:
         tell_end("SUCCEEDED", "steps", "", str(tmp_path))
     assert caught.value.code == ExitCode.ENVIRONMENT
     assert "secret-key" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "words"), [("http://127.0.0.1:9/secret-key", "cannot be reached"), ("ftp://secret-key", "address is none")]
+    ("url", "words"), [("http://127.0.0.1:9/secret-key", "cannot be reached"), ("ftp://secret-key", "address is not valid")]
 )
 def test_a_webhook_that_is_not_there(
     hook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, words: str
@@ -101,7 +101,7 @@ def test_a_webhook_that_is_not_there(
 def test_an_address_that_can_be_none_is_found_out_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv(WEBHOOK, url)
     for act in (check_address, lambda: post({"text": "x"})):
-        with pytest.raises(BoxcarError, match="address is none") as caught:
+        with pytest.raises(BoxcarError, match="address is not valid") as caught:
             act()
         assert caught.value.code == ExitCode.ENVIRONMENT
         assert "key" not in str(caught.value)

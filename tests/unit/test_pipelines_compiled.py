@@ -171,7 +171,7 @@ def test_registry_tag_and_digest_are_chosen_when_compiled() -> None:
 
 @pytest.mark.parametrize("digests", [{"tensorboard": "sha256:" + "0" * 64}, {"train": "sha256:abc"}, {"train": "latest"}])
 def test_a_digest_that_is_none_is_refused(digests: dict[str, str]) -> None:
-    with pytest.raises(BoxcarError, match="no digest of an image"):
+    with pytest.raises(BoxcarError, match="not the digest of a container image"):
         Images(digests=digests)
 
 

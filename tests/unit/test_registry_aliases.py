@@ -166,7 +166,7 @@ def test_a_bucket_without_conditions_is_refused_before_anything_is_promoted(
         for name, value in server.environment(server.address).items():
             monkeypatch.setenv(name, value)
         model = Model(f"gs://{server.make_bucket()}/models", "pets")
-        with pytest.raises(BoxcarError, match="keeps no conditions") as error:
+        with pytest.raises(BoxcarError, match="does not enforce conditional writes") as error:
             add_version(model, str(write_run(tmp_path / "run")))
         assert error.value.code == 69
         assert "aliases.json" not in {entry.name for entry in open_store(model.uri).entries()}

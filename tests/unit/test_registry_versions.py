@@ -151,7 +151,7 @@ def test_a_half_uploaded_version_is_said_and_gone_on_with(models: str, tmp_path:
     store.write("1/.unfinished", store.read("1/step.json"))
     store.delete(["1/step.json", "1/export/step.json", "1/export/tflite/detector_int8.tflite"])
     (listed,) = list_versions(model)
-    assert listed.version is None and "step.json is not there" in listed.trouble
+    assert listed.version is None and "step.json is missing" in listed.trouble
     for use in (fetch_version, read_version):
         with pytest.raises(BoxcarError, match=r"Version 1 of pets is partly uploaded") as error:
             use(model, "1")
@@ -167,7 +167,7 @@ def test_a_version_that_lost_a_file_is_said_and_mended(models: str, tmp_path: Pa
     add_version(model, str(run))
     open_store(model.uri).delete(["1/export/tflite/detector_int8.tflite"])
     (listed,) = list_versions(model)
-    assert listed.version is None and "detector_int8.tflite is not there" in listed.trouble
+    assert listed.version is None and "detector_int8.tflite is missing" in listed.trouble
     assert add_version(model, str(run)) == "1"
     name = "export/tflite/detector_int8.tflite"
     assert (fetch_version(model, "1") / name).read_bytes() == (run / name).read_bytes()

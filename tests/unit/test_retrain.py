@@ -512,7 +512,7 @@ def test_a_history_of_odd_lines_is_read_as_far_as_it_goes(tmp_path: Path, histor
 
 def test_a_webhook_that_fails_hears_of_it_the_next_time(workshop: Workshop) -> None:
     workshop.hook.status = 500
-    with pytest.raises(BoxcarError, match="answers with status 500") as raised:
+    with pytest.raises(BoxcarError, match="returned status 500") as raised:
         workshop.retrain()
     assert raised.value.code == ExitCode.ENVIRONMENT and "secret" not in str(raised.value)
     assert read_aliases(workshop.model).champion == "1", "what was decided stays"
@@ -529,7 +529,7 @@ def test_what_follows_a_failure_that_was_told_is_told_as_well(workshop: Workshop
     with pytest.raises(BoxcarError, match="not finite"):
         workshop.retrain()
     workshop.hook.status = 500
-    with pytest.raises(BoxcarError, match="answers with status 500"):
+    with pytest.raises(BoxcarError, match="returned status 500"):
         workshop.retrain()
     assert not workshop.entries()[-1].told
     workshop.hook.status = 200
@@ -581,7 +581,7 @@ def test_an_address_that_can_be_none_is_said_before_hours_of_training(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOXCAR_WEBHOOK", "team-chat/secret")
-    with pytest.raises(BoxcarError, match="address is none"):
+    with pytest.raises(BoxcarError, match="address is not valid"):
         workshop.retrain()
     assert workshop.trained == []
 

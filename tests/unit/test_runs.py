@@ -391,7 +391,7 @@ class TestCommand:
         command = [sys.executable, "-m", "boxcar", "runs", "prune", "--runs", bucket, "--keep", "0", "--no-models"]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == ExitCode.ENVIRONMENT, done.stderr
-        assert "No Kubernetes cluster can be found" in done.stderr
+        assert "No Kubernetes cluster was found" in done.stderr
         assert "--no-cluster" in done.stderr
         done = subprocess.run([*command, "--no-cluster"], capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr

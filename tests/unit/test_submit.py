@@ -170,7 +170,7 @@ def test_a_run_that_somebody_ended(kubeflow: Kubeflow) -> None:
     # Kubeflow 2.17 says FAILED of it, and CANCELING only on the way there.
     history = [api.V2beta1RuntimeStatus(state=state) for state in ("RUNNING", "CANCELING", "FAILED")]
     kubeflow.states = [run("FAILED", state_history=history)]
-    assert "Somebody terminated the run." in refused(kubeflow, 76)
+    assert "The run was terminated." in refused(kubeflow, 76)
 
 
 def test_who_stops_following_leaves_the_run_as_it_is(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:

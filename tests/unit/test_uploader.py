@@ -133,7 +133,7 @@ def test_a_bucket_that_is_away_for_a_while_costs_nothing(
         wait_for(lambda: holds(run, "train/.unfinished"))
         proxy.down = True
         write_checkpoint(tmp_path / "train", 20)
-        wait_for(lambda: "kept here and sent later" in capfd.readouterr().err)
+        wait_for(lambda: "kept here and uploaded later" in capfd.readouterr().err)
         proxy.down = False
         wait_for(lambda: holds(run, "train/ckpt-20.json"))
     finally:
