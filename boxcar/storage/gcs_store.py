@@ -221,7 +221,7 @@ def _explain(error: BaseException, location: Location) -> BoxcarError:
         what = f"There are no credentials for {location.uri}: no file of {KEY_SETTING}, and no workload identity."
         do = f"Set {KEY_SETTING} to a service account's file, or run with a workload identity."
     elif isinstance(error, RefreshError):
-        what = f"Google did not renew the credentials for {location.uri}: withdrawn, or this machine's clock is wrong."
+        what = f"Google did not renew the credentials for {location.uri}: they were revoked, or this machine's clock is wrong."
         do = f"Correct {KEY_SETTING} or the workload identity, and this machine's clock."
     elif status == 404:
         what, do = f"There is no bucket {location.bucket} at {server}.", f"Create it, or correct the URI {location.uri}."
@@ -229,13 +229,16 @@ def _explain(error: BaseException, location: Location) -> BoxcarError:
         what = f"The credentials may not do this in {location.uri}."
         do = f"Give their account the role Storage Object Admin on the bucket, or correct {KEY_SETTING}."
     elif isinstance(error, requests.exceptions.SSLError):
-        what, do = f"The certificate of {server} is not trusted here.", "Name its authority's file in REQUESTS_CA_BUNDLE."
+        what, do = (
+            f"The certificate of {server} is not trusted here.",
+            "Set REQUESTS_CA_BUNDLE to the file of its certificate authority.",
+        )
     elif _transient_reason(error) == "unreachable":
         what = f"{server} cannot be reached."
-        do = f"Correct {EMULATOR_SETTING}, or start that server." if emulator else "Mend the network, or set HTTPS_PROXY."
+        do = f"Correct {EMULATOR_SETTING}, or start that server." if emulator else "Check the network, or set HTTPS_PROXY."
     elif _transient_reason(error) == "busy":
         what = f"{server} failed for too long ({f'HTTP status {status}' if status else 'the connection broke'})."
-        do = "Wait until the server is well, then run this again."
+        do = "Wait until the server works again, then run this again."
     else:
         reason = f"HTTP status {status}" if status else type(error).__name__
         what, do = f"{server} refused a request for {location.uri} ({reason}).", f"Correct {setting}."

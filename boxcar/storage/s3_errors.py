@@ -52,14 +52,14 @@ def explain(error: BaseException, settings: S3Settings, location: Location) -> B
     elif code == "InvalidAccessKeyId":
         what, do = f"{server} does not know the key of {settings.key_setting}.", f"Correct {settings.key_setting}."
     elif code == "SignatureDoesNotMatch":
-        what = f"{server} finds that the secret of {settings.secret_setting} is not that of the key."
+        what = f"{server} reports that the secret of {settings.secret_setting} does not match the key."
         do = f"Correct {settings.secret_setting}."
     elif code in _TOKEN_CODES:
         what = f"{server} does not accept the session token that belongs to the key of {settings.key_setting}."
         do = "Renew the credentials and AWS_SESSION_TOKEN."
     elif code == "RequestTimeTooSkewed":
-        what = f"This machine's clock is not that of {server}; they may differ by 15 minutes."
-        do = "Set this machine's clock, by NTP for instance, or the server's."
+        what = f"This machine's clock differs from that of {server} by more than 15 minutes."
+        do = "Set this machine's clock, for example with NTP, or the server's."
     elif code in ("AccessDenied", "AllAccessDisabled", "AccountProblem"):
         what = f"The key of {settings.key_setting} may not do this in {location.uri} at {server}."
         do = f"Allow it to list the bucket and to read, write and delete there, or correct {settings.key_setting}."
@@ -68,24 +68,24 @@ def explain(error: BaseException, settings: S3Settings, location: Location) -> B
     elif code in ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded"):
         what, do = f"{server} has no space left for the bucket {bucket}.", "Free space there, or raise the bucket's quota."
     elif isinstance(error, urllib3.exceptions.SSLError | ssl.SSLError):
-        what = f"The certificate of {server} is not one that is trusted here."
-        do = f"Name its authority's file in SSL_CERT_FILE, or correct {settings.endpoint_setting} (http:// is without TLS)."
+        what = f"The certificate of {server} is not trusted on this machine."
+        do = f"Set SSL_CERT_FILE to its authority's file, or correct {settings.endpoint_setting} (http:// uses no TLS)."
     elif transient_reason(error) == "busy":
         what = f"{server} failed for too long: {_reason(error)}."
-        do = "Wait until the server is well, then run this again."
+        do = "Wait until the server works again, then run this again."
     elif isinstance(error, S3Error):
-        what = f"{server} refused a request for {location.uri}: {code}, {(error.message or 'without a word').rstrip('.')}."
-        do = "Look into the server's log."
+        what = f"{server} refused a request for {location.uri}: {code}, {(error.message or 'without a message').rstrip('.')}."
+        do = "Check the server's log."
     elif _status(error) is not None:
-        what = f"{server} does not answer as S3 does (HTTP status {_status(error)})."
-        do = f"Correct {settings.endpoint_setting}: it is the address of S3 itself, not of a console."
+        what = f"{server} does not respond like an S3 server (HTTP status {_status(error)})."
+        do = f"Correct {settings.endpoint_setting}: it must be the address of the S3 API, not of a console."
     elif transient_reason(error) == "unreachable":
         what, do = (
             f"{server} cannot be reached: {_reason(error)}.",
             f"Correct {settings.endpoint_setting}, or start the server.",
         )
     else:
-        what = f"{server} cannot be asked with the key of {settings.key_setting}: {_reason(error)}."
+        what = f"{server} cannot be used with the key of {settings.key_setting}: {_reason(error)}."
         do = f"Correct {settings.key_setting} or {settings.endpoint_setting}."
     return BoxcarError(ExitCode.ENVIRONMENT, what, do)
 
@@ -109,5 +109,5 @@ def _reason(error: BaseException) -> str:
     if reason := next((e.strerror for e in (cause, error) if isinstance(e, OSError) and e.strerror), None):
         return reason
     if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
-        return "there was no answer in time"
+        return "the request timed out"
     return "the connection broke" if isinstance(error, urllib3.exceptions.HTTPError) else type(error).__name__
