@@ -145,13 +145,13 @@ def test_a_run_without_a_model_for_browsers_is_64(exported_run: ExportedRun, tmp
     (run / "export" / "step.json").write_text(json.dumps(step))
     code, words = demo_page("--run", str(run))
     assert code == 64
-    assert words.endswith("has no TensorFlow.js model. Convert again with tfjs_float32 in --formats.")
+    assert "TensorFlow.js" in words and "tfjs_float32" in words and "--formats" in words
 
 
 def test_a_model_that_was_changed_is_65(exported_run: ExportedRun, tmp_path: Path) -> None:
     run = Path(shutil.copytree(exported_run.folder, tmp_path / "run"))
     (run / "export" / "tfjs" / "float32" / "detector.json").write_text("{}")
-    with pytest.raises(BoxcarError, match="are not those that its step") as refused:
+    with pytest.raises(BoxcarError, match=str(run)) as refused:
         collect(run)
     assert refused.value.code == ExitCode.DATA
 
@@ -160,9 +160,7 @@ def test_a_port_that_is_taken_is_69(exported_run: ExportedRun, address: str) -> 
     port = str(urlsplit(address).port)
     code, words = demo_page("--run", str(exported_run.folder), "--port", port)
     assert code == 69
-    assert words == f"Port {port} of 127.0.0.1 cannot be used: Address already in use. " + (
-        "Choose another with --port. 0 uses any free port."
-    )
+    assert port in words and "Address already in use" in words and "--port" in words
 
 
 @pytest.mark.parametrize(("sent", "code", "words"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 75, "SIGTERM")])
@@ -174,5 +172,6 @@ def test_it_ends_as_every_command_does(exported_run: ExportedRun, sent: signal.S
         server.send_signal(sent)
         _, said = server.communicate(timeout=30)
     assert server.returncode == code
-    assert said == f"Stopped by {words}. The same command starts it again.\n"
+    (line,) = said.splitlines()
+    assert words in line
     assert not (exported_run.folder / "failure.json").exists()

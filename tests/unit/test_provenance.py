@@ -121,16 +121,16 @@ def _changed(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("architecture", "is of the architecture ssd_mobilenet_v2_fpnlite_320x320, and by its detector.json of retinanet"),
-        ("no labels", "it has no labels"),
-        ("other labels", "id 3 is triangle by the labels inside it, and hexagon by its detector.json"),
-        pytest.param("class count", "its class_logits are", marks=pytest.mark.slow),
-        ("no provenance", "does not say where its model comes from"),
-        pytest.param("cut short", "saved_model cannot be used", marks=pytest.mark.slow),
+        ("architecture", (ARCHITECTURE, "retinanet_resnet50_fpn_640x640")),
+        ("no labels", ("labels",)),
+        ("other labels", ("id 3", "triangle", "hexagon")),
+        pytest.param("class count", ("class_logits",), marks=pytest.mark.slow),
+        ("no provenance", ("saved_model", "comes from")),
+        pytest.param("cut short", ("saved_model",), marks=pytest.mark.slow),
     ],
 )
 def test_a_savedmodel_that_does_not_fit_its_description(
-    exported_run: ExportedRun, tmp_path: Path, damage: str, words: str
+    exported_run: ExportedRun, tmp_path: Path, damage: str, words: tuple[str, ...]
 ) -> None:
     frozen = Path(shutil.copytree(exported_run.frozen, tmp_path / "frozen"))
     records = Path(shutil.copytree(exported_run.records, tmp_path / "records"))
@@ -157,7 +157,7 @@ def test_a_savedmodel_that_does_not_fit_its_description(
     with pytest.raises(BoxcarError) as caught:
         convert(str(frozen), str(records), str(tmp_path / "out"), Conversion(formats=("tflite_float32_nms",)))
     assert caught.value.code == ExitCode.DATA
-    assert words in caught.value.what
+    assert all(word in caught.value.what for word in words), caught.value.what
     assert not (tmp_path / "out").exists()
 
 
@@ -176,7 +176,7 @@ def test_labels_that_are_fewer(exported_run: ExportedRun) -> None:
     for place in ("saved_model/saved_model", "tflite/detector_int8.tflite", "tfjs/float32"):
         path = exported_run.export / place
         check_labels(path, specification)
-        with pytest.raises(BoxcarError, match=r"it has 3 labels, and its detector\.json 4"):
+        with pytest.raises(BoxcarError, match=r"\b3\b.*\b4\b"):
             check_labels(path, more)
     nothing = read_embedded(exported_run.export / "tflite" / "labels.txt")
     assert (nothing.labels, nothing.provenance) == (None, None)
