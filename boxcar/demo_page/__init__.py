@@ -1,4 +1,7 @@
-"""A web page that runs TensorFlow.js models in the browser, and the server that shows it with a run's own."""
+"""A web page that runs TensorFlow.js models in the browser, and its server.
+
+May import `config` and what is below; no other step.
+"""
 
 from boxcar.demo_page.server import serve
 

@@ -1,6 +1,6 @@
-"""What is here and what is missing on this machine: `boxcar doctor`.
+"""Checks what this machine has and lacks. May import `config` and what is below; no other step.
 
-Nothing is changed; a bucket that is to be written to gets a small object, which is removed again. No other network is used.
+Nothing is changed, except that a small object is written to and removed from a bucket of runs. No other network is used.
 """
 
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,7 @@
-"""The evaluate step: scores every checkpoint. TensorFlow is loaded when the first one is scored."""
+"""The evaluate step: scores every checkpoint. May import `config` and what is below; no other step.
+
+TensorFlow is loaded when the first checkpoint is scored.
+"""
 
 from boxcar.evaluation.evaluator import evaluate
 

@@ -1,4 +1,7 @@
-"""From a checkpoint to files that run elsewhere: `freeze`, then `convert`. Importing this does not load TensorFlow."""
+"""The freeze and convert steps: from a checkpoint to exported files. May import `config` and what is below; no other step.
+
+Importing this package does not load TensorFlow.
+"""
 
 from boxcar.export.converting import convert
 from boxcar.export.freezing import freeze

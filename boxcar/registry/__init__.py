@@ -1,7 +1,6 @@
-"""The models of a team: a folder with their versions, which of them is the champion, and the gate that decides it.
+"""The model registry: versions of models, the champion, and the gate. May import `config` and what is below; no other step.
 
-`gate` and `retest` run files and score what they find, and are imported by their own names: where retrainings are only watched,
-nothing that does so is installed.
+Import `gate` and `retest` by their own names: they need packages that the ops image does not have.
 """
 
 from boxcar.config.gate import GateSettings

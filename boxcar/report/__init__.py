@@ -1,4 +1,7 @@
-"""The report: one page that a person opens after a run, and `run.json`, which scripts read. Never loads TensorFlow."""
+"""The report step: one page for people, and `run.json` for scripts. May import `config` and what is below; no other step.
+
+Never loads TensorFlow.
+"""
 
 import contextlib
 import hashlib

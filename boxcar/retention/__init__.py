@@ -1,4 +1,4 @@
-"""A folder of runs: which there are, and which may go."""
+"""The runs in a folder, and the removal of old ones. May import `config` and what is below; no other step."""
 
 from boxcar.retention.listing import FoundRun, find_runs
 from boxcar.retention.prune import PrunePlan, plan_prune, prune

@@ -1,1 +1,1 @@
-"""Training a model anew when its images have changed, and not otherwise."""
+"""Retrains a model if its images have changed. May import `cluster`, `local`, the steps, and what is below."""

@@ -1,4 +1,4 @@
-"""How good detections are: COCO average precision against ground truth, and matching of one detector with another."""
+"""COCO scores, matching, and bootstrap: how good detections are. May import `inference` and what is below; never TensorFlow."""
 
 from boxcar.scoring.average_precision import GroundTruth, score
 from boxcar.scoring.bootstrap import Difference, ap50_difference, one_sided

@@ -1,4 +1,7 @@
-"""Signatures over exported files, in the format of OpenSSF Model Signing."""
+"""Signatures over exported files in the format of OpenSSF Model Signing.
+
+May import `config` and what is below; no other step.
+"""
 
 from boxcar.run.layout import SIGNATURE
 from boxcar.signing.sign import sign_folder

@@ -1,4 +1,7 @@
-"""TensorBoard's logdir: a local copy of the event files of runs that lie in a bucket. It loads no TensorFlow."""
+"""A local copy of the event files of runs in a bucket, for TensorBoard.
+
+May import `config` and what is below; never TensorFlow.
+"""
 
 from boxcar.tensorboard_sync.follow import follow_runs
 

@@ -1,4 +1,7 @@
-"""The train step: checkpoints from records. TensorFlow is loaded when training starts, not when this is imported."""
+"""The train step: checkpoints from records. May import `config` and what is below; no other step.
+
+TensorFlow is loaded when training starts, not when this package is imported.
+"""
 
 from boxcar.training.devices import read_workers, require_gpus
 from boxcar.training.initial import settle_init

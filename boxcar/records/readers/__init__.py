@@ -1,4 +1,4 @@
-"""The label formats, one file each: what `boxcar.records.reader` asks of a format. May import the files above it that check."""
+"""The label formats, one file each. May import the other modules of `records`, but not the step."""
 
 from boxcar.records.reader import AnnotationReader
 from boxcar.records.readers.voc import VocReader
