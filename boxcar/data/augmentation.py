@@ -14,16 +14,16 @@ import tensorflow as tf
 from boxcar.inference import graph
 
 MIN_VISIBLE = 0.3  # share of a box's area that must remain in view, else the object counts as gone
-GREY = 127.5  # around an image that does not fill its window: 0 once normalised, as a letterbox would be
+GREY = 127.5  # around an image that does not fill its window: 0 once normalized, as a letterbox would be
 
 
 class Sample(NamedTuple):
     """An image, its objects, and what of it is in view."""
 
     image: tf.Tensor  # uint8 or float32 [H, W, 3], 0 to 255
-    boxes: tf.Tensor  # float32 [N, 4] (ymin, xmin, ymax, xmax), normalised by the image's sides
+    boxes: tf.Tensor  # float32 [N, 4] (ymin, xmin, ymax, xmax), normalized by the image's sides
     labels: tf.Tensor  # int64 [N]
-    # float32 [4] (top, left, bottom, right), normalised like the boxes; it may reach beyond the image, and where left is
+    # float32 [4] (top, left, bottom, right), normalized like the boxes; it may reach beyond the image, and where left is
     # larger than right the image is seen mirrored. None: the whole image.
     window: tf.Tensor | None = None
 
@@ -134,7 +134,7 @@ def cut(sample: Sample, size: int | tf.Tensor) -> Sample:
         size: sides of what is returned, in pixels: one number or int32 [2], height and width.
 
     Returns:
-        `image` float32 [*size, 3], grey where the window lies outside of the image; `boxes` normalised by its sides and
+        `image` float32 [*size, 3], gray where the window is outside the image; `boxes` normalized by its sides and
         clipped to it.
     """
     if sample.window is None:
@@ -192,7 +192,7 @@ def _through(sample: Sample, part: tf.Tensor, least: float) -> Sample:
 
 
 def _seen(boxes: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
-    """Boxes [N, 4] as they lie in a window, normalised by its sides; not clipped."""
+    """Boxes [N, 4] as they lie in a window, normalized by its sides; not clipped."""
     moved = (boxes - tf.tile(window[:2], [2])) / tf.tile(window[2:] - window[:2], [2])
     return tf.concat([tf.minimum(moved[:, :2], moved[:, 2:]), tf.maximum(moved[:, :2], moved[:, 2:])], axis=1)
 

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from boxcar.data import augmentation
 from boxcar.data.example import HEADER, Example, decode_example, index_shard
-from boxcar.detectors.catalog import find_task
 from boxcar.detectors.task import Task
+from boxcar.detectors.tasks import find_task
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference import graph
 from boxcar.inference.specification import Specification
@@ -48,7 +48,7 @@ class Split:
         return len(self._places)
 
     def payload(self, index: int) -> bytes:
-        """The serialised `tf.train.Example` at a position."""
+        """The serialized `tf.train.Example` at a position."""
         shard, offset, length = self._places[index]
         return self._shards[shard][1][offset : offset + length]
 
@@ -179,7 +179,7 @@ def _payload(split: Split, index: tf.Tensor) -> tf.Tensor:
 
 def _parse(payload: tf.Tensor, task: Task) -> augmentation.Sample:
     """A serialized example as the augmentations take it."""
-    lists = {key: tf.io.VarLenFeature(tf.as_dtype(kind)) for key, kind in task.features.items()}
+    lists = {key: tf.io.VarLenFeature(kind) for key, kind in task.features.items()}
     features = tf.io.parse_single_example(payload, _IMAGE | lists)
     image = graph.decode_image(features["image/encoded"])
     objects = {key: tf.sparse.to_dense(features[key]) for key in lists}

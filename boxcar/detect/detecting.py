@@ -60,7 +60,7 @@ def detect(
         camera: its number; it is read until Ctrl-C.
         drawn: folder for images (JPEG) and videos (MP4) with the boxes drawn into them.
         json: file for a list of images, each with `path`, for videos `frame`, and `detections`: `box` (ymin, xmin, ymax,
-            xmax), normalised, `score`, `class` and `id`.
+            xmax), normalized, `score`, `class` and `id`.
         table: file for the same as CSV, one line per box.
         score: detections below are left out; 0 to 1.
         threads: how many to compute with.

@@ -4,10 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from boxcar.detectors.box_detection import BOXES
 from boxcar.detectors.network import Network
-from boxcar.detectors.task import Task
-from boxcar.inference.specification import Anchors, BoxCoder, Specification
+from boxcar.inference.specification import Anchors, BoxCoder, Specification, TaskName
 
 # The words of `--formats` and of the manifest.
 Format = Literal[
@@ -33,7 +31,7 @@ class Architecture:
 
     Attributes:
         name: as `--architecture` takes it.
-        build: (specification, batch-norm momentum, whether batch norms are synchronised) to the network with random weights,
+        build: (specification, batch-norm momentum, whether batch norms are synchronized) to the network with random weights,
             as `catalog.build_network` describes.
         image_size: default side of the input, in pixels.
         size_multiple: the input's side must be a multiple of this, in pixels.
@@ -47,7 +45,7 @@ class Architecture:
         zoo: address of those weights, a .tar.gz.
         zoo_loads: whether those weights can be loaded here, and how that is known.
         api_feature_extractor: what the Object Detection API calls it in a `pipeline.config`; None where the API has none.
-        task: what it is trained to find.
+        task: what it is trained to find, as `tasks.find_task` knows it.
         value_range: what black and white become before its network reads them.
         exports: the formats it can be converted to, in the words of `--formats`.
     """
@@ -66,7 +64,7 @@ class Architecture:
     zoo: str | None
     zoo_loads: str
     api_feature_extractor: str | None = None
-    task: Task = BOXES
+    task: TaskName = "boxes"
     value_range: tuple[float, float] = (-1.0, 1.0)
     exports: tuple[Format, ...] = EXPORTS
 
@@ -74,7 +72,7 @@ class Architecture:
         """The description of a detector of this architecture that is to be trained."""
         return Specification(
             architecture=self.name,
-            task=self.task.name,
+            task=self.task,
             image_size=image_size,
             value_range=self.value_range,
             labels=labels,

@@ -6,9 +6,8 @@ import pkgutil
 from boxcar.detectors import architectures
 from boxcar.detectors.architecture import Architecture
 from boxcar.detectors.network import Network
-from boxcar.detectors.task import Task
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.inference.specification import Specification, TaskName
+from boxcar.inference.specification import Specification
 
 _FILES = [
     importlib.import_module(f"{architectures.__name__}.{file.name}") for file in pkgutil.iter_modules(architectures.__path__)
@@ -18,13 +17,6 @@ _FILES = [
 ARCHITECTURES: dict[str, Architecture] = {
     row.name: row for row in sorted((row for file in _FILES for row in file.ARCHITECTURES), key=lambda row: row.multiply_adds)
 }
-
-_TASKS: dict[TaskName, Task] = {row.task.name: row.task for row in ARCHITECTURES.values()}
-
-
-def find_task(specification: Specification) -> Task:
-    """The task of a detector."""
-    return _TASKS[specification.task]
 
 
 def find_architecture(name: str) -> Architecture:

@@ -1,7 +1,7 @@
 """The expansion of an inverted bottleneck, trained without reading its large output for the batch norm.
 
 MobileNetV2's blocks (Sandler et al. 2018) begin with a 1x1 convolution to six times the channels, a batch norm and a ReLU6. On
-a processor the norm is bound by memory: twice forward and four times backward it walks through the largest tensors of the
+a CPU the norm is bound by memory: twice forward and four times backward it walks through the largest tensors of the
 network. But the convolution is linear, so mean and variance of its output follow from mean and covariance of its input, which
 is a sixth as large; and with them known beforehand, the norm is a factor and a summand of each channel that the convolution
 bears itself. What is computed is the same up to rounding, in less time and with less kept for the way back.

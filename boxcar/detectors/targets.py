@@ -19,9 +19,9 @@ def assign_targets(
     the anchor that overlaps it most (the Object Detection API's argmax matcher with `force_match_for_each_row`).
 
     Args:
-        boxes: [N, 4] float32 (ymin, xmin, ymax, xmax), normalised; N may be 0.
+        boxes: [N, 4] float32 (ymin, xmin, ymax, xmax), normalized; N may be 0.
         labels: [N] int, ids from 1.
-        anchors: [A, 4] float32, normalised.
+        anchors: [A, 4] float32, normalized.
         coder: the scales of the encodings.
 
     Returns:

@@ -1,23 +1,21 @@
-"""What a detector is trained to find: everything that depends on it, in one place. Does not load TensorFlow.
+"""What a detector is trained to find: everything that depends on it, in one place. Loads TensorFlow.
 
-A detector that finds something else has a task of its own (as `boxes.BOXES` is one), a decoder for hosts
+A detector that finds something else has a task of its own (as `box_detection.BOXES` is one), a decoder for hosts
 (`inference.decoders`), and their twins for browsers (demo_page/page/tasks.js).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import tensorflow as tf
 
 from boxcar.inference.detections import Detections
 from boxcar.inference.heads import Decoder
-from boxcar.inference.specification import Specification, TaskName
+from boxcar.inference.specification import Specification
+from boxcar.scoring import GroundTruth
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from boxcar.scoring import GroundTruth
-
-Tensors = Mapping[str, "tf.Tensor"]
+Tensors = Mapping[str, tf.Tensor]
 
 
 class Losses(NamedTuple):
@@ -28,33 +26,31 @@ class Losses(NamedTuple):
         finite: [B], whether an image's own share of them is a finite number.
     """
 
-    parts: "dict[str, tf.Tensor]"
-    finite: "tf.Tensor"
+    parts: dict[str, tf.Tensor]
+    finite: tf.Tensor
 
 
 @dataclass(frozen=True)
 class Task:
-    """Its functions load TensorFlow and the COCO scorer only when they are called: steps that need neither read it too.
+    """One kind of detector.
 
     Attributes:
-        name: as in `detector.json`.
-        features: what is read of each object in a record, besides the image: the key's type, `float32`, `int64` or `string`.
+        features: the type of each key that is read of every object in a record, besides the image.
         loss_names: the parts of the loss.
         decoder: the network's outputs, and how a host decodes them.
         targets: from an image's objects (`boxes` [N, 4] normalized, `labels` [N]) to what the network should answer, which
-            batches have beside `image`.
+            batches have next to `image`.
         count_matches: from a batch to what its losses are divided by, a scalar that can be added up over parts of a batch.
         losses: from the network's answer, the batch and `count_matches` of the whole batch to the losses.
         detect: from the network's answer to the SavedModel's outputs, in the graph.
         score: from ground truth, detections (one of each per image) and labels to the metrics.
     """
 
-    name: TaskName
-    features: Mapping[str, str]
+    features: Mapping[str, tf.DType]
     loss_names: tuple[str, ...]
     decoder: Decoder
-    targets: "Callable[[Tensors, Specification], dict[str, tf.Tensor]]"
-    count_matches: "Callable[[Tensors], tf.Tensor]"
-    losses: "Callable[[Tensors, Tensors, tf.Tensor], Losses]"
-    detect: "Callable[[Tensors, Specification], dict[str, tf.Tensor]]"
-    score: "Callable[[Sequence[GroundTruth], Sequence[Detections], Mapping[int, str]], dict[str, Any]]"
+    targets: Callable[[Tensors, Specification], dict[str, tf.Tensor]]
+    count_matches: Callable[[Tensors], tf.Tensor]
+    losses: Callable[[Tensors, Tensors, tf.Tensor], Losses]
+    detect: Callable[[Tensors, Specification], dict[str, tf.Tensor]]
+    score: Callable[[Sequence[GroundTruth], Sequence[Detections], Mapping[int, str]], dict[str, Any]]

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from boxcar.data.example import Example, read_examples
 from boxcar.data.input_pipeline import Split, evaluation_batches
-from boxcar.detectors.catalog import build_network, find_task
+from boxcar.detectors.catalog import build_network
 from boxcar.detectors.checkpoint_weights import load_weights
 from boxcar.detectors.folding import FoldedNetwork
+from boxcar.detectors.tasks import find_task
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
 from boxcar.inference.specification import Specification

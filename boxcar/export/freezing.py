@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 from boxcar.data.label_map import read_label_map, write_label_map
-from boxcar.detectors.catalog import build_network, check_image_size, find_architecture, find_task
+from boxcar.detectors.catalog import build_network, check_image_size, find_architecture
 from boxcar.detectors.coco_labels import COCO_LABELS
 from boxcar.detectors.network import Network
+from boxcar.detectors.tasks import find_task
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.pipeline_config import PIPELINE, pipeline_config
 from boxcar.export.provenance import Provenance, trace
@@ -44,7 +45,7 @@ def freeze(
     the API builds the model and restores the checkpoint.
 
     The SavedModel's signature `serving_default` takes `input_tensor`, uint8 [1, H, W, 3], and answers `detection_boxes`
-    [1, M, 4] (ymin, xmin, ymax, xmax, normalised), `detection_classes` [1, M] (from 1), `detection_scores` [1, M] and
+    [1, M, 4] (ymin, xmin, ymax, xmax, normalized), `detection_classes` [1, M] (from 1), `detection_scores` [1, M] and
     `num_detections` [1]. `serve_batch` takes `input_tensor`, uint8 [N, H, W, 3], and `serve_bytes` takes `encoded`, the bytes
     of N JPEG or PNG files of any sizes; both answer the same for each image. The signature `heads` takes `image`, float32
     [1, S, S, 3] in the value range of `detector.json`, and answers the outputs of the architecture's task: for boxes,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from boxcar.config.conversion import Limits
 from boxcar.data.example import Example
-from boxcar.detectors.catalog import find_task
+from boxcar.detectors.tasks import find_task
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.verdict import Cost, Tally, Verdict, judge
 from boxcar.inference.detections import Detections

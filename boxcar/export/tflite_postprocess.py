@@ -35,7 +35,7 @@ UNUSED_CLASSES = DETECTIONS_THREADS + 1
 def add_postprocess(model: Any, specification: Specification, *, use_regular_nms: bool = USE_REGULAR_NMS) -> None:
     """Turns a model with the heads of `decoding.BOXES` into one that answers with detections.
 
-    Its signature is then `detect`: `detection_boxes` float32 [1, M, 4] (ymin, xmin, ymax, xmax, normalised, not clipped),
+    Its signature is then `detect`: `detection_boxes` float32 [1, M, 4] (ymin, xmin, ymax, xmax, normalized, not clipped),
     `detection_classes` float32 [1, M] from 0 (the class with id 1: the background's slot is left out), `detection_scores`
     float32 [1, M], `num_detections` float32 [1], in this order; M is the specification's `max_detections`.
 
@@ -129,7 +129,7 @@ def add_postprocess(model: Any, specification: Specification, *, use_regular_nms
 
 
 def centred_anchors(specification: Specification) -> npt.NDArray[np.float32]:
-    """The anchors [A, 4] as the operator reads them: (ycentre, xcentre, height, width), normalised."""
+    """The anchors [A, 4] as the operator reads them: (ycentre, xcentre, height, width), normalized."""
     corners = make_anchors(specification.image_size, specification.anchors).astype(np.float64)
     low, high = corners[:, :2], corners[:, 2:]
     return np.concatenate([(low + high) / 2, high - low], axis=1).astype(np.float32)

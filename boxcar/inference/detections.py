@@ -14,7 +14,7 @@ class Detections:
         ValueError: where shapes do not fit together, a number is not finite, a class is below 1 or scores ascend.
     """
 
-    boxes: NDArray[np.float32]  # [M, 4]: ymin, xmin, ymax, xmax, normalised by the image's height and width
+    boxes: NDArray[np.float32]  # [M, 4]: ymin, xmin, ymax, xmax, normalized by the image's height and width
     scores: NDArray[np.float32]  # [M], descending
     classes: NDArray[np.int64]  # [M], from 1, as in the label map
 

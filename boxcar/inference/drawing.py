@@ -58,7 +58,7 @@ def draw(
 
     Args:
         image: uint8 [H, W, 3]; not changed.
-        boxes: [N, 4] (ymin, xmin, ymax, xmax), finite, normalised by the image's height and width; cut at its edges.
+        boxes: [N, 4] (ymin, xmin, ymax, xmax), finite, normalized by the image's height and width; cut at its edges.
         captions: one per box; an empty one is not drawn. A caption is placed where it hides no earlier one, if there is such
             a place, and is cut if it is wider than the image. The font is Pillow's own, with Latin letters.
         colour: of lines and captions.

@@ -39,7 +39,7 @@ def normalize(pixels: tf.Tensor, specification: Specification) -> tf.Tensor:
 
 
 def decode_boxes(box_encodings: tf.Tensor, specification: Specification) -> tf.Tensor:
-    """[B, A, 4] encodings to boxes (ymin, xmin, ymax, xmax), normalised, not clipped."""
+    """[B, A, 4] encodings to boxes (ymin, xmin, ymax, xmax), normalized, not clipped."""
     anchors = make_anchors(specification.image_size, specification.anchors)
     coder = specification.box_coder
     height, width = anchors[:, 2] - anchors[:, 0], anchors[:, 3] - anchors[:, 1]
@@ -54,7 +54,7 @@ def detect(heads: Mapping[str, tf.Tensor], specification: Specification) -> dict
     """Detections of a batch from its heads, `box_encodings` [B, A, 4] and `class_logits` [B, A, C].
 
     Returns:
-        The zoo's outputs, float32: `detection_boxes` [B, M, 4] normalised, `detection_scores` [B, M], `detection_classes`
+        The zoo's outputs, float32: `detection_boxes` [B, M, 4] normalized, `detection_scores` [B, M], `detection_classes`
         [B, M] from 1, `num_detections` [B]; rows behind `num_detections` are zeros (class 1 there means nothing).
     """
     thresholds = specification.thresholds

@@ -29,9 +29,9 @@ def preprocess(image: npt.NDArray[np.uint8], specification: Specification) -> np
 
     top = row(upper)
     resized = top + (row(lower) - top) * down
-    normalised = resized * np.float32(specification.byte_step) + np.float32(specification.value_range[0])
-    check_value_range(normalised, specification)
-    return normalised
+    normalized = resized * np.float32(specification.byte_step) + np.float32(specification.value_range[0])
+    check_value_range(normalized, specification)
+    return normalized
 
 
 def to_bytes(pixels: npt.NDArray[np.float32], specification: Specification) -> npt.NDArray[np.uint8]:
@@ -63,7 +63,7 @@ def check_value_range(pixels: npt.NDArray[np.float32], specification: Specificat
 
 
 def _taps(size: int, wanted: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """For each output position the two input positions it lies between, and how far it is on the way to the second."""
+    """For each output position, the two input positions around it, and its distance from the first as a share of theirs."""
     # float32 throughout, as TensorFlow's kernel computes it (core/util/image_resizer_state.h, LegacyScaler).
     position = np.arange(wanted, dtype=np.float32) * (np.float32(size) / np.float32(wanted))
     first = np.floor(position).astype(np.intp)

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from boxcar.detectors.catalog import find_task
 from boxcar.detectors.losses import weight_decay
 from boxcar.detectors.network import Network
+from boxcar.detectors.tasks import find_task
 from boxcar.training.optimizers import WarmUpCosine, make_optimizer
 from boxcar.training.settings import TrainingSettings
 

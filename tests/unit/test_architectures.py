@@ -14,7 +14,9 @@ from boxcar.detectors.architecture import Format
 from boxcar.detectors.catalog import ARCHITECTURES, build_network
 from boxcar.detectors.coco_labels import COCO_LABELS
 from boxcar.detectors.network import Network
+from boxcar.detectors.tasks import find_task
 from boxcar.inference.anchors import make_anchors
+from boxcar.inference.decoders import find_decoder
 
 SIZE = 64  # not a multiple of the coarsest level's stride
 
@@ -66,6 +68,11 @@ def test_the_contract(name: str) -> None:
         "box_encodings": ([2, anchors, 4], tf.float32),
         "class_logits": ([2, anchors, 3], tf.float32),
     }
+    decoder = find_decoder(network.specification)
+    assert {key: [2, *shape] for key, shape in decoder.shapes(network.specification).items()} == {
+        key: value.shape.as_list() for key, value in heads.items()
+    }
+    assert find_task(row.specify(SIZE, {1: "a"})).decoder is decoder
     named = network.variables_by_name()
     assert {id(variable) for variable in named.values()} == {id(variable) for variable in network.model.variables}
     assert row.class_predictor_bias in named

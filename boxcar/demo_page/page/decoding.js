@@ -18,7 +18,7 @@ export function outputShapes(specification) {
  * `class_logits` Float32Array of A x C (slot 0 is background).
  *
  * It returns, best score first, of equals the lower class, then the earlier anchor: `boxes` Float32Array of M x 4 (ymin, xmin,
- * ymax, xmax, normalised by the image's height and width, clipped to it), `scores` Float32Array of M, `classes` Int32Array of
+ * ymax, xmax, normalized by the image's height and width, clipped to it), `scores` Float32Array of M, `classes` Int32Array of
  * M. It throws an Error for heads that do not fit the specification, or numbers that are not finite.
  */
 export function makeDecoder(specification) {
@@ -95,7 +95,7 @@ export function makeDecoder(specification) {
 }
 
 /**
- * Anchor boxes, Float32Array of A x 4 (ymin, xmin, ymax, xmax), normalised to the input; they may reach beyond it.
+ * Anchor boxes, Float32Array of A x 4 (ymin, xmin, ymax, xmax), normalized to the input; they may reach beyond it.
  *
  * Order: level, row, column, aspect ratio, scale. A level whose stride divides the input has its anchors in the middle of the
  * cells, any other level at their upper left corner, as the Object Detection API has it.

@@ -39,7 +39,7 @@ export function preprocess(image, specification) {
   return output;
 }
 
-// For each output position the two input positions it lies between, and how far it is on the way to the second.
+// For each output position, the two input positions around it, and its distance from the first as a share of their distance.
 function taps(size, wanted) {
   const scale = f32(size / wanted); // 32 bits, as TensorFlow's kernel computes it: a rounded position may fall into the next pixel
   const first = new Int32Array(wanted);

@@ -143,7 +143,7 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
     }
     if not synchronized:
         _lighten(backbone)
-    # The API regularises the convolutions it builds and the depthwise half of the separable ones, the heads' excepted.
+    # The API regularizes the convolutions it builds and the depthwise half of the separable ones, the heads' excepted.
     regularized = [variable for variable in backbone.trainable_variables if "kernel" in variable.name]
     regularized += [layer.kernel for layer in laterals]
     regularized += [layer.depthwise_kernel for layer in [*(pair[0] for pair in smoothing + coarse), *tower]]
