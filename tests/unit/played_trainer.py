@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from boxcar.inference.specification import SPECIFICATION
@@ -22,3 +24,18 @@ class Training:
 
     def scored(self) -> list[int]:
         return [score["step"] for score in read_scores(self.run / "eval")]
+
+
+def meanwhile(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    event = threading.Event()
+    for _ in range(9000):  # three minutes, on a machine that is busy with other tests
+        if what():
+            return
+        event.wait(0.02)
+    raise AssertionError("it never came")

@@ -4,13 +4,12 @@ import io
 import json
 import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from played_trainer import Training
+from played_trainer import Training, meanwhile, wait_for
 
 from boxcar.errors import BoxcarError
 from boxcar.evaluation import evaluate, evaluator
@@ -32,21 +31,6 @@ def refused(training: Training, code: int) -> str:
     assert error.value.code == code
     assert read_commit(training.run / "eval", "evaluate") is None
     return error.value.what
-
-
-def meanwhile(work: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    event = threading.Event()
-    for _ in range(3000):
-        if what():
-            return
-        event.wait(0.02)
-    raise AssertionError("it never came")
 
 
 def test_every_checkpoint_is_scored_once_while_training_goes_on(training: Training) -> None:
