@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from boxcar.cli.command import KUBEFLOW, command, make_app, say
-from boxcar.cli.options import KfpEndpoint, Namespace, TokenFile
+from boxcar.cli.options import KfpEndpoint, Namespace, TokenFile, split_pairs
 
 app = make_app()
 schedule_app = make_app("Start pipelines on Kubeflow at set times.")
@@ -35,12 +35,11 @@ def submit(
 ) -> None:
     """Start a pipeline on Kubeflow, and follow it to its end."""
     from boxcar.kfp.endpoint import Endpoint
-    from boxcar.kfp.submit import split_parameters
     from boxcar.kfp.submit import submit as submit_pipeline
 
     submit_pipeline(
         pipeline,
-        split_parameters(parameter or []),
+        split_pairs("--parameter", parameter or []),
         Endpoint(endpoint, token_file),
         namespace=namespace,
         experiment=experiment,

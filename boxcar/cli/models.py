@@ -146,7 +146,7 @@ def _settings(given: dict[str, Any]) -> "GateSettings":
 
     from boxcar.registry import GateSettings
 
-    floors = split_pairs("--class-floor", given.pop("class_floors", ()))
+    floors = split_pairs("--class-floor", given.pop("class_floors", ()), at_last=True)
     try:
         return GateSettings(**given, class_floors=floors)
     except ValidationError as error:

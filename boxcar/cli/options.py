@@ -142,15 +142,21 @@ def make_configuration(config: str | None, given: dict[str, Any]) -> "Configurat
     return make(file, given | ({"limits": limits} if limits else {}))
 
 
-def split_pairs(option: str, written: Iterable[str]) -> dict[str, str]:
-    """What was given by an option that takes NAME=VALUE, by name. A name may hold `=`, a value may not.
+def split_pairs(option: str, written: Iterable[str], *, at_last: bool = False) -> dict[str, str]:
+    """The values of an option that takes NAME=VALUE, by name.
+
+    Args:
+        option: name of the option, for messages.
+        written: as given.
+        at_last: whether the name ends at the last `=`, for names that can hold one; else at the first.
 
     Raises:
-        BoxcarError: 64 where one is not written so, or is given twice.
+        BoxcarError: 64 if one has no `=`, or a name is given twice.
     """
     found: dict[str, str] = {}
     for text in written:
-        name, equals, value = (part.strip() for part in text.rpartition("="))
+        name, equals, value = text.rpartition("=") if at_last else text.partition("=")
+        name = name.strip()
         if not equals:
             raise BoxcarError(ExitCode.USAGE, f"{option} {text} has no value.", f"Write {option} NAME=VALUE.")
         if name in found:

@@ -89,7 +89,7 @@ def apply_schedule(
         **({"service_account": schedule.service_account} if schedule.service_account else {}),
     }
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-    when = f"{schedule.cron} {schedule.timezone}" if schedule.enabled else "disabled"
+    when = f"{schedule.cron} {schedule.timezone}" if schedule.enabled else "paused"
     kept = [one for one in old if (one.digest, one.enabled) == (digest, schedule.enabled)][:1]
     if kept:
         said = f"{schedule.name} is there already ({when}); it was left alone."

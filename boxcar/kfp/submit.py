@@ -1,6 +1,6 @@
 """Starting a pipeline on a Kubeflow endpoint, and following it to its end."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,22 +57,6 @@ def submit(
     say(f"Started {page_of(endpoint, run)}")
     if follow:
         follow_run(endpoint, run, _folder(values, package, run), package.tasks, say)
-
-
-def split_parameters(written: Iterable[str]) -> dict[str, str]:
-    """Parameters by name, out of NAME=VALUE.
-
-    Raises:
-        BoxcarError: 64 where one is not written so, or is given twice.
-    """
-    found: dict[str, str] = {}
-    for text in written:
-        name, equals, value = text.partition("=")
-        if not equals or name in found:
-            what = f"{text} has no value." if not equals else f"The parameter {name} is given twice."
-            raise BoxcarError(ExitCode.USAGE, what, "Write -p NAME=VALUE, once for each.")
-        found[name] = value
-    return found
 
 
 def require_namespace(endpoint: Endpoint, namespace: str | None) -> None:

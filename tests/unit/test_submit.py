@@ -12,12 +12,13 @@ import pytest
 from fake_kubeflow import Kubeflow, parse, run, serving, task
 
 from boxcar import retry
+from boxcar.cli.options import split_pairs
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp import endpoint as endpoint_module
 from boxcar.kfp import follow
 from boxcar.kfp.endpoint import Endpoint
 from boxcar.kfp.package import compiled_folder, read_package, read_values
-from boxcar.kfp.submit import split_parameters, submit
+from boxcar.kfp.submit import submit
 from boxcar.storage.local import replace_json
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -345,10 +346,10 @@ def test_a_pipeline_of_somebody_else(tmp_path: Path) -> None:
 
 
 def test_parameters_as_they_are_written() -> None:
-    assert split_parameters(["data=s3://b/a=b", "config="]) == {"data": "s3://b/a=b", "config": ""}
+    assert split_pairs("-p", ["data=s3://b/a=b", "config="]) == {"data": "s3://b/a=b", "config": ""}
     for written in (["data"], ["data=1", "data=2"]):
         with pytest.raises(BoxcarError, match="data") as caught:
-            split_parameters(written)
+            split_pairs("-p", written)
         assert caught.value.code == ExitCode.USAGE
 
 
