@@ -83,15 +83,21 @@ def test_what_would_be_refused_takes_no_sound_files_place() -> None:
     assert choose([whole, larger], Conversion()) is whole
 
 
-@pytest.fixture(scope="module")
-def harmed(whole_run: WholeRun, tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
-    """A SavedModel that finds what the whole run's does, and less in INT8; with that run's records."""
-    run = ExportedRun(tmp_path_factory.mktemp("harmed") / "run")
-    shutil.copytree(whole_run.folder / "records", run.records)
-    best = json.loads((whole_run.folder / "eval" / "test.json").read_text())["step"]
-    write_harmed(whole_run.folder / "train" / f"ckpt-{best}", run.folder / "train")
+def _harmed(checkpoint: Path, records: Path, folder: Path) -> ExportedRun:
+    """A SavedModel that finds what the checkpoint does, and less in INT8; with the records."""
+    run = ExportedRun(folder)
+    shutil.copytree(records, run.records)
+    write_harmed(checkpoint, run.folder / "train")
     freeze(ARCHITECTURE, str(run.checkpoint), str(run.frozen))
     return run
+
+
+@pytest.fixture(scope="module")
+def harmed(whole_run: WholeRun, tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
+    """Of the whole run, whose model INT8 can be held against."""
+    run = whole_run.folder
+    best = json.loads((run / "eval" / "test.json").read_text())["step"]
+    return _harmed(run / "train" / f"ckpt-{best}", run / "records", tmp_path_factory.mktemp("harmed") / "run")
 
 
 @pytest.mark.slow
@@ -126,7 +132,8 @@ def test_a_try_that_fails_costs_no_sound_file(harmed: ExportedRun, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_the_layers_that_int8_harms_are_found(harmed: ExportedRun, tmp_path: Path) -> None:
+def test_the_layers_that_int8_harms_are_found(exported_run: ExportedRun, tmp_path: Path) -> None:
+    harmed = _harmed(exported_run.checkpoint, exported_run.records, tmp_path / "run")
     tried, whole = tmp_path / "tried", tmp_path / "whole"
     whole.mkdir()
     common = (str(harmed.frozen), str(harmed.records))
