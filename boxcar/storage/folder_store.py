@@ -61,7 +61,7 @@ class FolderStore(Store):
             self._replace(path, [content])
             after = path.stat()
             if before is not None and after.st_mtime_ns <= before.st_mtime_ns:
-                # Within one tick of the clock, or behind it where it was set back: a newer state must never look like an older.
+                # Within one tick of the clock, or behind it if it was set back: newer must never look like older.
                 os.utime(path, ns=(after.st_atime_ns, before.st_mtime_ns + 1))
             return _tag(path.stat())
         finally:

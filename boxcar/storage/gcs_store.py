@@ -197,7 +197,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _transient_reason(error: BaseException) -> TransientReason | None:
-    """Whether a failed request is worth repeating."""
+    """Why a failed request is worth repeating; None if it is not."""
     if (status := _status(error)) is not None:
         return "busy" if status in _BUSY_STATUS else None
     if isinstance(error, TransportError):
@@ -213,7 +213,7 @@ def _transient_reason(error: BaseException) -> TransientReason | None:
 
 
 def _explain(error: BaseException, location: Location) -> BoxcarError:
-    """The sentence for what `_transient_reason` gave no hope for, or hope ended."""
+    """The message for an error that no retry solved."""
     emulator = os.environ.get(EMULATOR_SETTING)
     server = f"The server of {EMULATOR_SETTING}" if emulator else "Google Cloud Storage"
     status, setting = _status(error), EMULATOR_SETTING if emulator else KEY_SETTING
@@ -226,7 +226,7 @@ def _explain(error: BaseException, location: Location) -> BoxcarError:
     elif status == 404:
         what, do = f"There is no bucket {location.bucket} at {server}.", f"Create it, or correct the URI {location.uri}."
     elif status in (401, 403):
-        what = f"The credentials may not do this in {location.uri}."
+        what = f"The credentials have no permission for this in {location.uri}."
         do = f"Give their account the role Storage Object Admin on the bucket, or correct {KEY_SETTING}."
     elif isinstance(error, requests.exceptions.SSLError):
         what, do = (

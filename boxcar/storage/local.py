@@ -36,13 +36,15 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
         raise BoxcarError(
             ExitCode.USAGE,
             f"{text} is not on this machine.",
-            "Name a path here; what may lie in a bucket is named as s3://bucket/folder or gs://bucket/folder.",
+            "Name a local path. Where a bucket is allowed, write s3://bucket/folder or gs://bucket/folder.",
         )
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise BoxcarError(
-            ExitCode.USAGE, f"{text} names the home of a user who is not known here.", "Write the folder's whole path."
+            ExitCode.USAGE,
+            f"{text} names the home of a user who is not known here.",
+            "Write the folder's whole path.",
         ) from error
 
 
@@ -131,7 +133,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def lock(path: Path, patience_seconds: float = 10.0) -> int:
-    """Takes an existing file or folder for this process, until the descriptor that it answers is closed or the process ends.
+    """Takes an existing file or folder for this process, until the returned descriptor is closed or the process ends.
 
     Raises:
         BoxcarError: 69 where another process has it for longer than that.
@@ -154,10 +156,10 @@ def lock(path: Path, patience_seconds: float = 10.0) -> int:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Has a lock file, which is made where it is not there; another process that has it is waited for, however long it takes.
+    """Holds a lock file, which is created if it is missing. Waits for another process that holds it, however long it takes.
 
     Raises:
-        BoxcarError: 69 where it cannot be made, or locks are not kept there.
+        BoxcarError: 69 if it cannot be created, or the file system has no locks.
     """
     with os_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

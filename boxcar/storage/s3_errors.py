@@ -1,4 +1,4 @@
-"""What an S3 server's refusals mean to a person: one sentence each, with the name of the setting to change."""
+"""Messages for what an S3 server refuses: one sentence each, with the name of the setting to change."""
 
 import http.client
 import socket
@@ -27,7 +27,7 @@ _REGION_CODES = ("AuthorizationHeaderMalformed", "PermanentRedirect", "Redirect"
 
 
 def transient_reason(error: BaseException) -> TransientReason | None:
-    """Whether a failed request is worth repeating."""
+    """Why a failed request is worth repeating; None if it is not."""
     status = _status(error)
     if status is not None:
         code = error.code if isinstance(error, S3Error) else None
@@ -43,25 +43,25 @@ def transient_reason(error: BaseException) -> TransientReason | None:
 
 
 def explain(error: BaseException, settings: S3Settings, location: Location) -> BoxcarError:
-    """The sentence for what `transient_reason` gave no hope for, or hope ended."""
+    """The message for an error that no retry solved."""
     server, bucket = settings.endpoint, location.bucket
     code = error.code if isinstance(error, S3Error) else None
     if code == "NoSuchBucket":
         what = f"There is no bucket {bucket} at {server}."
         do = f"Create it, or correct the URI {location.uri} or {settings.endpoint_setting}."
     elif code == "InvalidAccessKeyId":
-        what, do = f"{server} does not know the key of {settings.key_setting}.", f"Correct {settings.key_setting}."
+        what, do = f"{server} does not know the key in {settings.key_setting}.", f"Correct {settings.key_setting}."
     elif code == "SignatureDoesNotMatch":
         what = f"{server} reports that the secret of {settings.secret_setting} does not match the key."
         do = f"Correct {settings.secret_setting}."
     elif code in _TOKEN_CODES:
-        what = f"{server} does not accept the session token that belongs to the key of {settings.key_setting}."
+        what = f"{server} rejects the session token of the key in {settings.key_setting}."
         do = "Renew the credentials and AWS_SESSION_TOKEN."
     elif code == "RequestTimeTooSkewed":
         what = f"This machine's clock differs from that of {server} by more than 15 minutes."
         do = "Set this machine's clock, for example with NTP, or the server's."
     elif code in ("AccessDenied", "AllAccessDisabled", "AccountProblem"):
-        what = f"The key of {settings.key_setting} may not do this in {location.uri} at {server}."
+        what = f"The key in {settings.key_setting} has no permission for this in {location.uri} at {server}."
         do = f"Allow it to list the bucket and to read, write and delete there, or correct {settings.key_setting}."
     elif code in _REGION_CODES:
         what, do = f"The bucket {bucket} is in another region than AWS_REGION says.", "Set AWS_REGION to the bucket's region."
@@ -102,7 +102,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _reason(error: BaseException) -> str:
-    """In words, and without what exceptions say of objects in memory."""
+    """A description, without what exceptions say of objects in memory."""
     if (status := _status(error)) is not None:
         return f"HTTP status {status}"
     cause = error.__cause__ or error.__context__

@@ -42,7 +42,7 @@ class SignedRequests:
     def __call__(
         self, method: str, key: str, headers: dict[str, str], body: bytes | None = None, sha256: str = EMPTY_SHA256
     ) -> Answer | None:
-        """The answer; None where it is a refusal, and the SDK, asked the same, says what it means.
+        """The answer; None if it is a refusal. The same request by the SDK then says what it means.
 
         Args:
             method, key, headers, body: the request.

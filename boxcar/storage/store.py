@@ -1,4 +1,4 @@
-"""What every store can do, whether it is a local folder or a prefix in a bucket."""
+"""The interface of stores: a local folder, or a prefix in a bucket."""
 
 import hashlib
 import os
@@ -13,8 +13,8 @@ from boxcar.storage.checksums import PART_BYTES, file_checksum, part_bytes, piec
 from boxcar.storage.local import os_errors, temporary_path
 from boxcar.storage.parallel import in_order
 
-ABSENT = "absent"  # in place of a tag: there is to be no such object yet
-_PROBE = ".conditions"  # the object that shows whether a server keeps conditions
+ABSENT = "absent"  # in place of a tag: the object must not exist yet
+_PROBE = ".conditions"  # the object that shows whether a server obeys conditions
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,17 @@ class Missing(BoxcarError):
 
 
 class Changed(BoxcarError):
-    """An object or a file is not, or no longer, the one that was meant."""
+    """An object or a file is not, or no longer, the expected one."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(ExitCode.ENVIRONMENT, f"{what} was changed by somebody else meanwhile.", "Run this again.")
+        super().__init__(ExitCode.ENVIRONMENT, f"{what} was changed by another process meanwhile.", "Run this again.")
 
 
 class Store(ABC):
     """Objects below one folder, named relative to it.
 
     An object is always whole: readers see the old one or the new one. All methods may be called from several threads. Those
-    that ask a server repeat what failed for a passing reason, and raise BoxcarError 69 with the setting to correct where it
-    did not pass.
+    that ask a server retry transient errors, and raise BoxcarError 69 with the setting to correct if that does not help.
 
     Args:
         uri: the folder's URI or path, for sentences.
@@ -96,7 +95,7 @@ class Store(ABC):
             try:
                 return self.read(name, tag=entry.tag), entry.tag
             except Changed:
-                continue  # replaced since; each time that this happens, somebody else has got on
+                continue  # replaced since; each time this happens, another writer has succeeded
         raise Missing(f"{self.uri}/{name}")
 
     def write(self, name: str, content: bytes, expected: str | None = None) -> str:
@@ -104,9 +103,9 @@ class Store(ABC):
 
         Args:
             name: of the object.
-            content: its bytes. Where writers race for `expected`, it should say whose it is: a writer whose answer got lost
-                knows its own object by it.
-            expected: the tag that the object must have, or ABSENT; None where that does not matter.
+            content: its bytes. With `expected` it should name its writer, which recognizes its own object by it if the answer
+                to the write was lost.
+            expected: the tag that the object must have, or ABSENT; None if any will do.
 
         Returns:
             The object's new tag.
@@ -121,14 +120,14 @@ class Store(ABC):
         """`write` of bytes that have this hash."""
 
     def require_conditions(self) -> None:
-        """Sees that `expected` is kept here, as not every server does: some that speak like S3 pass it over in silence.
+        """Checks that the server obeys `expected`. Some that implement S3 ignore it silently.
 
-        Ask before the first write that others may race for. Shown by writes to one small hidden object that must fail.
+        Called when a model is created: its later writes rely on it. Writes to one small hidden object must fail.
 
         Raises:
             BoxcarError: 69 where they do not.
         """
-        # Never the same content twice: where tags are hashes, another process that asks too must not make an old one true.
+        # Never the same content twice: where tags are hashes, a second check must not make an old tag valid again.
         stale = self.write(_PROBE, secrets.token_hex(16).encode())
         self.write(_PROBE, secrets.token_hex(16).encode())
         for expected in (stale, ABSENT):
@@ -216,20 +215,20 @@ class Store(ABC):
                 raise
 
     def same(self, entry: StoredObject, path: Path) -> bool:
-        """Whether a file's bytes are an object's. False where the store cannot tell without reading the object."""
+        """Whether a file has an object's bytes. False if the store cannot tell without reading the object."""
         expected = self.checksum(entry)
         if expected is None or path.stat().st_size != entry.bytes:
             return False
         return file_checksum(path, expected) == expected
 
     def checksum(self, entry: StoredObject) -> str | None:
-        """The checksum that an object's bytes must have; None where that is not known."""
+        """The checksum that an object's bytes must have; None if it is not known."""
         return entry.checksum
 
 
 def _write_at(file: int, content: bytes, start: int) -> None:
     written = 0
-    while written < len(content):  # a disk that is nearly full takes less at once, and says so only the next time
+    while written < len(content):  # a disk that is nearly full takes less, and reports an error only the next time
         written += os.pwrite(file, memoryview(content)[written:], start + written)
 
 
