@@ -1,10 +1,15 @@
 """How a command ends: its exit code, and the error that carries a sentence for the person who started it."""
 
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import Any
+
+# The variable that names a file for the fields of the error that ended a container, as JSON.
+TERMINATION_LOG = "BOXCAR_TERMINATION_LOG"
 
 
 class ExitCode(IntEnum):
-    """What a process of ours says to whoever started it. Kubernetes and KFP decide by these numbers."""
+    """How a process of ours ended. Kubernetes and KFP decide by these numbers."""
 
     DONE = 0
     NO = 1  # it ran, and the answer is no: a file does not agree with its model
@@ -18,25 +23,62 @@ class ExitCode(IntEnum):
 
 
 class BoxcarError(Exception):
-    """Something that a person can act on.
+    """Something that a person can act on. It is made into text once, at the process's edge.
 
     Args:
         code: the exit code of the process.
         what: one sentence, what happened, with the names of the files or options it is about; ends with a full stop.
-        do: one sentence, what to do about it; ends with a full stop.
+        do: one sentence, what to do about it; ends with a full stop. May be empty where `again` says it all.
         details: further lines, one finding each, shown before the sentence (five faults in a folder: five lines).
+        again: whether the same command is to be run again after that.
 
     Attributes:
         step: the step of a run that it happened in, where a chain of steps has set it.
+        resumable: whether it happened in a run that was started, so that the same command needs --resume.
     """
 
-    def __init__(self, code: ExitCode, what: str, do: str, details: tuple[str, ...] = ()) -> None:
-        super().__init__(f"{what} {do}")
+    def __init__(self, code: ExitCode, what: str, do: str, details: tuple[str, ...] = (), *, again: bool = False) -> None:
+        super().__init__(code, what, do, details)
         self.code = code
         self.what = what
-        self.do = do
         self.details = details
+        self.again = again
         self.step: str | None = None
+        self.resumable = False
+        self._do = do
+
+    @property
+    def do(self) -> str:
+        """What to do, in one or two sentences."""
+        if not self.again:
+            return self._do
+        command = "the same command again with --resume" if self.resumable else "the same command again"
+        return f"{self._do} Then run {command}." if self._do else f"Run {command}."
+
+    @do.setter
+    def do(self, do: str) -> None:
+        self._do, self.again = do, False
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.do}"
+
+    def record(self) -> dict[str, Any]:
+        """The fields as JSON has them, for another process to read with `read_error`."""
+        return {"step": self.step, "code": int(self.code), "what": self.what, "do": self._do, "again": self.again}
+
+
+def read_error(record: Mapping[str, Any]) -> BoxcarError:
+    """The error that another process has written.
+
+    Raises:
+        KeyError, TypeError, ValueError: where it is none.
+    """
+    what, do = record["what"], record["do"]
+    if not (isinstance(what, str) and isinstance(do, str)):
+        raise TypeError("what and do are sentences")
+    error = BoxcarError(ExitCode(record["code"]), what, do, again=bool(record.get("again")))
+    error.step = record.get("step")
+    return error
 
     def __reduce__(self) -> tuple[type["BoxcarError"], tuple[object, ...]]:
         """For a process that raises it in place of another."""
@@ -44,11 +86,11 @@ class BoxcarError(Exception):
 
 
 class Refused(BoxcarError):
-    """A run's folder is somebody else's, or of another run, or taken: not even this failure is to be written there."""
+    """A run's folder belongs to something else, to another run, or to a running process: no failure is written there."""
 
 
 class ChildEnded(Exception):
-    """A child process ended with this code after saying why; nothing is left to say.
+    """A child process ended with this code and has said why.
 
     Args:
         code: the child's exit code, which becomes ours.
@@ -65,6 +107,6 @@ def explain(error: Exception) -> BoxcarError:
         return error
     if isinstance(error, OSError):
         what = f"{error.filename or 'The operating system'}: {error.strerror or error}."
-        return BoxcarError(ExitCode.ENVIRONMENT, what, "Free disk space or mend its permissions, then run this again.")
-    what = f"Boxcar itself failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no word'}."
+        return BoxcarError(ExitCode.ENVIRONMENT, what, "Free disk space, or correct the permissions.", again=True)
+    what = f"Boxcar itself failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}."
     return BoxcarError(ExitCode.DEFECT, what, "Please report this with the lines above.")

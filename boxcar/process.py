@@ -1,5 +1,6 @@
 """A command as a process: its environment, its signals, and how what goes wrong becomes an exit code and a sentence."""
 
+import json
 import logging
 import os
 import signal
@@ -10,13 +11,18 @@ from typing import NoReturn, TypeVar
 
 import typer
 
-from boxcar.errors import BoxcarError, ChildEnded, ExitCode, Refused, explain
+from boxcar.errors import TERMINATION_LOG, BoxcarError, ChildEnded, ExitCode, Refused, explain
 
 _R = TypeVar("_R")
+_LAST_WORDS_LENGTH = 800  # characters of what happened, and of what to do
 
 
 def run_command(app: typer.Typer) -> None:
-    """Runs the command that the process was started with, and ends the process with one of `errors.ExitCode`."""
+    """Runs the command that the process was started with, and ends the process with one of `errors.ExitCode`.
+
+    An ignored SIGINT stays ignored, as `nohup` and a shell's background jobs want it: Python itself leaves it so. SIGTERM ends
+    every command, however it was started.
+    """
     _set_environment()
     signal.signal(signal.SIGTERM, _terminate)
     from typer.exceptions import TyperException
@@ -31,13 +37,13 @@ def run_command(app: typer.Typer) -> None:
         if "\n" in message:  # the help itself, where `boxcar` was called alone
             print(message, file=sys.stderr)
         else:
-            _say(f"{message.rstrip('.')}.", f"See `{command} --help`.")
+            _say(BoxcarError(ExitCode.USAGE, message if message.endswith(".") else f"{message}.", f"See `{command} --help`."))
         code = ExitCode.USAGE
     except typer.Abort:
         # A signal outside of a step: while options are read, or while a failure is written down.
-        by_sigterm = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-        _say("Stopped by SIGTERM." if by_sigterm else "Stopped by Ctrl-C.", "The same command starts it again.")
-        code = ExitCode.AGAIN if by_sigterm else ExitCode.INTERRUPTED
+        failure = _stopped(by_sigterm=signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)
+        _say(failure)
+        code = failure.code
     _end(int(code or 0))
 
 
@@ -100,30 +106,23 @@ def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None
     except ChildEnded as ended:
         raise typer.Exit(ended.code) from None
     except _Terminated:
-        failure = BoxcarError(ExitCode.AGAIN, "Stopped by SIGTERM.", _go_on(step))
+        failure = _stopped(by_sigterm=True)
+        failure.resumable = step == "run"
     except KeyboardInterrupt:
-        failure = BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C.", _go_on(step))
+        failure = _stopped(by_sigterm=False)
+        failure.resumable = step == "run"
     except Exception as error:  # noqa: BLE001 - the outermost place
         failure = explain(error)
         if failure.code == ExitCode.DEFECT:
             import traceback
 
             traceback.print_exc()
-    if failure.code not in (ExitCode.ENVIRONMENT, ExitCode.DEFECT):  # those may be about the copy itself
-        _name_uris(failure)
-    for line in failure.details:
-        print(line, file=sys.stderr)
-    _say(failure.what, failure.do)
+    failure.step = failure.step or step
+    _say(failure)
+    _leave_last_words(failure)
     if run is not None and not isinstance(failure, Refused):
-        _record(run, failure.step or step, failure)
+        _record(run, failure)
     raise typer.Exit(int(failure.code))
-
-
-def _name_uris(failure: BoxcarError) -> None:
-    from boxcar.storage.cache import with_uris
-
-    failure.what, failure.do = with_uris(failure.what), with_uris(failure.do)
-    failure.details = tuple(with_uris(line) for line in failure.details)
 
 
 def _clear(run: str) -> None:
@@ -132,20 +131,34 @@ def _clear(run: str) -> None:
     clear_failure(run)
 
 
-def _record(run: str, step: str, failure: BoxcarError) -> None:
+def _leave_last_words(failure: BoxcarError) -> None:
+    """Writes the error's fields where the container's Job has asked for them. They stay known when the log is gone."""
+    path = os.environ.get(TERMINATION_LOG)
+    if path:
+        record = failure.record()
+        # A pod keeps 12 KB of all its containers, and cuts off what is more.
+        record |= {name: record[name][:_LAST_WORDS_LENGTH] for name in ("what", "do")}
+        try:
+            with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - a mount, which cannot be replaced
+                json.dump(record, file, ensure_ascii=False)
+        except OSError as error:
+            print(f"{path} cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+
+
+def _record(run: str, failure: BoxcarError) -> None:
     from boxcar.sync.failure import record_failure
 
     try:
-        record_failure(run, step, failure)
+        record_failure(run, str(failure.step), failure)
     except (BoxcarError, OSError) as error:
         if str(error) != str(failure):
             # The last line is the failure's own.
-            print(f"failure.json could not be written: {error}", file=sys.stderr)
-            _say(failure.what, failure.do)
+            print(f"failure.json could not be written: {error}\n{failure}", file=sys.stderr, flush=True)
 
 
-def _go_on(step: str) -> str:
-    return "The same command with --resume goes on from there." if step == "run" else "The same command starts it again."
+def _stopped(*, by_sigterm: bool) -> BoxcarError:
+    code, how = (ExitCode.AGAIN, "SIGTERM") if by_sigterm else (ExitCode.INTERRUPTED, "Ctrl-C")
+    return BoxcarError(code, f"Stopped by {how}.", "", again=True)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -157,8 +170,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def _say(what: str, do: str) -> None:
-    print(f"{what} {do}", file=sys.stderr, flush=True)
+def _say(failure: BoxcarError) -> None:
+    print(*failure.details, failure, sep="\n", file=sys.stderr, flush=True)
 
 
 def _set_environment() -> None:

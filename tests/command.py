@@ -1,6 +1,5 @@
 """The command `boxcar` in a process of its own."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +18,7 @@ def done(*arguments: str, timeout: float = 900) -> str:
 
 
 def last_words(ended: subprocess.CompletedProcess[str], code: int) -> str:
-    """The last line on stderr: what happened and what to do, with no traceback anywhere."""
+    """The last line on stderr, with no traceback anywhere."""
     assert ended.returncode == code, ended.stderr
     assert "Traceback" not in ended.stderr
-    line = ended.stderr.splitlines()[-1]
-    assert re.fullmatch(r"\S.*\S\. [A-Z].*[.`]", line), line
-    return line
+    return ended.stderr.splitlines()[-1]

@@ -1,15 +1,14 @@
 """How a Job ended, in plain words, from what it, its pods and their containers say."""
 
-import re
+import json
 import signal
 from collections.abc import Callable, Sequence
 
 from boxcar.cluster.api import Object
-from boxcar.cluster.job import RUN_URI, TRIES
+from boxcar.cluster.job import TRIES
 from boxcar.cluster.relay import container_statuses
-from boxcar.cluster.trainer_job import FOLDER
 from boxcar.cluster.waiting import Waiting
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, ExitCode, read_error
 
 _RESUME = "Run again with --resume, which goes on from what is in the bucket."
 _SIDECARS = ("uploader", "evaluator")
@@ -90,12 +89,10 @@ def explain_container(pod: Object, status: Object, ended: Object, last_use: Call
         do = "If its disk was short, raise cluster.ephemeral_gigabytes; then run again with --resume."
         return BoxcarError(ExitCode.ENVIRONMENT, what, do)
     words = last_words(ended)
-    if words is not None and code not in (ExitCode.ENVIRONMENT, ExitCode.DEFECT):  # those may be about the pod's own disk
-        run = pod["metadata"]["annotations"][RUN_URI]
-        words = (words[0].replace(FOLDER, run), words[1].replace(FOLDER, run))
-    if code in _OUR_CODES and words is not None:
-        return BoxcarError(ExitCode(code), *words)
-    said = f": {' '.join(words)}" if words is not None else " and said nothing."
+    if words is not None and code == words.code:
+        return words
+    lines = [line.strip() for line in ended.get("message", "").splitlines() if line.strip()]
+    said = f". Its last line was: {lines[-1]}" if lines else " and said nothing."
     if code > 128 and code - 128 in signal.valid_signals():
         what = f"The container {name} was ended by {signal.Signals(code - 128).name}{said}"
         return BoxcarError(ExitCode.ENVIRONMENT, what, _RESUME)
@@ -106,14 +103,14 @@ def explain_container(pod: Object, status: Object, ended: Object, last_use: Call
     )
 
 
-def last_words(ended: Object) -> tuple[str, str] | None:
-    """What happened and what to do, of the last line that a container wrote; None where it wrote none."""
-    lines = [line.strip() for line in ended.get("message", "").splitlines() if line.strip()]
-    if not lines:
-        return None
-    # Our commands end with what happened, and in the last sentence what to do.
-    *what, do = re.split(r"(?<=\.) (?=[A-Z`-])", lines[-1])
-    return (" ".join(what), do) if what else (do, _RESUME)
+def last_words(ended: Object) -> BoxcarError | None:
+    """The error that a container of ours has left; None where it died without one."""
+    try:
+        error = read_error(json.loads(ended.get("message", "")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # the end of its log, or nothing
+    error.step = None  # the Job's is for its watcher to say
+    return error
 
 
 def disruption(pod: Object) -> str | None:

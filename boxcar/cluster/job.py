@@ -8,7 +8,7 @@ from boxcar.cluster.api import Object
 from boxcar.config.cluster import ClusterSettings
 from boxcar.config.conversion import Conversion
 from boxcar.config.run import Configuration
-from boxcar.errors import ExitCode
+from boxcar.errors import TERMINATION_LOG, ExitCode
 from boxcar.run.layout import IMAGE
 
 RUN_URI, CONFIGURATION = "boxcar.dev/run-uri", "boxcar.dev/configuration"  # annotations
@@ -18,6 +18,7 @@ TRIES = 4
 FINAL = (ExitCode.USAGE, ExitCode.DATA, ExitCode.DEFECT, ExitCode.STOPPED)
 _USER = 10001  # of our images
 WORK = "/work"  # what the containers of a pod share; in our images home, cache and temporary files are there, too
+_TERMINATION_LOG = "/dev/termination-log"  # which the kubelet mounts writable, on a read-only root too
 _GCS_KEY = "/var/run/secrets/boxcar.dev/gcs"
 _KEPT_SECONDS = 7 * 24 * 3600  # for which a finished Job can be looked at; what it made stays in the bucket
 _BLIND = {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -146,7 +147,7 @@ def container(
         bucket: whether it reads or writes buckets, and so is given what opens them.
         blind: whether it is to see no GPU.
     """
-    environment = {**settings.environment, IMAGE: image}
+    environment = {**settings.environment, IMAGE: image, TERMINATION_LOG: _TERMINATION_LOG}
     mounts: list[Object] = [{"name": "work", "mountPath": WORK}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     if blind:
         environment |= _BLIND
@@ -161,7 +162,8 @@ def container(
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        # The last line of the log says what happened, and is still known when the log is gone.
+        # What happened, as `process` writes it; of a container that died without a word, the end of its log.
+        "terminationMessagePath": _TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if bucket and settings.gcs_key_secret:

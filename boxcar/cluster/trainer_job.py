@@ -13,6 +13,7 @@ from boxcar.cluster.job import FINAL, WORK, container, exits, image_name, job_na
 from boxcar.config.run import Configuration
 from boxcar.errors import ExitCode
 from boxcar.local.training import HUGE_PAGES
+from boxcar.storage.cache import COPY_OF
 
 TRAINER, EVALUATOR, UPLOADER, FETCH = "trainer", "evaluator", "uploader", "fetch"
 FOLDER = f"{WORK}/run"  # the run, in the pod
@@ -52,6 +53,8 @@ def trainer_job(configuration: Configuration, run: str) -> Object:
 
     spec = pod_spec(settings, [trainer], gpu=bool(gpus))
     spec["initContainers"] = [fetch, uploader, evaluator]
+    for one in [*spec["initContainers"], trainer]:
+        one["env"].append({"name": COPY_OF, "value": f"{FOLDER}={run}"})
     spec["volumes"] += [
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{settings.shm_megabytes}Mi"}},
         {"name": "api", "projected": {"sources": _api_sources()}},

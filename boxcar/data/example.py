@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage.cache import uri_of
 
 HEADER, FOOTER = struct.Struct("<QI"), struct.Struct("<I")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protocol buffer wire types
@@ -135,13 +136,14 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except FileNotFoundError as error:
         raise BoxcarError(
-            ExitCode.DATA, f"The shard {path} is missing.", "Run `boxcar records` into that folder again."
+            ExitCode.DATA, f"The shard {uri_of(path)} is missing.", "Run `boxcar records` into that folder again."
         ) from error
     except OSError as error:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
-            f"The shard {path} cannot be read: {error.strerror}.",
-            "Make it readable, then run the same command again.",
+            f"The shard {uri_of(path)} cannot be read: {error.strerror}.",
+            "Make it readable.",
+            again=True,
         ) from error
 
 
@@ -157,7 +159,7 @@ def _length(path: Path, offset: int, header: bytes) -> int:
 def _broken(path: Path, offset: int, reason: str) -> BoxcarError:
     return BoxcarError(
         ExitCode.DATA,
-        f"The record at byte {offset} of {path} cannot be used: {reason}.",
+        f"The record at byte {offset} of {uri_of(path)} cannot be used: {reason}.",
         "Run `boxcar records` into that folder again.",
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import replace_text
+from boxcar.storage.cache import uri_of
 
 LARGEST_ID = 2**31 - 1  # the message's id is an int32
 
@@ -44,14 +45,16 @@ def read_label_map(path: Path) -> dict[int, str]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise BoxcarError(ExitCode.USAGE, f"There is no label map {path}.", "Name a label_map.pbtxt that is there.") from error
+        what = f"There is no label map {uri_of(path)}."
+        raise BoxcarError(ExitCode.USAGE, what, "Name a label_map.pbtxt that is there.") from error
     except UnicodeDecodeError as error:
         raise _refusal(path, "it is not UTF-8 text") from error
     except OSError as error:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
-            f"The label map {path} cannot be read: {error.strerror or error}.",
-            "Give yourself the right to read it, then run the same command again.",
+            f"The label map {uri_of(path)} cannot be read: {error.strerror or error}.",
+            "Give yourself permission to read it.",
+            again=True,
         ) from error
     labels: dict[int, str] = {}
     try:
@@ -91,7 +94,7 @@ def label_map_text(labels: Mapping[int, str]) -> str:
 
 def _refusal(path: Path, reason: str) -> BoxcarError:
     return BoxcarError(
-        ExitCode.DATA, f"The label map {path} cannot be used: {reason}.", "Mend the file, or name another label map."
+        ExitCode.DATA, f"The label map {uri_of(path)} cannot be used: {reason}.", "Mend the file, or name another label map."
     )
 
 

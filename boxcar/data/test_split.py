@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage.cache import uri_of
 
 FROZEN_TEST = "frozen-test.txt"
 
@@ -25,10 +26,10 @@ def read_frozen_test(path: Path) -> frozenset[str]:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        what = f"There is no list of a frozen test split {path}."
+        what = f"There is no list of a frozen test split {uri_of(path)}."
         raise BoxcarError(ExitCode.USAGE, what, f"Name a {FROZEN_TEST} that is there.") from error
     except OSError as error:
-        what = f"{path} cannot be read: {error.strerror or error}."
+        what = f"{uri_of(path)} cannot be read: {error.strerror or error}."
         raise BoxcarError(ExitCode.ENVIRONMENT, what, "Give yourself the right to read it.") from error
     hashes = set()
     for number, line in enumerate(lines, 1):
@@ -58,5 +59,5 @@ def frozen_test_digest(hashes: Iterable[str]) -> str:
 
 
 def _refusal(path: Path, reason: str) -> BoxcarError:
-    what = f"{path} is no list of a frozen test split: {reason}."
+    what = f"{uri_of(path)} is no list of a frozen test split: {reason}."
     return BoxcarError(ExitCode.DATA, what, f"Name the {FROZEN_TEST} of a model, or what `sha256sum` wrote of pictures.")

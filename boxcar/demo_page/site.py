@@ -7,6 +7,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.tfjs import find_tfjs
 from boxcar.run.layout import EXPORT
 from boxcar.run.step import Committed, require_commit
+from boxcar.storage.cache import uri_of
 
 PAGE = Path(__file__).with_name("page")
 
@@ -39,7 +40,7 @@ def collect(run: Path) -> Site:
     if not models:
         raise BoxcarError(
             ExitCode.USAGE,
-            f"{exported.folder} has no TensorFlow.js model.",
+            f"{uri_of(exported.folder)} has no TensorFlow.js model.",
             "Convert again with tfjs_float32 in --formats.",
         )
     packages = find_tfjs()

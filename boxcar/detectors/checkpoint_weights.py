@@ -8,6 +8,7 @@ import tensorflow as tf
 from boxcar.detectors.network import Network
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.specification import Anchors
+from boxcar.storage.cache import uri_of
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 # The reader raises IndexError for a data file that ends too soon.
@@ -53,7 +54,7 @@ def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> li
     if problems:
         raise BoxcarError(
             ExitCode.DATA,
-            f"{len(problems)} of {len(variables)} variables do not fit the checkpoint {prefix}.",
+            f"{len(problems)} of {len(variables)} variables do not fit the checkpoint {uri_of(prefix)}.",
             "Name a checkpoint of the same architecture and classes."
             if class_predictor
             else "Name a checkpoint of the same architecture, or use --init none.",
@@ -83,7 +84,7 @@ def count_class_slots(prefix: Path, class_predictor_bias: str, anchors: Anchors)
         found = "is missing" if shape is None else f"has the shape {list(shape)}"
         raise BoxcarError(
             ExitCode.DATA,
-            f"The checkpoint {prefix} is of another architecture: {name} {found}.",
+            f"The checkpoint {uri_of(prefix)} is of another architecture: {name} {found}.",
             "Name the --architecture that it was trained with.",
         )
     return int(shape[0]) // per_cell
@@ -104,7 +105,7 @@ def _open(prefix: Path) -> Any:
     if not prefix.with_name(prefix.name + ".index").is_file():
         raise BoxcarError(
             ExitCode.USAGE,
-            f"There is no checkpoint {prefix}.",
+            f"There is no checkpoint {uri_of(prefix)}.",
             "Name it without its endings: .../ckpt-0 if the file is ckpt-0.index.",
         )
     try:
@@ -115,4 +116,4 @@ def _open(prefix: Path) -> Any:
 
 def _unreadable(prefix: Path, error: Exception) -> BoxcarError:
     reason = str(error).splitlines()[0].rstrip(".")
-    return BoxcarError(ExitCode.DATA, f"The checkpoint {prefix} cannot be read: {reason}.", "Copy it again.")
+    return BoxcarError(ExitCode.DATA, f"The checkpoint {uri_of(prefix)} cannot be read: {reason}.", "Copy it again.")

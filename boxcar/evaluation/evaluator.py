@@ -24,6 +24,7 @@ from boxcar.run.step import Committed, Step, require_commit, started_identity
 from boxcar.scoring import confusion_matrix, precision_recall_curves
 from boxcar.scoring.curves import IOU
 from boxcar.storage import replace_json
+from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
         watch.wait()
     records = require_commit(folder / RECORDS, "records")
     if not train_folder.is_dir():
-        raise BoxcarError(ExitCode.USAGE, f"{folder} holds no training.", "Run `boxcar train` with the same --run first.")
+        raise BoxcarError(ExitCode.USAGE, f"{uri_of(folder)} holds no training.", "Run `boxcar train` on it first.")
     while (training := started_identity(train_folder, "train")) is None:
         watch.wait()
     inputs = {"records": records.digest, "training": training}
@@ -124,7 +125,7 @@ def _score_all(
                     return
                 raise BoxcarError(
                     ExitCode.DATA,
-                    f"The last checkpoint, of step {status.last_checkpoint}, is missing in {train}.",
+                    f"The last checkpoint, of step {status.last_checkpoint}, is missing in {uri_of(train)}.",
                     "Run `boxcar train` again; it resumes from the newest checkpoint.",
                 )
             else:
@@ -141,7 +142,7 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
     if chosen is None:
         raise BoxcarError(
             ExitCode.DATA,
-            f"The checkpoint of step {best['step']}, which scored best, is missing in {train}.",
+            f"The checkpoint of step {best['step']}, which scored best, is missing in {uri_of(train)}.",
             "Put it back, or start another run.",
         )
     scorer.restore(chosen)

@@ -19,6 +19,7 @@ from boxcar.inference.detections import Detections
 from boxcar.inference.specification import Specification
 from boxcar.run.checkpoints import Checkpoint
 from boxcar.scoring import GroundTruth
+from boxcar.storage.cache import uri_of
 
 BATCH = 16
 KEPT_BYTES = 256 << 20  # of preprocessed images that stay in memory from checkpoint to checkpoint: 218 of 320 pixels
@@ -70,7 +71,7 @@ class Scorer:
         if checkpoint.dataset_version != self.specification.dataset_version:
             raise BoxcarError(
                 ExitCode.DATA,
-                f"The checkpoint {checkpoint.prefix} was trained on data version {checkpoint.dataset_version}, "
+                f"The checkpoint {uri_of(checkpoint.prefix)} was trained on data version {checkpoint.dataset_version}, "
                 f"the records are of {self.specification.dataset_version}.",
                 "Score it in the run that it belongs to.",
             )

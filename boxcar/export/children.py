@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, ExitCode, read_error
 from boxcar.run.child import start_child
 
 AT_ONCE = 2  # a converter needs up to 1.3 GB and little more than one core
@@ -75,14 +75,14 @@ def run_as_child(main: Callable[[], None]) -> None:
     try:
         main()
     except BoxcarError as error:
-        sys.stderr.write(json.dumps({"code": error.code, "what": error.what, "do": error.do}) + "\n")
+        sys.stderr.write(json.dumps(error.record()) + "\n")
         sys.stderr.flush()
         os._exit(error.code)  # the interpreter's own end waits for TensorFlow's threads
     except OSError as error:
         # For example a full disk; a converter's own faults end in a traceback.
         what = f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}."
-        do = "Free disk space, then run the same command again."
-        sys.stderr.write(json.dumps({"code": ExitCode.ENVIRONMENT, "what": what, "do": do}) + "\n")
+        refused = BoxcarError(ExitCode.ENVIRONMENT, what, "Free disk space.", again=True)
+        sys.stderr.write(json.dumps(refused.record()) + "\n")
         sys.stderr.flush()
         os._exit(ExitCode.ENVIRONMENT)
 
@@ -105,8 +105,7 @@ def _judge(one: _Running) -> None:
         return
     if code in (ExitCode.DATA, ExitCode.ENVIRONMENT):
         try:
-            reported = json.loads(_lines(one)[-1])
-            error = BoxcarError(ExitCode(reported["code"]), reported["what"], reported["do"])
+            error = read_error(json.loads(_lines(one)[-1]))
         except (IndexError, ValueError, KeyError, TypeError):
             raise _failure(one, f"it ended with exit code {code}", ExitCode.DEFECT) from None
         raise error
@@ -119,13 +118,14 @@ def _judge(one: _Running) -> None:
 
 def _failure(one: _Running, reason: str, code: ExitCode) -> BoxcarError:
     do = (
-        "Free memory, or give the machine more, then run the same command again."
+        "Free memory, or give the machine more."
         if code == ExitCode.ENVIRONMENT
         else "Report this with the lines above."
         if one.child.format == "saved_model"
         else f"Report this with the lines above, or leave {one.child.format} out of --formats."
     )
-    return BoxcarError(code, f"{one.child.doing} {one.child.format} failed: {reason}.", do, tuple(_lines(one)[-_LAST_LINES:]))
+    what = f"{one.child.doing} {one.child.format} failed: {reason}."
+    return BoxcarError(code, what, do, tuple(_lines(one)[-_LAST_LINES:]), again=code == ExitCode.ENVIRONMENT)
 
 
 def _lines(one: _Running) -> list[str]:

@@ -30,6 +30,7 @@ from boxcar.run.layout import LABEL_MAP, MANIFEST, SBOM, TFJS, TFLITE
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import make_folder, remove_tree, replace_json, replace_text
+from boxcar.storage.cache import uri_of
 from boxcar.storage.local import os_errors
 from boxcar.sync.mirror import Mirror
 
@@ -181,7 +182,7 @@ def _check_labels(specification: Specification, records: Path) -> None:
     )
     raise BoxcarError(
         ExitCode.DATA,
-        f"The labels of the records in {records} are not those of the model: {details[0]}.",
+        f"The labels of the records in {uri_of(records)} are not those of the model: {details[0]}.",
         "Name the records that the model was trained on, or records made with its label map.",
         details,
     )

@@ -24,6 +24,7 @@ from boxcar.inference.specification import (
 from boxcar.run.layout import LABEL_MAP, RECORDS, TRAIN
 from boxcar.run.step import Committed, Step
 from boxcar.storage import bucket_location, fetch_file, file_sha256, local_path, replace_text
+from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
 
 COCO_SLOTS = 91  # class slots of the zoo's checkpoints
@@ -170,7 +171,8 @@ def write_frozen(network: Network, specification: Specification, provenance: Pro
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{folder} cannot be written: {reason}.",
-            "Free disk space or choose a folder that you may write to, then run the same command again.",
+            "Free disk space, or choose a folder that you may write to.",
+            again=True,
         ) from error
     write_label_map(folder / LABEL_MAP, specification.labels)
     feature_extractor = find_architecture(specification.architecture).api_feature_extractor
@@ -186,7 +188,7 @@ def _checkpoint_files(prefix: Path) -> list[Path]:
     if not index.is_file() or not data:
         raise BoxcarError(
             ExitCode.USAGE,
-            f"There is no checkpoint {prefix}.",
+            f"There is no checkpoint {uri_of(prefix)}.",
             "Name it without its endings: .../ckpt-0 if the files are ckpt-0.index and ckpt-0.data-00000-of-00001.",
         )
     return [index, *data]
@@ -201,7 +203,7 @@ def _specify(
     if trained is not None and trained.architecture != architecture:
         raise BoxcarError(
             ExitCode.DATA,
-            f"The checkpoint {prefix} is of the architecture {trained.architecture}, not {architecture}.",
+            f"The checkpoint {uri_of(prefix)} is of the architecture {trained.architecture}, not {architecture}.",
             f"Name --architecture {trained.architecture}.",
         )
     size = image_size if image_size is not None else (trained.image_size if trained else row.image_size)
@@ -223,7 +225,7 @@ def _specify(
         source = label_file or (prefix.parent / SPECIFICATION)
         raise BoxcarError(
             ExitCode.DATA,
-            f"The label map {source} does not fit the checkpoint {prefix}: its highest id is {max(labels)}, "
+            f"The label map {uri_of(source)} does not fit the checkpoint {uri_of(prefix)}: its highest id is {max(labels)}, "
             f"and the checkpoint has {slots - 1} classes.",
             "Give --label-map the label map that the checkpoint was trained with.",
         )
@@ -248,7 +250,7 @@ def _find_labels(
         return None, COCO_LABELS
     raise BoxcarError(
         ExitCode.USAGE,
-        f"There is no label map in the folder of the checkpoint {prefix}, which has {slots - 1} classes.",
+        f"There is no label map in the folder of the checkpoint {uri_of(prefix)}, which has {slots - 1} classes.",
         "Give the label map that it was trained with: --label-map FILE.",
     )
 
@@ -264,7 +266,7 @@ def _load(specification: Specification, prefix: Path) -> Network:
     if broken:
         raise BoxcarError(
             ExitCode.DATA,
-            f"The checkpoint {prefix} has numbers that are not finite, for example in {broken[0]}.",
+            f"The checkpoint {uri_of(prefix)} has numbers that are not finite, for example in {broken[0]}.",
             "Freeze an earlier checkpoint.",
             tuple(broken),
         )

@@ -14,6 +14,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.embedded import ASSETS, PROVENANCE
 from boxcar.inference.specification import InitialCheckpoint, Specification
 from boxcar.run.layout import IMAGE, PIPELINE_VERSION
+from boxcar.storage.cache import uri_of
 
 CODE_REVISION = "BOXCAR_CODE_REVISION"  # set when an image is built, which has no repository
 
@@ -97,6 +98,6 @@ def read_provenance(frozen: Path) -> Provenance:
         reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
         raise BoxcarError(
             ExitCode.DATA,
-            f"{frozen} does not say where its model comes from: {path} cannot be read ({reason}).",
+            f"{uri_of(frozen)} does not say where its model comes from: {uri_of(path)} cannot be read ({reason}).",
             "Run `boxcar freeze` into that folder again.",
         ) from error

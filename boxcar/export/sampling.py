@@ -9,6 +9,7 @@ import numpy.typing as npt
 from boxcar.data.example import Example, index_shard, read_examples
 from boxcar.data.pixels import decode_picture
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage.cache import uri_of
 
 FEW_IMAGES = 50  # with fewer test images, validation images are added up to this number
 
@@ -65,7 +66,7 @@ class ParityImages:
             self.splits["validation"] = min(count_images(records, "validation"), missing)
         if not len(self):
             raise BoxcarError(
-                ExitCode.DATA, f"{records} holds no test images to compare the files on.", "Add images to the data."
+                ExitCode.DATA, f"{uri_of(records)} holds no test images to compare the files on.", "Add images to the data."
             )
 
     def __len__(self) -> int:

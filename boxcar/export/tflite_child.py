@@ -18,6 +18,7 @@ from boxcar.export.sampling import sample_images
 from boxcar.export.tflite_file import complete
 from boxcar.inference.preprocessing import check_value_range, preprocess
 from boxcar.inference.specification import Specification, read_specification
+from boxcar.storage.cache import uri_of
 
 
 def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int8_pictures: int, int8_input: str) -> None:
@@ -98,7 +99,7 @@ def calibration(records: Path, specification: Specification, images: int) -> Ite
         yield pixels[None]
     if empty:
         raise BoxcarError(
-            ExitCode.DATA, f"{records} holds no training images to calibrate INT8 with.", "Add images to the data."
+            ExitCode.DATA, f"{uri_of(records)} holds no training images to calibrate INT8 with.", "Add images to the data."
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.specification import Specification
+from boxcar.storage.cache import uri_of
 
 LABELS = "labels.txt"
 PROVENANCE = "provenance.json"
@@ -83,7 +84,7 @@ def check_labels(path: Path, specification: Specification) -> None:
     """
     reason = differing_labels(path, specification)
     if reason is not None:
-        raise BoxcarError(ExitCode.DATA, f"{path} cannot be used: {reason}.", "Export the model again.")
+        raise BoxcarError(ExitCode.DATA, f"{uri_of(path)} cannot be used: {reason}.", "Export the model again.")
 
 
 def _object(content: bytes) -> dict[str, Any]:

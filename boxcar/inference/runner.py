@@ -17,6 +17,7 @@ from boxcar.inference.detections import Detections
 from boxcar.inference.heads import Floats, Heads
 from boxcar.inference.preprocessing import check_value_range, preprocess
 from boxcar.inference.specification import Specification
+from boxcar.storage.cache import uri_of
 
 HEADS_SIGNATURE = "heads"
 
@@ -130,7 +131,7 @@ class HeadsRunner(Runner):
 
 def unusable(path: Path, reason: str) -> BoxcarError:
     """What to raise where a file cannot be run, or answers nonsense."""
-    return BoxcarError(ExitCode.DATA, f"{path} cannot be used: {reason.rstrip('.')}.", "Export the model again.")
+    return BoxcarError(ExitCode.DATA, f"{uri_of(path)} cannot be used: {reason.rstrip('.')}.", "Export the model again.")
 
 
 def first_line(error: Exception) -> str:

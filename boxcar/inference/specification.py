@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.storage.cache import uri_of
 
 SPECIFICATION = "detector.json"
 
@@ -125,14 +126,14 @@ def read_specification(folder: Path) -> Specification:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BoxcarError(
             ExitCode.USAGE,
-            f"{folder} holds no {SPECIFICATION}.",
+            f"{uri_of(folder)} holds no {SPECIFICATION}.",
             "Name a folder that `boxcar freeze` or `convert` wrote.",
         ) from error
     except (ValidationError, UnicodeDecodeError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(str(part) for part in first["loc"])
         raise BoxcarError(
-            ExitCode.DATA, f"{path} is not a detector's description: {where} {first['msg']}.", "Export the model again."
+            ExitCode.DATA, f"{uri_of(path)} is not a detector's description: {where} {first['msg']}.", "Export the model again."
         ) from error
 
 

@@ -16,6 +16,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.heads import Floats, Heads
 from boxcar.inference.runner import HeadsRunner, Tensor
 from boxcar.inference.specification import Specification
+from boxcar.storage.cache import uri_of
 
 PROGRAM = Path(__file__).with_name("tfjs_node") / "runner.mjs"
 START_SECONDS = 60.0  # Node, the WebAssembly binary, the weights and a first answer
@@ -118,15 +119,16 @@ class TFJSRunner(HeadsRunner):
         words = self._complaints.read().decode(errors="replace").strip().splitlines()
         if reason is None and code == 1 and words:
             return BoxcarError(
-                ExitCode.DATA, f"{self.path} cannot be used: {words[-1].rstrip('.')}.", "Export the model again."
+                ExitCode.DATA, f"{uri_of(self.path)} cannot be used: {words[-1].rstrip('.')}.", "Export the model again."
             )
         if reason is None:
             reason = f"Node ended by signal {-code}" if code < 0 else f"Node ended with exit code {code}"
         return BoxcarError(
             ExitCode.ENVIRONMENT,
-            f"{self.path} could not be run in Node: {reason}.",
-            "Look whether the machine is short of memory, then run the same command again.",
+            f"{uri_of(self.path)} could not be run in Node: {reason}.",
+            "Check whether the machine is short of memory.",
             tuple(words[-5:]),
+            again=True,
         )
 
 

@@ -19,13 +19,12 @@ _TRACES = {FAILURE, LOCK}
 
 @contextmanager
 def naming(step: str, *, resumes: bool = True) -> Iterator[None]:
-    """Tells `failure.json` which step it was, and the person that a run which was begun is gone on with."""
+    """Notes in an error which step it was, and whether the run was started, so that only --resume continues it."""
     try:
         yield
     except BoxcarError as error:
         error.step = error.step or step
-        if resumes:
-            error.do = error.do.replace("the same command again", "the same command again with --resume")
+        error.resumable = resumes
         raise
 
 

@@ -32,6 +32,7 @@ from boxcar.run.layout import COMMIT, DATASET, LABEL_MAP
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, read_commit
 from boxcar.storage import fetch_file, replace_pieces
+from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
 
 SHARD_BYTES = 100_000_000
@@ -137,7 +138,7 @@ def _build(
         if not replace and read_commit(folder, "records") is not None:
             raise BoxcarError(
                 ExitCode.USAGE,
-                f"The images in {root}, the label map or the settings have changed since the records in {folder} were made.",
+                f"The images in {uri_of(root)}, the label map, or the settings have changed since {uri_of(folder)} was made.",
                 "Choose another --output for a new run.",
             )
         _check_found(root, found, on_fault)
@@ -174,7 +175,7 @@ def _opened(root: Path, output: Path) -> Iterator[_Source]:
     with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, Workers(Path(temporary)) as workers:
         names = list_names(root, output, READER.is_annotation)
         if not any(map(is_image, names)):
-            what = f"{root} holds no image" + (f", only {len(names)} XML files." if names else ".")
+            what = f"{uri_of(root)} holds no image" + (f", only {len(names)} XML files." if names else ".")
             raise BoxcarError(ExitCode.DATA, what, "Name a folder with JPEG, PNG, BMP or WebP images as --data.")
         with closing(ImageTable(names)) as table:
             yield _Source(root, READER, Listing(names, partial(_image_names, root, READER)), table, workers)
@@ -191,7 +192,7 @@ def _image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
 
 def _check_folder(root: Path) -> None:
     if not root.is_dir():
-        what = f"{root} is not a folder." if root.exists() else f"There is no folder {root}."
+        what = f"{uri_of(root)} is not a folder." if root.exists() else f"There is no folder {uri_of(root)}."
         raise BoxcarError(ExitCode.USAGE, what, "Name the folder of your labelled images as --data.")
 
 
@@ -216,7 +217,7 @@ def _labels_in(root: Path, output: Path) -> dict[int, str]:
     if any(other != maps[0] for other in maps):
         raise BoxcarError(
             ExitCode.DATA,
-            f"{root} holds label maps that differ: {', '.join(map(str, found))}.",
+            f"{uri_of(root)} holds label maps that differ: {', '.join(map(str, found))}.",
             "Name the one that counts as --label-map.",
         )
     return maps[0] if maps else {}
@@ -254,7 +255,7 @@ def _check_found(root: Path, found: CheckedBatch, on_fault: str) -> None:
         faults = "1 fault" if len(found.faults) == 1 else f"{len(found.faults)} faults"
         raise BoxcarError(
             ExitCode.DATA,
-            f"The labelled images in {root} have {faults}.",
+            f"The labelled images in {uri_of(root)} have {faults}.",
             "Correct what is listed above, or leave those images out with --on-fault skip.",
             tuple(map(str, found.faults)),
         )
@@ -266,7 +267,7 @@ def _without_boxes(root: Path, found: CheckedBatch) -> BoxcarError:
     left = " that is without a fault" if found.faults else ""
     return BoxcarError(
         ExitCode.DATA,
-        f"{root} holds no labelled box{left}.",
+        f"{uri_of(root)} holds no labelled box{left}.",
         "Label your images with labelImg and save as Pascal VOC.",
         tuple(map(str, found.faults)),
     )

@@ -218,5 +218,6 @@ def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{shown(path)} cannot be read: {error.strerror or error}.",
-            "Give yourself the right to read it, then run the same command again.",
+            "Give yourself permission to read it.",
+            again=True,
         ) from error

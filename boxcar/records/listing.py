@@ -32,7 +32,8 @@ def _files(root: Path, leave_out: Path) -> Iterator[str]:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{shown(str(error.filename))} cannot be read: {error.strerror}.",
-            "Give yourself the right to read it, then run the same command again.",
+            "Give yourself permission to read it.",
+            again=True,
         ) from error
 
     for parent, folders, names in os.walk(root, onerror=refuse, followlinks=True):

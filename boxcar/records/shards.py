@@ -103,7 +103,8 @@ def _record(shard: Shard, image: ShardImage, counts: ShardCounts) -> list[bytes]
         raise BoxcarError(
             ExitCode.DATA,
             f"{shown(image.name)} has changed while records were being made of it ({error}).",
-            "Leave the data folder unchanged, then run the same command again.",
+            "Leave the data folder unchanged.",
+            again=True,
         ) from error
     objects = unpack(image.objects)
     counts.add(image.width, image.height, image.treatment != "keep", objects)

@@ -107,9 +107,10 @@ class Workers:
                 return BoxcarError(
                     ExitCode.ENVIRONMENT,
                     f"A process that reads images {how}{at}.",
-                    "Free memory, then run the same command again; if it ends at the same image, remove that.",
+                    "Free memory. If it ends at the same image, remove that image.",
+                    again=True,
                 )
-        return BoxcarError(ExitCode.ENVIRONMENT, "The processes that read images were stopped.", "Run the same command again.")
+        return BoxcarError(ExitCode.ENVIRONMENT, "The processes that read images were stopped.", "", again=True)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from boxcar.registry.model import TESTS, Model
 from boxcar.run.layout import LABEL_MAP
 from boxcar.run.step import Step, require_commit
 from boxcar.storage import file_sha256, replace_text
+from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
 
 STEP = "models retest"
@@ -63,7 +64,7 @@ def keep_test(model: Model, records: Path) -> HeldOutTest:
         if step.done() is None:
             names = {example.sha256: example.filename for example in read_examples(shards)}
             if not any(len(example.labels) for example in read_examples(shards)):
-                what = f"The test split of the records in {records} contains no labelled object to compare versions on."
+                what = f"The test split of the records in {uri_of(records)} contains no labelled object to compare versions on."
                 raise BoxcarError(ExitCode.DATA, what, "Build records with labelled test images.")
             with step.writing():
                 for path in (*shards, label_map):

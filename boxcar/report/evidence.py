@@ -12,6 +12,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.specification import Specification, read_specification
 from boxcar.run import layout
 from boxcar.run.step import Committed, require_commit
+from boxcar.storage.cache import uri_of
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -236,7 +237,7 @@ def _check_chain(run: Path, committed: Mapping[str, Committed]) -> None:
             if one.inputs[earlier] != committed[earlier].digest:
                 raise BoxcarError(
                     ExitCode.DATA,
-                    f"{one.folder} was made from different {earlier} results than the ones in {committed[earlier].folder}.",
+                    f"{uri_of(one.folder)} was not made from the {earlier} results in {uri_of(committed[earlier].folder)}.",
                     f"Run `boxcar {step}` and the steps after it again.",
                 )
 
@@ -247,8 +248,8 @@ def _check_exported(run: Path, committed: Mapping[str, Committed], step: int) ->
     if committed["freeze"].inputs.get("checkpoint.index") != scored:
         raise BoxcarError(
             ExitCode.DATA,
-            f"{run / layout.STEPS['freeze']} was not made from the chosen checkpoint, which is that of step {step}.",
-            f"Freeze {run / layout.TRAIN / layout.checkpoint_name(step)} and convert it, then run `boxcar report` again.",
+            f"{uri_of(run / layout.STEPS['freeze'])} was not made from the chosen checkpoint, which is that of step {step}.",
+            f"Freeze {uri_of(run / layout.TRAIN / layout.checkpoint_name(step))} and convert it, then run `boxcar report`.",
         )
 
 

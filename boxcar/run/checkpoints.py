@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, read_error
 from boxcar.run.layout import CHECKPOINT_MARKER, SCORES, STATUS, STOP, VERDICT, checkpoint_name
 from boxcar.storage import file_sha256, read_whole_lines, replace_json
 
@@ -104,7 +104,7 @@ def peak_memory_bytes() -> int:
 
 def write_stop(run: Path, reason: BoxcarError) -> None:
     """Asks the trainer to save a checkpoint and end with this code and message."""
-    replace_json(run / STOP, {"code": int(reason.code), "what": reason.what, "do": reason.do})
+    replace_json(run / STOP, reason.record())
 
 
 def read_stop(run: Path) -> BoxcarError | None:
@@ -113,7 +113,7 @@ def read_stop(run: Path) -> BoxcarError | None:
         asked = json.loads((run / STOP).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return BoxcarError(ExitCode(asked["code"]), asked["what"], asked["do"])
+    return read_error(asked)
 
 
 def read_status(train: Path) -> Status | None:

@@ -19,6 +19,7 @@ from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import COMMIT, UNFINISHED
 from boxcar.storage import file_sha256, is_temporary, list_files, lock, make_folder, remove_tree, replace_json
+from boxcar.storage.cache import uri_of
 from boxcar.storage.local import os_errors
 
 
@@ -80,11 +81,11 @@ def require_commit(folder: Path, step: str) -> Committed:
     if (folder / COMMIT).exists():
         raise BoxcarError(
             ExitCode.DATA,
-            f"The files in {folder} are not those that its {COMMIT} lists.",
+            f"The files in {uri_of(folder)} are not those that its {COMMIT} lists.",
             f"Run `boxcar {step}` into that folder again.",
         )
     raise BoxcarError(
-        ExitCode.USAGE, f"{folder} holds no finished {step} step.", f"Run `boxcar {step}` into that folder first."
+        ExitCode.USAGE, f"{uri_of(folder)} holds no finished {step} step.", f"Run `boxcar {step}` into that folder first."
     )
 
 
@@ -187,19 +188,19 @@ class Step:
             if foreign:
                 raise BoxcarError(
                     ExitCode.USAGE,
-                    f"{self.folder} already holds files that no {self.name} step wrote (for example {foreign[0]}).",
+                    f"{uri_of(self.folder)} already holds files that no {self.name} step wrote (for example {foreign[0]}).",
                     "Choose another folder, or move those files away.",
                 )
         elif started["step"] != self.name:
             raise BoxcarError(
                 ExitCode.USAGE,
-                f"{self.folder} holds what the step {started['step']} wrote, and {self.name} would remove it.",
+                f"{uri_of(self.folder)} holds what the step {started['step']} wrote, and {self.name} would remove it.",
                 "Choose another folder.",
             )
         elif self.resumable and (changed := self._changed(started)):
             raise BoxcarError(
                 ExitCode.USAGE,
-                f"{self.folder} was started with other settings or data: {', '.join(changed)}.",
+                f"{uri_of(self.folder)} was started with other settings or data: {', '.join(changed)}.",
                 "Repeat the settings that it was started with, or choose another folder.",
             )
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
-import re
 from pathlib import Path
 
 from boxcar.storage.local import local_path, make_folder, replace_bytes
 from boxcar.storage.location import Location, bucket_location
 from boxcar.storage.open import open_store
+
+# The variable in which a pod finds which folder in it is a copy of what: folder=URI.
+COPY_OF = "BOXCAR_COPY_OF"
 
 
 def cache_folder() -> Path:
@@ -40,9 +42,19 @@ def fetch_file(uri: str) -> Path:
     return path
 
 
-def with_uris(text: str) -> str:
-    """A text with URIs in place of the cache's folders for them: a person looks for the files in the bucket."""
-    return re.sub(rf"{re.escape(str(_buckets()))}/(s3|gs)-([^/\s]+)-[0-9a-f]{{8}}/", r"\1://\2/", text)
+def uri_of(path: Path | str) -> str:
+    """Where a person finds a file: its URI where the path is in a copy of what is in a bucket, else the path.
+
+    For errors about files. One about the disk itself (69) names the path.
+    """
+    folder, _, uri = os.environ.get(COPY_OF, "").partition("=")
+    if folder and Path(path).is_relative_to(folder):
+        return "/".join([uri, *Path(path).relative_to(folder).parts])
+    if Path(path).is_relative_to(_buckets()):
+        bucket, *rest = Path(path).relative_to(_buckets()).parts
+        scheme, _, name = bucket.rpartition("-")[0].partition("-")
+        return "/".join([f"{scheme}://{name}", *rest])
+    return str(path)
 
 
 def _buckets() -> Path:

@@ -58,7 +58,8 @@ def os_errors(path: Path) -> Iterator[None]:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{error.filename or path} cannot be written: {reason}.",
-            "Free disk space or choose a folder that you may write to, then run the same command again.",
+            "Free disk space, or choose a folder that you may write to.",
+            again=True,
         ) from error
 
 
@@ -151,7 +152,7 @@ def lock(path: Path, patience_seconds: float = 10.0) -> int:
             time.sleep(0.1)
     os.close(descriptor)
     what = f"Another process is at work in {path}."
-    raise Refused(ExitCode.ENVIRONMENT, what, "Wait for it or end it, then run this again.")
+    raise Refused(ExitCode.ENVIRONMENT, what, "Wait for it, or end it.", again=True)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import best_scores, list_checkpoints, mark_checkpoint, read_scores, remove_checkpoint
 from boxcar.run.layout import checkpoint_name
 from boxcar.storage import make_folder, remove_tree
+from boxcar.storage.cache import uri_of
 from boxcar.storage.local import os_errors, sync_folder
 from boxcar.training.divergence import Diverged
 
@@ -115,8 +116,8 @@ class CheckpointStore:
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise BoxcarError(
                 ExitCode.DATA,
-                f"The checkpoint {latest.prefix} cannot be restored: {str(error).splitlines()[0]}.",
-                f"Remove {latest.prefix}.json, so that the one before it is used, and run again with --resume.",
+                f"The checkpoint {uri_of(latest.prefix)} cannot be restored: {str(error).splitlines()[0]}.",
+                f"Remove {uri_of(latest.prefix)}.json, so that the one before it is used, and run again with --resume.",
             ) from error
         return latest.step
 

@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, ExitCode, read_error
 from boxcar.run.checkpoints import read_stop
 from boxcar.run.layout import STOP
 
@@ -41,7 +41,7 @@ class StopRequest:
         reason = read_stop(self._run) if self.signal is None else None
         if reason is not None:
             saved = f" The checkpoint of step {step} of {steps} is saved." if step else ""
-            return BoxcarError(reason.code, f"{reason.what}{saved}", reason.do)
+            return read_error({**reason.record(), "what": f"{reason.what}{saved}"})
         return BoxcarError(
             ExitCode.INTERRUPTED if self.signal is signal.SIGINT else ExitCode.AGAIN,
             f"Stopped at step {step} of {steps}; its checkpoint is saved." if step else "Stopped before the first step.",

@@ -84,18 +84,6 @@ def test_an_orphan_ends_with_its_own_words_and_code() -> None:
     assert [disruption(pod) for pod in recorded("orphan")["pods"]] == [None]
 
 
-def test_what_lies_in_the_pod_is_named_as_it_is_in_the_bucket() -> None:
-    seen = recorded("orphan")
-    (pod,) = seen["pods"]
-    (status,) = pod["status"]["containerStatuses"]
-    run = seen["job"]["metadata"]["annotations"]["boxcar.dev/run-uri"]
-    line = "/work/run/train was begun with other settings. Remove /work/run/train."
-    for code, where in ((65, run), (69, "/work/run")):  # a disk that is full is the pod's own
-        error = explain_container(pod, status, {"exitCode": code, "message": line}, str)
-        assert (error.code, error.do) == (code, f"Remove {where}/train.")
-        assert error.what == f"{where}/train was begun with other settings."
-
-
 def test_a_quota_that_is_used_up() -> None:
     found = waiting("quota")
     assert found.cause == "creation" and "exceeded quota: small, requested: limits.memory=" in found.what

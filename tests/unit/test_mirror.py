@@ -11,7 +11,7 @@ from boxcar.errors import BoxcarError
 from boxcar.run.checkpoints import append_score, list_checkpoints, read_scores, remove_checkpoint, write_status
 from boxcar.run.step import Step, read_commit, require_commit
 from boxcar.storage import Missing, fetch_file, list_files, open_store
-from boxcar.storage.cache import with_uris
+from boxcar.storage.cache import uri_of
 from boxcar.sync.follower import Follower
 from boxcar.sync.mirror import Mirror
 from boxcar.sync.transfer import fetch_folder
@@ -87,10 +87,11 @@ class TestMirror:
         moved = Mirror(bucket_uri, tmp_path / "pod").below("train")
         assert moved.folder == tmp_path / "pod" / "train" and moved.uri == below.uri
 
-    def test_a_sentence_names_what_is_in_the_bucket_and_not_its_copy(self, bucket_uri: str, tmp_path: Path) -> None:
-        train = Mirror(bucket_uri).below("train").folder
-        said = f"{train}/ckpt-1.json and {Mirror(bucket_uri).folder} are not {tmp_path}/ckpt-1.json."
-        assert with_uris(said) == f"{bucket_uri}/train/ckpt-1.json and {bucket_uri} are not {tmp_path}/ckpt-1.json."
+    def test_a_person_is_shown_what_is_in_the_bucket_and_not_its_copy(self, bucket_uri: str, tmp_path: Path) -> None:
+        mirror = Mirror(bucket_uri)
+        assert uri_of(mirror.folder) == bucket_uri
+        assert uri_of(mirror.below("train").folder / "ckpt-1.json") == f"{bucket_uri}/train/ckpt-1.json"
+        assert uri_of(tmp_path / "ckpt-1.json") == str(tmp_path / "ckpt-1.json")
 
     def test_what_a_step_finishes_is_sent_and_what_fails_is_not(self, bucket_uri: str) -> None:
         with pytest.raises(ZeroDivisionError), Mirror(bucket_uri).working() as folder:
