@@ -33,9 +33,9 @@ class Detector:
 
     def detect(self, image: np.ndarray) -> list[dict]:
         """What is in a uint8 RGB image [H, W, 3]: boxes (ymin, xmin, ymax, xmax) from 0 to 1, best score first."""
-        pixels, (low, high) = preprocess(image, self.size), self.info["value_range"]
-        takes_bytes = self.run.get_input_details()["image"]["dtype"] == np.uint8  # exported with --int8-input uint8
-        pixels = np.rint(pixels).astype(np.uint8) if takes_bytes else pixels * np.float32((high - low) / 255) + np.float32(low)
+        (low, high), takes = self.info["value_range"], self.run.get_input_details()["image"]["dtype"]  # uint8: --int8-input
+        pixels = preprocess(image, self.size, low, high)
+        pixels = np.rint((pixels - low) * (255 / (high - low))).astype(takes) if takes == np.uint8 else pixels
         heads = self.run(image=pixels[None])
         return [
             {"box": [float(side) for side in box], "score": float(score), "class": self.info["labels"][str(id)], "id": int(id)}
@@ -70,8 +70,8 @@ class Detector:
         return kept
 
 
-def preprocess(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [H, W, 3] to float32 [S, S, 3], 0 to 255: bilinear, pixels at their corners, as the model was trained."""
+def preprocess(image: np.ndarray, size: int, low: float, high: float) -> np.ndarray:
+    """uint8 [H, W, 3] to float32 [S, S, 3] from low to high: bilinear, pixels at their corners, as the model was trained."""
 
     def taps(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         position = np.arange(size, dtype=np.float32) * (np.float32(length) / np.float32(size))
@@ -85,7 +85,7 @@ def preprocess(image: np.ndarray, size: int) -> np.ndarray:
         return first + (second - first) * across[None, :, None]
 
     upper = rows(top)
-    return upper + (rows(bottom) - upper) * down[:, None, None]
+    return (upper + (rows(bottom) - upper) * down[:, None, None]) * np.float32((high - low) / 255) + np.float32(low)
 
 
 def make_anchors(size: int, anchors: dict) -> np.ndarray:
