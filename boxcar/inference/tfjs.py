@@ -117,7 +117,8 @@ class TFJSRunner(HeadsRunner):
         code = self._node.wait()
         self._complaints.seek(0)
         words = self._complaints.read().decode(errors="replace").strip().splitlines()
-        if reason is None and code == 1 and words:
+        # An exception that nothing caught ends with Node's version; runner.mjs reports what is wrong with a model in one line.
+        if reason is None and code == 1 and words and not words[-1].startswith("Node.js v"):
             return BoxcarError(
                 ExitCode.DATA, f"{uri_of(self.path)} cannot be used: {words[-1].rstrip('.')}.", "Export the model again."
             )
@@ -127,7 +128,7 @@ class TFJSRunner(HeadsRunner):
             ExitCode.ENVIRONMENT,
             f"{uri_of(self.path)} could not be run in Node: {reason}.",
             "Check whether the machine is short of memory.",
-            tuple(words[-5:]),
+            tuple(words[-10:]),
             again=True,
         )
 
