@@ -258,9 +258,9 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
         elif wire in (_FIXED32, _FIXED64):
             length = 4 if wire == _FIXED32 else 8
         else:
-            raise _Unfit("it is no tf.train.Example")
+            raise _Unfit("it is not a tf.train.Example")
         if position + length > end:
-            raise _Unfit("it is no tf.train.Example")
+            raise _Unfit("it is not a tf.train.Example")
         content = message[position : position + length]
         yield number, content if wire == _BYTES else int.from_bytes(content, "little")
         position += length
@@ -284,10 +284,10 @@ def _varint(message: bytes, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return number & (1 << 64) - 1, position
         shift += 7
-    raise _Unfit("it is no tf.train.Example")
+    raise _Unfit("it is not a tf.train.Example")
 
 
 def _expect_bytes(value: bytes | int) -> bytes:
     if isinstance(value, int):
-        raise _Unfit("it is no tf.train.Example")
+        raise _Unfit("it is not a tf.train.Example")
     return value

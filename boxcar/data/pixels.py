@@ -40,7 +40,7 @@ def thumbnail(example: Example, side: int) -> Image.Image:
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise BoxcarError(
             ExitCode.DATA,
-            f"The picture {example.filename or example.sha256} in the records cannot be decoded: {error}.",
+            f"The image {example.filename or example.sha256} in the records cannot be decoded: {error}.",
             "Remove or repair it, then run `boxcar records` and the later steps again.",
         ) from error
     return small
@@ -49,6 +49,6 @@ def thumbnail(example: Example, side: int) -> Image.Image:
 def _unusable(example: Example, reason: str) -> BoxcarError:
     return BoxcarError(
         ExitCode.DATA,
-        f"The picture {example.filename or example.source_id} in the records cannot be used: {reason}.",
+        f"The image {example.filename or example.source_id} in the records cannot be used: {reason}.",
         "Run `boxcar records` into that folder again.",
     )

@@ -44,7 +44,7 @@ def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Conf
         if names:
             raise Refused(
                 ExitCode.USAGE,
-                f"{place.uri} already holds files that no run wrote ({min(names)}, for one).",
+                f"{place.uri} already holds files that no run wrote, such as {min(names)}.",
                 "Choose another --output.",
             )
         return None
@@ -66,7 +66,7 @@ def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Conf
         raise Refused(
             ExitCode.USAGE,
             f"{place.uri} holds a run that is not finished.",
-            "Add --resume to go on with it, or choose another --output.",
+            "Add --resume to continue it, or choose another --output.",
         )
     return begun
 

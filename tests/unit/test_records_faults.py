@@ -239,7 +239,7 @@ def test_byte_identical_pictures_in_two_split_folders_do_not_stop_the_step(tmp_p
     [
         (lambda data: None, "holds no image."),
         (lambda data: label(data / "a.xml"), "only 1 XML files"),
-        (lambda data: [save(data / f"{n}.jpg", picture(n)) for n in range(4)], "holds no labelled box"),
+        (lambda data: [save(data / f"{n}.jpg", picture(n)) for n in range(4)], "contains no labelled box"),
         (lambda data: data_set(data, 2), "too few different images: 2"),
     ],
 )

@@ -109,7 +109,7 @@ def test_runs_that_are_added_at_once_get_a_number_each_or_are_refused(models: st
 
 def test_who_adds_while_another_process_on_this_machine_does_is_refused(models: str, tmp_path: Path) -> None:
     model, run = Model(models, "pets"), str(write_run(tmp_path / "run"))
-    with model.owned(), pytest.raises(BoxcarError, match="Another process is at work") as error:
+    with model.owned(), pytest.raises(BoxcarError, match="Another process is using") as error:
         add_version(model, run)
     assert error.value.code == 69
     assert add_version(model, run) == "1"

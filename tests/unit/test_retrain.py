@@ -382,7 +382,7 @@ def test_who_is_sent_away_or_stopped_tells_nobody(workshop: Workshop, monkeypatc
     monkeypatch.setattr("boxcar.retraining.retrain.Claim", partial(Claim, renew_seconds=0.1, gone_seconds=10.0))
     with (
         Claim(workshop.model.store, 0.1, 10.0),
-        pytest.raises(BoxcarError, match="is at work"),
+        pytest.raises(BoxcarError, match="is running"),
     ):
         workshop.retrain()
     for stop in (ChildEnded(75), ChildEnded(130), BoxcarError(ExitCode.AGAIN, "Stopped.", "Again.")):
@@ -569,7 +569,7 @@ def test_two_at_once_tell_an_outcome_once(workshop: Workshop, monkeypatch: pytes
         monkeypatch.setattr(f"boxcar.retraining.{place}.Claim", partial(Claim, renew_seconds=0.1, gone_seconds=10.0))
 
     def come_second() -> None:
-        with pytest.raises(BoxcarError, match="is at work"):
+        with pytest.raises(BoxcarError, match="is running"):
             workshop.retrain()
 
     workshop.hook.meanwhile = come_second

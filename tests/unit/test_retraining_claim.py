@@ -49,7 +49,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_who_comes_second_is_sent_away(model: str) -> None:
-    with claim(model), pytest.raises(BoxcarError, match=r"Another retraining of .* is at work") as raised:
+    with claim(model), pytest.raises(BoxcarError, match=r"Another retraining of .* is running") as raised:
         claim(model).__enter__()
     assert raised.value.code == 69 and f"process {os.getpid()}" in raised.value.what
     with claim(model):  # the first one has given it back
