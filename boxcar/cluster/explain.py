@@ -10,7 +10,7 @@ from boxcar.cluster.relay import container_statuses
 from boxcar.cluster.waiting import Waiting
 from boxcar.errors import BoxcarError, ExitCode, read_error
 
-_RESUME = "Run again with --resume, which goes on from what is in the bucket."
+_RESUME = "Run again with --resume, which continues from what is in the bucket."
 _SIDECARS = ("uploader", "evaluator")
 _OUR_CODES = {int(code) for code in ExitCode if code != ExitCode.DONE}
 # What holds a container's limit, where it is not that of a step.
@@ -92,7 +92,7 @@ def explain_container(pod: Object, status: Object, ended: Object, last_use: Call
     if words is not None and code == words.code:
         return words
     lines = [line.strip() for line in ended.get("message", "").splitlines() if line.strip()]
-    said = f". Its last line was: {lines[-1]}" if lines else " and said nothing."
+    said = f". Its last line was: {lines[-1]}" if lines else " without a message."
     if code > 128 and code - 128 in signal.valid_signals():
         what = f"The container {name} was ended by {signal.Signals(code - 128).name}{said}"
         return BoxcarError(ExitCode.ENVIRONMENT, what, _RESUME)
@@ -148,7 +148,7 @@ def _deadline(job: Object, waiting: Waiting | None) -> BoxcarError:
     passed = f"The Job {job['metadata']['name']} was ended by its deadline of {hours:.3g} hours"
     if waiting is not None:
         return BoxcarError(ExitCode.STOPPED, f"{passed} before it could work: {waiting.what}", waiting.do)
-    do = "Raise cluster.deadline_hours and run again with --resume, which goes on from what is in the bucket."
+    do = "Raise cluster.deadline_hours and run again with --resume, which continues from what is in the bucket."
     return BoxcarError(ExitCode.STOPPED, f"{passed}.", do)
 
 

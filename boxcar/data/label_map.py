@@ -46,7 +46,7 @@ def read_label_map(path: Path) -> dict[int, str]:
         text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         what = f"There is no label map {uri_of(path)}."
-        raise BoxcarError(ExitCode.USAGE, what, "Name a label_map.pbtxt that is there.") from error
+        raise BoxcarError(ExitCode.USAGE, what, "Name a label_map.pbtxt that exists.") from error
     except UnicodeDecodeError as error:
         raise _refusal(path, "it is not UTF-8 text") from error
     except OSError as error:
@@ -61,9 +61,9 @@ def read_label_map(path: Path) -> dict[int, str]:
         for line, item in _items(_tokens(text)):
             number, name = _entry(line, item)
             if number in labels:
-                raise _BrokenError(f"line {line}: the id {number} is there twice")
+                raise _BrokenError(f"line {line}: the id {number} appears twice")
             if name in labels.values():
-                raise _BrokenError(f"line {line}: the name {name!r} is there twice")
+                raise _BrokenError(f"line {line}: the name {name!r} appears twice")
             labels[number] = name
     except _BrokenError as error:
         raise _refusal(path, str(error)) from error
@@ -94,7 +94,7 @@ def label_map_text(labels: Mapping[int, str]) -> str:
 
 def _refusal(path: Path, reason: str) -> BoxcarError:
     return BoxcarError(
-        ExitCode.DATA, f"The label map {uri_of(path)} cannot be used: {reason}.", "Mend the file, or name another label map."
+        ExitCode.DATA, f"The label map {uri_of(path)} cannot be used: {reason}.", "Fix the file, or name another label map."
     )
 
 
@@ -168,7 +168,7 @@ def _fields(start: int, tokens: Iterator[tuple[int, str, str]], closing: str) ->
             field = None
         elif kind in ("word", "string"):
             if field in fields:
-                raise _BrokenError(f"line {line}: {field!r} is there twice in one item")
+                raise _BrokenError(f"line {line}: {field!r} appears twice in one item")
             fields[field] = (kind, _unquoted(line, piece) if kind == "string" else piece)
         else:
             raise _BrokenError(f"line {line}: the field {field!r} has no value")

@@ -27,20 +27,20 @@ def read_frozen_test(path: Path) -> frozenset[str]:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         what = f"There is no list of a frozen test split {uri_of(path)}."
-        raise BoxcarError(ExitCode.USAGE, what, f"Name a {FROZEN_TEST} that is there.") from error
+        raise BoxcarError(ExitCode.USAGE, what, f"Name a {FROZEN_TEST} that exists.") from error
     except OSError as error:
         what = f"{uri_of(path)} cannot be read: {error.strerror or error}."
-        raise BoxcarError(ExitCode.ENVIRONMENT, what, "Give yourself the right to read it.") from error
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, "Give yourself permission to read it.") from error
     hashes = set()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.rstrip())
         if match is None:
-            raise _refusal(path, f"line {number} does not begin with the SHA-256 of a picture")
+            raise _refusal(path, f"line {number} does not start with the SHA-256 of an image")
         hashes.add(match[1].lower())
     if not hashes:
-        raise _refusal(path, "it names no picture")
+        raise _refusal(path, "it names no image")
     return frozenset(hashes)
 
 
@@ -59,5 +59,5 @@ def frozen_test_digest(hashes: Iterable[str]) -> str:
 
 
 def _refusal(path: Path, reason: str) -> BoxcarError:
-    what = f"{uri_of(path)} is no list of a frozen test split: {reason}."
-    return BoxcarError(ExitCode.DATA, what, f"Name the {FROZEN_TEST} of a model, or what `sha256sum` wrote of pictures.")
+    what = f"{uri_of(path)} is not a held-out test split list: {reason}."
+    return BoxcarError(ExitCode.DATA, what, f"Name the {FROZEN_TEST} of a model, or the output of `sha256sum` for images.")

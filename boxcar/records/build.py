@@ -267,7 +267,7 @@ def _without_boxes(root: Path, found: CheckedBatch) -> BoxcarError:
     left = " that is without a fault" if found.faults else ""
     return BoxcarError(
         ExitCode.DATA,
-        f"{uri_of(root)} holds no labelled box{left}.",
+        f"{uri_of(root)} contains no labelled box{left}.",
         "Label your images with labelImg and save as Pascal VOC.",
         tuple(map(str, found.faults)),
     )

@@ -151,7 +151,7 @@ def lock(path: Path, patience_seconds: float = 10.0) -> int:
                 break
             time.sleep(0.1)
     os.close(descriptor)
-    what = f"Another process is at work in {path}."
+    what = f"Another process is using {path}."
     raise Refused(ExitCode.ENVIRONMENT, what, "Wait for it, or end it.", again=True)
 
 

@@ -29,7 +29,7 @@ def test_bad_data_ends_the_run_at_once(place: Place, pictures: str) -> None:
     target.write(name, b"<annotation><object>")
     run = place.new_run()
     watcher = Watcher(place, run, place.settings(), data=bad)
-    watcher.must_fail(65, r"have 1 fault\. Mend what is listed above")
+    watcher.must_fail(65, r"have 1 fault\. Correct what is listed above")
     assert f"[records] {name.rpartition('/')[2]}: the XML is broken" in watcher.text
     job = job_name("records", run)
     assert len(place.pods(job)) == 1

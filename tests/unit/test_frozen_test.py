@@ -60,6 +60,6 @@ def test_records_keep_a_frozen_test_split_as_pictures_are_added(tmp_path: Path) 
     assert build_records(str(data), str(tmp_path / "second"), frozen_test=str(frozen)) == made
 
     frozen.write_text(frozen_test_text({gone: "gone.jpg"}))
-    with pytest.raises(BoxcarError, match="None of the 1 pictures") as caught:
+    with pytest.raises(BoxcarError, match="None of the 1 images") as caught:
         build_records(str(data), str(tmp_path / "third"), frozen_test=str(frozen))
     assert caught.value.code == ExitCode.DATA

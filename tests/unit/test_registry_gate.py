@@ -217,7 +217,7 @@ def test_what_was_killed_between_the_promotion_and_its_telling_is_told_by_a_repe
         "--version",
         "2",
     ]
-    for said in ("its run is told so now", "nothing was done"):
+    for said in ("the decision was added to its run", "nothing was done"):
         done = subprocess.run(promote, capture_output=True, text=True, timeout=120)
         assert (done.returncode, said in done.stdout) == (0, True), done.stdout + done.stderr
         assert read(run / "decision.json") == compared.record
