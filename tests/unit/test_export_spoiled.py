@@ -28,7 +28,7 @@ def _convert_spoiled(
             arguments = ("range", kind, str(frozen), str(records), str(work))
         else:
             arguments = (ways[kind], str(run.export / place_of(kind)), str(work / kind))
-        return Child(kind, "spoiling_converter", arguments, 120.0)
+        return Child(kind, "spoiling_converter", arguments, 600.0)
 
     patch.setattr(converting, "_children", lambda kinds, *places: [child(kind, *places[:3]) for kind in kinds])
     with pytest.raises(BoxcarError) as caught:
