@@ -26,7 +26,7 @@ class Advice:
 
 
 def advise(evidence: Evidence) -> list[Advice]:
-    """The advice for a run, the most useful first; one entry at least, which says so where nothing stands out."""
+    """The advice for a run, the most useful first; at least one entry, which says so if nothing needs attention."""
     rules: tuple[Callable[[Evidence], Iterator[Advice]], ...] = (
         _nothing_learnt,
         _skipped_files,

@@ -144,7 +144,7 @@ def _linear_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of every decade, or the decades alone where they are many; low to high lies between the outer two."""
+    """1, 2 and 5 of every decade, or the decades alone if there are many; the outer two enclose low to high."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if len(decades) <= 4 else (1,)
     ticks = [factor * 10.0**decade for decade in decades for factor in factors]

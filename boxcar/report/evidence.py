@@ -197,9 +197,9 @@ class Evidence:
 
     @property
     def training_seconds(self) -> float:
-        """How long training took; over all its starts, where it was interrupted: `step.json` knows of the last one only."""
-        told = [point.seconds for point in self.history if point.seconds is not None]
-        return max(self.committed["train"].seconds, *told[-1:], 0.0)
+        """How long training took, over all its starts: `step.json` knows of the last one only."""
+        seconds = [point.seconds for point in self.history if point.seconds is not None]
+        return max(self.committed["train"].seconds, *seconds[-1:], 0.0)
 
 
 def read_evidence(run: Path) -> Evidence:
@@ -231,7 +231,7 @@ def read_evidence(run: Path) -> Evidence:
 
 
 def _check_chain(run: Path, committed: Mapping[str, Committed]) -> None:
-    """65 where a step was made from another state of an earlier one than that which lies there now."""
+    """65 if a step was made from another state of an earlier step than the present one."""
     for step, one in committed.items():
         for earlier in one.inputs.keys() & committed.keys():
             if one.inputs[earlier] != committed[earlier].digest:
@@ -265,7 +265,7 @@ def _whole(path: Path, kind: type[_R], step: str) -> _R:
 
 def _lines(path: Path, kind: type[_R], step: str) -> list[_R]:
     rows = []
-    # Split at line feeds alone: JSON leaves other ends of lines, U+2028 for one, as they are in a class's name.
+    # Split at line feeds alone: JSON leaves other line ends, such as U+2028, as they are in a class's name.
     for number, line in enumerate(filter(None, _text(path, step).split("\n")), 1):
         try:
             rows.append(kind.model_validate(_parse(line)))

@@ -1,4 +1,4 @@
-"""The page: everything that is said on it, put into the templates beside this file."""
+"""The page: everything it says, put into the templates in this folder."""
 
 import platform
 import shlex
@@ -68,7 +68,7 @@ def render(evidence: Evidence) -> str:
     """
     environment = Environment(
         loader=PackageLoader("boxcar.report", "."),
-        autoescape=True,  # every file name and class name is somebody else's text
+        autoescape=True,  # every file name and class name is text from outside
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -136,7 +136,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
 
 
 def _demo_page(evidence: Evidence) -> str | None:
-    """The command that shows this run's detector in a browser; None where there is no file for one.
+    """The command that shows this run's detector in a browser; None if there is no file for one.
 
     With the folder's name only: the page is sent to others, and stays true where the run is moved.
     """

@@ -17,7 +17,7 @@ from boxcar.sync.mirror import Mirror
 
 
 def print_summary(run: str) -> None:
-    """Prints a finished run's scores, its exported files, where the rest lies, and what to try next."""
+    """Prints a finished run's scores, its exported files, where the rest is, and what to try next."""
     place = Mirror(run)
     folder = place.folder
     place.take_files([RUN_FILE, f"{EXPORT}/{MANIFEST}"])

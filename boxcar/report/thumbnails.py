@@ -48,7 +48,7 @@ class Thumbnail:
     true: tuple[Drawn, ...]
     found: tuple[Drawn, ...]
     caption: str
-    description: str  # what a person who cannot see it is told
+    description: str  # for a person who cannot see it
 
 
 def labelled_thumbnails(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Thumbnail]:

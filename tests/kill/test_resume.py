@@ -1,4 +1,4 @@
-"""Training killed at random moments, and gone on with, is to the last bit the training that was never touched."""
+"""Training killed at random moments and resumed is to the last bit the training that was never interrupted."""
 
 import random
 import shutil

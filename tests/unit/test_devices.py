@@ -11,14 +11,14 @@ from boxcar.errors import BoxcarError
 from boxcar.training.devices import Workers, make_strategy, read_workers, require_gpus
 
 
-def test_without_a_word_there_is_one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tf_config_there_is_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert read_workers() == Workers(1, 0)
     monkeypatch.setenv("TF_CONFIG", " ")
     assert read_workers().is_chief
 
 
-def test_machines_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = {"worker": ["a:1", "b:1", "c:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 2}}))
     assert read_workers() == Workers(3, 2)

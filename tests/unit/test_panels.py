@@ -1,4 +1,4 @@
-"""What the board shows of pictures."""
+"""The images that TensorBoard shows."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from boxcar.scoring import GroundTruth
 LABELS = {1: "circle", 2: "square", 3: "triangle"}
 
 
-def pixels(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
-    return int((picture == colour).all(axis=-1).sum())
+def pixels(image: np.ndarray, colour: tuple[int, int, int]) -> int:
+    return int((image == colour).all(axis=-1).sum())
 
 
 def test_labelled_boxes_stand_above_those_that_were_found(shapes_records: Path) -> None:
@@ -36,7 +36,7 @@ def test_labelled_boxes_stand_above_those_that_were_found(shapes_records: Path) 
         assert pixels(other[half + 22 :], FOUND) == 0  # the words above it aside
 
 
-def test_where_nothing_is_labelled_no_picture_is_shown(shapes_records: Path) -> None:
+def test_where_nothing_is_labelled_no_image_is_shown(shapes_records: Path) -> None:
     shards = sorted(shapes_records.glob("train-*.tfrecord"))
     empty = GroundTruth(96, 96, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))

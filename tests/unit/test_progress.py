@@ -28,7 +28,7 @@ def test_the_bar_moves_while_imports_are_lazy_and_after_it() -> None:
         pass
     assert terminal.process.returncode == 0, terminal.text
     bars = terminal.bars
-    assert any("0/4" in bar and "0:00:01" in bar and bar.endswith("loading") for bar in bars), "the clock goes on"
+    assert any("0/4" in bar and "0:00:01" in bar and bar.endswith("loading") for bar in bars), "the clock runs"
     for done in (1, 2, 3, 4):
         assert any(f"{done}/4" in bar and bar.endswith("loss [0.5]") for bar in bars), done
     assert "a line [above]" in terminal.text.splitlines()

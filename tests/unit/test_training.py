@@ -42,7 +42,7 @@ def train_in(run: Path) -> None:
     train(str(run), configuration, evaluator=False)
 
 
-def names_of_training_pictures(run: Path) -> set[str]:
+def names_of_training_images(run: Path) -> set[str]:
     shards = sorted((run / "records").glob("train-*.tfrecord"))
     return {example.filename for example in read_examples(shards)}
 
@@ -112,7 +112,7 @@ def test_stopped_by_sigterm_and_resumed_it_is_what_it_would_have_been(
     assert 10 <= steps[-1] < 30, "it stopped at once, with a checkpoint"
     assert f"Stopped at step {steps[-1]} of 40" in terminal.text.splitlines()[-1]
     loading = [bar for bar in terminal.bars if bar.endswith("starting TensorFlow")]
-    assert len({re.findall(r"elapsed (\S+)", bar)[0] for bar in loading}) > 1, "the clock goes on while TensorFlow is loaded"
+    assert len({re.findall(r"elapsed (\S+)", bar)[0] for bar in loading}) > 1, "the clock runs while TensorFlow is loaded"
     assert any(re.search(rf" {steps[-1]}/40 .* loss ", bar) for bar in terminal.bars), "and the steps are counted"
     assert json.loads((run / "failure.json").read_text())["code"] == 75
     assert read_commit(run / "train", "train") is None
@@ -137,9 +137,9 @@ def test_what_diverges_ends_with_65_and_leaves_no_broken_checkpoint(
         train_in(run)
     assert error.value.code == 65
     assert "--learning-rate" in error.value.do
-    # Nothing can be said against one picture more than another: all of the step's are named.
+    # No image is more to blame than another: all of the step's are named.
     assert 1 <= len(error.value.details) <= 4
-    assert set(error.value.details) <= names_of_training_pictures(run)
+    assert set(error.value.details) <= names_of_training_images(run)
     assert "--resume" not in error.value.do, "another learning rate is another run"
     for checkpoint in list_checkpoints(run / "train"):
         reader = tf.train.load_checkpoint(str(checkpoint.prefix))

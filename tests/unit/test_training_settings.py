@@ -21,10 +21,10 @@ def test_what_is_said_is_kept() -> None:
     assert (settings.checkpoint_interval_steps, settings.seed, settings.augmentations) == (2, 9, ("scale_jitter",))
 
 
-@pytest.mark.parametrize("pictures", [1, 10, 140, 2000, 100_000])
+@pytest.mark.parametrize("images", [1, 10, 140, 2000, 100_000])
 @pytest.mark.parametrize("size", [64, 320, 640])
-def test_what_is_derived_is_sound_for_any_data_set(pictures: int, size: int) -> None:
-    settings = derive_settings(Configuration(image_size=size), pictures)
+def test_what_is_derived_is_sound_for_any_data_set(images: int, size: int) -> None:
+    settings = derive_settings(Configuration(image_size=size), images)
     assert FEWEST_STEPS <= settings.steps <= MOST_DERIVED_STEPS
     assert settings.batch_size == (16 if size == 64 else 8)
     assert 1 <= settings.warm_up_steps <= settings.steps // 10
@@ -32,8 +32,8 @@ def test_what_is_derived_is_sound_for_any_data_set(pictures: int, size: int) -> 
     assert 0.9 <= settings.batch_norm_momentum <= 0.997
 
 
-def test_more_pictures_are_trained_on_for_longer_up_to_a_limit() -> None:
-    steps = [derive_settings(Configuration(), pictures).steps for pictures in (10, 200, 1000, 5000, 50_000)]
+def test_more_images_are_trained_on_for_longer_up_to_a_limit() -> None:
+    steps = [derive_settings(Configuration(), images).steps for images in (10, 200, 1000, 5000, 50_000)]
     assert steps == sorted(steps)
     assert steps[0] == FEWEST_STEPS < steps[1] < steps[2] < steps[-1] == MOST_DERIVED_STEPS
     # 60 epochs in batches of 8.

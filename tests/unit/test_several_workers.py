@@ -43,13 +43,13 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start(run: Path, machines: int, only: int | None = None) -> list[subprocess.Popen[str]]:
-    """Starts so many machines, or one of them only."""
-    workers = [f"127.0.0.1:{port}" for port in free_ports(machines)]
+def start(run: Path, workers: int, only: int | None = None) -> list[subprocess.Popen[str]]:
+    """Starts so many workers, or one of them only."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     started = []
-    for index in range(machines) if only is None else [only]:
-        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        environment = os.environ | ({"TF_CONFIG": json.dumps(config)} if machines > 1 else {})
+    for index in range(workers) if only is None else [only]:
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = os.environ | ({"TF_CONFIG": json.dumps(config)} if workers > 1 else {})
         command = [sys.executable, "-m", "boxcar", "train", "--run", str(run), "--evaluator", "none"]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     return started
@@ -81,14 +81,14 @@ def wait_for_checkpoint(run: Path, processes: list[subprocess.Popen[str]]) -> No
 
 
 @pytest.mark.slow
-def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Path) -> None:
+def test_two_workers_have_the_losses_of_one(tmp_path: Path, shapes_records: Path) -> None:
     # At a higher rate the rounding of gradients, a hundredth and more in maps this small, is soon another training (at 0.001
     # the losses were 0.004 apart after ten steps). At this one training still moves them by ten times what they may differ by,
     # and that the gradients are the same is held to float64 in test_network.py.
     settings = {"steps": STEPS, "batch_size": 8, "learning_rate": 1e-5}
-    runs = {machines: make_run(tmp_path / str(machines), shapes_records, **settings) for machines in (1, 2)}
-    for machines, run in runs.items():
-        for code, said in finish(start(run, machines)):
+    runs = {workers: make_run(tmp_path / str(workers), shapes_records, **settings) for workers in (1, 2)}
+    for workers, run in runs.items():
+        for code, said in finish(start(run, workers)):
             assert code == 0, said
     one, two = step_losses(runs[1]), step_losses(runs[2])
     assert len(one) == len(two) == STEPS
@@ -98,7 +98,7 @@ def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Pat
     assert [checkpoint.step for checkpoint in list_checkpoints(train)] == [INTERVAL, STEPS]
     assert not list(train.glob(".writing*"))
 
-    # One that was interrupted behind the last step waits for nobody: the others have ended.
+    # One that was interrupted behind the last step does not wait for the others, which have ended.
     (train / COMMIT).rename(train / UNFINISHED)
     for index in (1, 0):
         ((code, said),) = finish(start(runs[2], 2, only=index))
@@ -109,7 +109,7 @@ def test_two_machines_have_the_losses_of_one(tmp_path: Path, shapes_records: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-def test_a_lost_machine_stops_the_other_and_both_go_on_together(
+def test_a_lost_worker_stops_the_other_and_both_resume_together(
     tmp_path: Path, shapes_records: Path, number: signal.Signals
 ) -> None:
     steps = 2000  # more than are trained here

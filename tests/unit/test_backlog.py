@@ -40,7 +40,7 @@ def test_it_waits_until_few_enough_are_left(tmp_path: Path) -> None:
 
 def test_an_evaluator_that_gave_up_ends_the_training_with_its_words(tmp_path: Path) -> None:
     say(tmp_path)
-    assert wait(tmp_path, [5]) == 1  # nothing to wait for: training goes on
+    assert wait(tmp_path, [5]) == 1  # nothing to wait for: training continues
     with pytest.raises(
         BoxcarError, match=r"gave up, and 6 checkpoints wait for it: The disk is full\. Free it\. Then start"
     ) as error:
