@@ -1,6 +1,6 @@
-"""`make bench-records`: the records step against Model Garden's create_coco_tf_record, on the same pictures, in one run.
+"""`make bench-records`: the records step against Model Garden's create_coco_tf_record, on the same images, in one run.
 
-Whole commands by wall clock, imports included. The pictures, JPEGs of 640×480 with four boxes each, are made on the spot.
+Whole commands by wall clock, imports included. The images, JPEGs of 640×480 with four boxes each, are made on the spot.
 Ends with 1 where the step is not three times as fast as Model Garden's better figure, or needs more than 150 MB.
 
 Usage: python benchmarks/records.py [--pictures 20000] [--ours-only]
@@ -39,8 +39,8 @@ ANNOTATION = (
 )
 
 
-def make_pictures(folder: Path, count: int) -> None:
-    """The pictures with labelImg's XML beside them, and the same boxes as COCO's JSON."""
+def make_images(folder: Path, count: int) -> None:
+    """The images with labelImg's XML beside them, and the same boxes as COCO's JSON."""
     chance = random.Random(0)
     jpegs = []
     for _ in range(min(DISTINCT, count)):
@@ -128,9 +128,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_pictures(folder, count)
+        make_images(folder, count)
         total = sum(path.stat().st_size for path in (folder / "images").glob("*.jpg"))
-        print(f"{count:,} pictures of {SIZE[0]}×{SIZE[1]}, {total / count / 1000:.0f} kB each, 4 boxes each", flush=True)
+        print(f"{count:,} images of {SIZE[0]}×{SIZE[1]}, {total / count / 1000:.0f} kB each, 4 boxes each", flush=True)
 
         def measured(label: str, command: list[str], output: Path) -> float:
             output.mkdir()

@@ -1,8 +1,7 @@
-"""Reads the records without TensorFlow: TFRecord frames, and the `tf.train.Example` messages in them.
+"""Reads the records without TensorFlow: the `tf.train.Example` messages in TFRecord files.
 
-A frame is the payload's length (uint64), its checksum, the payload, its checksum, all little-endian; a checksum is a
-masked CRC-32C (tensorflow/core/lib/io/record_writer.h). An Example is a protocol buffer that maps names to lists of
-bytes, floats or integers (tensorflow/core/example/{example,feature}.proto).
+An Example is a protocol buffer that maps names to lists of bytes, floats or integers
+(tensorflow/core/example/{example,feature}.proto).
 """
 
 import hashlib
@@ -12,38 +11,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from boxcar.data.tfrecord import FOOTER, HEADER, masked_crc32c
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage.cache import uri_of
 
-HEADER, FOOTER = struct.Struct("<QI"), struct.Struct("<I")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protocol buffer wire types
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One labelled picture as the records hold it."""
+    """One labelled image as the records hold it."""
 
     encoded: bytes  # JPEG or PNG
     filename: str
     source_id: str
-    sha256: str  # of the picture, hexadecimal: `image/key/sha256`, where that is missing of `encoded`
+    sha256: str  # of the image's file, hexadecimal: `image/key/sha256`, or of `encoded` where that is missing
     height: int
     width: int
     boxes: NDArray[np.float32]  # [N, 4]: ymin, xmin, ymax, xmax, normalised by height and width
     labels: NDArray[np.int64]  # [N], from 1, as in the label map
     is_crowd: NDArray[np.bool_]  # [N]
-    area: NDArray[np.float32]  # [N], square pixels of the stored picture; the box's own where the records say nothing
+    area: NDArray[np.float32]  # [N], square pixels of the stored image; the box's own where the records have none
 
 
 def read_examples(paths: Iterable[Path]) -> Iterator[Example]:
     """The examples of the shards, in their order; every checksum is checked.
 
     Raises:
-        BoxcarError: 65 where a shard is missing, damaged, or holds what is no labelled picture, with the shard and the
+        BoxcarError: 65 where a shard is missing, damaged, or holds something other than labelled images, with the shard and the
             offset; 69 where it cannot be read.
     """
     for path in paths:
@@ -73,10 +71,10 @@ def index_shard(path: Path) -> list[tuple[int, int]]:
 
 
 def decode_example(payload: bytes, path: Path, offset: int) -> Example:
-    """A serialised `tf.train.Example` as the labelled picture it holds; the record's shard and offset are for the error.
+    """A serialised `tf.train.Example` as the labelled image that it holds; the record's shard and offset are for the error.
 
     Raises:
-        BoxcarError: 65 where it is no labelled picture.
+        BoxcarError: 65 where it is not a labelled image.
     """
     try:
         return _example(decode_features(payload))
@@ -123,12 +121,6 @@ def _payloads(path: Path) -> Iterator[tuple[int, bytes]]:
                 raise _broken(path, offset, "its checksum does not fit its content")
             yield offset, payload
             offset += HEADER.size + length + FOOTER.size
-
-
-def masked_crc32c(content: bytes) -> int:
-    """The CRC-32C, rotated by 15 bits and shifted by a constant, as TFRecord stores it."""
-    crc = int(google_crc32c.value(content))
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _open(path: Path) -> BinaryIO:

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from boxcar.data import augmentation
-from boxcar.data.example import HEADER, Example, decode_example, index_shard
+from boxcar.data.example import Example, decode_example, index_shard
+from boxcar.data.tfrecord import HEADER
 from boxcar.detectors.task import Task
 from boxcar.detectors.tasks import find_task
 from boxcar.errors import BoxcarError, ExitCode

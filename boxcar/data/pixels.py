@@ -1,4 +1,4 @@
-"""The pixels of a labelled picture in the records, without TensorFlow."""
+"""The pixels of a labelled image in the records, without TensorFlow."""
 
 import io
 
@@ -27,10 +27,10 @@ def decode_picture(example: Example) -> npt.NDArray[np.uint8]:
 
 
 def thumbnail(example: Example, side: int) -> Image.Image:
-    """The picture in RGB, made smaller where its longer side is more than `side` pixels.
+    """The image in RGB, made smaller where its longer side is more than `side` pixels.
 
     Raises:
-        BoxcarError: 65 where its bytes are no picture.
+        BoxcarError: 65 where its bytes are not an image.
     """
     try:
         with Image.open(io.BytesIO(example.encoded)) as image:

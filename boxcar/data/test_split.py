@@ -1,6 +1,6 @@
-"""The list of a frozen test split: `<sha256>  <name>` a line, as `sha256sum` writes and checks it.
+"""The list of a held-out test split: `<sha256>  <name>` a line, as `sha256sum` writes and checks it.
 
-A picture is of the split by the SHA-256 of its file, wherever it lies and whatever it is called; names are for people.
+An image is in the split by the SHA-256 of its file, in whatever folder and under whatever name; names are for people.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ def read_frozen_test(path: Path) -> frozenset[str]:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        what = f"There is no list of a frozen test split {uri_of(path)}."
+        what = f"There is no held-out test split list {uri_of(path)}."
         raise BoxcarError(ExitCode.USAGE, what, f"Name a {FROZEN_TEST} that exists.") from error
     except OSError as error:
         what = f"{uri_of(path)} cannot be read: {error.strerror or error}."
@@ -44,17 +44,17 @@ def read_frozen_test(path: Path) -> frozenset[str]:
     return frozenset(hashes)
 
 
-def frozen_test_text(pictures: Mapping[str, str]) -> str:
+def frozen_test_text(images: Mapping[str, str]) -> str:
     """The text of a list.
 
     Args:
-        pictures: each one's name by its hash.
+        images: each one's name by its hash.
     """
-    return "".join(f"{sha256}  {' '.join(name.split())}\n" for sha256, name in sorted(pictures.items()))
+    return "".join(f"{sha256}  {' '.join(name.split())}\n" for sha256, name in sorted(images.items()))
 
 
 def frozen_test_digest(hashes: Iterable[str]) -> str:
-    """What two lists have in common that mean the same pictures."""
+    """A hash that is the same for two lists of the same images."""
     return hashlib.sha256("".join(f"{sha256}\n" for sha256 in sorted(hashes)).encode()).hexdigest()
 
 

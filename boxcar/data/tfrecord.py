@@ -11,15 +11,15 @@ from pathlib import Path
 
 import google_crc32c
 
+HEADER, FOOTER = struct.Struct("<QI"), struct.Struct("<I")
 _LENGTH = struct.Struct("<Q")
-_CHECKSUM = struct.Struct("<I")
 
 
 def write_record(file: FileIO, pieces: list[bytes]) -> None:
     """Appends one record, given as pieces of its bytes, to a file that was opened without a buffer."""
     data = b"".join(pieces)
     length = _LENGTH.pack(len(data))
-    record = memoryview(b"".join((length, _CHECKSUM.pack(_masked(length)), data, _CHECKSUM.pack(_masked(data)))))
+    record = memoryview(b"".join((length, FOOTER.pack(masked_crc32c(length)), data, FOOTER.pack(masked_crc32c(data)))))
     while record:  # an unbuffered file may take a part of it only
         record = record[file.write(record) :]
 
@@ -36,19 +36,20 @@ def verify(path: Path) -> tuple[int, int, str]:
     digest = hashlib.sha256()
     records = size = 0
     with path.open("rb") as file:
-        while head := file.read(12):
-            length = _LENGTH.unpack(head[:8])[0] if len(head) == 12 else 0
-            sound = len(head) == 12 and _CHECKSUM.unpack(head[8:])[0] == _masked(head[:8])
-            data, checksum = (file.read(length), file.read(4)) if sound else (b"", b"")
-            if checksum != _CHECKSUM.pack(_masked(data)) or len(data) != length:
+        while head := file.read(HEADER.size):
+            length, checksum = HEADER.unpack(head) if len(head) == HEADER.size else (0, None)
+            sound = checksum == masked_crc32c(head[:8])
+            data, footer = (file.read(length), file.read(FOOTER.size)) if sound else (b"", b"")
+            if footer != FOOTER.pack(masked_crc32c(data)) or len(data) != length:
                 raise OSError(f"record {records} of {path} is not what was written")
-            for part in (head, data, checksum):
+            for part in (head, data, footer):
                 digest.update(part)
             records += 1
-            size += length + 16
+            size += HEADER.size + length + FOOTER.size
     return records, size, digest.hexdigest()
 
 
-def _masked(data: bytes) -> int:
-    checksum: int = google_crc32c.value(data)
-    return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
+def masked_crc32c(content: bytes) -> int:
+    """The CRC-32C, rotated by 15 bits and shifted by a constant."""
+    crc: int = google_crc32c.value(content)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

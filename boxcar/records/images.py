@@ -2,7 +2,7 @@
 
 Every record holds an upright 8-bit RGB image whose EXIF need not be read, as a baseline JPEG or a PNG:
 - A JPEG that is that already is stored byte for byte; one whose EXIF orientation must not be followed loses its EXIF.
-- Any other JPEG (progressive, grey, CMYK, turned by its EXIF), WebP and BMP are encoded anew as JPEG of quality 95.
+- Any other JPEG (progressive, grey, CMYK, turned by its EXIF), WebP and BMP are encoded again as JPEG of quality 95.
 - A PNG stays a PNG, without loss. Its alpha channel is dropped and the colour below it kept, as TensorFlow's decoder does;
   of 16 bits the upper 8 are kept.
 """

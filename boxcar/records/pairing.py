@@ -1,4 +1,4 @@
-"""Which annotation file describes which image, told from their names, for formats whose files describe one image each.
+"""Which annotation file describes which image, found from their names for formats whose files describe one image each.
 
 An annotation's image is, in this order:
 1. the image of its own name (`a.xml`: `a.jpg`) beside it,

@@ -24,10 +24,10 @@ MOST_SHAPES = 4
 
 
 def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed: int = 0) -> Path:
-    """Writes `pictures` JPEGs and one Pascal VOC XML beside each; `step.json` lists them.
+    """Writes `pictures` JPEG images, each with its Pascal VOC XML; `step.json` lists them.
 
     The same numbers give the same bytes, except that `folder` and `path` in the XML name the folder, as labelImg's do;
-    image number n is the same however many follow it. The folder appears whole: until the end the files lie in a
+    image number n is the same however many follow it. The folder appears whole: until the end the files are in a
     hidden folder beside it.
 
     Args:
@@ -37,7 +37,7 @@ def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed
         seed: 0 to 4294967295.
 
     Returns:
-        The folder's absolute path; of a bucket's, where it lies on this machine.
+        The folder's absolute path; of a bucket's, where it is on this machine.
 
     Raises:
         BoxcarError: 64 for numbers outside these ranges and for a folder that holds something else, 69 where it cannot
@@ -57,7 +57,7 @@ def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed
 
 def _draw(folder: Path, parameters: dict[str, int]) -> Path:
     pictures = parameters["pictures"]
-    with Progress("Drawing shapes", pictures, "pictures") as progress:
+    with Progress("Drawing shapes", pictures, "images") as progress:
         if Step("shapes", folder, {}, parameters).done():
             progress.advance(pictures)
             progress.say(f"{folder} already contains these {pictures} images. Nothing to do.")
@@ -97,7 +97,7 @@ def draw_scenes(pictures: int, image_size: int, seed: int) -> Iterator[Scene]:
 
 
 def _require_free(folder: Path) -> None:
-    """64 where the folder is a file or holds anything: what lies there may be somebody's work."""
+    """64 where the folder is a file or holds anything: its content may be somebody's work."""
     with os_errors(folder):
         if not folder.exists():
             return
@@ -107,13 +107,13 @@ def _require_free(folder: Path) -> None:
     raise BoxcarError(ExitCode.USAGE, f"{folder} {what}.", "Choose another --output, or move its files away.")
 
 
-def _annotation(scene: Scene, picture: Path) -> "ET.ElementTree[ET.Element]":
-    """The XML that labelImg writes for an image that lies at `picture`."""
+def _annotation(scene: Scene, image: Path) -> "ET.ElementTree[ET.Element]":
+    """The XML that labelImg writes for an image at `image`."""
     height, width, depth = scene.pixels.shape
     root = ET.Element("annotation")
-    _add(root, "folder", picture.parent.name)
-    _add(root, "filename", picture.name)
-    _add(root, "path", str(picture))
+    _add(root, "folder", image.parent.name)
+    _add(root, "filename", image.name)
+    _add(root, "path", str(image))
     _add(_add(root, "source"), "database", "Unknown")
     size = _add(root, "size")
     for name, value in (("width", width), ("height", height), ("depth", depth)):

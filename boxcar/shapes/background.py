@@ -33,13 +33,13 @@ def draw_background(rng: np.random.Generator, size: int) -> Floats:
     """A background of `size` x `size` pixels: float32 [size, size, 3], sRGB, 0 to 1."""
     # Painted at half size: it is out of focus anyway, and this is what makes hundreds of images a matter of seconds.
     half = size // 2
-    picture = _surface(rng, half, FAR)
+    canvas = _surface(rng, half, FAR)
     if rng.random() < 0.75:
         below = _below_horizon(rng, half)[..., None]
-        picture += (_surface(rng, half, NEAR) - picture) * below
-    picture = _clutter(rng, picture)
-    picture *= _light(rng, half)[..., None]
-    return resize(np.clip(picture, 0, 1), size, size)
+        canvas += (_surface(rng, half, NEAR) - canvas) * below
+    canvas = _clutter(rng, canvas)
+    canvas *= _light(rng, half)[..., None]
+    return resize(np.clip(canvas, 0, 1), size, size)
 
 
 def resize(values: Floats, height: int, width: int) -> Floats:
@@ -93,9 +93,9 @@ def _below_horizon(rng: np.random.Generator, size: int) -> Floats:
     return np.asarray(np.clip(0.5 + edge / np.float32(rng.uniform(0.03, 0.2)), 0, 1), np.float32)
 
 
-def _clutter(rng: np.random.Generator, picture: Floats) -> Floats:
+def _clutter(rng: np.random.Generator, canvas: Floats) -> Floats:
     """Lays things over the background that are none of the shapes: stalks, bands and ragged patches, out of focus."""
-    size = len(picture)
+    size = len(canvas)
     places = tuple(PLACES)
     for _ in range(rng.integers(2, 6)):
         kind = rng.choice(["stalk", "stalk", "band", "patch", "patch"])
@@ -108,9 +108,9 @@ def _clutter(rng: np.random.Generator, picture: Floats) -> Floats:
         tones = PLACES[places[rng.integers(len(places))]]
         colour = np.array(tones[rng.integers(len(tones))], np.float32) / 255
         mask = mask * np.float32(rng.uniform(0.45, 0.9))
-        picture = picture + (colour - picture) * mask[..., None]
+        canvas = canvas + (colour - canvas) * mask[..., None]
     blur = ImageFilter.GaussianBlur(rng.uniform(0.2, 1.6) * size / 128)
-    image = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
+    image = Image.fromarray((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8))
     return np.asarray(image.filter(blur), np.float32) / np.float32(255)
 
 

@@ -11,9 +11,9 @@ from PIL import Image, ImageFilter
 from boxcar.shapes.background import Floats, draw_background, octave_noise
 
 CLASSES = ("circle", "square", "triangle")
-SMALLEST, LARGEST = 0.18, 0.45  # a box's longer side, as a share of the picture's
-COVERED = 0.4  # at most this share of a box lies in other boxes, and of a shape behind others
-MARGIN = 2  # pixels that stay free at the picture's edges
+SMALLEST, LARGEST = 0.18, 0.45  # a box's longer side, as a share of the image's
+COVERED = 0.4  # at most this share of a box is in other boxes, and of a shape behind others
+MARGIN = 2  # pixels that stay free at the image's edges
 
 Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax: pixel edges, xmax and ymax just behind the last pixel
 
@@ -38,13 +38,13 @@ class Scene:
 def draw_scene(rng: np.random.Generator, size: int, labels: list[str]) -> Scene:
     """Draws one image with one shape for each of `labels`."""
     outlines, boxes = _place(rng, size, labels)
-    picture = draw_background(rng, size)
+    canvas = draw_background(rng, size)
     light = _unit(rng.uniform(0, 2 * np.pi))
     shapes = []
     for label, coverage, box in zip(labels, outlines, boxes, strict=True):
-        _paint(rng, picture, coverage, box, light)
+        _paint(rng, canvas, coverage, box, light)
         shapes.append(Shape(label, box, coverage >= 0.5))
-    return Scene(_photograph(rng, picture), tuple(shapes))
+    return Scene(_photograph(rng, canvas), tuple(shapes))
 
 
 def _place(rng: np.random.Generator, size: int, labels: list[str]) -> tuple[list[Floats], list[Box]]:
@@ -119,15 +119,15 @@ def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: 
     return coverage, (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
-def _paint(rng: np.random.Generator, picture: Floats, coverage: Floats, box: Box, light: Floats) -> None:
+def _paint(rng: np.random.Generator, canvas: Floats, coverage: Floats, box: Box, light: Floats) -> None:
     """Lays a shape on the image, in place: its shadow, then its body lit from the side of `light`."""
-    size = len(picture)
+    size = len(canvas)
     left, top, right, bottom = box
     extent = max(right - left, bottom - top)
     spread = rng.uniform(0.02, 0.09) * extent
     reach = int(3 * spread + 0.1 * extent) + 2
     x0, y0, x1, y1 = max(0, left - reach), max(0, top - reach), min(size, right + reach), min(size, bottom + reach)
-    area, body = picture[y0:y1, x0:x1], coverage[y0:y1, x0:x1]
+    area, body = canvas[y0:y1, x0:x1], coverage[y0:y1, x0:x1]
 
     offset = -light * np.float32(rng.uniform(0.02, 0.08) * extent)
     shadow = Image.fromarray((body * 255).astype(np.uint8))
@@ -156,13 +156,13 @@ def _colour(rng: np.random.Generator, around: Floats) -> Floats:
             return colour
 
 
-def _photograph(rng: np.random.Generator, picture: Floats) -> npt.NDArray[np.uint8]:
+def _photograph(rng: np.random.Generator, canvas: Floats) -> npt.NDArray[np.uint8]:
     """What a camera makes of it: a colour cast, exposure, a soft lens, sensor noise."""
-    picture = picture * rng.uniform(0.92, 1.08, 3).astype(np.float32) * np.float32(rng.uniform(0.85, 1.12))
-    image = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
-    softness = rng.uniform(0.3, 0.9) * len(picture) / 256
+    canvas = canvas * rng.uniform(0.92, 1.08, 3).astype(np.float32) * np.float32(rng.uniform(0.85, 1.12))
+    image = Image.fromarray((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8))
+    softness = rng.uniform(0.3, 0.9) * len(canvas) / 256
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(softness)), np.float32)
-    noise = rng.standard_normal(picture.shape, dtype=np.float32)
+    noise = rng.standard_normal(canvas.shape, dtype=np.float32)
     # Neighbouring channels share part of their noise, as they do behind a colour filter.
     noise += 1.2 * noise[..., 1:2]
     pixels = pixels + noise * np.float32(rng.uniform(0.6, 3.2))
