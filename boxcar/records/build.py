@@ -178,10 +178,10 @@ def _opened(root: Path, output: Path) -> Iterator[_Source]:
             what = f"{uri_of(root)} holds no image" + (f", only {len(names)} XML files." if names else ".")
             raise BoxcarError(ExitCode.DATA, what, "Name a folder with JPEG, PNG, BMP or WebP images as --data.")
         with closing(ImageTable(names)) as table:
-            yield _Source(root, READER, Listing(names, partial(_image_names, root, READER)), table, workers)
+            yield _Source(root, READER, Listing(names, partial(image_names, root, READER)), table, workers)
 
 
-def _image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
+def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
     """The images that an annotation file names; none where it cannot be read, which its check reports."""
     try:
         content, _ = read_file(root, name, LARGEST_ANNOTATION, "xml_too_large")

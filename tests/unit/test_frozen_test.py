@@ -1,4 +1,4 @@
-"""The list of a frozen test split, and records that are made with one."""
+"""The list of a held-out test split, and records that are made with one."""
 
 import hashlib
 import json

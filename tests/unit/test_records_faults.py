@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,12 @@ from PIL import Image
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
 from boxcar.records.annotation import checked_objects
-from boxcar.records.faults import FaultyError
+from boxcar.records.build import image_names
+from boxcar.records.check import Batch, check
+from boxcar.records.faults import Fault, FaultyError
 from boxcar.records.images import inspect, stored_bytes
+from boxcar.records.listing import list_names
+from boxcar.records.reader import Item, Listing
 from boxcar.records.readers import READER
 
 BOMB = (
@@ -156,25 +161,44 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
 }
 
 
+def _checked(data: Path) -> tuple[list[Fault], int]:
+    """The faults of a folder, and how many of its images are sound: what the workers do, in this process."""
+    listing = Listing(list_names(data, data / "none", READER.is_annotation), partial(image_names, data, READER))
+    found = list(READER.items(listing))
+    items = [item for item in found if isinstance(item, Item)]
+    checked = check(Batch(data, READER, items, full_decode=True))
+    return [item for item in found if isinstance(item, Fault)] + checked.faults, sum(row.sound for row in checked.rows)
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_named_by_file_and_reason(tmp_path: Path, name: str) -> None:
     spoil, file, kind, reason = FAULTS[name]
-    data = data_set(tmp_path / "data")
+    data = data_set(tmp_path / "data", 2)
     spoil(data)
-    with pytest.raises(BoxcarError) as caught:
-        build_records(str(data), str(tmp_path / "out"))
+    (fault,), sound = _checked(data)
+    assert (fault.file, fault.kind) == (file, kind)
+    assert reason in fault.reason
+    assert sound == 2 + (data / "good.jpg").exists()
+
+
+def test_all_faults_stop_the_step_or_are_left_out(tmp_path: Path) -> None:
+    """Each fault once, in a folder of its own."""
+    expected = {}
+    for number, (spoil, file, kind, _) in enumerate(FAULTS.values()):
+        spoil(data_set(tmp_path / "data" / f"{number:02}", 2))
+        expected[f"{number:02}/{file}"] = kind
+    with pytest.raises(BoxcarError, match=f"{len(FAULTS)} faults") as caught:
+        build_records(str(tmp_path / "data"), str(tmp_path / "out"))
     assert caught.value.code == ExitCode.DATA
-    (line,) = caught.value.details
-    assert line.startswith(f"{file}: ")
-    assert reason in line
-    assert "1 fault" in caught.value.what
+    assert [line.split(": ")[0] for line in caught.value.details] == sorted(expected)
     assert not (tmp_path / "out").exists()
 
-    committed = build_records(str(data), str(tmp_path / "out"), on_fault="skip")
+    committed = build_records(str(tmp_path / "data"), str(tmp_path / "out"), on_fault="skip")
     dataset = json.loads((tmp_path / "out" / "dataset.json").read_text())
-    (fault,) = dataset["faults"]
-    assert [fault["file"], fault["kind"], fault["done"]] == [file, kind, "left out"]
-    assert sum(split["pictures"] for split in dataset["splits"].values()) == 6 + (data / "good.jpg").exists()
+    assert {fault["file"]: fault["kind"] for fault in dataset["faults"]} == expected
+    assert {fault["done"] for fault in dataset["faults"]} == {"left out"}
+    good = len(list((tmp_path / "data").glob("*/good.jpg")))
+    assert sum(split["pictures"] for split in dataset["splits"].values()) == 2 * len(FAULTS) + good
     assert "dataset.json" in committed.files
 
 
@@ -365,9 +389,8 @@ _VALUE = st.sampled_from(["", "0", "-3", "12.5", "1e400", "nan", "x", "999999999
 def test_any_values_give_sound_boxes_or_faults(rows: list[tuple[str, str, str, str, str]]) -> None:
     annotation = READER.read(xml_text("a.jpg", (64, 48), list(rows)).encode())
     sound, clipped, problems = checked_objects(annotation, 64, 48)
-    assert len(sound) + len({reason.split("(")[0].split(" has")[0].split(" [")[0].strip() for _, reason in problems}) == len(
-        rows
-    )
+    blamed = {number for number in range(1, len(rows) + 1) if any(f"box {number} " in f"{reason} " for _, reason in problems)}
+    assert len(sound) + len(blamed) == len(rows)
     assert clipped <= len(sound)
     for item in sound:
         assert 0 <= item.xmin < item.xmax <= 64

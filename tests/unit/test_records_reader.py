@@ -1,0 +1,66 @@
+"""The interface for label formats holds one whose file describes many images, too."""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from labelled import picture, save
+
+from boxcar.records.annotation import Annotation, RawObject
+from boxcar.records.check import Batch, check
+from boxcar.records.faults import Fault
+from boxcar.records.images import is_image
+from boxcar.records.reader import AnnotationReader, Item, Listing
+
+
+class _Csv:
+    """`image,class,xmin,ymin,xmax,ymax`, a box a line, the lines of an image together."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def is_annotation(self, name: str) -> bool:
+        return name.endswith(".csv")
+
+    def image_names(self, content: bytes) -> list[str]:
+        return [line.split(",")[0] for line in content.decode().splitlines()]
+
+    def items(self, listing: Listing) -> Iterator[Item | Fault]:
+        images = {name for name in listing.names if is_image(name)}
+        for source in filter(self.is_annotation, listing.names):
+            with (self.root / source).open() as lines:
+                for image, part in groupby(lines, lambda line: line.split(",")[0]):
+                    if image in images:
+                        images.remove(image)
+                        yield Item(image, source, "".join(part).encode())
+                    else:
+                        yield Fault(source, "missing_picture", f"there is no {image}")
+        yield from (Item(image, None) for image in sorted(images))
+
+    def read(self, content: bytes) -> Annotation:
+        rows = csv.reader(content.decode().splitlines())
+        objects = [RawObject(name, (float(x0), float(y0), float(x1), y1)) for _, name, x0, y0, x1, y1 in rows]
+        return Annotation(None, None, objects)
+
+    def digest(self, content: bytes) -> bytes:
+        return hashlib.sha256(content).digest()
+
+
+def test_one_file_for_many_images_is_read_in_parts(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / f"{number}.jpg", picture(number))
+    lines = ["0.jpg,cat,1,1,9,9", "0.jpg,dog,2,2,8,8", "1.jpg,cat,1,1,9,x", "2.jpg,cat,-1,1,9,9", "7.jpg,cat,1,1,9,9"]
+    (tmp_path / "labels.csv").write_text("".join(f"{line}\n" for line in lines))
+    reader: AnnotationReader = _Csv(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    listing = Listing(names, lambda name: reader.image_names((tmp_path / name).read_bytes()))
+    found = list(reader.items(listing))
+    assert [fault.reason for fault in found if isinstance(fault, Fault)] == ["there is no 7.jpg"]
+    checked = check(Batch(tmp_path, reader, [item for item in found if isinstance(item, Item)], full_decode=True))
+    assert [(row.sound, row.boxes) for row in checked.rows] == [(True, 2), (False, 0), (True, 1), (True, 0)]
+    assert [str(fault) for fault in checked.faults] == ["labels.csv: box 1 (cat) has 'x' as its ymax"]
+    assert (checked.classes, checked.clipped, checked.without_annotation) == ({"cat", "dog"}, 1, 1)
+    digests = [row.source_digest for row in checked.rows]
+    assert len(set(digests)) == 4 and digests[3] == b"", "each image has the digest of its own lines"
