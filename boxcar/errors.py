@@ -80,10 +80,6 @@ def read_error(record: Mapping[str, Any]) -> BoxcarError:
     error.step = record.get("step")
     return error
 
-    def __reduce__(self) -> tuple[type["BoxcarError"], tuple[object, ...]]:
-        """For a process that raises it in place of another."""
-        return type(self), (self.code, self.what, self.do, self.details)
-
 
 class Refused(BoxcarError):
     """A run's folder belongs to something else, to another run, or to a running process: no failure is written there."""
