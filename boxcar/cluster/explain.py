@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from boxcar.cluster.api import Object
 from boxcar.cluster.job import TRIES
 from boxcar.cluster.relay import container_statuses
-from boxcar.cluster.waiting import Waiting
+from boxcar.cluster.waiting import Waiting, one_line
 from boxcar.errors import BoxcarError, ExitCode, read_error
 
 _RESUME = "Run again with --resume, which continues from what is in the bucket."
@@ -85,7 +85,7 @@ def explain_container(pod: Object, status: Object, ended: Object, last_use: Call
     if ended.get("reason") == "OOMKilled":
         return _out_of_memory(pod, name, last_use)
     if pod["status"].get("reason") == "Evicted":
-        what = f"The pod {pod['metadata']['name']} was evicted from its node: {_one_line(pod['status'].get('message', ''))}."
+        what = f"The pod {pod['metadata']['name']} was evicted from its node: {one_line(pod['status'].get('message', ''))}."
         do = "If its disk was short, raise cluster.ephemeral_gigabytes; then run again with --resume."
         return BoxcarError(ExitCode.ENVIRONMENT, what, do)
     words = last_words(ended)
@@ -120,7 +120,7 @@ def disruption(pod: Object) -> str | None:
             return _DISRUPTIONS.get(one.get("reason", ""), one.get("message") or one.get("reason") or "it was disrupted")
     ended = [main_end(status) for status in pod["status"].get("containerStatuses", [])]
     if any(one is not None and one["exitCode"] == ExitCode.AGAIN for one in ended):
-        return "it was told to stop"
+        return "it was asked to stop"
     return None
 
 
@@ -160,7 +160,3 @@ def _out_of_memory(pod: Object, name: str, last_use: Callable[[str], str]) -> Bo
     do = f"Raise cluster.{setting} and run again with --resume." if setting else "Please report this: it should need less."
     what = f"The {name} ran out of memory: its limit is {limit}, and {last_use(name)}."
     return BoxcarError(ExitCode.ENVIRONMENT, what, do)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")

@@ -1,4 +1,4 @@
-"""A step as a Job: the one that is there is adopted, believed, or deleted and made anew; then it is watched to its end."""
+"""A step as a Job: the one that is there is adopted, believed, or deleted and created again; then it is watched to its end."""
 
 import signal
 import socket
@@ -13,7 +13,7 @@ from boxcar.cluster.job import CONFIGURATION
 from boxcar.cluster.lease import Renewal
 from boxcar.cluster.owner import Owner, find_owner, is_ending, own_pod
 from boxcar.cluster.relay import tell
-from boxcar.cluster.signals import Told, raising_told
+from boxcar.cluster.signals import SignalReceived, raising_signals
 from boxcar.cluster.trainer_job import EVALUATOR, TRAINER, trainer_job, trainer_service
 from boxcar.cluster.watch import Watch
 from boxcar.config.cluster import ClusterSettings
@@ -65,8 +65,8 @@ def train_on_cluster(configuration: Configuration, run: str) -> None:
 def run_job(work: Work, settings: ClusterSettings, run: str) -> None:
     """Sees that a step is done by a Job, and returns when it is.
 
-    A running Job of that name is adopted, a succeeded one believed, a failed one deleted and created anew, so that its step
-    goes on. SIGTERM leaves the Job running, for the next watcher to find, unless the run that we are a step of is being ended.
+    A running Job of that name is adopted, a succeeded one believed, a failed one deleted and created again, so that its step
+    continues. SIGTERM leaves the Job running, for the next watcher to find, unless the run that we are a step of is ending.
     Ctrl-C deletes the Job once its checkpoint is saved.
 
     Args:
@@ -79,13 +79,13 @@ def run_job(work: Work, settings: ClusterSettings, run: str) -> None:
             cannot start the Job, or its memory or time were short; 75 after SIGTERM, 76 where the deadline passed or the run is
             being ended, 130 after Ctrl-C.
     """
-    with raising_told():
+    with raising_signals():
         launch: _Launch | None = None
         try:
             launch = _Launch(work, settings, run)
             launch.do()
-        except Told as told:
-            if told.number == signal.SIGINT:
+        except SignalReceived as received:
+            if received.number == signal.SIGINT:
                 raise _interrupted(launch, settings) from None
             raise _terminated(launch, settings) from None
 
@@ -234,7 +234,7 @@ def _terminated(launch: _Launch | None, settings: ClusterSettings) -> BoxcarErro
 
 def _interrupted(launch: _Launch | None, settings: ClusterSettings) -> BoxcarError:
     """After Ctrl-C: the Job goes, with the grace in which a trainer saves its checkpoint."""
-    again = "The same command with --resume goes on from there."
+    again = "The same command with --resume continues from there."
     if launch is None or launch.job is None:
         return BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C before a Job was created.", again)
     name = launch.job["metadata"]["name"]

@@ -25,7 +25,7 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, u
     Args:
         configuration: with `data` or `records` set, the URI of a folder in a bucket.
         output: URI of the run's folder in a bucket.
-        resume: go on with a run that was begun there.
+        resume: continue a run that was started there.
         until: the last step to do; the run is unfinished where it is not the report.
 
     Returns:
@@ -36,19 +36,19 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, u
             lies on this machine; else as `run_job`, with the step that it was in.
     """
     # Only here: the uploader in a pod wants nothing but our Lease.
-    from boxcar.local.resume import begun_run, naming
+    from boxcar.local.resume import naming, started_run
     from boxcar.training import settle_init
 
     _check_uris(configuration, output)
     place = Mirror(output)
     run, store = place.uri, open_store(output)
-    begun = begun_run(place, configuration, resume)
-    if begun is None:
+    started = started_run(place, configuration, resume)
+    if started is None:
         configuration, sentence = settle_init(configuration)
         if sentence is not None:
             tell(sentence)
     else:
-        configuration = begun
+        configuration = started
         if _is_finished(store):
             return False
         if not resume:
@@ -58,11 +58,11 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, u
     place.send_file(layout.CONFIGURATION)
     for step in RUN_STEPS[: RUN_STEPS.index(until) + 1]:
         try:
-            with naming(step, resumes=step != "records" or begun is not None):
+            with naming(step, resumes=step != "records" or started is not None):
                 _do(step, configuration, run, store)
         except BoxcarError as error:
-            if step == "records" and begun is None and error.code in (ExitCode.USAGE, ExitCode.DATA):
-                store.delete([layout.CONFIGURATION])  # nothing was begun: the next try needs no --resume
+            if step == "records" and started is None and error.code in (ExitCode.USAGE, ExitCode.DATA):
+                store.delete([layout.CONFIGURATION])  # nothing was started: the next try needs no --resume
             raise
     return True
 
@@ -102,7 +102,7 @@ def _do(step: LastStep, configuration: Configuration, run: str, store: Store) ->
 
 
 def evaluate_on_cluster(configuration: Configuration, run: str) -> None:
-    """Scores what the evaluator beside the trainer had no time for: its scores are there, those of the test pictures not.
+    """Scores what the evaluator in the trainer's pod had no time for: its scores are there, those of the test images not.
 
     Args:
         configuration: the run's.

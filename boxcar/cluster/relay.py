@@ -1,4 +1,4 @@
-"""What containers write to their logs, passed on to whoever watches: each line once, also across restarts and new pods."""
+"""What containers write to their logs, passed on to the watcher: each line once, also across restarts and new pods."""
 
 import contextlib
 import sys
@@ -12,7 +12,7 @@ _SLACK_SECONDS = 10  # more than was asked for is asked for; what was passed on 
 
 
 def tell(line: str) -> None:
-    """Says a line to whoever watches."""
+    """Says a line to the watcher."""
     # Whoever listened may be gone, as the launcher of a pipeline's step is. The Job is to be watched all the same.
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""Being told to end while a Job is watched."""
+"""Signals that come while a Job is watched."""
 
 import contextlib
 import signal
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Told(BaseException):
-    """A signal came. Not an error, and not to be taken for one on its way up.
+class SignalReceived(BaseException):
+    """A signal came. Not an error, and no handler of errors on the way up may catch it.
 
     Args:
         number: of the signal, SIGTERM or SIGINT.
@@ -19,18 +19,21 @@ class Told(BaseException):
 
 
 @contextlib.contextmanager
-def raising_told() -> Iterator[None]:
-    """Inside, the first SIGTERM or SIGINT raises Told wherever the program is. A second SIGTERM is nothing new; a second
-    SIGINT is a person who does not wait, and raises KeyboardInterrupt."""
+def raising_signals() -> Iterator[None]:
+    """Inside, the first SIGTERM or SIGINT raises SignalReceived wherever the program is. A second SIGTERM is ignored, and a
+    second SIGINT, of a person who does not want to wait, raises KeyboardInterrupt. A SIGINT that is ignored stays so."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    if before[signal.SIGINT] is signal.SIG_IGN:  # started by nohup or in a shell's background
+        del before[signal.SIGINT]
 
-    def tell(number: int, frame: FrameType | None) -> None:
+    def receive(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise Told(number)
+        if signal.SIGINT in before:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise SignalReceived(number)
 
     for number in before:
-        signal.signal(number, tell)
+        signal.signal(number, receive)
     try:
         yield
     finally:

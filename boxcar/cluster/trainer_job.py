@@ -17,15 +17,15 @@ from boxcar.storage.cache import COPY_OF
 
 TRAINER, EVALUATOR, UPLOADER, FETCH = "trainer", "evaluator", "uploader", "fetch"
 FOLDER = f"{WORK}/run"  # the run, in the pod
-_PORT = 2222  # at which machines of one training find each other
+_PORT = 2222  # at which the workers of one training find each other
 _MACHINE = "BOXCAR_MACHINE"
 _INDEX = "batch.kubernetes.io/job-completion-index"
-# What only moves files seldom needs a processor, and takes less than 200 MB.
+# What only moves files rarely needs a CPU, and takes less than 200 MB.
 _CARRIER_CPU, _CARRIER_MOST_CPU, _CARRIER_MEMORY = "100m", "1", "512Mi"
 
 
 def gpu_count(configuration: Configuration) -> int:
-    """GPUs a machine: where nothing was said, one. On a cluster nobody sees by looking what a node has."""
+    """GPUs per worker, by default one: on a cluster the launcher cannot see what a node has."""
     return 1 if configuration.gpus is None else configuration.gpus
 
 
@@ -67,7 +67,7 @@ def trainer_job(configuration: Configuration, run: str) -> Object:
 
 
 def trainer_service(configuration: Configuration, run: str) -> Object | None:
-    """What gives the machines of a training their names; None where there is only one."""
+    """What gives the workers of a training their names; None where there is only one."""
     if configuration.cluster.machines == 1:
         return None
     name = job_name("train", run)

@@ -99,7 +99,7 @@ def _creation(job: Object, events: Sequence[Object]) -> Waiting | None:
         return None
     last = told[-1]
     since = str(last.get("firstTimestamp") or moment(last))
-    reason = _one_line(last["message"]).removeprefix("Error creating: ")
+    reason = one_line(last["message"]).removeprefix("Error creating: ")
     if "exceeded quota" in reason:
         do = "Wait until other pods have ended, ask for a larger quota, or request less: cluster.trainer_memory, gpus."
     elif "serviceaccount" in reason.lower():
@@ -114,7 +114,7 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
     name, told = pod["metadata"]["name"], about(events, pod["metadata"]["uid"])
     for condition in pod["status"].get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            since, reason = condition["lastTransitionTime"], _one_line(condition.get("message", condition.get("reason", "")))
+            since, reason = condition["lastTransitionTime"], one_line(condition.get("message", condition.get("reason", "")))
             reason = _PREEMPTION.sub("", reason)
             return Waiting(
                 "node",
@@ -131,7 +131,7 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
         reason = waiting.get("reason", "")
         if reason in _IMAGE:
             pulls = [event["message"] for event in told if event["reason"] == "Failed" and "pull" in event["message"]]
-            cause = _one_line((pulls or [waiting.get("message", reason)])[-1])
+            cause = one_line((pulls or [waiting.get("message", reason)])[-1])
             image = f"The image {status['image']} of the container {status['name']}"
             return Waiting(
                 "image",
@@ -145,16 +145,17 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
                 "start",
                 since,
                 f"The container {status['name']} of the pod {name} has been unable to start since {clock(since)}: "
-                f"{_one_line(waiting.get('message', reason))}.",
+                f"{one_line(waiting.get('message', reason))}.",
                 "Create what is missing. cluster.credentials_secret and gcs_key_secret name the Secrets.",
             )
     mounts = [event for event in told if event["type"] == "Warning" and event["reason"].startswith("Failed")]
     if mounts and all("waiting" in status.get("state", {}) for status in container_statuses(pod)):
-        cause = _one_line(mounts[-1]["message"])
+        cause = one_line(mounts[-1]["message"])
         what = f"The pod {name} has been unable to start since {clock(since)}: {cause}."
         return Waiting("start", since, what, "Create what is missing. cluster.gcs_key_secret names one of the Secrets.")
     return None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A message of the cluster's without line breaks and full stop."""
     return " ".join(text.split()).rstrip(".")

@@ -23,7 +23,7 @@ from boxcar.kfp.parameters import (
     run_uri,
     settle,
 )
-from boxcar.local.resume import begun_run
+from boxcar.local.resume import started_run
 from boxcar.local.training import lock
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.layout import CONFIGURATION, EVAL, EXPORT, RECORDS, SAVED_MODEL, SCORES, TRAIN, checkpoint_name
@@ -82,7 +82,7 @@ def _configure(place: Mirror, configuration: Configuration, resumes: bool) -> Co
     if resumes:
         name, do = "resume_from", "Repeat the settings of that run, or leave resume_from empty for a new run."
     with naming_parameter(name, do):
-        older = begun_run(place, configuration, resume=True)
+        older = started_run(place, configuration, resume=True)
     if resumes and older is None:
         what = f"resume_from: There is no run at {place.uri}."
         raise BoxcarError(ExitCode.USAGE, what, "Correct it, or leave it empty for a new run.")

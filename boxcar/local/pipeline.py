@@ -8,7 +8,7 @@ from boxcar.config.run import RUN_STEPS, Configuration, LastStep, read_configura
 from boxcar.doctor import visible_gpus
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
-from boxcar.local.resume import begun_run, naming
+from boxcar.local.resume import naming, started_run
 from boxcar.local.training import lock, train_and_evaluate
 from boxcar.records import build_records, summary_lines, take_records
 from boxcar.report import write_report
@@ -28,7 +28,7 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
         configuration: with `data` or `records` set; paths in it are absolute.
         output: the run's folder (URI). In a bucket, every step is there as soon as it is finished, and training while it
             goes on.
-        resume: go on with a run that was begun there.
+        resume: continue a run that was started there.
         until: the last step to do; the run is unfinished where it is not the report.
 
     Returns:
@@ -43,15 +43,15 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
         source = getattr(configuration, name)
         if source is not None and not Mirror(source).remote and not Mirror(source).folder.is_dir():
             raise Refused(ExitCode.USAGE, f"There is no folder {source}.", f"Name a folder that exists as --{name}.")
-    begun = begun_run(place, configuration, resume)
+    started = started_run(place, configuration, resume)
     if configuration.gpus:  # before the records, which may take an hour
         require_gpus(configuration.gpus, len(visible_gpus()))
-    if begun is None:
+    if started is None:
         configuration, sentence = settle_init(configuration)
         if sentence is not None:
             print(sentence, file=sys.stderr, flush=True)  # noqa: T201
     else:
-        configuration = begun
+        configuration = started
     run = make_folder(place.folder)
     descriptor = lock(run)
     try:
@@ -59,16 +59,16 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
             write_configuration(run, configuration)
             place.send_file(CONFIGURATION)
         try:
-            with naming("records", resumes=begun is not None):
+            with naming("records", resumes=started is not None):
                 records = _build_records(configuration, place)
         except BoxcarError:
-            if begun is None:
-                (run / CONFIGURATION).unlink()  # nothing was begun: the next try needs no --resume
+            if started is None:
+                (run / CONFIGURATION).unlink()  # nothing was started: the next try needs no --resume
                 place.send_file(CONFIGURATION)
             raise
         if is_finished(place, records):
             return False
-        if begun is not None and not resume:
+        if started is not None and not resume:
             what = f"{place.uri} holds a finished run, but some of its files are missing or changed."
             raise Refused(ExitCode.USAGE, what, "Add --resume to create them again, or choose another --output.")
         print(*summary_lines(records.folder), sep="\n", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""Whether a run may be begun or gone on with in a folder, wherever its steps are then done."""
+"""Whether a run may be started or resumed in a folder, wherever its steps are then done."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from boxcar.storage import is_temporary
 from boxcar.sync.mirror import Mirror
 from boxcar.training import settle_init
 
-# What may lie in a run's folder before anything was begun there.
+# What may lie in a run's folder before anything was started there.
 _TRACES = {FAILURE, LOCK}
 
 
@@ -28,8 +28,8 @@ def naming(step: str, *, resumes: bool = True) -> Iterator[None]:
         raise
 
 
-def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Configuration | None:
-    """What this very run was begun with, None where nothing was begun; an error where something else was.
+def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Configuration | None:
+    """What this very run was started with; None where nothing was started, an error where something else was.
 
     Raises:
         BoxcarError: 64 where the folder holds something else, or an unfinished run and `resume` is not set.
@@ -38,8 +38,8 @@ def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Conf
     if run.exists() and not run.is_dir():
         raise Refused(ExitCode.USAGE, f"{run} is a file.", "Choose a folder as --output.")
     place.take_files([CONFIGURATION, RUN_FILE])
-    begun = read_configuration(run)
-    if begun is None:
+    started = read_configuration(run)
+    if started is None:
         names = [name for name in place.names() - _TRACES if not is_temporary(name)]
         if names:
             raise Refused(
@@ -49,12 +49,12 @@ def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Conf
             )
         return None
     if configuration.init is None:
-        configuration = configuration.model_copy(update={"init": begun.init})  # settled when it was begun
-    begun = begun.model_copy(update={name: getattr(configuration, name) for name in AROUND})
+        configuration = configuration.model_copy(update={"init": started.init})  # settled when it was started
+    started = started.model_copy(update={name: getattr(configuration, name) for name in AROUND})
     finished = (run / RUN_FILE).exists()
     if not finished:
-        begun, configuration = _take_over(begun, configuration)
-    old, new = begun.model_dump(), configuration.model_dump()
+        started, configuration = _take_over(started, configuration)
+    old, new = started.model_dump(), configuration.model_dump()
     changed = [f"{name} was {old[name]} and now is {new[name]}" for name in new if old[name] != new[name]]
     if changed:
         raise Refused(
@@ -68,7 +68,7 @@ def begun_run(place: Mirror, configuration: Configuration, resume: bool) -> Conf
             f"{place.uri} holds a run that is not finished.",
             "Add --resume to continue it, or choose another --output.",
         )
-    return begun
+    return started
 
 
 def started_with(folder: Path, asked: Configuration) -> Configuration:
@@ -83,13 +83,13 @@ def started_with(folder: Path, asked: Configuration) -> Configuration:
     return asked
 
 
-def _take_over(begun: Configuration, asked: Configuration) -> tuple[Configuration, Configuration]:
-    """What a run goes on with, and what was asked for: of conversion, what is asked for now wins, and the rest stays.
+def _take_over(started: Configuration, asked: Configuration) -> tuple[Configuration, Configuration]:
+    """What a run continues with, and what was asked for: of conversion, what is asked for now wins, and the rest stays.
 
     After a conversion that failed the way on is often fewer formats, or another limit.
     """
     given = asked.model_fields_set & set(Conversion.model_fields)
-    update = {name: getattr(asked if name in given else begun, name) for name in Conversion.model_fields}
+    update = {name: getattr(asked if name in given else started, name) for name in Conversion.model_fields}
     limits = {name: getattr(asked.limits, name) for name in asked.limits.model_fields_set}
-    update["limits"] = begun.limits.model_copy(update=limits)
-    return begun.model_copy(update=update), asked.model_copy(update=update)
+    update["limits"] = started.limits.model_copy(update=limits)
+    return started.model_copy(update=update), asked.model_copy(update=update)

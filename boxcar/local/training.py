@@ -85,7 +85,9 @@ def _train_and_evaluate(run: Path) -> None:
         trainer = _start(run, "train", "--evaluator", "elsewhere")
         evaluator = _start(run, "evaluate", log=log.fileno(), gpu=False)
         starts, scored = 1, 0
-        before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+        # A SIGINT that is ignored stays so, as nohup and a shell's background jobs want it.
+        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, forward) for number in numbers}
         try:
             while True:
                 code = trainer.poll()
@@ -134,7 +136,7 @@ def _start(run: Path, *arguments: str, log: int | None = None, gpu: bool = True)
         [*arguments, "--run", str(run)],
         stdout=log,
         stderr=log,
-        # The trainer takes all of a GPU's memory; the evaluator lives on the processor.
+        # The trainer takes all of a GPU's memory; the evaluator runs on the CPU.
         env=(HUGE_PAGES | dict(os.environ)) if gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
         process_group=0,
         # The run's lock is inherited: as long as a child lives, nobody else works in the run.
