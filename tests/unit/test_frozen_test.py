@@ -31,7 +31,11 @@ def test_a_list_of_sha256sum_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "code", "reason"),
-    [(None, 64, "no list"), ("", 65, "names no image"), ("0" * 64 + "  a.jpg\nb.jpg\n", 65, "line 2 does not start")],
+    [
+        (None, 64, "no held-out test split list"),
+        ("", 65, "names no image"),
+        ("0" * 64 + "  a.jpg\nb.jpg\n", 65, "line 2 does not start"),
+    ],
 )
 def test_what_is_no_list_is_refused(tmp_path: Path, content: str | None, code: int, reason: str) -> None:
     if content is not None:
