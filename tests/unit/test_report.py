@@ -313,7 +313,7 @@ def test_scores_of_other_records_are_refused(fresh_run: Path) -> None:
     Step("train", fresh_run / "train", {"records": records.digest}, {}).commit()
     write_report(str(fresh_run))
     Step("evaluate", fresh_run / "eval", {"records": "0" * 64}, {}).commit()
-    with pytest.raises(BoxcarError, match=r"eval was made from different records results .* Run `boxcar evaluate`") as refused:
+    with pytest.raises(BoxcarError, match=r"eval was not made from the records results .* Run `boxcar evaluate`") as refused:
         write_report(str(fresh_run))
     assert refused.value.code == 65
 
