@@ -7,6 +7,8 @@
 
 The format is protobuf's text format (https://protobuf.dev/reference/protobuf/textformat-spec/) for the message in
 `object_detection/protos/string_int_label_map.proto`; only as much of it is read as that message can hold.
+protobuf's own `text_format` could read it, but would name no line for an
+id that is missing or there twice.
 """
 
 import re

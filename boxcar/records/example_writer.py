@@ -3,6 +3,9 @@
 The messages are those of tensorflow/core/example/{example,feature}.proto, the wire format is that of
 https://protobuf.dev/programming-guides/encoding. An Example holds a map from names to lists of bytes, floats or
 integers; every level is a tag, the length of what follows, and what follows.
+
+The protobuf package would be faster here (18 instead of 25 µs an image), but writes a map's keys in an order of its own:
+the records of a data set would no longer be byte for byte the ones that were made before.
 """
 
 import os
