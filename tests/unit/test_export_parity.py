@@ -118,12 +118,12 @@ def test_what_is_counted_of_a_picture() -> None:
     moved[1, 2] = -0.25
     tally = Tally()
     reference = found((0.9, 0.0, 0.5, 1), (0.8, 0.5, 1.0, 2), (0.2, 0.0, 1.0, 1))
-    _compare_heads(tally, "a.jpg", (zeros, zeros), (zeros, zeros))
+    _compare_heads(tally, "a.jpg", {"one": zeros, "two": zeros}, {"two": zeros, "one": zeros})
     _compare_detections(tally, "a.jpg", reference, reference)
     assert (tally.references, tally.overlaps, tally.raw_difference) == (2, [1.0, 1.0], 0.0)
     # One box at 0.8 of its place, the other one of another class.
     other = found((0.8, 0.0, 0.4, 1), (0.8, 0.5, 1.0, 1))
-    _compare_heads(tally, "b.jpg", (zeros, zeros), (zeros, moved))
+    _compare_heads(tally, "b.jpg", {"one": zeros, "two": zeros}, {"two": moved, "one": zeros})
     _compare_detections(tally, "b.jpg", reference, other)
     assert tally.references == 4
     assert tally.overlaps == pytest.approx([1.0, 1.0, 0.8])
@@ -139,9 +139,9 @@ def test_numbers_that_are_not_finite(number: float, kind: str) -> None:
     good, bad = np.zeros((2, 4), np.float32), np.full((2, 4), number, np.float32)
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     tally = Tally(seconds=[0.01])
-    _compare_heads(tally, "a.jpg", (good, good), (good, bad))
+    _compare_heads(tally, "a.jpg", {"one": good, "two": good}, {"two": bad, "one": good})
     _compare_detections(tally, "a.jpg", nothing, nothing)
-    _compare_heads(tally, "b.jpg", (good, good), (good, good))
+    _compare_heads(tally, "b.jpg", {"one": good, "two": good}, {"two": good, "one": good})
     _compare_detections(tally, "b.jpg", nothing, nothing)
     verdict = judge(kind, tally, _scores(0.0, 20), _scores(0.0, 20))
     assert verdict.agrees is False
