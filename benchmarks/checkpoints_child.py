@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from boxcar.config.run import Configuration
+from boxcar.config.run_settings import Configuration
 from boxcar.training import train
 from boxcar.training.checkpoint_store import CheckpointStore
 

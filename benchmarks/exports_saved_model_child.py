@@ -18,7 +18,7 @@ from PIL import Image
 
 from boxcar.export.sampling import sample_images
 from boxcar.inference.detections import Detections
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 
 THREADS = 2
 WARM_UP = 2  # answers before any is timed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from boxcar.data.example import read_examples
 from boxcar.export.sampling import decode_picture, find_shards
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.scoring import GroundTruth, score
 
 

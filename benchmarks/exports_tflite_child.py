@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from boxcar.export.sampling import sample_images
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import HeadsRunner
 

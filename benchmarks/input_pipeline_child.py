@@ -12,7 +12,7 @@ WARM_UP_BATCHES = 30  # the autotuner's first choices, and full buffers
 
 
 def ours(records: Path, size: int, batch: int):
-    from boxcar.data.input_pipeline import Split, training_batches
+    from boxcar.data.input_pipeline import IndexedSplit, training_batches
     from boxcar.data.label_map import read_label_map
     from boxcar.inference.specification import Specification
 
@@ -21,7 +21,7 @@ def ours(records: Path, size: int, batch: int):
         image_size=size,
         labels=read_label_map(records / "label_map.pbtxt"),
     )
-    split = Split(sorted(records.glob("train-*.tfrecord")))
+    split = IndexedSplit(sorted(records.glob("train-*.tfrecord")))
     return training_batches(split, specification, batch, ("horizontal_flip", "scale_jitter"), seed=0, first_step=0)
 
 

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from boxcar.kfp.images import TRAIN
+from boxcar.kfp.container_images import TRAIN
 
 
 @dsl.component(base_image=TRAIN, install_kfp_package=False)

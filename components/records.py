@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
+from boxcar.kfp.container_images import RECORDS
 from boxcar.kfp.form import TrainForm, describes
-from boxcar.kfp.images import RECORDS
 
 
 @dsl.component(base_image=RECORDS, install_kfp_package=False)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from boxcar.kfp.images import CONVERT
+from boxcar.kfp.container_images import CONVERT
 
 
 @dsl.component(base_image=CONVERT, install_kfp_package=False)

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
+from boxcar.kfp.container_images import OPS
 from boxcar.kfp.form import RetrainForm, describes
-from boxcar.kfp.images import OPS
 
 
 @dsl.component(base_image=OPS, install_kfp_package=False)

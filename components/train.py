@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from boxcar.kfp.images import OPS
+from boxcar.kfp.container_images import OPS
 
 
 @dsl.component(base_image=OPS, install_kfp_package=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from kfp import compiler
 
-from boxcar.kfp.images import Images
+from boxcar.kfp.container_images import Images
 from boxcar.kfp.package import compiled_folder
 from boxcar.storage import make_folder, replace_text
 from pipelines.convert_only import convert_only

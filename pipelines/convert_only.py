@@ -4,13 +4,13 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from boxcar.kfp.container_images import Images
 from boxcar.kfp.form import ConversionForm, takes
-from boxcar.kfp.images import Images
 from boxcar.run.webhook import WEBHOOK
 from components.convert import convert
 from components.freeze import freeze
 from components.notify import notify
-from pipelines.tasks import Equipment
+from pipelines.task_settings import Equipment
 
 NAME = "convert-only"
 

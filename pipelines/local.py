@@ -15,8 +15,8 @@ from typing import Any
 from kfp import local
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.kfp.container_images import Images
 from boxcar.kfp.ending import read_failure
-from boxcar.kfp.images import Images
 from boxcar.kfp.installation import LAUNCHER
 from boxcar.process import run_component
 from boxcar.report import print_summary

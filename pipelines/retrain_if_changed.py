@@ -4,11 +4,11 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from boxcar.kfp.container_images import Images
 from boxcar.kfp.form import RetrainForm, takes
-from boxcar.kfp.images import Images
 from boxcar.run.webhook import WEBHOOK
 from components.retrain import retrain
-from pipelines.tasks import Equipment
+from pipelines.task_settings import Equipment
 
 NAME = "retrain-if-changed"
 

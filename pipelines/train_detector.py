@@ -4,8 +4,8 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from boxcar.kfp.container_images import Images
 from boxcar.kfp.form import TrainForm, takes
-from boxcar.kfp.images import Images
 from boxcar.run.webhook import WEBHOOK
 from components.convert import convert
 from components.freeze import freeze
@@ -13,7 +13,7 @@ from components.notify import notify
 from components.records import records
 from components.report import report
 from components.train import train
-from pipelines.tasks import Equipment
+from pipelines.task_settings import Equipment
 
 NAME = "train-detector"
 

@@ -11,8 +11,8 @@ import typer
 from boxcar.errors import BoxcarError, ExitCode
 
 if TYPE_CHECKING:
-    from boxcar.config.conversion import Settings
-    from boxcar.config.run import Configuration
+    from boxcar.config.conversion_settings import Settings
+    from boxcar.config.run_settings import Configuration
 
 
 class Launcher(StrEnum):
@@ -63,7 +63,7 @@ def of_configuration(*names: str) -> Callable[[], list[Any]]:
     """What makes the options for these settings of a run."""
 
     def make() -> list[Any]:
-        from boxcar.config.run import Configuration
+        from boxcar.config.run_settings import Configuration
 
         return _options(Configuration, names)
 
@@ -74,7 +74,7 @@ def of_gate(*names: str) -> Callable[[], list[Any]]:
     """What makes the options for these settings of the gate; for all of them where none is named."""
 
     def make() -> list[Any]:
-        from boxcar.config.gate import GateSettings
+        from boxcar.config.gate_settings import GateSettings
 
         return _options(GateSettings, names or tuple(GateSettings.model_fields))
 
@@ -134,7 +134,7 @@ def make_configuration(config: str | None, given: dict[str, Any]) -> "Configurat
     Raises:
         BoxcarError: 64 where something in them is wrong.
     """
-    from boxcar.config.run import make_configuration as make
+    from boxcar.config.run_settings import make_configuration as make
     from boxcar.storage import fetch_file
 
     file = None if config is None else fetch_file(config)

@@ -56,7 +56,7 @@ def run(
     if launcher is Launcher.cluster:
         from boxcar.cluster import run_on_cluster as run_all
     else:
-        from boxcar.local.pipeline import run_all
+        from boxcar.local.step_chain import run_all
 
     if not run_all(configuration, output, resume=resume, until=until.value):
         print(f"{output} already holds this run, finished; nothing was done.")
@@ -82,7 +82,7 @@ def retrain(
         raise _no_images()
     # After the check, because these take a moment to load.
     from boxcar.registry import Model
-    from boxcar.retraining.retrain import retrain as retrain_model
+    from boxcar.retraining.cycle import retrain as retrain_model
 
     if launcher is Launcher.cluster:
         from boxcar.retraining.on_cluster import LAUNCHER

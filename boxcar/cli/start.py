@@ -49,6 +49,6 @@ def shapes(
 @command(app, panel=MODELS)
 def architectures() -> None:
     """List the detectors that can be trained."""
-    from boxcar.detectors.table import print_architectures
+    from boxcar.detectors.architecture_table import print_architectures
 
     print_architectures()

@@ -27,7 +27,7 @@ _PASSING = (429, 500, 502, 503, 504)
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 
-class Unreachable(BoxcarError):
+class ClusterUnreachable(BoxcarError):
     """The API server does not answer."""
 
 
@@ -38,8 +38,8 @@ class Conflict(Exception):
 class Api:
     """The objects of one namespace.
 
-    Methods repeat what failed for a passing reason. They raise Unreachable (69) where that did not help, and BoxcarError 69
-    where the server refuses.
+    Methods repeat what failed for a passing reason. They raise ClusterUnreachable (69) where that did not help, and
+    BoxcarError 69 where the server refuses.
 
     Args:
         client: a `kubernetes.client.ApiClient`.
@@ -98,7 +98,7 @@ class Api:
             query["sinceSeconds"] = str(since_seconds)
         try:
             text = self._ask("GET", "pods", f"{pod}/log", query=query, read=_text, retry=lambda ask: ask())
-        except Unreachable:
+        except ClusterUnreachable:
             return None  # its node is gone, perhaps; whether the API server is will be seen when it is asked for more
         return None if text is None else str(text).splitlines()
 
@@ -149,8 +149,8 @@ class Api:
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise self._unreachable(network_reason(error)) from error
 
-    def _unreachable(self, reason: str) -> Unreachable:
-        return Unreachable(
+    def _unreachable(self, reason: str) -> ClusterUnreachable:
+        return ClusterUnreachable(
             ExitCode.ENVIRONMENT,
             f"The Kubernetes API at {self.server} does not answer: {reason.rstrip('.')}.",
             f"Check that the cluster is running and that {self._where} names it, then run this again.",

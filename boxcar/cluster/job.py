@@ -5,9 +5,9 @@ import json
 from collections.abc import Sequence
 
 from boxcar.cluster.api import Object
-from boxcar.config.cluster import ClusterSettings
-from boxcar.config.conversion import Conversion
-from boxcar.config.run import Configuration
+from boxcar.config.cluster_settings import ClusterSettings
+from boxcar.config.conversion_settings import Conversion
+from boxcar.config.run_settings import Configuration
 from boxcar.errors import TERMINATION_LOG, ExitCode
 from boxcar.run.layout import IMAGE
 

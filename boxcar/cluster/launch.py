@@ -16,8 +16,8 @@ from boxcar.cluster.relay import tell
 from boxcar.cluster.signals import SignalReceived, raising_signals
 from boxcar.cluster.trainer_job import EVALUATOR, TRAINER, trainer_job, trainer_service
 from boxcar.cluster.watch import Watch
-from boxcar.config.cluster import ClusterSettings
-from boxcar.config.run import Configuration
+from boxcar.config.cluster_settings import ClusterSettings
+from boxcar.config.run_settings import Configuration
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import COMMIT, LOCK, TRAIN
 from boxcar.storage import Store, make_folder, open_store

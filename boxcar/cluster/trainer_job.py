@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from boxcar.cluster.api import OWN, Object
 from boxcar.cluster.job import FINAL, WORK, container, exits, image_name, job_name, make_job, pod_spec, resources
-from boxcar.config.run import Configuration
+from boxcar.config.run_settings import Configuration
 from boxcar.errors import ExitCode
 from boxcar.local.training import HUGE_PAGES
 from boxcar.storage.cache import COPY_OF

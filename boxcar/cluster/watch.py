@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection
 
-from boxcar.cluster.api import Api, Object, Unreachable
+from boxcar.cluster.api import Api, ClusterUnreachable, Object
 from boxcar.cluster.explain import decisive_end, disruption, explain_container, explain_end, is_ending, is_over
 from boxcar.cluster.lease import Renewal
 from boxcar.cluster.relay import Relay, container_statuses, tell
@@ -70,7 +70,7 @@ class Watch:
                 if silent is not None:
                     tell("The Kubernetes API is reachable again.")
                 silent = None
-            except Unreachable as error:
+            except ClusterUnreachable as error:
                 now = time.monotonic()
                 if silent is None:
                     tell(f"{error.what} The Job continues.")

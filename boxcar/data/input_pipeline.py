@@ -25,7 +25,7 @@ _IMAGE = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
 _BOX = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
 
 
-class Split:
+class IndexedSplit:
     """Random access to the examples of a split, which stays on disk.
 
     Args:
@@ -64,7 +64,7 @@ class Split:
 
 
 def training_batches(
-    split: Split,
+    split: IndexedSplit,
     specification: Specification,
     batch_size: int,
     augmentations: Sequence[str],
@@ -159,7 +159,7 @@ def _seed(seed: int, position: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.constant(seed, tf.int64), position])
 
 
-def evaluation_batches(split: Split, specification: Specification, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(split: IndexedSplit, specification: Specification, batch_size: int) -> tf.data.Dataset:
     """The split once, in its order: float32 [B, S, S, 3] as the network reads them; the last batch may be smaller."""
     size = specification.image_size
 
@@ -171,7 +171,7 @@ def evaluation_batches(split: Split, specification: Specification, batch_size: i
     return indices.map(sample, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
 
 
-def _payload(split: Split, index: tf.Tensor) -> tf.Tensor:
+def _payload(split: IndexedSplit, index: tf.Tensor) -> tf.Tensor:
     def read(position: Any) -> bytes:
         return split.payload(int(position))
 

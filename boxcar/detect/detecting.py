@@ -17,7 +17,7 @@ from boxcar.detect.sources import Frame, find_sources, read_frames
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
 from boxcar.inference.drawing import FOUND, SHOWN_SCORE, captions, draw
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.storage import bucket_location, local_path, make_folder, replace_json, replace_text
 from boxcar.sync.mirror import Mirror
 

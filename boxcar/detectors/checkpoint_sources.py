@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import bucket_location, cache_folder, fetch_file, file_sha256, local_path, make_folder
-from boxcar.storage.local import os_errors
+from boxcar.storage.local_files import os_errors
 from boxcar.sync.mirror import Mirror
 
 ANSWER_SECONDS = 10.0  # for which an address may keep us waiting, to begin with and between two pieces

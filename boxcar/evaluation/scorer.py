@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxcar.data.example import Example, read_examples
-from boxcar.data.input_pipeline import Split, evaluation_batches
+from boxcar.data.input_pipeline import IndexedSplit, evaluation_batches
 from boxcar.detectors.catalog import build_network
 from boxcar.detectors.checkpoint_weights import load_weights
 from boxcar.detectors.folding import FoldedNetwork
@@ -39,7 +39,7 @@ class ScoredSplit:
 
     examples: Sequence[LabelledImage]
     shards: Sequence[Path]
-    split: Split
+    split: IndexedSplit
     batches: Sequence[tf.Tensor] | None = None  # float32 [B, S, S, 3], once they have been read and are few enough to be kept
 
     @property
@@ -64,7 +64,7 @@ class Scorer:
     def load(self, records: Path, name: str) -> ScoredSplit:
         """A split of the records, its checksums verified."""
         shards = sorted(records.glob(f"{name}-*.tfrecord"))
-        return ScoredSplit([_without_pixels(example) for example in read_examples(shards)], shards, Split(shards))
+        return ScoredSplit([_without_pixels(example) for example in read_examples(shards)], shards, IndexedSplit(shards))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Loads a checkpoint's weights; 65 if it is of another data set or does not fit."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from boxcar.config.conversion import Conversion
+from boxcar.config.conversion_settings import Conversion
 from boxcar.data.label_map import read_label_map
 from boxcar.detectors.architecture import CONVERSIONS
 from boxcar.detectors.catalog import find_architecture
@@ -22,7 +22,7 @@ from boxcar.export.selective import SECONDS_PER_IMAGE, keep_layers_in_float
 from boxcar.export.tflite_postprocess import USE_REGULAR_NMS
 from boxcar.export.verdict import Failure
 from boxcar.inference.embedded import LABELS, check_labels, labels_text, read_embedded
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.inference.runner import HeadsRunner
 from boxcar.inference.specification import SPECIFICATION, Specification, read_specification, specification_json
 from boxcar.inference.tfjs import find_node
@@ -31,7 +31,7 @@ from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage import make_folder, remove_tree, replace_json, replace_text
 from boxcar.storage.cache import uri_of
-from boxcar.storage.local import os_errors
+from boxcar.storage.local_files import os_errors
 from boxcar.sync.mirror import Mirror
 
 _SLOW = frozenset({"tflite_int8", "tflite_int8_nms", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # these are started first

@@ -5,14 +5,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxcar.config.conversion import Limits
+from boxcar.config.conversion_settings import Limits
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
 from boxcar.export.parity import Candidate, compare
 from boxcar.export.sampling import ParityImages
 from boxcar.export.verdict import Cost, Failure, Verdict, failure_table
 from boxcar.inference.embedded import differing_labels, read_embedded
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.inference.runner import HeadsRunner, Runner, Tensor
 from boxcar.inference.specification import Specification
 from boxcar.run.progress import Progress

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from boxcar.config.conversion import Limits
+from boxcar.config.conversion_settings import Limits
 from boxcar.data.example import Example
 from boxcar.detectors.tasks import find_task
 from boxcar.errors import BoxcarError, ExitCode

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from boxcar.config.conversion import Conversion
+from boxcar.config.conversion_settings import Conversion
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
 from boxcar.export.file_checks import CheckedFile, FileToCheck

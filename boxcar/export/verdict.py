@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from boxcar.config.conversion import Limits
+from boxcar.config.conversion_settings import Limits
 from boxcar.inference.detections import Detections
 from boxcar.scoring import Difference
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from boxcar.errors import BoxcarError
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 
 _IMAGES = 3  # enough that all buffers that are kept between images exist
 

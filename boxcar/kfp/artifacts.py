@@ -28,7 +28,7 @@ from boxcar.run.layout import (
 from boxcar.sync.mirror import Mirror
 
 if TYPE_CHECKING:
-    from boxcar.retraining.retrain import Retrained
+    from boxcar.retraining.cycle import Retrained
 
 
 class Artifact(Protocol):

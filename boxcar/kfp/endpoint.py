@@ -30,11 +30,11 @@ _PORT_FORWARD = "kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888"
 Answer = dict[str, Any]
 
 
-class Unreachable(BoxcarError):
+class EndpointUnreachable(BoxcarError):
     """The server does not answer."""
 
 
-class Refused(BoxcarError):
+class RequestRefused(BoxcarError):
     """The server refuses a request."""
 
     def __init__(self, status: int, address: str, message: str) -> None:
@@ -82,7 +82,7 @@ class Endpoint:
         """
         try:
             return bool(self.get("/healthz").get("multi_user", False))
-        except Refused as error:
+        except RequestRefused as error:
             if error.status in (404, 405, 501):
                 raise self._too_old() from error
             raise
@@ -100,7 +100,7 @@ class Endpoint:
         """Sends a DELETE; something that is gone already is no error."""
         try:
             self._ask("DELETE", path, query)
-        except Refused as error:
+        except RequestRefused as error:
             if error.status != 404:
                 raise
 
@@ -154,7 +154,7 @@ class Endpoint:
         if status in (429, 502, 503, 504) and method != "POST":
             raise Busy(status)
         if status >= 400:
-            raise Refused(status, self.address, _message(answer) or f"status {status}")
+            raise RequestRefused(status, self.address, _message(answer) or f"status {status}")
         try:
             found = json.loads(answer.data)
         except ValueError:
@@ -187,7 +187,7 @@ class Endpoint:
         )
 
     def _unreachable(self, reason: str) -> BoxcarError:
-        return Unreachable(
+        return EndpointUnreachable(
             ExitCode.ENVIRONMENT,
             f"Kubeflow Pipelines at {self.address} cannot be reached: {reason.rstrip('.')}.",
             f"Check the address and that the server runs. From outside the cluster, use `{_PORT_FORWARD}`.",

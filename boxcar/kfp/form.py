@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args, get_type_hints
 
-from boxcar.config.run import DEFAULT_ARCHITECTURE
+from boxcar.config.run_settings import DEFAULT_ARCHITECTURE
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -1,7 +1,7 @@
 """What the operator of a cluster has set up for the steps of a pipeline. On a laptop there is none of it.
 
-The pods of a pipeline find it as files: pipelines/tasks.py mounts the Secret with the bucket's credentials and two ConfigMaps
-that the chart makes.
+The pods of a pipeline find it as files: pipelines/task_settings.py mounts the Secret with the bucket's credentials and two
+ConfigMaps that the chart makes.
 """
 
 import os

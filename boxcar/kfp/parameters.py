@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from boxcar.config.cluster import LabelKey, LabelValue
-from boxcar.config.run import Configuration, make_configuration, merge_settings
+from boxcar.config.cluster_settings import LabelKey, LabelValue
+from boxcar.config.run_settings import Configuration, make_configuration, merge_settings
 from boxcar.detectors.catalog import check_image_size, find_architecture
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.form import ConversionForm, TrainForm, TrainingForm

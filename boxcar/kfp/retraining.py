@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from boxcar.config.retraining import RetrainingSettings
+from boxcar.config.retraining_settings import RetrainingSettings
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.form import RetrainForm
 from boxcar.kfp.installation import is_local
 from boxcar.kfp.parameters import check_readable, check_writable, naming_parameter, read_configuration_of
 from boxcar.registry import Model
-from boxcar.retraining.retrain import Retrained
-from boxcar.retraining.retrain import retrain as retrain_model
+from boxcar.retraining.cycle import Retrained
+from boxcar.retraining.cycle import retrain as retrain_model
 from boxcar.retraining.telling import telling
 
 

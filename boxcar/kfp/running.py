@@ -7,8 +7,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from boxcar.config.cluster import ClusterSettings
-from boxcar.config.run import Configuration, make_configuration, read_configuration, write_configuration
+from boxcar.config.cluster_settings import ClusterSettings
+from boxcar.config.run_settings import Configuration, make_configuration, read_configuration, write_configuration
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.form import ConversionForm, TrainForm
 from boxcar.kfp.installation import is_local

@@ -8,7 +8,7 @@ import yaml
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from boxcar.config.conversion import Settings
+from boxcar.config.conversion_settings import Settings
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.cron import check_cron
 

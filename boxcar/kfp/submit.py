@@ -6,7 +6,7 @@ from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.endpoint import Endpoint
-from boxcar.kfp.follow import follow_run, page_of
+from boxcar.kfp.following import follow_run, page_of
 from boxcar.kfp.package import Package, read_package, read_values
 from boxcar.kfp.parameters import run_uri
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from boxcar.config.conversion import Conversion
-from boxcar.config.run import AROUND, Configuration, make_configuration, merge_settings, read_configuration
+from boxcar.config.conversion_settings import Conversion
+from boxcar.config.run_settings import AROUND, Configuration, make_configuration, merge_settings, read_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run.layout import CONFIGURATION, FAILURE, LOCK, RUN_FILE
 from boxcar.storage import is_temporary

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import FrameType
 
 from boxcar import storage
-from boxcar.config.run import Configuration, write_configuration
+from boxcar.config.run_settings import Configuration, write_configuration
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.run.checkpoints import read_scores
 from boxcar.run.child import start_child
 from boxcar.run.layout import CONFIGURATION, EVAL, EVALUATOR_LOG, LOCK, TRAIN
-from boxcar.storage.local import os_errors
+from boxcar.storage.local_files import os_errors
 from boxcar.sync.mirror import Mirror
 from boxcar.sync.upload import uploading
 from boxcar.training import check_training

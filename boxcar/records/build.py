@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import label_map_text, read_label_map, write_label_map
-from boxcar.data.test_split import frozen_test_digest, read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import LARGEST_ANNOTATION, NO_SPLIT, SPLITS, TREATMENTS, Batch, CheckedBatch, check, read_file
 from boxcar.records.faults import Fault, FaultyError
@@ -27,7 +27,7 @@ from boxcar.records.shards import Shard, ShardImage, write_shard
 from boxcar.records.split import assign_splits, groups
 from boxcar.records.summary import Summary
 from boxcar.records.table import Images, ImageTable, hash_at
-from boxcar.records.workers import Workers
+from boxcar.records.workers import CheckPool
 from boxcar.run.layout import COMMIT, DATASET, LABEL_MAP
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, read_commit
@@ -47,7 +47,7 @@ class _Source(NamedTuple):
     reader: AnnotationReader
     listing: Listing
     table: ImageTable
-    workers: Workers
+    workers: CheckPool
 
 
 def build_records(
@@ -73,8 +73,8 @@ def build_records(
         on_fault: stop at faulty images, or leave them out and list them in `dataset.json`.
         label_map: a `label_map.pbtxt` (URI) whose ids are kept; by default the one in `data`, if any. Classes
             that it lacks are appended.
-        frozen_test: a list (URI) of the images that alone are the test split, see `boxcar.data.test_split`; None where none was
-            chosen before.
+        frozen_test: a list (URI) of the images that alone are the test split, see `boxcar.data.held_out_list`; None where
+            none was chosen before.
         validation_fraction, test_fraction: shares in (0, 1) taken by hash for a split that no folder gives.
         seed: of that hash.
         full_decode: decode every image to its end, so that a damaged one is found here and not in training.
@@ -172,7 +172,7 @@ def _opened(root: Path, output: Path) -> Iterator[_Source]:
         BoxcarError: 65 where the folder holds no image; 69 where it cannot be read.
     """
     # The workers start while the folder is listed.
-    with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, Workers(Path(temporary)) as workers:
+    with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, CheckPool(Path(temporary)) as workers:
         names = list_names(root, output, READER.is_annotation)
         if not any(map(is_image, names)):
             what = f"{uri_of(root)} holds no image" + (f", only {len(names)} XML files." if names else ".")

@@ -4,13 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
+from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import read_label_map
-from boxcar.data.test_split import frozen_test_digest, read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import COMMIT, LABEL_MAP
 from boxcar.run.step import Committed, Step, read_commit, require_commit
 from boxcar.storage import fetch_file, make_folder
-from boxcar.storage.local import replace_bytes
+from boxcar.storage.local_files import replace_bytes
 from boxcar.sync.mirror import Mirror
 
 

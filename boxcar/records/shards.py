@@ -16,7 +16,7 @@ from boxcar.records.example_writer import encoded_example
 from boxcar.records.faults import FaultyError, shown
 from boxcar.records.images import LARGEST_FILE, Treatment, stored_bytes
 from boxcar.records.workers import note_image
-from boxcar.storage.local import os_errors
+from boxcar.storage.local_files import os_errors
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 _note: int | None = None  # in a worker: the file that says which image it reads
 
 
-class Workers:
+class CheckPool:
     """A pool whose processes end with this one, however it ends.
 
     Args:
@@ -53,7 +53,7 @@ class Workers:
             self.kill()
             raise
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "CheckPool":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -3,7 +3,7 @@
 Import `gate` and `retest` by their own names: they need packages that the ops image does not have.
 """
 
-from boxcar.config.gate import GateSettings
+from boxcar.config.gate_settings import GateSettings
 from boxcar.registry.aliases import Aliases, read_aliases, resolve, rollback
 from boxcar.registry.held_out import held_out_list
 from boxcar.registry.model import Model

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from boxcar.config.gate import GateSettings
+from boxcar.config.gate_settings import GateSettings
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
 from boxcar.scoring import Difference, GroundTruth, ap50_difference, one_sided, score

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from boxcar.config.gate import GateSettings
+from boxcar.config.gate_settings import GateSettings
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.aliases import Aliases, change, promoted, read_aliases
 from boxcar.registry.decision import Answers, Decided, decide

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxcar.data.example import Example, read_examples
+from boxcar.data.held_out_list import FROZEN_TEST, frozen_test_text
 from boxcar.data.label_map import read_label_map
-from boxcar.data.test_split import FROZEN_TEST, frozen_test_text
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.model import TESTS, Model
 from boxcar.run.layout import LABEL_MAP

@@ -14,7 +14,7 @@ import numpy as np
 from boxcar.data.pixels import decode_picture
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.inference.preprocessing import preprocess
 from boxcar.registry.held_out import HeldOutTest
 from boxcar.run.layout import EXPORT, MANIFEST

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from boxcar.config.gate import GateSettings
+from boxcar.config.gate_settings import GateSettings
 from boxcar.registry.aliases import Aliases, change, read_aliases
 from boxcar.registry.decision import Answers, decide
 from boxcar.registry.gate import refuse_seen

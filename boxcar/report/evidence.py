@@ -22,7 +22,7 @@ class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
-class Split(_Row):
+class SplitCounts(_Row):
     """One of train, validation and test in `dataset.json`."""
 
     pictures: Count
@@ -52,7 +52,7 @@ class Dataset(_Row):
     """`records/dataset.json`."""
 
     version: str
-    splits: dict[str, Split]
+    splits: dict[str, SplitCounts]
     faults: tuple[ListedFault, ...] = ()
     warnings: tuple[str, ...] = ()
     clipped_boxes: Count = 0

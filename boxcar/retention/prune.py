@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from boxcar.errors import BoxcarError, ExitCode, Refused
-from boxcar.retention.listing import FoundRun, find_runs, lies_in, look, place_of
+from boxcar.retention.run_list import FoundRun, find_runs, lies_in, look, place_of
 from boxcar.run.layout import CONFIGURATION, LOCK, REPORT, RUN_FILE, STEPS
 from boxcar.storage import Store, bucket_location, lock, remove_tree
 from boxcar.sync.mirror import Mirror

@@ -3,8 +3,8 @@
 import json
 from typing import NamedTuple
 
-from boxcar.config.run import Configuration
-from boxcar.data.test_split import read_frozen_test
+from boxcar.config.run_settings import Configuration
+from boxcar.data.held_out_list import read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model, held_out_list, read_aliases, read_version
 from boxcar.registry.aliases import NoModelError

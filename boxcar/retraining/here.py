@@ -1,14 +1,14 @@
 """The heavy parts of a retraining on this machine."""
 
-from boxcar.config.gate import GateSettings
-from boxcar.config.run import Configuration
+from boxcar.config.gate_settings import GateSettings
+from boxcar.config.run_settings import Configuration
 from boxcar.doctor import visible_gpus
-from boxcar.local.pipeline import run_all
+from boxcar.local.step_chain import run_all
 from boxcar.registry import Model, read_aliases, read_version
 from boxcar.registry.gate import Compared, gate
 from boxcar.registry.promotions import last_promotion, tell_run_again
 from boxcar.report import write_report
-from boxcar.retraining.retrain import Launcher
+from boxcar.retraining.cycle import RetrainingLauncher
 from boxcar.run.layout import DECISION, REPORT
 from boxcar.sync.mirror import Mirror
 
@@ -52,4 +52,4 @@ def _gpus(configuration: Configuration) -> int:
     return len(visible_gpus()) if configuration.gpus is None else configuration.gpus
 
 
-LAUNCHER = Launcher(train=_train, decide=_decide, gpus=_gpus)
+LAUNCHER = RetrainingLauncher(train=_train, decide=_decide, gpus=_gpus)

@@ -1,9 +1,9 @@
 """The heavy parts of a retraining as Jobs on a cluster. Nothing that trains, converts or scores is loaded here."""
 
 from boxcar.cluster import decide_on_cluster, gpu_count, run_on_cluster
-from boxcar.retraining.retrain import Launcher
+from boxcar.retraining.cycle import RetrainingLauncher
 
-LAUNCHER = Launcher(
+LAUNCHER = RetrainingLauncher(
     train=lambda configuration, run: run_on_cluster(configuration, run, resume=True),
     decide=lambda model, number, configuration, run: decide_on_cluster(
         configuration, run, ["--models", model.models, "--model", model.name, "--version", number]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from boxcar.config.run import Configuration
+from boxcar.config.run_settings import Configuration
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode, explain
 from boxcar.registry import Model
 from boxcar.retraining.claim import AtWorkError, Claim

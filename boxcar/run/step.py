@@ -20,7 +20,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import COMMIT, UNFINISHED
 from boxcar.storage import file_sha256, is_temporary, list_files, lock, make_folder, remove_tree, replace_json
 from boxcar.storage.cache import uri_of
-from boxcar.storage.local import os_errors
+from boxcar.storage.local_files import os_errors
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from boxcar.run.progress import Progress
 from boxcar.run.step import Step
 from boxcar.shapes.scene import CLASSES, Scene, draw_scene
 from boxcar.storage import make_folder
-from boxcar.storage.local import os_errors, sync_folder
+from boxcar.storage.local_files import os_errors, sync_folder
 from boxcar.sync.mirror import Mirror
 
 __all__ = ["CLASSES", "Scene", "draw_scenes", "make_shapes"]

@@ -1,7 +1,7 @@
 """Files in local folders and in buckets, named by URI or by a path that came from here. Imports `retry` and `errors` only."""
 
 from boxcar.storage.cache import cache_folder, fetch_file
-from boxcar.storage.local import (
+from boxcar.storage.local_files import (
     file_sha256,
     folder_sha256,
     is_temporary,
@@ -17,7 +17,7 @@ from boxcar.storage.local import (
     replace_text,
 )
 from boxcar.storage.location import bucket_location
-from boxcar.storage.open import open_store
+from boxcar.storage.open_store import open_store
 from boxcar.storage.store import ABSENT, Changed, Missing, Store, StoredObject
 
 __all__ = [

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from boxcar.storage.local import is_temporary, lock, make_folder, os_errors, replace_bytes
+from boxcar.storage.local_files import is_temporary, lock, make_folder, os_errors, replace_bytes
 from boxcar.storage.store import ABSENT, Changed, Missing, Store, StoredObject, expected_pieces
 
 

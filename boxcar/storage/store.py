@@ -10,7 +10,7 @@ from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage.checksums import PART_BYTES, file_checksum, part_bytes, pieces, running
-from boxcar.storage.local import os_errors, temporary_path
+from boxcar.storage.local_files import os_errors, temporary_path
 from boxcar.storage.parallel import in_order
 
 ABSENT = "absent"  # in place of a tag: the object must not exist yet

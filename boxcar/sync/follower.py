@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from boxcar.run.layout import CHECKPOINT_FILE, COMMIT, UNFINISHED
-from boxcar.storage.local import list_files
+from boxcar.storage.local_files import list_files
 from boxcar.storage.store import Changed, Store
 from boxcar.sync.transfer import check_taken, is_marker, listed_files, send_folder
 

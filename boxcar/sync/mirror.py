@@ -7,7 +7,7 @@ from pathlib import Path
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import COMMIT, UNFINISHED
 from boxcar.storage.cache import bucket_folder
-from boxcar.storage.local import (
+from boxcar.storage.local_files import (
     file_sha256,
     list_files,
     local_path,
@@ -18,7 +18,7 @@ from boxcar.storage.local import (
 )
 from boxcar.storage.location import bucket_location
 from boxcar.storage.names import check_names
-from boxcar.storage.open import open_store
+from boxcar.storage.open_store import open_store
 from boxcar.storage.parallel import for_each
 from boxcar.storage.store import Missing, StoredObject
 from boxcar.sync.follower import Follower

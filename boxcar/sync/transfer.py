@@ -13,7 +13,7 @@ from typing import Any
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import CHECKPOINT_MARKER, COMMIT, UNFINISHED
 from boxcar.storage.checksums import PART_BYTES
-from boxcar.storage.local import file_sha256, is_temporary, list_files, os_errors
+from boxcar.storage.local_files import file_sha256, is_temporary, list_files, os_errors
 from boxcar.storage.names import check_names
 from boxcar.storage.parallel import for_each
 from boxcar.storage.store import Changed, Missing, Store

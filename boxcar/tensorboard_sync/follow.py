@@ -21,7 +21,7 @@ from types import FrameType
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import OPEN
 from boxcar.storage import Changed, Missing, lock, make_folder, open_store, remove_tree, replace_text
-from boxcar.storage.local import os_errors
+from boxcar.storage.local_files import os_errors
 from boxcar.storage.names import unfit
 from boxcar.tensorboard_sync.event_files import EventFiles
 

@@ -14,7 +14,7 @@ from boxcar.run.checkpoints import best_scores, list_checkpoints, mark_checkpoin
 from boxcar.run.layout import checkpoint_name
 from boxcar.storage import make_folder, remove_tree
 from boxcar.storage.cache import uri_of
-from boxcar.storage.local import os_errors, sync_folder
+from boxcar.storage.local_files import os_errors, sync_folder
 from boxcar.training.divergence import Diverged
 
 

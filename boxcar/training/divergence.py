@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from boxcar.data.input_pipeline import Split, batch_members
+from boxcar.data.input_pipeline import IndexedSplit, batch_members
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import replace_json
 from boxcar.training.settings import DIVERGED, TrainingSettings
@@ -34,7 +34,7 @@ class Diverged(BoxcarError):
         self.images = images
 
 
-def diverged(window: LogWindow, first_step: int, split: Split, settings: TrainingSettings) -> Diverged:
+def diverged(window: LogWindow, first_step: int, split: IndexedSplit, settings: TrainingSettings) -> Diverged:
     """The error that names the images of the first step of a log window whose loss is not finite.
 
     Args:

@@ -1,6 +1,6 @@
 """What training starts from, decided before it starts."""
 
-from boxcar.config.run import Configuration
+from boxcar.config.run_settings import Configuration
 from boxcar.detectors.catalog import find_architecture
 from boxcar.detectors.checkpoint_sources import InitialWeights, find_checkpoint
 from boxcar.errors import BoxcarError, ExitCode

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from boxcar.config.run import Configuration
+from boxcar.config.run_settings import Configuration
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, require_commit
 from boxcar.training.backlog import wait_for_evaluator

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from boxcar.data.input_pipeline import Split, training_batches
+from boxcar.data.input_pipeline import IndexedSplit, training_batches
 from boxcar.detectors.catalog import build_network
 from boxcar.detectors.checkpoint_sources import InitialWeights
 from boxcar.detectors.checkpoint_weights import load_weights
@@ -87,7 +87,7 @@ def run_training(
         store.keep_start()
 
     # Data and log.
-    split = Split(sorted(plan.records.folder.glob("train-*.tfrecord")))
+    split = IndexedSplit(sorted(plan.records.folder.glob("train-*.tfrecord")))
     progress.say(settings.sentence(plan.images))
     progress.resume_from(step)
     progress.note("the first steps take longer")
@@ -195,7 +195,7 @@ def _load(trainer: Trainer, initial: InitialWeights) -> str:
     )
 
 
-def _read(plan: TrainingPlan, split: Split, strategy: Any, first_step: int) -> Iterator[Any]:
+def _read(plan: TrainingPlan, split: IndexedSplit, strategy: Any, first_step: int) -> Iterator[Any]:
     """The batches from a step on, counted from 0, as the strategy gives each replica its share."""
     settings = plan.settings
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxcar.config.run import Configuration
+from boxcar.config.run_settings import Configuration
 from boxcar.data.label_map import read_label_map
 from boxcar.detectors.catalog import find_architecture
 from boxcar.detectors.checkpoint_sources import InitialWeights

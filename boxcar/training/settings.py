@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from boxcar.config.run import Configuration, Optimizer, Precision
+from boxcar.config.run_settings import Configuration, Optimizer, Precision
 
 # An epoch of a small data set is over in seconds: these many are what 200 photographs need from random weights.
 EPOCHS = 60

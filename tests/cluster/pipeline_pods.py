@@ -10,7 +10,7 @@ import yaml
 from cluster_under_test import KEY, SECRET, TAG, Place, wait_for
 from compiled import Compiled, Spec, read
 
-from boxcar.kfp.images import Images
+from boxcar.kfp.container_images import Images
 from boxcar.storage import open_store
 from pipelines.compile import compile_pipeline
 

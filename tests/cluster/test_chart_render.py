@@ -9,8 +9,8 @@ import pytest
 import yaml
 from chart_tools import CHART, CI_VALUES, KUBERNETES, assert_valid, find, pods, refused, run, template
 
-from boxcar.config.cluster import ClusterSettings
-from boxcar.config.run import Configuration, make_configuration
+from boxcar.config.cluster_settings import ClusterSettings
+from boxcar.config.run_settings import Configuration, make_configuration
 from boxcar.kfp.package import compiled_folder
 from boxcar.kfp.schedule import read_schedule
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from chart_tools import CHART, KUBERNETES, OVERLAYS, ROOT, Object, assert_valid, find, kustomize, pods, program, template
 
-from boxcar.config.cluster import ClusterSettings
+from boxcar.config.cluster_settings import ClusterSettings
 
 pytestmark = pytest.mark.cluster
 

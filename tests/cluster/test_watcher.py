@@ -10,8 +10,8 @@ from watched import Watcher, after_checkpoint, begun, checkpoints, running_pod, 
 
 from boxcar.cluster.job import step_job
 from boxcar.cluster.launch import Work, run_job
-from boxcar.config.cluster import ClusterSettings
-from boxcar.config.run import make_configuration
+from boxcar.config.cluster_settings import ClusterSettings
+from boxcar.config.run_settings import make_configuration
 from boxcar.errors import BoxcarError, ExitCode
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]

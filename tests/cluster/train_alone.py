@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def train(config: Path, run: str) -> None:
     def work() -> None:
         from boxcar.cluster import train_on_cluster
-        from boxcar.config.run import make_configuration
+        from boxcar.config.run_settings import make_configuration
 
         train_on_cluster(make_configuration(config, {}), run)
 

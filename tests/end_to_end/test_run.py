@@ -176,7 +176,7 @@ def test_the_browser_page_finds_what_the_savedmodel_finds(run: Path, chromium: "
     from page_visit import check_same, serving, visiting
 
     from boxcar.data.example import read_examples
-    from boxcar.inference.open import open_runner
+    from boxcar.inference.open_runner import open_runner
 
     wanted = {}
     with open_runner(run / "export" / "saved_model") as runner:

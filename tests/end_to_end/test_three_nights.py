@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from boxcar.kfp.images import Images
+from boxcar.kfp.container_images import Images
 from boxcar.retraining.ledger import read_entries
 from boxcar.storage import open_store
 from pipelines.local import local_runner

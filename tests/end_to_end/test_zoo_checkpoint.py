@@ -15,7 +15,7 @@ from page_visit import check_same, serving, visiting
 from PIL import Image
 
 from boxcar.detectors.architecture import CONVERSIONS
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from boxcar.config.run import make_configuration, write_configuration
+from boxcar.config.run_settings import make_configuration, write_configuration
 from boxcar.run.checkpoints import list_checkpoints
 from boxcar.run.step import read_commit
 from boxcar.training.history import read_history

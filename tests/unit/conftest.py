@@ -18,7 +18,7 @@ from boxcar.run.step import Step
 @pytest.fixture(scope="session")
 def exported_run(shapes_records: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
     """Three classes, because four class slots are as many as box encodings have numbers."""
-    from boxcar.config.conversion import Conversion
+    from boxcar.config.conversion_settings import Conversion
     from boxcar.export import convert, freeze
 
     def make(folder: Path) -> None:

@@ -8,7 +8,7 @@ from exported import ExportedRun
 from kfp import dsl
 
 from boxcar.kfp.artifacts import show_files, show_frozen, show_report, show_retrained
-from boxcar.retraining.retrain import Retrained
+from boxcar.retraining.cycle import Retrained
 
 
 def artifact(kind: type[dsl.Artifact], folder: Path) -> Any:

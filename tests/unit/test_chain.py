@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from finished_run import write_run
 
-from boxcar.config.run import Configuration, make_configuration, write_configuration
+from boxcar.config.run_settings import Configuration, make_configuration, write_configuration
 from boxcar.errors import Refused
-from boxcar.local.pipeline import is_finished, run_all
 from boxcar.local.resume import _take_over
+from boxcar.local.step_chain import is_finished, run_all
 from boxcar.report import write_report
 from boxcar.run.step import require_commit
 from boxcar.sync.mirror import Mirror

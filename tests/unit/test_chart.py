@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import boxcar
-from boxcar.config.cluster import ClusterSettings
-from boxcar.config.run import make_configuration
+from boxcar.config.cluster_settings import ClusterSettings
+from boxcar.config.run_settings import make_configuration
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "boxcar"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from boxcar.config.run import make_configuration
+from boxcar.config.run_settings import make_configuration
 from boxcar.detectors import checkpoint_sources
 from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError, ExitCode

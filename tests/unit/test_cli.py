@@ -156,8 +156,8 @@ def _help(*command: str) -> str:
 
 
 def test_the_help_of_a_run_has_each_setting_with_its_choices_and_its_default() -> None:
-    from boxcar.config.conversion import Conversion, Limits
-    from boxcar.config.run import Configuration
+    from boxcar.config.conversion_settings import Conversion, Limits
+    from boxcar.config.run_settings import Configuration
     from boxcar.detectors.architecture import EXPORTS
 
     text = _help("run")
@@ -176,7 +176,7 @@ def test_the_help_of_a_run_has_each_setting_with_its_choices_and_its_default() -
 
 
 def test_the_help_of_the_gate_has_its_defaults() -> None:
-    from boxcar.config.gate import GateSettings
+    from boxcar.config.gate_settings import GateSettings
 
     text = _help("models", "promote")
     for name in ("format", "min_gain", "confidence", "threads"):

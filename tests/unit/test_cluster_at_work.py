@@ -12,7 +12,7 @@ from kubeconfigs import kubeconfig
 
 from boxcar.cluster.at_work import runs_at_work
 from boxcar.cluster.job import step_job
-from boxcar.config.run import Configuration
+from boxcar.config.run_settings import Configuration
 
 
 def test_runs_whose_jobs_have_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from finished_run import write_run
 
-from boxcar.cluster.pipeline import _is_finished, run_on_cluster
-from boxcar.config.run import make_configuration, write_configuration
+from boxcar.cluster.job_chain import _is_finished, run_on_cluster
+from boxcar.config.run_settings import make_configuration, write_configuration
 from boxcar.errors import BoxcarError, Refused
 from boxcar.report import write_report
 from boxcar.storage import open_store

@@ -9,8 +9,8 @@ import yaml
 
 from boxcar.cluster.job import configuration_hash, image_name, job_name, step_job
 from boxcar.cluster.trainer_job import trainer_job, trainer_service
-from boxcar.config.cluster import ClusterSettings
-from boxcar.config.run import Configuration
+from boxcar.config.cluster_settings import ClusterSettings
+from boxcar.config.run_settings import Configuration
 from boxcar.export import provenance
 
 RUN = "s3://bucket/runs/one"

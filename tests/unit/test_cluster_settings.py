@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from boxcar.config.run import make_configuration
+from boxcar.config.run_settings import make_configuration
 from boxcar.errors import BoxcarError
 
 

@@ -294,7 +294,7 @@ def test_the_end_is_told(tmp_path: Path, failed: bool) -> None:
             "ops",
             (),
             (
-                *("boxcar.cluster.pipeline", "boxcar.kfp.running", "boxcar.kfp.ending"),
+                *("boxcar.cluster.job_chain", "boxcar.kfp.running", "boxcar.kfp.ending"),
                 *("boxcar.kfp.retraining", "boxcar.retraining.on_cluster", "boxcar.kfp.submit"),
             ),
         ),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from boxcar.config.run import Configuration, make_configuration, read_configuration, write_configuration
+from boxcar.config.run_settings import Configuration, make_configuration, read_configuration, write_configuration
 from boxcar.errors import BoxcarError
 from boxcar.run.layout import CONFIGURATION
 

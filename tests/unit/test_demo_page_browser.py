@@ -16,7 +16,7 @@ from exported import IMAGE_SIZE, ExportedRun
 from page_visit import Visit, another, check_same, serving, visiting
 from PIL import Image, ImageOps
 
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

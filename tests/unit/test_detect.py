@@ -18,7 +18,7 @@ from boxcar.data.example import read_examples
 from boxcar.detect import detect
 from boxcar.detect.sources import find_sources
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 
 SCORE = 0.01
 

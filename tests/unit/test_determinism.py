@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from boxcar.config.run import make_configuration
-from boxcar.data.input_pipeline import Split, training_batches
+from boxcar.config.run_settings import make_configuration
+from boxcar.data.input_pipeline import IndexedSplit, training_batches
 from boxcar.data.label_map import read_label_map
 from boxcar.detectors.catalog import build_network, find_architecture
 from boxcar.detectors.losses import count_matches
@@ -24,7 +24,7 @@ def test_the_same_batch_has_the_same_gradients_each_time(shapes_records: Path) -
     )
     settings = derive_settings(configuration, 100)
     trainer = Trainer(build_network(specification), settings, strategy)
-    split = Split(sorted(shapes_records.glob("train-*.tfrecord")))
+    split = IndexedSplit(sorted(shapes_records.glob("train-*.tfrecord")))
     batch = next(iter(training_batches(split, specification, settings.batch_size, (), 0, 0)))
     gradients = tf.function(lambda: trainer._gradients_of(batch, count_matches(batch["class_targets"]))[0])
     first, *others = ([gradient.numpy() for gradient in gradients()] for _ in range(5))

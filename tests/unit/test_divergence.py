@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from boxcar.config.run import make_configuration
+from boxcar.config.run_settings import make_configuration
 from boxcar.errors import BoxcarError
 from boxcar.run.checkpoints import list_checkpoints
 from boxcar.training import loop, train

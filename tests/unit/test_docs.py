@@ -14,11 +14,11 @@ import yaml
 from typer.exceptions import TyperException
 
 from boxcar.cli.main import app
-from boxcar.config.cluster import ClusterSettings
-from boxcar.config.conversion import Limits
-from boxcar.config.gate import GateSettings
-from boxcar.config.retraining import RetrainingSettings
-from boxcar.config.run import Configuration
+from boxcar.config.cluster_settings import ClusterSettings
+from boxcar.config.conversion_settings import Limits
+from boxcar.config.gate_settings import GateSettings
+from boxcar.config.retraining_settings import RetrainingSettings
+from boxcar.config.run_settings import Configuration
 from boxcar.detectors.architecture import CONVERSIONS
 from boxcar.errors import ExitCode
 from boxcar.records.faults import Kind

@@ -14,10 +14,10 @@ import pytest
 from exported import ExportedRun
 from PIL import Image
 
-from boxcar.config.conversion import Conversion
+from boxcar.config.conversion_settings import Conversion
 from boxcar.data.example import read_examples
 from boxcar.export import convert
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "raspberry_pi" / "detect.py"
 

@@ -9,7 +9,7 @@ import pytest
 from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
 from whole_run import WholeRun
 
-from boxcar.config.conversion import Conversion
+from boxcar.config.conversion_settings import Conversion
 from boxcar.data.example import read_examples
 from boxcar.data.label_map import write_label_map
 from boxcar.errors import BoxcarError, ExitCode
@@ -19,7 +19,7 @@ from boxcar.export.sampling import ParityImages, count_images, find_shards, samp
 from boxcar.export.tfjs_child import name_outputs
 from boxcar.export.tflite_child import calibration
 from boxcar.inference.embedded import labels_text
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import HeadsRunner
 from boxcar.inference.specification import read_specification

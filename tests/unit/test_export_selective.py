@@ -11,14 +11,14 @@ import pytest
 from exported import ARCHITECTURE, ExportedRun, write_harmed
 from whole_run import WholeRun
 
-from boxcar.config.conversion import Conversion
+from boxcar.config.conversion_settings import Conversion
 from boxcar.export import convert, freeze, selective
 from boxcar.export.children import Child, run_children
 from boxcar.export.file_checks import CheckedFile, FileToCheck
 from boxcar.export.sampling import sample_images
 from boxcar.export.selective import choose, loses_too_much
 from boxcar.export.verdict import Cost, Failure, Verdict
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import HeadsRunner, Runner
 from boxcar.scoring import Difference

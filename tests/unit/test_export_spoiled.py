@@ -8,7 +8,7 @@ import pytest
 from exported import ExportedRun
 from whole_run import WholeRun
 
-from boxcar.config.conversion import Conversion
+from boxcar.config.conversion_settings import Conversion
 from boxcar.data.example import read_examples
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import convert, converting

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from labelled import data_set, pair
 
-from boxcar.data.test_split import frozen_test_digest, frozen_test_text, read_frozen_test
+from boxcar.data.held_out_list import frozen_test_digest, frozen_test_text, read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
 

@@ -10,7 +10,7 @@ from example_bytes import example, floats, frame, integers, texts
 from PIL import Image
 
 from boxcar.data.example import read_examples
-from boxcar.data.input_pipeline import Split, batch_members, evaluation_batches, training_batches
+from boxcar.data.input_pipeline import IndexedSplit, batch_members, evaluation_batches, training_batches
 from boxcar.errors import BoxcarError
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.preprocessing import check_value_range, preprocess
@@ -63,46 +63,46 @@ def order(batches: tf.data.Dataset, count: int) -> list[int]:
 
 
 def test_a_split_gives_each_example_at_its_place(numbered: list[Path]) -> None:
-    split = Split(numbered)
+    split = IndexedSplit(numbered)
     assert len(split) == 11
     encoded = [example.encoded for example in read_examples(numbered)]
     assert all(encoded[index] in split.payload(index) for index in range(11))
-    assert len(Split([])) == 0
+    assert len(IndexedSplit([])) == 0
 
 
 def test_a_split_tells_the_name_of_the_picture_at_a_place(shapes_records: Path) -> None:
     shards = sorted(shapes_records.glob("train-*.tfrecord"))
-    split = Split(shards)
+    split = IndexedSplit(shards)
     assert [split.example(index).filename for index in range(len(split))] == [one.filename for one in read_examples(shards)]
 
 
 def test_a_record_that_is_no_picture_is_told_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "odd").write_bytes(frame(example()) + frame(example(image__height=None)))
     with pytest.raises(BoxcarError, match=f"record at byte {len(frame(example()))} of .*odd") as error:
-        Split([tmp_path / "odd"]).example(1)
+        IndexedSplit([tmp_path / "odd"]).example(1)
     assert error.value.code == 65
 
 
 def test_a_shard_that_was_cut_short_is_refused(numbered: list[Path], tmp_path: Path) -> None:
     (tmp_path / "cut").write_bytes(numbered[0].read_bytes()[:-3])
     with pytest.raises(BoxcarError, match="cut") as error:
-        Split([tmp_path / "cut"])
+        IndexedSplit([tmp_path / "cut"])
     assert error.value.code == 65
 
 
 def test_every_epoch_is_a_permutation_of_its_own(numbered: list[Path]) -> None:
     # 11 batches of 3 are three epochs of 11; their borders lie inside of batches.
-    seen = order(training_batches(Split(numbered), SPECIFICATION, 3, (), 5, 0), 11)
+    seen = order(training_batches(IndexedSplit(numbered), SPECIFICATION, 3, (), 5, 0), 11)
     epochs = [seen[:11], seen[11:22], seen[22:]]
     assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
-    other = order(training_batches(Split(numbered), SPECIFICATION, 3, (), 6, 0), 4)
+    other = order(training_batches(IndexedSplit(numbered), SPECIFICATION, 3, (), 6, 0), 4)
     assert other != seen[:12]
 
 
 @pytest.mark.parametrize("first", [1, 4, 9])
 def test_from_any_step_on_the_batches_are_those_of_an_undisturbed_run(shapes_records: Path, first: int) -> None:
-    split = Split(sorted(shapes_records.glob("train-*.tfrecord")))
+    split = IndexedSplit(sorted(shapes_records.glob("train-*.tfrecord")))
     straight = list(training_batches(split, SPECIFICATION, 4, ALL, 1, 0).take(first + 2))[first:]
     resumed = list(training_batches(split, SPECIFICATION, 4, ALL, 1, first).take(2))
     for ours, theirs in zip(resumed, straight, strict=True):
@@ -112,7 +112,7 @@ def test_from_any_step_on_the_batches_are_those_of_an_undisturbed_run(shapes_rec
 
 @pytest.mark.parametrize("replica_batch_size", [None, 2])
 def test_pipelines_together_give_what_a_single_one_does(shapes_records: Path, replica_batch_size: int | None) -> None:
-    split = Split(sorted(shapes_records.glob("train-*.tfrecord")))
+    split = IndexedSplit(sorted(shapes_records.glob("train-*.tfrecord")))
     alone = list(training_batches(split, SPECIFICATION, 8, ALL, 1, 2).take(3))
     batches = 3 if replica_batch_size is None else 6
     dealt = [
@@ -135,7 +135,7 @@ def test_a_batch_that_cannot_be_dealt_out_evenly_is_refused(
 ) -> None:
     with pytest.raises(BoxcarError, match="evenly") as error:
         training_batches(
-            Split(numbered),
+            IndexedSplit(numbered),
             SPECIFICATION,
             batch_size,
             (),
@@ -149,13 +149,13 @@ def test_a_batch_that_cannot_be_dealt_out_evenly_is_refused(
 
 def test_the_members_of_a_batch_are_those_that_were_read(numbered: list[Path]) -> None:
     # 11 batches of 4 reach into a fourth epoch.
-    read = order(training_batches(Split(numbered), SPECIFICATION, 4, (), 5, 0), 11)
+    read = order(training_batches(IndexedSplit(numbered), SPECIFICATION, 4, (), 5, 0), 11)
     assert [member for step in range(11) for member in batch_members(11, 4, (), 5, step)] == read
 
 
 def test_the_members_of_a_mosaic_are_the_four_that_are_seen_in_it(numbered: list[Path]) -> None:
     members = np.reshape(batch_members(11, 6, ("mosaic",), 5, 3), (6, 4))
-    (batch,) = training_batches(Split(numbered), SPECIFICATION, 6, ("mosaic",), 5, 3).take(1)
+    (batch,) = training_batches(IndexedSplit(numbered), SPECIFICATION, 6, ("mosaic",), 5, 3).take(1)
     corners = batch["image"].numpy()[:, [0, 0, -1, -1], [0, -1, 0, -1], 0]
     np.testing.assert_array_equal(members, np.round((corners + 1) * 127.5 / 20))
     assert members[:, 0].tolist() == batch_members(11, 6, (), 5, 3)
@@ -163,7 +163,7 @@ def test_the_members_of_a_mosaic_are_the_four_that_are_seen_in_it(numbered: list
 
 
 def test_batches_have_the_promised_shapes_and_range(shapes_records: Path) -> None:
-    split = Split(sorted(shapes_records.glob("train-*.tfrecord")))
+    split = IndexedSplit(sorted(shapes_records.glob("train-*.tfrecord")))
     anchors = len(make_anchors(64, SPECIFICATION.anchors))
     for batch in training_batches(split, SPECIFICATION, 5, ALL, 1, 0).take(6):
         assert batch["image"].shape == (5, 64, 64, 3)
@@ -176,7 +176,7 @@ def test_batches_have_the_promised_shapes_and_range(shapes_records: Path) -> Non
 
 def test_a_split_of_one_picture_can_be_trained_on(numbered: list[Path], tmp_path: Path) -> None:
     shard = shard_of(tmp_path / "one", [(encode(np.full((9, 9, 3), 40, np.uint8), "PNG"), 9, 9)])
-    assert order(training_batches(Split([shard]), SPECIFICATION, 3, (), 0, 7), 2) == [2] * 6
+    assert order(training_batches(IndexedSplit([shard]), SPECIFICATION, 3, (), 0, 7), 2) == [2] * 6
 
 
 def test_every_kind_of_picture_is_read_as_the_host_reads_it(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_every_kind_of_picture_is_read_as_the_host_reads_it(tmp_path: Path) -> N
     grey = random.integers(0, 256, (50, 20), np.uint8)
     files = [encode(colour, "PNG"), encode(grey, "PNG"), encode(colour, "JPEG"), encode(grey, "JPEG")]
     shard = shard_of(tmp_path / "kinds", [(file, *np.asarray(Image.open(io.BytesIO(file))).shape[:2]) for file in files])
-    batches = list(evaluation_batches(Split([shard]), SPECIFICATION, 3))
+    batches = list(evaluation_batches(IndexedSplit([shard]), SPECIFICATION, 3))
     assert [batch.shape for batch in batches] == [(3, 64, 64, 3), (1, 64, 64, 3)]
     for file, ours in zip(files, np.concatenate(batches), strict=True):
         pixels = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
@@ -196,7 +196,7 @@ def test_every_kind_of_picture_is_read_as_the_host_reads_it(tmp_path: Path) -> N
 def test_evaluation_goes_through_the_split_in_its_order(numbered: list[Path]) -> None:
     seen = [
         round((float(image[0, 0, 0]) + 1) * 127.5 / 20)
-        for batch in evaluation_batches(Split(numbered), SPECIFICATION, 4)
+        for batch in evaluation_batches(IndexedSplit(numbered), SPECIFICATION, 4)
         for image in batch
     ]
     assert seen == list(range(11))

@@ -13,15 +13,15 @@ import pytest
 from compiled import lying, read
 
 from boxcar import __version__
-from boxcar.config.cluster import ClusterSettings
+from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.errors import BoxcarError
+from boxcar.kfp.container_images import Images
 from boxcar.kfp.form import FORMS, Form, TrainForm, describes, parameters
-from boxcar.kfp.images import Images
 from boxcar.kfp.package import compiled_folder
 from boxcar.kfp.parameters import MOST_DEADLINE_HOURS, WATCH_HOURS
 from pipelines.compile import PIPELINES, compile_pipeline
 from pipelines.document import PAGE, document
-from pipelines.tasks import NEEDS
+from pipelines.task_settings import NEEDS
 
 ROOT = Path(__file__).parents[2]
 

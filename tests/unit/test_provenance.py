@@ -11,7 +11,7 @@ import pytest
 from exported import ARCHITECTURE, ExportedRun
 
 import boxcar
-from boxcar.config.conversion import Conversion
+from boxcar.config.conversion_settings import Conversion
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import convert
 from boxcar.export import provenance as module

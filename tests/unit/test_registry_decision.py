@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from boxcar.config.gate import GateSettings
+from boxcar.config.gate_settings import GateSettings
 from boxcar.errors import BoxcarError
 from boxcar.inference.detections import Detections
 from boxcar.registry.decision import FEWEST_PICTURES, Answers, decide, pictures_needed

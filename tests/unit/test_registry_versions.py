@@ -8,7 +8,7 @@ import pytest
 from registered import LABELS, read, sha256, write_run
 from storage_servers import Server
 
-from boxcar.data.test_split import read_frozen_test
+from boxcar.data.held_out_list import read_frozen_test
 from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError
 from boxcar.registry import (

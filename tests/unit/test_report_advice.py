@@ -16,7 +16,7 @@ from boxcar.report.evidence import (
     ListedFile,
     Manifest,
     Score,
-    Split,
+    SplitCounts,
     TrainingPoint,
 )
 from boxcar.run.step import Committed
@@ -40,8 +40,8 @@ def evidence(
     classes = classes or {"cat": (ap50, 80, 300), "dog": (ap50, 90, 280)}
     per_class = {name: ClassScore(AP=score, AP50=score, boxes=boxes) for name, (score, boxes, _) in classes.items()}
     splits = {
-        "train": Split(pictures=pictures, boxes=580, per_class={name: count for name, (_, _, count) in classes.items()}),
-        "test": Split(pictures=60, boxes=170, per_class={}),
+        "train": SplitCounts(pictures=pictures, boxes=580, per_class={name: count for name, (_, _, count) in classes.items()}),
+        "test": SplitCounts(pictures=60, boxes=170, per_class={}),
     }
     step = 100 * (curve.index(max(curve)) + 1) if curve else 100
     common: dict[str, Any] = {"AP75": ap, "per_class": per_class}

@@ -15,7 +15,7 @@ import pytest
 from registered import write_run
 
 from boxcar import retry
-from boxcar.config.run import Configuration, make_configuration
+from boxcar.config.run_settings import Configuration, make_configuration
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.kfp.form import RetrainForm
 from boxcar.kfp.retraining import retrain as retrain_by_form
@@ -23,8 +23,8 @@ from boxcar.registry import Model, held_out_list, promote_regardless, read_alias
 from boxcar.registry.aliases import change
 from boxcar.retraining.changes import INDEX
 from boxcar.retraining.claim import Claim
+from boxcar.retraining.cycle import Retrained, RetrainingLauncher, retrain
 from boxcar.retraining.ledger import Entry, begin, read_entries, with_hours, write_entry
-from boxcar.retraining.retrain import Launcher, Retrained, retrain
 from boxcar.run.layout import DECISION
 from boxcar.storage import open_store, replace_json
 
@@ -91,7 +91,7 @@ class Workshop:
     def retrain(self, settings: dict[str, Any] | None = None, **retraining: Any) -> Retrained:
         given = {"data": str(self.data), "retraining": retraining, **(settings or {})}
         configuration = make_configuration(None, given)
-        return retrain(self.model, configuration, str(self.runs), Launcher(self._train, self._decide, lambda _: 2))
+        return retrain(self.model, configuration, str(self.runs), RetrainingLauncher(self._train, self._decide, lambda _: 2))
 
     def entries(self) -> list[Entry]:
         return list(read_entries(self.model.store).values())
@@ -379,7 +379,7 @@ def test_what_a_form_is_refused_for_is_told(workshop: Workshop, monkeypatch: pyt
 
 
 def test_who_is_sent_away_or_stopped_tells_nobody(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boxcar.retraining.retrain.Claim", partial(Claim, renew_seconds=0.1, gone_seconds=10.0))
+    monkeypatch.setattr("boxcar.retraining.cycle.Claim", partial(Claim, renew_seconds=0.1, gone_seconds=10.0))
     with (
         Claim(workshop.model.store, 0.1, 10.0),
         pytest.raises(BoxcarError, match="is running"),

@@ -15,7 +15,7 @@ from exported import IMAGE_SIZE, ExportedRun
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference import tfjs
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.runner import Runner
 from boxcar.inference.specification import Specification, read_specification, specification_json

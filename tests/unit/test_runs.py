@@ -17,7 +17,7 @@ from storage_servers import Server
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.retention import PrunePlan, find_runs, plan_prune, prune
-from boxcar.retention.listing import FoundRun
+from boxcar.retention.run_list import FoundRun
 from boxcar.run.step import Step, read_commit
 from boxcar.storage import open_store
 from boxcar.storage.folder_store import FolderStore

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from boxcar.config.run import make_configuration, write_configuration
+from boxcar.config.run_settings import make_configuration, write_configuration
 from boxcar.run.checkpoints import list_checkpoints
 from boxcar.run.layout import COMMIT, UNFINISHED
 from boxcar.training.history import read_history

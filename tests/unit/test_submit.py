@@ -15,11 +15,11 @@ from boxcar import retry
 from boxcar.cli.options import split_pairs
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp import endpoint as endpoint_module
-from boxcar.kfp import follow
+from boxcar.kfp import following
 from boxcar.kfp.endpoint import Endpoint
 from boxcar.kfp.package import compiled_folder, read_package, read_values
 from boxcar.kfp.submit import submit
-from boxcar.storage.local import replace_json
+from boxcar.storage.local_files import replace_json
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GIVEN = {"data": "s3://pictures/birds", "output": "s3://bucket/runs", "steps": "500"}
@@ -30,7 +30,7 @@ def kubeflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kubefl
     for name in (endpoint_module.ADDRESS, endpoint_module.TOKEN, endpoint_module.TOKEN_FILE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(endpoint_module, "_PROJECTED", tmp_path / "no-token")
-    monkeypatch.setattr(follow, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 0.5)
     monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.5)
     with serving() as server:
@@ -153,17 +153,17 @@ def test_a_failed_run_ends_with_the_code_and_the_words_of_its_step(
 ) -> None:
     kubeflow.states = [run("FAILED", error=api.GoogleRpcStatus(code=13, message="task train failed"))]
     failure = {"step": "train", "code": 65, "what": "The loss is not finite.", "do": "Lower it.", "at": "now"}
-    monkeypatch.setattr(follow, "read_failure", {"s3://bucket/runs/run-1": failure}.__getitem__)
+    monkeypatch.setattr(following, "read_failure", {"s3://bucket/runs/run-1": failure}.__getitem__)
     assert refused(kubeflow, 65) == "The step train failed: The loss is not finite. Lower it."
 
-    monkeypatch.setattr(follow, "read_failure", lambda folder: None)
+    monkeypatch.setattr(following, "read_failure", lambda folder: None)
     sentence = refused(kubeflow, 69)
     assert sentence == f"The run failed: task train failed. See {kubeflow.address}/#/runs/details/run-1."
 
     def unreadable(folder: str) -> None:
         raise BoxcarError(ExitCode.ENVIRONMENT, "There is no key for S3.", "Set one.")
 
-    monkeypatch.setattr(follow, "read_failure", unreadable)
+    monkeypatch.setattr(following, "read_failure", unreadable)
     assert "Its folder cannot be read from here: There is no key for S3." in refused(kubeflow, 69)
 
 
@@ -184,7 +184,7 @@ def test_who_stops_following_leaves_the_run_as_it_is(kubeflow: Kubeflow, monkeyp
             raise told
 
         kubeflow.states = [run("RUNNING")]
-        monkeypatch.setattr(follow.time, "sleep", stop)
+        monkeypatch.setattr(following.time, "sleep", stop)
         assert "which continues" in refused(kubeflow, code)
 
 
@@ -194,13 +194,13 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(kubeflow: Kubeflow, mon
 
     def get(self: Endpoint, path: str, **query: str | None) -> Any:
         if path == "/runs/run-1" and next(away):
-            raise endpoint_module.Unreachable(ExitCode.ENVIRONMENT, "Away.", "Wait.")
+            raise endpoint_module.EndpointUnreachable(ExitCode.ENVIRONMENT, "Away.", "Wait.")
         return asked(self, path, **query)
 
     monkeypatch.setattr(Endpoint, "get", get)
     said = start(kubeflow)
     assert said[1:] == ["Away. The run continues meanwhile.", "Done: the run is in s3://bucket/runs/run-1."]
-    monkeypatch.setattr(follow, "OUTAGE_SECONDS", -1.0)
+    monkeypatch.setattr(following, "OUTAGE_SECONDS", -1.0)
     away = iter([True])
     assert refused(kubeflow, 69) == "Away. Wait."
 

@@ -15,7 +15,7 @@ from boxcar.export.sampling import find_shards
 from boxcar.export.tflite_postprocess import OUTPUTS, add_postprocess, centred_anchors
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.detections import Detections
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.specification import Anchors, Specification, Thresholds, read_specification
 from boxcar.scoring import match

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from terminal import Terminal
 
-from boxcar.config.run import make_configuration, read_configuration, write_configuration
+from boxcar.config.run_settings import make_configuration, read_configuration, write_configuration
 from boxcar.data.example import read_examples
 from boxcar.errors import BoxcarError
 from boxcar.run.checkpoints import list_checkpoints, read_status

@@ -2,7 +2,7 @@
 
 import pytest
 
-from boxcar.config.run import Configuration
+from boxcar.config.run_settings import Configuration
 from boxcar.training.settings import FEWEST_STEPS, MOST_DERIVED_STEPS, RATE_FROM_RANDOM, derive_settings
 
 

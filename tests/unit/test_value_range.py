@@ -11,10 +11,10 @@ import pytest
 from exported import ARCHITECTURE, ExportedRun, write_checkpoint
 from PIL import Image
 
-from boxcar.config.conversion import Conversion
+from boxcar.config.conversion_settings import Conversion
 from boxcar.data.example import read_examples
 from boxcar.export import convert, freeze
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.inference.specification import SPECIFICATION, read_specification
 from boxcar.run.layout import MANIFEST
 

@@ -181,7 +181,7 @@ def test_losses(expected: dict[str, Any], network: "Network", specification: Spe
 
 def test_frozen_as_it_is_it_knows_cocos_labels_and_detects_what_the_api_does(expected: dict[str, Any], tmp_path: Path) -> None:
     from boxcar.export import freeze
-    from boxcar.inference.open import open_runner
+    from boxcar.inference.open_runner import open_runner
 
     freeze(ARCHITECTURE, str(CHECKPOINT), str(tmp_path / "saved_model"))
     with open_runner(tmp_path / "saved_model") as runner:

@@ -12,7 +12,7 @@ from boxcar.detectors.catalog import ARCHITECTURES
 from boxcar.export.pipeline_config import pipeline_config
 from boxcar.export.sampling import sample_images
 from boxcar.inference.detections import Detections
-from boxcar.inference.open import open_runner
+from boxcar.inference.open_runner import open_runner
 from boxcar.scoring import match
 
 

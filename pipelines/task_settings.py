@@ -6,7 +6,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from boxcar import __version__
-from boxcar.kfp.images import Images
+from boxcar.kfp.container_images import Images
 from boxcar.kfp.installation import ENVIRONMENT, SECRET, SETTINGS
 from boxcar.kfp.parameters import WATCH_HOURS
 from boxcar.run.layout import IMAGE, PIPELINE_VERSION

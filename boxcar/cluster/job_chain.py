@@ -7,7 +7,7 @@ from boxcar.cluster import bucket
 from boxcar.cluster.job import step_job
 from boxcar.cluster.launch import Work, run_job, train_on_cluster
 from boxcar.cluster.relay import tell
-from boxcar.config.run import RUN_STEPS, Configuration, LastStep, write_configuration
+from boxcar.config.run_settings import RUN_STEPS, Configuration, LastStep, write_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run import layout
 from boxcar.run.checkpoints import best_score

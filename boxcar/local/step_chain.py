@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 
-from boxcar.config.run import RUN_STEPS, Configuration, LastStep, read_configuration, write_configuration
+from boxcar.config.run_settings import RUN_STEPS, Configuration, LastStep, read_configuration, write_configuration
 from boxcar.doctor import visible_gpus
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from boxcar.config.run import AROUND, Configuration
+from boxcar.config.run_settings import AROUND, Configuration
 from boxcar.errors import BoxcarError, ChildEnded, Refused, explain
 from boxcar.registry import Model, add_version, read_aliases
 from boxcar.registry.promotions import last_promotion, tell_run_again
@@ -29,7 +29,7 @@ _IDENTITY = 12  # hexadecimal digits
 
 
 @dataclass(frozen=True)
-class Launcher:
+class RetrainingLauncher:
     """How the heavy parts of a retraining are done: on this machine, or as Jobs.
 
     Attributes:
@@ -61,7 +61,7 @@ class Retrained:
     version: str | None = None
 
 
-def retrain(model: Model, configuration: Configuration, runs: str, launcher: Launcher) -> Retrained:
+def retrain(model: Model, configuration: Configuration, runs: str, launcher: RetrainingLauncher) -> Retrained:
     """Trains a model anew where its images have changed, and makes the result the champion where it is not worse.
 
     Args:
@@ -107,7 +107,7 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Lau
 
 
 def _begin(
-    model: Model, configuration: Configuration, runs: str, launcher: Launcher, now: Index, changes: Changes
+    model: Model, configuration: Configuration, runs: str, launcher: RetrainingLauncher, now: Index, changes: Changes
 ) -> tuple[str, Entry]:
     """The retraining of these images, with its name in the ledger: what was begun before, where that still fits."""
     store, retraining = model.store, configuration.retraining
@@ -166,7 +166,7 @@ def _time(name: str) -> int:
     return int(name.partition("-")[2] or 1)
 
 
-def _train(model: Model, configuration: Configuration, identity: str, entry: Entry, launcher: Launcher) -> Entry:
+def _train(model: Model, configuration: Configuration, identity: str, entry: Entry, launcher: RetrainingLauncher) -> Entry:
     """Does what an entry has begun, and writes down how it ended."""
     store, run = model.store, open_store(entry.run)
     update = {"init": entry.start, "label_map": entry.label_map, "frozen_test": entry.frozen_test}

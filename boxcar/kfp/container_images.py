@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from boxcar import __version__
-from boxcar.config.cluster import IMAGE_DIGEST, IMAGES
+from boxcar.config.cluster_settings import IMAGE_DIGEST, IMAGES
 from boxcar.errors import BoxcarError, ExitCode
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ValidationError
 
-from boxcar.config.run import Configuration
+from boxcar.config.run_settings import Configuration
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import (
     COMMIT,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.ending import read_failure
-from boxcar.kfp.endpoint import Answer, Endpoint, Unreachable
+from boxcar.kfp.endpoint import Answer, Endpoint, EndpointUnreachable
 
 POLL_SECONDS = 5.0
 OUTAGE_SECONDS = 3600.0  # that a server may be unreachable
@@ -51,7 +51,7 @@ def _wait(endpoint: Endpoint, run: str, tasks: Collection[str], say: Callable[[s
         try:
             found = endpoint.get(f"/runs/{run}")
             silent = None
-        except Unreachable as error:
+        except EndpointUnreachable as error:
             now = time.monotonic()
             if silent is None:
                 say(f"{error.what} The run continues meanwhile.")

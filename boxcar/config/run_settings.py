@@ -7,10 +7,10 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from boxcar.config.cluster import ClusterSettings
-from boxcar.config.conversion import Conversion, Limits, Settings
-from boxcar.config.gate import GateSettings
-from boxcar.config.retraining import RetrainingSettings
+from boxcar.config.cluster_settings import ClusterSettings
+from boxcar.config.conversion_settings import Conversion, Limits, Settings
+from boxcar.config.gate_settings import GateSettings
+from boxcar.config.retraining_settings import RetrainingSettings
 from boxcar.detectors.catalog import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import ExitCode, Refused
 from boxcar.run.layout import CONFIGURATION

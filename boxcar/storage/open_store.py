@@ -1,6 +1,6 @@
 """The store of a URI."""
 
-from boxcar.storage.local import local_path
+from boxcar.storage.local_files import local_path
 from boxcar.storage.location import bucket_location
 from boxcar.storage.store import Store
 
