@@ -160,7 +160,7 @@ def test_wrong_names(model: Path, pictures: Path, tmp_path: Path) -> None:
         with pytest.raises(BoxcarError, match=words) as caught:
             find_sources(names, None)
         assert caught.value.code == ExitCode.USAGE
-    with pytest.raises(BoxcarError, match="no exported detector") as caught:
+    with pytest.raises(BoxcarError, match="not an exported detector") as caught:
         detect(str(tmp_path / "notes.txt"), [str(pictures)])
     assert caught.value.code == ExitCode.USAGE
     with pytest.raises(BoxcarError, match=r"score cannot be 1\.5") as caught:
