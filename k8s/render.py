@@ -16,7 +16,7 @@ TREE = Path(__file__).parent
 CHART = TREE.parent / "charts" / "boxcar"
 LAPTOP = CHART / "ci" / "minio-on-laptop-values.yaml"
 NOTE = "# Rendered from charts/boxcar by k8s/render.py: change the chart, not this file.\n"
-# They say that Helm installed it.
+# These labels say that Helm installed the object.
 HELM_LABELS = ("app.kubernetes.io/managed-by", "helm.sh/chart")
 
 
@@ -40,7 +40,7 @@ def _templates(*options: str) -> dict[str, list[dict[str, Any]]]:
         content = yaml.safe_load(document)
         if source and content:
             found.setdefault(source[1], []).append(_bare(content))
-    # Helm's own order is that of its version.
+    # Helm's own order depends on its version.
     return {
         source: sorted(objects, key=lambda one: (one["kind"], one["metadata"]["name"])) for source, objects in found.items()
     }

@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034
-# The versions that kind-up and minikube-up take; this file is sourced by them.
+# The versions that kind-up and minikube-up require. Both scripts source this file.
 
 KIND=v0.33.0
-# kind's node image is made for one release of kind: change the two together, from that release's notes.
+# A node image belongs to one release of kind. Change both together; the release notes name the image.
 KIND_NODE=kindest/node:v1.34.11@sha256:44e222ee2132dab25ff87301682f89eb82c7880ea3a1bf543bfe9708fd08d67d
 MINIKUBE=v1.37.0
 MINIKUBE_KUBERNETES=v1.34.0

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# The shared part of kind-up and minikube-up, which source it after `set -euo pipefail`. Every step can be repeated: it keeps what
-# is there.
+# The shared part of kind-up and minikube-up, which source it after `set -euo pipefail`. Every step can be repeated; it keeps what
+# exists.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 IMAGES=(records train convert ops tensorboard)
 TAG=$(sed -n 's/^appVersion: "\(.*\)"/\1/p' "$ROOT/charts/boxcar/Chart.yaml")
-# KFP starts its runs here, and our Jobs must be in the namespace of the run that they belong to.
+# Kubeflow starts its runs in this namespace, and Boxcar's Jobs must be in the same namespace as their run.
 NAMESPACE=kubeflow
 
 say() { echo "$(basename "$0"): $*" >&2; }
@@ -18,10 +18,10 @@ need() { # PROGRAM...
 }
 
 need_version() { # PROGRAM VERSION FOUND
-  [ "$2" = "$3" ] || { say "This is for $1 $2, and $3 is installed. Install $2, or change k8s/laptop/pins.sh."; exit 69; }
+  [ "$2" = "$3" ] || { say "This script needs $1 $2, but $3 is installed. Install $2, or change k8s/laptop/pins.sh."; exit 69; }
 }
 
-only_this_cluster() { # CONTEXT: all that follows uses this cluster, whatever kubectl is set to
+only_this_cluster() { # CONTEXT: makes all later commands use this cluster, regardless of kubectl's current context
   local file
   file=$(mktemp)
   kubectl config view --minify --flatten --context "$1" >"$file"
@@ -36,7 +36,7 @@ end() { # after a failure: save pods, events, and logs
   exit $code
 }
 
-build_images() { # images/README.md says more
+build_images() { # see images/README.md
   local name
   for name in "${IMAGES[@]}"; do
     say "building docker.io/boxcar/$name:$TAG"
@@ -74,10 +74,10 @@ install_boxcar() { # [OPTION...]: of helm upgrade
 
 say_what_next() { # CONTEXT
   cat <<NEXT
-Kubeflow Pipelines and Boxcar are there.
+Kubeflow Pipelines and Boxcar are ready.
 
   Pipelines    kubectl --context $1 --namespace $NAMESPACE port-forward service/ml-pipeline-ui 8080:80, then http://localhost:8080
   TensorBoard  kubectl --context $1 --namespace $NAMESPACE port-forward service/boxcar-tensorboard 6006:80, then http://localhost:6006
-  A run        docs/how-to/train-on-a-cluster.md
+  Train        see docs/how-to/train-on-a-cluster.md
 NEXT
 }

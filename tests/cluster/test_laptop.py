@@ -72,7 +72,7 @@ def test_another_version_is_refused(script: str, tool: str, version: str, tmp_pa
     assert done.returncode == 69
     pins = (LAPTOP / "pins.sh").read_text(encoding="utf-8")
     pinned = next(line.partition("=")[2] for line in pins.splitlines() if line.startswith(f"{tool.upper()}="))
-    assert f"This is for {tool} {pinned}, and v0.1.0 is installed." in done.stderr
+    assert f"This script needs {tool} {pinned}, but v0.1.0 is installed." in done.stderr
 
 
 def test_the_pools_of_kind_are_those_of_the_overlay() -> None:

@@ -1,4 +1,4 @@
-{{/* Labels of everything. Argument: a component's name and the root. */}}
+{{/* Labels of all objects. Arguments: the component's name and the root. */}}
 {{- define "boxcar.labels" -}}
 {{ include "boxcar.selector" .component }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
@@ -6,13 +6,13 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
-{{/* What pods are found by. Names do not carry the release's: a namespace holds Boxcar once. */}}
+{{/* Labels that select pods. They do not contain the release name, because a namespace has one Boxcar only. */}}
 {{- define "boxcar.selector" -}}
 app.kubernetes.io/name: boxcar
 app.kubernetes.io/component: {{ . }}
 {{- end }}
 
-{{/* An image of ours. Argument: its name and the root. */}}
+{{/* One of Boxcar's container images. Arguments: its name and the root. */}}
 {{- define "boxcar.image" -}}
 {{ .root.Values.image.repository }}/{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
 {{- end }}
@@ -26,7 +26,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* What Pod Security `restricted` asks for, of a pod and of a container. */}}
+{{/* What the Pod Security level `restricted` requires of a pod and of a container. */}}
 {{- define "boxcar.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
@@ -43,17 +43,17 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* The bucket's server: the given one, or the chart's own MinIO. */}}
+{{/* Address of the bucket's server: bucket.endpoint, or the chart's own MinIO. */}}
 {{- define "boxcar.endpoint" -}}
 {{- .Values.bucket.endpoint | default (ternary "http://boxcar-minio:9000" "" .Values.minio.enabled) }}
 {{- end }}
 
-{{/* The bucket's name, out of the folder of runs. */}}
+{{/* The bucket's name, from the URI of the folder of runs. */}}
 {{- define "boxcar.bucket" -}}
 {{ regexReplaceAll "^[a-z0-9]+://([^/]+)/.*$" .Values.bucket.runs "${1}" }}
 {{- end }}
 
-{{/* Variables that are not secret, except the folder of runs. */}}
+{{/* Environment variables that are not secret, without the folder of runs. */}}
 {{- define "boxcar.environment" -}}
 {{- with include "boxcar.endpoint" . }}
 BOXCAR_S3_ENDPOINT: {{ . | quote }}
@@ -63,7 +63,7 @@ BOXCAR_S3_ENDPOINT: {{ . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* How a container gets at the bucket. Arguments: a Secret's name or "", and the root. */}}
+{{/* How a container accesses the bucket. Arguments: a Secret's name or "", and the root. */}}
 {{- define "boxcar.bucketEnvironment" -}}
 envFrom:
   - configMapRef:
@@ -81,7 +81,7 @@ envFrom:
 {{- end }}
 {{- end }}
 
-{{/* The one folder that our images write to is /work: their home, temporary folder and cache. */}}
+{{/* /work is the only folder that Boxcar's images write to: home, temporary files, and cache. */}}
 {{- define "boxcar.bucketMounts" -}}
 - name: work
   mountPath: /work
@@ -106,7 +106,7 @@ envFrom:
 {{- end }}
 {{- end }}
 
-{{/* The part `cluster:` of Boxcar's configuration. */}}
+{{/* The table `cluster:` of Boxcar's configuration. */}}
 {{- define "boxcar.cluster" -}}
 cluster:
   service_account: boxcar-trainer
@@ -132,8 +132,8 @@ cluster:
 {{- end }}
 
 {{/*
-The schedule as YAML: that of the values, or that of a file for `boxcar schedule`, whose pipelines are commands of the launcher.
-What only Kubeflow knows of it (experiment, service_account) has no meaning here.
+The schedule as YAML, from the values or from a file for `boxcar schedule`. The launcher runs the file's pipeline as a command.
+Fields that only Kubeflow uses (experiment, service_account) are ignored.
 */}}
 {{- define "boxcar.schedule" -}}
 {{- $values := .Values.schedule }}
@@ -162,7 +162,7 @@ What only Kubeflow knows of it (experiment, service_account) has no meaning here
 {{- else if eq $file.pipeline "train-detector" }}
 {{- $names = append $names "output" }}
 {{- else }}
-{{- fail (printf "schedule.file: without Kubeflow the pipelines retrain-if-changed and train-detector can be scheduled, and not %v." $file.pipeline) }}
+{{- fail (printf "schedule.file: without Kubeflow, only the pipelines retrain-if-changed and train-detector can be scheduled, not %v." $file.pipeline) }}
 {{- end }}
 {{- $settings := deepCopy $values.settings }}
 {{- $retraining := get $settings "retraining" | default dict }}
@@ -172,7 +172,7 @@ What only Kubeflow knows of it (experiment, service_account) has no meaning here
 {{- if eq $name "config" }}
 {{- if $value }}{{ fail "schedule.file: config: write these settings under the value schedule.settings instead." }}{{ end }}
 {{- else if has $name (list "gpu_type" "node_pool") }}
-{{- if $value }}{{ fail (printf "schedule.file: %s: set cluster.gpu_resource and cluster.gpu_node_selector instead, which hold for every run." $name) }}{{ end }}
+{{- if $value }}{{ fail (printf "schedule.file: %s: set cluster.gpu_resource and cluster.gpu_node_selector instead, which apply to every run." $name) }}{{ end }}
 {{- else if not (has $name $names) }}
 {{- fail (printf "schedule.file: %s has no parameter %s that can be set here." $file.pipeline $name) }}
 {{- else if eq $name "bucket_secret" }}
