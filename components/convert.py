@@ -1,4 +1,4 @@
-"""A SavedModel becomes files for phones and browsers, each of which is compared with it."""
+"""Converts a SavedModel to files for phones and browsers, and compares each file with the SavedModel."""
 
 from kfp import dsl
 
@@ -7,12 +7,12 @@ from boxcar.kfp.container_images import CONVERT
 
 @dsl.component(base_image=CONVERT, install_kfp_package=False)
 def convert(run: str, records: str, config: str, files: dsl.Output[dsl.Model], scores: dsl.Output[dsl.Metrics]) -> None:
-    """Converts the SavedModel of the run to TFLite and TensorFlow.js, and checks every file against it.
+    """Converts the run's SavedModel to TFLite and TensorFlow.js, and compares every file with the SavedModel.
 
     Args:
         run: Folder of the run.
         records: Records for calibration and checks. Empty: the run's own.
-        config: YAML file with settings of the conversion. Empty: the run's own.
+        config: YAML file with conversion settings. Empty: the run's own.
 
     Returns:
         files: The exported files, described by manifest.json.

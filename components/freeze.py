@@ -1,4 +1,4 @@
-"""A checkpoint becomes a SavedModel."""
+"""Makes a SavedModel from a checkpoint."""
 
 from kfp import dsl
 
@@ -9,14 +9,14 @@ from boxcar.kfp.container_images import TRAIN
 def freeze(
     architecture: str, checkpoint: str, run: str, model: dsl.Output[dsl.Model], records: str = "", config: str = ""
 ) -> None:
-    """Makes a SavedModel of a checkpoint in export/saved_model of the run.
+    """Makes a SavedModel from a checkpoint, in the run's folder export/saved_model.
 
     Args:
-        architecture: Detector that the checkpoint is of.
-        checkpoint: Prefix of the checkpoint's files, .../ckpt-500.
+        architecture: The checkpoint's architecture.
+        checkpoint: Prefix of the checkpoint's files, such as .../ckpt-500.
         run: Folder of the run.
-        records: Records that convert will use, checked before anything is done. Empty: the run's own.
-        config: YAML file with settings that convert will use, checked likewise. Empty: the run's own.
+        records: Records for the step convert. They are checked before this step starts its work. Empty: the run's own.
+        config: YAML file with settings for the step convert. It is checked in the same way. Empty: the run's own.
 
     Returns:
         model: The SavedModel and its provenance.

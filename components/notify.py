@@ -1,4 +1,4 @@
-"""The last step, which runs however the others ended. It reports how the run ended, and why."""
+"""The last step, which always runs. It reports how the run ended, and why."""
 
 from kfp import dsl
 
@@ -13,15 +13,15 @@ def notify(
     resume_from: str,
     summary: dsl.Output[dsl.Markdown],
 ) -> None:
-    """Reports how the run ended and why it failed, if it did; also to a webhook, if one is set.
+    """Reports how the run ended and, if it failed, why. If a webhook is set, posts the report to it.
 
     Args:
-        output: Folder that the run's folder is in or, without a job, the run's folder.
-        job: Name of the run's folder. Empty: output is the run's folder.
-        resume_from: Folder of the older run that was resumed. Empty: none.
+        output: Folder for runs, which contains the run's folder. If job is empty: the run's folder itself.
+        job: Name of the run's folder in output. Empty: output is the run's folder.
+        resume_from: Folder of the older run that was resumed. Empty: no run was resumed.
 
     Returns:
-        summary: The report in a sentence.
+        summary: The report in one sentence.
     """
     from pathlib import Path
 

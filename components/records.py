@@ -1,4 +1,4 @@
-"""The first step: it checks the form, and labelled images become records."""
+"""The first step: it checks the form, and makes records from labeled images."""
 
 from typing import Any, NamedTuple
 
@@ -27,11 +27,11 @@ def records(
     images: dict[str, Any],
     dataset: dsl.Output[dsl.Dataset],
 ) -> NamedTuple("Started", [("run", str), ("cluster", str)]):  # type: ignore[valid-type]
-    """Checks the parameters, starts the run, and makes records of the labelled images.
+    """Checks the parameters, starts the run, and makes records from the labeled images.
 
     Args:
         job: Name of a new run's folder: the id of the Kubeflow run.
-        images: Container registry, tag, and digests of the images of the run's Jobs.
+        images: Container registry, tag, and digests of the container images for the run's Jobs.
 
     Returns:
         run: Folder of the run.

@@ -1,4 +1,4 @@
-"""The page that a person opens after a run."""
+"""Writes the report on a run."""
 
 from kfp import dsl
 
@@ -14,7 +14,7 @@ def report(run: str, page: dsl.Output[dsl.HTML], summary: dsl.Output[dsl.Markdow
 
     Returns:
         page: The report.
-        summary: Its figures in a few lines.
+        summary: The main figures in a few lines.
     """
     from boxcar.kfp.artifacts import show_report
     from boxcar.kfp.installation import run_task

@@ -34,12 +34,12 @@ def retrain(
     """Retrains a model if its images have changed, and makes the result the champion if it is not worse.
 
     Args:
-        images: Container registry, tag, and digests of the images of the Jobs.
+        images: Container registry, tag, and digests of the container images for the Jobs.
 
     Returns:
-        outcome: How it ended: unchanged, promoted, kept, or undecided.
-        run: Folder of the run. Empty: none was made.
-        version: Number of the new version. Empty: none was made.
+        outcome: Result of the retraining: unchanged, promoted, kept, or undecided.
+        run: Folder of the run. Empty: there was no run.
+        version: Number of the new version. Empty: there is no new version.
         decision: The outcome and its reason.
         scores: Scores of the new version and the champion on the model's test images.
         page: The run's report.

@@ -1,4 +1,4 @@
-"""The training step: it creates the Job that trains, and watches it. The scores come out of it, too."""
+"""The training step: it creates the training Job, watches it, and outputs the scores."""
 
 from kfp import dsl
 
@@ -13,7 +13,7 @@ def train(
     scores: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
 ) -> str:
-    """Trains the detector and scores every checkpoint: creates the run's Job, or finds it, and watches it to its end.
+    """Trains the detector and scores every checkpoint. Creates the run's Job or finds it, and watches it until it ends.
 
     Args:
         run: Folder of the run.

@@ -1,4 +1,4 @@
-"""Pipelines as files: `python -m pipelines.compile` writes those of `compiled/`, for a person to upload."""
+"""Compiles the pipelines into files to upload: `python -m pipelines.compile` writes them to `compiled/`."""
 
 import argparse
 import tempfile
@@ -44,9 +44,11 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.compile", description="Compile the pipelines.")
     parser.add_argument("--output", type=Path, default=compiled_folder(), help="folder for the files (%(default)s)")
-    parser.add_argument("--repository", default=Images.repository, help="before the images' names (%(default)s)")
-    parser.add_argument("--tag", default=Images.tag, help="of the images (%(default)s)")
-    parser.add_argument("--digest", action="append", default=[], metavar="NAME=sha256:...", help="that very image")
+    parser.add_argument("--repository", default=Images.repository, help="prefix of the container images' names (%(default)s)")
+    parser.add_argument("--tag", default=Images.tag, help="tag of the container images (%(default)s)")
+    parser.add_argument(
+        "--digest", action="append", default=[], metavar="NAME=sha256:...", help="use this digest for the image NAME"
+    )
     given = parser.parse_args()
     digests = dict(text.partition("=")[::2] for text in given.digest)
     compile_all(given.output, Images(given.repository, given.tag, digests))

@@ -1,4 +1,4 @@
-"""An existing checkpoint becomes exported files."""
+"""Exports files from an existing checkpoint."""
 
 from typing import Any
 

@@ -14,14 +14,14 @@ NAME = "retrain-if-changed"
 
 
 def retrain_if_changed(images: Images) -> Any:
-    """The pipeline, with its images. It is one task: most nights there is nothing to do, and each task takes two pods."""
+    """The pipeline, with its images. It is one task: on most nights there is nothing to do, and each task takes two pods."""
 
     @dsl.pipeline(name=NAME, display_name="Boxcar: retrain a model if its images have changed")
     @takes(RetrainForm)
     def pipeline(form: dict[str, Any]) -> None:
         """Retrains a model if its images have changed, and makes the result the champion if it is not worse.
 
-        If nothing has changed, it ends at once. Start it with a schedule.
+        If nothing has changed, the pipeline ends at once. Start it with a schedule.
         """
         webhook_secret = form.pop("webhook_secret")
         task = retrain(**form, images=images.settings())

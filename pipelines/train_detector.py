@@ -1,4 +1,4 @@
-"""The whole way: from labelled images to exported files and a report."""
+"""The whole pipeline, from labeled images to exported files and a report."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def train_detector(images: Images) -> Any:
     @dsl.pipeline(name=NAME, display_name="Boxcar: train a detector")
     @takes(TrainForm)
     def pipeline(form: dict[str, Any]) -> None:
-        """Trains a detector on labelled images, and exports it for phones, browsers, and servers.
+        """Trains a detector on labeled images, and exports it for phones, browsers, and servers.
 
         Everything is written to one folder in your bucket: records, checkpoints, scores, exported files, and a report.
         """

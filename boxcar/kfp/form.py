@@ -19,7 +19,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 class Form:
     """What every pipeline asks for. In all forms an empty text or a 0 was left open."""
 
-    architecture: Annotated[str, "Detector to train. `boxcar architectures` lists all."] = DEFAULT_ARCHITECTURE
+    architecture: Annotated[str, "Detector to train. `boxcar architectures` lists all of them."] = DEFAULT_ARCHITECTURE
     config: Annotated[
         str,
         "YAML file with further settings: `s3://bucket/config.yaml`. The parameters here override it. Empty: none.",
@@ -27,10 +27,10 @@ class Form:
     bucket_secret: Annotated[
         str,
         "Name of the Secret in this namespace with the bucket's credentials: its keys become environment variables, and "
-        "`key.json` is a key to Google Cloud Storage. Not needed with workload identity: leave it unchanged.",
+        "`key.json` is a key for Google Cloud Storage. With workload identity, no Secret is needed: leave this unchanged.",
     ] = "boxcar-bucket"  # noqa: S105 - a name
     webhook_secret: Annotated[
-        str, "Name of a Secret whose key `url` is the address to post the result to. Optional: leave it unchanged without one."
+        str, "Name of a Secret whose key `url` is the address to post the result to. Without a webhook, leave this unchanged."
     ] = "boxcar-webhook"  # noqa: S105
 
     @classmethod
@@ -54,13 +54,13 @@ class TrainingForm(Form):
     steps: Annotated[int, "Training steps. 0: derived from the data."] = 0
     initial_checkpoint: Annotated[
         str,
-        "Initial weights: `none`, `zoo`, or a checkpoint such as `s3://bucket/zoo/ckpt-0`. Empty: the zoo's, if they can be "
-        "downloaded.",
+        "Initial weights: `none`, `zoo`, or a checkpoint such as `s3://bucket/zoo/ckpt-0`. Empty: the zoo's if they can be "
+        "downloaded, else random.",
     ] = ""
     gpus: Annotated[str, "Number of GPUs to train on. 0: train on CPU nodes."] = "1"
     gpu_type: Annotated[str, "Resource name of a GPU, such as `nvidia.com/gpu`. Empty: set by the operator."] = ""
     node_pool: Annotated[
-        str, "Nodes to train on, by a label: `cloud.google.com/gke-nodepool=gpus`. Empty: set by the operator."
+        str, "Label of the nodes to train on, such as `cloud.google.com/gke-nodepool=gpus`. Empty: set by the operator."
     ] = ""
 
 
@@ -73,8 +73,8 @@ class TrainForm(TrainingForm):
     output: Annotated[str, "Folder for runs. Each run gets a folder in it, named after the run id."]
     resume_from: Annotated[
         str,
-        "Folder of an older run to resume: `s3://bucket/runs/<id>`. The other parameters must be those of that run: clone it "
-        "and fill in this one. Empty: a new run.",
+        "Folder of an older run to resume: `s3://bucket/runs/<id>`. The other parameters must be the same as in that run: "
+        "clone it and fill in only this one. Empty: start a new run.",
     ] = ""
 
 
@@ -89,10 +89,10 @@ class RetrainForm(TrainingForm):
     runs: Annotated[str, "Folder for runs. Each run gets a folder in it."]
     initial_checkpoint: Annotated[
         str,
-        "Initial weights of every run: `none`, `zoo`, or a checkpoint. Empty: the champion's; the first time, the zoo's, if "
-        "they can be downloaded.",
+        "Initial weights of every run: `none`, `zoo`, or a checkpoint. Empty: the champion's. For the first run: the zoo's if "
+        "they can be downloaded, else random.",
     ] = ""
-    new_pictures: Annotated[int, "New labelled images to wait for. 0: any change."] = 0
+    new_pictures: Annotated[int, "Number of new labeled images to wait for. 0: retrain on any change."] = 0
     gpu_hours: Annotated[str, "GPU hours that the model's retrainings may use per month. Empty: no limit."] = ""
 
 
@@ -101,11 +101,13 @@ class ConversionForm(Form):
     """What convert-only asks for."""
 
     checkpoint: Annotated[str, "Prefix of the checkpoint's files: `s3://bucket/runs/<id>/train/ckpt-500`."]
-    records: Annotated[str, "Records that it was trained on, for calibration and checks: `s3://bucket/runs/<id>/records`."]
-    output: Annotated[str, "Folder for the files, which are written to `export/` in it."]
-    architecture: Annotated[str, "Detector that the checkpoint is of."] = DEFAULT_ARCHITECTURE
+    records: Annotated[
+        str, "Records that the checkpoint was trained on, for calibration and checks: `s3://bucket/runs/<id>/records`."
+    ]
+    output: Annotated[str, "Output folder. The files are written to its subfolder `export/`."]
+    architecture: Annotated[str, "The checkpoint's architecture."] = DEFAULT_ARCHITECTURE
     config: Annotated[
-        str, "YAML file with settings of the conversion, such as `formats: [all]`. Empty: those of the run, else the defaults."
+        str, "YAML file with conversion settings, such as `formats: [all]`. Empty: the run's settings, or the defaults."
     ] = ""
 
 
