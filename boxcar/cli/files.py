@@ -18,13 +18,14 @@ def detect(
     drawn: Annotated[
         str | None,
         typer.Option(
-            help="Folder for images with their boxes. [default: detections, if no option names an output]", metavar="DIR"
+            help="Folder for the images with boxes drawn on them. [default: detections, if no other output is given]",
+            metavar="DIR",
         ),
     ] = None,
     json: Annotated[str | None, typer.Option(help="File for the detections as JSON.", metavar="FILE")] = None,
     csv: Annotated[str | None, typer.Option(help="File for the detections as CSV.", metavar="FILE")] = None,
-    score: Annotated[float, typer.Option(help="Lowest score of a detection.")] = 0.3,
-    camera: Annotated[int | None, typer.Option(help="Number of a camera to read until Ctrl-C.")] = None,
+    score: Annotated[float, typer.Option(help="Minimum score of a detection.")] = 0.3,
+    camera: Annotated[int | None, typer.Option(help="Number of a camera to read from until Ctrl-C.")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 2,
     verify_key: VerifyKey = None,
 ) -> None:
@@ -74,7 +75,9 @@ def show(file: Annotated[str, typer.Argument(help="An exported file, or its fold
 @command(app, panel=FILES)
 def sign(
     folder: Annotated[str, typer.Argument(help="Exported files: <run>/export, or a copy of it.", metavar="DIR|URI")],
-    key: Annotated[Path, typer.Option(help="Private key: PEM, an elliptic curve such as prime256v1.", metavar="FILE")],
+    key: Annotated[
+        Path, typer.Option(help="Private key in PEM format, on an elliptic curve such as prime256v1.", metavar="FILE")
+    ],
 ) -> None:
     """Sign exported files, so that anyone with the public key can detect a change."""
     from boxcar.signing import SIGNATURE, sign_folder
@@ -91,4 +94,4 @@ def verify(
     """Check that signed files are unchanged: exit code 0 if so, 1 if not."""
     from boxcar.signing import verify_folder
 
-    print(f"Verified {counted(verify_folder(folder, key), 'file')} in {folder}: all are what was signed.")
+    print(f"Verified {counted(verify_folder(folder, key), 'file')} in {folder}: all match the signature.")

@@ -31,7 +31,7 @@ def submit(
         str | None, typer.Option(help="Service account of the run's pods. [default: the server's]")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. [default: made from the time]")] = None,
-    follow: Annotated[bool, typer.Option(help="Wait for the run's end, and end as it does.")] = True,
+    follow: Annotated[bool, typer.Option(help="Wait until the run ends, and exit with its exit code.")] = True,
 ) -> None:
     """Start a pipeline on Kubeflow, and follow it to its end."""
     from boxcar.kfp.endpoint import Endpoint
@@ -52,13 +52,15 @@ def submit(
 
 @command(schedule_app, "apply", step="schedule apply")
 def apply_schedule(
-    file: Annotated[Path, typer.Argument(help="YAML: name, pipeline, parameters, cron, timezone, enabled.", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="YAML file with name, pipeline, parameters, cron, timezone, and enabled.", metavar="FILE")
+    ],
     endpoint: KfpEndpoint = None,
     token_file: TokenFile = None,
     namespace: Namespace = None,
     server_timezone: Annotated[str, typer.Option(help="Time zone in which Kubeflow reads cron.", metavar="ZONE")] = "UTC",
 ) -> None:
-    """Create or replace a schedule as its file says. The same file again changes nothing."""
+    """Create or replace a schedule from a file. Applying an unchanged file again has no effect."""
     from boxcar.kfp.endpoint import Endpoint
     from boxcar.kfp.recurring import apply_schedule as apply
     from boxcar.kfp.schedule import read_schedule
@@ -88,7 +90,7 @@ def remove_schedule(
     token_file: TokenFile = None,
     namespace: Namespace = None,
 ) -> None:
-    """Remove a schedule. A run of it that has started continues."""
+    """Remove a schedule. Runs that it has already started continue."""
     from boxcar.kfp.endpoint import Endpoint
     from boxcar.kfp.recurring import remove_schedule as remove
 

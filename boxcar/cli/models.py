@@ -11,7 +11,7 @@ from boxcar.errors import BoxcarError, ExitCode
 if TYPE_CHECKING:
     from boxcar.registry import GateSettings, Model
 
-app = make_app("Keep versions of models, and decide which is the champion.")
+app = make_app("Keep versions of models, and decide which one is the champion.")
 
 Models = Annotated[str, typer.Option(help="The model registry: a folder of models.", metavar="URI")]
 Name = Annotated[str, typer.Option("--model", help="The model's name.", metavar="NAME")]
@@ -84,10 +84,11 @@ def promote(
     version: ChosenVersion,
     given: dict[str, Any],
     without_gate: Annotated[
-        str | None, typer.Option(help="Make it the champion without a comparison, for this reason.", metavar="REASON")
+        str | None,
+        typer.Option(help="Make the version the champion without a comparison, and record this reason.", metavar="REASON"),
     ] = None,
 ) -> None:
-    """Make a version the champion if it is not worse. If the champion stays, the exit code is 0, too."""
+    """Make a version the champion if it is not worse. The exit code is also 0 if the champion stays."""
     from boxcar.registry import promote_regardless, read_aliases, resolve
     from boxcar.registry.tables import print_compared
     from boxcar.retraining.here import decide, tell_decided
@@ -105,7 +106,7 @@ def promote(
         compared = decide(model, number, settings)
         print_compared(compared)
         if compared.decided.verdict != "promoted":
-            stays = f"Version {compared.champion} stays the champion" if compared.champion else "There is no champion"
+            stays = f"Version {compared.champion} stays the champion" if compared.champion else "There is still no champion"
             print(f"{stays} of {name}.")
             return
     print(f"Version {number} is now the champion of {name}. `boxcar models rollback` undoes this.")

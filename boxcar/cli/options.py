@@ -24,16 +24,18 @@ class Launcher(StrEnum):
 Data = Annotated[str | None, typer.Option(help="Folder with images and their label files.", metavar="URI")]
 Output = Annotated[str, typer.Option(help="Folder to write into.", metavar="URI")]
 Run = Annotated[str, typer.Option(help="The run's folder.", metavar="URI")]
-Config = Annotated[str | None, typer.Option(help="Settings as YAML. Options on the command line win.", metavar="URI")]
+Config = Annotated[
+    str | None, typer.Option(help="YAML file with settings. Options on the command line override them.", metavar="URI")
+]
 RunsOn = Annotated[Launcher, typer.Option("--launcher", help="Run the steps on this machine, or as Jobs on a cluster.")]
 # Of every command that asks Kubeflow.
 KfpEndpoint = Annotated[
     str | None, typer.Option(help="Address of Kubeflow Pipelines. [default: KF_PIPELINES_ENDPOINT]", metavar="URL")
 ]
 TokenFile = Annotated[Path | None, typer.Option(help="File with a token for Kubeflow.", metavar="FILE")]
-Namespace = Annotated[str | None, typer.Option(help="The run's namespace, if many users share the server.")]
+Namespace = Annotated[str | None, typer.Option(help="Namespace of the run, on a multi-user server.")]
 VerifyKey = Annotated[
-    Path | None, typer.Option(help="Public key. Continue only if all files are what its owner signed.", metavar="FILE")
+    Path | None, typer.Option(help="Public key. Continue only if all files match their signature.", metavar="FILE")
 ]
 
 # The settings that are options too, by the section of the help that they are in; all others are in the file of --config.
@@ -104,7 +106,7 @@ def _annotation(name: str, field: Any) -> Any:
     option, kind = "--" + name.replace("_", "-"), _plain(field.annotation)
     text = field.description
     if get_origin(kind) is tuple:  # given as one text, separated by commas
-        text = f"{text} Names, comma-separated: {', '.join(get_args(get_args(kind)[0]))}."
+        text = f"{text} Comma-separated names: {', '.join(get_args(get_args(kind)[0]))}."
         kind = str
     elif get_origin(kind) is dict or hasattr(kind, "model_fields"):  # a table: one option for each of its rows
         text = f"{text} Can be given more than once."

@@ -15,12 +15,14 @@ app = make_app()
 
 @command(app, hidden=True)
 def fetch(run: Run, into: Annotated[Path, typer.Option(help="Folder on this machine.", metavar="DIR")]) -> None:
-    """Bring a run's records, checkpoints, and scores from its bucket."""
+    """Download a run's records, checkpoints, and scores from its bucket."""
     from boxcar.storage import bucket_location
     from boxcar.sync.upload import fetch_run
 
     if bucket_location(run) is None:
-        raise BoxcarError(ExitCode.USAGE, f"{run} is in no bucket.", "Name a run as s3://bucket/folder or gs://bucket/folder.")
+        raise BoxcarError(
+            ExitCode.USAGE, f"{run} is not in a bucket.", "Name a run as s3://bucket/folder or gs://bucket/folder."
+        )
     fetch_run(run, into)
 
 
@@ -28,7 +30,7 @@ def fetch(run: Run, into: Annotated[Path, typer.Option(help="Folder on this mach
 def take_records(
     records: Annotated[str, typer.Option(help="The finished records.", metavar="URI")], output: Output, config: Config = None
 ) -> None:
-    """Use finished records as a run's own."""
+    """Use finished records in a run."""
     from boxcar.records import take_records as take
 
     configuration = make_configuration(config, {})
@@ -43,9 +45,11 @@ def upload(
     lease: Annotated[
         str | None, typer.Option(help="End the training if this Lease in the pod's namespace expires.", metavar="NAME")
     ] = None,
-    orphan_minutes: Annotated[float, typer.Option(help="Minutes without a renewal after which it expires.", min=0.1)] = 10,
+    orphan_minutes: Annotated[
+        float, typer.Option(help="Minutes without a renewal after which the Lease expires.", min=0.1)
+    ] = 10,
 ) -> None:
-    """Send a run to its bucket while it trains, until SIGTERM and then once more."""
+    """Upload a run to its bucket while it trains, until SIGTERM and once after it."""
     from boxcar.sync.upload import upload_beside
 
     if idle():
@@ -61,10 +65,10 @@ def upload(
 @command(app, hidden=True)
 def follow(
     runs: Annotated[str, typer.Option(help="A folder of runs, or one run.", metavar="URI")],
-    into: Annotated[Path, typer.Option(help="Folder on this machine, for nothing else.", metavar="DIR")],
+    into: Annotated[Path, typer.Option(help="Folder on this machine that holds nothing else.", metavar="DIR")],
     seconds: Annotated[float, typer.Option(help="Seconds between updates.", min=1.0)] = 15.0,
 ) -> None:
-    """Keep a local copy of what TensorBoard shows of runs in a bucket, until SIGTERM or Ctrl-C."""
+    """Keep a local copy of the TensorBoard files of runs in a bucket, until SIGTERM or Ctrl-C."""
     from boxcar.tensorboard_sync import follow_runs
 
     follow_runs(runs, into, seconds)

@@ -40,10 +40,10 @@ def run(
     output: Annotated[str, typer.Option(help="The run's folder.", metavar="URI")],
     given: dict[str, Any],
     data: Data = None,
-    records: Annotated[str | None, typer.Option(help="Finished records, in place of --data.", metavar="URI")] = None,
+    records: Annotated[str | None, typer.Option(help="Finished records, instead of --data.", metavar="URI")] = None,
     config: Config = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was started.")] = False,
-    until: Annotated[LastStep, typer.Option(help="End after this step. --resume finishes the run later.")] = LastStep.report,
+    until: Annotated[LastStep, typer.Option(help="Stop after this step. --resume finishes the run later.")] = LastStep.report,
     launcher: RunsOn = Launcher.local,
 ) -> None:
     """Turn labelled images into a trained detector: exported files and a report."""
@@ -59,7 +59,7 @@ def run(
         from boxcar.local.step_chain import run_all
 
     if not run_all(configuration, output, resume=resume, until=until.value):
-        print(f"{output} already holds this run, finished; nothing was done.")
+        print(f"{output} already contains this run, and it is finished; nothing was done.")
     elif until is not LastStep.report:
         print(_RESULTS[until].format(run=output), "To finish the run, add --resume and leave --until out.")
         return
@@ -70,7 +70,7 @@ def run(
 def retrain(
     models: Annotated[str, typer.Option(help="The model registry: a folder of models.", metavar="URI")],
     model: Annotated[str, typer.Option(help="The model's name. Its first run creates it.", metavar="NAME")],
-    runs: Annotated[str, typer.Option(help="Folder in which the run's folder is created.", metavar="URI")],
+    runs: Annotated[str, typer.Option(help="Folder for runs; the new run's folder is created in it.", metavar="URI")],
     given: dict[str, Any],
     data: Data = None,
     config: Config = None,
@@ -94,4 +94,4 @@ def retrain(
 
 
 def _no_images() -> BoxcarError:
-    return BoxcarError(ExitCode.USAGE, "No images were named.", "Add --data and the folder they are in.")
+    return BoxcarError(ExitCode.USAGE, "No images were given.", "Add --data with the folder of your labelled images.")

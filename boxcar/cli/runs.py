@@ -21,7 +21,7 @@ _MINUTE = "%Y-%m-%d %H:%M"
 def list_runs(
     runs: Annotated[
         str | None,
-        typer.Option(help="The folder of runs. [default: runs in the current folder, else the folder itself]", metavar="URI"),
+        typer.Option(help="The folder of runs. [default: ./runs if it exists, else the current folder]", metavar="URI"),
     ] = None,
 ) -> None:
     """List the runs in a folder, the latest change first."""
@@ -37,24 +37,26 @@ def list_runs(
 @command(app, step="runs prune")
 def prune(
     runs: Annotated[str, typer.Option(help="The folder of runs.", metavar="URI")],
-    keep: Annotated[int, typer.Option(help="Keep this many runs that changed last.", min=0)],
+    keep: Annotated[int, typer.Option(help="Keep this many of the most recently changed runs.", min=0)],
     models: Annotated[
         list[str] | None,
-        typer.Option(help="Model registry whose runs are kept. Can be given more than once.", metavar="URI"),
+        typer.Option(help="Keep the runs that this model registry refers to. Can be given more than once.", metavar="URI"),
     ] = None,
-    no_models: Annotated[bool, typer.Option("--no-models", help="No model registry refers to these runs.")] = False,
-    cluster: Annotated[bool, typer.Option(help="Ask the cluster which runs its Jobs work on, and keep them.")] = True,
+    no_models: Annotated[
+        bool, typer.Option("--no-models", help="Confirm that no model registry refers to these runs.")
+    ] = False,
+    cluster: Annotated[bool, typer.Option(help="Ask the cluster which runs its Jobs are using, and keep those.")] = True,
     namespace: Annotated[str | None, typer.Option(help="Namespace of those Jobs. [default: the context's]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run/--remove", help="Only list what would be removed, or remove it.")] = True,
 ) -> None:
-    """Remove old runs, but none that a model refers to or that may be active, and nothing that is not a run."""
+    """Remove old runs. Runs that a model refers to or that may be active stay, and so does everything that is not a run."""
     from boxcar.retention import plan_prune
     from boxcar.retention import prune as remove
     from boxcar.storage import bucket_location, open_store
 
     if bool(models) == no_models:
-        what = "Both --models and --no-models were given." if models else "No registry was named that may need these runs."
-        do = "Add --models and the registry's folder, or --no-models where there is none."
+        what = "Both --models and --no-models were given." if models else "Neither --models nor --no-models was given."
+        do = "Give one of them: --models with the model registry's folder, or --no-models if there is none."
         raise BoxcarError(ExitCode.USAGE, what, do)
     store = open_store(runs)
     at_work = _at_work(namespace) if cluster and bucket_location(runs) is not None else frozenset()
@@ -62,7 +64,7 @@ def prune(
     plan = plan_prune(runs, store, keep, referred=referred, unknown=unknown, at_work=at_work)
     _print_table(
         [
-            *((run, f"stays: {reason}") for run, reason in plan.keep),
+            *((run, f"kept: {reason}") for run, reason in plan.keep),
             *((run, "would be removed" if dry_run else "removed") for run in plan.remove),
         ]
     )

@@ -13,13 +13,15 @@ app = make_app()
 
 @command(app, panel=START)
 def doctor(
-    output: Annotated[str, typer.Option(help="Folder that runs would be written to.", metavar="URI")] = ".",
-    data: Annotated[str | None, typer.Option(help="Images in a bucket that would be read.", metavar="URI")] = None,
+    output: Annotated[str, typer.Option(help="Folder for runs: check its permissions and free space.", metavar="URI")] = ".",
+    data: Annotated[
+        str | None, typer.Option(help="Bucket folder with images: check that it can be read.", metavar="URI")
+    ] = None,
     buckets_only: Annotated[
-        bool, typer.Option("--buckets-only", help="Check only the buckets, as on a machine that does not train.")
+        bool, typer.Option("--buckets-only", help="Check only the buckets, for a machine that does not train.")
     ] = False,
 ) -> None:
-    """Check what this machine has and lacks."""
+    """Check whether this machine has what Boxcar needs."""
     from boxcar.doctor import examine, examine_buckets, print_findings
 
     findings = examine_buckets(output, data) if buckets_only else examine(output, data)
@@ -36,10 +38,10 @@ def doctor(
 def shapes(
     output: Output,
     pictures: Annotated[int, typer.Option(help="Number of images.")] = 640,
-    image_size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
+    image_size: Annotated[int, typer.Option(help="Width and height of each image in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed for the drawings.")] = 0,
 ) -> None:
-    """Draw a small labelled data set to try things on."""
+    """Draw a small labelled data set for trying Boxcar out."""
     from boxcar.shapes import make_shapes
 
     made = make_shapes(output, pictures=pictures, image_size=image_size, seed=seed)

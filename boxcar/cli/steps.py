@@ -54,7 +54,7 @@ def train(
     given: dict[str, Any],
     config: Config = None,
     evaluator: Annotated[
-        Evaluator, typer.Option(help="Start an evaluator next to the trainer, expect one elsewhere, or do without.")
+        Evaluator, typer.Option(help="Run an evaluator here, expect one elsewhere, or train without one.")
     ] = Evaluator.here,
 ) -> None:
     """Train on a run's records, from its last checkpoint if there is one."""
@@ -81,7 +81,10 @@ def train(
 def evaluate(
     run: Run,
     sidecar: Annotated[
-        bool, typer.Option("--sidecar", help="In a trainer's pod: write eval/verdict.json, and wait for SIGTERM.", hidden=True)
+        bool,
+        typer.Option(
+            "--sidecar", help="As a sidecar of the trainer: write eval/verdict.json, and wait for SIGTERM.", hidden=True
+        ),
     ] = False,
 ) -> None:
     """Score a run's checkpoints, during training or later."""
@@ -106,15 +109,24 @@ def evaluate(
 @command(app, panel=STEPS)
 def freeze(
     architecture: Annotated[str, typer.Option(help="The checkpoint's architecture.", metavar="NAME")],
-    checkpoint: Annotated[str, typer.Option(help="The checkpoint without its endings: .../ckpt-0.", metavar="PREFIX")],
+    checkpoint: Annotated[
+        str, typer.Option(help="Path of the checkpoint without file extensions: .../ckpt-0.", metavar="PREFIX")
+    ],
     output: Output,
-    label_map: Annotated[str | None, typer.Option(help="A label_map.pbtxt whose ids are kept.", metavar="FILE")] = None,
+    label_map: Annotated[
+        str | None,
+        typer.Option(
+            help="The label_map.pbtxt that the checkpoint was trained with. [default: the one in its folder]", metavar="FILE"
+        ),
+    ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the network's input, a multiple of 32.", metavar="PIXELS")
+        int | None, typer.Option(help="Side of the network's input in pixels, a multiple of 32.", metavar="PIXELS")
     ] = None,
     score_threshold: Annotated[
         float | None,
-        typer.Option(help="Lowest score of a detection. [default: the checkpoint's own, 1e-8 for the zoo's]", metavar="SCORE"),
+        typer.Option(
+            help="Minimum score of a detection. [default: the checkpoint's own, or 1e-8 for zoo checkpoints]", metavar="SCORE"
+        ),
     ] = None,
 ) -> None:
     """Make a SavedModel from a checkpoint."""
@@ -128,7 +140,7 @@ def freeze(
 @command(app, settings=of_configuration(*CONVERSION), panel=STEPS)
 def convert(
     saved_model: Annotated[str, typer.Option(help="Folder that `boxcar freeze` wrote.", metavar="URI")],
-    records: Annotated[str, typer.Option(help="Records for calibration and checks.", metavar="URI")],
+    records: Annotated[str, typer.Option(help="Records with the images for calibration and parity checks.", metavar="URI")],
     output: Output,
     given: dict[str, Any],
     config: Config = None,
@@ -158,8 +170,8 @@ def fetched(run: str, *, alone: bool) -> Path:
     from boxcar.sync.upload import fetch_run
 
     if not alone and bucket_location(run) is not None:
-        what = f"Trainer, evaluator, and uploader share a folder, and {run} is not one."
-        raise BoxcarError(ExitCode.USAGE, what, "Bring it here with `boxcar fetch`, and name that folder.")
+        what = f"The trainer, evaluator, and uploader need a shared local folder, but {run} is in a bucket."
+        raise BoxcarError(ExitCode.USAGE, what, "Copy it with `boxcar fetch`, and give the copy as --run.")
     return fetch_run(run)
 
 

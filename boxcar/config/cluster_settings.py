@@ -64,65 +64,87 @@ Variable = Annotated[str, _matching(_VARIABLE, "the name of an environment varia
 
 
 class Toleration(Settings):
-    """A taint that pods bear."""
+    """A taint that pods tolerate."""
 
-    key: LabelKey | None = Field(None, description="The taint's key; not set: all of them, with operator Exists.")
-    operator: Literal["Exists", "Equal"] = Field("Equal", description="Exists bears every value.")
-    value: LabelValue | None = Field(None, description="The taint's value, with Equal.")
+    key: LabelKey | None = Field(None, description="Key of the taint. Not set, with operator Exists: all keys.")
+    operator: Literal["Exists", "Equal"] = Field("Equal", description="Exists tolerates every value of the key.")
+    value: LabelValue | None = Field(None, description="Value of the taint, for operator Equal.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        None, description="The taint's effect; not set: all of them."
+        None, description="Effect of the taint. Not set: all effects."
     )
 
 
 class ClusterSettings(Settings):
     """Where the pods of a run go, what they may use, and when they are given up."""
 
-    namespace: Namespace | None = Field(None, description="The pod's own if not set, else that of the kubeconfig's context.")
-    service_account: ObjectName = Field("boxcar-trainer", description="Of all pods; may read Leases.")
-    image_repository: Annotated[str, _matching(_IMAGE_REPOSITORY, "an image repository, such as docker.io/boxcar")] = Field(
-        "docker.io/boxcar", description="Before the images' names: records, train, convert."
+    namespace: Namespace | None = Field(
+        None, description="Namespace of the Jobs. Not set: the pod's own, or that of the kubeconfig's context."
     )
-    image_tag: Annotated[str, _matching(_IMAGE_TAG, "an image's tag")] = Field(__version__, description="Of all images.")
+    service_account: ObjectName = Field(
+        "boxcar-trainer", description="Service account of all pods. It must be allowed to read Leases."
+    )
+    image_repository: Annotated[str, _matching(_IMAGE_REPOSITORY, "an image repository, such as docker.io/boxcar")] = Field(
+        "docker.io/boxcar", description="Prefix of the container images' names: records, train, convert."
+    )
+    image_tag: Annotated[str, _matching(_IMAGE_TAG, "an image's tag")] = Field(
+        __version__, description="Tag of all container images."
+    )
     gpu_image_suffix: Annotated[str, _matching(_IMAGE_SUFFIX, "letters, digits, -, _ and .")] = Field(
-        "-gpu", description="Behind the tag of the image that trains on GPUs; empty where one image does both."
+        "-gpu", description="Suffix of the tag for training on GPUs. Empty if one container image serves both."
     )
     image_digests: dict[ImageName, ImageDigest] = Field(
-        {}, description="Digests of images, by name; train-gpu is the one that trains on GPUs. The tag counts for the others."
+        {}, description="Digests of container images by name; train-gpu trains on GPUs. Without a digest, the tag is used."
     )
-    image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field("IfNotPresent", description="When to pull images.")
-    image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets to pull images with.")
+    image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
+        "IfNotPresent", description="When to pull container images."
+    )
+    image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets to pull container images with.")
     environment: dict[Variable, str] = Field(
-        {}, description="Variables of every container, such as BOXCAR_S3_ENDPOINT; no secrets."
+        {}, description="Environment variables of every container, such as BOXCAR_S3_ENDPOINT; no secrets."
     )
     credentials_secret: ObjectName | None = Field(
         "boxcar-bucket",
-        description="A Secret whose keys become variables, such as AWS_ACCESS_KEY_ID; null where none is needed.",
+        description="A Secret whose keys become environment variables, such as AWS_ACCESS_KEY_ID; null if none is needed.",
     )
     gcs_key_secret: ObjectName | None = Field(None, description="A Secret whose key.json is a key to Google Cloud Storage.")
-    gpu_resource: LabelKey = Field("nvidia.com/gpu", description="What a GPU is called among a node's resources.")
+    gpu_resource: LabelKey = Field("nvidia.com/gpu", description="Resource name of a GPU.")
     gpu_node_selector: dict[LabelKey, LabelValue] = Field({}, description="Labels of the nodes to train on with GPUs.")
     gpu_tolerations: tuple[Toleration, ...] = Field(
-        (Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),), description="Taints borne there."
+        (Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),),
+        description="Taints of those nodes that the pods tolerate.",
     )
     cpu_node_selector: dict[LabelKey, LabelValue] = Field(
         {}, description="Labels of the nodes for every other step, and for training with `gpus: 0`."
     )
-    cpu_tolerations: tuple[Toleration, ...] = Field((), description="Taints borne there.")
-    machines: int = Field(1, ge=1, le=64, description="Pods that train together, each with its own GPUs.")
-    trainer_cpu: Quantity = Field("4", description="Processors of the trainer, requested and at most.")
-    trainer_memory: Quantity = Field("16Gi", description="Memory of the trainer, requested and at most.")
-    evaluator_cpu: Quantity = Field("2", description="Processors of the evaluator beside it.")
-    evaluator_memory: Quantity = Field("6Gi", description="Memory of the evaluator.")
-    step_cpu: Quantity = Field("2", description="Processors of every other step.")
+    cpu_tolerations: tuple[Toleration, ...] = Field((), description="Taints of those nodes that the pods tolerate.")
+    machines: int = Field(1, ge=1, le=64, description="Workers of a training: pods that each have their own GPUs.")
+    trainer_cpu: Quantity = Field("4", description="CPUs of the trainer, as request and limit.")
+    trainer_memory: Quantity = Field("16Gi", description="Memory of the trainer, as request and limit.")
+    evaluator_cpu: Quantity = Field("2", description="CPUs of the evaluator sidecar.")
+    evaluator_memory: Quantity = Field("6Gi", description="Memory of the evaluator sidecar.")
+    step_cpu: Quantity = Field("2", description="CPUs of every other step.")
     step_memory: Quantity = Field("8Gi", description="Memory of every other step.")
-    shm_megabytes: int = Field(1024, ge=1, le=1_000_000, description="/dev/shm of the trainer, out of its memory.")  # noqa: S108
-    ephemeral_gigabytes: int = Field(20, ge=1, le=100_000, description="Disk for records, checkpoints and exports of a pod.")
-    priority_class: ObjectName | None = Field(None, description="PriorityClass of the pods.")
-    queue: LabelValue | None = Field(None, min_length=1, description="Kueue's LocalQueue that lets the Jobs in.")
-    deadline_hours: float = Field(
-        24.0, gt=0, le=24 * 365, allow_inf_nan=False, description="Hours after which a step is ended for good."
+    shm_megabytes: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Size of the trainer's /dev/shm, which is part of its memory.",
     )
-    grace_seconds: int = Field(120, ge=1, le=3600, description="Seconds between SIGTERM and the end, for a last checkpoint.")
+    ephemeral_gigabytes: int = Field(
+        20, ge=1, le=100_000, description="Disk of a pod for records, checkpoints, and exported files."
+    )
+    priority_class: ObjectName | None = Field(None, description="PriorityClass of the pods.")
+    queue: LabelValue | None = Field(None, min_length=1, description="Kueue LocalQueue that admits the Jobs.")
+    deadline_hours: float = Field(
+        24.0, gt=0, le=24 * 365, allow_inf_nan=False, description="Deadline of a step in hours; it is not retried after that."
+    )
+    grace_seconds: int = Field(
+        120, ge=1, le=3600, description="Seconds between SIGTERM and SIGKILL, in which a last checkpoint is saved."
+    )
     orphan_minutes: float = Field(
-        10.0, gt=0, le=24 * 60, allow_inf_nan=False, description="Minutes without a watcher after which training ends with 76."
+        10.0,
+        gt=0,
+        le=24 * 60,
+        allow_inf_nan=False,
+        description="Minutes without a watcher after which training ends with exit code 76.",
     )

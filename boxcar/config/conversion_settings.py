@@ -34,16 +34,16 @@ class Limits(Settings):
     decode by themselves have no raw outputs.
     """
 
-    raw_difference: _Difference = Field(1e-3, description="Largest difference of any raw output, float32 files.")
-    mean_raw_difference: _Difference = Field(1e-4, description="Mean difference of the raw outputs, float32 files.")
-    matched: _Share = Field(0.9, description="Share of the SavedModel's detections that must be found.")
-    mean_iou: _Share = Field(0.8, description="Mean overlap with those that are found, at least.")
-    score_difference: _Share = Field(0.1, description="Mean difference of their scores.")
-    ap50_loss: _Share = Field(0.02, description="How far AP50 may be below the SavedModel's.")
-    nms_ap50_loss: _Share = Field(0.05, description="The same for files that return detections.")
-    milliseconds: _Cost | None = Field(None, description="Per image, the median.")
-    megabytes: _Cost | None = Field(None, description="Size of the file.")
-    peak_memory_megabytes: _Cost | None = Field(None, description="Of a process that runs the file.")
+    raw_difference: _Difference = Field(1e-3, description="Largest difference of any raw output, for float32 files.")
+    mean_raw_difference: _Difference = Field(1e-4, description="Mean difference of the raw outputs, for float32 files.")
+    matched: _Share = Field(0.9, description="Minimum share of the SavedModel's detections that the file finds.")
+    mean_iou: _Share = Field(0.8, description="Minimum mean IoU of the matched detections.")
+    score_difference: _Share = Field(0.1, description="Mean score difference of the matched detections.")
+    ap50_loss: _Share = Field(0.02, description="Maximum loss of AP50 relative to the SavedModel.")
+    nms_ap50_loss: _Share = Field(0.05, description="The same, for files that return detections.")
+    milliseconds: _Cost | None = Field(None, description="Median time per image in milliseconds.")
+    megabytes: _Cost | None = Field(None, description="Size of the file in MB.")
+    peak_memory_megabytes: _Cost | None = Field(None, description="Peak memory in MB of a process that runs the file.")
 
 
 class Conversion(Settings):
@@ -52,16 +52,16 @@ class Conversion(Settings):
     formats: tuple[Format, ...] = Field(
         DEFAULT_FORMATS,
         min_length=1,
-        description="Files to export besides the SavedModel; all for every one, saved_model for none.",
+        description="Formats to export besides the SavedModel; all selects every format, saved_model none.",
     )
     parity_pictures: int = Field(
-        200, ge=1, le=10_000, description="Images to compare every file with the SavedModel on, at most."
+        200, ge=1, le=10_000, description="Maximum number of images on which each file is compared with the SavedModel."
     )
     limits: Limits = Field(Limits(), description="Reject an exported file beyond this limit.")
-    int8_pictures: int = Field(100, ge=1, le=10_000, description="Training images to calibrate INT8 on, at most.")
-    int8_input: Literal["float32", "uint8"] = Field("float32", description="Data type in which INT8 files take pixels.")
+    int8_pictures: int = Field(100, ge=1, le=10_000, description="Maximum number of training images for INT8 calibration.")
+    int8_input: Literal["float32", "uint8"] = Field("float32", description="Data type of the input pixels of INT8 files.")
     int8_max_drop: float = Field(
-        0.01, ge=0, le=1, description="AP50 that INT8 may cost before its worst layers stay in float32."
+        0.01, ge=0, le=1, description="Loss of AP50 above which the worst layers of an INT8 file stay in float32."
     )
 
     @field_validator("formats", mode="before")

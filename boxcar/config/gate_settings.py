@@ -12,13 +12,15 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 class GateSettings(Settings):
     """How the gate decides."""
 
-    format: str = Field("tflite_int8", description="The file that ships, on which versions are compared.")
-    min_gain: float = Field(-0.005, ge=-1, le=1, description="Difference of AP50 to the champion that must be exceeded.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of each one-sided bound of that difference.")
-    class_floors: dict[str, _Share] = Field({}, description="AP50 that a class must reach.")
+    format: str = Field("tflite_int8", description="Format of the file that ships. Versions are compared with it.")
+    min_gain: float = Field(-0.005, ge=-1, le=1, description="Difference in AP50 from the champion that a version must exceed.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of each one-sided bound of the AP50 difference.")
+    class_floors: dict[str, _Share] = Field({}, description="Minimum AP50 of a class.")
     max_milliseconds: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Most milliseconds per image, the median."
+        None, gt=0, allow_inf_nan=False, description="Maximum median time per image in milliseconds."
     )
-    max_megabytes: float | None = Field(None, gt=0, allow_inf_nan=False, description="Largest size of the file.")
-    accept_new_classes: bool = Field(False, description="Allow other classes than the champion's; shared ones are compared.")
-    threads: int = Field(2, ge=1, le=64, description="CPU threads that the files are run with.")
+    max_megabytes: float | None = Field(None, gt=0, allow_inf_nan=False, description="Maximum size of the file in MB.")
+    accept_new_classes: bool = Field(
+        False, description="Allow classes that differ from the champion's; only shared classes are compared."
+    )
+    threads: int = Field(2, ge=1, le=64, description="CPU threads for running the files.")

@@ -30,20 +30,20 @@ class Configuration(Conversion):
     """Everything that decides what a run computes. What is None is derived from the data when training starts."""
 
     data: str | None = Field(None, description="Folder with images and their label files.")
-    records: str | None = Field(None, description="Folder with finished records, in place of `data`.")
+    records: str | None = Field(None, description="Folder with finished records, instead of `data`.")
     architecture: str = Field(DEFAULT_ARCHITECTURE, description="Detector to train. `boxcar architectures` lists them.")
     image_size: int | None = Field(
         None, description="Side of the network's input in pixels, a multiple of 32. [default: the architecture's]"
     )
-    steps: int | None = Field(None, ge=1, description="Training steps. [default: from the number of images]")
+    steps: int | None = Field(None, ge=1, description="Number of training steps. [default: derived from the number of images]")
     batch_size: int | None = Field(
-        None, ge=1, le=1024, description="Images per training step. [default: 16 up to 192 pixels, else 8]"
+        None, ge=1, le=1024, description="Images per training step. [default: 16 for inputs up to 192 pixels, else 8]"
     )
     learning_rate: float | None = Field(
         None,
         gt=0,
         allow_inf_nan=False,
-        description="Highest learning rate, reached after the warm-up. [default: from weights, batch size, and optimizer]",
+        description="Highest learning rate, after the warm-up. [default: derived from weights, batch size, and optimizer]",
     )
     checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
     init: str | None = Field(
@@ -54,34 +54,37 @@ class Configuration(Conversion):
     ema_decay: float | None = Field(
         None, gt=0, lt=1, description="Score and export an exponential moving average of the weights with this decay."
     )
-    freeze_backbone: bool = Field(False, description="Leave the backbone's weights and statistics as they are.")
+    freeze_backbone: bool = Field(False, description="Keep the backbone's weights and statistics fixed.")
     precision: Precision = Field("float32", description="Data type that layers compute in; weights stay float32.")
-    xla: bool = Field(False, description="Compile the training step with XLA: for a GPU, on CPUs it is much slower.")
+    xla: bool = Field(False, description="Compile the training step with XLA. Use it on a GPU; on CPUs it is much slower.")
     gpus: int | None = Field(
-        None, ge=0, le=64, description="GPUs to train on, which must be there; 0 for none. [default: all that are visible]"
+        None,
+        ge=0,
+        le=64,
+        description="Number of GPUs to train on, all of which must be visible; 0 for the CPU. [default: all that are visible]",
     )
     on_divergence: OnDivergence = Field(
         "stop", description="If the loss is not finite: stop, or return to the last checkpoint with half the learning rate."
     )
-    keep_best: int = Field(1, ge=1, le=1000, description="Checkpoints with the highest AP to keep.")
-    keep_last: int = Field(3, ge=1, le=1000, description="Newest checkpoints to keep.")
+    keep_best: int = Field(1, ge=1, le=1000, description="Number of checkpoints with the highest AP to keep.")
+    keep_last: int = Field(3, ge=1, le=1000, description="Number of newest checkpoints to keep.")
     early_stopping_checkpoints: int | None = Field(
         None, ge=1, description="Stop training after this many checkpoints in a row that did not raise the highest AP."
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, data order, augmentation, and split.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed for the split, initial weights, data order, and augmentation.")
     augmentations: tuple[Augmentation, ...] = Field(
-        ("horizontal_flip", "scale_jitter", "colour"), description="How training images are varied, in this order."
+        ("horizontal_flip", "scale_jitter", "colour"), description="Augmentations of the training images, in this order."
     )
-    label_map: str | None = Field(None, description="A label_map.pbtxt whose ids are kept.")
+    label_map: str | None = Field(None, description="A label_map.pbtxt whose class ids are kept.")
     frozen_test: str | None = Field(
-        None, description="List of the images that alone are the test split: a model's frozen-test.txt."
+        None, description="List of the images that make up the test split: a model's frozen-test.txt."
     )
     on_fault: Literal["stop", "skip"] = Field("stop", description="Stop at faulty images, or skip them.")
-    validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images that picks the checkpoint.")
-    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images that only the final scores see.")
+    validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used to choose the checkpoint.")
+    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used only for the final scores.")
     # Where a run is computed, and what for: a run may be resumed elsewhere, and keeps none of these.
     cluster: ClusterSettings = Field(
-        ClusterSettings(), description="Where the pods of a run work on a cluster, and with which resources."
+        ClusterSettings(), description="Where the pods of a run are placed on a cluster, and their resources."
     )
     gate: GateSettings = Field(GateSettings(), description="What a new version of a model must reach.")
     retraining: RetrainingSettings = Field(

@@ -131,8 +131,8 @@ def test_a_heart_that_beats_no_time_hides_no_other_run(tmp_path: Path, beat: str
 @pytest.mark.parametrize(
     ("key", "place", "words"),
     [
-        ("data", "~nobodyhere/x", "~nobodyhere/x names the home of a user who is not known here"),
-        ("init", "~nobodyhere/x", "~nobodyhere/x names the home of a user who is not known here"),
+        ("data", "~nobodyhere/x", "~nobodyhere/x names the home folder of a user who does not exist here"),
+        ("init", "~nobodyhere/x", "~nobodyhere/x names the home folder of a user who does not exist here"),
         ("init", "http://zoo/x", "http://zoo/x is not on this machine"),
     ],
 )
@@ -332,7 +332,7 @@ class TestCommand:
 
     def test_it_removes_only_when_told_to(self, folder: Path) -> None:
         given = ("runs", "prune", "--runs", str(folder), "--keep", "1")
-        assert "No registry was named that may need these runs." in last_words(boxcar(*given), 64)
+        assert "Neither --models nor --no-models was given." in last_words(boxcar(*given), 64)
         assert "Both --models" in last_words(boxcar(*given, "--no-models", "--models", "models"), 64)
         before = sorted(folder.rglob("*"))
         for more in ((), ("--dry-run",)):
@@ -364,7 +364,7 @@ class TestCommand:
         shown = boxcar(*given, models)
         assert shown.returncode == 0, shown.stderr
         (line,) = [line for line in shown.stdout.splitlines() if line.startswith("oldest ")]
-        assert line.endswith("stays: a model refers to it")
+        assert line.endswith("kept: a model refers to it")
         assert sorted(path.name for path in folder.iterdir()) == ["holiday", "oldest"]
         add_version(Model(models, "pets"), str(run))
 
@@ -377,7 +377,7 @@ class TestCommand:
         shown = boxcar("runs", "prune", "--runs", str(folder), "--keep", "1", "--remove", "--models", model.models)
         assert shown.returncode == 0, shown.stderr
         for line in shown.stdout.splitlines()[1:3]:
-            assert line.endswith("stays: it may belong to version 1 of pets, which is partly uploaded")
+            assert line.endswith("kept: it may belong to version 1 of pets, which is partly uploaded")
         assert sorted(path.name for path in folder.iterdir()) == ["holiday", "new", "old", "older"]
 
     def test_a_run_is_no_folder_of_runs(self, folder: Path) -> None:
