@@ -128,13 +128,13 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except FileNotFoundError as error:
         raise BoxcarError(
-            ExitCode.DATA, f"The shard {uri_of(path)} is missing.", "Run `boxcar records` into that folder again."
+            ExitCode.DATA, f"The shard {uri_of(path)} is missing.", "Run `boxcar records` again for that folder."
         ) from error
     except OSError as error:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"The shard {uri_of(path)} cannot be read: {error.strerror}.",
-            "Make it readable.",
+            "Change its permissions so that you can read it.",
             again=True,
         ) from error
 
@@ -152,7 +152,7 @@ def _broken(path: Path, offset: int, reason: str) -> BoxcarError:
     return BoxcarError(
         ExitCode.DATA,
         f"The record at byte {offset} of {uri_of(path)} cannot be used: {reason}.",
-        "Run `boxcar records` into that folder again.",
+        "Run `boxcar records` again for that folder.",
     )
 
 

@@ -30,7 +30,7 @@ def read_frozen_test(path: Path) -> frozenset[str]:
         raise BoxcarError(ExitCode.USAGE, what, f"Name a {FROZEN_TEST} that exists.") from error
     except OSError as error:
         what = f"{uri_of(path)} cannot be read: {error.strerror or error}."
-        raise BoxcarError(ExitCode.ENVIRONMENT, what, "Give yourself permission to read it.") from error
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, "Change its permissions so that you can read it.") from error
     hashes = set()
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -40,7 +40,7 @@ def read_frozen_test(path: Path) -> frozenset[str]:
             raise _refusal(path, f"line {number} does not start with the SHA-256 of an image")
         hashes.add(match[1].lower())
     if not hashes:
-        raise _refusal(path, "it names no image")
+        raise _refusal(path, "it lists no image")
     return frozenset(hashes)
 
 

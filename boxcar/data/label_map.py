@@ -48,14 +48,14 @@ def read_label_map(path: Path) -> dict[int, str]:
         text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         what = f"There is no label map {uri_of(path)}."
-        raise BoxcarError(ExitCode.USAGE, what, "Name a label_map.pbtxt that exists.") from error
+        raise BoxcarError(ExitCode.USAGE, what, "Give a label_map.pbtxt that exists.") from error
     except UnicodeDecodeError as error:
         raise _refusal(path, "it is not UTF-8 text") from error
     except OSError as error:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"The label map {uri_of(path)} cannot be read: {error.strerror or error}.",
-            "Give yourself permission to read it.",
+            "Change its permissions so that you can read it.",
             again=True,
         ) from error
     labels: dict[int, str] = {}
@@ -70,7 +70,7 @@ def read_label_map(path: Path) -> dict[int, str]:
     except _BrokenError as error:
         raise _refusal(path, str(error)) from error
     if not labels:
-        raise _refusal(path, "it holds no item")
+        raise _refusal(path, "it contains no item")
     return dict(sorted(labels.items()))
 
 
@@ -174,7 +174,7 @@ def _fields(start: int, tokens: Iterator[tuple[int, str, str]], closing: str) ->
             fields[field] = (kind, _unquoted(line, piece) if kind == "string" else piece)
         else:
             raise _BrokenError(f"line {line}: the field {field!r} has no value")
-    raise _BrokenError(f"the item that begins in line {start} is not closed")
+    raise _BrokenError(f"the item that starts in line {start} is not closed")
 
 
 def _after_colon(tokens: Iterator[tuple[int, str, str]]) -> tuple[int, str, str]:
@@ -189,7 +189,7 @@ def _pass_over(start: int, tokens: Iterator[tuple[int, str, str]]) -> None:
             depth += (piece in "{<") - (piece in "}>")
         if depth == 0:
             return
-    raise _BrokenError(f"the item that begins in line {start} is not closed")
+    raise _BrokenError(f"the item that starts in line {start} is not closed")
 
 
 def _entry(line: int, item: dict[str, tuple[str, str]]) -> tuple[int, str]:
@@ -200,7 +200,7 @@ def _entry(line: int, item: dict[str, tuple[str, str]]) -> tuple[int, str]:
         raise _BrokenError(f"line {line}: the id {piece!r} is not a whole number")
     number = int(piece)
     if not 1 <= number <= LARGEST_ID:
-        raise _BrokenError(f"line {line}: the id is {number}; ids begin at 1 and end at {LARGEST_ID}")
+        raise _BrokenError(f"line {line}: the id is {number}; ids range from 1 to {LARGEST_ID}")
     kind, name = item.get("name") or item.get("display_name") or ("string", "")
     if kind != "string" or not name.strip():
         raise _BrokenError(f"line {line}: the item with id {number} has no name")

@@ -50,5 +50,5 @@ def _unusable(example: Example, reason: str) -> BoxcarError:
     return BoxcarError(
         ExitCode.DATA,
         f"The image {example.filename or example.source_id} in the records cannot be used: {reason}.",
-        "Run `boxcar records` into that folder again.",
+        "Run `boxcar records` again for that folder.",
     )

@@ -1,7 +1,7 @@
 """The records step: a folder of labelled photographs becomes TFRecord shards, a label map and `dataset.json`.
 
-May import config, data, sync, run, storage and errors; never TensorFlow. The step itself is loaded when it is first asked for:
-its worker processes import this package too, and need neither NumPy nor what reads buckets.
+May import config, data, sync, run, storage and errors; never TensorFlow. The step's modules are loaded on first use, because
+its worker processes import this package and need neither NumPy nor the bucket clients.
 """
 
 from typing import TYPE_CHECKING

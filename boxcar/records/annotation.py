@@ -1,6 +1,6 @@
-"""What a label says of an image, whatever the format, and the checks of its boxes.
+"""What an annotation says about an image, in any format, and the checks of its boxes.
 
-A box is the edges of a rectangle in pixels, the image's top left corner at (0, 0).
+A box gives the edges of a rectangle in pixels. The top left corner of the image is (0, 0).
 """
 
 import json
@@ -18,7 +18,7 @@ Side = float | str | None  # a text is checked to be a number; None where the si
 
 
 class RawObject(NamedTuple):
-    """One object as its label has it. Nothing of it is checked yet."""
+    """One object as its annotation describes it, not yet checked."""
 
     name: str  # of its class; empty where there is none
     sides: tuple[Side, Side, Side, Side]  # xmin, ymin, xmax, ymax in pixels
@@ -29,7 +29,7 @@ class RawObject(NamedTuple):
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a label says of one image."""
+    """What an annotation says about one image."""
 
     image: str | None  # the image's name without folders, which need not be right
     size: tuple[int, int] | None  # (width, height) in pixels; None where the label has none
@@ -50,12 +50,12 @@ class LabelledObject(NamedTuple):
 
 
 def pack(objects: Sequence[LabelledObject]) -> bytes:
-    """Objects as bytes, to be put aside until they are written."""
+    """Encodes objects as bytes, which are stored until the records are written."""
     return json.dumps(objects).encode()
 
 
 def unpack(packed: bytes) -> list[LabelledObject]:
-    """The objects that `pack` made bytes of."""
+    """Decodes the objects that `pack` encoded."""
     return [LabelledObject(*item) for item in json.loads(packed)]
 
 
@@ -64,7 +64,7 @@ def checked_objects(
 ) -> tuple[list[LabelledObject], int, list[tuple[Kind, str]]]:
     """The objects whose boxes fit an image of this size (pixels), how many of them were clipped, and all problems.
 
-    An object with a problem is left out. Several problems of one object are listed each.
+    An object with a problem is left out. Every problem of an object is listed.
     """
     sound, clipped = [], 0
     problems: list[tuple[Kind, str]] = []

@@ -63,9 +63,9 @@ def build_records(
     full_decode: bool = True,
     replace: bool = True,
 ) -> Committed:
-    """Makes TFRecord shards, `label_map.pbtxt` and `dataset.json` of images that were labelled in Pascal VOC XML.
+    """Makes TFRecord shards, `label_map.pbtxt` and `dataset.json` from images with Pascal VOC annotations.
 
-    Nothing is done where `output` holds the records of the same images, made with the same settings.
+    Does nothing if `output` already contains the records of the same images and settings.
 
     Args:
         data: folder (URI) of the images and their XML files, in any nesting; see `boxcar.records.pairing`.
@@ -73,16 +73,16 @@ def build_records(
         on_fault: stop at faulty images, or leave them out and list them in `dataset.json`.
         label_map: a `label_map.pbtxt` (URI) whose ids are kept; by default the one in `data`, if any. Classes
             that it lacks are appended.
-        frozen_test: a list (URI) of the images that alone are the test split, see `boxcar.data.held_out_list`; None where
-            none was chosen before.
-        validation_fraction, test_fraction: shares in (0, 1) taken by hash for a split that no folder gives.
-        seed: of that hash.
+        frozen_test: a list (URI) of the images that make up the test split, see `boxcar.data.held_out_list`; None if there is
+            none.
+        validation_fraction, test_fraction: shares in (0, 1) of the images for a split that no folder defines, chosen by hash.
+        seed: seed of that hash.
         full_decode: decode every image to its end, so that a damaged one is found here and not in training.
         replace: whether finished records of other images or settings in `output` are replaced, or an error.
 
     Raises:
-        BoxcarError: 64 for a wrong argument; 65 for faulty data, with one line a fault in `details`; 69 where something may
-            not be read or written.
+        BoxcarError: 64 for a wrong argument; 65 for faulty data, with one line per fault in `details`; 69 if something
+            cannot be read or written.
     """
     parameters = {
         "on_fault": on_fault,
@@ -176,7 +176,7 @@ def _opened(root: Path, output: Path) -> Iterator[_Source]:
         names = list_names(root, output, READER.is_annotation)
         if not any(map(is_image, names)):
             what = f"{uri_of(root)} holds no image" + (f", only {len(names)} XML files." if names else ".")
-            raise BoxcarError(ExitCode.DATA, what, "Name a folder with JPEG, PNG, BMP or WebP images as --data.")
+            raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, or WebP images as --data.")
         with closing(ImageTable(names)) as table:
             yield _Source(root, READER, Listing(names, partial(image_names, root, READER)), table, workers)
 
@@ -193,7 +193,7 @@ def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
 def _check_folder(root: Path) -> None:
     if not root.is_dir():
         what = f"{uri_of(root)} is not a folder." if root.exists() else f"There is no folder {uri_of(root)}."
-        raise BoxcarError(ExitCode.USAGE, what, "Name the folder of your labelled images as --data.")
+        raise BoxcarError(ExitCode.USAGE, what, "Give the folder of your labelled images as --data.")
 
 
 def _check_arguments(on_fault: str, validation_fraction: float, test_fraction: float) -> None:
@@ -218,7 +218,7 @@ def _labels_in(root: Path, output: Path) -> dict[int, str]:
         raise BoxcarError(
             ExitCode.DATA,
             f"{uri_of(root)} holds label maps that differ: {', '.join(map(str, found))}.",
-            "Name the one that counts as --label-map.",
+            "Give the one to use as --label-map.",
         )
     return maps[0] if maps else {}
 
@@ -264,11 +264,11 @@ def _check_found(root: Path, found: CheckedBatch, on_fault: str) -> None:
 
 
 def _without_boxes(root: Path, found: CheckedBatch) -> BoxcarError:
-    left = " that is without a fault" if found.faults else ""
+    left = " without a fault" if found.faults else ""
     return BoxcarError(
         ExitCode.DATA,
         f"{uri_of(root)} contains no labelled box{left}.",
-        "Label your images with labelImg and save as Pascal VOC.",
+        "Label your images with labelImg, and save the labels as Pascal VOC.",
         tuple(map(str, found.faults)),
     )
 

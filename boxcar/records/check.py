@@ -1,4 +1,4 @@
-"""The check of one image and its annotation: all that can be said of them without the others. It runs in worker processes."""
+"""The check of one image and its annotation: everything that does not depend on other images. It runs in worker processes."""
 
 import errno
 import hashlib
@@ -35,9 +35,9 @@ class Batch:
 
 
 class Row(NamedTuple):
-    """What is known of an item's image, in the order of `boxcar.records.table`'s columns.
+    """What is known about an item's image, in the order of the columns of `boxcar.records.table`.
 
-    Size and boxes are those of the image as its record will hold it.
+    Size and boxes are those of the image as its record stores it.
     """
 
     sha256: bytes = b""  # of the image's file
@@ -67,7 +67,7 @@ class CheckedBatch:
     without_annotation: int = 0
 
     def merge(self, other: "CheckedBatch") -> None:
-        """Adds another batch's results, but for its rows and objects."""
+        """Adds another batch's results, except its rows and objects."""
         self.faults += other.faults
         self.classes |= other.classes
         self.clipped += other.clipped
@@ -103,7 +103,7 @@ def check(batch: Batch) -> CheckedBatch:
 
 
 def folder_split(path: str) -> int:
-    """The split that a folder on the path names, as an index into SPLITS; the innermost one where several do."""
+    """The split that a folder on the path names, as an index into SPLITS. The innermost such folder decides."""
     for part in reversed(path.split("/")[:-1]):
         if (split := _SPLIT_FOLDERS.get(part.lower())) is not None:
             return split
@@ -198,8 +198,8 @@ def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes
     """A data file's bytes and its status.
 
     Raises:
-        FaultyError: it is gone, no plain file, or larger than `limit` bytes.
-        BoxcarError: 69 where it may not be read.
+        FaultyError: if it is gone, not a regular file, or larger than `limit` bytes.
+        BoxcarError: 69 if there is no permission to read it.
     """
     unusable: Kind = "broken_xml" if too_large == "xml_too_large" else "not_a_picture"
     path = f"{root}/{name}"
@@ -210,14 +210,14 @@ def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes
             if not stat.S_ISREG(status.st_mode):
                 raise FaultyError(unusable, "it is not a file")
             if status.st_size > limit:
-                raise FaultyError(too_large, f"it has {status.st_size:,} bytes; {limit:,} are the most")
+                raise FaultyError(too_large, f"it has {status.st_size:,} bytes; the limit is {limit:,}")
             return file.readall(), status
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
-            raise FaultyError(unusable, "it is a link to nothing") from error
+            raise FaultyError(unusable, "it is a broken link") from error
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{shown(path)} cannot be read: {error.strerror or error}.",
-            "Give yourself permission to read it.",
+            "Change its permissions so that you can read it.",
             again=True,
         ) from error

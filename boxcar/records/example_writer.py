@@ -1,8 +1,8 @@
-"""A record: protobuf's `tf.train.Example` with the Object Detection API's keys, encoded without TensorFlow.
+"""A record: protobuf's `tf.train.Example` with the Object Detection API's keys, encoded without TensorFlow or protobuf.
 
 The messages are those of tensorflow/core/example/{example,feature}.proto, the wire format is that of
 https://protobuf.dev/programming-guides/encoding. An Example holds a map from names to lists of bytes, floats or
-integers; every level is a tag, the length of what follows, and what follows.
+integers; every level is a tag, the length of its content, and the content.
 
 The protobuf package would be faster here (18 instead of 25 µs an image), but writes a map's keys in an order of its own:
 the records of a data set would no longer be byte for byte the ones that were made before.
@@ -32,7 +32,7 @@ def encoded_example(
     objects: Sequence[LabelledObject],
     ids: dict[str, int],
 ) -> list[bytes]:
-    """One record as pieces that only need to be joined.
+    """Encodes one record. The pieces only need to be joined.
 
     Args:
         encoded: the image's file, RGB.

@@ -32,7 +32,7 @@ class Fault:
     Args:
         file: the file's path, relative to the data folder.
         kind: which fault it is.
-        reason: what is wrong, in words that finish the sentence "FILE: ...".
+        reason: what is wrong, as a clause that completes "FILE: ...".
         done: what was done about it.
     """
 
@@ -49,7 +49,7 @@ class Fault:
 
 
 class FaultyError(Exception):
-    """A fault that makes looking further into the same file pointless."""
+    """A fault that ends the check of its file."""
 
     def __init__(self, kind: Kind, reason: str) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""Finished records of another run, taken as they are in place of building them again."""
+"""Uses the finished records of another run instead of building them again."""
 
 import os
 import shutil
@@ -15,19 +15,19 @@ from boxcar.sync.mirror import Mirror
 
 
 def take_records(records: str, output: str, *, label_map: str | None = None, frozen_test: str | None = None) -> Committed:
-    """Makes `output` hold the finished records of another folder, file by file the same, `step.json` included.
+    """Copies the finished records of another folder to `output`, file by file, `step.json` included.
 
-    Files on one disk are linked, not copied. Nothing is done where `output` holds these very records.
+    Files on the same disk are linked instead. Does nothing if `output` already contains these records.
 
     Args:
         records: URI of the folder that `boxcar records` or a run wrote.
         output: the step's own folder (URI).
         label_map: a `label_map.pbtxt` (URI) whose ids the records must have.
-        frozen_test: a list (URI) of the images that must alone be their test split.
+        frozen_test: a list (URI) of the images that must make up their test split.
 
     Raises:
-        BoxcarError: 64 where `records` holds no finished records, where they do not fit `label_map` or `frozen_test`, or where
-            `output` holds other files; 69 where something may not be read or written.
+        BoxcarError: 64 if `records` contains no finished records, if they do not fit `label_map` or `frozen_test`, or if
+            `output` contains other files; 69 if something cannot be read or written.
     """
     source, result = Mirror(records), Mirror(output)
     found = require_commit(source.fetch(), "records")
@@ -36,7 +36,7 @@ def take_records(records: str, output: str, *, label_map: str | None = None, fro
     if frozen_test is not None:
         digest = frozen_test_digest(read_frozen_test(fetch_file(frozen_test)))
         if found.inputs.get("frozen_test") != digest:
-            what = f"The test split of the records in {records} is not the one that {frozen_test} lists."
+            what = f"The test split of the records in {records} differs from the one that {frozen_test} lists."
             raise BoxcarError(ExitCode.USAGE, what, "Name records that were built with that list, or leave the list out.")
     with result.working() as folder:
         present = read_commit(folder, "records")
@@ -54,7 +54,7 @@ def _check_labels(records: str, found: Committed, wanted: dict[int, str]) -> Non
     present = read_label_map(found.folder / LABEL_MAP)
     for number, name in wanted.items():
         if present.get(number) != name:
-            what = f"The label map has {name} as class {number}, and the records in {records} have {present.get(number)}."
+            what = f"The label map has {name} as class {number}, but the records in {records} have {present.get(number)}."
             raise BoxcarError(ExitCode.USAGE, what, "Build the records again with that --label-map.")
 
 

@@ -1,10 +1,10 @@
-"""Images: what is in the file, whether it decodes to its end, and the bytes that go into a record.
+"""Images: format and size of a file, whether it decodes completely, and the bytes that go into a record.
 
 Every record holds an upright 8-bit RGB image whose EXIF need not be read, as a baseline JPEG or a PNG:
-- A JPEG that is that already is stored byte for byte; one whose EXIF orientation must not be followed loses its EXIF.
-- Any other JPEG (progressive, grey, CMYK, turned by its EXIF), WebP and BMP are encoded again as JPEG of quality 95.
-- A PNG stays a PNG, without loss. Its alpha channel is dropped and the colour below it kept, as TensorFlow's decoder does;
-  of 16 bits the upper 8 are kept.
+- A JPEG that already fits is stored byte for byte. If its EXIF orientation must be ignored, its EXIF is removed.
+- Any other JPEG (progressive, gray, CMYK, rotated by EXIF), WebP, and BMP are encoded again as JPEG of quality 95.
+- A PNG stays a PNG, without loss. Its alpha channel is dropped and the color below it is kept, as TensorFlow's decoder does.
+  Of 16 bits, the upper 8 are kept.
 """
 
 import io
@@ -47,13 +47,13 @@ Treatment = Literal["keep", "strip", "encode"]
 
 
 def is_image(name: str) -> bool:
-    """Whether a file of this name is an image that records are made of."""
+    """Whether the file's name is that of an image that records can contain."""
     return name.rpartition(".")[2].lower() in _SUFFIXES
 
 
 @dataclass(frozen=True)
 class InspectedImage:
-    """What is known of an image from its file."""
+    """What is known about an image from its file."""
 
     width: int  # pixels, as stored
     height: int
@@ -62,7 +62,7 @@ class InspectedImage:
     png: bool
 
     def size(self, turn: bool) -> tuple[int, int]:
-        """(width, height) in pixels, with EXIF's orientation followed or not."""
+        """(width, height) in pixels, with the EXIF orientation applied or not."""
         return (self.height, self.width) if turn and self.orientation >= 5 else (self.width, self.height)
 
     def treatment(self, turn: bool) -> Treatment:
@@ -79,8 +79,8 @@ def inspect(content: bytes, full_decode: bool) -> InspectedImage:
 
     Args:
         content: the whole file.
-        full_decode: decode every image to its end. Without it this is done only where the image is not stored as
-            it is, and of the others a JPEG is merely asked for its end marker.
+        full_decode: decode every image to its end. Without it, only images that must be encoded again are decoded; other
+            JPEGs are only checked for an end marker.
 
     Raises:
         FaultyError: `not_a_picture`, `picture_too_large` or `truncated_picture`.
@@ -88,7 +88,7 @@ def inspect(content: bytes, full_decode: bool) -> InspectedImage:
     image = _opened(content)
     width, height = image.size
     if width * height > MOST_PIXELS:
-        raise FaultyError("picture_too_large", f"the image has {width}×{height} pixels; {MOST_PIXELS:,} are the most")
+        raise FaultyError("picture_too_large", f"the image has {width}×{height} pixels; the limit is {MOST_PIXELS:,}")
     orientation = _orientation(image.info.get("exif"))
     png = image.format == "PNG"
     if png:
@@ -110,9 +110,9 @@ def stored_bytes(content: bytes, treatment: Treatment, turn: bool) -> tuple[byte
     """The bytes that go into the record, and their format.
 
     Args:
-        content: the whole file, which `inspect` found sound.
-        treatment: what `InspectedImage.treatment` answered.
-        turn: follow EXIF's orientation.
+        content: the whole file, which passed `inspect`.
+        treatment: what `InspectedImage.treatment` returned.
+        turn: apply the EXIF orientation.
     """
     if treatment == "keep":
         return content, "png" if content.startswith(b"\x89PNG") else "jpeg"

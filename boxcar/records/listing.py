@@ -12,15 +12,15 @@ from boxcar.records.images import is_image
 def list_names(root: Path, leave_out: Path, is_annotation: Callable[[str], bool]) -> list[str]:
     """The names of all images and annotation files below `root`, relative to it and sorted.
 
-    Hidden files and folders are passed over. Links to folders are followed, each folder once.
+    Hidden files and folders are skipped. Links to folders are followed, each folder once.
 
     Args:
         root: the data folder.
-        leave_out: a folder that is passed over where it is below `root`: the step's own output.
+        leave_out: a folder below `root` to skip: the step's own output.
         is_annotation: whether a file of this name holds annotations.
 
     Raises:
-        BoxcarError: 69 where a folder may not be read.
+        BoxcarError: 69 if there is no permission to read a folder.
     """
     return sorted(name for name in _files(root, leave_out) if is_image(name) or is_annotation(name))
 
@@ -32,7 +32,7 @@ def _files(root: Path, leave_out: Path) -> Iterator[str]:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{shown(str(error.filename))} cannot be read: {error.strerror}.",
-            "Give yourself permission to read it.",
+            "Change its permissions so that you can read it.",
             again=True,
         ) from error
 

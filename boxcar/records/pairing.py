@@ -1,14 +1,15 @@
-"""Which annotation file describes which image, found from their names for formats whose files describe one image each.
+"""Matches annotation files with images by their names, for formats with one annotation file per image.
 
 An annotation's image is, in this order:
-1. the image of its own name (`a.xml`: `a.jpg`) beside it,
+1. the image with the same name (`a.xml`: `a.jpg`) in the same folder,
 2. the same in an image folder that belongs to the annotation's folder: for `annotations/x` that is `images/x`, then `images`
    (and `JPEGImages`, `Images` and so on), then the folder that holds `annotations`,
 3. the image that the annotation names, with or without suffix, in the same places,
-4. the closest image of its own name anywhere in the data, and then the closest one that it names. The closest shares the most
+4. the closest image with the same name anywhere in the data, and then the closest one that it names. The closest shares the
+   most
    folders at the beginning of the path and, of these, the most at its end: `train/xmls/a` belongs to `train/photos/a`,
-   `xmls/train/a` to `photos/train/a`. Folders that hold images and annotations both keep to themselves.
-The path that labelImg writes is another computer's and is not read.
+   `xmls/train/a` to `photos/train/a`. A folder that contains both images and annotations is matched only within itself. The
+path that labelImg writes is ignored, because it belongs to another computer.
 """
 
 from bisect import bisect_left
@@ -28,7 +29,7 @@ ANNOTATION_FOLDERS = frozenset({"annotations", "annotation", "xmls", "xml", "lab
 def paired(listing: Listing) -> Iterator[Item | Fault]:
     """Every image and every annotation of a listing, once each, and what is wrong with their pairing.
 
-    Where it cannot be decided which images some annotations describe, faults name all of them, and no item does.
+    Ambiguous images and annotations are all reported as faults and are not in any item.
     """
     pairing = _Pairing(listing)
     annotations = [name for name in listing.names if not is_image(name)]
@@ -83,7 +84,7 @@ class _Pairing:
                 found = exact or self._images(_joined(place, given)) or alike
                 if found and not self._take(found[0], annotation):
                     owner = shown(self.owners[found[0]])
-                    self._blame(annotation, "two_annotations", f"it is about {shown(given)}, which {owner} describes already")
+                    self._blame(annotation, "two_annotations", f"it describes {shown(given)}, which {owner} already describes")
                 if found:
                     return True
         return False

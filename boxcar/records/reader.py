@@ -1,15 +1,15 @@
-"""What the records step and retraining ask of a label format.
+"""What the records step and retraining need from an annotation format.
 
 A format is one file in `boxcar.records.readers`. There are two kinds:
 
-- A file a photograph (Pascal VOC, YOLO): `items` pairs images and annotation files by their names, with
+- One file per image (Pascal VOC, YOLO): `items` pairs images and annotation files by their names, with
   `boxcar.records.pairing`, and `read` gets the whole file.
-- One file for many photographs (COCO, CSV): `items` goes through the file once, yields an `Item` for each image that it
+- One file for many images (COCO, CSV): `items` goes through the file once, yields an `Item` for each image that it
   describes, and puts the text about that image into `Item.part`; `read` gets that. A file whose lines about one image are
   not together is sorted through a temporary file first, so that memory does not grow with the number of images.
 
-`items` yields faults between the items: whatever is wrong with a file as a whole or with the pairing. What is wrong with one
-image is found later, in worker processes, when `read` gets its content.
+`items` yields faults between the items: everything that is wrong with a file as a whole or with the pairing. What is wrong
+with one image is found later, in worker processes, when `read` gets its content.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +34,8 @@ class Listing:
 
     Attributes:
         names: of all images and annotation files, sorted, relative to the folder and with slashes.
-        image_names: the images that an annotation file names, as the reader's `image_names` found them. In a bucket they
-            are remembered from the last look, so that nothing is read twice.
+        image_names: the images that an annotation file names, as the reader's `image_names` found them. For a bucket they
+            are remembered from the previous listing, so that no file is read twice.
     """
 
     names: Sequence[str]
@@ -43,23 +43,23 @@ class Listing:
 
 
 class AnnotationReader(Protocol):
-    """Reads one label format. Its methods hold no state, and it can be sent to another process."""
+    """Reads one label format. It holds no state and can be sent to another process."""
 
     def is_annotation(self, name: str) -> bool:
         """Whether a file of this name holds annotations of this format."""
 
     def image_names(self, content: bytes) -> list[str]:
-        """The images that an annotation file names, without their folders; none where it cannot be read."""
+        """The images that an annotation file names, without their folders; none if it cannot be read."""
 
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
         """Every image and every annotation of a listing, once each, and what is wrong with their pairing."""
 
     def read(self, content: bytes) -> Annotation:
-        """The annotation in an item's part or, where it has none, in its whole source.
+        """The annotation in an item's part or, without a part, in its whole source.
 
         Raises:
             FaultyError: it cannot be understood.
         """
 
     def digest(self, content: bytes) -> bytes:
-        """What is equal where two items say the same: 32 bytes."""
+        """A digest of 32 bytes that is equal for items with the same content."""

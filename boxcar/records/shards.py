@@ -1,4 +1,4 @@
-"""One shard: its records are written, then read back. This runs in worker processes."""
+"""Writes the records of one shard and reads them back. Runs in worker processes."""
 
 import hashlib
 from array import array
@@ -79,7 +79,7 @@ def write_shard(shard: Shard) -> WrittenShard:
     """Writes a shard and compares its checksums.
 
     Raises:
-        BoxcarError: 69 where it cannot be written or does not read back; 65 where an image has changed since it was checked.
+        BoxcarError: 69 if it cannot be written or reads back differently; 65 where an image has changed since it was checked.
     """
     counts = ShardCounts()
     with os_errors(shard.path):
@@ -97,12 +97,12 @@ def _record(shard: Shard, image: ShardImage, counts: ShardCounts) -> list[bytes]
     try:
         content, status = read_file(shard.root, image.name, LARGEST_FILE, "picture_too_large")
         if (status.st_size, status.st_mtime_ns) != (image.size, image.modified):
-            raise FaultyError("not_a_picture", "it is not the file that was checked")
+            raise FaultyError("not_a_picture", "it is no longer the file that was checked")
         encoded, image_format = stored_bytes(content, image.treatment, image.turn)
     except FaultyError as error:
         raise BoxcarError(
             ExitCode.DATA,
-            f"{shown(image.name)} has changed while records were being made of it ({error}).",
+            f"{shown(image.name)} changed while its record was being written ({error}).",
             "Leave the data folder unchanged.",
             again=True,
         ) from error
@@ -122,5 +122,5 @@ def _record(shard: Shard, image: ShardImage, counts: ShardCounts) -> list[bytes]
 
 
 def source_id(sha256: bytes, occurrence: int) -> int:
-    """A number below 2^52, exact as a float64 too, that depends on the image's content alone; each copy has its own."""
+    """A number below 2^52 (also exact as float64) that depends only on the image's content. Each copy has its own."""
     return int.from_bytes(hashlib.sha256(sha256 + b"%d" % occurrence).digest()[:8], "big") >> 12

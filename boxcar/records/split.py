@@ -1,12 +1,12 @@
-"""Which image goes to which split.
+"""Assigns images to splits.
 
 Folders named train, test, val or validation are kept as the split. Images in `train` and those in none of these folders
 are one pool; a split that no folder gives is taken out of it by a seeded hash of the image's content: the hash is a
-number in [0, 1), test has the lowest, validation the next, train the rest. So an image stays where it is when others
-are added, and byte-identical ones stay together.
+number in [0, 1), test has the lowest, validation the next, train the rest. An image therefore keeps its split when others
+are added, and byte-identical images stay together.
 
-Where a held-out test split is given, it is the test split, by content and in whatever folder its images are. An image in a
-folder named test that is not in its list is in no split: it was not meant to be trained on.
+A given held-out test split replaces the test split. Its images are found by content, in any folder. An image in a folder
+named test that is not in its list is in no split, because it was not meant for training.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _Splits = NDArray[np.int8]
 
 
 def position(sha256: bytes, seed: int) -> float:
-    """The place of an image in [0, 1), by its content alone."""
+    """The position of an image in [0, 1), which depends only on its content."""
     digest = hashlib.sha256(b"%d:" % seed + sha256.hex().encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
@@ -46,13 +46,13 @@ def assign_splits(
         names: those that the column `image` points to.
         validation_fraction, test_fraction: shares of the pool, each where no folder gives that split.
         seed: another seed gives another split.
-        held_out: SHA-256, hexadecimal, of the images that alone are the test split; empty where none was chosen before.
+        held_out: hexadecimal SHA-256 of the images that make up the test split; empty if there is no held-out test split.
 
     Returns:
         One fault for each image that is in no split.
 
     Raises:
-        BoxcarError: 65 where there are too few distinct images for the splits, or none of the held-out test split.
+        BoxcarError: 65 if there are too few distinct images for the splits, or no image of the held-out test split.
     """
     folders = images["split"].copy()
     starts, group = groups(images)
@@ -69,10 +69,10 @@ def assign_splits(
             raise BoxcarError(
                 ExitCode.DATA,
                 f"None of the {len(held_out)} images of the held-out test split is in the data.",
-                "Put them back into the data, or name the list that belongs to it as --frozen-test.",
+                "Restore them, or give the list that belongs to this data as --frozen-test.",
             )
         others = kept & (folders == _TEST) & ~is_held_out[group]
-        reason = "it is in a folder named test and not in the held-out test split"
+        reason = "it is in a folder named test, but not in the held-out test split"
         found = sorted(names[number] for number in images["image"][others])
         faults += [Fault(shown(name), "not_in_frozen_test", reason, "in no split") for name in found]
         kept &= ~others
@@ -109,7 +109,7 @@ def _divide_pool(splits: _Splits, contents: list[bytes], given: set[int], shares
     if len(pool) < 1 + len(wanted):
         raise BoxcarError(
             ExitCode.DATA,
-            f"There are too few different images: {len(pool)} where train"
+            f"There are too few distinct images: {len(pool)}, but train"
             f"{''.join(f' and {SPLITS[split]}' for split in wanted)} need one each.",
             "Add labelled images.",
         )

@@ -1,4 +1,4 @@
-"""What `dataset.json` says of a data set: its splits, classes and sizes."""
+"""The content of `dataset.json`: a data set's splits, classes, and sizes."""
 
 from array import array
 from collections import Counter
@@ -47,7 +47,7 @@ class Summary:
         self._boxes.extend(counts.boxes)
 
     def warnings(self) -> list[str]:
-        """What a person should know about the classes, a sentence each."""
+        """Warnings about the classes, one sentence each."""
         said = []
         counts = {name: sum(split.per_class[name] for split in self._splits.values()) for name in self._labels.values()}
         absent = [name for name, count in counts.items() if count == 0]

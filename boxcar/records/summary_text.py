@@ -1,4 +1,4 @@
-"""The lines that a person reads when the records are made."""
+"""The summary that is printed when records are finished."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from boxcar.run.layout import DATASET
 
 
 def summary_lines(records: Path) -> list[str]:
-    """The split in a line, then every warning, then how many images were left out and where they are listed."""
+    """One line with the splits, one for each warning, and one for the images that were left out."""
     dataset = json.loads((records / DATASET).read_text(encoding="utf-8"))
     splits = dataset["splits"]
     counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())
@@ -17,5 +17,6 @@ def summary_lines(records: Path) -> list[str]:
     lines += [f"Warning: {warning}" for warning in dataset["warnings"]]
     if dataset["faults"]:
         count = len({fault["file"] for fault in dataset["faults"]})
-        lines.append(f"{count} faulty files are listed in {records / 'dataset.json'}, with what was done.")
+        files = "1 faulty file is" if count == 1 else f"{count} faulty files are"
+        lines.append(f"{files} listed in {records / 'dataset.json'}, with the action taken for each.")
     return lines

@@ -1,6 +1,5 @@
-"""What the checks found of the images until the records are written: one row each in NumPy arrays, objects in a file.
-
-100,000 images need some 20 MB of memory.
+"""The results of the checks, kept until the records are written: one row per image in NumPy arrays, and objects in a file.
+100,000 images need about 20 MB of memory.
 """
 
 import hashlib
@@ -44,7 +43,7 @@ Images = NDArray[np.void]  # of COLUMNS
 
 
 class ImageTable:
-    """Takes the results of the checks, in any order.
+    """Collects the results of the checks, in any order.
 
     Args:
         names: of the listing, sorted.
@@ -81,7 +80,7 @@ class ImageTable:
         self._parts.append(part)
 
     def images(self) -> Images:
-        """Hands over the sound ones, in the order of their hashes and, where these are the same, their digests and names."""
+        """Returns the images without faults, ordered by hash, then by digest and name."""
         sound: Images = np.concatenate([part[part["sound"]] for part in self._parts])
         self._parts.clear()
         order = np.lexsort((sound["image"], sound["digest"], sound["sha256"]))

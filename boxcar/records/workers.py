@@ -1,6 +1,6 @@
 """Child processes that check images and write shards, one for each core.
 
-They are spawned, not forked: so they are as small as the records step even where the caller has TensorFlow loaded.
+They are spawned, not forked, so they stay small even if the caller has loaded TensorFlow.
 """
 
 import multiprocessing
@@ -31,10 +31,10 @@ _note: int | None = None  # in a worker: the file that says which image it reads
 
 
 class CheckPool:
-    """A pool whose processes end with this one, however it ends.
+    """A pool of processes that end when this process ends, for any reason.
 
     Args:
-        folder: an empty one, in which each worker notes the image that it reads.
+        folder: an empty folder, in which each worker notes the image that it is reading.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ class CheckPool:
         self._executor.shutdown()
 
     def kill(self) -> None:
-        """Ends all processes at once, whatever they are doing, and waits until they are gone."""
+        """Kills all processes at once and waits until they are gone."""
         for process in self._processes:
             process.kill()
         self._executor.shutdown()
@@ -71,7 +71,7 @@ class CheckPool:
         """Calls a function with each task, and yields the results as they come, in no particular order.
 
         Raises:
-            BoxcarError: what the function raised; 69 where a process was killed.
+            BoxcarError: what the function raised; 69 if a process was killed.
         """
         waiting = iter(tasks)
         running: dict[Future[Result], Task] = {}
@@ -100,14 +100,14 @@ class CheckPool:
         for process in self._processes:
             code = process.exitcode or 0
             if code not in (0, -signal.SIGTERM):
-                how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
                 note = self._folder / str(process.pid)
                 image = os.fsdecode(note.read_bytes().partition(b"\0")[0]) if note.exists() else ""
                 at = f" while it read {shown(image)}" if image else ""
                 return BoxcarError(
                     ExitCode.ENVIRONMENT,
                     f"A process that reads images {how}{at}.",
-                    "Free memory. If it ends at the same image, remove that image.",
+                    "Free memory. If it fails at the same image again, remove that image.",
                     again=True,
                 )
         return BoxcarError(ExitCode.ENVIRONMENT, "The processes that read images were stopped.", "", again=True)

@@ -33,7 +33,7 @@ def test_a_list_of_sha256sum_is_one(tmp_path: Path) -> None:
     ("content", "code", "reason"),
     [
         (None, 64, "no held-out test split list"),
-        ("", 65, "names no image"),
+        ("", 65, "lists no image"),
         ("0" * 64 + "  a.jpg\nb.jpg\n", 65, "line 2 does not start"),
     ],
 )

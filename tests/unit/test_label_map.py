@@ -51,13 +51,13 @@ def test_every_way_of_writing_is_read(tmp_path: Path, text: str, labels: dict[in
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"", "holds no item"),
-        (b"# nothing\n", "holds no item"),
+        (b"", "contains no item"),
+        (b"# nothing\n", "contains no item"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"cat\ndog\n", "'item' was expected, not 'cat'"),
         (b"item id: 1", "'{' was expected"),
         (b"item", "'{' was expected"),
-        (b"item { id: 1 name: 'a'", "begins in line 1 is not closed"),
+        (b"item { id: 1 name: 'a'", "starts in line 1 is not closed"),
         (b"item { id: 1 name: 'a' x {", "not closed"),
         (b"item {\n id: 1 name: 'a }", "line 2"),
         (b"item { id: 1 name: }", "'name' has no value"),

@@ -139,8 +139,8 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
     "empty picture": (_text("bad.jpg", b""), "bad.jpg", "not_a_picture", "the file is empty"),
     "no picture": (_text("bad.jpg", b"GIF89a, hello"), "bad.jpg", "not_a_picture", "not a JPEG, PNG, BMP or WebP"),
     "picture bomb": (_large_header, "bad.png", "picture_too_large", "10000×10000"),
-    "link to nothing": (_dangling, "bad.jpg", "not_a_picture", "a link to nothing"),
-    "link to itself": (_loop, "bad.jpg", "not_a_picture", "a link to nothing"),
+    "link to nothing": (_dangling, "bad.jpg", "not_a_picture", "a broken link"),
+    "link to itself": (_loop, "bad.jpg", "not_a_picture", "a broken link"),
     "named pipe": (_pipe, "bad.jpg", "not_a_picture", "it is not a file"),
     "wrong size": (_wrong_size, "bad.xml", "size_mismatch", "it says 48×64, the image is 64×48"),
     "no class name": (_box(1, 1, 9, 9, name=" "), "bad.xml", "no_class_name", "box 2 has no class name"),
@@ -264,7 +264,7 @@ def test_byte_identical_pictures_in_two_split_folders_do_not_stop_the_step(tmp_p
         (lambda data: None, "holds no image."),
         (lambda data: label(data / "a.xml"), "only 1 XML files"),
         (lambda data: [save(data / f"{n}.jpg", picture(n)) for n in range(4)], "contains no labelled box"),
-        (lambda data: data_set(data, 2), "too few different images: 2"),
+        (lambda data: data_set(data, 2), "too few distinct images: 2"),
     ],
 )
 def test_a_folder_without_what_is_needed_is_65(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
@@ -364,7 +364,7 @@ def test_labelled_pictures_that_are_copies_of_unlabelled_ones_are_65(tmp_path: P
             label(path, boxes=[])
     (tmp_path / "data" / "test").mkdir()
     shutil.copy(data / "p0.jpg", tmp_path / "data" / "test" / "p0.jpg")
-    with pytest.raises(BoxcarError, match="no labelled box that is without a fault") as caught:
+    with pytest.raises(BoxcarError, match="no labelled box without a fault") as caught:
         build_records(str(tmp_path / "data"), str(tmp_path / "out"))
     assert caught.value.code == ExitCode.DATA
     assert not (tmp_path / "out").exists()

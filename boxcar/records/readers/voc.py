@@ -1,6 +1,6 @@
-"""Pascal VOC as labelImg writes it: one XML file an image.
+"""Pascal VOC as labelImg writes it: one XML file per image.
 
-labelImg draws boxes as the edges of a rectangle in pixels, and merely writes 1 where an edge is at 0.
+labelImg stores the edges of a rectangle in pixels, but writes 1 for an edge at 0.
 """
 
 import hashlib
