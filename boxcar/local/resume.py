@@ -55,7 +55,7 @@ def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Co
     if not finished:
         started, configuration = _take_over(started, configuration)
     old, new = started.model_dump(), configuration.model_dump()
-    changed = [f"{name} was {old[name]} and now is {new[name]}" for name in new if old[name] != new[name]]
+    changed = [f"{name} was {old[name]} and is now {new[name]}" for name in new if old[name] != new[name]]
     if changed:
         raise Refused(
             ExitCode.USAGE,

@@ -1,4 +1,4 @@
-"""The backlog of the evaluator, which works through the checkpoints at its own speed."""
+"""The backlog of the evaluator, which scores checkpoints at its own speed."""
 
 import time
 from collections.abc import Callable
@@ -26,10 +26,11 @@ def wait_for_evaluator(
         evaluation: the run's `eval/` folder.
         most: 0 waits for the last one, and counts them on `progress`.
         progress: what a person sees.
-        check_stop: called again and again; raises if the process was asked to stop.
+        check_stop: called repeatedly; raises if the process was asked to stop.
 
     Raises:
-        BoxcarError: with the evaluator's code if it is a sidecar and has given up, 69 if it scores nothing for half an hour.
+        BoxcarError: with the evaluator's code if it is a sidecar and has given up, 69 if it does not score anything for half
+            an hour.
     """
     waiting = store.unscored(evaluation)
     if len(waiting) > most > 0:
@@ -42,13 +43,13 @@ def wait_for_evaluator(
             raise BoxcarError(
                 ExitCode(verdict["code"]),
                 f"The evaluator gave up, and {len(waiting)} checkpoints wait for it: {verdict['what']}",
-                f"{verdict['do']} Then start training and evaluator again; both resume.",
+                f"{verdict['do']} Then start the trainer and the evaluator again; both resume.",
             )
         if time.monotonic() > patience:
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
                 f"The evaluator scored nothing in {PATIENCE_SECONDS / 60:.0f} minutes; {len(waiting)} checkpoints wait.",
-                "See why it stopped, then start it again; `boxcar train --evaluator none` does without it.",
+                "See why it stopped, then start it again; `boxcar train --evaluator none` trains without one.",
             )
         time.sleep(0.2)
         left = store.unscored(evaluation)

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written atomically, found by their markers, restored, and cleared away once scored."""
+"""Checkpoints on disk: written atomically, found by their markers, restored, and removed once scored."""
 
 import os
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ from boxcar.training.divergence import Diverged
 
 
 class CheckpointStore:
-    """The checkpoints of one training. Under `model/` they hold, by the zoo's names, the weights that are scored and
-    exported; if these are averages, the weights that are trained are under `trained/`.
+    """The checkpoints of one training. `model/` contains the weights that are scored and exported, under the zoo's names. If
+    these are averages, the trained weights are in `trained/`.
 
     Args:
         train: the run's `train/` folder.
@@ -60,7 +60,7 @@ class CheckpointStore:
         self._checkpoint = tf.train.Checkpoint(**objects)
 
     def save(self, step: int) -> None:
-        """Writes the checkpoint of a step. A checkpoint with a NaN or an infinity is never written.
+        """Writes the checkpoint of a step. A checkpoint with NaN or infinity is never written.
 
         Raises:
             Diverged: the weights are not finite.
@@ -80,7 +80,7 @@ class CheckpointStore:
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
                 f"The checkpoint of step {step} cannot be written to {self._train}: {error.message.splitlines()[0]}.",
-                "Free disk space, then start it again to resume from the checkpoint before.",
+                "Free disk space, then run this again to resume from the previous checkpoint.",
             ) from error
         if self._is_chief:
             with os_errors(self._train):
@@ -94,12 +94,14 @@ class CheckpointStore:
         remove_tree(temporary)
 
     def keep_start(self) -> None:
-        """Keeps the present weights and optimizer in memory, for `restore_latest` to return to before the first checkpoint."""
+        """Keeps the current weights and optimizer in memory, so that `restore_latest` can return to them before the first
+        checkpoint."""
         variables = [*self._variables.values(), *self._optimizer.variables]
         self._start = [(variable, variable.numpy()) for variable in variables]
 
     def restore_latest(self) -> int:
-        """Restores the newest complete checkpoint; its step, or 0 if there is none. Then the start is restored, if it was kept.
+        """Restores the newest complete checkpoint and returns its step. Without one, it restores the start, if that was
+        kept, and returns 0.
 
         Raises:
             BoxcarError: 65 for a checkpoint that does not fit or cannot be read.
@@ -117,7 +119,7 @@ class CheckpointStore:
             raise BoxcarError(
                 ExitCode.DATA,
                 f"The checkpoint {uri_of(latest.prefix)} cannot be restored: {str(error).splitlines()[0]}.",
-                f"Remove {uri_of(latest.prefix)}.json, so that the one before it is used, and run again with --resume.",
+                f"Remove {uri_of(latest.prefix)}.json, so that the previous checkpoint is used, and run again with --resume.",
             ) from error
         return latest.step
 
@@ -127,7 +129,7 @@ class CheckpointStore:
         return [checkpoint.step for checkpoint in list_checkpoints(self._train) if checkpoint.step not in scored]
 
     def clear_away(self, evaluation: Path, *, keep_best: int, keep_last: int) -> None:
-        """Removes the checkpoints that are scored, not among the best and not among the last."""
+        """Removes the checkpoints that are scored and neither among the best nor among the newest."""
         scores = read_scores(evaluation)
         scored = {score["step"] for score in scores}
         kept = {score["step"] for score in best_scores(scores, keep_best)}
@@ -137,7 +139,7 @@ class CheckpointStore:
 
 
 def _tree(copies: Mapping[str, tuple[tf.Variable, tf.Variable]]) -> tf.Module:
-    """Modules whose checkpoint has the copies under the names (`model/a/b`) that the originals have."""
+    """Modules whose checkpoint stores the copies under the names of the originals (`model/a/b`)."""
     root = tf.Module()
     for name, (copy, _) in copies.items():
         node = root

@@ -1,4 +1,4 @@
-"""What training computes on: the CPU, one GPU, several, or several workers, as TensorFlow's distribution strategies."""
+"""The devices of a training (CPU, one GPU, several GPUs, or several workers) as TensorFlow distribution strategies."""
 
 import json
 import os
@@ -17,7 +17,7 @@ class Workers:
 
     Attributes:
         count: how many there are.
-        index: which of them this is; the first, the chief, writes checkpoints and summaries.
+        index: index of this worker. The first one, the chief, writes checkpoints and summaries.
     """
 
     count: int = 1
@@ -29,7 +29,7 @@ class Workers:
 
 
 def read_workers() -> Workers:
-    """What TF_CONFIG says; one worker if it is not set.
+    """The workers that TF_CONFIG lists; one worker if it is not set.
 
     Raises:
         BoxcarError: 64 for a TF_CONFIG that cannot be read.
@@ -43,7 +43,7 @@ def read_workers() -> Workers:
         others = sorted(set(value["cluster"]) - {"worker"})
         index = int(task["index"])
         if others or task["type"] != "worker" or not isinstance(workers, list) or not 0 <= index < len(workers):
-            raise ValueError("it lists workers only, and the task is one of them")
+            raise ValueError("its cluster must list workers only, and its task must be one of them")
     except (ValueError, KeyError, TypeError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise BoxcarError(
@@ -55,10 +55,10 @@ def read_workers() -> Workers:
 
 
 def require_gpus(asked: int | None, seen: int) -> None:
-    """Refuses to train for days on the CPU when a GPU was meant.
+    """Raises an error instead of training on the CPU when GPUs were requested.
 
     Raises:
-        BoxcarError: 69 if fewer GPUs are seen than asked for.
+        BoxcarError: 69 if fewer GPUs are visible than requested.
     """
     if asked is not None and seen < asked:
         raise BoxcarError(
@@ -69,7 +69,7 @@ def require_gpus(asked: int | None, seen: int) -> None:
 
 
 def check_replicas(settings: TrainingSettings, replicas: int) -> None:
-    """Raises BoxcarError 64 for settings that so many replicas cannot train with."""
+    """Raises BoxcarError 64 if the settings do not fit this number of replicas."""
     if settings.batch_size % replicas:
         raise BoxcarError(
             ExitCode.USAGE,
@@ -78,21 +78,21 @@ def check_replicas(settings: TrainingSettings, replicas: int) -> None:
         )
     if settings.xla and replicas > 1:
         raise BoxcarError(
-            ExitCode.USAGE, f"XLA is for one replica, and there are {replicas}.", "Leave out xla, or train on one GPU."
+            ExitCode.USAGE, f"XLA supports one replica only, but there are {replicas}.", "Leave out xla, or train on one GPU."
         )
 
 
 def make_strategy(gpus: int | None, workers: Workers) -> Any:
-    """The strategy that uses `gpus` GPUs of each worker. To be called before TensorFlow computes anything.
+    """The strategy that uses `gpus` GPUs of each worker. Call it before TensorFlow computes anything.
 
-    On the CPU, what this thread then computes is the same to the last bit each time.
+    On the CPU, the results of this thread are then reproducible to the last bit.
 
     Args:
-        gpus: how many must be there; None for all that are seen, 0 for the CPU.
+        gpus: how many must be visible; None for all that are, 0 for the CPU.
         workers: of `read_workers`.
 
     Raises:
-        BoxcarError: 69 if fewer GPUs are seen than asked for, or the other workers cannot be reached.
+        BoxcarError: 69 if fewer GPUs are visible than requested, or the other workers cannot be reached.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""A loss that is no longer a number ends a training, or returns it to its last checkpoint with half the learning rate."""
+"""Divergence: a loss that is not finite ends a training, or returns it to its last checkpoint with half the learning rate."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -22,8 +22,8 @@ class Diverged(BoxcarError):
     """Loss or weights are not finite.
 
     Args:
-        step: the first step, counted from 1, at which that was seen.
-        where: the sentence's second half.
+        step: the first step, counted from 1, with such a value.
+        where: where it was found, as a clause for the message.
         images: the step's images by file name; only the offending ones if these are known.
     """
 
@@ -75,7 +75,7 @@ def read_rollbacks(train: Path) -> list[Rollback]:
 
 
 def note_rollback(train: Path, error: Diverged, back_to_step: int) -> Rollback:
-    """Records one more rollback, so that a training that is killed keeps the lower learning rate.
+    """Records one more rollback, so that a resumed training keeps the lower learning rate.
 
     Raises:
         BoxcarError: 65, the divergence itself, if there were three already.

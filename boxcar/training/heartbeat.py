@@ -11,9 +11,9 @@ HEARTBEAT_SECONDS = 10.0
 
 
 class Heartbeat:
-    """Writes RUNNING every few seconds, also while TensorFlow is busy with one long call; DONE or FAILED at the end.
+    """Writes RUNNING every few seconds, even during one long TensorFlow call, and DONE or FAILED at the end.
 
-    A context manager; an error that leaves it is a FAILED training, unless `done` was called before.
+    A context manager. An error that leaves it marks the training as FAILED, unless `done` was called before.
     """
 
     def __init__(self, train: Path) -> None:
@@ -43,7 +43,7 @@ class Heartbeat:
             self._write()
 
     def check(self) -> None:
-        """Raises the error that kept a heartbeat from being written: others count a trainer without one as dead."""
+        """Raises the error that prevented a heartbeat, because other processes consider a trainer without one dead."""
         if self._write_error is not None:
             raise self._write_error
 

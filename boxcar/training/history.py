@@ -1,4 +1,4 @@
-"""`train/history.jsonl` and the `train` run in TensorBoard: what the losses did, and how fast."""
+"""`train/history.jsonl` and the `train` run in TensorBoard: losses and speed over the steps."""
 
 import json
 import math
@@ -15,7 +15,8 @@ from boxcar.training.trainer import LogWindow
 
 
 class History:
-    """Appends one line each few steps, and the same as scalars. What an earlier start wrote beyond `first_step` is cut off."""
+    """Appends one line every few steps, and the same values as scalars. Removes what an earlier start wrote after
+    `first_step`."""
 
     def __init__(self, train: Path, first_step: int) -> None:
         self._path = train / HISTORY
@@ -26,7 +27,7 @@ class History:
         self._writer = tf.summary.create_file_writer(str(train), flush_millis=5_000)
 
     def cut(self, step: int) -> None:
-        """Removes the lines of later steps, because these are trained again."""
+        """Removes the lines of later steps, which are trained again."""
         kept = [line for line in read_history(self._train) if line["step"] <= step]
         self._seconds = kept[-1]["seconds"] if kept else 0.0
         replace_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
@@ -52,7 +53,7 @@ class History:
                 tf.summary.scalar(name, value)
 
     def images(self, panel: Any) -> None:
-        """Shows images, uint8 [N, H, W, 3], as training sees them at its start."""
+        """Writes images, uint8 [N, H, W, 3], as training sees them at its start."""
         with self._writer.as_default(step=0):
             tf.summary.image("augmented_pictures", panel, max_outputs=len(panel))
         self._writer.flush()
@@ -71,12 +72,12 @@ class History:
 
 
 def read_history(train: Path) -> list[dict[str, Any]]:
-    """The whole lines written so far; a last line that a kill cut short is left out."""
+    """The complete lines written so far, without a last line that a kill cut short."""
     return [json.loads(line) for line in read_whole_lines(train / HISTORY)]
 
 
 def memory_gb() -> float:
-    """The most memory that a GPU, or without one this process, has had in use, in units of 10^9 bytes."""
+    """Peak memory of a GPU, or of this process without a GPU, in units of 10^9 bytes."""
     gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         return max(float(tf.config.experimental.get_memory_info(f"GPU:{i}")["peak"]) for i in range(len(gpus))) / 1e9

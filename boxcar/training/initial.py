@@ -1,4 +1,4 @@
-"""What training starts from, decided before it starts."""
+"""The initial weights of a training, decided before it starts."""
 
 from boxcar.config.run_settings import Configuration
 from boxcar.detectors.catalog import find_architecture
@@ -7,9 +7,9 @@ from boxcar.errors import BoxcarError, ExitCode
 
 
 def settle_init(configuration: Configuration) -> tuple[Configuration, str | None]:
-    """The configuration with its `init` decided, and a sentence if a person should know of it.
+    """The configuration with `init` decided, and a sentence for the log or None.
 
-    What was asked for by name must be there. Otherwise the zoo's weights are taken if they can be had.
+    Weights that were requested by name must exist. Otherwise the zoo's weights are used if they are available.
 
     Raises:
         BoxcarError: 64 or 65 for a checkpoint that is missing or broken, 69 for one that cannot be downloaded.

@@ -1,4 +1,4 @@
-"""The train step around its loop: planned, RUNNING with a heartbeat, its last checkpoints scored, committed."""
+"""The train step around its loop: plan, heartbeat, wait for the scores of the last checkpoints, commit."""
 
 from typing import TYPE_CHECKING
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def train(run: str, configuration: Configuration, *, evaluator: bool = True) -> Committed | None:
-    """Trains a detector on `<run>/records` into `<run>/train`, from the last checkpoint if there is one.
+    """Trains a detector on `<run>/records`, from the last checkpoint if there is one. Writes `<run>/train`.
 
-    With several workers (TF_CONFIG) each calls this; the chief writes, the others need to read `<run>`.
+    With several workers (TF_CONFIG), each calls this. Only the chief writes; the others must be able to read `<run>`.
 
     Args:
         run: URI of the run's folder.
-        configuration: architecture, image size, initial weights and whatever else is not to be derived.
-        evaluator: whether an evaluator scores the checkpoints meanwhile. The trainer then waits for it when it falls behind,
-            and at the end, and removes scored checkpoints that retention does not keep.
+        configuration: architecture, image size, initial weights, and all other settings that are not derived.
+        evaluator: whether an evaluator scores the checkpoints meanwhile. If so, the trainer waits for it when it falls
+            behind and at the end, and removes scored checkpoints that retention does not keep.
 
     Returns:
         The finished step; None on the workers that do not write.

@@ -39,12 +39,12 @@ _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.Cancelled
 def run_training(
     plan: TrainingPlan, stop: StopRequest, progress: Progress, *, heartbeat: Heartbeat | None, evaluator: bool
 ) -> tuple[CheckpointStore, int]:
-    """Trains to the last step, or until the scores have stalled.
+    """Trains to the last step, or until the scores stop improving.
 
     Args:
         plan: what to train.
-        stop: what signals ask for.
-        progress: what a person sees.
+        stop: the request of a signal to stop.
+        progress: the progress that is displayed.
         heartbeat: takes the number of each step; None on a worker that writes nothing.
         evaluator: whether to wait for one that falls behind.
 
@@ -74,7 +74,7 @@ def run_training(
         # A worker that was started while the others were saving has an older checkpoint than they.
         raise BoxcarError(
             ExitCode.AGAIN,
-            f"This worker would resume from step {step}, and others from another step.",
+            f"This worker would resume from step {step}, but other workers would resume from another step.",
             "Start all workers again when each of them can read the newest checkpoint.",
         )
     if step:
@@ -195,8 +195,8 @@ def _load(trainer: Trainer, initial: InitialWeights) -> str:
     )
 
 
-def _read(plan: TrainingPlan, split: IndexedSplit, strategy: Any, first_step: int) -> Iterator[Any]:
-    """The batches from a step on, counted from 0, as the strategy gives each replica its share."""
+def _read(plan: TrainingPlan, split: Split, strategy: Any, first_step: int) -> Iterator[Any]:
+    """The batches from a step on, counted from 0, distributed to the replicas by the strategy."""
     settings = plan.settings
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""The optimizers, and the course of the learning rate."""
+"""The optimizers and the learning rate schedule."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -32,7 +32,8 @@ class WarmUpCosine(tf_keras.optimizers.schedules.LearningRateSchedule):  # type:
 
 
 class _WarmedAverage:
-    """The decay of the weights' average, smaller at first, so that the random start is forgotten in short runs too.
+    """The decay of the weights' average. It is smaller at first, so that the average forgets the random start in short runs,
+    too.
 
     The course is that of TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`.
     """

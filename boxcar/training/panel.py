@@ -1,4 +1,4 @@
-"""Images as training sees them, with their boxes: what a person looks at before the losses."""
+"""Images as training sees them, with their boxes, for people to check."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ SIDE = 512  # of what is shown, in pixels: captions in smaller ones cannot be re
 def make_panel(batches: tf.data.Dataset, specification: Specification) -> npt.NDArray[np.uint8]:
     """The first images of a training, uint8 [N, 512, 512, 3], with boxes and class names drawn in.
 
-    The boxes are decoded from the targets, so that what is wrong with matching or coding shows too.
+    The boxes are decoded from the targets, so errors in matching or encoding are visible, too.
     """
     anchors = make_anchors(specification.image_size, specification.anchors)
     batch = next(iter(batches))

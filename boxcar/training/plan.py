@@ -1,4 +1,4 @@
-"""What a training decides before TensorFlow is loaded."""
+"""The plan of a training, made before TensorFlow is loaded."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from boxcar.training.settings import TrainingSettings, derive_settings
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What will be trained, from what, and where it goes.
+    """What is trained, from which weights, and where the results are written.
 
     Attributes:
         evaluation: the run's `eval/` folder.
@@ -34,7 +34,7 @@ class TrainingPlan:
     images: int
 
     def is_trained(self) -> bool:
-        """Whether the checkpoint of the last step that there will be is saved."""
+        """Whether the checkpoint of the final step is saved."""
         last = max((checkpoint.step for checkpoint in list_checkpoints(self.step.folder)), default=0)
         patience = self.configuration.early_stopping_checkpoints
         stalled = patience is not None and has_stalled(read_scores(self.evaluation), patience)
@@ -42,7 +42,7 @@ class TrainingPlan:
 
 
 def make_plan(run: str, configuration: Configuration) -> TrainingPlan:
-    """Decides what a configuration leaves open.
+    """Derives the settings that a configuration leaves open.
 
     Raises:
         BoxcarError: 64 without records.
@@ -71,7 +71,7 @@ def make_plan(run: str, configuration: Configuration) -> TrainingPlan:
 
 
 def with_initial(specification: Specification, initial: InitialWeights | None) -> Specification:
-    """The specification with what training started from."""
+    """The specification, with the initial weights of the training."""
     if initial is None:
         return specification
     checkpoint = InitialCheckpoint(source=initial.source, sha256=initial.sha256)

@@ -1,4 +1,4 @@
-"""The numbers of a training run, derived from the size of the data set where they are not given."""
+"""The settings of a training, derived from the size of the data set if they are not given."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,22 +23,22 @@ DIVERGED = "Start another run with a lower --learning-rate."
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """A training run's numbers, all of them decided.
+    """All settings of a training, fully derived.
 
     Attributes:
         steps: optimizer steps in all.
-        batch_size: images a step, all replicas together.
+        batch_size: images per step, over all replicas.
         optimizer: `sgd` with momentum 0.9, or `adamw`.
         learning_rate: highest learning rate; a linear warm-up leads to it, a cosine down to zero.
         warm_up_steps: steps of the warm-up.
         checkpoint_interval_steps: steps between checkpoints.
         batch_norm_momentum: share of the moving statistics that one step keeps.
         ema_decay: of the average of the weights that is scored and exported; None for the weights themselves.
-        freeze_backbone: whether the backbone stays as it is.
-        precision: what layers compute in; variables are float32 always.
+        freeze_backbone: whether the backbone stays fixed.
+        precision: data type that layers compute in; variables are always float32.
         xla: whether the step's gradients are compiled.
-        augmentations: how training images are varied, by name, in this order.
-        seed: of weights, data order and augmentation.
+        augmentations: augmentations of the training images by name, in this order.
+        seed: seed for weights, data order, and augmentation.
     """
 
     steps: int
@@ -70,7 +70,7 @@ class TrainingSettings:
 
 
 def derive_settings(configuration: Configuration, images: int) -> TrainingSettings:
-    """Fills in what the configuration leaves open, for a training split of so many images."""
+    """Derives what the configuration leaves open from the number of images in the training split."""
     batch_size = configuration.batch_size or (16 if configuration.size <= 192 else 8)
     derived = -(-EPOCHS * images // batch_size // 100) * 100
     steps = configuration.steps or min(max(derived, FEWEST_STEPS), MOST_DERIVED_STEPS)

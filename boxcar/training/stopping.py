@@ -1,4 +1,4 @@
-"""Requests to stop: the loop looks at this between its steps, saves a checkpoint, and ends."""
+"""Requests to stop. The loop checks for them between steps, saves a checkpoint, and ends."""
 
 import signal
 from pathlib import Path
@@ -10,7 +10,7 @@ from boxcar.run.layout import STOP
 
 
 class StopRequest:
-    """Remembers the first SIGTERM or SIGINT; a second one of SIGINT ends the process as usual. Looks for `.stop.json`, too.
+    """Remembers the first SIGTERM or SIGINT; a second SIGINT ends the process as usual. Also checks for `.stop.json`.
 
     Args:
         run: the run's folder.
@@ -22,7 +22,8 @@ class StopRequest:
         self.listen()
 
     def listen(self) -> None:
-        """Takes the signals; once more after TensorFlow has joined several workers, since it then takes SIGTERM for itself."""
+        """Installs the signal handlers. Call it again after TensorFlow has joined several workers, because it then handles
+        SIGTERM itself."""
         signal.signal(signal.SIGTERM, self._remember)
         if self.signal is None:  # else the second Ctrl-C is to end the process
             signal.signal(signal.SIGINT, self._remember)
@@ -37,7 +38,7 @@ class StopRequest:
             raise self.error(step, steps)
 
     def error(self, step: int, steps: int) -> BoxcarError:
-        """What to end with: 130 after Ctrl-C, the code in `.stop.json` if there is one, else 75."""
+        """The error to end with: 130 after Ctrl-C, the code in `.stop.json` if there is one, else 75."""
         reason = read_stop(self._run) if self.signal is None else None
         if reason is not None:
             saved = f" The checkpoint of step {step} of {steps} is saved." if step else ""

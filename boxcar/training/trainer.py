@@ -1,4 +1,4 @@
-"""One training step: loss, gradients and the optimizer, on whatever `devices.make_strategy` gave."""
+"""One training step: loss, gradients, and optimizer, on the strategy of `devices.make_strategy`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +20,13 @@ CLIP_NORM = 10.0  # of the gradient of all variables; only the first steps from 
 
 @dataclass(frozen=True)
 class LogWindow:
-    """What the steps from one line of the log to the next gave.
+    """The results of the steps between two lines of the log.
 
     Attributes:
         names: of the scalars; `loss` is the first.
         scalars: [steps, names] float32.
         finite: [steps, images of this worker], whether an image's own loss is a finite number.
-        waited_seconds: for the input.
+        waited_seconds: time spent waiting for the input.
     """
 
     names: tuple[str, ...]
@@ -48,8 +48,8 @@ class LogWindow:
 class Trainer:
     """Takes steps with a network and its optimizer.
 
-    A step whose loss or gradient is not finite moves the weights by its momentum only, so that they stay finite until the loop
-    sees the loss.
+    A step whose loss or gradient is not finite moves the weights by momentum only, so they stay finite until the loop checks
+    the loss.
 
     Args:
         network: made in the strategy's scope, as this is.
@@ -81,7 +81,7 @@ class Trainer:
         self._gradients = tf.function(self._gradients_of, jit_compile=True) if settings.xla else self._gradients_of
 
     def train(self, batches: Iterator[Any], steps: int, stopping: Callable[[], bool]) -> LogWindow:
-        """Takes a step with each of the next `steps` batches, or stops after a step when `stopping` says so."""
+        """Trains on the next `steps` batches, or stops earlier, after the step at which `stopping` returns True."""
         waited = 0.0
         rows = []
         for _ in range(steps):
@@ -97,11 +97,11 @@ class Trainer:
         return LogWindow(self.scalars, scalars, finite, waited)
 
     def agree(self, flag: bool) -> bool:
-        """Whether any worker has raised a flag. All workers ask this at the same moment, and get the same answer."""
+        """Whether the flag of any worker is set. All workers call this together and get the same answer."""
         return self.mean(float(flag)) > 0
 
     def mean(self, value: float) -> float:
-        """The mean of a value over all replicas. All workers ask this at the same moment."""
+        """The mean of a value over all replicas. All workers call this together."""
         total = self._strategy.experimental_local_results(self._total(tf.constant(value)))
         return float(total[0].numpy() / self._replicas)
 

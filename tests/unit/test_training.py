@@ -91,7 +91,7 @@ def test_other_settings_are_refused_and_the_runs_own_are_kept(undisturbed: Path)
     command = [sys.executable, "-m", "boxcar", "train", "--run", str(undisturbed), "--steps", "99"]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert refused.returncode == 64, refused.stderr
-    assert "steps was 40 and now is 99" in refused.stderr.splitlines()[-1]
+    assert "steps was 40 and is now 99" in refused.stderr.splitlines()[-1]
     assert (undisturbed / CONFIGURATION).read_bytes() == before
 
 
