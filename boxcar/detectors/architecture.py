@@ -1,4 +1,4 @@
-"""What is known of an architecture before its network is built. Does not load TensorFlow."""
+"""What is known about an architecture before its network is built. Does not load TensorFlow."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,21 +33,21 @@ class Architecture:
         name: as `--architecture` takes it.
         build: (specification, batch-norm momentum, whether batch norms are synchronized) to the network with random weights,
             as `catalog.build_network` describes.
-        image_size: default side of the input, in pixels.
+        image_size: default side of the input in pixels.
         size_multiple: the input's side must be a multiple of this, in pixels.
-        anchors: the grid that it is trained with.
+        anchors: the anchor grid that it is trained with.
         box_coder: the scales of its box encodings.
-        class_predictor_bias: the name, in checkpoints, of the bias that has one element for each anchor of a cell and slot.
+        class_predictor_bias: name in checkpoints of the bias with one element for each anchor of a cell and class slot.
         parameters: numbers in the network, moving statistics included, with the 91 slots of COCO.
         multiply_adds: of all convolutions for one image of the default size, with 91 slots.
         average_precision: COCO AP in percent, published for weights trained on COCO at the default size.
-        source: where its definition and that figure are published.
+        source: where its definition and its AP are published.
         zoo: address of those weights, a .tar.gz.
-        zoo_loads: whether those weights can be loaded here, and how that is known.
+        zoo_loads: whether those weights can be loaded, and how this was tested.
         api_feature_extractor: what the Object Detection API calls it in a `pipeline.config`; None where the API has none.
-        task: what it is trained to find, as `tasks.find_task` knows it.
-        value_range: what black and white become before its network reads them.
-        exports: the formats it can be converted to, in the words of `--formats`.
+        task: its task, by the name that `tasks.find_task` knows.
+        value_range: the values of black and white in the network's input.
+        exports: the formats it can be converted to, as named in `--formats`.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Architecture:
     exports: tuple[Format, ...] = EXPORTS
 
     def specify(self, image_size: int, labels: dict[int, str], dataset_version: str | None = None) -> Specification:
-        """The description of a detector of this architecture that is to be trained."""
+        """The specification of a detector of this architecture, before training."""
         return Specification(
             architecture=self.name,
             task=self.task,

@@ -1,4 +1,4 @@
-"""The table of architectures as a person reads it."""
+"""Prints the table of architectures."""
 
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +24,7 @@ def print_architectures() -> None:
         )
     console.print(figures)
     console.print(
-        "All at the input size given, one image, with the 91 class slots of COCO; the AP is what the source publishes."
+        "All figures are for one image of the input size shown and the 91 class slots of COCO. The source publishes the AP."
     )
     for row in ARCHITECTURES.values():
         details = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -32,13 +32,13 @@ def print_architectures() -> None:
         details.add_column()
         details.add_row("  input", f"any multiple of {row.size_multiple} from 64 to 2048 px; {row.image_size} if not given")
         details.add_row("  source", row.source)
-        details.add_row("  its weights load", row.zoo_loads)
+        details.add_row("  weights can be loaded", row.zoo_loads)
         details.add_row("  exports to", ", ".join(row.exports))
         details.add_row(
             "  with the SavedModel",
-            "a checkpoint that the Object Detection API restores, and a pipeline.config that tells it how"
+            "a checkpoint that the Object Detection API can restore, and its pipeline.config"
             if row.api_feature_extractor
-            else "its own checkpoint; no pipeline.config, because the Object Detection API does not have it",
+            else "a checkpoint; no pipeline.config, because the Object Detection API lacks this architecture",
         )
         console.print(f"\n[bold]{row.name}[/bold]")
         console.print(details)

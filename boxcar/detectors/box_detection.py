@@ -1,4 +1,4 @@
-"""The task of finding boxes. Loads TensorFlow."""
+"""The box detection task. Loads TensorFlow."""
 
 import tensorflow as tf
 

@@ -20,10 +20,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def find_architecture(name: str) -> Architecture:
-    """The row of that name.
+    """The architecture of that name.
 
     Raises:
-        BoxcarError: 64 where there is none.
+        BoxcarError: 64 if there is none.
     """
     try:
         return ARCHITECTURES[name]
@@ -34,11 +34,11 @@ def find_architecture(name: str) -> Architecture:
 
 
 def check_image_size(architecture: Architecture, image_size: int) -> None:
-    """Raises BoxcarError 64 where the architecture cannot read images of that side, in pixels."""
+    """Raises BoxcarError 64 if the architecture does not support this image size in pixels."""
     if not 64 <= image_size <= 2048 or image_size % architecture.size_multiple:
         raise BoxcarError(
             ExitCode.USAGE,
-            f"{architecture.name} cannot work at an image size of {image_size} pixels.",
+            f"{architecture.name} does not support an image size of {image_size} pixels.",
             f"Choose a multiple of {architecture.size_multiple} from 64 to 2048, for example {architecture.image_size}.",
         )
 
@@ -48,12 +48,12 @@ def build_network(specification: Specification, batch_norm_momentum: float = 0.9
 
     Args:
         specification: what to build.
-        batch_norm_momentum: share of the moving statistics that a training step keeps.
-        synchronized: whether batch norms take their statistics over all replicas of a distribution strategy; names, shapes
-            and inference are the same either way.
+        batch_norm_momentum: share of the moving statistics that one training step keeps.
+        synchronized: whether batch norms compute their statistics over all replicas of a distribution strategy. Names,
+            shapes, and inference do not depend on it.
 
     Raises:
-        BoxcarError: 64 for an unknown architecture or an image size that it cannot read.
+        BoxcarError: 64 for an unknown architecture or an image size that it does not support.
     """
     architecture = find_architecture(specification.architecture)
     check_image_size(architecture, specification.image_size)

@@ -1,6 +1,6 @@
-"""Where weights to start from may lie: a checkpoint's prefix, a folder, the zoo's archive, or the address of one.
+"""Sources of initial weights: a checkpoint's prefix, a folder, a zoo archive, or the address of one.
 
-What is downloaded or unpacked is kept in a cache, under a name made from what it was made of, so that it is done once.
+Downloaded and unpacked files are cached under a name derived from their source, so that this happens once.
 """
 
 import hashlib
@@ -34,8 +34,8 @@ class InitialWeights:
     """A checkpoint on this machine.
 
     Attributes:
-        prefix: what TensorFlow calls its path: without `.index`.
-        source: as it was asked for.
+        prefix: the path as TensorFlow expects it, without `.index`.
+        source: as it was requested.
         sha256: of the lines `<sha256>  <ending>` of its files, sorted.
     """
 
@@ -45,14 +45,14 @@ class InitialWeights:
 
 
 def find_checkpoint(source: str) -> InitialWeights:
-    """Finds the checkpoint that a source names, and brings it here where it is not.
+    """Finds the checkpoint that a source names, and downloads or unpacks it if necessary.
 
     Args:
-        source: a path or URI: a prefix (`.../ckpt-0`), a folder that holds one checkpoint or has it in `checkpoint/`, the
-            zoo's `.tar.gz`; or the http(s) address of such an archive.
+        source: a path or URI: a prefix (`.../ckpt-0`), a folder that contains one checkpoint, directly or in `checkpoint/`,
+            the zoo's `.tar.gz`; or the http(s) address of such an archive.
 
     Raises:
-        BoxcarError: 64 where there is none, or more than one; 65 for a broken archive; 69 for an address that does not answer
+        BoxcarError: 64 if there is none, or more than one; 65 for a broken archive; 69 for an address that does not respond
             or a cache that cannot be written.
     """
     if urlsplit(source).scheme in ("http", "https"):
@@ -71,7 +71,7 @@ def find_checkpoint(source: str) -> InitialWeights:
         raise BoxcarError(
             ExitCode.USAGE,
             f"There is no checkpoint {source}.",
-            "Name it without its endings (.../ckpt-0 if the file is ckpt-0.index), a folder or .tar.gz with one, or none.",
+            "Give its path without extensions (.../ckpt-0 for ckpt-0.index), a folder or .tar.gz that contains one, or none.",
         )
     lines = "".join(f"{file_sha256(part)}  {part.name.removeprefix(prefix.name)}\n" for part in parts)
     return InitialWeights(prefix, source, hashlib.sha256(lines.encode()).hexdigest())
@@ -104,7 +104,9 @@ def _in_folder(folder: Path, source: str) -> Path:
         if len(found) > 1:
             names = ", ".join(path.name.removesuffix(".index") for path in found[:5])
             raise BoxcarError(
-                ExitCode.USAGE, f"{source} holds {len(found)} checkpoints: {names}.", "Name one of them without its endings."
+                ExitCode.USAGE,
+                f"{source} holds {len(found)} checkpoints: {names}.",
+                "Give the path of one of them without extensions.",
             )
         if found:
             return found[0].with_suffix("")
@@ -118,7 +120,7 @@ def _downloaded(address: str) -> Path:
     if archive.exists():
         return archive
     what = f"{address} cannot be downloaded"
-    do = "Download it elsewhere and name the file as --init, or use --init none."
+    do = "Download it elsewhere and give the file as --init, or use --init none."
     descriptor, name = tempfile.mkstemp(dir=folder, suffix=".part")
     try:
         request = urllib.request.Request(address, headers={"User-Agent": "boxcar"})  # noqa: S310 - http(s) by the caller
@@ -126,7 +128,7 @@ def _downloaded(address: str) -> Path:
             announced = answer.headers.get("Content-Length")
             received = _copy(answer, file, what)
         if announced is not None and received != int(announced):
-            raise BoxcarError(ExitCode.ENVIRONMENT, f"{what}: it broke off after {received} bytes.", do)
+            raise BoxcarError(ExitCode.ENVIRONMENT, f"{what}: the download ended after {received} bytes.", do)
         Path(name).replace(archive)
     except (OSError, ValueError) as error:  # URLError, time-outs and a full disk are OSErrors
         reason = getattr(error, "reason", None) or error.strerror if isinstance(error, OSError) else str(error)
@@ -158,11 +160,11 @@ def _unpacked(archive: Path) -> Path:
             work.replace(folder)
     except (tarfile.TarError, EOFError, zlib.error, FileExistsError) as error:
         raise BoxcarError(
-            ExitCode.DATA, f"{archive} is not a sound archive: {str(error) or type(error).__name__}.", "Download it again."
+            ExitCode.DATA, f"{archive} is not a valid archive: {str(error) or type(error).__name__}.", "Download it again."
         ) from error
     except OSError as error:
         if error.errno is None:  # gzip's own complaint about what it reads
-            raise BoxcarError(ExitCode.DATA, f"{archive} is not a sound archive: {error}.", "Download it again.") from error
+            raise BoxcarError(ExitCode.DATA, f"{archive} is not a valid archive: {error}.", "Download it again.") from error
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)

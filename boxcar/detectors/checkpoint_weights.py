@@ -1,4 +1,4 @@
-"""Weights in checkpoints: loading them into a network by name, and what their shapes tell."""
+"""Weights in checkpoints: loads them into a network by name, and derives the class slots from their shapes."""
 
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,18 @@ _UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
 
 def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> list[str]:
-    """Loads a checkpoint by name: a published one, or one of ours, which has the same names and more.
+    """Loads a checkpoint by name: a published one, or one that Boxcar wrote, which has the same names and more.
 
     Args:
         network: receives the weights.
         prefix: the checkpoint's path without `.index`.
-        class_predictor: False leaves the class predictor as it is, for fine-tuning on other classes.
+        class_predictor: False leaves the class predictor unchanged, for fine-tuning on other classes.
 
     Returns:
-        The names of the network's variables that were not loaded; empty but for the class predictor.
+        The names of the network's variables that were not loaded; empty, except for the class predictor.
 
     Raises:
-        BoxcarError: 64 where there is no such checkpoint, 65 where it is broken or does not fit, with each name that does not.
+        BoxcarError: 64 if there is no such checkpoint, 65 if it is broken or does not fit, with each name that does not.
     """
     reader = _open(prefix)
     variables = network.variables_by_name()
@@ -66,15 +66,15 @@ def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> li
 
 
 def count_class_slots(prefix: Path, class_predictor_bias: str, anchors: Anchors) -> int:
-    """How many class slots, background included, the class predictor in a checkpoint has.
+    """The number of class slots, background included, of the class predictor in a checkpoint.
 
     Args:
         prefix: the checkpoint's path without `.index`.
-        class_predictor_bias: the bias's name in the checkpoint, as the `Architecture` has it.
+        class_predictor_bias: the bias's name in the checkpoint, from the `Architecture`.
         anchors: of the detector; each of a cell's anchors has a bias for each slot.
 
     Raises:
-        BoxcarError: 64 where there is no such checkpoint, 65 where it is broken or of another architecture.
+        BoxcarError: 64 if there is no such checkpoint, 65 if it is broken or of another architecture.
     """
     name = class_predictor_bias
     shapes = _open(prefix).get_variable_to_shape_map()
@@ -106,7 +106,7 @@ def _open(prefix: Path) -> Any:
         raise BoxcarError(
             ExitCode.USAGE,
             f"There is no checkpoint {uri_of(prefix)}.",
-            "Name it without its endings: .../ckpt-0 if the file is ckpt-0.index.",
+            "Give its path without extensions: .../ckpt-0 for ckpt-0.index.",
         )
     try:
         return tf.train.load_checkpoint(str(prefix))

@@ -1,10 +1,10 @@
 """The expansion of an inverted bottleneck, trained without reading its large output for the batch norm.
 
-MobileNetV2's blocks (Sandler et al. 2018) begin with a 1x1 convolution to six times the channels, a batch norm and a ReLU6. On
-a CPU the norm is bound by memory: twice forward and four times backward it walks through the largest tensors of the
-network. But the convolution is linear, so mean and variance of its output follow from mean and covariance of its input, which
-is a sixth as large; and with them known beforehand, the norm is a factor and a summand of each channel that the convolution
-bears itself. What is computed is the same up to rounding, in less time and with less kept for the way back.
+MobileNetV2's blocks (Sandler et al. 2018) begin with a 1x1 convolution to six times the channels, a batch norm and a ReLU6.
+On a CPU the norm is bound by memory: it reads the largest tensors of the network twice in the forward pass and four times in
+the backward pass. But the convolution is linear, so mean and variance of its output follow from mean and covariance of its
+input, which is a sixth as large. With them known beforehand, the norm becomes a scale and an offset per channel, which the
+convolution absorbs. The result is the same up to rounding, in less time and with less memory for the backward pass.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ MOST_CHANNELS = 32
 
 
 class Expansion(tf_keras.layers.Layer):  # type: ignore[misc]
-    """A 1x1 convolution without bias and the batch norm after it, both built already.
+    """A 1x1 convolution without bias and the batch norm after it, both already built.
 
     Trained, it answers float32 [B, H, W, C'] for [B, H, W, C] as the two do, and moves the norm's statistics as the norm does.
-    Otherwise, and where the norm is frozen, it runs the two.
+    Otherwise, or if the norm is frozen, it runs the two layers.
     """
 
     def __init__(self, convolution: tf_keras.layers.Conv2D, norm: tf_keras.layers.BatchNormalization) -> None:

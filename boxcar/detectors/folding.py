@@ -1,8 +1,8 @@
 """A network for inference: each batch norm folded into the convolution before it.
 
-With moving statistics a batch norm is a factor and a summand for each channel, and a convolution can take over both. That is
-less to compute, and lets TensorFlow use its fused kernels: without it, oneDNN takes its reference code for a single image on a
-CPU without AVX-512, and SSD MobileNet V2 FPNLite at 320 pixels took 1.6 s there instead of 40 ms.
+With moving statistics, a batch norm is a scale and an offset for each channel, and a convolution can absorb both. This
+reduces computation and lets TensorFlow use its fused kernels: without it, oneDNN takes its reference code for a single image
+on a CPU without AVX-512, and SSD MobileNet V2 FPNLite at 320 pixels took 1.6 s there instead of 40 ms.
 """
 
 from collections import Counter
@@ -20,13 +20,13 @@ _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
 
 class FoldedNetwork:
-    """What a network answers with its moving statistics, by folded weights of its own.
+    """A network's inference with moving statistics, on folded weights of its own.
 
-    Called as `network.model(pixels, training=False)` is, and answers the same within rounding. Call `refold` after the
+    Called as `network.model(pixels, training=False)` is, and returns the same within rounding. Call `refold` after the
     network's weights have changed.
 
     Attributes:
-        weights: every variable that an answer is made of.
+        weights: every variable that the outputs depend on.
     """
 
     def __init__(self, network: Network) -> None:
@@ -48,7 +48,7 @@ class FoldedNetwork:
         self.weights = list({id(variable): variable for variable in self._fed.values()}.values())
 
     def __call__(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The answer as part of the graph that is being traced; inside a `tf.function` only."""
+        """The outputs, as part of the graph that is being traced. Call it inside a `tf.function` only."""
         fed = {f"{name}:0": variable.read_value() for name, variable in self._fed.items()}
         names = list(self._outputs)
         found = tf.graph_util.import_graph_def(
@@ -57,7 +57,7 @@ class FoldedNetwork:
         return dict(zip(names, found, strict=True))
 
     def refold(self) -> None:
-        """Takes over what the network's weights are now."""
+        """Folds the current weights of the network."""
         for name, value in self._values().items():
             self._fed[name].assign(value)
 

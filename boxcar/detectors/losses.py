@@ -30,10 +30,10 @@ def detection_losses(
     Args:
         box_encodings: [B, A, 4]. class_logits: [B, A, C], slot 0 background.
         box_targets: [B, A, 4]. class_targets: [B, A] int32, 0 where the anchor is background.
-        matches: what to divide by instead of the batch's own `count_matches`, where it is part of a larger one.
+        matches: the divisor if this batch is part of a larger one; by default the batch's own `count_matches`.
 
     Both losses are divided by the number of matched anchors in the batch (at least 1), localization also by the code size 4.
-    An anchor that is not matched has target 0 in every slot, the background's included.
+    An unmatched anchor has target 0 in every slot, the background slot included.
     """
     matched = tf.cast(class_targets > 0, tf.float32)
     matches = tf.maximum(count_matches(class_targets) if matches is None else matches, 1.0)

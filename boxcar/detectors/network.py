@@ -1,4 +1,4 @@
-"""A detector's network with the names under which its weights are saved and loaded. Loads TensorFlow only when it is asked."""
+"""A detector's network with the names under which its weights are saved and loaded. Loads TensorFlow on first use."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,13 @@ class Network:
     """A built network.
 
     Attributes:
-        specification: that it was built from.
+        specification: the specification it was built from.
         model: float32 [B, S, S, 3] in the specification's value range to a dictionary with an entry for each output of its
             task, [B, ...].
         tree: nested dictionaries and lists with layers as leaves; its paths are the names in checkpoints.
         class_predictor: the layers whose shapes depend on the number of classes; fine-tuning leaves them out.
-        backbone: the layers that were, or could be, trained for classification.
-        regularized: the variables whose squares the regularization loss adds up.
+        backbone: the layers that can be pretrained for classification.
+        regularized: the variables under weight decay: the regularization loss sums their squares.
     """
 
     specification: Specification

@@ -1,4 +1,4 @@
-"""What the network should answer for an image: each anchor's class and box, from the true boxes."""
+"""The training targets of an image: each anchor's class and box, from the ground truth."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,7 +1,7 @@
-"""What a detector is trained to find: everything that depends on it, in one place. Loads TensorFlow.
+"""A detector's task, and everything that depends on it. Loads TensorFlow.
 
-A detector that finds something else has a task of its own (as `box_detection.BOXES` is one), a decoder for hosts
-(`inference.decoders`), and their twins for browsers (demo_page/page/tasks.js).
+Another kind of output needs a task (such as `box_detection.BOXES`), a decoder for hosts (`inference.decoders`), and the same
+for browsers (demo_page/page/tasks.js).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Losses(NamedTuple):
 
     Attributes:
         parts: scalars, float32, by the task's `loss_names` and in their order; training minimizes their sum.
-        finite: [B], whether an image's own share of them is a finite number.
+        finite: [B], whether an image's share of the losses is finite.
     """
 
     parts: dict[str, tf.Tensor]
@@ -35,14 +35,14 @@ class Task:
     """One kind of detector.
 
     Attributes:
-        features: the type of each key that is read of every object in a record, besides the image.
+        features: the type of each key that is read from a record, in addition to the image.
         loss_names: the parts of the loss.
-        decoder: the network's outputs, and how a host decodes them.
-        targets: from an image's objects (`boxes` [N, 4] normalized, `labels` [N]) to what the network should answer, which
-            batches have next to `image`.
-        count_matches: from a batch to what its losses are divided by, a scalar that can be added up over parts of a batch.
-        losses: from the network's answer, the batch and `count_matches` of the whole batch to the losses.
-        detect: from the network's answer to the SavedModel's outputs, in the graph.
+        decoder: the network's outputs and their decoder on the host.
+        targets: from an image's objects (`boxes` [N, 4] normalized, `labels` [N]) to the training targets, which batches
+            contain next to `image`.
+        count_matches: from a batch to the divisor of its losses, a scalar that can be summed over parts of a batch.
+        losses: from the network's outputs, the batch, and `count_matches` of the whole batch to the losses.
+        detect: from the network's outputs to the SavedModel's outputs, in the graph.
         score: from ground truth, detections (one of each per image) and labels to the metrics.
     """
 

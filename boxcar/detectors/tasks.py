@@ -1,4 +1,4 @@
-"""Each task by its name. Another task goes here."""
+"""The tasks by name. Add new tasks here."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Nearest-neighbour up-sampling that XLA can differentiate."""
+"""Nearest-neighbor upsampling that XLA can differentiate."""
 
 from collections.abc import Callable
 

@@ -127,7 +127,7 @@ def test_a_broken_archive_is_65_and_leaves_nothing(archive: Path, cache: Path, d
     else:
         whole = archive.read_bytes()
         archive.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"\x1f\x8b" + bytes(500))
-    with pytest.raises(BoxcarError, match="not a sound archive") as caught:
+    with pytest.raises(BoxcarError, match="not a valid archive") as caught:
         find_checkpoint(str(archive))
     assert caught.value.code is ExitCode.DATA
     assert list(cache.iterdir()) == []

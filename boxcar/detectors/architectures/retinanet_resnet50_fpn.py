@@ -1,10 +1,10 @@
-"""RetinaNet on ResNet-50 FPN, put together from Model Garden's own parts so that its checkpoints fit by name.
+"""RetinaNet on ResNet-50 FPN, built from Model Garden's own parts so that its checkpoints load by name.
 
 Lin et al. 2017, as the experiment `retinanet_resnetfpn_coco` sets it (official/vision/configs/retinanet.py): levels 3 to 7, 256
-channels, two towers of four convolutions with batch norms of each level's own, three scales and three ratios a cell. Around
-the parts there is what our contract asks for:
+channels, two towers of four convolutions with batch norms of each level's own, three scales and three ratios a cell. The
+parts are adapted to the interface of Boxcar's networks:
 - pixels in [-1, 1] are brought to the mean and spread of ImageNet's, which Model Garden's parser does before the network;
-- its outputs go by scale, then ratio; they are turned round into the order of `anchors.make_anchors`;
+- its outputs go by scale, then ratio; they are reordered to the order of `anchors.make_anchors`;
 - its box offsets are not scaled. Ours are those times ten, which makes the smooth L1 loss twice the one it is trained with
   (50 times Huber's with a delta of 0.1), so that one loss serves every architecture.
 The AP published for it was measured on images that keep their aspect and are padded; ours are resized to the square.
@@ -36,8 +36,8 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
 
     Args:
         specification: image size (a multiple of 32), anchors and number of class slots.
-        batch_norm_momentum: share of the moving statistics that a step keeps; 0.99 in Model Garden.
-        synchronized: whether batch norms take their statistics over all replicas.
+        batch_norm_momentum: share of the moving statistics that one step keeps; 0.99 in Model Garden.
+        synchronized: whether batch norms compute their statistics over all replicas.
 
     Returns:
         The network; its checkpoint tree has the names of Model Garden's `RetinaNetModel`.

@@ -1,4 +1,4 @@
-"""SSD MobileNet V2 FPNLite, rebuilt on Model Garden's MobileNetV2 so that the TF2 Detection Zoo's checkpoints fit by name.
+"""SSD MobileNet V2 FPNLite, rebuilt on Model Garden's MobileNetV2 so that checkpoints of the TF2 Detection Zoo load by name.
 
 Topology after the Object Detection API (models/ssd_mobilenet_v2_fpn_keras_feature_extractor.py,
 models/feature_map_generators.py: KerasFpnTopDownFeatureMaps, predictors/convolutional_keras_box_predictor.py:
@@ -40,8 +40,8 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
 
     Args:
         specification: image size (a multiple of 32), anchors and number of class slots.
-        batch_norm_momentum: share of the moving statistics that a step keeps; 0.997 in the zoo, lower for short runs.
-        synchronized: whether batch norms take their statistics over all replicas.
+        batch_norm_momentum: share of the moving statistics that one step keeps; 0.997 in the zoo, lower for short runs.
+        synchronized: whether batch norms compute their statistics over all replicas.
 
     Returns:
         The network; its checkpoint tree has the zoo's names.
