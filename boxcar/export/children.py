@@ -110,7 +110,7 @@ def _judge(one: _Running) -> None:
             raise _failure(one, f"it ended with exit code {code}", ExitCode.DEFECT) from None
         raise error
     if code == -signal.SIGKILL:
-        raise _failure(one, "it was killed, as happens where memory runs out", ExitCode.ENVIRONMENT)
+        raise _failure(one, "it was killed, probably because memory ran out", ExitCode.ENVIRONMENT)
     if code < 0:
         raise _failure(one, f"it crashed ({signal.Signals(-code).name})", ExitCode.DEFECT)
     raise _failure(one, f"it ended with exit code {code}", ExitCode.DEFECT)

@@ -155,15 +155,15 @@ def _check_model(specification: Specification, frozen: Path, kinds: Sequence[str
         raise BoxcarError(
             ExitCode.USAGE,
             f"{specification.architecture} cannot be converted to {', '.join(lacking)}.",
-            f"Choose of: {', '.join(has)}.",
+            f"Choose from: {', '.join(has)}.",
         )
     provenance = read_provenance(frozen)
     if provenance.architecture != specification.architecture:
         raise BoxcarError(
             ExitCode.DATA,
             f"The SavedModel in {frozen} is of the architecture {provenance.architecture}, "
-            f"and by its detector.json of {specification.architecture}.",
-            "Run `boxcar freeze` into that folder again.",
+            f"but its detector.json says {specification.architecture}.",
+            "Run `boxcar freeze` again for that folder.",
         )
     check_labels(frozen / "saved_model", specification)
     return provenance
@@ -176,14 +176,14 @@ def _check_labels(specification: Specification, records: Path) -> None:
     if labels == model:
         return
     details = tuple(
-        f"id {number} is {labels.get(number)} in the records and {model.get(number)} in the model"
+        f"id {number} is {labels.get(number)} in the records but {model.get(number)} in the model"
         for number in sorted({*labels, *model})
         if labels.get(number) != model.get(number)
     )
     raise BoxcarError(
         ExitCode.DATA,
-        f"The labels of the records in {uri_of(records)} are not those of the model: {details[0]}.",
-        "Name the records that the model was trained on, or records made with its label map.",
+        f"The labels of the records in {uri_of(records)} differ from the model's: {details[0]}.",
+        "Give the records that the model was trained on, or records made with its label map.",
         details,
     )
 
@@ -235,7 +235,7 @@ def _failures(found: CheckedFile, provenance: Provenance) -> list[Failure]:
     """The limits that a file broke, and a provenance inside it that is not the SavedModel's."""
     failures = list(found.verdict.failures)
     if read_embedded(found.file.path).provenance != provenance.model_dump(mode="json"):
-        failures.append(Failure("provenance", "the provenance inside it is not that of the SavedModel"))
+        failures.append(Failure("provenance", "the provenance inside it differs from that of the SavedModel"))
     return failures
 
 

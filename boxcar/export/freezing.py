@@ -171,7 +171,7 @@ def write_frozen(network: Network, specification: Specification, provenance: Pro
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{folder} cannot be written: {reason}.",
-            "Free disk space, or choose a folder that you may write to.",
+            "Free disk space, or choose a folder that you can write to.",
             again=True,
         ) from error
     write_label_map(folder / LABEL_MAP, specification.labels)
@@ -189,7 +189,7 @@ def _checkpoint_files(prefix: Path) -> list[Path]:
         raise BoxcarError(
             ExitCode.USAGE,
             f"There is no checkpoint {uri_of(prefix)}.",
-            "Name it without its endings: .../ckpt-0 if the files are ckpt-0.index and ckpt-0.data-00000-of-00001.",
+            "Give its path without extensions: .../ckpt-0 for ckpt-0.index and ckpt-0.data-00000-of-00001.",
         )
     return [index, *data]
 
@@ -213,7 +213,7 @@ def _specify(
     if score_threshold is not None:
         if not 0 <= score_threshold < 1:
             raise BoxcarError(
-                ExitCode.USAGE, f"The score threshold cannot be {score_threshold}.", "Give one from 0 to below 1."
+                ExitCode.USAGE, f"The score threshold cannot be {score_threshold}.", "Give a number from 0 to below 1."
             )
         thresholds = thresholds.model_copy(update={"score": score_threshold})
 
@@ -266,7 +266,7 @@ def _load(specification: Specification, prefix: Path) -> Network:
     if broken:
         raise BoxcarError(
             ExitCode.DATA,
-            f"The checkpoint {uri_of(prefix)} has numbers that are not finite, for example in {broken[0]}.",
+            f"The checkpoint {uri_of(prefix)} contains values that are not finite, for example in {broken[0]}.",
             "Freeze an earlier checkpoint.",
             tuple(broken),
         )

@@ -98,6 +98,6 @@ def read_provenance(frozen: Path) -> Provenance:
         reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
         raise BoxcarError(
             ExitCode.DATA,
-            f"{uri_of(frozen)} does not say where its model comes from: {uri_of(path)} cannot be read ({reason}).",
-            "Run `boxcar freeze` into that folder again.",
+            f"{uri_of(frozen)} has no provenance: {uri_of(path)} cannot be read ({reason}).",
+            "Run `boxcar freeze` again for that folder.",
         ) from error

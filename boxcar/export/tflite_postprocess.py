@@ -58,7 +58,7 @@ def add_postprocess(model: Any, specification: Specification, *, use_regular_nms
     if slots != wanted:
         raise BoxcarError(
             ExitCode.DATA,
-            f"The SavedModel's class_logits are {slots}, and by its detector.json {wanted}.",
+            f"The SavedModel's class_logits are {slots}, but its detector.json says {wanted}.",
             "Run `boxcar freeze` again.",
         )
 

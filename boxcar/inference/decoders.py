@@ -1,4 +1,4 @@
-"""The decoder of each task. Another task's goes here."""
+"""The decoder of each task. Add decoders of new tasks here."""
 
 from boxcar.inference.decoding import BOXES
 from boxcar.inference.heads import Decoder
@@ -8,5 +8,5 @@ DECODERS: dict[TaskName, Decoder] = {"boxes": BOXES}
 
 
 def find_decoder(specification: Specification) -> Decoder:
-    """The decoder of a detector's raw answers."""
+    """The decoder of a detector's raw outputs."""
     return DECODERS[specification.task]

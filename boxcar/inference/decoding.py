@@ -1,4 +1,4 @@
-"""From raw heads to boxes, on the host: the one decoder behind TFLite, TensorFlow.js and evaluation."""
+"""Decodes raw heads to boxes on the host, for TFLite, TensorFlow.js, and evaluation."""
 
 from functools import lru_cache
 
@@ -26,7 +26,7 @@ def decode(heads: Heads, specification: Specification) -> Detections:
     """Turns one image's heads into detections.
 
     Args:
-        heads: what `BOXES.outputs` lists: `box_encodings` [A, 4] and `class_logits` [A, C].
+        heads: the outputs that `BOXES.outputs` lists: `box_encodings` [A, 4] and `class_logits` [A, C].
         specification: the detector they came from.
 
     Returns:
@@ -103,14 +103,14 @@ def suppress(
     """Greedy non-maximum suppression within each class.
 
     Args:
-        boxes: [N, 4], sorted by falling score.
+        boxes: [N, 4], sorted by descending score.
         classes: [N].
-        iou_threshold: a box that overlaps a better one of its class by more than this goes.
-        most_per_class: how many boxes of a class may stay.
-        most: how many may stay in all.
+        iou_threshold: a box is removed if its IoU with a better box of its class exceeds this.
+        most_per_class: the maximum number of boxes of a class.
+        most: the maximum number of boxes in total.
 
     Returns:
-        The indices of the boxes that stay, ascending.
+        The indices of the remaining boxes, ascending.
     """
     kept: list[int] = []
     full: list[int] = []  # classes of which no more may stay

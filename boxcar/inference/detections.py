@@ -1,4 +1,4 @@
-"""What a detector finds in one image. NumPy only."""
+"""The detections of one image. NumPy only."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class Detections:
     """The boxes found in one image, best first.
 
     Raises:
-        ValueError: where shapes do not fit together, a number is not finite, a class is below 1 or scores ascend.
+        ValueError: if shapes do not match, a number is not finite, a class is below 1, or scores are not in descending order.
     """
 
     boxes: NDArray[np.float32]  # [M, 4]: ymin, xmin, ymax, xmax, normalized by the image's height and width
@@ -31,6 +31,6 @@ class Detections:
             raise ValueError("Detections must come in descending order of score.")
 
     def above(self, score: float) -> "Detections":
-        """Those with at least this score."""
+        """The detections with at least this score."""
         kept = int(np.count_nonzero(self.scores >= score))  # they come best first
         return Detections(boxes=self.boxes[:kept], scores=self.scores[:kept], classes=self.classes[:kept])

@@ -1,4 +1,4 @@
-"""Images for people: which ones to show, at what size, and boxes with captions drawn into their pixels."""
+"""Images for people: selects images to show, and draws boxes with captions into them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,11 +22,11 @@ _Rectangle = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
 def choose_images(labels: Sequence[set[int]], most: int) -> list[int]:
-    """Which images to show so that as many classes as possible are seen.
+    """Chooses images to show, so that as many classes as possible are included.
 
     Args:
         labels: each image's class ids.
-        most: how many to choose; fewer if fewer have a box.
+        most: maximum number to choose; fewer if fewer images have a box.
 
     Returns:
         Their indices, ascending.
@@ -42,7 +42,7 @@ def choose_images(labels: Sequence[set[int]], most: int) -> list[int]:
 
 
 def captions(found: Detections, labels: Mapping[int, str]) -> list[str]:
-    """Class and score of each detection, as `draw` writes them at its box."""
+    """Class and score of each detection: the captions for `draw`."""
     pairs = zip(found.classes.tolist(), found.scores.tolist(), strict=True)
     return [f"{labels.get(label, str(label))} {score:.2f}" for label, score in pairs]
 
@@ -69,7 +69,7 @@ def draw(
         uint8 [H', W', 3], in the image's proportions.
 
     Raises:
-        ValueError: where the numbers of boxes and captions differ.
+        ValueError: if the numbers of boxes and captions differ.
     """
     canvas = Image.fromarray(image)
     if side is not None:

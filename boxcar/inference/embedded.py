@@ -1,4 +1,4 @@
-"""What every exported file has inside: the names of its classes, and its provenance.
+"""What every exported file contains: the names of its classes, and its provenance.
 
 A TFLite file has both in a zip archive after the model, as TFLite's metadata defines it; a TensorFlow.js model in the
 user-defined metadata of its `model.json`; a SavedModel among its assets.
@@ -40,7 +40,7 @@ def read_embedded(path: Path) -> Embedded:
         path: a `.tflite` file, a folder with a `model.json`, or a SavedModel.
 
     Returns:
-        What can be read: nothing from a file that is cut short or of another kind.
+        Everything that can be read; nothing from a file that is cut short or of another kind.
     """
     try:
         if path.is_file():
@@ -63,7 +63,7 @@ def labels_text(labels: Mapping[int, str]) -> str:
 
 
 def differing_labels(path: Path, specification: Specification) -> str | None:
-    """A clause that says how the labels inside a file differ from the specification's; None if they do not."""
+    """A clause that says how a file's labels differ from the specification's; None if they are the same."""
     found, wanted = read_embedded(path).labels, labels_text(specification.labels)
     if found == wanted:
         return None
@@ -72,12 +72,12 @@ def differing_labels(path: Path, specification: Specification) -> str | None:
     inside, described = found.splitlines(), wanted.splitlines()
     for number, (one, other) in enumerate(zip(inside, described, strict=False), start=1):
         if one != other:
-            return f"id {number} is {one} by the labels inside it, and {other} by its detector.json"
-    return f"it has {len(inside)} labels, and its detector.json {len(described)}"
+            return f"id {number} is {one} in the labels inside it, but {other} in its detector.json"
+    return f"it has {len(inside)} labels, but its detector.json has {len(described)}"
 
 
 def check_labels(path: Path, specification: Specification) -> None:
-    """Refuses a file whose class names are not those of its `detector.json`: one of the two is of another detector.
+    """Refuses a file whose class names differ from its `detector.json`, because one of the two belongs to another detector.
 
     Raises:
         BoxcarError: 65.

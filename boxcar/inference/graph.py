@@ -1,6 +1,6 @@
-"""Preprocessing and decoding inside a TensorFlow graph, for the SavedModel and for training's input.
+"""Preprocessing and decoding in a TensorFlow graph, for the SavedModel and the training input.
 
-The host's twins are `preprocessing.preprocess` and `decoding.decode`; tests hold each pair together.
+`preprocessing.preprocess` and `decoding.decode` do the same on the host; tests compare each pair.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from boxcar.inference.specification import Specification
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """The pixels, uint8 [H, W, 3], of a JPEG or PNG: those that Pillow sees, to the last bit."""
+    """The pixels, uint8 [H, W, 3], of a JPEG or PNG, identical to Pillow's to the last bit."""
     image = tf.cond(
         tf.io.is_jpeg(encoded),
         # TensorFlow's default is the fast transform, which is off by up to 8 of 255.
@@ -55,7 +55,7 @@ def detect(heads: Mapping[str, tf.Tensor], specification: Specification) -> dict
 
     Returns:
         The zoo's outputs, float32: `detection_boxes` [B, M, 4] normalized, `detection_scores` [B, M], `detection_classes`
-        [B, M] from 1, `num_detections` [B]; rows behind `num_detections` are zeros (class 1 there means nothing).
+        [B, M] from 1, `num_detections` [B]; rows after `num_detections` are zeros (their class 1 has no meaning).
     """
     thresholds = specification.thresholds
     decoded = decode_boxes(heads["box_encodings"], specification)

@@ -1,4 +1,4 @@
-"""What a detector answers, and what turns an answer into detections. NumPy only.
+"""The outputs of a detector, and the decoder that turns them into detections. NumPy only.
 
 A decoder is the part of a task (`detectors.task`) that is needed to run an exported file; `decoding.py` has the one for boxes.
 """
@@ -23,7 +23,7 @@ class Output:
 
     Attributes:
         name: as in the signature `heads` of every exported file.
-        axes: what each of its axes counts, the batch's left out.
+        axes: what each of its axes counts, without the batch axis.
         shape: from a detector's description to the size of each of these axes.
         description: a sentence for people who run the file without Boxcar.
     """
@@ -36,10 +36,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Decoder:
-    """How the raw answers of one task are read.
+    """How the raw outputs of one task are decoded.
 
     Attributes:
-        outputs: all of them, in the order in which they are compared and counted.
+        outputs: all outputs, in the order in which they are compared and counted.
         decode: one image's heads to its detections; ValueError for shapes that do not fit, and for numbers that are not
             finite.
     """

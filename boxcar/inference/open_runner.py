@@ -19,13 +19,13 @@ def open_runner(path: Path, threads: int = 2) -> Runner:
 
     Args:
         path: the folder that `freeze` wrote or the SavedModel in it, a `.tflite` file, or a folder with a `model.json`;
-            `detector.json` is in that folder, beside the `.tflite` file, or beside the SavedModel.
-        threads: how many the host may compute with. TensorFlow keeps the number it was started with, and TensorFlow.js
-            always computes with one: its threads do not work in Node.
+            `detector.json` is in that folder, or next to the `.tflite` file or the SavedModel.
+        threads: the number of CPU threads. TensorFlow keeps the number it was started with. TensorFlow.js always uses one,
+            because its threads do not work in Node.
 
     Raises:
-        BoxcarError: 64 where there is no such file, 65 where it cannot be loaded or does not fit its `detector.json`,
-            69 where the program that runs it is not installed.
+        BoxcarError: 64 if there is no such file, 65 if it cannot be loaded or does not fit its `detector.json`, 69 if the
+            program that runs it is not installed.
     """
     if path.is_file() and path.suffix == ".tflite":
         specification = read_specification(path.parent)

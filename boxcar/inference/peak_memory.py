@@ -2,7 +2,7 @@
 
 python -m boxcar.inference.peak_memory PATH THREADS ANSWER
 
-It is here and not in `export`, whose imports would be counted too.
+It is not in `export`, because the imports of `export` would be counted, too.
 """
 
 import contextlib

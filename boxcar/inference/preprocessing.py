@@ -1,4 +1,5 @@
-"""From an image's pixels to what the network reads, on the host. `graph.py` does the same in TensorFlow; a test compares."""
+"""Turns an image's pixels into the network's input, on the host. `graph.py` does the same in TensorFlow; a test compares
+both."""
 
 import numpy as np
 import numpy.typing as npt
@@ -35,24 +36,25 @@ def preprocess(image: npt.NDArray[np.uint8], specification: Specification) -> np
 
 
 def to_bytes(pixels: npt.NDArray[np.float32], specification: Specification) -> npt.NDArray[np.uint8]:
-    """Preprocessed pixels, of any shape, as bytes: the way back, rounded."""
+    """Converts preprocessed pixels of any shape back to bytes, rounded."""
     low, high = specification.value_range
     bytes_: npt.NDArray[np.float32] = np.rint((pixels - low) * (255 / (high - low)))
     return bytes_.astype(np.uint8)
 
 
 def normalization(specification: Specification) -> tuple[float, float]:
-    """The value range as exported files state it: mean and deviation, such that a byte x becomes (x - mean) / deviation."""
+    """The value range as exported files state it: mean and deviation, so that a byte x becomes (x - mean) / deviation."""
     low, high = specification.value_range
     deviation = 255 / (high - low)
     return -low * deviation, deviation
 
 
 def check_value_range(pixels: npt.NDArray[np.float32], specification: Specification) -> None:
-    """Asserts what every reader of preprocessed pixels relies on: values in the specification's range.
+    """Checks that preprocessed pixels are in the specification's value range.
 
     Raises:
-        ValueError: values outside, or not finite; another of the ranges 0 to 255, 0 to 1 and -1 to 1 is the usual mistake.
+        ValueError: if values are outside of it or not finite. The usual mistake is another of the ranges 0 to 255, 0 to 1,
+            and -1 to 1.
     """
     low, high = float(pixels.min()), float(pixels.max())
     lowest, highest = specification.value_range

@@ -1,4 +1,4 @@
-"""What every exported file can do once `open.open_runner` has loaded it."""
+"""The interface of every exported file that `open.open_runner` has loaded."""
 
 import os
 from abc import ABC, abstractmethod
@@ -35,7 +35,7 @@ class Runner(ABC):
     """A detector loaded from one exported file. Use it as a context manager, or call `close`.
 
     Attributes:
-        specification: the `detector.json` beside the file.
+        specification: the `detector.json` next to the file.
         path: the file or folder it was opened from.
         inputs, outputs: in the file's own order; of a SavedModel those of `serving_default`.
     """
@@ -53,22 +53,22 @@ class Runner(ABC):
 
     @abstractmethod
     def find(self, pixels: Floats) -> Detections:
-        """What the detector finds in one preprocessed image.
+        """The detections in one preprocessed image.
 
         Args:
             pixels: float32 [S, S, 3] in the specification's value range, as `preprocessing.preprocess` gives them.
 
         Raises:
-            BoxcarError: 65 where the file answers what cannot be detections.
+            BoxcarError: 65 if the file's outputs are not valid detections.
             ValueError: where the pixels are in another range.
         """
 
     def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
-        """What the detector finds in a uint8 RGB image [H, W, 3]."""
+        """The detections in a uint8 RGB image [H, W, 3]."""
         return self.find(preprocess(image, self.specification))
 
     def close(self) -> None:  # noqa: B027 - most runners hold nothing that outlives them
-        """Ends what the runner started."""
+        """Stops the processes that the runner started."""
 
     def __enter__(self) -> Self:
         return self
@@ -78,14 +78,14 @@ class Runner(ABC):
 
 
 class HeadsRunner(Runner):
-    """A detector that answers with raw heads, which are decoded here."""
+    """A detector whose outputs are raw heads, which are decoded on the host."""
 
     def __init__(self, path: Path, specification: Specification) -> None:
         super().__init__(path, specification)
         self.decoder = find_decoder(specification)
 
     def heads(self, pixels: Floats) -> Heads:
-        """The raw answer for one preprocessed image, in the order of the decoder's outputs.
+        """The raw outputs for one preprocessed image, in the order of the decoder's outputs.
 
         Args:
             pixels: float32 [S, S, 3] in the specification's value range.
@@ -108,7 +108,7 @@ class HeadsRunner(Runner):
         """The detections in this file's heads.
 
         Raises:
-            BoxcarError: 65 where the file answers numbers that are not finite.
+            BoxcarError: 65 if the file's outputs are not finite.
         """
         try:
             return self.decoder.decode(heads, self.specification)
@@ -116,7 +116,7 @@ class HeadsRunner(Runner):
             raise unusable(self.path, str(error)) from error
 
     def check_outputs(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        """Compares the shapes of a file's outputs, the batch's axis included, with its `detector.json`.
+        """Compares the shapes of a file's outputs, batch axis included, with its `detector.json`.
 
         Raises:
             BoxcarError: 65 where they differ.
@@ -126,14 +126,14 @@ class HeadsRunner(Runner):
                 raise unusable(self.path, f"it has no output {name}, only {', '.join(sorted(shapes)) or 'none'}")
             found, wanted = [int(size) for size in shapes[name]], [1, *shape]
             if found != wanted:
-                raise unusable(self.path, f"its {name} are {found}, and by its detector.json {wanted}")
+                raise unusable(self.path, f"its {name} are {found}, but its detector.json says {wanted}")
 
 
 def unusable(path: Path, reason: str) -> BoxcarError:
-    """What to raise where a file cannot be run, or answers nonsense."""
+    """The error for a file that cannot be run or returns invalid outputs."""
     return BoxcarError(ExitCode.DATA, f"{uri_of(path)} cannot be used: {reason.rstrip('.')}.", "Export the model again.")
 
 
 def first_line(error: Exception) -> str:
-    """What an exception of a runtime says, without the lines that only its authors understand."""
+    """The first line of a runtime's exception, without the internal details after it."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

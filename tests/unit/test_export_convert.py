@@ -160,7 +160,7 @@ def _records(folder: Path, source: ExportedRun, labels: dict[int, str], splits: 
 
 def test_records_with_other_labels(exported_run: ExportedRun, tmp_path: Path) -> None:
     records = _records(tmp_path / "records", exported_run, {1: "circle", 2: "triangle", 3: "square"}, ("test",))
-    with pytest.raises(BoxcarError, match="id 2 is triangle in the records and square in the model") as caught:
+    with pytest.raises(BoxcarError, match="id 2 is triangle in the records but square in the model") as caught:
         convert(str(exported_run.frozen), str(records), str(tmp_path / "out"))
     assert caught.value.code == ExitCode.DATA
     assert len(caught.value.details) == 2

@@ -258,7 +258,7 @@ def test_node_hangs(exported_run: ExportedRun, picture: np.ndarray) -> None:
     path = exported_run.export / FILES[2]
     with TFJSRunner(path, read_specification(path), answer_seconds=1.0) as runner:
         os.kill(runner._node.pid, signal.SIGSTOP)
-        with pytest.raises(BoxcarError, match="did not answer within 1 s") as caught:
+        with pytest.raises(BoxcarError, match="did not respond within 1 s") as caught:
             runner.detect(picture)
         assert caught.value.code == ExitCode.ENVIRONMENT
         assert runner._node.poll() is not None
