@@ -82,10 +82,10 @@ def require_commit(folder: Path, step: str) -> Committed:
         raise BoxcarError(
             ExitCode.DATA,
             f"The files in {uri_of(folder)} are not those that its {COMMIT} lists.",
-            f"Run `boxcar {step}` into that folder again.",
+            f"Run `boxcar {step}` again for that folder.",
         )
     raise BoxcarError(
-        ExitCode.USAGE, f"{uri_of(folder)} holds no finished {step} step.", f"Run `boxcar {step}` into that folder first."
+        ExitCode.USAGE, f"{uri_of(folder)} holds no finished {step} step.", f"Run `boxcar {step}` for that folder first."
     )
 
 
@@ -194,7 +194,7 @@ class Step:
         elif started["step"] != self.name:
             raise BoxcarError(
                 ExitCode.USAGE,
-                f"{uri_of(self.folder)} holds what the step {started['step']} wrote, and {self.name} would remove it.",
+                f"{uri_of(self.folder)} contains the results of the step {started['step']}, which {self.name} would remove.",
                 "Choose another folder.",
             )
         elif self.resumable and (changed := self._changed(started)):
@@ -209,7 +209,7 @@ class Step:
         wanted = self._identity()
         old, new = started["parameters"], wanted["parameters"]
         words = [
-            f"{key} was {old.get(key)} and now is {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)
+            f"{key} was {old.get(key)} and is now {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)
         ]
         return words or ([] if started["inputs"] == wanted["inputs"] else ["its inputs have changed"])
 

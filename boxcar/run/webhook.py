@@ -21,7 +21,7 @@ def check_address() -> str:
     """
     url = os.environ.get(WEBHOOK, "")
     if url and not _is_address(url):
-        what = "The webhook's address is not valid: it must be http:// or https:// with a host, without blanks or line breaks."
+        what = "The webhook's address is not valid: it must be http:// or https:// with a host, without spaces or line breaks."
         raise BoxcarError(ExitCode.ENVIRONMENT, what, _CORRECT)
     return url
 
@@ -53,7 +53,7 @@ def post(body: Mapping[str, Any]) -> None:
             reason = type(error).__name__
             raise BoxcarError(ExitCode.ENVIRONMENT, f"{what} cannot be reached ({reason}).", _CORRECT) from None
     if status >= 300:
-        raise BoxcarError(ExitCode.ENVIRONMENT, f"{what} answers with status {status}.", _CORRECT)
+        raise BoxcarError(ExitCode.ENVIRONMENT, f"{what} returned status {status}.", _CORRECT)
 
 
 def _is_address(url: str) -> bool:

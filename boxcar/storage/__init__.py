@@ -1,4 +1,5 @@
-"""Files in local folders and in buckets, named by URI or by a path that came from here. Imports `retry` and `errors` only."""
+"""Files in local folders and in buckets, named by URI, or by a path that this package returned. Imports `retry` and `errors`
+only."""
 
 from boxcar.storage.cache import cache_folder, fetch_file
 from boxcar.storage.local_files import (

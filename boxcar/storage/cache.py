@@ -1,4 +1,4 @@
-"""Local copies of what is in buckets: BOXCAR_CACHE, else `boxcar` in XDG_CACHE_HOME or `~/.cache`."""
+"""The cache: local copies of bucket files in BOXCAR_CACHE, or else in `boxcar` in XDG_CACHE_HOME or `~/.cache`."""
 
 import hashlib
 import os
@@ -13,14 +13,14 @@ COPY_OF = "BOXCAR_COPY_OF"
 
 
 def cache_folder() -> Path:
-    """Where copies are kept. They may be removed when nothing runs."""
+    """The cache's folder. It may be removed when no Boxcar process is running."""
     named = os.environ.get("BOXCAR_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
     return Path(named) if named else (Path(base) if base else Path.home() / ".cache") / "boxcar"
 
 
 def bucket_folder(location: Location, server: str) -> Path:
-    """The cache's folder for one in a bucket. Buckets of one name on several servers are kept apart."""
+    """The cache's folder for a folder in a bucket. Buckets with the same name on different servers are kept apart."""
     digest = hashlib.sha256(server.encode()).hexdigest()[:8]
     return _buckets() / f"{location.scheme}-{location.bucket}-{digest}" / location.prefix
 
@@ -29,7 +29,7 @@ def fetch_file(uri: str) -> Path:
     """The file itself for a path or a `file:` URI; for a bucket, a copy of it in the cache.
 
     Raises:
-        BoxcarError: 64 where the URI is not well-formed or, in a bucket, nothing is there; 69 where the bucket fails.
+        BoxcarError: 64 if the URI is not well-formed or the bucket has no such object; 69 if the bucket fails.
     """
     location = bucket_location(uri)
     if location is None:
@@ -43,9 +43,8 @@ def fetch_file(uri: str) -> Path:
 
 
 def uri_of(path: Path | str) -> str:
-    """Where a person finds a file: its URI where the path is in a copy of what is in a bucket, else the path.
-
-    For errors about files. One about the disk itself (69) names the path.
+    """The name of a file for error messages: its URI if the path is in the cache of a bucket, else the path. Errors about
+    the disk itself (69) name the path.
     """
     folder, _, uri = os.environ.get(COPY_OF, "").partition("=")
     if folder and Path(path).is_relative_to(folder):

@@ -1,4 +1,4 @@
-"""Checksums as stores keep them, written `<kind> <digits>`, and how they are computed over bytes that come piece by piece.
+"""Checksums as stores keep them, written `<kind> <digits>`, and their incremental computation.
 
 Kinds: `sha256` and `md5` in hexadecimal, `crc32c` in base64 (GCS), and `parts`, which S3 gives an object that was sent in
 several parts: the MD5 of the parts' MD5s, and their count.
@@ -23,7 +23,7 @@ class Running(Protocol):
 
     def update(self, piece: bytes) -> None: ...
     def text(self) -> str:
-        """As a store would write it."""
+        """The checksum as a store writes it."""
 
 
 def running(kind: str, size: int) -> Running:
@@ -34,7 +34,7 @@ def running(kind: str, size: int) -> Running:
 
 
 def part_bytes(size: int) -> int:
-    """How large the parts are of an object of this size: 8 MiB, more only where S3's count of parts would not do."""
+    """The size of the parts of an object of this size: 8 MiB, or more if S3's maximum number of parts requires it."""
     return max(PART_BYTES, -(-size // _MOST_PARTS))
 
 

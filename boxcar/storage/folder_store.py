@@ -11,7 +11,7 @@ from boxcar.storage.store import ABSENT, Changed, Missing, Store, StoredObject, 
 
 
 class FolderStore(Store):
-    """The files below a folder, hidden ones too; what an interrupted write left is not among them."""
+    """The files below a folder, including hidden ones, but without the remains of interrupted writes."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder))

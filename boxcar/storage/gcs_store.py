@@ -2,7 +2,7 @@
 
 Credentials are what Google's own chain finds: GOOGLE_APPLICATION_CREDENTIALS (a mounted key, or a workload identity
 federation's file), `gcloud auth application-default login`, then the machine's or the pod's workload identity.
-STORAGE_EMULATOR_HOST (`http://host:port`) names another server, which is asked without credentials.
+STORAGE_EMULATOR_HOST (`http://host:port`) names another server, which is used without credentials.
 """
 
 import base64
@@ -41,7 +41,7 @@ Answer = TypeVar("Answer")
 
 
 class GcsStore(Store):
-    """Objects below a prefix. The server verifies what it is sent by its CRC32C; tags are generations."""
+    """Objects below a prefix. The server verifies uploads by their CRC32C; tags are generations."""
 
     def __init__(self, location: Location) -> None:
         try:

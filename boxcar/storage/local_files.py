@@ -1,4 +1,4 @@
-"""The local folder: whole-file writes that a crash cannot halve, and the hashes that contracts are built on."""
+"""The local folder: atomic writes of whole files, locks, and file hashes."""
 
 import contextlib
 import fcntl
@@ -22,7 +22,7 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
     """The path that a plain path or a `file:` URI names.
 
     Raises:
-        BoxcarError: 64 for a scheme that is not read here.
+        BoxcarError: 64 for a scheme that is not supported here.
     """
     text = os.fspath(uri)
     if not text:
@@ -43,14 +43,14 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
     except RuntimeError as error:
         raise BoxcarError(
             ExitCode.USAGE,
-            f"{text} names the home of a user who is not known here.",
+            f"{text} names the home folder of a user who does not exist here.",
             "Write the folder's whole path.",
         ) from error
 
 
 @contextlib.contextmanager
 def os_errors(path: Path) -> Iterator[None]:
-    """Turns what the operating system refuses below it into exit 69 with the path and the reason."""
+    """Turns errors of the operating system in its block into exit code 69 with the path and the reason."""
     try:
         yield
     except OSError as error:
@@ -58,30 +58,30 @@ def os_errors(path: Path) -> Iterator[None]:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{error.filename or path} cannot be written: {reason}.",
-            "Free disk space, or choose a folder that you may write to.",
+            "Free disk space, or choose a folder that you can write to.",
             again=True,
         ) from error
 
 
 def make_folder(path: Path) -> Path:
-    """Creates the folder and its parents where missing; 69 where that is refused."""
+    """Creates the folder and missing parents; 69 if that is not permitted."""
     with os_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Writes a whole file so that a reader sees the old one or the new one, never a part, even after power loss."""
+    """Writes a whole file atomically: readers see the old file or the new one, even after a power loss."""
     replace_pieces(path, [text])
 
 
 def replace_pieces(path: Path, pieces: Iterable[str]) -> None:
-    """`replace_text` with a text that need not be in memory at once."""
+    """`replace_text` for a text that is not in memory at once."""
     replace_bytes(path, (piece.encode() for piece in pieces))
 
 
 def replace_bytes(path: Path, pieces: Iterable[bytes]) -> None:
-    """`replace_pieces` of what is no text."""
+    """`replace_text` for bytes."""
     temporary = temporary_path(path)
     with os_errors(path):
         try:
@@ -97,24 +97,23 @@ def replace_bytes(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Where a file is written before it gets its name: every thread of a machine has a number of its own."""
+    """The path to which a file is written before it gets its name. It is unique for each thread on a machine."""
     return path.with_name(f".{path.name}.{threading.get_native_id()}{_TEMPORARY}")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is what a kill in the middle of a write leaves."""
+    """Whether a file of this name is the remains of an interrupted write."""
     return name.startswith(".") and name.endswith(_TEMPORARY)
 
 
 def replace_json(path: Path, value: Any) -> None:
-    """`replace_text` with a value as indented JSON. NaN and infinity are refused: JSON has no words for them."""
+    """`replace_text` with a value as indented JSON. NaN and infinity are refused, because JSON cannot represent them."""
     replace_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_whole_lines(path: Path) -> list[str]:
-    """The lines of a file that is appended to, as they are so far; empty where there is no file.
-
-    A last line without its end is left out: it is being written, or a kill cut it short, in the middle of a character even.
+    """The complete lines of a file that is appended to; empty if there is no file. A last line without a line break is left
+    out, because it is still being written or was cut short, perhaps within a character.
     """
     try:
         content = path.read_bytes()
@@ -125,7 +124,7 @@ def read_whole_lines(path: Path) -> list[str]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable, after a rename for instance."""
+    """Makes the names in a folder durable, for instance after a rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -134,10 +133,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def lock(path: Path, patience_seconds: float = 10.0) -> int:
-    """Takes an existing file or folder for this process, until the returned descriptor is closed or the process ends.
+    """Locks an existing file or folder for this process, until the returned descriptor is closed or the process ends.
 
     Raises:
-        BoxcarError: 69 where another process has it for longer than that.
+        BoxcarError: 69 if another process holds it for longer than that.
     """
     with os_errors(path):
         descriptor = os.open(path, os.O_RDONLY)
@@ -173,7 +172,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a file, a link or a folder with all below it; nothing happens where there is none."""
+    """Removes a file, a link, or a folder with everything below it. Does nothing if there is none."""
     with os_errors(path):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

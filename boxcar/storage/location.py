@@ -25,14 +25,14 @@ class Location:
 
     @property
     def root(self) -> str:
-        """What the names of all objects below it begin with."""
+        """The prefix of the names of all objects below it."""
         return f"{self.prefix}/" if self.prefix else ""
 
     def split(self) -> tuple[str, str]:
         """URI of its parent folder, and its own name there.
 
         Raises:
-            BoxcarError: 64 where it is a bucket itself.
+            BoxcarError: 64 if it is a whole bucket.
         """
         if not self.prefix:
             raise BoxcarError(ExitCode.USAGE, f"{self.uri} names a whole bucket.", "Name a folder or a file in it.")
@@ -41,12 +41,11 @@ class Location:
 
 
 def bucket_location(uri: str) -> Location | None:
-    """The folder in a bucket that a URI names; None for a plain path or a `file:` URI.
+    """The folder in a bucket that a URI names; None for a plain path or a `file:` URI. Nothing is percent-decoded, as in
+    other tools.
 
-    Characters stand for themselves, as other tools read these URIs: nothing is percent-decoded.
-
-    Raises:
-        BoxcarError: 64 where the URI is not well-formed.
+        Raises:
+            BoxcarError: 64 if the URI is not well-formed.
     """
     scheme, mark, rest = uri.partition("://")
     if not mark or scheme not in SCHEMES:

@@ -1,4 +1,5 @@
-"""Which names of objects can be files below a folder. Anybody who may write to a bucket chooses them, so none is trusted."""
+"""Checks which object names can be files below a folder. Names are not trusted, because anybody with write access to a
+bucket can choose them."""
 
 import re
 import unicodedata
@@ -12,11 +13,11 @@ _RENAME = "Rename or remove it, then run this again."
 
 
 def check_names(names: Iterable[str], place: str) -> None:
-    """Sees that all names can lie below one folder as files, on Linux and macOS, each in a place of its own.
+    """Checks that all names can be distinct files below one folder, on Linux and macOS.
 
     Args:
         names: relative to `place`, with `/` between their parts.
-        place: URI or path of the folder, for the sentence.
+        place: URI or path of the folder, for the message.
 
     Raises:
         BoxcarError: 65 for the first name that cannot.

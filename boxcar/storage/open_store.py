@@ -6,10 +6,10 @@ from boxcar.storage.store import Store
 
 
 def open_store(uri: str) -> Store:
-    """The store of a plain path, a `file:`, an `s3:` or a `gs:` URI. No server is asked yet.
+    """The store of a plain path, a `file:`, an `s3:` or a `gs:` URI. No request is sent yet.
 
     Raises:
-        BoxcarError: 64 where the URI is not well-formed, 69 where a setting of the environment is not.
+        BoxcarError: 64 if the URI is not well-formed, 69 if a setting in the environment is not.
     """
     location = bucket_location(uri)
     # The clients of buckets are large, and work on local folders does without them.

@@ -1,4 +1,4 @@
-"""Many requests at a time, with bounded memory."""
+"""Concurrent requests with bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +15,10 @@ Answer = TypeVar("Answer")
 
 
 def in_order(function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-    """`map` in threads: answers come in the order of the items, and items are taken only as answers are.
+    """`map` in threads: results come in the order of the items, and items are consumed only as results are.
 
-    At most `PART_WORKERS` items are under way or wait to be taken. The first exception ends it: what has not started
-    never does, and what has is awaited.
+    At most `PART_WORKERS` items are under way or wait to be taken. The first exception ends it: no further item is started,
+    and running ones are awaited.
     """
     waiting: deque[Future[Answer]] = deque()
     with ThreadPoolExecutor(PART_WORKERS) as pool:
@@ -35,7 +35,7 @@ def in_order(function: Callable[[Item], Answer], items: Iterable[Item]) -> Itera
 
 
 def for_each(function: Callable[[Item], object], items: Iterable[Item]) -> None:
-    """Calls the function with every item, in threads; raises the first exception, after which nothing more begins."""
+    """Calls the function with every item, in threads. Raises the first exception and then starts no further item."""
     with ThreadPoolExecutor(WORKERS) as pool:
         futures = [pool.submit(function, item) for item in items]
         try:

@@ -1,4 +1,4 @@
-"""Messages for what an S3 server refuses: one sentence each, with the name of the setting to change."""
+"""Error messages for refused S3 requests, with the name of the setting to change."""
 
 import http.client
 import socket
@@ -64,7 +64,7 @@ def explain(error: BaseException, settings: S3Settings, location: Location) -> B
         what = f"The key in {settings.key_setting} has no permission for this in {location.uri} at {server}."
         do = f"Allow it to list the bucket and to read, write and delete there, or correct {settings.key_setting}."
     elif code in _REGION_CODES:
-        what, do = f"The bucket {bucket} is in another region than AWS_REGION says.", "Set AWS_REGION to the bucket's region."
+        what, do = f"The bucket {bucket} is not in the region that AWS_REGION names.", "Set AWS_REGION to the bucket's region."
     elif code in ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded"):
         what, do = f"{server} has no space left for the bucket {bucket}.", "Free space there, or raise the bucket's quota."
     elif isinstance(error, urllib3.exceptions.SSLError | ssl.SSLError):
@@ -102,7 +102,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _reason(error: BaseException) -> str:
-    """A description, without what exceptions say of objects in memory."""
+    """A description without the memory addresses in exception texts."""
     if (status := _status(error)) is not None:
         return f"HTTP status {status}"
     cause = error.__cause__ or error.__context__

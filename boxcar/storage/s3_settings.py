@@ -1,4 +1,4 @@
-"""Where S3 is and who we are there, from the environment; each setting keeps its name, so that an error can say it.
+"""Address and credentials of S3 from the environment. Each setting keeps its name for error messages.
 
 | what | read from, first one found |
 |---|---|
@@ -34,14 +34,14 @@ _CONNECTIONS = 10
 
 @dataclass(frozen=True)
 class S3Settings:
-    """One server, and how to ask it.
+    """One server and its client.
 
     Attributes:
         client: the SDK's; it does not retry by itself.
         endpoint: the server's address.
-        tls: whether it is asked by https.
+        tls: whether requests use https.
         certificates: the file of the authorities that are trusted.
-        endpoint_setting, key_setting, secret_setting: the variables that the address, the key's name and its secret are from.
+        endpoint_setting, key_setting, secret_setting: the variables that the address, the key id, and the secret come from.
     """
 
     client: Minio
@@ -54,10 +54,10 @@ class S3Settings:
 
 
 def read_s3_settings() -> S3Settings:
-    """The settings as the environment has them now. Nothing is asked of the server.
+    """Reads the settings from the environment. Sends no request to the server.
 
     Raises:
-        BoxcarError: 69 where a setting is not well-formed, or there are no credentials.
+        BoxcarError: 69 if a setting is not well-formed, or there are no credentials.
     """
     setting, endpoint = _first(*ENDPOINTS) or (ENDPOINTS[0], AMAZON)
     try:
@@ -101,8 +101,8 @@ def _certificates() -> str:
 def _credentials(sts: str | None) -> tuple[Provider, str, str]:
     """Who provides the key, and the settings that its name and its secret are from.
 
-    The kind of credentials is decided here and once: a chain that tries one after the other would end with a word about the
-    last of them, when it is the first that somebody misspelt.
+    The kind of credentials is decided once, here. A chain that tries one after the other would report a problem of the last
+    kind, although the first one may contain the typo.
     """
     for key, secret, kind in (
         ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", EnvAWSProvider),

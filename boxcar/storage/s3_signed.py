@@ -1,6 +1,6 @@
 """Requests for single objects with the standard library's HTTP client, signed by the SDK.
 
-The SDK's own client takes four times as long in Python for a request, which for small files is most of the time.
+The SDK's own client takes four times as long per request, which dominates for small files.
 """
 
 import http.client
@@ -19,14 +19,14 @@ EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 
 @dataclass(frozen=True)
 class Answer:
-    """The headers and the body of an answer that says that all went well."""
+    """The headers and the body of a successful response."""
 
     headers: http.client.HTTPMessage
     body: bytes
 
 
 class SignedRequests:
-    """Asks one server about objects of one bucket. Each thread has a connection of its own.
+    """Sends requests for objects of one bucket. Each thread has a connection of its own.
 
     Args:
         settings: whose client knows the address, the region and the key.
@@ -42,14 +42,14 @@ class SignedRequests:
     def __call__(
         self, method: str, key: str, headers: dict[str, str], body: bytes | None = None, sha256: str = EMPTY_SHA256
     ) -> Answer | None:
-        """The answer; None if it is a refusal. The same request by the SDK then says what it means.
+        """The response; None if the server refused the request. Repeating it with the SDK then gives the reason.
 
         Args:
             method, key, headers, body: the request.
-            sha256: of the body. It is signed, and the server refuses a body that has another one.
+            sha256: of the body. It is signed, and the server refuses a different body.
 
         Raises:
-            OSError, HTTPException: where there was no whole answer.
+            OSError, HTTPException: if there was no complete response.
         """
         region = self._client._get_region(self._bucket)
         url = self._client._base_url.build(method=method, region=region, bucket_name=self._bucket, object_name=key)

@@ -1,4 +1,4 @@
-"""A prefix in a bucket of S3, MinIO or what speaks like them."""
+"""A prefix in a bucket of S3, MinIO, or a compatible server."""
 
 import contextlib
 import re
@@ -31,8 +31,8 @@ class S3Store(Store):
 
     The server verifies the bytes of each request by their SHA-256, or of a part of a large object over https by their MD5.
 
-    Conditions, ranges of a known version and parts that are sent again one by one are beyond the SDK's public methods, so some
-    of its private ones are called here. The lock pins them, and tests run them against a real server.
+    The SDK's public methods do not support conditions, ranges of a known version, and retries of single parts, so this class
+    calls some private ones. The lock file pins the SDK's version, and tests run against a real server.
     """
 
     def __init__(self, location: Location) -> None:

@@ -29,14 +29,14 @@ class StoredObject:
 
 
 class Missing(BoxcarError):
-    """There is no such object, or nothing at all below a folder."""
+    """There is no such object, or a folder is empty."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(ExitCode.USAGE, f"There is nothing at {uri}.", "Correct the URI, or run the step that writes it.")
 
 
 class Changed(BoxcarError):
-    """An object or a file is not, or no longer, the expected one."""
+    """An object or a file is not (or no longer) the expected one."""
 
     def __init__(self, what: str) -> None:
         super().__init__(ExitCode.ENVIRONMENT, f"{what} was changed by another process meanwhile.", "Run this again.")
@@ -45,12 +45,12 @@ class Changed(BoxcarError):
 class Store(ABC):
     """Objects below one folder, named relative to it.
 
-    An object is always whole: readers see the old one or the new one. All methods may be called from several threads. Those
-    that ask a server retry transient errors, and raise BoxcarError 69 with the setting to correct if that does not help.
+    Objects are written atomically: readers see the old one or the new one. All methods may be called from several threads.
+        Methods that send requests retry transient errors and then raise BoxcarError 69 with the setting to correct.
 
     Args:
-        uri: the folder's URI or path, for sentences.
-        server: the server's address, since buckets of one name may be on several; empty for a local folder.
+        uri: the folder's URI or path, for messages.
+        server: the server's address, because several servers may have buckets of the same name; empty for a local folder.
     """
 
     def __init__(self, uri: str, server: str = "") -> None:
@@ -59,34 +59,33 @@ class Store(ABC):
 
     @abstractmethod
     def entries(self, below: str = "") -> list[StoredObject]:
-        """Everything below the folder, or below the folder `below` in it, sorted by name; empty where there is none.
-
-        A bucket is asked once for each 1,000 objects.
+        """Everything below the folder, or below the folder `below` in it, sorted by name; empty if there is nothing. A
+        bucket needs one request per 1,000 objects.
         """
 
     @abstractmethod
     def folders(self) -> list[str]:
         """The names of the folders directly below that hold anything, sorted.
 
-        A bucket is asked once for each 1,000 of them and of the objects next to them, however much they hold. In a bucket
+        A bucket needs one request per 1,000 of them and of the objects next to them, regardless of their content. In a bucket
         they are what the names of objects say, so that one may be empty or have a name that no folder can have here.
         """
 
     @abstractmethod
     def read(self, name: str, start: int = 0, length: int | None = None, tag: str | None = None) -> bytes:
-        """The bytes of an object from `start` on, `length` of them or to its end.
+        """The bytes of an object from `start`: `length` bytes, or all to its end.
 
         Raises:
-            Missing: where there is no such object.
-            Changed: where its tag is not `tag`, if that is given.
+            Missing: if there is no such object.
+            Changed: if `tag` is given and is not the object's tag.
         """
 
     @abstractmethod
     def entry(self, name: str) -> StoredObject | None:
-        """An object as it is now; None where there is none."""
+        """The current state of an object; None if there is none."""
 
     def read_tagged(self, name: str) -> tuple[bytes, str]:
-        """The bytes of an object and the tag that goes with them, for a `write` that expects it.
+        """The bytes of an object and their tag, for a later `write` with `expected`.
 
         Raises:
             Missing: where there is no such object.
@@ -103,15 +102,15 @@ class Store(ABC):
 
         Args:
             name: of the object.
-            content: its bytes. With `expected` it should name its writer, which recognizes its own object by it if the answer
-                to the write was lost.
-            expected: the tag that the object must have, or ABSENT; None if any will do.
+            content: its bytes. With `expected`, the content should name its writer, so that the writer recognizes its own
+                object if the response was lost.
+            expected: the tag that the object must have, or ABSENT; None for any.
 
         Returns:
             The object's new tag.
 
         Raises:
-            Changed: where the object is not as expected.
+            Changed: if the object is not as expected.
         """
         return self._put(name, content, hashlib.sha256(content).hexdigest(), expected)
 
@@ -120,12 +119,13 @@ class Store(ABC):
         """`write` of bytes that have this hash."""
 
     def require_conditions(self) -> None:
-        """Checks that the server obeys `expected`. Some that implement S3 ignore it silently.
+        """Checks that the server obeys `expected`. Some S3 implementations ignore it silently.
 
-        Called when a model is created: its later writes rely on it. Writes to one small hidden object must fail.
+        Called when a model is created, because its later writes rely on it. Writes with a wrong tag to a small hidden object
+        must fail.
 
         Raises:
-            BoxcarError: 69 where they do not.
+            BoxcarError: 69 if they succeed.
         """
         # Never the same content twice: where tags are hashes, a second check must not make an old tag valid again.
         stale = self.write(_PROBE, secrets.token_hex(16).encode())
@@ -143,27 +143,27 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, names: Iterable[str]) -> None:
-        """Removes objects; those that are not there are no error. Returns once all of them are gone."""
+        """Removes objects. Missing objects are no error. Returns once all of them are gone."""
 
     @abstractmethod
     def _upload_large(self, file: int, size: int, name: str, sha256: str | None) -> None:
         """`upload` of the first `size` bytes of an open file, more than `PART_BYTES`."""
 
     def upload(self, path: Path, name: str, sha256: str | None = None, size: int | None = None) -> int:
-        """Sends a file. The store verifies what arrives by a checksum.
+        """Sends a file. The store verifies the upload by a checksum.
 
         Args:
             path: the file.
             name: the object's.
-            sha256: the hash that the file must have; None where any will do.
-            size: only so many bytes from its start; None for as many as it has when it is opened.
+            sha256: the hash that the file must have; None for any.
+            size: number of bytes from its start; None for its size when it is opened.
 
         Returns:
             The bytes of the object.
 
         Raises:
-            FileNotFoundError: where there is no such file.
-            Changed: where its hash is another one, and then there is no new object.
+            FileNotFoundError: if there is no such file.
+            Changed: if its hash differs. In that case no new object is written.
         """
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size if size is None else size
@@ -178,7 +178,7 @@ class Store(ABC):
         return size
 
     def download(self, entry: StoredObject, path: Path, sha256: str | None = None) -> None:
-        """Fetches an object into a file that appears whole; its folder is made where it is missing.
+        """Downloads an object to a file, which appears only when complete. Creates its folder if missing.
 
         Args:
             entry: of the object, from `entries`.
@@ -186,7 +186,7 @@ class Store(ABC):
             sha256: the hash that the object must have; without it the store's own checksum is verified.
 
         Raises:
-            Missing, Changed: where the object is gone or has other bytes, and then the file is what it was.
+            Missing, Changed: if the object is gone or has other bytes. In that case the file is unchanged.
         """
         kind = "sha256" if sha256 else (entry.checksum or "md5").split()[0]
         checksum = running(kind, entry.bytes)

@@ -246,5 +246,5 @@ def _hidden(name: str) -> bool:
 
 
 def _not_as_listed(place: str, name: str) -> BoxcarError:
-    what = f"{name} in {place} is not there, or not as {COMMIT} or its checkpoint's marker lists it."
-    return BoxcarError(ExitCode.DATA, what, "Run the step that writes into that folder again.")
+    what = f"{name} in {place} is missing, or differs from what {COMMIT} or its checkpoint's marker lists."
+    return BoxcarError(ExitCode.DATA, what, "Run the step that writes this folder again.")

@@ -121,7 +121,7 @@ def test_the_same_run_again_does_nothing(whole_run: WholeRun, run: Path) -> None
 
 def test_another_run_in_the_same_folder_is_refused(whole_run: WholeRun, run: Path, tmp_path: Path) -> None:
     other = boxcar(*whole_run.arguments, "--seed", "7")
-    assert "seed was 0 and now is 7" in last_words(other, 64)
+    assert "seed was 0 and is now 7" in last_words(other, 64)
     assert not (run / "failure.json").exists(), "the run there did not fail"
     changed = tmp_path / "images"
     shutil.copytree(whole_run.images, changed)

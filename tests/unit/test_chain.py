@@ -47,7 +47,7 @@ def test_other_folders_are_refused_and_untouched(tmp_path: Path) -> None:
     run.mkdir()
     write_configuration(run, ours)
     assert "not finished" in start(run, ours)
-    assert "steps was 5 and now is 6" in start(run, ours.model_copy(update={"steps": 6}), resume=True)
+    assert "steps was 5 and is now 6" in start(run, ours.model_copy(update={"steps": 6}), resume=True)
 
 
 def test_a_run_that_is_gone_on_with_keeps_what_it_was_told_of_conversion() -> None:

@@ -116,7 +116,7 @@ def test_an_older_run_is_gone_on_with_at_its_own_settings_only(tmp_path: Path, d
     other = records(tmp_path / "other", form(drawn, tmp_path / "runs", **older, steps=30))
     assert other.code == 64
     assert "resume_from: " in other.last_line
-    assert "steps was 20 and now is 30" in other.last_line
+    assert "steps was 20 and is now 30" in other.last_line
     nothing = records(tmp_path / "nothing", form(drawn, tmp_path / "runs", resume_from=str(tmp_path / "runs" / "none")))
     assert nothing.code == 64
     assert nothing.last_line.startswith("resume_from: There is no run at ")

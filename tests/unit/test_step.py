@@ -279,7 +279,7 @@ class TestResumable:
 
     def test_refuses_other_settings_and_names_them(self, tmp_path: Path) -> None:
         self.interrupted(tmp_path)
-        with pytest.raises(BoxcarError, match="steps was 10 and now is 20") as error:
+        with pytest.raises(BoxcarError, match="steps was 10 and is now 20") as error:
             self.begun(tmp_path, steps=20).begin()
         assert error.value.code == 64
         self.begun(tmp_path).begin()
