@@ -47,4 +47,4 @@ def last_use(store: Store, container: str) -> str:
             found = (read_json(store, f"{TRAIN}/{STATUS}") or {}).get("memory_bytes")
         elif container == "evaluator":
             found = next((line.get("memory_bytes") for line in reversed(read_scores(store))), None)
-    return f"its last reported use was {found / 2**30:.2f} GiB" if found else "it had not reported its use"
+    return f"its last reported memory use was {found / 2**30:.2f} GiB" if found else "it had not reported its memory use"

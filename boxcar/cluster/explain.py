@@ -68,7 +68,7 @@ def explain_end(
         return BoxcarError(ExitCode.ENVIRONMENT, what, _RESUME)
     error = explain_container(*found, last_use)
     if failed.get("reason") == "BackoffLimitExceeded":
-        error.details = (f"The Job {job['metadata']['name']} was tried {TRIES} times; this is how the last one ended.",)
+        error.details = (f"The Job {job['metadata']['name']} was tried {TRIES} times. This is how the last attempt ended:",)
     return error
 
 
@@ -157,6 +157,10 @@ def _out_of_memory(pod: Object, name: str, last_use: Callable[[str], str]) -> Bo
     containers = [*spec.get("initContainers", []), *spec["containers"]]
     limit = next(one["resources"]["limits"]["memory"] for one in containers if one["name"] == name)
     setting = _MEMORY.get(name, "step_memory")
-    do = f"Raise cluster.{setting} and run again with --resume." if setting else "Please report this: it should need less."
+    do = (
+        f"Raise cluster.{setting} and run again with --resume."
+        if setting
+        else "Please report this: it should not need that much memory."
+    )
     what = f"The {name} ran out of memory: its limit is {limit}, and {last_use(name)}."
     return BoxcarError(ExitCode.ENVIRONMENT, what, do)

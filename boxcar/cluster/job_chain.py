@@ -162,8 +162,8 @@ def _check_uris(configuration: Configuration, output: str) -> None:
     for name in ("data", "records", "init", "label_map", "frozen_test"):
         value = getattr(configuration, name)
         if value not in (None, "", "none", "zoo") and not value.startswith(("s3://", "gs://", "https://", "http://")):
-            what = f"{name} is {value}, on this machine. Pods cannot read it."
-            raise Refused(ExitCode.USAGE, what, "Copy it into a bucket, and name its s3:// or gs:// URI.")
+            what = f"{name} is {value}, which is on this machine. Pods cannot read it."
+            raise Refused(ExitCode.USAGE, what, "Copy it into a bucket, and give its s3:// or gs:// URI.")
 
 
 def _is_finished(store: Store) -> bool:

@@ -153,13 +153,13 @@ class _Launch:
                 if not same:
                     raise BoxcarError(
                         ExitCode.USAGE,
-                        f"The Job {name} works on {self.run} with another configuration.",
-                        f"Wait for it, repeat its settings, or end it: kubectl delete job -n {self.api.namespace} {name}.",
+                        f"The Job {name} is running for {self.run} with a different configuration.",
+                        f"Wait for it, use its settings, or delete it: kubectl delete job -n {self.api.namespace} {name}.",
                     )
                 tell(f"Found the running Job {name}; watching it.")
                 return job, False
             elif same and condition(job, "Complete") is not None and bucket.read_json(self.store, self.work.result):
-                tell(f"The Job {name} has already done this.")
+                tell(f"The Job {name} has already finished this step.")
                 return job, False
             else:
                 self._tell_end(job)
@@ -170,8 +170,8 @@ class _Launch:
         """Says how a Job ended that perhaps nobody saw end."""
         selector = f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"
         failure = explain_end(job, self.api.find("pods", labelSelector=selector), self._last_use)
-        how = "has done its step with other settings, or its results are gone" if failure is None else f"failed: {failure.what}"
-        tell(f"The Job {job['metadata']['name']} from before {how.rstrip('.')}. It is created again.")
+        how = "finished its step with other settings, or its results are gone" if failure is None else f"failed: {failure.what}"
+        tell(f"The Job {job['metadata']['name']} from an earlier start {how.rstrip('.')}. A new one is created.")
 
     def _wait_until_gone(self, job: Object) -> None:
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
@@ -243,5 +243,5 @@ def _interrupted(launch: _Launch | None, settings: ClusterSettings) -> BoxcarErr
     gone = launch.watch is None or launch.watch.see_off(settings.grace_seconds + _AFTER_GRACE_SECONDS)
     step = bucket.last_checkpoint(launch.store) if launch.work.leased else -1
     kept = f" Its checkpoint of step {step} is in {launch.run}/train." if step >= 0 else ""
-    what = f"Stopped by Ctrl-C; the Job {name} is {'deleted' if gone else 'being deleted, but its pods are still there'}.{kept}"
+    what = f"Stopped by Ctrl-C; the Job {name} is {'deleted' if gone else 'being deleted, but its pods still exist'}.{kept}"
     return BoxcarError(ExitCode.INTERRUPTED, what, again)

@@ -120,8 +120,8 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
                 "node",
                 since,
                 f"The pod {name} has been waiting for a node since {clock(since)}: {reason}.",
-                "Check that such nodes exist and are free. The settings gpus and cluster select them, or in a pipeline's form "
-                "gpus, gpu_type, and node_pool.",
+                "Check that matching nodes exist and are free. gpus and cluster select them; in a pipeline's form, "
+                "gpus, gpu_type, and node_pool do.",
             )
     since = str(pod["status"].get("startTime") or pod["metadata"]["creationTimestamp"])
     for status in container_statuses(pod):
@@ -132,11 +132,11 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Waiting | None:
         if reason in _IMAGE:
             pulls = [event["message"] for event in told if event["reason"] == "Failed" and "pull" in event["message"]]
             cause = one_line((pulls or [waiting.get("message", reason)])[-1])
-            image = f"The image {status['image']} of the container {status['name']}"
+            image = f"The container image {status['image']} of {status['name']}"
             return Waiting(
                 "image",
                 since,
-                f"{image} has not been pulled since {clock(since)}: {cause}.",
+                f"{image} could not be pulled (waiting since {clock(since)}): {cause}.",
                 "Correct cluster.image_repository and image_tag, or add cluster.image_pull_secrets.",
                 hopeless=reason in ("InvalidImageName", "ErrImageNeverPull"),
             )

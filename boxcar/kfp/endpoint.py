@@ -38,9 +38,9 @@ class RequestRefused(BoxcarError):
     """The server refuses a request."""
 
     def __init__(self, status: int, address: str, message: str) -> None:
-        what = f"Kubeflow Pipelines at {address} refuses: {' '.join(message.split()).rstrip('.')}."
+        what = f"Kubeflow Pipelines at {address} refused the request: {' '.join(message.split()).rstrip('.')}."
         code = ExitCode.USAGE if status < 500 else ExitCode.ENVIRONMENT
-        super().__init__(code, what, "Change what this names." if status < 500 else "See the log of its API server.")
+        super().__init__(code, what, "Correct what the message names." if status < 500 else "See the log of its API server.")
         self.status = status
 
 
@@ -148,8 +148,8 @@ class Endpoint:
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
                 f"Kubeflow Pipelines at {self.address} denies access ({_message(answer) or f'status {status}'}).",
-                f"Give a token that is valid there with --token-file or {TOKEN}; in a pod, a service account's token projected "
-                f"for the audience pipelines.kubeflow.org, with its path in {TOKEN_FILE}.",
+                f"Give a token that is valid there with --token-file or {TOKEN}. In a pod, project a service "
+                f"account token for the audience pipelines.kubeflow.org, and set {TOKEN_FILE} to its path.",
             )
         if status in (429, 502, 503, 504) and method != "POST":
             raise Busy(status)

@@ -121,7 +121,7 @@ def _check_names(package: Package, parameters: Mapping[str, Any], how_to_add: st
     for name in parameters:
         if name not in package.inputs:
             what = f"{package.name} has no parameter {name}."
-            raise BoxcarError(ExitCode.USAGE, what, f"These exist: {', '.join(package.inputs)}.")
+            raise BoxcarError(ExitCode.USAGE, what, f"These parameters exist: {', '.join(package.inputs)}.")
     missing = [name for name, one in package.inputs.items() if not one.get("isOptional") and name not in parameters]
     if missing:
         about = package.inputs[missing[0]].get("description", "")

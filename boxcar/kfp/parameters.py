@@ -41,7 +41,7 @@ def naming_secret(secret: str) -> Iterator[None]:
     except BoxcarError as error:
         if error.code != ExitCode.ENVIRONMENT or is_local():
             raise
-        keys = "asked with the keys of the Secret" if bucket_credentials(secret) else "there are no keys in a Secret"
+        keys = "using the keys of the Secret" if bucket_credentials(secret) else "found no keys in the Secret"
         what = f"{error.what.removesuffix('.')} ({keys} {secret}: bucket_secret)."
         raise BoxcarError(error.code, what, error.do, error.details) from error
 
@@ -103,7 +103,7 @@ def check_conversion(form: ConversionForm, *, local: bool) -> None:
     for name in ("checkpoint", "records", "output"):
         value = getattr(form, name)
         if not value.strip():
-            do = "Name what is in a bucket: s3://bucket/... or gs://bucket/..."
+            do = "Write s3://bucket/... or gs://bucket/..."
             raise BoxcarError(ExitCode.USAGE, f"{name} is empty.", do)
         check_uri(name, value, local=local)
     check_uri("config", form.config, local=local)
@@ -133,7 +133,7 @@ def read_configuration_of(form: TrainingForm, images: dict[str, Any]) -> Configu
     configuration = make_configuration(None, settings | {"cluster": cluster})
     hours = configuration.cluster.deadline_hours
     if hours > MOST_DEADLINE_HOURS:
-        what = f"config: cluster.deadline_hours is {hours:g}, and the pipeline watches a training for {WATCH_HOURS} hours."
+        what = f"config: cluster.deadline_hours is {hours:g}, but the pipeline watches a training for {WATCH_HOURS} hours only."
         raise BoxcarError(ExitCode.USAGE, what, f"Set it to {MOST_DEADLINE_HOURS} at most.")
     return configuration
 
@@ -215,5 +215,5 @@ def check_uri(name: str, value: str, *, local: bool) -> None:
     """Refuses what is not a URI and, unless `local`, a path on this machine, which the pods cannot read."""
     with naming_parameter(name):
         if value and bucket_location(value) is None and not local:
-            what = f"{value} is not in a bucket, and the pods of a cluster can use nothing else."
+            what = f"{value} is not in a bucket. Pods on a cluster can use buckets only."
             raise BoxcarError(ExitCode.USAGE, what, "Write s3://bucket/folder or gs://bucket/folder.")

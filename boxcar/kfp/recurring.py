@@ -92,7 +92,7 @@ def apply_schedule(
     when = f"{schedule.cron} {schedule.timezone}" if schedule.enabled else "paused"
     kept = [one for one in old if (one.digest, one.enabled) == (digest, schedule.enabled)][:1]
     if kept:
-        said = f"{schedule.name} is there already ({when}); it was left alone."
+        said = f"{schedule.name} already exists ({when}) and was not changed."
     else:
         description = _describe(package.name, schedule, digest)
         firing = [one for one in old if one.enabled]
@@ -109,8 +109,14 @@ def apply_schedule(
         known = {made, *(one.id for one in old)}
         if any(one.id not in known for one in _find(endpoint, namespace, schedule.name)):
             _delete(made, endpoint)
-            what = f"Somebody else applied {schedule.name} at {endpoint.address} at the same time; yours was withdrawn."
-            raise BoxcarError(ExitCode.ENVIRONMENT, what, "See `boxcar schedule list`, and apply yours again if it is to stay.")
+            what = (
+                f"{schedule.name} was applied at {endpoint.address} by someone else at the same time, so yours was withdrawn."
+            )
+            raise BoxcarError(
+                ExitCode.ENVIRONMENT,
+                what,
+                "See `boxcar schedule list`, and apply yours again if it should replace the other one.",
+            )
         said = f"{schedule.name} {'was replaced' if old else 'is new'} ({when})."
     for one in old:
         if one not in kept:

@@ -34,8 +34,8 @@ def retrain(form: RetrainForm, images: dict[str, Any]) -> Retrained:
     try:
         retraining = RetrainingSettings.model_validate(configuration.retraining.model_dump() | update)
     except ValueError as error:
-        what = f"new_pictures cannot be {form.new_pictures}, or gpu_hours {form.gpu_hours!r}."
-        raise BoxcarError(ExitCode.USAGE, what, "Write a number, 0 or more.") from error
+        what = f"new_pictures is {form.new_pictures} and gpu_hours is {form.gpu_hours!r}; at least one of them is not valid."
+        raise BoxcarError(ExitCode.USAGE, what, "Write a number from 0 for each.") from error
     configuration = configuration.model_copy(update={"retraining": retraining})
     with telling(model, configuration):
         check_readable("data", form.data)

@@ -60,7 +60,7 @@ class Schedule(Settings):
         if self.timezone != same_zone(server):
             raise BoxcarError(
                 ExitCode.USAGE,
-                f"The time zone of {self.name} is {self.timezone}, and that of the server is {server}.",
+                f"The time zone of {self.name} is {self.timezone}, but the server's is {server}.",
                 f"Write `cron` and `timezone` for {server}, or pass the cronScheduleTimezone that Kubeflow was "
                 "installed with as --server-timezone: its API does not report it.",
             )
@@ -89,7 +89,7 @@ def read_schedule(file: Path) -> Schedule:
         return Schedule.model_validate(loaded)
     except ValidationError as error:
         problems = tuple(_problem(one) for one in error.errors())
-        do = f"These exist: {', '.join(Schedule.model_fields)}." if "no field" in problems[0] else "Change that line."
+        do = f"These fields exist: {', '.join(Schedule.model_fields)}." if "no field" in problems[0] else "Change that line."
         what = f"{file}: {problems[0]}."
         raise BoxcarError(ExitCode.USAGE, what, do, problems if len(problems) > 1 else ()) from error
 

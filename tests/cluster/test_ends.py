@@ -86,10 +86,10 @@ def test_an_image_that_is_not_there(place: Place, records: str) -> None:
     run, settings = begun(place, records, cluster={"image_tag": "no-such-tag"})
     watcher = Watcher(place, run, settings)
     image = r"docker\.io/boxcar/train:no-such-tag"
-    watcher.says(rf"The image {image} of the container fetch has not been pulled since [\d:]+ UTC: .*{image}", 120)
+    watcher.says(rf"The container image {image} of fetch could not be pulled \(waiting since [\d:]+ UTC\): .*{image}", 120)
     end(watcher)
     never = Watcher(place, run, place.settings(cluster={"image_tag": "no-such-tag", "image_pull_policy": "Never"}))
-    never.must_fail(69, r"has not been pulled since .*not present with pull policy of Never", "image_tag")
+    never.must_fail(69, r"could not be pulled .*not present with pull policy of Never", "image_tag")
     gone(place, run)
 
 
@@ -104,7 +104,7 @@ def test_a_secret_that_is_not_there(place: Place, records: str) -> None:
 def test_a_trainer_that_runs_out_of_memory(place: Place, records: str) -> None:
     run, settings = begun(place, records, cluster={"trainer_memory": "400Mi"})
     watcher = Watcher(place, run, settings)
-    use = "(it had not reported its use|its last reported use was [0-9.]+ GiB)"
+    use = "(it had not reported its memory use|its last reported memory use was [0-9.]+ GiB)"
     watcher.must_fail(69, rf"The trainer ran out of memory: its limit is 400Mi, and {use}", "trainer_memory", seconds=900)
     assert "was tried 4 times" in watcher.text
     assert failure(place, run)["step"] == "train"

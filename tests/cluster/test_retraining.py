@@ -51,7 +51,7 @@ def test_the_schedule_trains_a_model_anew_if_its_pictures_have_changed(release: 
     assert (decision["decision"], decision["champion"], decision["model"]) == ("promoted", None, "shapes")
 
     before = release.get("jobs")
-    assert night(release, "second") == "unchanged: Nothing is new."
+    assert night(release, "second") == "unchanged: Nothing has changed."
     assert len(release.get("jobs")) == len(before) + 1 and place.store(runs).folders() == [run]
 
 

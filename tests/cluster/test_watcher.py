@@ -157,7 +157,7 @@ def test_from_a_laptop_sigterm_leaves_the_job_for_the_next_watcher(place: Place,
     # Done is done: the Job that is there is believed.
     third = Watcher(place, run, settings)
     third.must_succeed()
-    assert "has already done this" in third.text and len(place.pods(train_job(run))) == 1
+    assert "has already finished this step" in third.text and len(place.pods(train_job(run))) == 1
 
 
 def test_an_orphan_saves_and_ends_for_good(place: Place, records: str) -> None:
@@ -183,7 +183,7 @@ def test_an_orphan_saves_and_ends_for_good(place: Place, records: str) -> None:
     assert len(place.pods(train_job(run))) == 1
     # Whoever comes later hears of it, and goes on from there.
     later = Watcher(place, run, settings)
-    later.says(r"from before failed: This training has had no watcher for 0.5 minutes.*It is created again")
+    later.says(r"from an earlier start failed: This training has had no watcher for 0.5 minutes.*A new one is created")
     later.says(rf"\[trainer\] Resuming from the checkpoint of step {last}")
     later.send(signal.SIGINT)
     assert later.end() == 130

@@ -125,7 +125,7 @@ def test_a_file_that_does_not_fit_is_called_config(tmp_path: Path, monkeypatch: 
         ("epochs: 3", "config: There is no setting epochs."),
         ("steps: 0", "config: steps cannot be 0"),
         ("cluster: {gpus: 3}", "config: There is no setting cluster.gpus."),
-        (f"cluster: {{deadline_hours: {MOST_DEADLINE_HOURS + 1}}}", "config: cluster.deadline_hours is 168, and"),
+        (f"cluster: {{deadline_hours: {MOST_DEADLINE_HOURS + 1}}}", "config: cluster.deadline_hours is 168, but"),
     ):
         path.write_text(text)
         with pytest.raises(BoxcarError) as caught:
@@ -190,9 +190,9 @@ def test_a_bucket_that_refuses_says_whose_keys_it_was_asked_with(tmp_path: Path,
         assert caught.value.code == error.code
         return str(caught.value)
 
-    assert words() == "data: The bucket refuses (there are no keys in a Secret theirs: bucket_secret). Ask for the right."
+    assert words() == "data: The bucket refuses (found no keys in the Secret theirs: bucket_secret). Ask for the right."
     (tmp_path / "AWS_ACCESS_KEY_ID").write_text("key")
-    assert "refuses (asked with the keys of the Secret theirs: bucket_secret). Ask" in words()
+    assert "refuses (using the keys of the Secret theirs: bucket_secret). Ask" in words()
     assert "Secret" not in words(BoxcarError(ExitCode.USAGE, "There is nothing.", "Name the folder."))
     monkeypatch.setenv(LAUNCHER, "local")
     assert "Secret" not in words()

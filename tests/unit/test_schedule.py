@@ -116,7 +116,7 @@ def test_the_same_again_changes_nothing(kubeflow: Kubeflow, apply: Any) -> None:
     apply()
     kubeflow.sent.clear()
     assert apply({"timezone": "Etc/UTC", "cron": " 30  2 * * 1-5"}) == (
-        "nightly is there already (30 2 * * 1-5 UTC); it was left alone."
+        "nightly already exists (30 2 * * 1-5 UTC) and was not changed."
     )
     assert {one["method"] for one in kubeflow.sent} == {"GET"}
 
@@ -153,7 +153,7 @@ def test_a_changed_one_is_replaced_and_never_do_two_fire(kubeflow: Kubeflow, app
     assert new.mode == ("DISABLE" if "enabled" in changes else "ENABLE")
     # A training under way belongs to the old one, and is not to go with it.
     assert kubeflow.sent[-1]["query"] == {"propagation_policy": "ORPHAN"}
-    assert "left alone" in apply(changes)
+    assert "was not changed" in apply(changes)
 
 
 def test_one_that_somebody_paused_in_the_ui_fires_again(kubeflow: Kubeflow, apply: Any) -> None:
@@ -182,7 +182,7 @@ def test_where_only_the_answer_was_lost_the_new_one_fires_alone(kubeflow: Kubefl
         apply({"cron": "0 0 * * *"})
     assert max(len(firing) for firing in kubeflow.firing) == 1
     kubeflow.loses = None
-    assert "left alone" in apply({"cron": "0 0 * * *"})
+    assert "was not changed" in apply({"cron": "0 0 * * *"})
     (left,) = kubeflow.recurring
     assert (left.mode, left.trigger.cron_schedule.cron) == ("ENABLE", "0 0 0 * * *")
 
@@ -218,7 +218,7 @@ def test_who_applies_at_the_same_time_as_somebody_else_is_refused(
 
     with monkeypatch.context() as patched:
         patched.setattr(Endpoint, "post", overtaken)
-        with pytest.raises(BoxcarError, match=r"Somebody else applied nightly at .*; yours was withdrawn") as caught:
+        with pytest.raises(BoxcarError, match=r"nightly was applied at .* by someone else .* yours was withdrawn") as caught:
             apply({"cron": "0 0 * * *"})
     assert caught.value.code == ExitCode.ENVIRONMENT
     assert [one.trigger.cron_schedule.cron for one in kubeflow.recurring if one.mode == "ENABLE"] == ["0 5 5 * * *"]
@@ -309,10 +309,13 @@ def test_many_users_need_a_namespace(kubeflow: Kubeflow, apply: Any) -> None:
         ({"cron": "0 2 * * 7"}, "'7' is no day of the week: write numbers from 0 to 6"),
         ({"cron": "0 2 31 2,4 *"}, "the months 2,4 have no day 31, so it would never fire"),
         ({"cron": 5}, "cron cannot be 5: "),
-        ({"crno": "0 2 * * *"}, "there is no field crno. These exist: name, pipeline, parameters, cron, timezone, enabled, "),
+        (
+            {"crno": "0 2 * * *"},
+            "there is no field crno. These fields exist: name, pipeline, parameters, cron, timezone, enabled, ",
+        ),
         ({"name": "Every Night"}, "name cannot be 'Every Night': write at most 52 lowercase letters, digits, and -"),
         ({"enabled": "perhaps"}, "enabled cannot be 'perhaps'"),
-        ({"timezone": "Europe/Berlin"}, "The time zone of nightly is Europe/Berlin, and that of the server is UTC."),
+        ({"timezone": "Europe/Berlin"}, "The time zone of nightly is Europe/Berlin, but the server's is UTC."),
         ({"pipeline": "bake-bread"}, "bake-bread cannot be submitted: No such file"),
         ({"parameters": {"data": "s3://b/d"}}, "The parameter output is missing. Folder for runs."),
         ({"parameters": NIGHTLY["parameters"] | {"epochs": 3}}, "train-detector has no parameter epochs. These exist: "),
