@@ -132,7 +132,7 @@ def test_the_score_decides_what_is_shown(visit: Visit, picture: Path) -> None:
     """By the keyboard, as everything on the page can be done."""
     found = visit.look_at(picture)
     scores = found.scores
-    slider = visit.page.get_by_role("slider", name="Show from a score of")
+    slider = visit.page.get_by_role("slider", name="Minimum score")
     slider.focus()
     for key, least in (("ArrowRight", 0.02), ("End", 0.99), ("Home", 0.01)):
         visit.page.keyboard.press(key)
@@ -158,7 +158,7 @@ def test_what_a_screen_reader_is_told(visit: Visit, picture: Path) -> None:
     for role, name in (
         ("button", "Use the camera"),
         ("combobox", "Model"),
-        ("slider", "Show from a score of"),
+        ("slider", "Minimum score"),
         ("radio", "WebAssembly"),
         ("radio", "WebGL"),
         ("list", "Found"),
@@ -318,7 +318,7 @@ def test_another_folder_and_another_address(visit: Visit, exported_run: Exported
         pytest.param("no description", "There is no detector.json in chosen/. Choose the folder", marks=pytest.mark.slow),
         pytest.param(
             "two classes",
-            "The model of chosen cannot be used: its class_logits are 1 × 516 × 4, and by its detector.json 1 × 516 × 3",
+            "The model of chosen cannot be used: its class_logits are 1 × 516 × 4, but its detector.json says 1 × 516 × 3",
             marks=pytest.mark.slow,
         ),
         pytest.param(
@@ -365,7 +365,7 @@ def test_without_webgl(chromium: "Browser", address: str, picture: Path) -> None
     with another(chromium, "--disable-3d-apis") as browser, visiting(browser, address) as visit:
         visit.wait_until("Ready")
         visit.page.locator("input[value=webgl]").check()
-        visit.wait_until("This browser offers no WebGL 2. Choose WebAssembly.", of="#failure")
+        visit.wait_until("This browser does not support WebGL 2. Choose WebAssembly.", of="#failure")
         visit.page.locator("#file").set_input_files(picture)
         visit.wait_until("No model is loaded. Choose one.", of="#failure")
         assert visit.page.locator("#count").inner_text() == "–", "nothing is computed with anything else"
@@ -406,7 +406,7 @@ def test_laid_down_by_hand(chromium: "Browser", exported_run: ExportedRun, by_ha
         (by_hand / "models.json").unlink()
         (by_hand / "vendor" / "tf-converter.min.js").unlink()
         with visiting(chromium, address) as visit:
-            visit.wait_until("There is no model next to this page. Choose one under", of="#failure")
+            visit.wait_until("This page's server offers no model. Choose one under", of="#failure")
             visit.page.locator("#folder").set_input_files(exported_run.export / "tfjs" / "float32")
             visit.wait_until(
                 "vendor/tf-converter.min.js, a part of TensorFlow.js, is missing next to this page.", of="#failure"

@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_refused() -> None:
         ({"format_version": 2}, "its format_version is not 1"),
         ({"value_range": [1, 0]}, "its value_range is not"),
         ({"value_range": None}, "its value_range is not"),
-        ({"task": "poses"}, "its task is poses, and this page knows boxes"),
+        ({"task": "poses"}, "its task is poses, but this page supports only boxes"),
         ({"labels": {}}, "no labels"),
         ({"labels": {"0": "x"}}, "no labels"),
         ({"box_coder": {"y_scale": 10}}, "no number box_coder.x_scale"),

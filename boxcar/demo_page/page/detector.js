@@ -18,7 +18,7 @@ const scripts = new Map();
  */
 export async function startBackend(name) {
   if (name === 'webgl' && !document.createElement('canvas').getContext('webgl2')) {
-    throw new Failure('This browser offers no WebGL 2.', 'Choose WebAssembly.');
+    throw new Failure('This browser does not support WebGL 2.', 'Choose WebAssembly.');
   }
   await loadScript('tf-core.min.js');
   await loadScript('tf-converter.min.js');
@@ -35,7 +35,7 @@ export async function startBackend(name) {
   }
   return tf.env().getBool('WEBGL_RENDER_FLOAT32_ENABLED')
     ? 'WebGL 2'
-    : 'WebGL 2 with 16-bit numbers, as this device has no others: scores may differ a little';
+    : 'WebGL 2 with 16-bit numbers, all that this device supports: scores may differ slightly';
 }
 
 /** Loads the model of a source (see sources.js) into the backend that was started, and runs it once. */
@@ -109,7 +109,7 @@ class Detector {
     const { shapes } = await this.run(new Float32Array(size * size * 3));
     for (const [name, shape] of Object.entries(this.shapes)) {
       const [found, wanted] = [shapes[name].join(' × '), [1, ...shape].join(' × ')];
-      if (found !== wanted) throw unusable(this.source, `its ${name} are ${found}, and by its detector.json ${wanted}`);
+      if (found !== wanted) throw unusable(this.source, `its ${name} are ${found}, but its detector.json says ${wanted}`);
     }
   }
 

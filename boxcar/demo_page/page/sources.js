@@ -2,7 +2,7 @@
 
 import { Failure } from './failure.js';
 
-const NAME_A_FOLDER = 'Name a folder with a model.json, for example export/tfjs/float32 of a run.';
+const NAME_A_FOLDER = 'Give a folder with a model.json, for example export/tfjs/float32 of a run.';
 
 /** The folder at an address, which may be relative to the page and may end in model.json. */
 export function atAddress(address) {
@@ -24,7 +24,7 @@ export function atAddress(address) {
     });
     if (answer.status === 404) throw new Failure(`There is no ${file} in ${folder.href}.`, NAME_A_FOLDER);
     if (!answer.ok) {
-      throw new Failure(`${folder.host} answers ${answer.status} for ${file}.`, 'Check that the server lets you read it.');
+      throw new Failure(`${folder.host} returned status ${answer.status} for ${file}.`, 'Check that the server lets you read it.');
     }
     return answer.arrayBuffer();
   };

@@ -7,6 +7,6 @@ const TASKS = { boxes };
 
 /** The module of a specification's task. Throws an Error where this page has none. */
 export function findTask({ task }) {
-  if (!Object.hasOwn(TASKS, task)) throw new Error(`its task is ${task}, and this page knows ${Object.keys(TASKS).join(', ')}`);
+  if (!Object.hasOwn(TASKS, task)) throw new Error(`its task is ${task}, but this page supports only ${Object.keys(TASKS).join(', ')}`);
   return TASKS[task];
 }
