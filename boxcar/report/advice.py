@@ -223,8 +223,8 @@ def _rough_scores(evidence: Evidence) -> Iterator[Advice]:
     if boxes < FEW_TEST_BOXES:
         yield Advice(
             "Treat the scores as rough, and label more test images",
-            f"They come from {_many(boxes, 'box', 'boxes')} in {_many(evidence.test.pictures, 'image')}: one detected object "
-            f"more or less changes AP50 by about {1 / max(boxes, 1):.2f}.",
+            f"The scores come from {_many(boxes, 'box', 'boxes')} in {_many(evidence.test.pictures, 'image')}: one detected "
+            f"object more or less changes AP50 by about {1 / max(boxes, 1):.2f}.",
         )
 
 
@@ -256,7 +256,9 @@ def _last_step(evidence: Evidence) -> int:
 
 def _others_have(counts: dict[str, int], name: str) -> str:
     others = [count for key, count in counts.items() if key != name]
-    return f"; the others have {median(others):,.0f}" if others else ""
+    if not others or median(others) <= counts.get(name, 0):
+        return ""
+    return f"; the others have {median(others):,.0f}"
 
 
 def _distance_to_a_phone(file: ListedFile) -> int:

@@ -295,5 +295,5 @@ def _unreadable(path: Path, error: Exception, step: str, line: int | None = None
     return BoxcarError(
         ExitCode.DATA,
         f"{where} cannot be used: {' '.join(reason.split()).rstrip('.')}.",
-        f"Run `boxcar {step}` into that folder again.",
+        f"Run `boxcar {step}` again for that folder.",
     )

@@ -94,7 +94,7 @@ def test_a_fine_run_is_called_fine() -> None:
         ({"seconds": 7200, "rate": 9.0}, "Train on a GPU", "Training took 120 minutes at 9.0 images per second"),
         ({"faults": (ListedFault(file="a.xml", kind="broken_xml", reason="not well-formed", done="left out"),)},
          "Fix the files listed", "1 file could not be used as it was, the first of them a.xml: not well-formed."),
-        ({"classes": {"cat": (0.95, 5, 300), "dog": (0.95, 6, 300)}}, "Treat the scores as rough", "They come from 11 boxes"),
+        ({"classes": {"cat": (0.95, 5, 300), "dog": (0.95, 6, 300)}}, "Treat the scores as rough", "scores come from 11 boxes"),
         ({"curve": (0.6, 0.8, 0.85, 0.86, 0.86, 0.86), "ap50": 0.8, "classes": {"cat": (0.86, 60, 300)}},
          "Compare the test images with the others", "but 0.80 on the test images"),
     ],
