@@ -71,7 +71,7 @@ def detect(
             the others is still written; 69 where a result cannot be written or the camera cannot be used.
     """
     if not 0 <= score <= 1:
-        raise BoxcarError(ExitCode.USAGE, f"The score cannot be {score}.", "Give one from 0 to 1.")
+        raise BoxcarError(ExitCode.USAGE, f"--score cannot be {score}.", "Give a number from 0 to 1.")
     sources = find_sources(names, camera)
     folder = make_folder(local_path(drawn)) if drawn is not None else None
     images: list[dict[str, Any]] = []
@@ -103,8 +103,10 @@ def detect(
     if table is not None:
         replace_text(local_path(table), _table(images))
     if faults:
-        what = f"{len(faults)} of {len(sources)} could not be read: {faults[0]}" if len(faults) > 1 else faults[0]
-        raise BoxcarError(ExitCode.DATA, what, "Repair them, or leave them out.", tuple(faults) if len(faults) > 1 else ())
+        what = f"{len(faults)} of {len(sources)} files could not be read: {faults[0]}" if len(faults) > 1 else faults[0]
+        raise BoxcarError(
+            ExitCode.DATA, what, "Repair what cannot be read, or leave it out.", tuple(faults) if len(faults) > 1 else ()
+        )
     objects = sum(len(image["detections"]) for image in images)
     return DetectSummary(len(images), objects, 1000 * median(seconds) if seconds else 0.0)
 

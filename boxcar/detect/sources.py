@@ -59,7 +59,7 @@ def find_sources(names: Sequence[str], camera: int | None) -> list[Source]:
                 raise BoxcarError(ExitCode.USAGE, f"{path} holds no images.", f"Name a folder with files of {_kinds()}.")
             found += [Source(str(file)) for file in inside]
         elif not path.is_file():
-            raise BoxcarError(ExitCode.USAGE, f"There is no {path}.", "Name images, folders of images, or videos.")
+            raise BoxcarError(ExitCode.USAGE, f"There is no {path}.", "Give images, folders of images, or videos that exist.")
         elif path.suffix.lower() not in IMAGES | VIDEOS:
             raise BoxcarError(ExitCode.USAGE, f"{path} is neither an image nor a video.", f"Name files of {_kinds()}.")
         else:
@@ -67,7 +67,7 @@ def find_sources(names: Sequence[str], camera: int | None) -> list[Source]:
     if camera is not None:
         found.append(Source(f"camera {camera}", camera))
     if not found:
-        raise BoxcarError(ExitCode.USAGE, "No images were named.", "Name images, folders or videos, or add --camera 0.")
+        raise BoxcarError(ExitCode.USAGE, "No images were given.", "Give images, folders, or videos, or add --camera 0.")
     return found
 
 
@@ -115,7 +115,7 @@ def _moving(source: Source) -> Iterator[Frame]:
     if number == 0 and source.camera is not None:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
-            f"Camera {source.camera} gives no image.",
+            f"Camera {source.camera} returns no image.",
             "Check that it is plugged in and not used by another program.",
         )
     if number == 0:
@@ -123,7 +123,7 @@ def _moving(source: Source) -> Iterator[Frame]:
 
 
 def _unreadable(path: str, reason: str) -> BoxcarError:
-    return BoxcarError(ExitCode.DATA, f"{path} cannot be read: {reason}.", "Name another file, or leave it out.")
+    return BoxcarError(ExitCode.DATA, f"{path} cannot be read: {reason}.", "Give another file, or leave it out.")
 
 
 def _kinds() -> str:

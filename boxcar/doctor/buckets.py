@@ -29,7 +29,12 @@ def _examine(uri: str, *, writes: bool) -> Finding | None:
             store.write(name, content)
             try:
                 if store.read(name) != content:
-                    return Finding("Bucket", False, f"{uri} returns other bytes than were written.", "See the server's log.")
+                    return Finding(
+                        "Bucket",
+                        False,
+                        f"{uri} returns bytes that differ from those that were written.",
+                        "See the server's log.",
+                    )
             finally:
                 store.delete([name])
         else:

@@ -20,7 +20,7 @@ def examine_cpus() -> Finding:
     machine = os.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
     usable = min([affinity, *cpu_quotas(cgroup_folders("cpu"))])
-    what = f"{usable:g} of the machine's {machine} CPUs may be used." if usable < machine else f"{machine} CPUs."
+    what = f"{usable:g} of the machine's {machine} CPUs can be used." if usable < machine else f"{machine} CPUs."
     if usable < 1:
         return Finding("CPUs", False, what, "Give the container at least one CPU: training is slow with less.")
     return Finding("CPUs", True, what, None)
@@ -32,7 +32,7 @@ def examine_memory() -> Finding:
     usable = min([machine, *memory_limits(cgroup_folders("memory"))])
     what = f"{machine / GB:.1f} GB of memory."
     if usable < machine:
-        what = f"{usable / GB:.1f} of the machine's {machine / GB:.1f} GB of memory may be used."
+        what = f"{usable / GB:.1f} of the machine's {machine / GB:.1f} GB of memory can be used."
     if usable < MEMORY_BYTES:
         do = "Training and evaluation at 320 pixels need about 4 GB. Use a smaller --image-size or --batch-size."
         return Finding("Memory", False, what, do)
@@ -53,8 +53,8 @@ def examine_disk(folder: str) -> Finding:
     if not place.is_dir():
         return Finding("Disk", False, f"{place} is a file, not a folder.", "Choose another folder for runs.")
     if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
-        do = "Choose a folder for runs that you may write to."
-        return Finding("Disk", False, f"{place} may not be written to.", do)
+        do = "Choose a folder for runs that you can write to."
+        return Finding("Disk", False, f"{place} cannot be written to.", do)
     what = f"{free / GB:.1f} GB are free for runs in {path}."
     if free < DISK_BYTES:
         return Finding("Disk", False, what, "Free some space: a run keeps checkpoints and exported files, up to 5 GB.")

@@ -59,7 +59,7 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
         watch.wait()
     records = require_commit(folder / RECORDS, "records")
     if not train_folder.is_dir():
-        raise BoxcarError(ExitCode.USAGE, f"{uri_of(folder)} holds no training.", "Run `boxcar train` on it first.")
+        raise BoxcarError(ExitCode.USAGE, f"{uri_of(folder)} contains no training.", "Run `boxcar train` on it first.")
     while (training := started_identity(train_folder, "train")) is None:
         watch.wait()
     inputs = {"records": records.digest, "training": training}
@@ -118,7 +118,7 @@ def _score_all(
                 summaries.images(checkpoint.step, panels.draw(found))
                 append_score(evaluation, line | {"memory_bytes": peak_memory_bytes()})
                 progress.total = len(scored) + len(waiting)
-                ap50 = "no labelled objects to score by" if line["AP50"] is None else f"AP50 {line['AP50']:.3f}"
+                ap50 = "no score without labelled objects" if line["AP50"] is None else f"AP50 {line['AP50']:.3f}"
                 progress.advance(1, f"{ap50} at step {line['step']}")
             elif status is not None and status.state == "DONE":
                 if status.last_checkpoint in scored:
@@ -143,7 +143,7 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
         raise BoxcarError(
             ExitCode.DATA,
             f"The checkpoint of step {best['step']}, which scored best, is missing in {uri_of(train)}.",
-            "Put it back, or start another run.",
+            "Restore it, or start another run.",
         )
     scorer.restore(chosen)
     labels = scorer.specification.labels
@@ -240,6 +240,6 @@ class _Watch:
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
                 f"{reason}; the checkpoints so far are scored.",
-                "See the trainer's last words, then run `boxcar train` again; evaluation resumes.",
+                "See the trainer's last log lines, then run `boxcar train` again; evaluation resumes.",
             )
         time.sleep(POLL_SECONDS)

@@ -72,7 +72,7 @@ class Scorer:
             raise BoxcarError(
                 ExitCode.DATA,
                 f"The checkpoint {uri_of(checkpoint.prefix)} was trained on data version {checkpoint.dataset_version}, "
-                f"the records are of {self.specification.dataset_version}.",
+                f"but the records have version {self.specification.dataset_version}.",
                 "Score it in the run that it belongs to.",
             )
         load_weights(self._network, checkpoint.prefix, class_predictor=True)
@@ -108,7 +108,7 @@ class Scorer:
         except ValueError as error:  # finite weights, but so large that what they answer is not
             raise BoxcarError(
                 ExitCode.DATA,
-                f"The detector's answers cannot be used: {error}.",
+                f"The detector's outputs cannot be used: {error}.",
                 "Training has diverged; start another run with a lower --learning-rate.",
             ) from error
 

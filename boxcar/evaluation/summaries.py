@@ -44,7 +44,7 @@ class SummaryWriter:
             without = [label for label, scores in line["per_class"].items() if scores["AP"] is None]
             if without != self._without:
                 self._without = without
-                tf.summary.text("no score", f"The validation images hold no {', no '.join(without)}: nothing to score by.")
+                tf.summary.text("no score", f"No score for {', '.join(without)}: the validation images contain no such object.")
         self._writer.flush()
 
     def images(self, step: int, images: Sequence[NDArray[np.uint8]]) -> None:

@@ -153,7 +153,7 @@ def _broken(challenger: Answers, per_class: Mapping[str, Any], settings: GateSet
             raise BoxcarError(ExitCode.USAGE, what, "Correct --class-floor.")
         ap50 = per_class.get(name, {}).get("AP50")
         if ap50 is None:
-            found.append(f"The test images hold no {name}, so its floor of {floor:.4g} cannot be seen to hold.")
+            found.append(f"The test images hold no {name}, so its floor of {floor:.4g} cannot be checked.")
         elif ap50 < floor:
             found.append(f"AP50 of {name} is {ap50:.4f}, below its floor of {floor:.4g}.")
     if settings.max_milliseconds is not None and challenger.milliseconds > settings.max_milliseconds:

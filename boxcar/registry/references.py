@@ -79,7 +79,9 @@ def _open_retrainings(model: Model) -> set[str]:
             run, outcome = found["run"], found.get("outcome")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"{where} cannot be read. It might refer to any run."
-            raise BoxcarError(ExitCode.DATA, what, "Remove it. Only its hours and its outcome are lost.") from error
+            raise BoxcarError(
+                ExitCode.DATA, what, "Remove it. This loses only the GPU hours and the outcome of that retraining."
+            ) from error
         if outcome in (None, "failed"):
             runs.add(str(run))
     return runs

@@ -128,5 +128,5 @@ class Claim:
         return AtWorkError(
             ExitCode.ENVIRONMENT,
             f"Another retraining of {self._model.uri} is running{who}.",
-            "Wait until it has ended. One that was killed expires after a minute.",
+            "Wait until it has ended. The claim of a killed retraining expires after a minute.",
         )

@@ -135,7 +135,7 @@ def _too_little(changes: Changes, configuration: Configuration) -> str | None:
     """Why there is not enough to train on; None where there is."""
     wanted = configuration.retraining.new_pictures
     if not changes:
-        return "Nothing is new."
+        return "Nothing has changed."
     if changes.pictures < wanted:
         return f"{changes.pictures} of {wanted} new labelled images so far."
     return None
@@ -219,7 +219,7 @@ def _fail(model: Model, configuration: Configuration, identity: str, entry: Entr
 
 
 def _why(run: Store, error: Exception) -> str:
-    """Why a run failed; where a child process has said it, it stands in the run."""
+    """Why a run failed. If a child process recorded the reason, it is in the run."""
     if not isinstance(error, ChildEnded):
         failure = explain(error)
         return f"{failure.what} {failure.do}"
@@ -227,4 +227,4 @@ def _why(run: Store, error: Exception) -> str:
         failure = json.loads(run.read(FAILURE))
         return f"{failure['what']} {failure['do']}"
     except (BoxcarError, OSError, ValueError, TypeError, KeyError):
-        return f"A process of its ended with exit code {error.code}, and left no readable reason."
+        return f"A child process of the run ended with exit code {error.code} and left no readable reason."

@@ -158,7 +158,7 @@ def check_budget(entries: dict[str, Entry], gpu_hours: float | None) -> None:
         raise BoxcarError(
             ExitCode.STOPPED,
             f"Retrainings have taken {used:.2f} GPU hours in {month}, and retraining.gpu_hours allows {gpu_hours:g}.",
-            "Raise it, or wait for the next month. The new images are trained on then.",
+            "Raise it, or wait for the next month. The new images are kept until then.",
         )
 
 
@@ -177,4 +177,6 @@ def _understood(content: bytes, where: str) -> Entry:
         return Entry.model_validate(found)
     except (ValueError, AttributeError, ValidationError) as error:
         what = f"{where} cannot be understood."
-        raise BoxcarError(ExitCode.DATA, what, "Remove it. Only its hours and its outcome are lost.") from error
+        raise BoxcarError(
+            ExitCode.DATA, what, "Remove it. This loses only the GPU hours and the outcome of that retraining."
+        ) from error

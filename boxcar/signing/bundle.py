@@ -30,7 +30,7 @@ def import_signing() -> Any:
         import model_signing.verifying
     except ImportError as error:
         what = f"The packages that sign and verify are not installed: {error}."
-        raise BoxcarError(ExitCode.ENVIRONMENT, what, "Install it with `pip install 'boxcar[sign]'`.") from error
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, "Install them with `pip install 'boxcar[sign]'`.") from error
     return model_signing
 
 

@@ -66,7 +66,7 @@ def _verify(signing: Any, config: Any, folder: Path, uri: str, key: Path) -> Non
     from cryptography.exceptions import InvalidSignature
 
     if any(path.is_symlink() for path in folder.rglob("*")):
-        raise _no(f"{uri} is not what was signed: it contains a link, and links are never signed.")
+        raise _no(f"{uri} does not match its signature: it contains a link, and links are never signed.")
     try:
         config.verify(folder, folder / SIGNATURE)
     except InvalidSignature as error:
@@ -74,11 +74,11 @@ def _verify(signing: Any, config: Any, folder: Path, uri: str, key: Path) -> Non
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         # What the library raises has no types of its own.
         if "Key mismatch" in str(error):
-            raise _no(f"{uri} was signed with another key than the one in {key}.") from error
+            raise _no(f"{uri} was signed with a key other than the one in {key}.") from error
         if not str(error).startswith("Signature mismatch"):
             raise _no(f"The signature of {uri} cannot be understood.") from error
         found = tuple(_differences(signing, folder))
-        raise _no(f"{uri} is not what was signed: {found[0]}.", found) from error
+        raise _no(f"{uri} does not match its signature: {found[0]}.", found) from error
 
 
 def _differences(signing: Any, folder: Path) -> Iterator[str]:

@@ -77,6 +77,6 @@ def test_three_nights(tmp_path: Path) -> None:
 
     command = ("retrain", "--models", str(models), "--model", "shapes", "--runs", str(runs), "--data", str(data))
     by_hand = boxcar(*command, "--config", str(tmp_path / "config.yaml"))
-    assert (by_hand.returncode, by_hand.stdout) == (0, "unchanged: Nothing is new.\n"), by_hand.stderr
+    assert (by_hand.returncode, by_hand.stdout) == (0, "unchanged: Nothing has changed.\n"), by_hand.stderr
     listed = boxcar("models", "list", "--models", str(models), "--model", "shapes")
     assert listed.returncode == 0 and "champion" in listed.stdout, listed.stdout + listed.stderr

@@ -152,7 +152,7 @@ def test_wrong_names(model: Path, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("none")
     for names, words in (
-        ([], "No images were named."),
+        ([], "No images were given."),
         ([str(tmp_path / "empty")], "holds no images"),
         ([str(tmp_path / "gone.jpg")], "There is no"),
         ([str(tmp_path / "notes.txt")], "neither an image nor a video"),
@@ -166,7 +166,7 @@ def test_wrong_names(model: Path, pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(BoxcarError, match=r"score cannot be 1\.5") as caught:
         detect(str(model), [str(pictures)], score=1.5)
     assert caught.value.code == ExitCode.USAGE
-    with pytest.raises(BoxcarError, match="Camera 99 gives no image") as caught:
+    with pytest.raises(BoxcarError, match="Camera 99 returns no image") as caught:
         detect(str(model), [], camera=99)
     assert caught.value.code == ExitCode.ENVIRONMENT
 

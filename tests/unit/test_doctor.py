@@ -239,7 +239,7 @@ def test_a_small_container_is_a_finding(monkeypatch, tmp_path):
     where = cgroups(tmp_path, "0::/\n", {"cpu.max": "50000 100000", "memory.max": "1500000000"})
     monkeypatch.setattr(machine, "cgroup_folders", lambda controller: cgroup_folders(controller, **where))
     cpus, memory = examine_cpus(), examine_memory()
-    assert not cpus.ok and cpus.what == f"0.5 of the machine's {os.cpu_count()} CPUs may be used."
+    assert not cpus.ok and cpus.what == f"0.5 of the machine's {os.cpu_count()} CPUs can be used."
     assert not memory.ok and memory.what.startswith("1.5 of the machine's ")
     assert_sentences(cpus)
     assert_sentences(memory)
@@ -289,7 +289,7 @@ def test_folders_without_permission_are_findings():
             os.seteuid(user)
             folder.chmod(0o755)
             (folder / "closed").chmod(0o755)
-    assert not unwritable.ok and unwritable.what == f"{folder} may not be written to."
+    assert not unwritable.ok and unwritable.what == f"{folder} cannot be written to."
     assert not unreadable.ok and unreadable.what == f"{folder / 'closed' / 'inner'} cannot be read: Permission denied."
 
 

@@ -108,7 +108,7 @@ def test_a_class_without_ground_truth_is_put_into_words(tmp_path: Path) -> None:
     shown = summaries(tmp_path)
     assert set(shown) == {"AP", "AP_per_class/fork", "no score"}
     assert [(step, value.item().decode()) for step, value in shown["no score"]] == [
-        (10, "The validation images hold no knife: nothing to score by.")
+        (10, "No score for knife: the validation images contain no such object.")
     ]
 
 

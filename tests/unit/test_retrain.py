@@ -130,7 +130,7 @@ def test_the_first_run_begins_a_model_and_the_same_pictures_are_not_trained_on_a
     assert (entry.outcome, entry.version, entry.gpu_hours, entry.told) == ("promoted", "1", 2.0, True)
 
     second = workshop.retrain()
-    assert second == Retrained("unchanged", "Nothing is new.")
+    assert second == Retrained("unchanged", "Nothing has changed.")
     assert len(workshop.trained) == 1 and len(workshop.hook.messages) == 1
 
 
@@ -198,7 +198,7 @@ def test_what_no_longer_fits_its_model_is_begun_anew(workshop: Workshop, what: s
     assert again.label_map == f"{model.uri}/{champion}/records/label_map.pbtxt"
     old, new = workshop.entries()[-2:]
     assert new.run == f"{old.run}-2" == ended.run and (new.outcome, len(workshop.entries())) == ("promoted", 3)
-    assert workshop.retrain().reason == "Nothing is new."
+    assert workshop.retrain().reason == "Nothing has changed."
     (Path(model.uri) / INDEX).unlink()
     assert workshop.retrain().reason == "These images were already trained on: promoted."
 
@@ -293,7 +293,7 @@ def test_what_was_decided_before_a_kill_is_not_decided_again(workshop: Workshop,
     assert (again.run, again.version) == (first.run, "1")
     assert len(workshop.trained) == (1 if where == "before the index" else 2)
     assert [change.action for change in read_aliases(workshop.model).history] == ["begin", "promote"]
-    assert workshop.retrain().reason == "Nothing is new."
+    assert workshop.retrain().reason == "Nothing has changed."
 
 
 def test_a_failure_is_told_and_tried_again(workshop: Workshop) -> None:

@@ -88,7 +88,7 @@ def test_a_changed_byte_in_any_file_is_found(folder: Path, keys: Keys, name: str
     content = bytearray((folder / name).read_bytes())
     content[-1] ^= 1
     (folder / name).write_bytes(content)
-    assert no(folder, keys.public).what == f"{folder} is not what was signed: {name} was changed."
+    assert no(folder, keys.public).what == f"{folder} does not match its signature: {name} was changed."
 
 
 @pytest.mark.parametrize("name", ["new.tflite", ".hidden", ".gitignore", ".git/config", "tflite/a, b", "saved_model/model.sig"])
@@ -96,13 +96,13 @@ def test_an_added_file_is_found(folder: Path, keys: Keys, name: str) -> None:
     sign_folder(str(folder), keys.private)
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"")
-    assert no(folder, keys.public).what == f"{folder} is not what was signed: {name} was added."
+    assert no(folder, keys.public).what == f"{folder} does not match its signature: {name} was added."
 
 
 def test_a_removed_file_is_found_and_all_that_differs_is_told(folder: Path, keys: Keys) -> None:
     sign_folder(str(folder), keys.private)
     (folder / "manifest.json").unlink()
-    assert no(folder, keys.public).what == f"{folder} is not what was signed: manifest.json was removed."
+    assert no(folder, keys.public).what == f"{folder} does not match its signature: manifest.json was removed."
     (folder / "manifests.json").write_bytes(b"{}")
     (folder / "it's, one").write_bytes(b"2")
     assert no(folder, keys.public).details == ("it's, one was changed", "manifest.json was removed", "manifests.json was added")
@@ -119,7 +119,7 @@ def test_a_link_in_the_place_of_a_file_is_found(folder: Path, keys: Keys, tmp_pa
 def test_another_key_is_told(folder: Path, keys: Keys, tmp_path: Path) -> None:
     sign_folder(str(folder), keys.private)
     other = Keys(tmp_path, "other")
-    assert no(folder, other.public).what == f"{folder} was signed with another key than the one in {other.public}."
+    assert no(folder, other.public).what == f"{folder} was signed with a key other than the one in {other.public}."
 
 
 def test_no_signature_at_all(folder: Path, keys: Keys) -> None:
@@ -218,7 +218,7 @@ def test_a_model_is_verified_by_the_signed_folder_around_it(
     assert verify_around(place + model, keys.public) == 7
     # Also another file than the model's own: labels and numbers lie beside it.
     open_store(place).write("manifest.json", b"[]")
-    with pytest.raises(BoxcarError, match=r"is not what was signed: manifest\.json was changed"):
+    with pytest.raises(BoxcarError, match=r"does not match its signature: manifest\.json was changed"):
         verify_around(place + model, keys.public)
 
 
@@ -233,7 +233,7 @@ def test_nothing_is_served_or_converted_that_was_changed(folder: Path, keys: Key
     ):
         done = boxcar(*command, "--verify-key", str(keys.public))
         assert done.returncode == ExitCode.NO, done.stderr
-        assert f"{folder} is not what was signed: tflite/detector_int8.tflite was changed." in done.stderr
+        assert f"{folder} does not match its signature: tflite/detector_int8.tflite was changed." in done.stderr
     assert not output.exists()
 
 
@@ -255,10 +255,10 @@ def test_the_command(folder: Path, keys: Keys) -> None:
     done = boxcar("sign", str(folder), "--key", str(keys.private))
     assert done.stdout == f"Signed 7 files in {folder}; the signature is in model.sig there.\n", done.stderr
     done = boxcar("verify", str(folder), "--key", str(keys.public))
-    assert (done.returncode, done.stdout) == (0, f"Verified 7 files in {folder}: all are what was signed.\n")
+    assert (done.returncode, done.stdout) == (0, f"Verified 7 files in {folder}: all match the signature.\n")
     (folder / "manifest.json").write_bytes(b"[]")
     (folder / "it's, one").unlink()
     done = boxcar("verify", str(folder), "--key", str(keys.public))
     assert done.returncode == 1
     assert done.stderr.splitlines()[:-1] == ["it's, one was removed", "manifest.json was changed"]
-    assert "is not what was signed: it's, one was removed. Do not use these files." in done.stderr.splitlines()[-1]
+    assert "does not match its signature: it's, one was removed. Do not use these files." in done.stderr.splitlines()[-1]
