@@ -61,8 +61,8 @@ class Schedule(Settings):
             raise BoxcarError(
                 ExitCode.USAGE,
                 f"The time zone of {self.name} is {self.timezone}, but the server's is {server}.",
-                f"Write `cron` and `timezone` for {server}, or pass the cronScheduleTimezone that Kubeflow was "
-                "installed with as --server-timezone: its API does not report it.",
+                f"Write `cron` and `timezone` for {server}. If Kubeflow was installed with another cronScheduleTimezone, "
+                "give that as --server-timezone, because its API does not report it.",
             )
 
 

@@ -241,8 +241,8 @@ def test_tokens(kubeflow: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ((501, b"{}"), "is not the API of Kubeflow Pipelines 2"),
         ((200, b"<html>Kubeflow</html>"), "is not the API of Kubeflow Pipelines 2"),
         ((503, b"no healthy upstream"), "cannot be reached: status 503"),
-        ((500, b'{"message": "database is away"}'), "refuses: database is away."),
-        ((500, b'{"error_message": "no room", "error_details": "at line 340"}'), "refuses: no room."),
+        ((500, b'{"message": "database is away"}'), "refused the request: database is away."),
+        ((500, b'{"error_message": "no room", "error_details": "at line 340"}'), "refused the request: no room."),
     ],
 )
 def test_a_server_that_is_none(kubeflow: Kubeflow, answer: tuple[int, bytes], words: str) -> None:
@@ -285,7 +285,7 @@ def test_many_users_need_a_namespace(kubeflow: Kubeflow) -> None:
     ("given", "words"),
     [
         ({"data": "s3://b/d"}, "The parameter output is missing. Folder for runs."),
-        (GIVEN | {"epochs": "3"}, "train-detector has no parameter epochs. These exist: architecture, "),
+        (GIVEN | {"epochs": "3"}, "train-detector has no parameter epochs. These parameters exist: architecture, "),
         (GIVEN | {"steps": "many"}, "steps cannot be 'many'. Write a whole number."),
         (GIVEN | {"steps": "1.5"}, "steps cannot be '1.5'. Write a whole number."),
         (GIVEN | {"steps": "true"}, "steps cannot be 'true'. Write a whole number."),

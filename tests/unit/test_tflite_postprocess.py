@@ -183,7 +183,7 @@ def test_heads_of_another_detector(exported_run: ExportedRun) -> None:
     specification = read_specification(exported_run.frozen)
     for change in ({"labels": {1: "one", 2: "two"}}, {"image_size": 128}):
         other = specification.model_copy(update=change)
-        with pytest.raises(BoxcarError, match="its detector.json says") as caught:
+        with pytest.raises(BoxcarError, match=r"its detector\.json says") as caught:
             _with_postprocess(_file(exported_run, "float32"), other, True)
         assert caught.value.code == ExitCode.DATA
 
