@@ -195,7 +195,7 @@ def _load(trainer: Trainer, initial: InitialWeights) -> str:
     )
 
 
-def _read(plan: TrainingPlan, split: Split, strategy: Any, first_step: int) -> Iterator[Any]:
+def _read(plan: TrainingPlan, split: IndexedSplit, strategy: Any, first_step: int) -> Iterator[Any]:
     """The batches from a step on, counted from 0, distributed to the replicas by the strategy."""
     settings = plan.settings
 
