@@ -21,7 +21,7 @@ def fetch(run: Run, into: Annotated[Path, typer.Option(help="Folder on this mach
 
     if bucket_location(run) is None:
         raise BoxcarError(
-            ExitCode.USAGE, f"{run} is not in a bucket.", "Name a run as s3://bucket/folder or gs://bucket/folder."
+            ExitCode.USAGE, f"{run} is not in a bucket.", "Give the run as s3://bucket/folder or gs://bucket/folder."
         )
     fetch_run(run, into)
 

@@ -116,7 +116,9 @@ def freeze(
     label_map: Annotated[
         str | None,
         typer.Option(
-            help="The label_map.pbtxt that the checkpoint was trained with. [default: the one in its folder]", metavar="FILE"
+            help="The label_map.pbtxt that the checkpoint was trained with. "
+            "[default: found next to the checkpoint, else COCO's for 91 class slots]",
+            metavar="FILE",
         ),
     ] = None,
     image_size: Annotated[

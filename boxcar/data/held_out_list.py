@@ -27,7 +27,7 @@ def read_frozen_test(path: Path) -> frozenset[str]:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         what = f"There is no held-out test split list {uri_of(path)}."
-        raise BoxcarError(ExitCode.USAGE, what, f"Name a {FROZEN_TEST} that exists.") from error
+        raise BoxcarError(ExitCode.USAGE, what, f"Give a {FROZEN_TEST} that exists.") from error
     except OSError as error:
         what = f"{uri_of(path)} cannot be read: {error.strerror or error}."
         raise BoxcarError(ExitCode.ENVIRONMENT, what, "Change its permissions so that you can read it.") from error
@@ -60,4 +60,4 @@ def frozen_test_digest(hashes: Iterable[str]) -> str:
 
 def _refusal(path: Path, reason: str) -> BoxcarError:
     what = f"{uri_of(path)} is not a held-out test split list: {reason}."
-    return BoxcarError(ExitCode.DATA, what, f"Name the {FROZEN_TEST} of a model, or the output of `sha256sum` for images.")
+    return BoxcarError(ExitCode.DATA, what, f"Give the {FROZEN_TEST} of a model, or the output of `sha256sum` for images.")

@@ -96,7 +96,7 @@ def label_map_text(labels: Mapping[int, str]) -> str:
 
 def _refusal(path: Path, reason: str) -> BoxcarError:
     return BoxcarError(
-        ExitCode.DATA, f"The label map {uri_of(path)} cannot be used: {reason}.", "Fix the file, or name another label map."
+        ExitCode.DATA, f"The label map {uri_of(path)} cannot be used: {reason}.", "Fix the file, or give another label map."
     )
 
 

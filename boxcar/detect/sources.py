@@ -56,12 +56,12 @@ def find_sources(names: Sequence[str], camera: int | None) -> list[Source]:
         if path.is_dir():
             inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES | VIDEOS and file.is_file())
             if not inside:
-                raise BoxcarError(ExitCode.USAGE, f"{path} holds no images.", f"Name a folder with files of {_kinds()}.")
+                raise BoxcarError(ExitCode.USAGE, f"{path} holds no images.", f"Give a folder with files of {_kinds()}.")
             found += [Source(str(file)) for file in inside]
         elif not path.is_file():
             raise BoxcarError(ExitCode.USAGE, f"There is no {path}.", "Give images, folders of images, or videos that exist.")
         elif path.suffix.lower() not in IMAGES | VIDEOS:
-            raise BoxcarError(ExitCode.USAGE, f"{path} is neither an image nor a video.", f"Name files of {_kinds()}.")
+            raise BoxcarError(ExitCode.USAGE, f"{path} is neither an image nor a video.", f"Give files of {_kinds()}.")
         else:
             found.append(Source(str(path)))
     if camera is not None:

@@ -178,7 +178,7 @@ def _copy(source: IO[bytes], target: IO[bytes], what: str, most: int = MOST_BYTE
         copied += len(piece)
         if copied > most:
             raise BoxcarError(
-                ExitCode.DATA, f"{what}: it holds more than {MOST_BYTES >> 30} GB.", "Name a checkpoint of a detector."
+                ExitCode.DATA, f"{what}: it holds more than {MOST_BYTES >> 30} GB.", "Give a checkpoint of a detector."
             )
         target.write(piece)
     return copied

@@ -55,9 +55,9 @@ def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> li
         raise BoxcarError(
             ExitCode.DATA,
             f"{len(problems)} of {len(variables)} variables do not fit the checkpoint {uri_of(prefix)}.",
-            "Name a checkpoint of the same architecture and classes."
+            "Give a checkpoint of the same architecture and classes."
             if class_predictor
-            else "Name a checkpoint of the same architecture, or use --init none.",
+            else "Give a checkpoint of the same architecture, or use --init none.",
             tuple(problems),
         )
     for name, value in values.items():
@@ -85,7 +85,7 @@ def count_class_slots(prefix: Path, class_predictor_bias: str, anchors: Anchors)
         raise BoxcarError(
             ExitCode.DATA,
             f"The checkpoint {uri_of(prefix)} is of another architecture: {name} {found}.",
-            "Name the --architecture that it was trained with.",
+            "Give the --architecture that it was trained with.",
         )
     return int(shape[0]) // per_cell
 

@@ -204,7 +204,7 @@ def _specify(
         raise BoxcarError(
             ExitCode.DATA,
             f"The checkpoint {uri_of(prefix)} is of the architecture {trained.architecture}, not {architecture}.",
-            f"Name --architecture {trained.architecture}.",
+            f"Give --architecture {trained.architecture}.",
         )
     size = image_size if image_size is not None else (trained.image_size if trained else row.image_size)
     check_image_size(row, size)

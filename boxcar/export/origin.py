@@ -33,7 +33,7 @@ def describe_origin(uri: str) -> list[str]:
         raise BoxcarError(
             ExitCode.DATA,
             f"{uri} has no provenance inside: it is cut short, or was not exported by this version of Boxcar.",
-            "Name a .tflite file, a folder with a model.json or a SavedModel, or export it again.",
+            "Give a .tflite file, a folder with a model.json or a SavedModel, or export it again.",
         ) from error
     initial = origin.initial_checkpoint
     rows = {

@@ -41,7 +41,7 @@ def open_runner(path: Path, threads: int = 2) -> Runner:
     raise BoxcarError(
         ExitCode.USAGE,
         f"{path} is not an exported detector.",
-        "Name a .tflite file, a folder with a model.json, or the folder that `boxcar freeze` wrote.",
+        "Give a .tflite file, a folder with a model.json, or the folder that `boxcar freeze` wrote.",
     )
 
 

@@ -127,7 +127,7 @@ def read_specification(folder: Path) -> Specification:
         raise BoxcarError(
             ExitCode.USAGE,
             f"{uri_of(folder)} holds no {SPECIFICATION}.",
-            "Name a folder that `boxcar freeze` or `convert` wrote.",
+            "Give a folder that `boxcar freeze` or `convert` wrote.",
         ) from error
     except (ValidationError, UnicodeDecodeError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}

@@ -61,7 +61,7 @@ def read_package(pipeline: str) -> Package:
     except (OSError, ValueError, StopIteration, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a compiled pipeline"
         what = f"{pipeline} cannot be submitted: {reason}."
-        raise BoxcarError(ExitCode.USAGE, what, f"Name one of {known}, or a file that kfp has compiled.") from error
+        raise BoxcarError(ExitCode.USAGE, what, f"Give one of {known}, or a file that kfp has compiled.") from error
 
 
 def _tasks(spec: Mapping[str, Any]) -> Iterator[str]:

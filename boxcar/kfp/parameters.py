@@ -66,7 +66,7 @@ def read_form(form: TrainingForm, *, local: bool) -> dict[str, Any]:
         check_uri(name, getattr(form, name), local=local)
     for name in form.folders:
         if not getattr(form, name).strip():
-            raise BoxcarError(ExitCode.USAGE, f"{name} is empty.", "Name a folder: s3://bucket/folder or gs://bucket/folder.")
+            raise BoxcarError(ExitCode.USAGE, f"{name} is empty.", "Give a folder: s3://bucket/folder or gs://bucket/folder.")
     _check_source("initial_checkpoint", form.initial_checkpoint, local=local)
     if form.architecture:
         with naming_parameter("architecture"):
@@ -159,7 +159,7 @@ def check_readable(name: str, uri: str) -> None:
     """
     with naming_parameter(name):
         if not open_store(uri).entries():
-            raise BoxcarError(ExitCode.USAGE, f"There is nothing at {uri}.", "Name a folder with files in it.")
+            raise BoxcarError(ExitCode.USAGE, f"There is nothing at {uri}.", "Give a folder with files in it.")
 
 
 def settle(configuration: Configuration) -> tuple[Configuration, str | None]:

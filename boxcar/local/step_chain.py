@@ -42,7 +42,7 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
     for name in ("data", "records"):
         source = getattr(configuration, name)
         if source is not None and not Mirror(source).remote and not Mirror(source).folder.is_dir():
-            raise Refused(ExitCode.USAGE, f"There is no folder {source}.", f"Name a folder that exists as --{name}.")
+            raise Refused(ExitCode.USAGE, f"There is no folder {source}.", f"Give a folder that exists as --{name}.")
     started = started_run(place, configuration, resume)
     if configuration.gpus:  # before the records, which may take an hour
         require_gpus(configuration.gpus, len(visible_gpus()))

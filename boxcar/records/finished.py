@@ -37,7 +37,7 @@ def take_records(records: str, output: str, *, label_map: str | None = None, fro
         digest = frozen_test_digest(read_frozen_test(fetch_file(frozen_test)))
         if found.inputs.get("frozen_test") != digest:
             what = f"The test split of the records in {records} differs from the one that {frozen_test} lists."
-            raise BoxcarError(ExitCode.USAGE, what, "Name records that were built with that list, or leave the list out.")
+            raise BoxcarError(ExitCode.USAGE, what, "Give records that were built with that list, or leave the list out.")
     with result.working() as folder:
         present = read_commit(folder, "records")
         if present is None:
@@ -45,7 +45,7 @@ def take_records(records: str, output: str, *, label_map: str | None = None, fro
         elif present.digest != found.digest:
             what = f"The records in {output} are not those in {records}."
             raise BoxcarError(
-                ExitCode.USAGE, what, "Choose another --output for a new run, or name the records it started with."
+                ExitCode.USAGE, what, "Choose another --output for a new run, or give the records it started with."
             )
         return require_commit(folder, "records")
 

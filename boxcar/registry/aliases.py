@@ -172,7 +172,7 @@ def resolve(model: Model, version: str) -> str:
     if version not in aliases:
         known = ", ".join(f"{name} ({number})" for name, number in aliases.items()) or "none yet"
         what = f"{model.name} has no alias {version}; it has: {known}."
-        raise BoxcarError(ExitCode.USAGE, what, "Name one of them, or a version's number.")
+        raise BoxcarError(ExitCode.USAGE, what, "Give one of them, or a version's number.")
     return aliases[version]
 
 

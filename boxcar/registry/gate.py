@@ -58,7 +58,7 @@ def gate(model: Model, challenger: str, settings: GateSettings) -> Compared:
     state = read_aliases(model)
     if state.champion == challenger:
         what = f"Version {challenger} of {model.name} is the champion."
-        do = "Name another version, or restore the previous champion with `boxcar models rollback`."
+        do = "Give another version, or restore the previous champion with `boxcar models rollback`."
         raise BoxcarError(ExitCode.USAGE, what, do)
     compared = compare(model, challenger, state.champion, settings)
     _keep(model, compared, state.test)

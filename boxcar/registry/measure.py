@@ -66,7 +66,7 @@ def find_file(folder: Path, kind: str, what: str) -> ShippedFile:
             return ShippedFile(path, entry["path"], entry["bytes"], entry["sha256"])
     has = ", ".join(entry["format"] for entry in files)
     raise BoxcarError(
-        ExitCode.USAGE, f"{what} has no {kind} file. It has {has}.", "Name another --format, or export that format."
+        ExitCode.USAGE, f"{what} has no {kind} file. It has {has}.", "Give another --format, or export that format."
     )
 
 

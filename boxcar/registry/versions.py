@@ -116,7 +116,7 @@ def read_version(model: Model, number: str) -> Version:
         if not model.store.entries(number):
             there = ", ".join(model.numbers()) or "none"
             what = f"{model.name} has no version {number}; there are: {there}."
-            raise BoxcarError(ExitCode.USAGE, what, "Name one of them.")
+            raise BoxcarError(ExitCode.USAGE, what, "Give one of them.")
         raise BoxcarError(
             ExitCode.DATA,
             f"Version {number} of {model.name} is partly uploaded: {found.trouble}.",
@@ -145,7 +145,7 @@ def promote_regardless(model: Model, number: str, reason: str) -> Aliases:
 
     def next_state(state: Aliases) -> Aliases:
         if state.champion == number:
-            raise BoxcarError(ExitCode.USAGE, f"Version {number} of {model.name} is the champion.", "Name another version.")
+            raise BoxcarError(ExitCode.USAGE, f"Version {number} of {model.name} is the champion.", "Give another version.")
         return promoted(state, number, reason)
 
     return change(model, next_state)

@@ -74,7 +74,7 @@ def find_runs(runs: str, store: Store) -> tuple[list[FoundRun], dict[str, str]]:
     """
     names = store.folders()
     if {RECORDS, TRAIN} & set(names) and any(entry.name == CONFIGURATION for entry in store.entries()):
-        raise BoxcarError(ExitCode.USAGE, f"{runs} is itself a run.", "Name the folder that contains it.")
+        raise BoxcarError(ExitCode.USAGE, f"{runs} is itself a run.", "Give the folder that contains it.")
     found: list[FoundRun] = []
     others: dict[str, str] = {}
     for name, one in zip(names, in_order(lambda name: look(runs, store, name), names), strict=True):

@@ -55,7 +55,7 @@ def _check_finished(folder: Path, uri: str) -> None:
     markers = [name for name in list_files(folder) if name.rpartition("/")[2] == COMMIT]
     if not markers:
         what = f"{uri} holds no finished step."
-        raise BoxcarError(ExitCode.USAGE, what, "Name the folder that `boxcar convert` wrote: <run>/export.")
+        raise BoxcarError(ExitCode.USAGE, what, "Give the folder that `boxcar convert` wrote: <run>/export.")
     for name in markers:
         try:
             step = str(json.loads((folder / name).read_text(encoding="utf-8"))["step"])

@@ -36,7 +36,7 @@ def verify_folder(uri: str, key: Path) -> int:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not an elliptic-curve public key in PEM format"
         what = f"{key} does not contain a public key: {reason}."
-        do = "Name the public half of the key that signed: `openssl ec -in boxcar.key -pubout` prints it."
+        do = "Give the public half of the key that signed: `openssl ec -in boxcar.key -pubout` prints it."
         raise BoxcarError(ExitCode.USAGE, what, do) from error
     with as_it_is(uri) as folder:
         if not (folder / SIGNATURE).is_file():

@@ -26,7 +26,7 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(uri)
     if not text:
-        raise BoxcarError(ExitCode.USAGE, "An empty path was given.", "Name a folder or a file.")
+        raise BoxcarError(ExitCode.USAGE, "An empty path was given.", "Give a folder or a file.")
     parts = urlsplit(text)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
@@ -36,7 +36,7 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
         raise BoxcarError(
             ExitCode.USAGE,
             f"{text} is not on this machine.",
-            "Name a local path. Where a bucket is allowed, write s3://bucket/folder or gs://bucket/folder.",
+            "Give a local path. Where a bucket is allowed, write s3://bucket/folder or gs://bucket/folder.",
         )
     try:
         return Path(text).expanduser()

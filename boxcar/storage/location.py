@@ -35,7 +35,7 @@ class Location:
             BoxcarError: 64 if it is a whole bucket.
         """
         if not self.prefix:
-            raise BoxcarError(ExitCode.USAGE, f"{self.uri} names a whole bucket.", "Name a folder or a file in it.")
+            raise BoxcarError(ExitCode.USAGE, f"{self.uri} names a whole bucket.", "Give a folder or a file in it.")
         parent, _, name = self.uri.rpartition("/")
         return parent, name
 
@@ -62,7 +62,7 @@ def bucket_location(uri: str) -> Location | None:
         raise BoxcarError(ExitCode.USAGE, f"{uri!r} is not a valid bucket URI.", f"Write {scheme}://bucket/folder.")
     prefix = path.removesuffix("/")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
-        raise BoxcarError(ExitCode.USAGE, f"{uri!r} has an empty part, `.` or `..` in its path.", "Name the folder directly.")
+        raise BoxcarError(ExitCode.USAGE, f"{uri!r} has an empty part, `.` or `..` in its path.", "Give the path without them.")
     if CONTROL.search(prefix):
-        raise BoxcarError(ExitCode.USAGE, f"{uri!r} contains control characters.", "Name the folder without them.")
+        raise BoxcarError(ExitCode.USAGE, f"{uri!r} contains control characters.", "Give a path without them.")
     return Location(scheme, bucket, prefix)

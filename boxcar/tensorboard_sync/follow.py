@@ -162,7 +162,7 @@ def _claim(into: Path, uri: str) -> None:
         taken = found is None and any(into.iterdir())
     if taken or found not in (None, uri):
         what = f"{into} holds {f'the copy of {found}' if found else 'files that are not a copy of runs'}."
-        raise BoxcarError(ExitCode.USAGE, what, f"Name an empty folder for the copy of {uri}.")
+        raise BoxcarError(ExitCode.USAGE, what, f"Give an empty folder for the copy of {uri}.")
     replace_text(note, uri)
 
 

@@ -326,7 +326,7 @@ def test_another_folder_and_another_address(visit: Visit, exported_run: Exported
             "detector.json of chosen cannot be used: its format_version is not 1. Export",
             marks=pytest.mark.slow,
         ),
-        pytest.param("nothing", "There is no model.json in that folder. Name a folder", marks=pytest.mark.slow),
+        pytest.param("nothing", "There is no model.json in that folder. Give a folder", marks=pytest.mark.slow),
     ],
 )
 def test_a_model_that_is_broken(visit: Visit, exported_run: ExportedRun, tmp_path: Path, damage: str, words: str) -> None:

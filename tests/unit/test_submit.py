@@ -327,7 +327,7 @@ def test_a_file_that_is_no_pipeline(tmp_path: Path, content: str) -> None:
     path = tmp_path / "pipeline.yaml"
     path.write_text(content)
     for name in (str(path), str(tmp_path / "none.yaml"), "bake-bread"):
-        with pytest.raises(BoxcarError, match="Name one of convert-only, retrain-if-changed, ") as caught:
+        with pytest.raises(BoxcarError, match="Give one of convert-only, retrain-if-changed, ") as caught:
             read_package(name)
         assert caught.value.code == ExitCode.USAGE
 
