@@ -54,10 +54,10 @@ def _nothing_learnt(evidence: Evidence) -> Iterator[Advice]:
     if (evidence.test.AP50 or 0) < LEARNT:
         images = evidence.dataset.splits["train"].pictures
         yield Advice(
-            "Look at the labels above, then train longer",
+            "Check the ground truth in the images below, then train longer",
             f"AP50 on the test images is {_score(evidence.test.AP50)}: the detector detects almost nothing yet. It saw "
-            f"{images:,} training images for {_last_step(evidence):,} steps. Boxes that do not match their objects are "
-            "the other common cause.",
+            f"{images:,} training images for {_last_step(evidence):,} steps. Common causes are too few steps and labelled "
+            "boxes that do not match their objects.",
         )
 
 
@@ -66,8 +66,9 @@ def _skipped_files(evidence: Evidence) -> Iterator[Advice]:
     if faults:
         yield Advice(
             "Fix the files listed under “Left out or changed”",
-            f"{_many(len(faults), 'file')} could not be used as {'it was' if len(faults) == 1 else 'they were'}, the "
-            f"first of them {faults[0].file}: {faults[0].reason}.",
+            f"{faults[0].file} could not be used as it was: {faults[0].reason}."
+            if len(faults) == 1
+            else f"{len(faults):,} files could not be used as they were. The first is {faults[0].file}: {faults[0].reason}.",
         )
 
 

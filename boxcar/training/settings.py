@@ -60,10 +60,10 @@ class TrainingSettings:
         return asdict(self)
 
     def sentence(self, images: int) -> str:
-        """What will be trained, for a person."""
+        """A sentence for the log that says what is trained."""
         epochs = self.steps * self.batch_size / images
         return (
-            f"Training {self.steps} steps of {self.batch_size} images ({epochs:.1f} times through {images}), "
+            f"Training {self.steps} steps of {self.batch_size} images ({epochs:.1f} epochs of {images} images), "
             f"{self.optimizer} with a learning rate up to {self.learning_rate:g}, "
             f"a checkpoint every {self.checkpoint_interval_steps} steps."
         )

@@ -93,7 +93,7 @@ def test_a_fine_run_is_called_fine() -> None:
         ({"files": (("saved_model", 0.95), ("tflite_int8", 0.8))}, "Prefer file-saved_model to file-tflite_int8", "0.80"),
         ({"seconds": 7200, "rate": 9.0}, "Train on a GPU", "Training took 120 minutes at 9.0 images per second"),
         ({"faults": (ListedFault(file="a.xml", kind="broken_xml", reason="not well-formed", done="left out"),)},
-         "Fix the files listed", "1 file could not be used as it was, the first of them a.xml: not well-formed."),
+         "Fix the files listed", "a.xml could not be used as it was: not well-formed."),
         ({"classes": {"cat": (0.95, 5, 300), "dog": (0.95, 6, 300)}}, "Treat the scores as rough", "scores come from 11 boxes"),
         ({"curve": (0.6, 0.8, 0.85, 0.86, 0.86, 0.86), "ap50": 0.8, "classes": {"cat": (0.86, 60, 300)}},
          "Compare the test images with the others", "but 0.80 on the test images"),
@@ -127,7 +127,7 @@ def test_a_levelled_off_and_middling_run_needs_pictures_or_a_heavier_model() -> 
 
 def test_a_run_that_learnt_nothing_says_so_first_and_judges_no_file() -> None:
     found = advise(evidence(ap50=0.02, ap=0.01, curve=(0.0, 0.01), files=(("saved_model", 0.02), ("tflite_int8", 0.0))))
-    assert found[0].do == "Look at the labels above, then train longer"
+    assert found[0].do == "Check the ground truth in the images below, then train longer"
     assert "400 training images for 600 steps" in found[0].because
     assert not [advice for advice in found if advice.do.startswith("Prefer")]
     assert not [advice for advice in found if "“" in advice.do]
