@@ -32,7 +32,7 @@ def print_architectures() -> None:
         details.add_column()
         details.add_row("  input", f"any multiple of {row.size_multiple} from 64 to 2048 px; {row.image_size} if not given")
         details.add_row("  source", row.source)
-        details.add_row("  weights can be loaded", row.zoo_loads)
+        details.add_row("  loadable weights", row.zoo_loads)
         details.add_row("  exports to", ", ".join(row.exports))
         details.add_row(
             "  with the SavedModel",

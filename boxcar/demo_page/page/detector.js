@@ -158,7 +158,7 @@ function loadScript(file) {
       };
       element.onerror = () => {
         scripts.delete(file);
-        const todo = 'Open the page with `boxcar demo-page`, or copy the library there as its README says.';
+        const todo = 'Open the page with `boxcar demo-page`, which serves these files.';
         reject(new Failure(`vendor/${file}, a part of TensorFlow.js, is missing next to this page.`, todo));
       };
       document.head.append(element);

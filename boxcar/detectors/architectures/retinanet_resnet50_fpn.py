@@ -133,6 +133,6 @@ ARCHITECTURES = (
         # Its table "RetinaNet (ImageNet pretrained)", R50-FPN 640x640, 72 epochs: 34.0 M parameters, 97.0 B FLOPs, box AP 36.8.
         source="TensorFlow Model Garden, official/vision/README.md, retinanet_resnetfpn_coco",
         zoo="https://storage.googleapis.com/tf_model_garden/vision/retinanet/retinanet-resnet50fpn.tar.gz",
-        zoo_loads="yes, every variable; tried with a checkpoint that Model Garden's code wrote, not with the published one",
+        zoo_loads="all; tested with a checkpoint that Model Garden's code wrote, not with the published one",
     ),
 )

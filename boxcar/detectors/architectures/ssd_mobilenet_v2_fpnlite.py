@@ -224,7 +224,7 @@ def _row(image_size: int, multiply_adds: int, average_precision: float) -> Archi
         average_precision=average_precision,
         source=f"TF2 Detection Zoo, {name}_coco17_tpu-8",
         zoo=f"{zoo}/{name}_coco17_tpu-8.tar.gz",
-        zoo_loads="yes, every variable; tried with a checkpoint in its format",
+        zoo_loads="all; tested with a checkpoint of the same format",
         api_feature_extractor="ssd_mobilenet_v2_fpn_keras",
     )
 
