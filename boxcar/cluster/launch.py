@@ -218,7 +218,9 @@ class _Launch:
 def _terminated(launch: _Launch | None, settings: ClusterSettings) -> BoxcarError:
     """After SIGTERM, of which a step of a pipeline survives a second at most: nothing is printed, and little asked."""
     if launch is None or launch.job is None:
-        return BoxcarError(ExitCode.AGAIN, "Stopped by SIGTERM before a Job was created.", "The same command starts it again.")
+        return BoxcarError(
+            ExitCode.AGAIN, "Stopped by SIGTERM before a Job was created.", "Run the same command to start again."
+        )
     name = launch.job["metadata"]["name"]
     if launch.owner is not None and is_ending(launch.api, launch.owner):
         launch.api.delete("jobs", name)
@@ -234,7 +236,7 @@ def _terminated(launch: _Launch | None, settings: ClusterSettings) -> BoxcarErro
 
 def _interrupted(launch: _Launch | None, settings: ClusterSettings) -> BoxcarError:
     """After Ctrl-C: the Job goes, with the grace in which a trainer saves its checkpoint."""
-    again = "The same command with --resume continues from there."
+    again = "Run the same command with --resume to continue from there."
     if launch is None or launch.job is None:
         return BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C before a Job was created.", again)
     name = launch.job["metadata"]["name"]

@@ -74,7 +74,9 @@ def _failure(found: Answer, folder: str | None, page: str) -> BoxcarError:
     """Why a run failed."""
     states = [one.get("state") for one in found.get("state_history") or []]
     if found["state"] == "CANCELED" or "CANCELING" in states:
-        return BoxcarError(ExitCode.STOPPED, "The run was terminated.", f"See {page}; resume_from resumes it.")
+        return BoxcarError(
+            ExitCode.STOPPED, "The run was terminated.", f"See {page}. To resume the run, give its folder as resume_from."
+        )
     unread = ""
     if folder is not None:
         try:

@@ -125,7 +125,7 @@ def _stopped(number: int) -> BoxcarError:
     return BoxcarError(
         code,
         f"Stopped by {how}; checkpoints and scores so far are kept.",
-        "To resume from there, start it again: `boxcar train`, or `boxcar run` with --resume.",
+        "To resume from there, start training again with `boxcar train`, or `boxcar run` with --resume.",
     )
 
 

@@ -49,7 +49,7 @@ def wait_for_evaluator(
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
                 f"The evaluator scored nothing in {PATIENCE_SECONDS / 60:.0f} minutes; {len(waiting)} checkpoints wait.",
-                "See why it stopped, then start it again; `boxcar train --evaluator none` trains without one.",
+                "See why the evaluator stopped, then start it again; `boxcar train --evaluator none` trains without one.",
             )
         time.sleep(0.2)
         left = store.unscored(evaluation)

@@ -46,7 +46,7 @@ class StopRequest:
         return BoxcarError(
             ExitCode.INTERRUPTED if self.signal is signal.SIGINT else ExitCode.AGAIN,
             f"Stopped at step {step} of {steps}; its checkpoint is saved." if step else "Stopped before the first step.",
-            "To resume from there, start it again: `boxcar train`, or `boxcar run` with --resume.",
+            "To resume from there, start training again with `boxcar train`, or `boxcar run` with --resume.",
         )
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
