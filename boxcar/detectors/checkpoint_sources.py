@@ -98,7 +98,7 @@ def _part_of(file: str, prefix: str) -> bool:
 
 
 def _in_folder(folder: Path, source: str) -> Path:
-    """The one checkpoint in a folder, or in the `checkpoint` folder one or two levels below."""
+    """The only checkpoint in a folder, or in a `checkpoint` folder one or two levels below it."""
     for pattern in ("ckpt-*.index", "checkpoint/ckpt-*.index", "*/checkpoint/ckpt-*.index"):
         found = sorted(folder.glob(pattern))
         if len(found) > 1:
@@ -114,7 +114,7 @@ def _in_folder(folder: Path, source: str) -> Path:
 
 
 def _downloaded(address: str) -> Path:
-    """The archive at an address, from the cache where it is there already."""
+    """Downloads the archive at an address, unless it is in the cache."""
     folder = make_folder(cache_folder())
     archive = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.tar.gz"
     if archive.exists():
@@ -139,7 +139,7 @@ def _downloaded(address: str) -> Path:
 
 
 def _unpacked(archive: Path) -> Path:
-    """A folder with the checkpoint's files of an archive, nothing else of it; from the cache where it is there already."""
+    """Unpacks only the checkpoint's files of an archive into a folder, unless they are in the cache."""
     folder = cache_folder() / file_sha256(archive)[:16]
     if folder.is_dir():
         return folder
@@ -172,7 +172,8 @@ def _unpacked(archive: Path) -> Path:
 
 
 def _copy(source: IO[bytes], target: IO[bytes], what: str, most: int = MOST_BYTES) -> int:
-    """Copies piece by piece; the bytes it were. An archive that is made to fill the disk is stopped."""
+    """Copies piece by piece and returns the number of bytes. Stops at a limit, because an archive may be made to fill the
+    disk."""
     copied = 0
     while piece := source.read(_PIECE):
         copied += len(piece)

@@ -1,6 +1,6 @@
 """COCO's 80 classes with the ids that its annotations give them: from 1 to 90, ten of which are not used.
 
-From https://cocodataset.org (the `categories` of `instances_val2017.json`); the zoo's detectors answer with these ids.
+From https://cocodataset.org (the `categories` of `instances_val2017.json`); the zoo's detectors return these ids.
 """
 
 COCO_LABELS = {

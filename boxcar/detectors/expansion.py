@@ -19,7 +19,7 @@ MOST_CHANNELS = 32
 class Expansion(tf_keras.layers.Layer):  # type: ignore[misc]
     """A 1x1 convolution without bias and the batch norm after it, both already built.
 
-    Trained, it answers float32 [B, H, W, C'] for [B, H, W, C] as the two do, and moves the norm's statistics as the norm does.
+    In training, it returns float32 [B, H, W, C'] for [B, H, W, C] and updates the norm's statistics, as the two layers do.
     Otherwise, or if the norm is frozen, it runs the two layers.
     """
 

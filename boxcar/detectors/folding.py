@@ -73,7 +73,8 @@ class _Fold:
         name: of its node.
         statistics: gamma, beta, moving mean and moving variance, [C] each.
         epsilon: what is added to the variance.
-        kernel: of the convolution that bears it: [H, W, I, C], depthwise [H, W, I, M] with C = I x M; None where there is none.
+        kernel: of the convolution that absorbs it: [H, W, I, C], depthwise [H, W, I, M] with C = I x M; None where there is
+            none.
         bias: of that convolution, [C]; None where it has none.
         depthwise: whether it is a depthwise one.
     """
@@ -87,7 +88,7 @@ class _Fold:
 
     @property
     def factor(self) -> str:
-        """The placeholder of the folded kernel, or of the factor where no convolution bears it."""
+        """The placeholder of the folded kernel, or of the factor if no convolution absorbs it."""
         return f"{self.name}/factor"
 
     @property

@@ -109,7 +109,7 @@ def _checked_box(
 
 
 def parsed_number(text: str | None) -> float | None:
-    """The number that a text is; None where it is none."""
+    """Parses a number; None if the text is not one."""
     if text is None or "_" in text:  # Python's own floats may hold underscores
         return None
     try:

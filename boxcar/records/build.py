@@ -166,10 +166,10 @@ def _build(
 
 @contextmanager
 def _opened(root: Path, output: Path) -> Iterator[_Source]:
-    """The data folder, listed, with the processes that read it.
+    """Lists the data folder and starts the processes that read it.
 
     Raises:
-        BoxcarError: 65 where the folder holds no image; 69 where it cannot be read.
+        BoxcarError: 65 if the folder contains no image; 69 if it cannot be read.
     """
     # The workers start while the folder is listed.
     with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, CheckPool(Path(temporary)) as workers:
@@ -224,7 +224,7 @@ def _labels_in(root: Path, output: Path) -> dict[int, str]:
 
 
 def _check_all(source: _Source, full_decode: bool) -> CheckedBatch:
-    """Checks all images and annotations. What is known of each image goes to the table, what is known of all is returned."""
+    """Checks all images and annotations. Adds the results of each image to the table, and returns the totals."""
     root, reader, listing, table, workers = source
     found = CheckedBatch()
 
@@ -350,7 +350,7 @@ def _shard_images(source: _Source, rows: Images, occurrences: list[int]) -> list
 
 
 def _version(images: Images, labels: dict[int, str]) -> str:
-    """The data set's version: the hash of its images, boxes and label map, in whatever order and folders they are."""
+    """The data set's version: the hash of its images, boxes, and label map, regardless of order and folders."""
     digest = hashlib.sha256(label_map_text(labels).encode())
     for content in np.sort(images["digest"]):
         digest.update(hash_at(content))

@@ -45,7 +45,7 @@ def paired(listing: Listing) -> Iterator[Item | Fault]:
 
 
 class _Pairing:
-    """What is known so far: the annotation of each image that has one, the images that are left out, and why."""
+    """The state of the pairing: the annotation of each image that has one, the images that are left out, and why."""
 
     def __init__(self, listing: Listing) -> None:
         self.owners: dict[str, str] = {}
@@ -57,8 +57,8 @@ class _Pairing:
         self._annotation_branches = _branches(name for name in listing.names if not is_image(name))
 
     def beside(self, annotation: str) -> bool:
-        """Almost always finds all of them. An image and an annotation that share their name with no third are a pair before
-        any other annotation may ask for the image."""
+        """Pairs files in the same folder, which is almost always all of them. An image and an annotation that alone share a
+        name are paired before any other annotation can claim the image."""
         together = self._of(_stem(annotation))
         images = [name for name in together if is_image(name)]
         return len(images) == 1 and len(together) == 2 and self._take(images[0], annotation)
@@ -141,7 +141,7 @@ class _Pairing:
         return annotations, images
 
     def _decide(self, annotations: list[str], images: list[str]) -> None:
-        """Pairs equally close annotations and images where there is one of each, or where the annotations name theirs."""
+        """Pairs equally close annotations and images if there is one of each, or if the annotations name their images."""
         named = {} if len(images) == 1 else {name: self._given(name, images) for name in annotations}
         claims = Counter(named.values())
         sure = {name: image for name, image in named.items() if image is not None and claims[image] == 1}
@@ -169,11 +169,11 @@ class _Pairing:
         return found[0] if len(found) == 1 else None
 
     def _take(self, image: str, annotation: str) -> bool:
-        """Makes an image an annotation's own; False where it is one's already."""
+        """Assigns an image to an annotation; False if it is already assigned."""
         return self.owners.setdefault(image, annotation) is annotation
 
     def _leave_out(self, images: Iterable[str], annotation: str, meant: str) -> None:
-        """Leaves out images that an annotation could describe as well, where it describes another."""
+        """Leaves out images that an annotation could also describe, although it describes another."""
         for name in images:
             if self._take(name, annotation):
                 self.left_out.add(name)
@@ -195,7 +195,7 @@ class _Pairing:
 
     @lru_cache(maxsize=64)  # noqa: B019 - it lives as long as the pairing of one listing
     def _places(self, folder: str) -> list[str]:
-        """The folders in which an annotation's image is looked for, the likeliest first."""
+        """The folders that may contain an annotation's image, the most likely first."""
         places = [folder]
         parts = folder.split("/")
         for index in reversed(range(len(parts))):

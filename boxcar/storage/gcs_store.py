@@ -166,11 +166,11 @@ class GcsStore(Store):
         return self._bucket.blob(self._location.root + name)
 
     def _ask(self, ask: Callable[[], Answer], name: str = "") -> Answer:
-        """The answer, asked for again as long as that may help.
+        """Sends the request, and retries it while the error is transient.
 
         Raises:
-            Missing, Changed: where the server says so of the object.
-            BoxcarError: 69 for all else.
+            Missing, Changed: if the server reports it for the object.
+            BoxcarError: 69 for every other error.
         """
         try:
             return self._retry(ask)
@@ -190,7 +190,7 @@ def _checksum(blob: storage.Blob) -> str | None:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status of the server's answer; None where there was no answer."""
+    """The HTTP status of the server's answer; None if there was no response."""
     if isinstance(error, InvalidResponse):
         return int(error.response.status_code)
     return int(error.code) if isinstance(error, GoogleAPICallError) and error.code else None

@@ -35,7 +35,7 @@ def check_names(names: Iterable[str], place: str) -> None:
 
 
 def unfit(name: str) -> str | None:
-    """Why a name cannot be a file's, to follow "which"; None where it can."""
+    """Why a name cannot be a file name, as a clause after "which"; None if it can."""
     parts = name.split("/")
     if name.startswith("/"):
         return "is an absolute path"

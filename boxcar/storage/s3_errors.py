@@ -91,7 +91,7 @@ def explain(error: BaseException, settings: S3Settings, location: Location) -> B
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status of the server's answer; None where there was no answer."""
+    """The HTTP status of the server's answer; None if there was no response."""
     if isinstance(error, S3Error):
         return error.response.status
     if isinstance(error, ServerError):

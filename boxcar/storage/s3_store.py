@@ -159,11 +159,11 @@ class S3Store(Store):
         return self._location.root + name
 
     def _ask(self, ask: Callable[[], Answer], name: str = "") -> Answer:
-        """The answer, asked for again as long as that may help.
+        """Sends the request, and retries it while the error is transient.
 
         Raises:
-            Missing, Changed: where the server says so of the object.
-            BoxcarError: 69 for all else.
+            Missing, Changed: if the server reports it for the object.
+            BoxcarError: 69 for every other error.
         """
         try:
             return self._retry(ask)
@@ -176,7 +176,7 @@ class S3Store(Store):
 
 
 def _checksum(tag: str, size: int) -> str | None:
-    """What a tag says of the bytes, where it is a hash over them as we would send them."""
+    """The checksum in a tag, if it is a hash of the bytes as this store would send them."""
     match = _ETAG.fullmatch(tag)
     if match is None or (match[2] is not None and int(match[2]) != -(-size // part_bytes(size))):
         return None

@@ -235,7 +235,7 @@ def _write_at(file: int, content: bytes, start: int) -> None:
 def expected_pieces(file: int, size: int, what: str, sha256: str | None) -> Iterator[bytes]:
     """The first `size` bytes of an open file in pieces of `part_bytes(size)`.
 
-    The last piece comes only after the hash over all of them was found to be `sha256`, where that is given. `what` is the
+    If `sha256` is given, the last piece comes only after the hash over all pieces was compared with it. `what` is the
     file's name in sentences.
 
     Raises:
