@@ -127,7 +127,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
         "dangerous_xml",
         "declares entities",
     ),
-    "huge XML": (_text("bad.xml", b"<annotation>" + b" " * 10_000_000), "bad.xml", "xml_too_large", "10,000,000 are"),
+    "huge XML": (_text("bad.xml", b"<annotation>" + b" " * 10_000_000), "bad.xml", "xml_too_large", "10,000,000"),
     "missing picture": (
         _without_picture,
         "bad.xml",
@@ -157,7 +157,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
     "outside, above": (_box(10, -2.5, 20, 20), "bad.xml", "box_outside", "outside the image"),
     "outside altogether": (_box(64.5, 1, 66, 9), "bad.xml", "box_outside", "outside the image"),
     "two pictures, one name": (_same_stem, "good.png", "same_stem", "good.xml could be its annotation or that of good.jpg"),
-    "two XML files": (_two_annotations, "bad.xml", "two_annotations", "good.jpg, which good.xml describes already"),
+    "two XML files": (_two_annotations, "bad.xml", "two_annotations", "good.jpg, which good.xml already describes"),
 }
 
 
