@@ -54,8 +54,8 @@ def compare_mobilenet(result: Result, folder: Path, records: Path, zoo: Path, re
     row = f"SavedModel, batch 1, image to boxes; MobileNetV2, {size} px, {CLASSES} classes"
     _add_row(result, row, found["ours"], found["garden"], "Model Garden's export", asked=True)
     result.notes.append(
-        "MobileNetV2 is the zoo's checkpoint with SSD FPNLite on Boxcar's side. On Model Garden's side it is its RetinaNet "
-        "with a separable FPN and heads of 128 channels, of the same size but not the same network, with random weights."
+        "MobileNetV2 is the zoo's checkpoint with SSD FPNLite on Boxcar's side. Model Garden's side is its RetinaNet with a "
+        "separable FPN, heads of 128 channels, and random weights: a network of the same size, but not the same network."
     )
 
 

@@ -62,10 +62,10 @@ def explain(result: Result) -> None:
         "TFJS: float32 weights, in Node with the WebAssembly backend of `@tensorflow/tfjs`, SIMD, one thread on both sides; "
         "from a photograph's RGBA pixels to boxes, scores, and classes. Boxcar's side is the browser page's own code. The "
         "stock side is the Object Detection API's `exporter_main_v2` with the converter's defaults and `executeAsync`, asked "
-        "only for the four outputs that make up detections. Both have the same weights and thresholds: for a zoo checkpoint "
-        "its own score threshold of 1e-8, for one trained here Boxcar's 0.01. In plain JavaScript, both find the same scores. "
-        "With WebAssembly, the stock export does the same work and then loses its detections: it casts the areas of its boxes, "
-        "fractions of the image below 1, to Booleans, and the WebAssembly backend of TensorFlow.js 4.22 rounds them to zero."
+        "only for the four outputs that make up detections. Both have the same weights and score thresholds: 1e-8 for a zoo "
+        "checkpoint, as in the zoo, and Boxcar's 0.01 for one trained here. In plain JavaScript, both find the same scores. "
+        "With WebAssembly, the stock export does the same work and then loses its detections. It casts the areas of its boxes, "
+        "which are fractions below 1, to Booleans, and the WebAssembly backend of TensorFlow.js 4.22 rounds them to zero."
     )
 
 

@@ -13,7 +13,7 @@ HEAD = """# Benchmarks
 
 `make bench` measures all sections, and `make bench-NAME` measures one. Both sides are measured in one run on the same machine.
 The command ends with 1 if a target is missed. `make bench-setup` installs the tools that Boxcar is compared with. Times on a
-shared machine vary by about 10 %.
+shared machine vary by about 10%.
 """
 
 

@@ -85,10 +85,11 @@ def measure(*, steps: int = 80, repetitions: int = 2) -> Result:
     )
     result.notes = [
         f"On the {'/'.join(sorted(devices))}, on {data}. {steps} steps from random weights, {repetitions} times, alternating; "
-        f"the median over loops of ten steps without the first {WARM_UP_LOOPS}. Boxcar augments images with {LIKE_THE_API}, as "
-        "the API does with flip and crop.",
+        f"the median over loops of ten steps, without the first {WARM_UP_LOOPS}. Boxcar augments images with {LIKE_THE_API}, "
+        "as the API does with flip and crop.",
         "Peak memory is the process's largest resident set.",
-        "By default, TensorFlow uses oneDNN only on CPUs with AVX-512. `boxcar` enables it unless it is set.",
+        "By default, TensorFlow uses oneDNN only on CPUs with AVX-512. `boxcar` also enables it on other CPUs, unless "
+        "TF_ENABLE_ONEDNN_OPTS is set.",
         "With oneDNN on both sides, nine tenths of a step are spent in the same oneDNN kernels. On the profiled CPU with "
         "AVX-512, convolutions reach 160 GFLOPS of the 190 that a matrix product reaches; the rest is bound by memory.",
     ]

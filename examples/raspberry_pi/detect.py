@@ -1,9 +1,9 @@
-"""Runs a Boxcar TFLite file on images and measures frames per second. Needs nothing else of Boxcar:
+"""Runs a Boxcar TFLite file on images and measures frames per second. It needs no other part of Boxcar:
 
     pip install numpy pillow ai-edge-litert
     python detect.py detector_int8.tflite IMAGE_OR_FOLDER... [--json found.json]
 
-`detector.json` is in the model's folder, as `boxcar convert` leaves it.
+`detector.json` must be in the model's folder, where `boxcar convert` writes it.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Detector:
         ]
 
     def decode(self, encodings: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes, scores and class ids from the raw heads [A, 4] and [A, C]; slot 0 of C is the background."""
+        """Boxes, scores and class ids from the raw outputs [A, 4] and [A, C]; slot 0 of C is the background."""
         lowest = np.log(self.lowest / (1 - self.lowest)) if self.lowest > 0 else -np.inf
         anchor, slot = np.nonzero(logits[:, 1:] > lowest)  # before the sigmoid, which nearly no anchor then needs
         classes, scores = slot + 1, 1 / (1 + np.exp(-np.clip(logits[anchor, slot + 1], -80, 80)))
@@ -55,7 +55,7 @@ class Detector:
         return clipped[kept], scores[kept], classes[kept]
 
     def suppress(self, boxes: np.ndarray, classes: np.ndarray) -> list[int]:
-        """Which boxes, sorted by falling score, are kept next to the better ones of their class."""
+        """Indices of the boxes to keep; the boxes are sorted by score. Drops those that overlap a better one of their class."""
         limits = self.info["thresholds"]
         kept: list[int] = []
         alive, counts = np.ones(len(boxes), bool), np.zeros(classes.max(initial=0) + 1, int)
@@ -94,10 +94,10 @@ def make_anchors(size: int, anchors: dict) -> np.ndarray:
     roots, levels = np.sqrt(anchors["aspect_ratios"]), []
     for level in range(anchors["min_level"], anchors["max_level"] + 1):
         stride = 2**level
-        centres = np.arange(-(-size // stride)) * stride + (stride / 2 if size % stride == 0 else 0)
+        centers = np.arange(-(-size // stride)) * stride + (stride / 2 if size % stride == 0 else 0)
         side = anchors["anchor_scale"] * stride
         heights, widths = np.outer(side / roots, scales).ravel(), np.outer(side * roots, scales).ravel()
-        y, x, shape = np.meshgrid(centres, centres, np.arange(len(heights)), indexing="ij")
+        y, x, shape = np.meshgrid(centers, centers, np.arange(len(heights)), indexing="ij")
         half = np.stack([heights[shape], widths[shape]], -1) / 2
         middle = np.stack([y, x], -1)
         levels.append(np.concatenate([middle - half, middle + half], -1).reshape(-1, 4) / size)
@@ -105,9 +105,9 @@ def make_anchors(size: int, anchors: dict) -> np.ndarray:
 
 
 def decode_boxes(encodings: np.ndarray, anchors: np.ndarray, coder: dict) -> np.ndarray:
-    """Boxes from offsets relative to their anchors, in the centre's and the sides' own scales."""
-    sides, centres = anchors[:, 2:] - anchors[:, :2], (anchors[:, 2:] + anchors[:, :2]) / 2
-    middle = encodings[:, :2] / [coder["y_scale"], coder["x_scale"]] * sides + centres
+    """Boxes from offsets relative to their anchors, with separate scales for the center and the sides."""
+    sides, centers = anchors[:, 2:] - anchors[:, :2], (anchors[:, 2:] + anchors[:, :2]) / 2
+    middle = encodings[:, :2] / [coder["y_scale"], coder["x_scale"]] * sides + centers
     half = np.exp(np.minimum(encodings[:, 2:] / [coder["height_scale"], coder["width_scale"]], 20)) * sides / 2
     return np.concatenate([middle - half, middle + half], axis=1)
 
@@ -122,13 +122,13 @@ def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="a .tflite file with detector.json in its folder")
-    parser.add_argument("images", type=Path, nargs="+", help="images, or folders of them")
-    parser.add_argument("--threads", type=int, default=4, help="how many to compute with; a Raspberry Pi has four cores")
-    parser.add_argument("--score", type=float, help="what a detection's score must be above; detector.json's if not given")
+    parser.add_argument("images", type=Path, nargs="+", help="images, or folders of images")
+    parser.add_argument("--threads", type=int, default=4, help="CPU threads; a Raspberry Pi has four cores")
+    parser.add_argument("--score", type=float, help="lowest score of a detection (default: in detector.json)")
     parser.add_argument("--json", type=Path, help="file to write the detections to")
     options = parser.parse_args()
     paths = [path for given in options.images for path in (sorted(given.iterdir()) if given.is_dir() else [given])]
-    paths = [path for path in paths if path.suffix.lower() in ENDINGS] or sys.exit("There are no images there.")
+    paths = [path for path in paths if path.suffix.lower() in ENDINGS] or sys.exit("There are no images in these paths.")
     detector, found, seconds = Detector(options.model, options.threads, options.score), [], []
     for path in paths:
         image = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))

@@ -101,7 +101,7 @@ def test_what_cannot_be_used_is_said_in_a_sentence(exported_run: ExportedRun, pi
         ((short, pictures), "detect.py: "),
         ((model, broken), "broken.png"),
         ((model, tmp_path / "none.png"), "none.png"),
-        ((model, tmp_path / "cut"), "There are no images there."),
+        ((model, tmp_path / "cut"), "There are no images in these paths."),
     ):
         done = detect(*arguments)
         assert done.returncode == 1
