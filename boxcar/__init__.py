@@ -1,3 +1,3 @@
-"""Boxcar trains object detectors from a team's own labelled photographs. The packages below it import in one direction only."""
+"""Boxcar trains object detectors from a team's own labeled photographs. The packages below it import in one direction only."""
 
 __version__ = "0.1.0"

@@ -46,7 +46,7 @@ def run(
     until: Annotated[LastStep, typer.Option(help="Stop after this step. --resume finishes the run later.")] = LastStep.report,
     launcher: RunsOn = Launcher.local,
 ) -> None:
-    """Turn labelled images into a trained detector: exported files and a report."""
+    """Turn labeled images into a trained detector: exported files and a report."""
     configuration = make_configuration(config, {**given, "data": data, "records": records})
     if configuration.data is None and configuration.records is None:
         raise _no_images()
@@ -94,4 +94,4 @@ def retrain(
 
 
 def _no_images() -> BoxcarError:
-    return BoxcarError(ExitCode.USAGE, "No images were given.", "Add --data with the folder of your labelled images.")
+    return BoxcarError(ExitCode.USAGE, "No images were given.", "Add --data with the folder of your labeled images.")

@@ -41,7 +41,7 @@ def shapes(
     image_size: Annotated[int, typer.Option(help="Width and height of each image in pixels.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed for the drawings.")] = 0,
 ) -> None:
-    """Draw a small labelled data set for trying Boxcar out."""
+    """Draw a small labeled data set for trying Boxcar out."""
     from boxcar.shapes import make_shapes
 
     made = make_shapes(output, pictures=pictures, image_size=image_size, seed=seed)

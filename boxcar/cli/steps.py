@@ -40,7 +40,7 @@ def records(
     config: Config = None,
     full_decode: Annotated[bool, typer.Option(help="Decode every image completely to find damaged ones.")] = True,
 ) -> None:
-    """Check labelled images, split them, and write TFRecord shards."""
+    """Check labeled images, split them, and write TFRecord shards."""
     from boxcar.records import build_records, summary_lines
 
     configuration = make_configuration(config, given)

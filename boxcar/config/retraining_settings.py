@@ -14,7 +14,7 @@ class RetrainingSettings(Settings):
         "champion", description="Weights to start from: the champion's, or those that `init` names."
     )
     new_pictures: int = Field(
-        0, ge=0, description="New labelled images to wait for; 0 trains on any change of images, boxes, or label map."
+        0, ge=0, description="New labeled images to wait for; 0 trains on any change of images, boxes, or label map."
     )
     gpu_hours: float | None = Field(
         None, ge=0, allow_inf_nan=False, description="GPU hours that a model's retrainings may take per month."

@@ -64,7 +64,7 @@ def _panel(labelled: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np.
     height, width = labelled.shape[:2]
     sheet = Image.new("RGB", (width, 2 * (height + _HEAD)), _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    pen.text((0, 2), "labelled", fill=TRUE, font=font)
+    pen.text((0, 2), "labeled", fill=TRUE, font=font)
     sheet.paste(Image.fromarray(labelled), (0, _HEAD))
     pen.text((0, height + _HEAD + 2), f"found, score {SHOWN_SCORE} or more", fill=FOUND, font=font)
     sheet.paste(Image.fromarray(found), (0, height + 2 * _HEAD))
@@ -97,7 +97,7 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], title: str) 
     for number, line in enumerate(lines):
         pen.text((8, 8 + 18 * number), line, fill=_INK, font=font)
     pen.text((margin, head), "found as", fill=_MUTED, font=font)
-    _paste_upright(sheet, "labelled as", (8, top), _MUTED, font)
+    _paste_upright(sheet, "labeled as", (8, top), _MUTED, font)
     for place, name in enumerate(columns):
         _paste_upright(sheet, name, (margin + place * cell + cell // 2 - 9, top - 6), _INK, font, ends=True)
     for row, name in enumerate(rows):

@@ -193,7 +193,7 @@ def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
 def _check_folder(root: Path) -> None:
     if not root.is_dir():
         what = f"{uri_of(root)} is not a folder." if root.exists() else f"There is no folder {uri_of(root)}."
-        raise BoxcarError(ExitCode.USAGE, what, "Give the folder of your labelled images as --data.")
+        raise BoxcarError(ExitCode.USAGE, what, "Give the folder of your labeled images as --data.")
 
 
 def _check_arguments(on_fault: str, validation_fraction: float, test_fraction: float) -> None:
@@ -255,7 +255,7 @@ def _check_found(root: Path, found: CheckedBatch, on_fault: str) -> None:
         faults = "1 fault" if len(found.faults) == 1 else f"{len(found.faults)} faults"
         raise BoxcarError(
             ExitCode.DATA,
-            f"The labelled images in {uri_of(root)} have {faults}.",
+            f"The labeled images in {uri_of(root)} have {faults}.",
             "Correct what is listed above, or leave those images out with --on-fault skip.",
             tuple(map(str, found.faults)),
         )
@@ -267,7 +267,7 @@ def _without_boxes(root: Path, found: CheckedBatch) -> BoxcarError:
     left = " without a fault" if found.faults else ""
     return BoxcarError(
         ExitCode.DATA,
-        f"{uri_of(root)} contains no labelled box{left}.",
+        f"{uri_of(root)} contains no labeled box{left}.",
         "Label your images with labelImg, and save the labels as Pascal VOC.",
         tuple(map(str, found.faults)),
     )

@@ -111,7 +111,7 @@ def _divide_pool(splits: _Splits, contents: list[bytes], given: set[int], shares
             ExitCode.DATA,
             f"There are too few distinct images: {len(pool)}, but train"
             f"{''.join(f' and {SPLITS[split]}' for split in wanted)} need one each.",
-            "Add labelled images.",
+            "Add labeled images.",
         )
     positions = np.array([position(contents[number], seed) for number in pool])
     divided = np.full(len(pool), _TRAIN, np.int8)

@@ -30,7 +30,7 @@ class HeldOutTest:
         folder: where it is on this machine.
         labels: the names of its boxes' ids.
         names: of its images, by their SHA-256.
-        objects: how many labelled boxes there are.
+        objects: how many labeled boxes there are.
     """
 
     split: str
@@ -52,7 +52,7 @@ def keep_test(model: Model, records: Path) -> HeldOutTest:
         records: the folder that `records` wrote.
 
     Raises:
-        BoxcarError: 65 where the records' test split holds no labelled object.
+        BoxcarError: 65 where the records' test split holds no labeled object.
     """
     require_commit(records, "records")
     shards = _shards(records)
@@ -64,8 +64,8 @@ def keep_test(model: Model, records: Path) -> HeldOutTest:
         if step.done() is None:
             names = {example.sha256: example.filename for example in read_examples(shards)}
             if not any(len(example.labels) for example in read_examples(shards)):
-                what = f"The test split of the records in {uri_of(records)} contains no labelled object to compare versions on."
-                raise BoxcarError(ExitCode.DATA, what, "Build records with labelled test images.")
+                what = f"The test split of the records in {uri_of(records)} contains no labeled object to compare versions on."
+                raise BoxcarError(ExitCode.DATA, what, "Build records with labeled test images.")
             with step.writing():
                 for path in (*shards, label_map):
                     shutil.copyfile(path, folder / path.name)

@@ -56,7 +56,7 @@ def _nothing_learnt(evidence: Evidence) -> Iterator[Advice]:
         yield Advice(
             "Check the ground truth in the images below, then train longer",
             f"AP50 on the test images is {_score(evidence.test.AP50)}: the detector detects almost nothing yet. It saw "
-            f"{images:,} training images for {_last_step(evidence):,} steps. Common causes are too few steps and labelled "
+            f"{images:,} training images for {_last_step(evidence):,} steps. Common causes are too few steps and labeled "
             "boxes that do not match their objects.",
         )
 
@@ -169,7 +169,7 @@ def _loose_boxes(evidence: Evidence) -> Iterator[Advice]:
         yield Advice(
             f"If the boxes must fit tightly, train longer: --steps {2 * _last_step(evidence)}",
             f"AP50 is {test.AP50:.2f} but AP, which requires tight boxes, is only {test.AP:.2f}: objects are found, but "
-            "their boxes do not fit exactly. Tight boxes come last in training. Also check that the labelled boxes are tight.",
+            "their boxes do not fit exactly. Tight boxes come last in training. Also check that the labeled boxes are tight.",
         )
 
 

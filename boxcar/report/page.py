@@ -157,7 +157,7 @@ def compared_on(images: Mapping[str, int]) -> str:
 def verdict(ap50: float | None) -> str:
     """One sentence about how good a detector with this AP50 is."""
     if ap50 is None:
-        return "The test images contain no labelled object, so the accuracy is unknown."
+        return "The test images contain no labeled object, so the accuracy is unknown."
     for least, sentence in (
         (0.95, "It detects nearly every object in images it has never seen."),
         (0.85, "It detects most objects in images it has never seen, with few mistakes."),

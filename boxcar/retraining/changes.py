@@ -44,7 +44,7 @@ class Changes(BaseModel):
 
     Attributes:
         added, changed, removed: names of files; one that was only renamed is both added and removed.
-        images: how many labelled images have a content that no labelled image had before. One that has now got its
+        images: how many labeled images have a content that no labeled image had before. One that has now got its
             annotation is among them, whenever the image itself came.
     """
 
@@ -61,7 +61,7 @@ class Changes(BaseModel):
     def __str__(self) -> str:
         counted = [(len(self.added), "new"), (len(self.changed), "changed"), (len(self.removed), "removed")]
         files = ", ".join(f"{count} {how}" for count, how in counted if count)
-        return f"{files or 'no'} files; {self.pictures} new labelled images"
+        return f"{files or 'no'} files; {self.pictures} new labeled images"
 
 
 def look(data: str, known: Index | None) -> Index:
@@ -138,7 +138,7 @@ def labelled_images(files: Mapping[str, IndexedFile]) -> set[str]:
 
 
 def _labelled_content(files: Mapping[str, IndexedFile]) -> set[str]:
-    """The content of the labelled images, by its hash."""
+    """The content of the labeled images, by its hash."""
     return {files[name].sha256 for name in labelled_images(files)}
 
 

@@ -137,7 +137,7 @@ def _too_little(changes: Changes, configuration: Configuration) -> str | None:
     if not changes:
         return "Nothing has changed."
     if changes.pictures < wanted:
-        return f"{changes.pictures} of {wanted} new labelled images so far."
+        return f"{changes.pictures} of {wanted} new labeled images so far."
     return None
 
 

@@ -263,7 +263,7 @@ def test_byte_identical_pictures_in_two_split_folders_do_not_stop_the_step(tmp_p
     [
         (lambda data: None, "holds no image."),
         (lambda data: label(data / "a.xml"), "only 1 XML files"),
-        (lambda data: [save(data / f"{n}.jpg", picture(n)) for n in range(4)], "contains no labelled box"),
+        (lambda data: [save(data / f"{n}.jpg", picture(n)) for n in range(4)], "contains no labeled box"),
         (lambda data: data_set(data, 2), "too few distinct images: 2"),
     ],
 )
@@ -364,7 +364,7 @@ def test_labelled_pictures_that_are_copies_of_unlabelled_ones_are_65(tmp_path: P
             label(path, boxes=[])
     (tmp_path / "data" / "test").mkdir()
     shutil.copy(data / "p0.jpg", tmp_path / "data" / "test" / "p0.jpg")
-    with pytest.raises(BoxcarError, match="no labelled box without a fault") as caught:
+    with pytest.raises(BoxcarError, match="no labeled box without a fault") as caught:
         build_records(str(tmp_path / "data"), str(tmp_path / "out"))
     assert caught.value.code == ExitCode.DATA
     assert not (tmp_path / "out").exists()

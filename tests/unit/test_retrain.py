@@ -155,7 +155,7 @@ def test_what_follows_has_the_champions_weights_label_map_and_test_pictures(work
 def test_it_waits_for_enough_new_pictures(workshop: Workshop) -> None:
     workshop.retrain()
     workshop.label(1, 2)
-    assert workshop.retrain(new_pictures=3) == Retrained("unchanged", "2 of 3 new labelled images so far.")
+    assert workshop.retrain(new_pictures=3) == Retrained("unchanged", "2 of 3 new labeled images so far.")
     workshop.label(3)
     assert workshop.retrain(new_pictures=3).outcome == "promoted", "those of before are counted as well"
 
@@ -599,7 +599,7 @@ def test_a_message_holds_all_that_is_known(workshop: Workshop) -> None:
         "models": workshop.model.models,
         "model": "cats",
         "run": ended.run,
-        "changes": "2 new files; 1 new labelled images",
+        "changes": "2 new files; 1 new labeled images",
         "outcome": "promoted",
         "reason": "It is promoted.",
         "version": "1",

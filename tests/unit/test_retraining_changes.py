@@ -52,14 +52,14 @@ def test_everything_is_new_at_first(data: str) -> None:
     assert sorted(now.files) == [f"pictures/{number}.{suffix}" for number in range(5) for suffix in ("jpg", "xml")]
     changes = compare(None, now)
     assert changes and (len(changes.added), changes.pictures) == (10, 5)
-    assert str(changes) == "10 new files; 5 new labelled images"
+    assert str(changes) == "10 new files; 5 new labeled images"
 
 
 def test_what_has_not_changed_is_not_read(data: str, reads: list[str]) -> None:
     before = look(data, None)
     reads.clear()
     changes = compare(before, look(data, before))
-    assert not changes and str(changes) == "no files; 0 new labelled images"
+    assert not changes and str(changes) == "no files; 0 new labeled images"
     assert reads == []
 
 
