@@ -11,7 +11,7 @@ from boxcar.storage.cache import uri_of
 
 SPECIFICATION = "detector.json"
 
-TaskName = Literal["boxes"]  # the keys of `decoders.DECODERS` and `detectors.task.TASKS`
+TaskName = Literal["boxes"]  # the keys of `decoders.DECODERS` and of `detectors.tasks.find_task`
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
