@@ -2,7 +2,7 @@
 // Arrays of numbers travel as base64 of their bytes.
 
 import { readFileSync } from 'node:fs';
-import { makeAnchors } from '../../boxcar/demo_page/page/decoding.js';
+import { makeAnchors } from '../../boxcar/demo_page/page/box_decoding.js';
 import { preprocess } from '../../boxcar/demo_page/page/preprocessing.js';
 import { readSpecification } from '../../boxcar/demo_page/page/specification.js';
 import { findTask } from '../../boxcar/demo_page/page/tasks.js';

@@ -83,7 +83,7 @@ class Detector {
   }
 
   /**
-   * What is found in an ImageData: `boxes`, `scores` and `classes` as decoding.js gives them, and the `milliseconds` that
+   * What is found in an ImageData: `boxes`, `scores` and `classes` as box_decoding.js gives them, and the `milliseconds` that
    * `preparing` the pixels, `computing` the network and `deciding` on boxes took.
    */
   async detect(image) {

@@ -1,7 +1,7 @@
-// What each task of a detector.json needs here: `outputShapes` and `makeDecoder`, as decoding.js has them for boxes. Another
+// What each task of a detector.json needs here: `outputShapes` and `makeDecoder`, as box_decoding.js has them for boxes. Another
 // task's module goes here.
 
-import * as boxes from './decoding.js';
+import * as boxes from './box_decoding.js';
 
 const TASKS = { boxes };
 
