@@ -21,7 +21,7 @@ def retrain(form: RetrainForm, images: dict[str, Any]) -> Retrained:
         images: `image_repository`, `image_tag` and `image_digests` of the pipeline.
 
     Raises:
-        BoxcarError: 64 or 69 with the name of the parameter, else as `retraining.retrain`.
+        BoxcarError: 64 or 69 with the name of the parameter, else as `retraining.cycle.retrain`.
     """
     configuration = read_configuration_of(form, images)
     with naming_parameter("model"):

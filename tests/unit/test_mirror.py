@@ -161,7 +161,7 @@ class TestMirror:
         output = Mirror(bucket_uri)
         do_step(output.resume(), {"seed": 2}, "hours of work")
         # Before it is sent the process dies. The next start neither fetches over it nor does it again.
-        with pytest.raises(BoxcarError, match="never sent") as error:
+        with pytest.raises(BoxcarError, match="never uploaded") as error:
             Mirror(bucket_uri).fetch()
         assert error.value.code == 69
         assert not do_step(Mirror(bucket_uri).resume(), {"seed": 2})

@@ -565,7 +565,7 @@ def test_a_message_that_takes_long_puts_no_old_outcome_in_place_of_a_new_one(wor
 
 def test_two_at_once_tell_an_outcome_once(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     _failed_unheard(workshop)
-    for place in ("retrain", "telling"):
+    for place in ("cycle", "telling"):
         monkeypatch.setattr(f"boxcar.retraining.{place}.Claim", partial(Claim, renew_seconds=0.1, gone_seconds=10.0))
 
     def come_second() -> None:
