@@ -121,7 +121,7 @@ def test_videos_are_read_and_drawn_frame_by_frame(model: Path, pictures: Path, t
 def test_what_cannot_be_read_does_not_cost_the_others(model: Path, pictures: Path, tmp_path: Path) -> None:
     (pictures / "1.png").write_bytes((pictures / "1.png").read_bytes()[:200])
     (pictures / "film.mp4").write_bytes(b"no film")
-    with pytest.raises(BoxcarError, match=r"2 of 4 could not be read: .*1\.png cannot be read") as caught:
+    with pytest.raises(BoxcarError, match=r"2 of 4 files could not be read: .*1\.png cannot be read") as caught:
         detect(str(model), [str(pictures)], drawn=str(tmp_path / "drawn"), json=str(tmp_path / "found.json"))
     assert caught.value.code == ExitCode.DATA
     assert [line.partition(" cannot")[0] for line in caught.value.details] == [
