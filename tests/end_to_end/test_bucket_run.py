@@ -163,7 +163,7 @@ def test_a_run_is_stopped_on_one_machine_and_gone_on_with_on_another(person, buc
         (("run", "--data", "s3://u:p@host/x", "--output", "out"), 64, "names only a bucket"),
         (("records", "--data", "{bucket}-not-there/x", "--output", "out"), 69, "bucket"),
         (("run", "--data", "x", "--output", "y", "--config", "{bucket}/no.yaml"), 64, "There is nothing at {bucket}/no.yaml."),
-        (("doctor", "--output", "{bucket}-not-there/x"), 69, "findings"),
+        (("doctor", "--output", "{bucket}-not-there/x"), 69, "-not-there"),
     ],
 )
 def test_what_is_not_there_is_said(person, bucket: str, store, tmp_path: Path, arguments, code: int, words: str) -> None:  # type: ignore[no-untyped-def]
