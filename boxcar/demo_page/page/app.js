@@ -171,7 +171,7 @@ async function listedModels() {
   const listing = answer?.ok ? await answer.json().catch(() => null) : null;
   if (!Array.isArray(listing?.models) || !listing.models.length) {
     element('others').open = true;
-    throw new Failure('This page's server offers no model.', 'Choose one under “Another model”.');
+    throw new Failure('This page’s server offers no model.', 'Choose one under “Another model”.');
   }
   return listing.models.map(({ name, folder, bytes }) => ({
     text: bytes ? `${name}, ${(bytes / 1e6).toFixed(1)} MB` : name,
