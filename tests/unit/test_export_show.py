@@ -66,6 +66,6 @@ def test_what_says_nothing(exported_run: ExportedRun, tmp_path: Path) -> None:
     (tmp_path / "older").mkdir()
     (tmp_path / "older" / "model.json").write_text("{}")
     for path in (short, tmp_path / "older", tmp_path):
-        with pytest.raises(BoxcarError, match="does not say where it comes from") as caught:
+        with pytest.raises(BoxcarError, match="provenance") as caught:
             describe_origin(str(path))
         assert caught.value.code == ExitCode.DATA

@@ -125,7 +125,7 @@ def _changed(folder: Path, **changes: object) -> None:
         ("no labels", ("labels",)),
         ("other labels", ("id 3", "triangle", "hexagon")),
         pytest.param("class count", ("class_logits",), marks=pytest.mark.slow),
-        ("no provenance", ("saved_model", "comes from")),
+        ("no provenance", ("saved_model", "provenance")),
         pytest.param("cut short", ("saved_model",), marks=pytest.mark.slow),
     ],
 )

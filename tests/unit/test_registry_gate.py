@@ -99,9 +99,7 @@ def test_comparing_changes_nothing(two: Model) -> None:
 
 
 def test_a_format_that_a_version_has_not_is_said(two: Model) -> None:
-    with pytest.raises(
-        BoxcarError, match=r"Version 1 of shapes has no tflite_float16 file, only saved_model, tflite_"
-    ) as error:
+    with pytest.raises(BoxcarError, match=r"Version 1 of shapes has no tflite_float16 file\..* saved_model, tflite_") as error:
         gate(two, "1", GateSettings(format="tflite_float16"))
     assert error.value.code == 64
 
