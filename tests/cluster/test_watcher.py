@@ -150,7 +150,7 @@ def test_from_a_laptop_sigterm_leaves_the_job_for_the_next_watcher(place: Place,
     first.send(signal.SIGTERM)
     first.must_fail(75, r"Stopped by SIGTERM; the Job boxcar-train-\w+ continues without a watcher for 10 minutes")
     other = Watcher(place, run, place.settings(steps=STEPS + 20))
-    other.must_fail(64, r"works on s3://.* with another configuration")
+    other.must_fail(64, r"is running for s3://.* with a different configuration")
     second = Watcher(place, run, settings)
     second.must_succeed()
     assert "Found the running Job" in second.text and len(place.pods(train_job(run))) == 1

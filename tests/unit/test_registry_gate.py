@@ -116,7 +116,7 @@ def test_who_has_seen_test_pictures_is_refused_with_their_names(
     add_version(shapes, str(unfair))
     promote_regardless(shapes, "2", "Nobody looked.")
     with pytest.raises(
-        BoxcarError, match=r"Version 2 of shapes was trained on 2 pictures of the test split \w+: \S+\.jpg"
+        BoxcarError, match=r"Version 2 of shapes was trained on 2 images of the test split \w+: \S+\.jpg"
     ) as error:
         gate(shapes, "1", GateSettings())
     assert error.value.code == 65 and "frozen-test.txt" in error.value.do and "boxcar models retest" in error.value.do
@@ -256,7 +256,7 @@ def test_the_command(two: Model, tmp_path: Path) -> None:
 
     here = ["--models", two.models, "--model", "shapes"]
     assert "shapes" in boxcar("list", "--models", two.models)
-    assert "There is no champion of shapes." in boxcar("promote", *here, "--version", "1", "--max-megabytes", "0.001")
+    assert "no champion of shapes." in boxcar("promote", *here, "--version", "1", "--max-megabytes", "0.001")
     assert "Version 1 is now the champion of shapes." in boxcar("promote", *here, "--version", "1")
     assert "The gate would say promoted: AP50 differs by" in boxcar("compare", *here, "--version", "2")
     kept = boxcar("promote", *here, "--version", "2", "--min-gain", "0.5")
