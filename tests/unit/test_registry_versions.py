@@ -255,7 +255,7 @@ def test_the_runs_of_retrainings_that_are_gone_on_with_are_needed(pets: Model, t
     assert references(pets.models).runs == {run, "runs/0", "runs/1"}
     for content in (b"[]", b"{", b'{"format_version": 2}'):
         pets.store.write("retrainings/9.json", content)
-        with pytest.raises(BoxcarError, match=r"retrainings/9\.json (cannot be understood|was written by a newer)") as error:
+        with pytest.raises(BoxcarError, match=r"retrainings/9\.json (cannot be read|was written by a newer)") as error:
             references(pets.models)
         assert error.value.code == 65
 
@@ -296,8 +296,8 @@ def test_a_decision_that_cannot_be_understood_is_said(tmp_path: Path, content: b
     (tmp_path / "export" / "tflite").mkdir(parents=True)
     (tmp_path / "decision.json").write_bytes(content)
     (line,) = describe_comparisons(str(tmp_path / "export" / "tflite"))
-    why = "was written by a newer Boxcar: its format is 2." if b"2" in content else "cannot be understood."
-    assert line == f"compared            unknown: {tmp_path}/decision.json {why}"
+    why = "was written by a newer Boxcar" if b"2" in content else "cannot be understood"
+    assert line.startswith(f"compared            unknown: {tmp_path}/decision.json {why}")
 
 
 def test_a_runs_signature_does_not_come_along(pets: Model, tmp_path: Path) -> None:
