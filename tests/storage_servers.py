@@ -84,6 +84,10 @@ class MinioServer(Server):
     scheme = "s3"
     health = "/minio/health/ready"
 
+    def start(self) -> None:
+        super().start()
+        time.sleep(1.5)  # a bucket that is created in the server's first second may wait 60 s for a lock (1 start in 4)
+
     def command(self) -> list[str]:
         return [str(MINIO.path), "server", str(self.folder), "--address", f"127.0.0.1:{self.port}", "--quiet"]
 

@@ -27,7 +27,7 @@ def _child(how: str, *arguments: str, timeout: float = 60.0) -> Child:
     ("how", "code", "words"),
     [
         ("crash", ExitCode.DEFECT, "it crashed (SIGSEGV)"),
-        ("be killed", ExitCode.ENVIRONMENT, "memory runs out"),
+        ("be killed", ExitCode.ENVIRONMENT, "memory"),
         ("raise", ExitCode.DEFECT, "it ended with exit code 1"),
         ("refuse", ExitCode.DATA, "A shard is damaged."),
         ("fill the disk", ExitCode.ENVIRONMENT, "No space left on device"),
