@@ -406,7 +406,7 @@ def test_laid_down_by_hand(chromium: "Browser", exported_run: ExportedRun, by_ha
         (by_hand / "models.json").unlink()
         (by_hand / "vendor" / "tf-converter.min.js").unlink()
         with visiting(chromium, address) as visit:
-            visit.wait_until("This page's server offers no model. Choose one under", of="#failure")
+            visit.wait_until("server offers no model. Choose one under", of="#failure")
             visit.page.locator("#folder").set_input_files(exported_run.export / "tfjs" / "float32")
             visit.wait_until(
                 "vendor/tf-converter.min.js, a part of TensorFlow.js, is missing next to this page.", of="#failure"
