@@ -85,7 +85,7 @@ def test_raccoon_on_the_raspberry_pi(raccoon_run: Path, tmp_path: Path) -> None:
     file = raccoon_run / "export" / "tflite" / "detector_float32.tflite"
     command = [sys.executable, str(RASPBERRY_PI), str(file), str(path), "--json", str(tmp_path / "found.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert re.search(r"[\d.]+ frames a second", done.stdout)
+    assert re.search(r"[\d.]+ frames per second", done.stdout)
     best = read(tmp_path / "found.json")[0]["detections"][0]
     assert best["class"] == "raccoon"
     assert best["score"] == pytest.approx(float(wanted.scores[0]), abs=1e-3)
