@@ -73,11 +73,11 @@ demo: $(READY) ## Draw a small data set, train on it, and export the detector: u
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
-test: $(READY) ## Run the everyday tests: under 8 minutes on 2 cores
+test: $(READY) ## Run the everyday tests: about 10 minutes on 2 cores
 	@$(PYTEST) -m "not slow and not cluster"
 
 .PHONY: test-all
-test-all: $(READY) ## Run all tests except those on a cluster: under 35 minutes
+test-all: $(READY) ## Run all tests except those on a cluster: about 45 minutes
 	@$(PYTEST) -m "not cluster"
 
 .PHONY: minio
