@@ -27,7 +27,7 @@ from boxcar.records.shards import Shard, ShardImage, write_shard
 from boxcar.records.split import assign_splits, groups
 from boxcar.records.summary import Summary
 from boxcar.records.table import Images, ImageTable, hash_at
-from boxcar.records.workers import CheckPool
+from boxcar.records.workers import WorkerPool
 from boxcar.run.layout import COMMIT, DATASET, LABEL_MAP
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, read_commit
@@ -47,7 +47,7 @@ class _Source(NamedTuple):
     reader: AnnotationReader
     listing: Listing
     table: ImageTable
-    workers: CheckPool
+    workers: WorkerPool
 
 
 def build_records(
@@ -172,7 +172,7 @@ def _opened(root: Path, output: Path) -> Iterator[_Source]:
         BoxcarError: 65 if the folder contains no image; 69 if it cannot be read.
     """
     # The workers start while the folder is listed.
-    with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, CheckPool(Path(temporary)) as workers:
+    with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, WorkerPool(Path(temporary)) as workers:
         names = list_names(root, output, READER.is_annotation)
         if not any(map(is_image, names)):
             what = f"{uri_of(root)} holds no image" + (f", only {len(names)} XML files." if names else ".")

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 _note: int | None = None  # in a worker: the file that says which image it reads
 
 
-class CheckPool:
+class WorkerPool:
     """A pool of processes that end when this process ends, for any reason.
 
     Args:
@@ -53,7 +53,7 @@ class CheckPool:
             self.kill()
             raise
 
-    def __enter__(self) -> "CheckPool":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

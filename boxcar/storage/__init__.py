@@ -18,8 +18,8 @@ from boxcar.storage.local_files import (
     replace_text,
 )
 from boxcar.storage.location import bucket_location
-from boxcar.storage.open_store import open_store
 from boxcar.storage.store import ABSENT, Changed, Missing, Store, StoredObject
+from boxcar.storage.store_factory import open_store
 
 __all__ = [
     "ABSENT",

@@ -18,9 +18,9 @@ from boxcar.storage.local_files import (
 )
 from boxcar.storage.location import bucket_location
 from boxcar.storage.names import check_names
-from boxcar.storage.open_store import open_store
 from boxcar.storage.parallel import for_each
 from boxcar.storage.store import Missing, StoredObject
+from boxcar.storage.store_factory import open_store
 from boxcar.sync.follower import Follower
 from boxcar.sync.transfer import fetch_folder, latest_checkpoint, send_folder
 

@@ -16,7 +16,7 @@ from command import boxcar, last_words
 from storage_servers import Server
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.retention import PrunePlan, find_runs, plan_prune, prune
+from boxcar.retention import PrunePlan, find_runs, plan_prune, prune, pruning
 from boxcar.retention.run_list import FoundRun
 from boxcar.run.step import Step, read_commit
 from boxcar.storage import open_store
@@ -183,7 +183,7 @@ def test_what_may_be_at_work_stays(runs: str, monkeypatch: pytest.MonkeyPatch) -
         "young": "it is not finished and changed 0.0 hours ago: it may still be active",
         "weights": "young starts from its weights",
     }
-    monkeypatch.setattr(sys.modules["boxcar.retention.prune"], "UNFINISHED_SECONDS", -1.0)
+    monkeypatch.setattr(pruning, "UNFINISHED_SECONDS", -1.0)
     assert names(plan_prune(runs, store, 0).remove) == ["young", "weights"]
 
 
@@ -260,7 +260,7 @@ def test_whoever_is_killed_leaves_nothing_that_is_believed(runs: str, monkeypatc
         files = {"records/train-00000-of-00001.tfrecord", "train/ckpt-500.index", "eval/scores.jsonl"}
         assert files <= rest or not markers, "a marker of files that are gone"
         # It is a run of ours until its last file is gone, so that the next one removes what is left.
-        monkeypatch.setattr(sys.modules["boxcar.retention.prune"], "UNFINISHED_SECONDS", -1.0)
+        monkeypatch.setattr(pruning, "UNFINISHED_SECONDS", -1.0)
         if rest:
             assert names(plan_prune(runs, store, 0).remove) == ["a"]
         assert carry_out(runs, store, plan_prune(runs, store, 0)) == []
