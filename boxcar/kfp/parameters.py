@@ -13,7 +13,6 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.form import ConversionForm, TrainForm, TrainingForm
 from boxcar.kfp.installation import bucket_credentials, installed_settings, is_local
 from boxcar.storage import bucket_location, fetch_file, open_store
-from boxcar.training import settle_init
 
 # The train step's pod ends after this time, whatever its Job does; the Job's own deadline must come first.
 WATCH_HOURS = 7 * 24
@@ -160,12 +159,6 @@ def check_readable(name: str, uri: str) -> None:
     with naming_parameter(name):
         if not open_store(uri).entries():
             raise BoxcarError(ExitCode.USAGE, f"There is nothing at {uri}.", "Give a folder with files in it.")
-
-
-def settle(configuration: Configuration) -> tuple[Configuration, str | None]:
-    """`training.settle_init`, with errors that name the parameter."""
-    with naming_parameter("initial_checkpoint"):
-        return settle_init(configuration)
 
 
 def read_pool(text: str) -> dict[str, str]:

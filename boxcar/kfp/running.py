@@ -21,9 +21,8 @@ from boxcar.kfp.parameters import (
     naming_secret,
     read_configuration_of,
     run_uri,
-    settle,
 )
-from boxcar.local.resume import started_run
+from boxcar.local.resume import started_run, with_init_settled
 from boxcar.local.training import lock
 from boxcar.run.checkpoints import best_score, read_scores
 from boxcar.run.layout import CONFIGURATION, EVAL, EXPORT, RECORDS, SAVED_MODEL, SCORES, TRAIN, checkpoint_name
@@ -87,9 +86,8 @@ def _configure(place: Mirror, configuration: Configuration, resumes: bool) -> Co
         what = f"resume_from: There is no run at {place.uri}."
         raise BoxcarError(ExitCode.USAGE, what, "Correct it, or leave it empty for a new run.")
     if older is None:
-        configuration, sentence = settle(configuration)
-        if sentence is not None:
-            _say(sentence)
+        with naming_parameter("initial_checkpoint"):
+            configuration = with_init_settled(configuration)
     else:
         configuration = older
     write_configuration(place.folder, configuration)

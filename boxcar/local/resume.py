@@ -76,11 +76,19 @@ def started_with(folder: Path, asked: Configuration) -> Configuration:
     kept = read_configuration(folder)
     if kept is not None:
         asked = make_configuration(None, merge_settings(kept.model_dump(), asked.model_dump(exclude_unset=True)))
-    if asked.init is None:
-        asked, sentence = settle_init(asked)
-        if sentence is not None:
-            print(sentence, file=sys.stderr, flush=True)  # noqa: T201
-    return asked
+    return with_init_settled(asked) if asked.init is None else asked
+
+
+def with_init_settled(configuration: Configuration) -> Configuration:
+    """`training.settle_init`; why training starts from random weights is printed.
+
+    Raises:
+        BoxcarError: as `training.settle_init`.
+    """
+    configuration, sentence = settle_init(configuration)
+    if sentence is not None:
+        print(sentence, file=sys.stderr, flush=True)  # noqa: T201
+    return configuration
 
 
 def _take_over(started: Configuration, asked: Configuration) -> tuple[Configuration, Configuration]:

@@ -8,7 +8,7 @@ from boxcar.config.run_settings import RUN_STEPS, Configuration, LastStep, read_
 from boxcar.doctor import visible_gpus
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
-from boxcar.local.resume import naming, started_run
+from boxcar.local.resume import naming, started_run, with_init_settled
 from boxcar.local.training import lock, train_and_evaluate
 from boxcar.records import build_records, summary_lines, take_records
 from boxcar.report import write_report
@@ -18,7 +18,7 @@ from boxcar.run.step import Committed, read_commit
 from boxcar.storage import Missing, make_folder
 from boxcar.sync.mirror import Mirror
 from boxcar.sync.upload import fetch_run
-from boxcar.training import require_gpus, settle_init
+from boxcar.training import require_gpus
 
 
 def run_all(configuration: Configuration, output: str, *, resume: bool, until: LastStep = "report") -> bool:
@@ -46,12 +46,7 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
     started = started_run(place, configuration, resume)
     if configuration.gpus:  # before the records, which may take an hour
         require_gpus(configuration.gpus, len(visible_gpus()))
-    if started is None:
-        configuration, sentence = settle_init(configuration)
-        if sentence is not None:
-            print(sentence, file=sys.stderr, flush=True)  # noqa: T201
-    else:
-        configuration = started
+    configuration = with_init_settled(configuration) if started is None else started
     run = make_folder(place.folder)
     descriptor = lock(run)
     try:
