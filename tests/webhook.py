@@ -7,23 +7,32 @@ from typing import Any
 
 
 class Webhook:
-    """Where messages are sent to, while the context is open.
+    """Receives messages while the context is open.
 
-    It answers with `statuses`, one after the other, the last one again and again.
+    It answers with `statuses`, one after the other, and repeats the last one.
 
     Args:
         address: to listen at.
+
+    Attributes:
+        messages: all messages.
+        accepted: the messages that were answered with status 200.
     """
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.statuses = [200]
         self.messages: list[dict[str, Any]] = []
+        self.accepted: list[dict[str, Any]] = []
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                hook.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(hook.statuses.pop(0) if len(hook.statuses) > 1 else hook.statuses[0])
+                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                status = hook.statuses.pop(0) if len(hook.statuses) > 1 else hook.statuses[0]
+                hook.messages.append(message)
+                if status == 200:
+                    hook.accepted.append(message)
+                self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

@@ -67,7 +67,7 @@ def demo_page(
 def show(file: Annotated[str, typer.Argument(help="An exported file, or its folder.", metavar="FILE|URI")]) -> None:
     """Show where an exported file comes from: run, images, code, data, and the version it was compared with."""
     from boxcar.export.origin import describe_origin
-    from boxcar.registry.comparisons import describe_comparisons
+    from boxcar.registry.decision_files import describe_comparisons
 
     print(*describe_origin(file), *describe_comparisons(file), sep="\n")
 

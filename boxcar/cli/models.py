@@ -72,9 +72,9 @@ def compare(
 
     settings = _settings(given)
     model = _model(models, name)
-    compared = compare_versions(model, resolve(model, version), resolve(model, champion), settings)
-    print_compared(compared)
-    print(f"The gate would say {compared.decided.verdict}: {compared.decided.reason}")
+    decision = compare_versions(model, resolve(model, version), resolve(model, champion), settings)
+    print_compared(decision)
+    print(f"The gate would say {decision['decision']}: {decision['reason']}")
 
 
 @command(app, step="models promote", settings=of_gate())
@@ -91,22 +91,23 @@ def promote(
     """Make a version the champion if it is not worse. The exit code is also 0 if the champion stays."""
     from boxcar.registry import promote_regardless, read_aliases, resolve
     from boxcar.registry.tables import print_compared
-    from boxcar.retraining.here import decide, tell_decided
+    from boxcar.retraining.in_process import decide, restore
 
     settings = _settings(given)
     model = _model(models, name)
     number = resolve(model, version)
-    if read_aliases(model).champion == number:  # a repeat is no failure
-        done = "the decision was added to its run" if tell_decided(model, number) else "nothing was done"
+    if read_aliases(model).champion == number:  # a repeat succeeds
+        done = "the decision was added to its run" if restore(model, number) else "nothing was done"
         print(f"Version {number} is already the champion of {name}; {done}.")
         return
     if without_gate is not None:
         promote_regardless(model, number, without_gate)
     else:
-        compared = decide(model, number, settings)
-        print_compared(compared)
-        if compared.decided.verdict != "promoted":
-            stays = f"Version {compared.champion} stays the champion" if compared.champion else "There is still no champion"
+        decision = decide(model, number, settings)
+        print_compared(decision)
+        if decision["decision"] != "promoted":
+            champion = decision["champion"]
+            stays = "There is still no champion" if champion is None else f"Version {champion['version']} stays the champion"
             print(f"{stays} of {name}.")
             return
     print(f"Version {number} is now the champion of {name}. `boxcar models rollback` undoes this.")

@@ -87,7 +87,7 @@ def retrain(
     if launcher is Launcher.cluster:
         from boxcar.retraining.on_cluster import LAUNCHER
     else:
-        from boxcar.retraining.here import LAUNCHER
+        from boxcar.retraining.in_process import LAUNCHER
 
     ended = retrain_model(Model(models, model), configuration, runs, LAUNCHER)
     print(f"{ended.outcome}: {ended.reason}" + (f" The run is {ended.run}." if ended.run else ""))

@@ -89,7 +89,7 @@ def _referred(models: Iterable[str]) -> tuple[set[str], str]:
         from boxcar.registry.references import references
 
         found = references(registry)
-        if not found.tests:  # a slip in its name must not cost the runs that it refers to
+        if not found.models:  # a typo in its URI must not remove the runs that it refers to
             raise BoxcarError(ExitCode.USAGE, f"There is no model in {registry}.", "Correct --models.")
         runs |= found.runs
         unknown += [f"version {number} of {model}, which is partly uploaded" for model, number in sorted(found.unknown)]

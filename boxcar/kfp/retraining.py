@@ -10,7 +10,7 @@ from boxcar.kfp.parameters import check_readable, check_writable, naming_paramet
 from boxcar.registry import Model
 from boxcar.retraining.cycle import Retrained
 from boxcar.retraining.cycle import retrain as retrain_model
-from boxcar.retraining.telling import telling
+from boxcar.retraining.notifications import notifying_of_failure
 
 
 def retrain(form: RetrainForm, images: dict[str, Any]) -> Retrained:
@@ -37,13 +37,13 @@ def retrain(form: RetrainForm, images: dict[str, Any]) -> Retrained:
         what = f"new_pictures is {form.new_pictures} and gpu_hours is {form.gpu_hours!r}; at least one of them is not valid."
         raise BoxcarError(ExitCode.USAGE, what, "Write a number from 0 for each.") from error
     configuration = configuration.model_copy(update={"retraining": retraining})
-    with telling(model, configuration):
+    with notifying_of_failure(model, configuration):
         check_readable("data", form.data)
         for parameter in ("models", "runs"):
             check_writable(parameter, getattr(form, parameter))
     # After the checks, because these take a moment to load.
     if is_local():
-        from boxcar.retraining.here import LAUNCHER
+        from boxcar.retraining.in_process import LAUNCHER
     else:
         from boxcar.retraining.on_cluster import LAUNCHER
     return retrain_model(model, configuration, form.runs, LAUNCHER)

@@ -1,6 +1,7 @@
-"""The model registry: versions of models, the champion, and the gate. May import `config` and what is below; no other step.
+"""The model registry: versions of models, the champion, and the gate. May import `config` and the layers below it; no other
+step.
 
-Import `gate` and `retest` by their own names: they need packages that the ops image does not have.
+`gate` and `retest` are not imported here, because they need packages that the ops image does not have.
 """
 
 from boxcar.config.gate_settings import GateSettings

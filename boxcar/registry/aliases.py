@@ -1,7 +1,7 @@
-"""`aliases.json`: which version is the champion. It is the one file of a model that changes.
+"""`aliases.json`: which version is the champion. It is the only file of a model that changes.
 
-Every change reads it and replaces exactly what was read. Of two at a time one wins, and the other is refused. The file's own
-order says what came first; times are written for people and never compared.
+Every change replaces exactly the state that was read. If two processes change it at the same time, one of them is refused.
+The order in the file says what came first. Its times are for people and are never compared.
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry.model import FORMAT, Model, check_format, model_names
-from boxcar.storage import ABSENT, Missing
+from boxcar.registry.model import FORMAT, MODEL_NAME, Model, check_format
+from boxcar.storage import ABSENT, Missing, open_store
 
 ALIASES = "aliases.json"
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -34,16 +34,16 @@ class NoModelError(BoxcarError):
 
 
 class Change(BaseModel):
-    """One line of a model's history."""
+    """One entry in a model's history."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     action: Action
-    champion: str | None  # after it
-    test: str  # after it
+    champion: str | None  # after the change
+    test: str  # after the change
     reason: str
-    at: str  # by the clock of the machine that did it
-    by: str  # host, process, and random digits by which a writer whose answer was lost knows its own
+    at: str  # by the clock of the machine that made it
+    by: str  # host, process, and random digits: a writer whose response was lost recognizes its own change
 
 
 class Aliases(BaseModel):
@@ -52,9 +52,9 @@ class Aliases(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: Literal[1] = FORMAT
-    aliases: dict[str, str] = {}  # what others read: `champion` and `previous`, where they are
-    champions: tuple[str, ...] = ()  # the champion is the last; a rollback takes it away
-    test: str  # the frozen test split that counts
+    aliases: dict[str, str] = {}  # for other readers: `champion` and `previous`, if there are any
+    champions: tuple[str, ...] = ()  # the last one is the champion; a rollback removes it
+    test: str  # the held-out test split in use
     history: tuple[Change, ...] = ()  # oldest first
 
     @property
@@ -62,7 +62,7 @@ class Aliases(BaseModel):
         return self.champions[-1] if self.champions else None
 
     def after(self, action: Action, reason: str, *, champions: tuple[str, ...] | None = None, test: str = "") -> "Aliases":
-        """The state after a change, which is written into its history."""
+        """The state after a change, with the change added to its history."""
         champions = self.champions if champions is None else champions
         test = test or self.test
         named = dict(zip((CHAMPION, PREVIOUS), reversed(champions[-2:]), strict=False))
@@ -76,38 +76,37 @@ class Aliases(BaseModel):
         )
         return Aliases(aliases=named, champions=champions, test=test, history=(*self.history, change))
 
+    def promoted(self, number: str, reason: str) -> "Aliases":
+        """The state in which a version is the champion."""
+        return self.after("promote", reason, champions=(*self.champions, number))
+
 
 def read_aliases(model: Model) -> Aliases:
     """A model's state.
 
     Raises:
-        BoxcarError: 64 where there is no such model, 65 where its file cannot be understood or a newer Boxcar wrote it.
+        BoxcarError: 64 if there is no such model; 65 if its file cannot be read or a newer Boxcar wrote it.
     """
     return _read(model)[0]
 
 
-def read_models(models: str) -> Iterator[tuple[Model, Aliases]]:
-    """The models of a registry, each with its state; other folders are left out.
-
-    Raises:
-        BoxcarError: 65 where the state of one cannot be understood or a newer Boxcar wrote it.
-    """
-    for name in model_names(models):
+def read_models(models: str) -> Iterator[tuple[Model, Aliases | BoxcarError]]:
+    """The models of a registry, each with its state, or with the error (65) if its file cannot be read. Other folders are
+    skipped."""
+    for name in filter(MODEL_NAME.fullmatch, open_store(models).folders()):
         model = Model(models, name)
         try:
-            state = read_aliases(model)
+            yield model, read_aliases(model)
         except NoModelError:
-            continue  # another folder
-        yield model, state
+            continue
+        except BoxcarError as error:
+            if error.code != ExitCode.DATA:
+                raise
+            yield model, error
 
 
 def begin(model: Model, test: str) -> Aliases:
-    """A model's state, which is made where there is none yet.
-
-    Args:
-        model: which.
-        test: the frozen test split that counts from then on; one that was chosen before stays.
-    """
+    """A model's state. Creates the model with this held-out test split if it does not exist."""
     try:
         return read_aliases(model)
     except NoModelError:
@@ -123,14 +122,14 @@ def change(model: Model, next_state: Callable[[Aliases], Aliases]) -> Aliases:
 
     Args:
         model: the model.
-        next_state: makes the new state of the old one. What it raises ends the change.
+        next_state: makes the new state from the old one. If it raises, nothing is changed.
 
     Returns:
-        The state that was written.
+        The new state.
 
     Raises:
-        Changed: 69 where another process changed the state meanwhile; nothing was written.
-        BoxcarError: 64 where there is no such model, 65 where its file cannot be understood, 69 where the bucket fails.
+        Changed: 69 if another process changed the state meanwhile; nothing was written.
+        BoxcarError: 64 if there is no such model, 65 if its file cannot be read, 69 if the bucket fails.
     """
     before, tag = _read(model)
     after = next_state(before)
@@ -138,33 +137,27 @@ def change(model: Model, next_state: Callable[[Aliases], Aliases]) -> Aliases:
     return after
 
 
-def rollback(model: Model, reason: str = "") -> Aliases:
-    """Makes the champion before this one the champion again; once more goes further back.
+def rollback(model: Model) -> Aliases:
+    """Makes the previous champion the champion again. Repeated calls go further back.
 
     Raises:
-        BoxcarError: 64 where there was none before; else as `change`.
+        BoxcarError: 64 if there was none; else as `change`.
     """
 
     def back(state: Aliases) -> Aliases:
         if len(state.champions) < 2:
             what = f"{model.name} had no champion before {state.champion or 'now'}."
             raise BoxcarError(ExitCode.USAGE, what, "`boxcar models show` lists its champions.")
-        said = reason or f"Rolled back from version {state.champions[-1]}."
-        return state.after("rollback", said, champions=state.champions[:-1])
+        return state.after("rollback", f"Rolled back from version {state.champion}.", champions=state.champions[:-1])
 
     return change(model, back)
 
 
-def promoted(state: Aliases, number: str, reason: str) -> Aliases:
-    """The state in which a version is the champion."""
-    return state.after("promote", reason, champions=(*state.champions, number))
-
-
 def resolve(model: Model, version: str) -> str:
-    """The number of the version that is meant by its number or an alias.
+    """The number of a version that is given by its number or an alias.
 
     Raises:
-        BoxcarError: 64 where there is none.
+        BoxcarError: 64 if there is no such alias.
     """
     if version.isdecimal():
         return version
@@ -188,7 +181,7 @@ def _read(model: Model) -> tuple[Aliases, str]:
         return Aliases.model_validate(found), tag
     except (ValueError, ValidationError, AttributeError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        what = f"{where} cannot be understood: {' '.join(reason.split()).rstrip('.')}."
+        what = f"{where} is not valid: {' '.join(reason.split()).rstrip('.')}."
         raise BoxcarError(ExitCode.DATA, what, "Restore it from an older copy of the bucket.") from error
 
 

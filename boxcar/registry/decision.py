@@ -1,9 +1,8 @@
-"""What the gate decides of the numbers. Nothing here reads a file or runs a detector."""
+"""The gate's decision, computed from detections. Nothing here reads a file or runs a detector."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,34 +12,32 @@ from boxcar.inference.detections import Detections
 from boxcar.scoring import Difference, GroundTruth, ap50_difference, one_sided, score
 
 Verdict = Literal["promoted", "kept", "undecided"]
-# Images with labelled objects below which a bootstrap draws too few different samples for its bounds to hold: of one image
-# there is but one sample, and its bounds fall together. From eight on, simulated pairs are wrong as rarely as was asked.
+# With fewer images with labeled objects, the bootstrap's bounds are too narrow: with one image, for example, all of its samples
+# are equal. From eight images on, the rate of errors in simulated comparisons is the requested one.
 FEWEST_PICTURES = 8
 
 
-@dataclass(frozen=True)
-class Answers:
-    """One version's answers on the test images, and what they cost."""
+class Measured(NamedTuple):
+    """What one version detects on the test images, and its cost."""
 
     labels: Mapping[int, str]
-    detections: Sequence[Detections]
-    milliseconds: float
+    detections: Sequence[Detections]  # one per image, in the split's order
+    milliseconds: float  # per image, from preprocessed pixels to detections, the median
     megabytes: float
 
 
-@dataclass(frozen=True)
-class Decided:
-    """A decision, and the numbers it was made from.
+class Decided(NamedTuple):
+    """A decision and its numbers.
 
     Attributes:
-        verdict: `promoted`, `kept` or `undecided`; in the last two the champion stays.
+        verdict: `promoted`, `kept`, or `undecided`. In the last two the champion stays.
         reason: in a sentence.
-        difference: of the challenger's AP50 to the champion's, with its one-sided bounds; None where there is no champion.
-        pictures_needed: how many test images would tell; None where it was decided, or no number would.
-        classes: that were compared.
-        new_classes, lost_classes: that only the challenger, and only the champion, knows.
-        broken: the floors and ceilings that the challenger broke, a sentence each.
-        scores: of the challenger and of the champion (None without one), as `scoring.score` gives them, on those classes.
+        difference: the challenger's AP50 minus the champion's, with one-sided bounds; None if there is no champion.
+        pictures_needed: the number of test images that would be enough to decide; None if none is needed or none would be.
+        classes: the classes that were compared.
+        new_classes, lost_classes: classes that only the challenger knows, and that only the champion knows.
+        broken: the floors and limits that the challenger does not meet, a sentence each.
+        scores: of the challenger and of the champion (None without one) on these classes, as `scoring.score` returns them.
     """
 
     verdict: Verdict
@@ -57,8 +54,8 @@ class Decided:
 def decide(
     truths: Sequence[GroundTruth],
     labels: Mapping[int, str],
-    challenger: Answers,
-    champion: Answers | None,
+    challenger: Measured,
+    champion: Measured | None,
     settings: GateSettings,
     *,
     seed: int = 0,
@@ -66,15 +63,15 @@ def decide(
     """Compares a challenger with the champion.
 
     Args:
-        truths: the test images' labelled boxes.
-        labels: what their ids mean.
-        challenger, champion: answers on these images; None where there is no champion yet.
-        settings: what the challenger is held to.
+        truths: the ground truth of the test images.
+        labels: its class names by id.
+        challenger, champion: what the versions detect on these images; None if there is no champion.
+        settings: the gate's requirements.
         seed: of the bootstrap.
 
     Raises:
-        BoxcarError: 64 for a floor of a class that the challenger does not know; 65 where one id means two classes:
-            users of the champion would get wrong names.
+        BoxcarError: 64 for a floor of a class that the challenger does not know; 65 if an id means two classes, because users
+            of the champion would get wrong names.
     """
     _check_ids(labels, challenger, champion)
     known = set(challenger.labels.values())
@@ -82,7 +79,7 @@ def decide(
     new, lost = tuple(sorted(known - before)), tuple(sorted(before - known))
     shared = {label: name for label, name in labels.items() if name in known & before}
     own = _of_classes(challenger, labels)
-    # Floors hold for every class that the test images can show, also where the champion does not know it.
+    # Floors apply to every class in the test images, even if the champion does not know it.
     floors = score([_only(truth, labels) for truth in truths], own, labels)["per_class"]
     broken = tuple(_broken(challenger, floors, settings))
     common = [_only(truth, shared) for truth in truths]
@@ -93,8 +90,8 @@ def decide(
     if theirs is not None:
         wide = one_sided(settings.confidence, len(truths))
         difference = ap50_difference(common, theirs, ours, shared, confidence=wide, seed=seed)
-    telling = sum(len(truth.labels) > 0 for truth in common)
-    verdict, reason, needed = _judge(difference, broken, new, lost, len(truths), telling, settings)
+    with_objects = sum(len(truth.labels) > 0 for truth in common)
+    verdict, reason, needed = _judge(difference, broken, new, lost, len(truths), with_objects, settings)
     return Decided(verdict, reason, difference, needed, tuple(shared.values()), new, lost, broken, scores)
 
 
@@ -104,7 +101,7 @@ def _judge(
     new: Sequence[str],
     lost: Sequence[str],
     pictures: int,
-    telling: int,
+    with_objects: int,
     settings: GateSettings,
 ) -> tuple[Verdict, str, int | None]:
     if broken:
@@ -113,8 +110,8 @@ def _judge(
         return "promoted", "There is no champion yet.", None
     if difference.point is None or difference.low is None or difference.high is None:
         return "undecided", "The test images contain no object of a class that both versions know.", None
-    if telling < FEWEST_PICTURES:
-        few = f"{telling} test images contain an object of a class that both know. At least {FEWEST_PICTURES} are needed."
+    if with_objects < FEWEST_PICTURES:
+        few = f"{with_objects} test images contain an object of a class that both know. At least {FEWEST_PICTURES} are needed."
         return "undecided", few, FEWEST_PICTURES
     said = f"AP50 differs by {difference.point:+.4f}"
     sure = f"with {settings.confidence:.4g} confidence"
@@ -134,7 +131,7 @@ def _judge(
 
 
 def pictures_needed(difference: Difference, pictures: int, min_gain: float) -> int | None:
-    """How many test images would decide, were the difference what it seems: bounds close in with the square root of them."""
+    """How many test images would be enough for the same difference: bounds shrink with the square root of the number."""
     assert difference.point is not None and difference.low is not None and difference.high is not None, difference
     distance = difference.point - min_gain
     if distance == 0:
@@ -143,8 +140,8 @@ def pictures_needed(difference: Difference, pictures: int, min_gain: float) -> i
     return max(pictures + 1, math.ceil(pictures * (width / distance) ** 2))
 
 
-def _broken(challenger: Answers, per_class: Mapping[str, Any], settings: GateSettings) -> list[str]:
-    """The floors and ceilings that the challenger breaks, a sentence each."""
+def _broken(challenger: Measured, per_class: Mapping[str, Any], settings: GateSettings) -> list[str]:
+    """The floors and limits that the challenger does not meet, a sentence each."""
     found = []
     for name, floor in settings.class_floors.items():
         if name not in challenger.labels.values():
@@ -153,7 +150,7 @@ def _broken(challenger: Answers, per_class: Mapping[str, Any], settings: GateSet
             raise BoxcarError(ExitCode.USAGE, what, "Correct --class-floor.")
         ap50 = per_class.get(name, {}).get("AP50")
         if ap50 is None:
-            found.append(f"The test images hold no {name}, so its floor of {floor:.4g} cannot be checked.")
+            found.append(f"The test images contain no {name}, so its floor of {floor:.4g} cannot be checked.")
         elif ap50 < floor:
             found.append(f"AP50 of {name} is {ap50:.4f}, below its floor of {floor:.4g}.")
     if settings.max_milliseconds is not None and challenger.milliseconds > settings.max_milliseconds:
@@ -163,11 +160,11 @@ def _broken(challenger: Answers, per_class: Mapping[str, Any], settings: GateSet
     return found
 
 
-def _check_ids(labels: Mapping[int, str], challenger: Answers, champion: Answers | None) -> None:
+def _check_ids(labels: Mapping[int, str], challenger: Measured, champion: Measured | None) -> None:
     others = {"the held-out test split": labels, **({} if champion is None else {"the champion": champion.labels})}
     own = dict(challenger.labels)
     for whose, other in others.items():
-        # An id that is another class now, or a class that has another id now.
+        # Ids that mean another class in the challenger, and classes that have another id there.
         shifted = {label for label, name in other.items() if own.get(label, name) != name}
         shifted |= {label for label, name in other.items() if name in own.values() and own.get(label) != name}
         for label in sorted(shifted):
@@ -179,14 +176,14 @@ def _check_ids(labels: Mapping[int, str], challenger: Answers, champion: Answers
             )
 
 
-def _of_classes(answers: Answers, classes: Mapping[int, str]) -> list[Detections]:
-    """What was found of these classes, by the ids that the test images have for them."""
+def _of_classes(measured: Measured, classes: Mapping[int, str]) -> list[Detections]:
+    """The detections of these classes, with the test split's ids."""
     ids = {name: label for label, name in classes.items()}
-    renamed = np.zeros(max(answers.labels) + 1, np.int64)
-    for label, name in answers.labels.items():
+    renamed = np.zeros(max(measured.labels) + 1, np.int64)
+    for label, name in measured.labels.items():
         renamed[label] = ids.get(name, 0)
     result = []
-    for found in answers.detections:
+    for found in measured.detections:
         classes_of = renamed[found.classes]
         kept = classes_of > 0
         result.append(Detections(found.boxes[kept], found.scores[kept], classes_of[kept]))
@@ -194,6 +191,6 @@ def _of_classes(answers: Answers, classes: Mapping[int, str]) -> list[Detections
 
 
 def _only(truth: GroundTruth, classes: Mapping[int, str]) -> GroundTruth:
-    """An image's labelled boxes of these classes."""
+    """An image's ground truth for these classes."""
     kept = np.isin(truth.labels, list(classes))
     return GroundTruth(truth.width, truth.height, truth.boxes[kept], truth.labels[kept], truth.is_crowd[kept])

@@ -1,4 +1,4 @@
-"""A model's frozen test split: its images with their boxes, kept in the registry, so that every version meets the same."""
+"""A model's held-out test split: images with their boxes, kept in the registry, so that all versions are compared on them."""
 
 import hashlib
 import shutil
@@ -15,7 +15,6 @@ from boxcar.run.layout import LABEL_MAP
 from boxcar.run.step import Step, require_commit
 from boxcar.storage import file_sha256, replace_text
 from boxcar.storage.cache import uri_of
-from boxcar.sync.mirror import Mirror
 
 STEP = "models retest"
 _IDENTITY = 12  # hexadecimal digits of its name
@@ -26,11 +25,11 @@ class HeldOutTest:
     """A held-out test split on this machine.
 
     Attributes:
-        split: its name, which is made of its content: images and boxes.
-        folder: where it is on this machine.
-        labels: the names of its boxes' ids.
-        names: of its images, by their SHA-256.
-        objects: how many labeled boxes there are.
+        split: its name, a hash over its images and boxes.
+        folder: its folder on this machine.
+        labels: its class names by id.
+        names: the file names of its images by SHA-256.
+        objects: the number of labeled boxes.
     """
 
     split: str
@@ -45,60 +44,56 @@ class HeldOutTest:
 
 
 def keep_test(model: Model, records: Path) -> HeldOutTest:
-    """Keeps the test split of records in the registry; whether it counts is for the model's aliases to say.
+    """Copies the test split of records into the registry. The model's aliases determine which split is in use.
 
     Args:
-        model: whose it is to be.
-        records: the folder that `records` wrote.
+        model: the model.
+        records: the folder of finished records.
 
     Raises:
-        BoxcarError: 65 where the records' test split holds no labeled object.
+        BoxcarError: 65 if the test split contains no labeled object.
     """
     require_commit(records, "records")
-    shards = _shards(records)
-    label_map = records / LABEL_MAP
-    digest = hashlib.sha256("".join(file_sha256(path) for path in (*shards, label_map)).encode()).hexdigest()
+    files = [*_shards(records), records / LABEL_MAP]
+    digest = hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
     split = digest[:_IDENTITY]
     with model.test(split).working() as folder:
         step = Step(STEP, folder, {"test": digest}, {})
         if step.done() is None:
-            names = {example.sha256: example.filename for example in read_examples(shards)}
-            if not any(len(example.labels) for example in read_examples(shards)):
+            names, objects = _summarize(records)
+            if objects == 0:
                 what = f"The test split of the records in {uri_of(records)} contains no labeled object to compare versions on."
                 raise BoxcarError(ExitCode.DATA, what, "Build records with labeled test images.")
             with step.writing():
-                for path in (*shards, label_map):
+                for path in files:
                     shutil.copyfile(path, folder / path.name)
                 replace_text(folder / FROZEN_TEST, frozen_test_text(names))
     return read_held_out(model, split)
 
 
 def read_held_out(model: Model, split: str) -> HeldOutTest:
-    """A held-out test split, fetched if it is in a bucket.
+    """A held-out test split, downloaded if it is in a bucket.
 
     Raises:
-        BoxcarError: 64 where there is none of this name, 65 where it is damaged.
+        BoxcarError: 64 if there is none of this name, 65 if it is damaged.
     """
     folder = require_commit(model.test(split).fetch(), STEP).folder
-    examples = list(read_examples(_shards(folder)))
-    return HeldOutTest(
-        split,
-        folder,
-        read_label_map(folder / LABEL_MAP),
-        {example.sha256: example.filename for example in examples},
-        sum(len(example.labels) for example in examples),
-    )
+    return HeldOutTest(split, folder, read_label_map(folder / LABEL_MAP), *_summarize(folder))
 
 
 def held_out_list(model: Model, split: str) -> str:
-    """URI of the list that `records --frozen-test` takes."""
+    """URI of the list of a split's images, for `records --frozen-test`."""
     return f"{model.uri}/{TESTS}/{split}/{FROZEN_TEST}"
-
-
-def fetch_records(uri: str) -> Path:
-    """The folder of records, on this machine."""
-    return require_commit(Mirror(uri).fetch(), "records").folder
 
 
 def _shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("test-*-of-*.tfrecord"))
+
+
+def _summarize(folder: Path) -> tuple[dict[str, str], int]:
+    """The file names of the test images by SHA-256, and the number of their boxes."""
+    names, objects = dict[str, str](), 0
+    for example in read_examples(_shards(folder)):
+        names[example.sha256] = example.filename
+        objects += len(example.labels)
+    return names, objects

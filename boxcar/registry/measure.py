@@ -1,28 +1,32 @@
-"""Runs the files that ship on a frozen test split, all on one image and then on the next, so that they share good and bad
-moments of the machine."""
+"""Runs the shipped files of versions on a held-out test split."""
 
 import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from boxcar.config.gate_settings import GateSettings
 from boxcar.data.pixels import decode_picture
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
 from boxcar.inference.open_runner import open_runner
 from boxcar.inference.preprocessing import preprocess
-from boxcar.registry.held_out import HeldOutTest
+from boxcar.registry.decision import Measured
+from boxcar.registry.held_out import HeldOutTest, held_out_list
+from boxcar.registry.model import Model
+from boxcar.registry.versions import fetch_version, read_trained_on
 from boxcar.run.layout import EXPORT, MANIFEST
+from boxcar.run.progress import Progress
 from boxcar.scoring import GroundTruth
 
+_MOST_NAMED = 5
 
-@dataclass(frozen=True)
-class ShippedFile:
+
+class ShippedFile(NamedTuple):
     """The file of one format in a version's folder."""
 
     path: Path
@@ -31,59 +35,64 @@ class ShippedFile:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What one file answered.
-
-    Attributes:
-        file: which.
-        labels: its classes.
-        detections: one an image, in the split's order.
-        milliseconds: from preprocessed pixels to detections, the median.
-    """
-
-    file: ShippedFile
-    labels: dict[int, str]
-    detections: tuple[Detections, ...]
-    milliseconds: float
-
-
-def find_file(folder: Path, kind: str, what: str) -> ShippedFile:
-    """The file of a format in a version's folder.
+def measure_versions(
+    model: Model, numbers: Sequence[str], test: HeldOutTest, settings: GateSettings, title: str
+) -> tuple[list[GroundTruth], list[tuple[ShippedFile, Measured]]]:
+    """The ground truth of a test split, and for each version its file and what the file detects.
 
     Args:
-        folder: the version's.
-        kind: the format.
-        what: the version, for the sentence.
+        model: the model.
+        numbers: of the versions.
+        test: the test split.
+        settings: the format of the files, and the number of threads.
+        title: of the progress display.
 
     Raises:
-        BoxcarError: 64 where it has none.
+        BoxcarError: 64 if a version does not exist or has no file of that format; 65 if one is partly uploaded or was trained
+            on images of the test split, or if a file or an image cannot be used.
     """
-    files: list[dict[str, Any]] = json.loads((folder / EXPORT / MANIFEST).read_text(encoding="utf-8"))["files"]
-    for entry in files:
-        if entry["format"] == kind:
-            path = folder / EXPORT / entry["path"]
-            return ShippedFile(path, entry["path"], entry["bytes"], entry["sha256"])
-    has = ", ".join(entry["format"] for entry in files)
+    folders = [fetch_version(model, number) for number in numbers]
+    for number, folder in zip(numbers, folders, strict=True):
+        _refuse_trained_on(model, number, folder, test)
+    files = [
+        _find_file(folder, settings.format, f"Version {number} of {model.name}")
+        for number, folder in zip(numbers, folders, strict=True)
+    ]
+    with Progress(title, len(test.names), "pictures") as progress:
+        truths, measured = _measure(files, test, settings.threads, progress.advance)
+    return truths, list(zip(files, measured, strict=True))
+
+
+def _refuse_trained_on(model: Model, number: str, folder: Path, test: HeldOutTest) -> None:
+    """Refuses a version that was trained or chosen on test images, because its scores would be too high."""
+    seen = sorted(test.names[sha256] or sha256 for sha256 in read_trained_on(folder) & test.names.keys())
+    if not seen:
+        return
+    named = ", ".join(seen[:_MOST_NAMED]) + (", ..." if len(seen) > _MOST_NAMED else "")
+    pictures = "1 image" if len(seen) == 1 else f"{len(seen)} images"
     raise BoxcarError(
-        ExitCode.USAGE, f"{what} has no {kind} file. It has {has}.", "Give another --format, or export that format."
+        ExitCode.DATA,
+        f"Version {number} of {model.name} was trained on {pictures} of the test split {test.split}: {named}.",
+        f"Build its records with --frozen-test {held_out_list(model, test.split)}, or choose test images that it has not "
+        "seen with `boxcar models retest`.",
+        tuple(seen) if len(seen) > _MOST_NAMED else (),
     )
 
 
-def measure(
+def _find_file(folder: Path, kind: str, version: str) -> ShippedFile:
+    """The file of a format in a version's folder. `version` names it in the error message."""
+    files: list[dict[str, Any]] = json.loads((folder / EXPORT / MANIFEST).read_text(encoding="utf-8"))["files"]
+    for entry in files:
+        if entry["format"] == kind:
+            return ShippedFile(folder / EXPORT / entry["path"], entry["path"], entry["bytes"], entry["sha256"])
+    what = f"{version} has no {kind} file. It has {', '.join(entry['format'] for entry in files)}."
+    raise BoxcarError(ExitCode.USAGE, what, "Give another --format, or export that format.")
+
+
+def _measure(
     files: Sequence[ShippedFile], test: HeldOutTest, threads: int, advance: Callable[[], None]
 ) -> tuple[list[GroundTruth], list[Measured]]:
-    """The truths of the test images, and what each file answered on them.
-
-    Args:
-        files: to run; one that is there twice is run twice.
-        test: the images.
-        threads: that each computes with.
-        advance: called after each image.
-
-    Raises:
-        BoxcarError: 65 where a file or an image cannot be used.
-    """
+    """Runs all files on one image and then on the next, so that changes in the machine's load affect them equally."""
     truths: list[GroundTruth] = []
     with ExitStack() as opened:
         runners = [opened.enter_context(open_runner(file.path, threads)) for file in files]
@@ -99,6 +108,6 @@ def measure(
                 seconds[place].append(time.perf_counter() - began)
             advance()
         return truths, [
-            Measured(file, runner.specification.labels, tuple(found), round(float(np.median(took)) * 1000, 2))
+            Measured(runner.specification.labels, found, round(float(np.median(took)) * 1000, 2), file.bytes / 1e6)
             for file, runner, found, took in zip(files, runners, detections, seconds, strict=True)
         ]

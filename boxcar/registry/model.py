@@ -1,10 +1,10 @@
-"""A model's folder in a model registry, `<models>/<name>/`, and what it holds.
+"""A model's folder in a model registry, `<models>/<name>/`:
 
-aliases.json                 which version is the champion, which was before it, the test split that counts, and why
-<number>/                    a version; finished when its `step.json` is there
+aliases.json                 the champion, the previous champion, the held-out test split in use, and their history
+<number>/                    a version; complete if it has a `step.json`
 tests/<split>/               a held-out test split
 decisions/<challenger>-<champion>-<split>.json
-retrainings/<identity>.json  what each retraining came to
+retrainings/<identity>.json  the result of each retraining
 """
 
 import os
@@ -18,34 +18,34 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import Store, lock, make_folder, open_store
 from boxcar.sync.mirror import Mirror
 
-FORMAT: Final = 1  # of aliases.json, a version's version.json, a decision and a retraining
+FORMAT: Final = 1  # of aliases.json, version.json, a decision, and a retraining
 TESTS, DECISIONS, RETRAININGS = "tests", "decisions", "retrainings"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
 class Model:
-    """One model of a registry, whether it is there already or not.
+    """One model of a registry. It need not exist.
 
     Args:
         models: the registry's folder (URI).
-        name: of the model.
+        name: the model's name.
 
     Raises:
-        BoxcarError: 64 for a name that cannot be a folder everywhere.
+        BoxcarError: 64 for a name that is not allowed.
     """
 
     models: str
     name: str
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not MODEL_NAME.fullmatch(self.name):
             raise BoxcarError(
                 ExitCode.USAGE,
                 f"{self.name!r} cannot be a model's name.",
-                "Use at most 63 lower-case letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
+                "Use at most 63 lower-case letters, digits, '.', '_', and '-'. Start with a letter or a digit.",
             )
 
     @property
@@ -57,7 +57,7 @@ class Model:
         return open_store(self.uri)
 
     def numbers(self) -> list[str]:
-        """Of its versions, ascending, unfinished ones too."""
+        """The numbers of its versions, ascending, with incomplete ones."""
         return sorted(filter(_NUMBER.fullmatch, self.store.folders()), key=int)
 
     def version(self, number: str) -> Mirror:
@@ -70,10 +70,10 @@ class Model:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Takes the model for this process, to add to it.
+        """Locks the model, so that no other process on this machine adds to it.
 
         Raises:
-            Refused: 69 where another process on this machine has it.
+            Refused: 69 if another process has locked it.
         """
         folder = Mirror(self.uri).folder
         path = make_folder(folder.parent) / f".{folder.name}.adding"
@@ -85,13 +85,8 @@ class Model:
             os.close(descriptor)
 
 
-def model_names(models: str) -> list[str]:
-    """The models of a registry; other folders in it are left out."""
-    return [name for name in open_store(models).folders() if _NAME.fullmatch(name)]
-
-
 def check_format(found: object, where: str) -> None:
-    """Refuses a file that a newer Boxcar wrote: rewritten by this one, it would lose what this one does not know.
+    """Refuses a file that a newer Boxcar wrote. If this one replaced the file, it would drop fields that it does not know.
 
     Raises:
         BoxcarError: 65.

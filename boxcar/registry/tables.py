@@ -1,4 +1,4 @@
-"""A registry as a person reads it."""
+"""The output of `boxcar models`."""
 
 import sys
 from collections.abc import Sequence
@@ -8,13 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry.aliases import Aliases, NoModelError, read_aliases
-from boxcar.registry.gate import Compared
+from boxcar.errors import BoxcarError
+from boxcar.registry.aliases import read_aliases, read_models
 from boxcar.registry.held_out import held_out_list
-from boxcar.registry.model import Model, model_names
+from boxcar.registry.model import Model
 from boxcar.registry.retest import Retested
-from boxcar.registry.versions import Listed, list_versions, read_version
+from boxcar.registry.versions import list_versions, read_version
 from boxcar.run.layout import LABEL_MAP, RECORDS
 
 _SHORT = 12  # digits of a hash that are shown
@@ -22,63 +21,50 @@ _PIPE_WIDTH = 300
 
 
 def print_models(models: str) -> None:
-    """Every model of a registry, a line each.
+    """Prints every model of a registry, one per line.
 
     Raises:
-        BoxcarError: 65 where the state of one cannot be understood, after all others were shown.
+        BoxcarError: 65 if the state of one cannot be read, after all others were printed.
     """
-    rows, troubles = [], list[BoxcarError]()
-    for model in [Model(models, name) for name in model_names(models)]:
+    rows, trouble = [], None
+    for model, state in read_models(models):
         versions = str(len(model.numbers()))
-        try:
-            state = read_aliases(model)
-        except NoModelError:
-            continue  # another folder
-        except BoxcarError as error:
-            if error.code != ExitCode.DATA:
-                raise
-            troubles.append(error)
-            rows.append((model.name, "not known", versions, "", error.what))
+        if isinstance(state, BoxcarError):
+            trouble = trouble or state
+            rows.append((model.name, "not known", versions, "", state.what))
             continue
         last = f"{state.history[-1].action}, {state.history[-1].at}" if state.history else "not known"
         rows.append((model.name, state.champion or "none", versions, state.test, last))
     _print(("model", "champion", "versions", "test split", "last change"), rows, right=("champion", "versions"))
     if not rows:
         _say(f"There is no model in {models} yet. `boxcar models add` creates one from a run.")
-    if troubles:
-        raise troubles[0]
+    if trouble is not None:
+        raise trouble
 
 
 def print_versions(model: Model) -> None:
-    """Every version of a model, a line each, partly uploaded ones too."""
+    """Prints every version of a model, one per line."""
     state, listed = read_aliases(model), list_versions(model)
     named = {number: alias for alias, number in state.aliases.items()}
     rows = []
-    for one in listed:
-        if one.version is None:
-            rows.append((one.number, "partly uploaded", "", "", "", "", ""))
+    for number, version, _ in listed:
+        if version is None:
+            rows.append((number, "partly uploaded", "", "", "", "", ""))
             continue
-        version = one.version
-        rows.append(
-            (
-                one.number,
-                named.get(one.number, ""),
-                _number(version.AP50),
-                _number(version.AP),
-                version.architecture,
-                (version.dataset_version or "")[:_SHORT],
-                version.run,
-            )
-        )
+        scores = (_score(version.AP50), _score(version.AP))
+        data = (version.dataset_version or "")[:_SHORT]
+        rows.append((number, named.get(number, ""), *scores, version.architecture, data, version.run))
     _print(("version", "alias", "AP50", "AP", "architecture", "data", "run"), rows, right=("version", "AP50", "AP"))
     _say(
         "Each score is that of a run on its own test images. `boxcar models compare` measures two versions on the same images."
     )
-    _say_unfinished(listed)
+    for number, version, trouble in listed:
+        if version is None:
+            _say(f"Version {number} is partly uploaded ({trouble}); add its run again to complete it.")
 
 
 def print_version(model: Model, number: str) -> None:
-    """A version, and how its model came to its champion."""
+    """Prints a version and the history of its model."""
     state, version = read_aliases(model), read_version(model, number)
     named = [alias for alias, of in state.aliases.items() if of == number]
     initial = version.initial_checkpoint
@@ -88,7 +74,7 @@ def print_version(model: Model, number: str) -> None:
         "run": version.run,
         "architecture": f"{version.architecture}, {version.image_size} px",
         "labels": ", ".join(f"{label} {name}" for label, name in version.labels.items()),
-        "AP50, AP": f"{_number(version.AP50)}, {_number(version.AP)}",
+        "AP50, AP": f"{_score(version.AP50)}, {_score(version.AP)}",
         "data version": version.dataset_version,
         "test split": f"{version.frozen_test} when it was added, {state.test} now",
         "checkpoint": f"step {version.checkpoint_step}, sha256 {version.checkpoint_sha256}",
@@ -103,50 +89,37 @@ def print_version(model: Model, number: str) -> None:
     for name, value in rows.items():
         _say(f"{name:<{width}}  {value or 'none or unknown'}")
     _say("")
-    print_history(state)
+    history = [(change.at, change.action, change.champion or "none", change.test, change.reason) for change in state.history]
+    _print(("when", "what", "champion", "test split", "why"), history, right=("champion",))
     _say(f"\nRecords for the next version: --frozen-test {held_out_list(model, state.test)}")
     if state.champion is not None:
         _say(f"                              --label-map {model.uri}/{state.champion}/{RECORDS}/{LABEL_MAP}")
 
 
-def print_history(state: Aliases) -> None:
-    """What has been changed in a model, oldest first."""
-    rows = [(change.at, change.action, change.champion or "none", change.test, change.reason) for change in state.history]
-    _print(("when", "what", "champion", "test split", "why"), rows, right=("champion",))
-
-
-def print_compared(compared: Compared) -> None:
-    """Two versions side by side; what the gate says of them is for its log."""
-    record = compared.record
-    both: Sequence[dict[str, Any]] = [one for one in (record["challenger"], record["champion"]) if one is not None]
+def print_compared(decision: dict[str, Any]) -> None:
+    """Prints two versions side by side."""
+    both: Sequence[dict[str, Any]] = [one for one in (decision["challenger"], decision["champion"]) if one is not None]
     heads = ("", *(f"version {one['version']}" for one in both))
     rows = [
-        ("AP50", *(_number(one["AP50"]) for one in both)),
-        ("AP", *(_number(one["AP"]) for one in both)),
-        *((f"AP50 {name}", *(_number(one["per_class"].get(name)) for one in both)) for name in record["classes"]),
+        ("AP50", *(_score(one["AP50"]) for one in both)),
+        ("AP", *(_score(one["AP"]) for one in both)),
+        *((f"AP50 {name}", *(_score(one["per_class"].get(name)) for one in both)) for name in decision["classes"]),
         ("an image", *(f"{one['milliseconds']:.1f} ms" for one in both)),
         ("size", *(f"{one['bytes'] / 1e6:.1f} MB" for one in both)),
         ("architecture", *(str(one["architecture"]) for one in both)),
     ]
     _print(heads, rows, right=heads[1:])
-    test = record["test"]
+    test = decision["test"]
     _say(f"On the {test['pictures']} images ({test['objects']} objects) of the held-out test split {test['split']}.")
 
 
 def print_retested(model: Model, retested: Retested) -> None:
-    """A new test split, and the champion on it."""
-    test = retested.test
+    """Prints a new test split and the champion's scores on it."""
+    test, champion, scores = retested
     _say(f"{model.name} is now compared on the test split {test.split}: {len(test.names)} images, {test.objects} objects.")
-    if retested.scores is not None:
-        scores = retested.scores
-        _say(f"AP50 of its champion, version {retested.champion}, is {_number(scores['AP50'])}, AP {_number(scores['AP'])}.")
+    if scores is not None:
+        _say(f"AP50 of its champion, version {champion}, is {_score(scores['AP50'])}, AP {_score(scores['AP'])}.")
     _say(f"Records for the next version: --frozen-test {held_out_list(model, test.split)}")
-
-
-def _say_unfinished(listed: Sequence[Listed]) -> None:
-    for one in listed:
-        if one.version is None:
-            _say(f"Version {one.number} is partly uploaded ({one.trouble}); add its run again to complete it.")
 
 
 def _print(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
@@ -155,7 +128,7 @@ def _print(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
         table.add_column(head, justify="right" if head in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    # A pipe has no width: what reads it wants each row in one line.
+    # A pipe has no width, and its reader expects each row on one line.
     Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
@@ -163,5 +136,5 @@ def _say(line: str) -> None:
     Console(highlight=False, soft_wrap=True).print(line, markup=False)
 
 
-def _number(value: float | None) -> str:
+def _score(value: float | None) -> str:
     return "no objects" if value is None else f"{value:.3f}"

@@ -1,18 +1,17 @@
-"""A version of a model: what one run came to, copied whole into the registry and never changed after that."""
+"""A version of a model: a copy of a run's results in the registry. It is never changed."""
 
 import contextlib
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.inference.specification import InitialCheckpoint, read_specification
-from boxcar.registry.aliases import Aliases, begin, change, promoted
+from boxcar.registry.aliases import Aliases, begin, change
 from boxcar.registry.held_out import keep_test
 from boxcar.registry.model import FORMAT, Model, check_format
 from boxcar.run import layout
@@ -30,37 +29,36 @@ _KEPT = (
     f"{layout.RECORDS}/{layout.LABEL_MAP}",
     layout.CONFIGURATION,
 )
-_STEPS = {step: folder for step, folder in layout.STEPS.items() if step != "train"}  # that a version is made from
+_STEPS = {step: folder for step, folder in layout.STEPS.items() if step != "train"}  # the sources of a version
 
 
 class Version(BaseModel):
-    """`version.json`: what a version is, and where it comes from."""
+    """`version.json`: what a version contains, and its provenance."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: Literal[1] = FORMAT
-    run: str  # URI of the run's folder, as it was named
+    run: str  # URI of the run's folder
     architecture: str
     image_size: int
     labels: dict[int, str]
     dataset_version: str | None
-    frozen_test: str  # the split that counted when it was added
+    frozen_test: str  # the held-out test split in use when it was added
     checkpoint_step: int | None
     checkpoint_sha256: str
-    weights_sha256: str  # of the checkpoint in `export/saved_model`, which another training may start from
+    weights_sha256: str  # of the checkpoint in `export/saved_model`
     initial_checkpoint: InitialCheckpoint | None
-    ancestor: str | None  # the version whose weights training started from
+    ancestor: str | None  # the version whose weights were the initial ones
     code_version: str
     code_revision: str | None
     image: str | None
     pipeline_version: str | None
-    AP: float | None  # of the run's chosen checkpoint on the run's own test images
+    AP: float | None  # on the run's own test images
     AP50: float | None
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A version as a list shows it; `version` is None where it is not finished, and why in `trouble`."""
+class Listed(NamedTuple):
+    """A version in a list. If it is incomplete, `version` is None, and `trouble` says why."""
 
     number: str
     version: Version | None
@@ -68,21 +66,20 @@ class Listed:
 
 
 def add_version(model: Model, run: str) -> str:
-    """Makes what a run came to a version of a model. The first run's test split becomes the model's frozen one.
+    """Adds a run to a model as a version. The first run's test split becomes the model's held-out one.
 
-    Where this run is a version already, nothing is done. Where its upload was interrupted or files were lost since, it is
-    completed.
+    Does nothing if the run is a version already. Completes the version if its upload was interrupted or files were lost.
 
     Args:
-        model: which; it is made where it is not there.
+        model: the model, which is created if it does not exist.
         run: URI of a run's folder, finished up to `convert`.
 
     Returns:
         The version's number.
 
     Raises:
-        BoxcarError: 64 where a step of the run is missing, 65 where its files were changed, 69 where the registry fails or
-            another process is adding to the model.
+        BoxcarError: 64 if a step of the run is missing, 65 if its files were changed, 69 if the registry fails or another
+            process is adding to the model.
     """
     folder, steps = _fetch_run(run)
     identity = {name: committed.digest for name, committed in steps.items()}
@@ -97,10 +94,10 @@ def add_version(model: Model, run: str) -> str:
 
 
 def list_versions(model: Model) -> list[Listed]:
-    """All versions, ascending; of those that are partly uploaded, that they are.
+    """All versions, ascending, with those that are partly uploaded.
 
     Raises:
-        BoxcarError: 65 where a newer Boxcar wrote one.
+        BoxcarError: 65 if a newer Boxcar wrote one.
     """
     return [_look(model, number) for number in model.numbers()]
 
@@ -109,13 +106,12 @@ def read_version(model: Model, number: str) -> Version:
     """A finished version.
 
     Raises:
-        BoxcarError: 64 where there is none, 65 where it is partly uploaded or a newer Boxcar wrote it.
+        BoxcarError: 64 if there is none, 65 if it is partly uploaded or a newer Boxcar wrote it.
     """
     found = _look(model, number)
     if found.version is None:
         if not model.store.entries(number):
-            there = ", ".join(model.numbers()) or "none"
-            what = f"{model.name} has no version {number}; there are: {there}."
+            what = f"{model.name} has no version {number}; it has: {', '.join(model.numbers()) or 'none'}."
             raise BoxcarError(ExitCode.USAGE, what, "Give one of them.")
         raise BoxcarError(
             ExitCode.DATA,
@@ -126,34 +122,49 @@ def read_version(model: Model, number: str) -> Version:
 
 
 def fetch_version(model: Model, number: str) -> Path:
-    """A finished version's folder, fetched if it is in a bucket, with every file as it was added.
+    """A finished version's folder, downloaded if it is in a bucket.
 
     Raises:
-        BoxcarError: as `read_version`, and 65 where a file is not the one that was added.
+        BoxcarError: as `read_version`, and 65 if a file was changed since it was added.
     """
     read_version(model, number)
     return require_commit(model.version(number).fetch(), STEP).folder
 
 
 def promote_regardless(model: Model, number: str, reason: str) -> Aliases:
-    """Makes a version the champion because a person says so; nothing is compared.
+    """Makes a version the champion without a comparison.
 
     Raises:
-        BoxcarError: 64 where there is no such version, or it is the champion; 65 where it is partly uploaded.
+        BoxcarError: 64 if there is no such version or it is already the champion; 65 if it is partly uploaded.
     """
     read_version(model, number)
 
     def next_state(state: Aliases) -> Aliases:
         if state.champion == number:
             raise BoxcarError(ExitCode.USAGE, f"Version {number} of {model.name} is the champion.", "Give another version.")
-        return promoted(state, number, reason)
+        return state.promoted(number, reason)
 
     return change(model, next_state)
 
 
 def read_trained_on(folder: Path) -> frozenset[str]:
-    """The images that a version has seen, or was chosen by, by their SHA-256; also those of the versions it came from."""
+    """SHA-256 of the images that a version was trained or chosen on, with those of its ancestors."""
     return frozenset((folder / TRAINED_ON).read_text(encoding="ascii").split())
+
+
+def find_version(model: Model, run: str) -> str | None:
+    """The number of the finished version that was made from a run; None if there is none.
+
+    Raises:
+        BoxcarError: 65 if a newer Boxcar wrote a version, 69 if the registry cannot be reached.
+    """
+    uri = _full_uri(run)
+    return next((one.number for one in list_versions(model) if one.version is not None and one.version.run == uri), None)
+
+
+def _full_uri(run: str) -> str:
+    place = Mirror(run)
+    return place.uri if place.remote else str(place.folder.absolute())
 
 
 def _fetch_run(run: str) -> tuple[Path, dict[str, Committed]]:
@@ -161,14 +172,14 @@ def _fetch_run(run: str) -> tuple[Path, dict[str, Committed]]:
     place = Mirror(run)
     if place.remote:
         for name in _STEPS.values():
-            with contextlib.suppress(Missing):  # which step is missing is said below
+            with contextlib.suppress(Missing):  # `require_commit` names the missing step
                 place.below(name).fetch()
         place.take_files([layout.CONFIGURATION])
     return place.folder, {step: require_commit(place.folder / name, step) for step, name in _STEPS.items()}
 
 
 def _take_number(model: Model, identity: dict[str, str]) -> str:
-    """The number of the version with these inputs: that of a finished or started one, else the next."""
+    """The number of the version with these inputs, or a new number."""
     store, numbers = model.store, model.numbers()
     for number in numbers:
         for marker in (layout.COMMIT, layout.UNFINISHED):
@@ -186,18 +197,18 @@ def _take_number(model: Model, identity: dict[str, str]) -> str:
         store.write(f"{number}/{layout.UNFINISHED}", started, expected=ABSENT)
     except Changed:
         raise taken from None
-    if store.entry(f"{number}/{layout.COMMIT}") is not None:  # it was even finished since the versions were listed
+    if store.entry(f"{number}/{layout.COMMIT}") is not None:  # finished since the versions were listed
         store.delete([f"{number}/{layout.UNFINISHED}"])
         raise taken
     return number
 
 
 def _write(model: Model, run: str, step: Step, folder: Path, test: str) -> None:
-    """Writes a version of the run in `folder`, where that has not been done on this machine."""
+    """Writes a version of the run in `folder` unless this machine has it already."""
     if step.done() is not None:
         return
     with step.writing() as place:
-        # A version is signed as a whole: the run's own signature, nearer to the files, would be found in its place.
+        # A version is signed as a whole. The run's signature is left out, because it would be nearer to the files.
         exported = [name for name in list_files(folder / layout.EXPORT) if name.rpartition("/")[2] != layout.SIGNATURE]
         for name in [*(f"{layout.EXPORT}/{name}" for name in exported), *_KEPT]:
             if (folder / name).is_file():
@@ -216,7 +227,7 @@ def _describe(model: Model, run: str, place: Path, test: str) -> Version:
     origin = manifest["provenance"]
     initial = specification.initial_checkpoint
     return Version(
-        run=Mirror(run).uri if Mirror(run).remote else str(Mirror(run).folder.absolute()),
+        run=_full_uri(run),
         architecture=specification.architecture,
         image_size=specification.image_size,
         labels=specification.labels,
@@ -246,7 +257,7 @@ def _ancestor(model: Model, sha256: str) -> str | None:
 
 def _trained_on(model: Model, place: Path, ancestor: str | None) -> set[str]:
     splits: dict[str, Any] = json.loads((place / layout.RECORDS / layout.DATASET).read_text(encoding="utf-8"))["splits"]
-    # Validation images have chosen the checkpoint, which makes them look better than they are.
+    # Validation images are included because the checkpoint was chosen on them.
     own = {sha256 for split in ("train", "validation") for sha256 in splits[split]["images"]}
     if ancestor is not None:
         own.update(model.store.read(f"{ancestor}/{TRAINED_ON}").decode("ascii").split())
@@ -254,7 +265,7 @@ def _trained_on(model: Model, place: Path, ancestor: str | None) -> set[str]:
 
 
 def _look(model: Model, number: str) -> Listed:
-    """A version. It counts as finished if all files that its `step.json` lists are there."""
+    """A version. It is complete if it has all files that its `step.json` lists."""
     store, where = model.store, f"{model.uri}/{number}/{VERSION}"
     there = {entry.name.removeprefix(f"{number}/"): entry.bytes for entry in store.entries(number)}
     if layout.COMMIT not in there:
@@ -271,4 +282,4 @@ def _look(model: Model, number: str) -> Listed:
         return Listed(number, None, "it is being written or removed")
     except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else type(error).__name__
-        return Listed(number, None, f"{VERSION} or {layout.COMMIT} cannot be understood ({reason})")
+        return Listed(number, None, f"{VERSION} or {layout.COMMIT} is not valid ({reason})")

@@ -1,4 +1,4 @@
-"""What is new in a folder of images since a model was last trained on it, found without reading what is not new."""
+"""What has changed in a folder of images since a model was last trained on it. Only changed files are read."""
 
 import hashlib
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class IndexedFile(BaseModel):
     bytes: int
     tag: str  # of `storage.StoredObject`
     sha256: str
-    filename: str = ""  # of an annotation file: the images' names that are written in it, a line each
+    filename: str = ""  # of an annotation file: the names of the images in it, one per line
 
 
 class Index(BaseModel):
@@ -40,12 +40,12 @@ class Index(BaseModel):
 
 
 class Changes(BaseModel):
-    """How the files of a folder differ from what was trained on.
+    """How the files of a folder differ from those of the last training.
 
     Attributes:
-        added, changed, removed: names of files; one that was only renamed is both added and removed.
-        images: how many labeled images have a content that no labeled image had before. One that has now got its
-            annotation is among them, whenever the image itself came.
+        added, changed, removed: names of files. A renamed file is both added and removed.
+        pictures: the number of labeled images whose content no labeled image had before. An image counts once it has an
+            annotation.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,15 +64,15 @@ class Changes(BaseModel):
         return f"{files or 'no'} files; {self.pictures} new labeled images"
 
 
-def look(data: str, known: Index | None) -> Index:
-    """The files of a folder as they are now. Only those are read whose size or tag is not what it was.
+def index_files(data: str, known: Index | None) -> Index:
+    """The present files of a folder. Only those with another size or tag than before are read.
 
     Args:
         data: URI of the folder.
-        known: the index before; of another folder where the data has moved.
+        known: the previous index. It is not used if it is of another folder.
 
     Raises:
-        BoxcarError: 64 where there is no image, 69 where the folder cannot be read.
+        BoxcarError: 64 if there is no image, 69 if the folder cannot be read.
     """
     store = open_store(data)
     entries = [entry for entry in store.entries() if _is_read(entry.name)]
@@ -93,21 +93,21 @@ def look(data: str, known: Index | None) -> Index:
 
 
 def compare(before: Index | None, now: Index) -> Changes:
-    """What has changed by content; everything is new where there is no index before."""
+    """The changes of content. Without a previous index everything is new."""
     old = {} if before is None else before.files
     added = tuple(name for name in now.files if name not in old)
     changed = tuple(name for name, file in now.files.items() if name in old and old[name].sha256 != file.sha256)
     removed = tuple(name for name in old if name not in now.files)
-    # Of 100,000 images this takes some seconds, which a night without anything new saves.
+    # For 100,000 images this takes seconds, so it is skipped if nothing has changed.
     images = _labelled_content(now.files) - _labelled_content(old) if added or changed or removed else ()
     return Changes(added=added, changed=changed, removed=removed, pictures=len(images))
 
 
 def read_index(model: Store) -> Index | None:
-    """The index in a model's folder; None where there is none.
+    """The index in a model's folder; None if there is none.
 
     Raises:
-        BoxcarError: 64 where a newer Boxcar wrote it, 65 where it cannot be understood.
+        BoxcarError: 64 if a newer Boxcar wrote it, 65 if it cannot be read.
     """
     try:
         content = model.read(INDEX)
@@ -118,32 +118,31 @@ def read_index(model: Store) -> Index | None:
         index = Index.model_validate_json(content)
     except ValueError as error:
         do = "Remove it. The next retraining then reads all files and trains."
-        raise BoxcarError(ExitCode.DATA, f"{where} cannot be understood.", do) from error
+        raise BoxcarError(ExitCode.DATA, f"{where} is not valid.", do) from error
     if index.format > _FORMAT:
         raise BoxcarError(ExitCode.USAGE, f"{where} was written by a newer Boxcar.", "Use that version or a later one.")
     return index
 
 
 def write_index(model: Store, index: Index) -> None:
-    """Stores the files that the last retraining has covered."""
+    """Stores the files that the last retraining used."""
     model.write(INDEX, index.model_dump_json().encode())
 
 
 def labelled_images(files: Mapping[str, IndexedFile]) -> set[str]:
-    """The names of the images that an annotation describes. What the records step takes for a fault is left to it: here it
-    only changes a count."""
+    """The names of the images that an annotation describes. Faulty pairs are ignored; the records step reports them."""
     names = sorted(name for name in files if is_image(name) or READER.is_annotation(name))
     items = READER.items(Listing(names, lambda name: files[name].filename.splitlines()))
     return {item.image for item in items if isinstance(item, Item) and item.image is not None and item.source is not None}
 
 
 def _labelled_content(files: Mapping[str, IndexedFile]) -> set[str]:
-    """The content of the labeled images, by its hash."""
+    """The hashes of the labeled images."""
     return {files[name].sha256 for name in labelled_images(files)}
 
 
 def _is_read(name: str) -> bool:
-    """Whether the records step would read it. It passes over hidden files and folders."""
+    """Whether the records step reads this file. It skips hidden files and folders."""
     path = PurePosixPath(name)
     wanted = is_image(name) or READER.is_annotation(name) or path.name == LABEL_MAP
     return wanted and not any(part.startswith(".") for part in path.parts)

@@ -1,7 +1,7 @@
-"""One retraining of a model at a time, whoever starts it and wherever.
+"""One retraining of a model at a time, on all machines.
 
-Whoever is at work renews a note in the model's folder. Who finds one watches it, by its own clock alone, and takes it over
-where it stays what it was: whoever wrote it is gone.
+The process that retrains a model claims it with a small object in the model's folder, and renews the claim. Another process
+watches an existing claim by its own clock, and takes it over if it is not renewed: its holder was killed.
 """
 
 import os
@@ -19,61 +19,58 @@ from boxcar.storage import ABSENT, Changed, Missing, Store
 
 CLAIM = "at-work.json"  # in the model's folder
 RENEW_SECONDS = 15.0
-GONE_SECONDS = 60.0  # without a renewal, after which whoever was at work counts as gone
+EXPIRY_SECONDS = 60.0
 
 
 class _Note(BaseModel):
-    """What the object says; `beat` is another one each time, so that no two notes are the same."""
+    """The content of the object."""
 
-    holder: str | None  # None: nobody is at work
-    beat: str
+    holder: str | None  # None: the model is free
+    beat: str  # the holder's random digits and a counter: different in every renewal
 
 
-class AtWorkError(BoxcarError):
-    """Another retraining of the model is at work."""
+class ModelBusyError(BoxcarError):
+    """Another retraining of the model is running."""
 
 
 class Claim:
-    """The note of this process. Taken by `with`; where somebody else takes it meanwhile, the process gets SIGTERM.
+    """Claims a model in a `with` block. If another process takes the claim over, this process gets SIGTERM.
 
     Args:
         model: the model's folder.
         renew_seconds: between renewals.
-        gone_seconds: for which the note of another process has to stay the same.
+        expiry_seconds: after which another process's claim that is not renewed has expired.
     """
 
-    def __init__(self, model: Store, renew_seconds: float = RENEW_SECONDS, gone_seconds: float = GONE_SECONDS) -> None:
-        self._model, self._renew_seconds, self._gone_seconds = model, renew_seconds, gone_seconds
+    def __init__(self, model: Store, renew_seconds: float = RENEW_SECONDS, expiry_seconds: float = EXPIRY_SECONDS) -> None:
+        self._model, self._renew_seconds, self._expiry_seconds = model, renew_seconds, expiry_seconds
         self._holder = f"{socket.gethostname()}, process {os.getpid()}"
+        self._own, self._count = secrets.token_hex(8), 0
         self._tag = ABSENT
-        self._sent: set[str] = set()  # beats of which no answer has come
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="claim", daemon=True)
 
     def __enter__(self) -> None:
-        """Takes the model.
+        """Claims the model.
 
         Raises:
-            AtWorkError: where another process is at work.
-            BoxcarError: 69 where the store keeps no conditions.
+            ModelBusyError: 69 if another process has claimed it.
+            BoxcarError: 65 if the claim cannot be read; 69 if the store does not obey conditional writes.
         """
         self._model.require_conditions()
-        until = time.monotonic() + self._gone_seconds
-        found = self._look()
-        while found is not None and found[0].holder is not None:
-            if time.monotonic() > until:
-                break  # it has stayed what it was
-            time.sleep(min(1.0, self._gone_seconds / 10))
-            now = self._look()
-            if now is not None and now[0].holder is not None and now[0].beat != found[0].beat:
-                raise self._taken(now[0])
-            found = now
-        self._tag = ABSENT if found is None else found[1]
+        expiry = time.monotonic() + self._expiry_seconds
+        first, self._tag = self._read()
+        while first.holder is not None and time.monotonic() <= expiry:
+            time.sleep(min(1.0, self._expiry_seconds / 10))
+            now, self._tag = self._read()
+            if now.holder is None:
+                break
+            if now.beat != first.beat:
+                raise self._busy(now)
         try:
             self._write(self._holder)
         except Changed:
-            other = self._look()
-            raise self._taken(None if other is None else other[0]) from None
+            raise self._busy(self._read()[0]) from None
         self._thread.start()
 
     def __exit__(self, *error: object) -> None:
@@ -82,9 +79,9 @@ class Claim:
         try:
             self._write(None)
         except Changed:
-            return  # it is somebody else's, and stays
+            return  # another process holds it
         except (BoxcarError, OSError) as failure:
-            # What was done under it counts, or why it failed. The note stays, and its writer counts as gone after a while.
+            # The result of the block is more important. The claim expires by itself.
             print(failure, file=sys.stderr, flush=True)  # noqa: T201
 
     def _renew(self) -> None:
@@ -92,41 +89,39 @@ class Claim:
             try:
                 self._write(self._holder)
             except Changed:
-                os.kill(os.getpid(), signal.SIGTERM)  # which saves what there is, and ends
+                os.kill(os.getpid(), signal.SIGTERM)  # saves a checkpoint, and ends
                 return
             except (BoxcarError, OSError):
-                # Nothing can be written just now, by whoever else is at work either. Once it can, `Changed` tells.
-                continue
+                continue  # the store fails for other processes, too; a later renewal finds out whether one has taken over
 
-    def _look(self) -> tuple[_Note, str] | None:
+    def _read(self) -> tuple[_Note, str]:
+        """The note in the store and its tag."""
         try:
             content, tag = self._model.read_tagged(CLAIM)
         except Missing:
-            return None
+            return _Note(holder=None, beat=""), ABSENT
         try:
             return _Note.model_validate_json(content), tag
         except ValueError as error:
-            what = f"{self._model.uri}/{CLAIM} cannot be understood."
+            what = f"{self._model.uri}/{CLAIM} is not valid."
             raise BoxcarError(ExitCode.DATA, what, "Remove it if no retraining of this model is running.") from error
 
     def _write(self, holder: str | None) -> None:
-        note = _Note(holder=holder, beat=secrets.token_hex(8))
-        content = note.model_dump_json().encode()
-        self._sent.add(note.beat)
+        self._count += 1
+        content = _Note(holder=holder, beat=f"{self._own}-{self._count}").model_dump_json().encode()
         try:
             self._tag = self._model.write(CLAIM, content, self._tag)
         except Changed:
-            found = self._look()
-            if found is None or found[0].beat not in self._sent:
+            found, tag = self._read()
+            if not found.beat.startswith(self._own):
                 raise
-            # Our own: a write before this one arrived, and its answer was lost.
-            self._tag = self._model.write(CLAIM, content, found[1])
-        self._sent.clear()
+            # An earlier write of this process has arrived, although its response was lost.
+            self._tag = self._model.write(CLAIM, content, tag)
 
-    def _taken(self, note: _Note | None) -> AtWorkError:
-        who = f" ({note.holder})" if note is not None and note.holder is not None else ""
-        return AtWorkError(
+    def _busy(self, note: _Note) -> ModelBusyError:
+        holder = "" if note.holder is None else f" ({note.holder})"
+        return ModelBusyError(
             ExitCode.ENVIRONMENT,
-            f"Another retraining of {self._model.uri} is running{who}.",
+            f"Another retraining of {self._model.uri} is running{holder}.",
             "Wait until it has ended. The claim of a killed retraining expires after a minute.",
         )

@@ -1,4 +1,4 @@
-"""The heavy parts of a retraining as Jobs on a cluster. Nothing that trains, converts or scores is loaded here."""
+"""Training and comparing as Jobs on a cluster. This module does not load the code that trains, converts, or scores."""
 
 from boxcar.cluster import decide_on_cluster, gpu_count, run_on_cluster
 from boxcar.retraining.cycle import RetrainingLauncher

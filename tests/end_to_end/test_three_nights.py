@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from boxcar.kfp.container_images import Images
-from boxcar.retraining.ledger import read_entries
+from boxcar.registry.ledger import read_entries
 from boxcar.storage import open_store
 from pipelines.local import local_runner
 from pipelines.retrain_if_changed import retrain_if_changed

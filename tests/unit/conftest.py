@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
 from made_once import made_once
+from retrained_model import RetrainedModel
+from webhook import Webhook
 
+from boxcar import retry
 from boxcar.data.label_map import read_label_map
 from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
 from boxcar.run.step import Step
@@ -62,3 +65,18 @@ def own_signals() -> Iterator[None]:
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    """A server that BOXCAR_WEBHOOK names."""
+    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.5)
+    with Webhook() as made:
+        monkeypatch.setenv("BOXCAR_WEBHOOK", made.url)
+        yield made
+
+
+@pytest.fixture
+def cats(tmp_path: Path, webhook: Webhook) -> RetrainedModel:
+    """A model with one labeled image, before its first run."""
+    return RetrainedModel(tmp_path, webhook)

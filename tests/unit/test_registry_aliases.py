@@ -1,4 +1,4 @@
-"""Which version is the champion: of two who change it at once one wins, and the other is refused."""
+"""Changes of the champion. If two processes change it at the same time, one of them is refused."""
 
 import json
 import subprocess
@@ -12,13 +12,13 @@ from storage_servers import Server, UnconditionalGcs, serving
 
 from boxcar.errors import BoxcarError
 from boxcar.registry import Model, add_version, read_aliases, resolve, rollback
-from boxcar.registry.aliases import Aliases, begin, change, promoted
+from boxcar.registry.aliases import Aliases, begin, change
 from boxcar.storage import Changed, open_store
 
-# Promotes on top of one state, as often as a line names a version; who was too late says so.
+# For each version on stdin, promotes it in the state that was read, and prints whether it was first.
 RACER = """
 import sys
-from boxcar.registry.aliases import Aliases, _content, _read, promoted
+from boxcar.registry.aliases import _content, _read
 from boxcar.registry.model import Model
 from boxcar.storage import Changed
 
@@ -26,9 +26,9 @@ model = Model(sys.argv[1], "pets")
 for line in sys.stdin:
     state, tag = _read(model)
     print("read", flush=True)
-    sys.stdin.readline()  # the other has read too
+    sys.stdin.readline()  # the other process has read it too
     try:
-        model.store.write("aliases.json", _content(promoted(state, line.strip(), sys.argv[2])), expected=tag)
+        model.store.write("aliases.json", _content(state.promoted(line.strip(), sys.argv[2])), expected=tag)
         print("won", flush=True)
     except Changed:
         print("lost", flush=True)
@@ -50,36 +50,36 @@ def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return model
 
 
-def test_promotions_and_the_way_back(model: Model) -> None:
+def test_promotions_and_rollbacks(model: Model) -> None:
     assert read_aliases(model).aliases == {}
     for number in ("1", "2", "3"):
-        change(model, lambda state, number=number: promoted(state, number, f"why {number}"))
+        change(model, lambda state, number=number: state.promoted(number, f"why {number}"))
     assert read_aliases(model).aliases == {"champion": "3", "previous": "2"}
     assert (resolve(model, "champion"), resolve(model, "previous"), resolve(model, "17")) == ("3", "2", "17")
     assert rollback(model).aliases == {"champion": "2", "previous": "1"}
-    change(model, lambda state: promoted(state, "4", ""))
+    change(model, lambda state: state.promoted("4", ""))
     assert rollback(model).champion == "2" and rollback(model).champion == "1"
     with pytest.raises(BoxcarError, match="no champion before 1") as error:
         rollback(model)
     assert error.value.code == 64
-    told = [(line.action, line.champion) for line in read_aliases(model).history]
-    assert told[1:5] == [("promote", "1"), ("promote", "2"), ("promote", "3"), ("rollback", "2")]
+    changes = [(line.action, line.champion) for line in read_aliases(model).history]
+    assert changes[1:5] == [("promote", "1"), ("promote", "2"), ("promote", "3"), ("rollback", "2")]
     assert read_aliases(model).history[3].reason == "why 3"
 
 
-def test_others_read_the_champion_without_boxcar(model: Model) -> None:
-    change(model, lambda state: promoted(state, "1", ""))
+def test_the_champion_can_be_read_without_boxcar(model: Model) -> None:
+    change(model, lambda state: state.promoted("1", ""))
     assert json.loads(open_store(model.uri).read("aliases.json"))["aliases"]["champion"] == "1"
 
 
-def test_an_alias_that_is_not_there_is_said(model: Model) -> None:
-    change(model, lambda state: promoted(state, "1", ""))
+def test_an_unknown_alias_is_refused(model: Model) -> None:
+    change(model, lambda state: state.promoted("1", ""))
     with pytest.raises(BoxcarError, match=r"pets has no alias stable; it has: champion \(1\)") as error:
         resolve(model, "stable")
     assert error.value.code == 64
 
 
-def test_of_two_promotions_at_once_one_wins_every_time(model: Model) -> None:
+def test_one_of_two_concurrent_promotions_wins(model: Model) -> None:
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, model.models, name],
@@ -109,7 +109,7 @@ def test_of_two_promotions_at_once_one_wins_every_time(model: Model) -> None:
     assert [line.reason for line in state.history[1:]] == winners
 
 
-def test_a_clock_that_is_an_hour_off_does_no_harm(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_changes_does_not_depend_on_clocks(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     def off_by(hours: int) -> None:
         class Clock(datetime):
             @classmethod
@@ -120,7 +120,7 @@ def test_a_clock_that_is_an_hour_off_does_no_harm(model: Model, monkeypatch: pyt
 
     for number, hours in (("1", 1), ("2", -1), ("3", 0)):
         off_by(hours)
-        change(model, lambda state, number=number: promoted(state, number, ""))
+        change(model, lambda state, number=number: state.promoted(number, ""))
     state = read_aliases(model)
     assert state.champions == ("1", "2", "3")
     times = [line.at for line in state.history[1:]]
@@ -128,18 +128,18 @@ def test_a_clock_that_is_an_hour_off_does_no_harm(model: Model, monkeypatch: pyt
     assert rollback(model).champion == "2"
 
 
-def test_what_cannot_be_understood_is_not_overwritten(model: Model) -> None:
+def test_a_state_that_is_not_valid_is_not_overwritten(model: Model) -> None:
     open_store(model.uri).write("aliases.json", b"{")
-    with pytest.raises(BoxcarError, match=r"aliases.json cannot be understood") as error:
-        change(model, lambda state: promoted(state, "1", ""))
+    with pytest.raises(BoxcarError, match=r"aliases.json is not valid") as error:
+        change(model, lambda state: state.promoted("1", ""))
     assert error.value.code == 65
     assert open_store(model.uri).read("aliases.json") == b"{"
 
 
-def test_who_changes_what_another_has_changed_meanwhile_is_refused(model: Model) -> None:
+def test_a_change_is_refused_if_the_state_has_changed_meanwhile(model: Model) -> None:
     def overtaken(state: Aliases) -> Aliases:
-        change(model, lambda state: promoted(state, "2", ""))
-        return promoted(state, "1", "")
+        change(model, lambda state: state.promoted("2", ""))
+        return state.promoted("1", "")
 
     with pytest.raises(Changed, match=r"aliases\.json was changed") as error:
         change(model, overtaken)
@@ -147,7 +147,7 @@ def test_who_changes_what_another_has_changed_meanwhile_is_refused(model: Model)
     assert read_aliases(model).champions == ("2",)
 
 
-def test_a_change_that_is_refused_changes_nothing(model: Model) -> None:
+def test_an_error_in_a_change_changes_nothing(model: Model) -> None:
     before = open_store(model.uri).read("aliases.json")
 
     def refuse(state: object) -> None:

@@ -1,4 +1,4 @@
-"""The gate's decision on answers whose truth is known."""
+"""The gate's decisions on simulated detectors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from boxcar.config.gate_settings import GateSettings
 from boxcar.errors import BoxcarError
 from boxcar.inference.detections import Detections
-from boxcar.registry.decision import FEWEST_PICTURES, Answers, decide, pictures_needed
+from boxcar.registry.decision import FEWEST_PICTURES, Measured, decide, pictures_needed
 from boxcar.scoring import Difference, GroundTruth, one_sided
 
 LABELS = {1: "cat", 2: "dog"}
@@ -18,12 +18,12 @@ LABELS = {1: "cat", 2: "dog"}
 def tables(
     random: Any, pictures: int, *finds: float, labels: dict[int, str] = LABELS
 ) -> tuple[list[GroundTruth], list[list[Detections]]]:
-    """Labelled pictures, and the answers of detectors that find these shares of the objects, beside what is none.
+    """Ground truth, and the detections of simulated detectors that find these shares of the objects and add false ones.
 
-    Half of what makes an object hard is the object's own, so that detectors miss the same ones more often than by chance.
+    Detectors miss the same objects more often than by chance: half of the difficulty is the object's own.
     """
     truths: list[GroundTruth] = []
-    answers: list[list[Detections]] = [[] for _ in finds]
+    detections: list[list[Detections]] = [[] for _ in finds]
     for _ in range(pictures):
         count = int(random.integers(1, 4))
         left = np.arange(count) * 0.3
@@ -31,7 +31,7 @@ def tables(
         classes = random.choice(list(labels), count)
         truths.append(GroundTruth(400, 400, boxes, classes.astype(np.int64), np.zeros(count, np.bool_)))
         hard = random.random(count)
-        for found, share in zip(answers, finds, strict=True):
+        for found, share in zip(detections, finds, strict=True):
             hit = np.where(random.random(count) < 0.5, hard, random.random(count)) < share
             false = int(random.poisson(0.5))
             left = np.arange(false) * 0.05
@@ -40,32 +40,32 @@ def tables(
             order = np.argsort(-scores)
             kinds = np.concatenate([classes[hit], random.choice(list(labels), false)]).astype(np.int64)
             found.append(Detections(np.concatenate([boxes[hit], nothing])[order], scores[order], kinds[order]))
-    return truths, answers
+    return truths, detections
 
 
-def answers(found: Sequence[Detections], labels: dict[int, str] = LABELS, **cost: float) -> Answers:
-    return Answers(labels, found, **({"milliseconds": 5.0, "megabytes": 3.0} | cost))
+def measured(found: Sequence[Detections], labels: dict[int, str] = LABELS, **cost: float) -> Measured:
+    return Measured(labels, found, **({"milliseconds": 5.0, "megabytes": 3.0} | cost))
 
 
 def shares(pictures: int, champion: float, challenger: float, pairs: int, settings: GateSettings) -> dict[str, float]:
-    """How often the gate says what of detectors that find these shares."""
-    random, said = np.random.default_rng(pictures), dict.fromkeys(("promoted", "kept", "undecided"), 0)
+    """The share of each verdict for detectors that find these shares of the objects."""
+    random, counts = np.random.default_rng(pictures), dict.fromkeys(("promoted", "kept", "undecided"), 0)
     for number in range(pairs):
         truths, (ours, theirs) = tables(random, pictures, challenger, champion)
-        said[decide(truths, LABELS, answers(ours), answers(theirs), settings, seed=number).verdict] += 1
-    return {verdict: count / pairs for verdict, count in said.items()}
+        counts[decide(truths, LABELS, measured(ours), measured(theirs), settings, seed=number).verdict] += 1
+    return {verdict: count / pairs for verdict, count in counts.items()}
 
 
 @pytest.mark.parametrize(
     ("pictures", "pairs"), [(60, 60), *(pytest.param(pictures, 200, marks=pytest.mark.slow) for pictures in (30, 60, 250))]
 )
-def test_wrong_decisions_are_as_rare_as_was_asked(pictures: int, pairs: int) -> None:
-    """Both find the same, and only what is better is to pass: each promotion is a false one, as is each word of a loss."""
+def test_wrong_decisions_are_as_rare_as_requested(pictures: int, pairs: int) -> None:
+    """Both detectors are equally good, and only a better one should pass. Every promotion and every refusal is an error."""
     share = shares(pictures, 0.85, 0.85, pairs, GateSettings(min_gain=0.0))
     by_chance = 2 * (0.05 * 0.95 / pairs) ** 0.5
     assert share["promoted"] <= 0.05 + by_chance
     assert share["kept"] <= 0.05 + by_chance
-    # Nor is the gate a wall: it errs nearly as often as it may.
+    # The gate is not too strict either: errors are nearly as frequent as allowed.
     assert share["promoted"] + share["kept"] > 0.02
 
 
@@ -73,26 +73,26 @@ def test_wrong_decisions_are_as_rare_as_was_asked(pictures: int, pairs: int) -> 
     ("pictures", "pairs"),
     [(FEWEST_PICTURES, 40), *(pytest.param(pictures, 200, marks=pytest.mark.slow) for pictures in (1, 5, FEWEST_PICTURES))],
 )
-def test_few_pictures_promote_nothing_that_is_worse(pictures: int, pairs: int) -> None:
+def test_few_images_promote_no_worse_version(pictures: int, pairs: int) -> None:
     worse = shares(pictures, 0.95, 0.80, pairs, GateSettings())
     assert worse["promoted"] <= 0.05 + 2 * (0.05 * 0.95 / pairs) ** 0.5
     better = shares(pictures, 0.2, 1.0, 20, GateSettings())
-    assert (better["promoted"] > 0.5) == (pictures >= FEWEST_PICTURES), "more of them do tell"
+    assert (better["promoted"] > 0.5) == (pictures >= FEWEST_PICTURES), "enough images promote a better version"
 
 
-def test_too_few_pictures_with_objects_say_so_however_many_are_empty() -> None:
+def test_images_without_objects_do_not_count() -> None:
     random = np.random.default_rng(3)
     truths, (good, bad) = tables(random, FEWEST_PICTURES - 1, 1.0, 0.0)
     nothing = GroundTruth(400, 400, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-    told = decide(
-        [*truths, *[nothing] * 50], LABELS, answers([*good, *[none] * 50]), answers([*bad, *[none] * 50]), GateSettings()
+    decided = decide(
+        [*truths, *[nothing] * 50], LABELS, measured([*good, *[none] * 50]), measured([*bad, *[none] * 50]), GateSettings()
     )
-    assert (told.verdict, told.pictures_needed) == ("undecided", FEWEST_PICTURES)
-    assert told.reason == "7 test images contain an object of a class that both know. At least 8 are needed."
+    assert (decided.verdict, decided.pictures_needed) == ("undecided", FEWEST_PICTURES)
+    assert decided.reason == "7 test images contain an object of a class that both know. At least 8 are needed."
 
 
-def test_a_real_gain_is_seen_and_a_real_loss_too() -> None:
+def test_a_large_gain_is_promoted_and_a_large_loss_kept() -> None:
     assert shares(150, 0.8, 0.93, 20, GateSettings())["promoted"] >= 0.9
     assert shares(150, 0.93, 0.8, 20, GateSettings())["kept"] >= 0.9
 
@@ -100,68 +100,68 @@ def test_a_real_gain_is_seen_and_a_real_loss_too() -> None:
 def test_the_three_decisions_and_their_reasons() -> None:
     random = np.random.default_rng(4)
     truths, (good, bad, same) = tables(random, 60, 0.95, 0.6, 0.93)
-    told = decide(truths, LABELS, answers(good), answers(bad), GateSettings())
-    assert told.verdict == "promoted" and "above -0.005" in told.reason
-    assert told.difference is not None and told.difference.low is not None and told.difference.low > -0.005
-    told = decide(truths, LABELS, answers(bad), answers(good), GateSettings())
-    assert told.verdict == "kept" and "not above -0.005" in told.reason and told.pictures_needed is None
-    told = decide(truths, LABELS, answers(same), answers(good), GateSettings())
-    assert told.verdict == "undecided" and told.pictures_needed is not None and told.pictures_needed > 60
-    assert f"about {told.pictures_needed} would" in told.reason
-    told = decide(truths, LABELS, answers(good), answers(good), GateSettings())
-    assert told.verdict == "promoted" and told.difference == Difference(0.0, 0.0, 0.0)
-    told = decide(truths, LABELS, answers(good), answers(good), GateSettings(min_gain=0.0))
-    assert told.verdict == "kept"  # the upper bound is at it
+    decided = decide(truths, LABELS, measured(good), measured(bad), GateSettings())
+    assert decided.verdict == "promoted" and "above -0.005" in decided.reason
+    assert decided.difference is not None and decided.difference.low is not None and decided.difference.low > -0.005
+    decided = decide(truths, LABELS, measured(bad), measured(good), GateSettings())
+    assert decided.verdict == "kept" and "not above -0.005" in decided.reason and decided.pictures_needed is None
+    decided = decide(truths, LABELS, measured(same), measured(good), GateSettings())
+    assert decided.verdict == "undecided" and decided.pictures_needed is not None and decided.pictures_needed > 60
+    assert f"about {decided.pictures_needed} would" in decided.reason
+    decided = decide(truths, LABELS, measured(good), measured(good), GateSettings())
+    assert decided.verdict == "promoted" and decided.difference == Difference(0.0, 0.0, 0.0)
+    decided = decide(truths, LABELS, measured(good), measured(good), GateSettings(min_gain=0.0))
+    assert decided.verdict == "kept"  # the upper bound is at it
 
 
-def test_the_pictures_it_would_need_are_enough() -> None:
-    """With the answers for as many, the same detectors are told apart more often than not."""
-    told = decide_pair(np.random.default_rng(6), 60, 0.88, 0.92)
-    assert told.verdict == "undecided" and told.pictures_needed is not None
+def test_the_number_of_images_needed_is_enough() -> None:
+    """With that many images, at least half of the decisions on the same detectors are promotions."""
+    decided = decide_pair(np.random.default_rng(6), 60, 0.88, 0.92)
+    assert decided.verdict == "undecided" and decided.pictures_needed is not None
     random = np.random.default_rng(7)
-    again = [decide_pair(random, told.pictures_needed, 0.88, 0.92).verdict for _ in range(10)]
-    assert again.count("promoted") >= 5, (told.pictures_needed, again)
+    again = [decide_pair(random, decided.pictures_needed, 0.88, 0.92).verdict for _ in range(10)]
+    assert again.count("promoted") >= 5, (decided.pictures_needed, again)
 
 
 def decide_pair(random: Any, pictures: int, champion: float, challenger: float) -> Any:
     truths, (ours, theirs) = tables(random, pictures, challenger, champion)
-    return decide(truths, LABELS, answers(ours), answers(theirs), GateSettings())
+    return decide(truths, LABELS, measured(ours), measured(theirs), GateSettings())
 
 
-def test_the_number_of_pictures_grows_with_the_square() -> None:
+def test_the_number_of_images_needed_grows_with_the_square_of_the_bounds() -> None:
     assert pictures_needed(Difference(0.015, -0.025, 0.055), 100, -0.005) == 400
     assert pictures_needed(Difference(-0.015, -0.055, 0.015), 100, -0.005) in (900, 901)
     assert pictures_needed(Difference(-0.005, -0.01, 0.0), 100, -0.005) is None
     assert pictures_needed(Difference(0.02, -0.0051, 0.05), 100, -0.005) == 101
 
 
-def test_floors_and_ceilings_keep_the_champion_whatever_the_gain() -> None:
+def test_broken_floors_and_limits_keep_the_champion_despite_a_gain() -> None:
     random = np.random.default_rng(1)
     truths, (good, bad) = tables(random, 60, 0.95, 0.6)
-    held = {"class_floors": {"cat": 0.99}, "max_milliseconds": 4.0, "max_megabytes": 2.0}
-    told = decide(truths, LABELS, answers(good), answers(bad), GateSettings(**held))
-    assert told.verdict == "kept" and len(told.broken) == 3
+    broken = {"class_floors": {"cat": 0.99}, "max_milliseconds": 4.0, "max_megabytes": 2.0}
+    decided = decide(truths, LABELS, measured(good), measured(bad), GateSettings(**broken))
+    assert decided.verdict == "kept" and len(decided.broken) == 3
     for word in ("AP50 of cat", "its floor of 0.99", "5 ms, above the limit of 4", "3 MB, above the limit of 2"):
-        assert word in told.reason
+        assert word in decided.reason
     within = {"class_floors": {"cat": 0.5}, "max_milliseconds": 5.0, "max_megabytes": 3.0}
-    assert decide(truths, LABELS, answers(good), answers(bad), GateSettings(**within)).verdict == "promoted"
-    assert decide(truths, LABELS, answers(good), None, GateSettings(**held)).verdict == "kept"
+    assert decide(truths, LABELS, measured(good), measured(bad), GateSettings(**within)).verdict == "promoted"
+    assert decide(truths, LABELS, measured(good), None, GateSettings(**broken)).verdict == "kept"
     with pytest.raises(BoxcarError, match="--class-floor names bird") as error:
-        decide(truths, LABELS, answers(good), None, GateSettings(class_floors={"bird": 0.5}))
+        decide(truths, LABELS, measured(good), None, GateSettings(class_floors={"bird": 0.5}))
     assert error.value.code == 64
 
 
 def test_the_first_version_needs_no_champion() -> None:
     truths, (found,) = tables(np.random.default_rng(2), 20, 0.4)
-    told = decide(truths, LABELS, answers(found), None, GateSettings())
-    assert (told.verdict, told.difference, told.scores[1]) == ("promoted", None, None)
+    decided = decide(truths, LABELS, measured(found), None, GateSettings())
+    assert (decided.verdict, decided.difference, decided.scores[1]) == ("promoted", None, None)
 
 
-def test_other_classes_are_compared_on_the_shared_ones_and_must_be_accepted() -> None:
+def test_other_classes_must_be_accepted_and_the_shared_ones_are_compared() -> None:
     random = np.random.default_rng(3)
     truths, (good, bad) = tables(random, 60, 0.95, 0.6)
     more = {**LABELS, 3: "bird"}
-    # It also finds birds that nobody has labelled.
+    # It also detects birds, which have no labels.
     birds = [
         Detections(
             np.concatenate([one.boxes, [[0.5, 0.5, 0.7, 0.7]]]).astype(np.float32),
@@ -170,25 +170,25 @@ def test_other_classes_are_compared_on_the_shared_ones_and_must_be_accepted() ->
         )
         for one in good
     ]
-    told = decide(truths, LABELS, answers(birds, more), answers(bad), GateSettings())
-    assert told.verdict == "undecided" and told.new_classes == ("bird",) and told.classes == ("cat", "dog")
-    assert "also knows bird" in told.reason and "--accept-new-classes" in told.reason
+    decided = decide(truths, LABELS, measured(birds, more), measured(bad), GateSettings())
+    assert decided.verdict == "undecided" and decided.new_classes == ("bird",) and decided.classes == ("cat", "dog")
+    assert "also knows bird" in decided.reason and "--accept-new-classes" in decided.reason
     accepting = GateSettings(accept_new_classes=True)
-    told = decide(truths, LABELS, answers(birds, more), answers(bad), accepting)
-    alone = decide(truths, LABELS, answers(good), answers(bad), GateSettings())
-    assert told.verdict == "promoted" and told.difference == alone.difference
-    told = decide(truths, LABELS, answers(bad, more), answers(good), accepting)
-    assert told.verdict == "kept"  # accepting is not promoting
-    told = decide(truths, LABELS, answers(_only_cats(good), {1: "cat"}), answers(bad), GateSettings())
-    assert told.verdict == "undecided" and told.lost_classes == ("dog",) and told.classes == ("cat",)
-    assert "does not know dog" in told.reason
+    decided = decide(truths, LABELS, measured(birds, more), measured(bad), accepting)
+    alone = decide(truths, LABELS, measured(good), measured(bad), GateSettings())
+    assert decided.verdict == "promoted" and decided.difference == alone.difference
+    decided = decide(truths, LABELS, measured(bad, more), measured(good), accepting)
+    assert decided.verdict == "kept"  # accepting is not promoting
+    decided = decide(truths, LABELS, measured(_only_cats(good), {1: "cat"}), measured(bad), GateSettings())
+    assert decided.verdict == "undecided" and decided.lost_classes == ("dog",) and decided.classes == ("cat",)
+    assert "does not know dog" in decided.reason
 
 
 @pytest.mark.parametrize("shifted", [{1: "dog", 2: "cat"}, {2: "cat"}, {1: "bird", 2: "dog"}])
 def test_ids_that_shifted_are_refused(shifted: dict[int, str]) -> None:
     truths, (found,) = tables(np.random.default_rng(2), 5, 0.4)
     with pytest.raises(BoxcarError, match="Id 1 is cat in the champion") as error:
-        decide(truths, {7: "fish"}, answers(found, shifted), answers(found), GateSettings())
+        decide(truths, {7: "fish"}, measured(found, shifted), measured(found), GateSettings())
     assert error.value.code == 65 and "--label-map" in error.value.do
 
 

@@ -1,4 +1,4 @@
-"""The gate on real exported files: who becomes the champion, what is written down, and who is not let in."""
+"""The gate on real exported files: which version becomes the champion, and what is recorded."""
 
 import shutil
 import subprocess
@@ -18,12 +18,10 @@ from boxcar.registry import (
     add_version,
     promote_regardless,
     read_aliases,
-    references,
     rollback,
 )
-from boxcar.registry.comparisons import describe_comparisons
+from boxcar.registry.decision_files import describe_comparisons, restore_decision
 from boxcar.registry.gate import compare, gate
-from boxcar.registry.promotions import tell_run_again
 from boxcar.registry.retest import retest
 from boxcar.run.step import Step
 from boxcar.shapes import make_shapes
@@ -38,14 +36,14 @@ def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
 
 @pytest.fixture(scope="session")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records with as many test pictures as a decision needs."""
+    """Records with enough test images for a decision."""
     folder = tmp_path_factory.mktemp("many")
     build_records(str(make_shapes(str(folder / "shapes"), pictures=60, image_size=96)), str(folder / "records"))
     return folder / "records"
 
 
 def finished(exported: ExportedRun, records: Path, run: Path, ap50: float) -> Path:
-    """The exported run, scored; another score makes it another run."""
+    """A copy of the exported run with these scores. Other scores make it another run."""
     shutil.copytree(exported.folder, run)
     shutil.rmtree(run / "records")
     shutil.copytree(records, run / "records")
@@ -55,23 +53,22 @@ def finished(exported: ExportedRun, records: Path, run: Path, ap50: float) -> Pa
 
 @pytest.fixture
 def two(shapes: Model, exported_run: ExportedRun, records: Path, tmp_path: Path) -> Model:
-    """A model with two versions that answer alike."""
+    """A model with two versions that detect the same."""
     for number in (1, 2):
         add_version(shapes, str(finished(exported_run, records, tmp_path / f"run {number}", number / 10)))
     return shapes
 
 
-def test_the_first_becomes_the_champion_and_one_that_is_no_worse_its_successor(two: Model, tmp_path: Path) -> None:
-    told = gate(two, "1", GateSettings())
-    assert (told.decided.verdict, told.champion) == ("promoted", None)
-    told = gate(two, "2", GateSettings())
-    assert (told.decided.verdict, told.champion) == ("promoted", "1")
+def test_the_first_version_and_then_one_that_is_not_worse_become_the_champion(two: Model, tmp_path: Path) -> None:
+    first = gate(two, "1", GateSettings())
+    assert (first["decision"], first["champion"]) == ("promoted", None)
+    second = gate(two, "2", GateSettings())
     state = read_aliases(two)
     assert state.aliases == {"champion": "2", "previous": "1"}
-    assert [line.reason for line in state.history[1:]] == ["There is no champion yet.", told.decided.reason]
+    assert [line.reason for line in state.history[1:]] == ["There is no champion yet.", second["reason"]]
 
     record = read(tmp_path / "run 2" / "decision.json")
-    assert record == read(Path(two.uri) / "decisions" / f"2-1-{state.test}.json") == told.record
+    assert record == read(Path(two.uri) / "decisions" / f"2-1-{state.test}.json") == second
     assert (record["decision"], record["challenger"]["version"], record["champion"]["version"]) == ("promoted", "2", "1")
     assert record["challenger"]["file"] == "tflite/detector_int8.tflite" and record["challenger"]["milliseconds"] > 0
     assert record["challenger"]["sha256"] == record["champion"]["sha256"]
@@ -82,29 +79,29 @@ def test_the_first_becomes_the_champion_and_one_that_is_no_worse_its_successor(t
     assert error.value.code == 64
 
 
-def test_a_champion_that_is_kept_stays_and_the_decision_says_why(two: Model, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_that_breaks_a_limit_does_not_replace_the_champion(two: Model, capsys: pytest.CaptureFixture[str]) -> None:
     gate(two, "1", GateSettings(format="tflite_float32"))
-    told = gate(two, "2", GateSettings(max_megabytes=0.001))
-    assert told.decided.verdict == "kept" and "above the limit of 0.001" in told.decided.reason
+    decision = gate(two, "2", GateSettings(max_megabytes=0.001))
+    assert decision["decision"] == "kept" and "above the limit of 0.001" in decision["reason"]
     assert read_aliases(two).champion == "1"
-    assert f"kept: {told.decided.reason}" in capsys.readouterr().err
-    assert gate(two, "2", GateSettings(min_gain=0.0)).decided.verdict == "kept"
+    assert f"kept: {decision['reason']}" in capsys.readouterr().err
+    assert gate(two, "2", GateSettings(min_gain=0.0))["decision"] == "kept"
 
 
 def test_comparing_changes_nothing(two: Model) -> None:
     gate(two, "1", GateSettings())
     before = {path: path.read_bytes() for path in Path(two.uri).rglob("*") if path.is_file()}
-    assert compare(two, "2", "1", GateSettings()).decided.verdict == "promoted"
+    assert compare(two, "2", "1", GateSettings())["decision"] == "promoted"
     assert {path: path.read_bytes() for path in Path(two.uri).rglob("*") if path.is_file()} == before
 
 
-def test_a_format_that_a_version_has_not_is_said(two: Model) -> None:
+def test_a_format_that_a_version_does_not_have_is_refused(two: Model) -> None:
     with pytest.raises(BoxcarError, match=r"Version 1 of shapes has no tflite_float16 file\..* saved_model, tflite_") as error:
         gate(two, "1", GateSettings(format="tflite_float16"))
     assert error.value.code == 64
 
 
-def test_who_has_seen_test_pictures_is_refused_with_their_names(
+def test_a_version_that_was_trained_on_test_images_is_refused(
     shapes: Model, exported_run: ExportedRun, records: Path, tmp_path: Path
 ) -> None:
     fair, unfair = (finished(exported_run, records, tmp_path / f"run {number}", number / 10) for number in (1, 2))
@@ -123,23 +120,23 @@ def test_who_has_seen_test_pictures_is_refused_with_their_names(
     assert read_aliases(shapes).champion == "2"
 
 
-def test_a_comparison_with_a_champion_of_before_promotes_nobody(two: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_with_a_former_champion_promotes_nothing(two: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another version became the champion while the challenger was being compared."""
     gate(two, "1", GateSettings())
-    measure = gate.__globals__["measure"]
+    measure = gate.__globals__["measure_versions"]
 
     def slow(*arguments: object) -> object:
         promote_regardless(two, "3", "Somebody else was quicker.")
         return measure(*arguments)
 
     shutil.copytree(Path(two.uri) / "1", Path(two.uri) / "3")
-    monkeypatch.setitem(gate.__globals__, "measure", slow)
+    monkeypatch.setitem(gate.__globals__, "measure_versions", slow)
     with pytest.raises(Changed, match="The champion of shapes was changed") as error:
         gate(two, "2", GateSettings())
     assert error.value.code == 69 and read_aliases(two).champions == ("1", "3")
 
 
-def test_a_new_test_split_is_taken_when_the_champion_has_not_seen_it(two: Model, tmp_path: Path) -> None:
+def test_a_new_test_split_is_accepted_if_the_champion_was_not_trained_on_it(two: Model, tmp_path: Path) -> None:
     gate(two, "1", GateSettings())
     old = read_aliases(two).test
     seen = tmp_path / "seen"
@@ -150,18 +147,17 @@ def test_a_new_test_split_is_taken_when_the_champion_has_not_seen_it(two: Model,
 
     fresh = tmp_path / "fresh"
     build_records(str(make_shapes(str(tmp_path / "new"), pictures=40, image_size=96, seed=9)), str(fresh))
-    told = retest(two, str(fresh), GateSettings())
+    retested = retest(two, str(fresh), GateSettings())
     state = read_aliases(two)
-    assert told.champion == "1" and told.scores is not None and told.scores["AP50"] is not None
-    assert state.test == told.test.split != old and state.history[-1].action == "retest"
-    assert f"{told.scores['AP50']:.4f}" in state.history[-1].reason
-    assert references(two.models).tests == {("shapes", told.test.split)}
+    assert retested.champion == "1" and retested.scores is not None and retested.scores["AP50"] is not None
+    assert state.test == retested.test.split != old and state.history[-1].action == "retest"
+    assert f"{retested.scores['AP50']:.4f}" in state.history[-1].reason
     assert retest(two, str(fresh), GateSettings()).test.split == state.test
     assert read_aliases(two) == state
-    assert gate(two, "2", GateSettings()).record["test"]["split"] == state.test
+    assert gate(two, "2", GateSettings())["test"]["split"] == state.test
 
 
-def test_show_says_who_was_compared_with_whom(two: Model, tmp_path: Path) -> None:
+def test_show_lists_the_comparisons_of_a_version(two: Model, tmp_path: Path) -> None:
     file = Path(two.uri) / "1" / "export" / "tflite" / "detector_int8.tflite"
     assert describe_comparisons(str(file)) == ["compared            not yet compared"]
     for number in ("1", "2"):
@@ -174,10 +170,10 @@ def test_show_says_who_was_compared_with_whom(two: Model, tmp_path: Path) -> Non
     assert describe_comparisons(str(tmp_path / "elsewhere.tflite")) == []
 
 
-def test_the_gate_killed_at_its_writes(
+def test_a_gate_that_is_killed_at_a_write_can_be_repeated(
     exported_run: ExportedRun, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a bucket: the old champion or the new one, and the same command ends it."""
+    """In a bucket, the champion is the old one or the new one, and the same command completes the promotion."""
     monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))
     with serving(MinioServer(tmp_path / "server")) as server:
         proxy = FaultProxy(server.port)
@@ -190,18 +186,18 @@ def test_the_gate_killed_at_its_writes(
         ends = []
         for number in (1, 2):  # the decision, the champion
             ends.append(_killed_at(number, proxy, model))
-        assert ends[0] == "1" and ends[1] in ("1", "2")  # the last was under way when it was killed
+        assert ends[0] == "1" and ends[1] in ("1", "2")  # the last write may have arrived
         if ends[1] == "1":
-            assert gate(model, "2", GateSettings()).decided.verdict == "promoted"
+            assert gate(model, "2", GateSettings())["decision"] == "promoted"
         assert read_aliases(model).aliases == {"champion": "2", "previous": "1"}
         proxy.close()
 
 
-def test_what_was_killed_between_the_promotion_and_its_telling_is_told_by_a_repeat(two: Model, tmp_path: Path) -> None:
+def test_a_repeat_writes_the_decision_if_the_gate_was_killed_after_the_promotion(two: Model, tmp_path: Path) -> None:
     gate(two, "1", GateSettings())
     run = tmp_path / "run 2"
-    compared = gate(two, "2", GateSettings())
-    (run / "decision.json").unlink()  # as it was then
+    decision = gate(two, "2", GateSettings())
+    (run / "decision.json").unlink()  # as after the kill
     promote = [
         sys.executable,
         "-m",
@@ -218,17 +214,17 @@ def test_what_was_killed_between_the_promotion_and_its_telling_is_told_by_a_repe
     for said in ("the decision was added to its run", "nothing was done"):
         done = subprocess.run(promote, capture_output=True, text=True, timeout=120)
         assert (done.returncode, said in done.stdout) == (0, True), done.stdout + done.stderr
-        assert read(run / "decision.json") == compared.record
+        assert read(run / "decision.json") == decision
     assert read_aliases(two).champions == ("1", "2")
 
     (run / "decision.json").unlink()
     rollback(two)
     promote_regardless(two, "2", "A person says so.")
-    assert not tell_run_again(two, "2"), "this promotion was not the gate's"
+    assert not restore_decision(two, "2"), "this promotion was not the gate's"
 
 
 def _killed_at(number: int, proxy: FaultProxy, model: Model) -> str | None:
-    """The champion, once a promotion of version 2 was killed when its n-th write had come to the server."""
+    """The champion after a promotion of version 2 that was killed at its n-th write."""
     code = "import sys; from boxcar.registry import *; from boxcar.registry.gate import gate\n"
     code += "gate(Model(sys.argv[1], 'shapes'), '2', GateSettings())"
     process = subprocess.Popen([sys.executable, "-c", code, model.models], stderr=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""Whether there is anything new to train on is found without reading what is not new."""
+"""Changes in a folder of images are found without reading unchanged files."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from boxcar.errors import BoxcarError
-from boxcar.retraining.changes import INDEX, compare, labelled_images, look, read_index, write_index
+from boxcar.retraining.changes import INDEX, compare, index_files, labelled_images, read_index, write_index
 from boxcar.storage import Store, open_store
 
 
@@ -23,14 +23,14 @@ def data(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     for number in range(5):
         store.write(f"pictures/{number}.jpg", f"picture {number}".encode())
         store.write(f"pictures/{number}.xml", f"boxes {number}".encode())
-    store.write("notes.txt", b"nobody reads this")
-    store.write(".trash/old.jpg", b"nor this")
+    store.write("notes.txt", b"not read")
+    store.write(".trash/old.jpg", b"not read")
     return uri
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of what is read from here on."""
+    """The names of all files that are read."""
     found: list[str] = []
 
     def spy(kind: type[Store]) -> None:
@@ -48,23 +48,23 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_everything_is_new_at_first(data: str) -> None:
-    now = look(data, None)
+    now = index_files(data, None)
     assert sorted(now.files) == [f"pictures/{number}.{suffix}" for number in range(5) for suffix in ("jpg", "xml")]
     changes = compare(None, now)
     assert changes and (len(changes.added), changes.pictures) == (10, 5)
     assert str(changes) == "10 new files; 5 new labeled images"
 
 
-def test_what_has_not_changed_is_not_read(data: str, reads: list[str]) -> None:
-    before = look(data, None)
+def test_unchanged_files_are_not_read(data: str, reads: list[str]) -> None:
+    before = index_files(data, None)
     reads.clear()
-    changes = compare(before, look(data, before))
+    changes = compare(before, index_files(data, before))
     assert not changes and str(changes) == "no files; 0 new labeled images"
     assert reads == []
 
 
-def test_only_what_differs_is_read(data: str, reads: list[str]) -> None:
-    before = look(data, None)
+def test_only_changed_files_are_read(data: str, reads: list[str]) -> None:
+    before = index_files(data, None)
     store = open_store(data)
     store.write("pictures/1.xml", b"other boxes")
     store.write("pictures/7.jpg", b"picture 7")
@@ -74,63 +74,63 @@ def test_only_what_differs_is_read(data: str, reads: list[str]) -> None:
     store.write("moved/0.xml", b"boxes 0")
     store.delete(["pictures/0.jpg", "pictures/0.xml"])
     reads.clear()
-    changes = compare(before, look(data, before))
+    changes = compare(before, index_files(data, before))
     new = {"moved/0.jpg", "moved/0.xml", "pictures/7.jpg", "pictures/7.xml", "pictures/8.jpg"}
     assert set(reads) == new | {"pictures/1.xml"}
     assert set(changes.added) == new
     assert changes.changed == ("pictures/1.xml",)
     assert set(changes.removed) == {"pictures/0.jpg", "pictures/0.xml"}
-    assert changes.pictures == 1  # the one that moved is known, and the one without boxes is not labelled
+    assert changes.pictures == 1  # one was moved, and one has no annotation
 
 
-def test_a_picture_that_gets_its_xml_later_counts_then(data: str) -> None:
+def test_an_image_counts_once_it_has_an_annotation(data: str) -> None:
     store = open_store(data)
     for number in (7, 8):
         store.write(f"pictures/{number}.jpg", b"picture %d" % number)
-    before = look(data, None)
+    before = index_files(data, None)
     assert compare(None, before).pictures == 5
     store.write("pictures/7.xml", b"boxes 7")
-    store.write("elsewhere/9.xml", b"boxes of an image that is not there")
-    assert compare(before, look(data, before)).pictures == 1
+    store.write("elsewhere/9.xml", b"boxes of a missing image")
+    assert compare(before, index_files(data, before)).pictures == 1
 
 
-def test_an_annotation_finds_its_image_by_the_name_in_it(data: str, reads: list[str]) -> None:
+def test_an_annotation_is_paired_by_the_name_in_it(data: str, reads: list[str]) -> None:
     store = open_store(data)
     store.write("pictures/cat.jpg", b"cat")
     store.write("elsewhere/8.xml", b"<annotation><filename>cat.jpg</filename></annotation>")
-    before = look(data, None)
+    before = index_files(data, None)
     assert "pictures/cat.jpg" in labelled_images(before.files)
     reads.clear()
-    assert look(data, before).files["elsewhere/8.xml"].filename == "cat.jpg"
+    assert index_files(data, before).files["elsewhere/8.xml"].filename == "cat.jpg"
     assert reads == []
 
 
-def test_a_file_written_again_with_the_same_bytes_is_no_change(data: str) -> None:
-    before = look(data, None)
+def test_a_file_that_was_rewritten_with_the_same_bytes_is_unchanged(data: str) -> None:
+    before = index_files(data, None)
     open_store(data).write("pictures/1.jpg", b"picture 1")
-    assert not compare(before, look(data, before))
+    assert not compare(before, index_files(data, before))
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("boxes")
     with pytest.raises(BoxcarError, match="There are no images at") as raised:
-        look(str(tmp_path), None)
+        index_files(str(tmp_path), None)
     assert raised.value.code == 64
 
 
 def test_the_index_is_kept_with_the_model(data: str, tmp_path: Path) -> None:
     model = open_store(str(tmp_path / "models" / "one"))
     assert read_index(model) is None
-    index = look(data, None)
+    index = index_files(data, None)
     write_index(model, index)
     assert read_index(model) == index
 
 
 @pytest.mark.parametrize(
     ("content", "code", "word"),
-    [("{", 65, "cannot be understood"), ('{"format": 2, "data": "x", "files": {}}', 64, "newer Boxcar")],
+    [("{", 65, "is not valid"), ('{"format": 2, "data": "x", "files": {}}', 64, "newer Boxcar")],
 )
-def test_an_index_that_is_not_ours_is_refused(tmp_path: Path, content: str, code: int, word: str) -> None:
+def test_an_index_of_another_format_is_refused(tmp_path: Path, content: str, code: int, word: str) -> None:
     (tmp_path / INDEX).write_text(content)
     with pytest.raises(BoxcarError, match=word) as raised:
         read_index(open_store(str(tmp_path)))

@@ -1,4 +1,4 @@
-"""Never two retrainings of a model at once, and none that is kept out for ever by one that was killed."""
+"""One retraining of a model runs at a time, and a killed one blocks the others for a while only."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from boxcar.retraining.claim import CLAIM, Claim
 from boxcar.storage import open_store
 from boxcar.storage.folder_store import FolderStore
 
-# Renewed every 0.1 s; gone after 1.5 s.
+# Renewed every 0.1 s; expires after 1.5 s.
 HOLD = """
 import sys, time
 from boxcar.retraining.claim import Claim
@@ -48,15 +48,15 @@ def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return f"{server.scheme}://{server.make_bucket()}/models/one"
 
 
-def test_who_comes_second_is_sent_away(model: str) -> None:
+def test_a_second_claim_is_refused(model: str) -> None:
     with claim(model), pytest.raises(BoxcarError, match=r"Another retraining of .* is running") as raised:
         claim(model).__enter__()
     assert raised.value.code == 69 and f"process {os.getpid()}" in raised.value.what
-    with claim(model):  # the first one has given it back
+    with claim(model):  # the first one has released it
         pass
 
 
-def test_one_that_was_killed_is_gone_after_a_while(model: str) -> None:
+def test_the_claim_of_a_killed_process_expires(model: str) -> None:
     process = hold(model, 60)
     assert process.stdout is not None and process.stdout.readline() == "mine\n"
     process.kill()
@@ -65,10 +65,10 @@ def test_one_that_was_killed_is_gone_after_a_while(model: str) -> None:
         pass
 
 
-def test_who_was_taken_for_gone_is_told_to_stop(model: str) -> None:
+def test_a_process_whose_claim_expired_is_terminated(model: str) -> None:
     process = hold(model, 60)
     assert process.stdout is not None and process.stdout.readline() == "mine\n"
-    process.send_signal(signal.SIGSTOP)  # a laptop that is closed
+    process.send_signal(signal.SIGSTOP)  # as when a laptop is closed
     with claim(model):
         process.send_signal(signal.SIGCONT)
         assert process.wait(60) == -signal.SIGTERM
@@ -76,7 +76,7 @@ def test_who_was_taken_for_gone_is_told_to_stop(model: str) -> None:
         assert f"process {os.getpid()}".encode() in content
 
 
-def test_of_many_at_once_one_gets_it(model: str) -> None:
+def test_one_of_many_claims_at_once_succeeds(model: str) -> None:
     got: list[str] = []
     barrier, over = threading.Barrier(8), threading.Event()
 
@@ -102,35 +102,35 @@ def test_of_many_at_once_one_gets_it(model: str) -> None:
     assert got.count("mine") == 1 and len(got) == 8, got
 
 
-def test_a_renewal_whose_answer_was_lost_gives_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given up it would be by SIGTERM to this process."""
+def test_a_claim_survives_a_renewal_whose_response_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has lost its claim gets SIGTERM."""
     terminated: list[int] = []
     monkeypatch.setattr(os, "kill", lambda _, number: terminated.append(number))
     write, lost = FolderStore.write, threading.Event()
     beats: list[bytes] = []
 
-    def write_without_answer(self: FolderStore, name: str, content: bytes, expected: str | None = None) -> str:
+    def write_without_response(self: FolderStore, name: str, content: bytes, expected: str | None = None) -> str:
         tag = write(self, name, content, expected)
         if name == CLAIM:
             beats.append(content)
             if len(beats) == 2:
                 lost.set()
-                raise BoxcarError(ExitCode.ENVIRONMENT, "No answer.", "Wait.")
+                raise BoxcarError(ExitCode.ENVIRONMENT, "No response.", "Wait.")
         return tag
 
-    monkeypatch.setattr(FolderStore, "write", write_without_answer)
+    monkeypatch.setattr(FolderStore, "write", write_without_response)
     with claim(str(tmp_path)):
         assert lost.wait(60)
         until = time.monotonic() + 60
         while len(beats) < 5 and not terminated and time.monotonic() < until:
             time.sleep(0.05)
     assert not terminated and len(beats) >= 5
-    with claim(str(tmp_path)):  # and it was given back
+    with claim(str(tmp_path)):  # it was released
         pass
 
 
 @pytest.mark.parametrize("error", [None, ValueError("the real one")])
-def test_a_note_that_cannot_be_taken_away_hides_nothing(
+def test_a_failure_to_release_hides_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception | None
 ) -> None:
     write = FolderStore.write
@@ -147,8 +147,8 @@ def test_a_note_that_cannot_be_taken_away_hides_nothing(
     assert "The bucket is away." in capsys.readouterr().err
 
 
-def test_a_note_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+def test_a_claim_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / CLAIM).write_text("{")
-    with pytest.raises(BoxcarError, match="cannot be understood") as raised:
+    with pytest.raises(BoxcarError, match="is not valid") as raised:
         claim(str(tmp_path)).__enter__()
     assert raised.value.code == 65

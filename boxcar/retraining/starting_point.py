@@ -1,4 +1,4 @@
-"""What a retraining begins with of its model, whether that can come to a version, and whether it still can later."""
+"""What a retraining takes from its model, and whether an interrupted one can be resumed."""
 
 import json
 from typing import NamedTuple
@@ -8,18 +8,19 @@ from boxcar.data.held_out_list import read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model, held_out_list, read_aliases, read_version
 from boxcar.registry.aliases import NoModelError
-from boxcar.registry.promotions import find_version, last_promotion
-from boxcar.retraining.ledger import Entry
-from boxcar.retraining.telling import say
+from boxcar.registry.decision_files import last_promotion
+from boxcar.registry.ledger import Entry
+from boxcar.registry.versions import find_version
+from boxcar.retraining.notifications import say
 from boxcar.run.layout import DATASET, LABEL_MAP, RECORDS
 from boxcar.storage import Missing, fetch_file, open_store
 
 
-class Beginnings(NamedTuple):
-    """What a run has of its model.
+class StartingPoint(NamedTuple):
+    """What a run takes from its model.
 
     Attributes:
-        start: weights, as the configuration has them.
+        start: initial weights, as in the configuration.
         label_map, frozen_test: URIs; None for a model's first run.
     """
 
@@ -28,19 +29,19 @@ class Beginnings(NamedTuple):
     frozen_test: str | None
 
 
-def beginnings(model: Model, configuration: Configuration) -> Beginnings:
-    """Weights, label map and test images that a run which begins now has.
+def starting_point(model: Model, configuration: Configuration) -> StartingPoint:
+    """The weights, label map, and held-out test split for a run that starts now.
 
     Raises:
-        BoxcarError: 65 where the model cannot be understood or its champion is partly uploaded.
+        BoxcarError: 65 if a file of the model cannot be read or its champion is partly uploaded.
     """
     try:
         state = read_aliases(model)
     except NoModelError:
-        return Beginnings(configuration.init, configuration.label_map, configuration.frozen_test)
+        return StartingPoint(configuration.init, configuration.label_map, configuration.frozen_test)
     test = held_out_list(model, state.test)
     if state.champion is None:
-        return Beginnings(configuration.init, configuration.label_map, test)
+        return StartingPoint(configuration.init, configuration.label_map, test)
     champion = f"{model.uri}/{state.champion}"
     start = configuration.init
     if configuration.retraining.start == "champion":
@@ -49,33 +50,32 @@ def beginnings(model: Model, configuration: Configuration) -> Beginnings:
             start = f"{champion}/export/saved_model/checkpoint"
         else:
             say(f"The champion is a {architecture}, whose weights do not fit. Starting from other weights.")
-    return Beginnings(start, f"{champion}/{RECORDS}/{LABEL_MAP}", test)
+    return StartingPoint(start, f"{champion}/{RECORDS}/{LABEL_MAP}", test)
 
 
 def check_gate(configuration: Configuration) -> None:
-    """Refuses a gate that could only refuse what comes of the training, since its file is not among those to be exported.
+    """Refuses a gate that compares a format that the run does not export.
 
     Raises:
         BoxcarError: 64.
     """
-    shipped, exported = configuration.gate.format, ("saved_model", *configuration.formats)
-    if shipped not in exported:
-        there = ", ".join(exported)
-        what = f"The gate compares versions on {shipped}, but the exported files are {there}."
+    compared, exported = configuration.gate.format, ("saved_model", *configuration.formats)
+    if compared not in exported:
+        what = f"The gate compares versions on {compared}, but the exported files are {', '.join(exported)}."
         raise BoxcarError(ExitCode.USAGE, what, "Set gate.format to one of these, or add it to formats.")
 
 
 def check_floors(model: Model, configuration: Configuration) -> None:
-    """Refuses a floor of a class that the champion does not know, unless new classes may come with the images.
+    """Refuses a floor for a class that the champion does not know, unless new classes are accepted.
 
     Raises:
-        BoxcarError: 64 for such a floor; 65 as `beginnings`.
+        BoxcarError: 64 for such a floor; 65 as `starting_point`.
     """
     gate = configuration.gate
     try:
         champion = read_aliases(model).champion
     except NoModelError:
-        return  # which classes there are is found in the images
+        return  # the images determine the classes
     if not gate.class_floors or gate.accept_new_classes or champion is None:
         return
     known = read_version(model, champion).labels.values()
@@ -85,32 +85,31 @@ def check_floors(model: Model, configuration: Configuration) -> None:
         raise BoxcarError(ExitCode.USAGE, what, "Correct the name, or set gate.accept_new_classes if the class is new.")
 
 
-def may_go_on(model: Model, entry: Entry, now: Beginnings) -> bool:
-    """Whether what an entry has begun can still become a version that the gate takes.
+def can_resume(model: Model, entry: Entry, now: StartingPoint) -> bool:
+    """Whether the run of a retraining can still become a version that the gate accepts.
 
-    Trained with other test images or another champion's label map it would be refused, tonight and every night.
+    The gate would refuse a run with another test split or another champion's label map every time.
 
     Args:
-        model: which.
-        entry: one that is not over.
-        now: what would be begun with now.
+        model: the model.
+        entry: a retraining that is not over.
+        now: what a run would start from now.
 
     Raises:
-        BoxcarError: 65 where the model cannot be understood, 69 where it or the run cannot be reached.
+        BoxcarError: 65 if a file of the model cannot be read; 69 if the model or the run cannot be reached.
     """
-    begun = Beginnings(entry.start, entry.label_map, entry.frozen_test)
-    if begun == now:
+    before = StartingPoint(entry.start, entry.label_map, entry.frozen_test)
+    if before == now:
         return True
     number = find_version(model, entry.run)
     if number is not None and last_promotion(read_aliases(model), number) is not None:
-        return True  # it is done, and was killed before it was written down
-    # A first run makes the model's test images of its own ones.
-    without_test = begun.frozen_test is None and now.frozen_test is not None
-    return without_test and begun == now._replace(frozen_test=None) and _has_test(entry.run, now.frozen_test or "")
+        return True  # it was promoted, and killed before the ledger was updated
+    # A first run's own test split becomes the model's.
+    return before == now._replace(frozen_test=None) and now.frozen_test is not None and _has_test(entry.run, now.frozen_test)
 
 
 def _has_test(run: str, frozen_test: str) -> bool:
-    """Whether a run's own test images are those of a list."""
+    """Whether the test images of a run are those of a list."""
     try:
         dataset = json.loads(open_store(run).read(f"{RECORDS}/{DATASET}"))
     except Missing:

@@ -1,49 +1,51 @@
-"""The heavy parts of a retraining on this machine."""
+"""Training and comparing on this machine."""
+
+from typing import Any
 
 from boxcar.config.gate_settings import GateSettings
 from boxcar.config.run_settings import Configuration
 from boxcar.doctor import visible_gpus
 from boxcar.local.step_chain import run_all
 from boxcar.registry import Model, read_aliases, read_version
-from boxcar.registry.gate import Compared, gate
-from boxcar.registry.promotions import last_promotion, tell_run_again
+from boxcar.registry.decision_files import last_promotion, restore_decision
+from boxcar.registry.gate import gate
 from boxcar.report import write_report
 from boxcar.retraining.cycle import RetrainingLauncher
 from boxcar.run.layout import DECISION, REPORT
 from boxcar.sync.mirror import Mirror
 
 
-def decide(model: Model, number: str, settings: GateSettings) -> Compared:
-    """`registry.gate`, after which the run's page tells what became of it, where the run is still there."""
-    compared = gate(model, number, settings)
-    _tell_on_page(compared.record["challenger"]["run"])
-    return compared
+def decide(model: Model, number: str, settings: GateSettings) -> dict[str, Any]:
+    """Calls `registry.gate.gate`, and then adds the decision to the report of the version's run if the run still exists."""
+    decision = gate(model, number, settings)
+    _update_report(decision["challenger"]["run"])
+    return decision
 
 
-def tell_decided(model: Model, number: str) -> bool:
-    """Sees that the run of a version that was made the champion tells of it; who did that may have been killed on the way.
+def restore(model: Model, number: str) -> bool:
+    """Adds the decision on a promoted version to its run and report if the gate was killed before it did.
 
     Returns:
-        Whether its decision was missing.
+        Whether the decision was missing from the run.
     """
-    missing = tell_run_again(model, number)
-    _tell_on_page(read_version(model, number).run)
+    missing = restore_decision(model, number)
+    _update_report(read_version(model, number).run)
     return missing
 
 
-def _tell_on_page(run: str) -> None:
+def _update_report(run: str) -> None:
     if {DECISION, REPORT} <= Mirror(run).names():
         write_report(run)
 
 
 def _train(configuration: Configuration, run: str) -> None:
     run_all(configuration, run, resume=True)
-    _tell_on_page(run)  # what was decided of it before, where it was killed just then
+    _update_report(run)  # a run that was killed between the decision and the report
 
 
 def _decide(model: Model, number: str, configuration: Configuration, run: str) -> None:
     if last_promotion(read_aliases(model), number) is not None:
-        tell_decided(model, number)
+        restore(model, number)
     else:
         decide(model, number, configuration.gate)
 
