@@ -5,23 +5,73 @@ CRC-32C, all little-endian.
 """
 
 import hashlib
+import os
 import struct
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 import google_crc32c
 
-HEADER, FOOTER = struct.Struct("<QI"), struct.Struct("<I")
+HEADER, _FOOTER = struct.Struct("<QI"), struct.Struct("<I")
 _LENGTH = struct.Struct("<Q")
+
+
+class DamagedRecordError(Exception):
+    """A record that is not what was written.
+
+    Args:
+        offset: where the record starts in its file.
+        reason: what is wrong, as a clause.
+    """
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(f"the record at byte {offset} is damaged: {reason}")
+        self.offset = offset
+        self.reason = reason
 
 
 def write_record(file: FileIO, pieces: list[bytes]) -> None:
     """Appends one record, given as pieces of its bytes, to a file that was opened without a buffer."""
-    data = b"".join(pieces)
-    length = _LENGTH.pack(len(data))
-    record = memoryview(b"".join((length, FOOTER.pack(masked_crc32c(length)), data, FOOTER.pack(masked_crc32c(data)))))
+    record = memoryview(b"".join(_framed(b"".join(pieces))))
     while record:  # an unbuffered file may take a part of it only
         record = record[file.write(record) :]
+
+
+def find_records(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Where the data of each record begins in a file, and how long they are, in bytes. Reads and checks the headers only.
+
+    Raises:
+        DamagedRecordError: a header's checksum does not match, or the file ends within a record.
+    """
+    size = file.seek(0, os.SEEK_END)
+    offset = 0
+    while offset < size:
+        file.seek(offset)
+        header = file.read(HEADER.size)
+        length, checksum = HEADER.unpack(header) if len(header) == HEADER.size else (size, None)
+        end = offset + HEADER.size + length + _FOOTER.size
+        if checksum not in (None, _masked_crc32c(header[: _LENGTH.size])):
+            raise DamagedRecordError(offset, "its length does not fit its checksum")
+        if end > size:
+            raise DamagedRecordError(offset, "the file ends in the middle of it")
+        yield offset + HEADER.size, length
+        offset = end
+
+
+def read_records(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The offset and the data of each record in a file. Checks every checksum.
+
+    Raises:
+        DamagedRecordError: as `find_records`, or the data's checksum does not match.
+    """
+    for start, length in find_records(file):
+        file.seek(start)
+        data = file.read(length)
+        if file.read(_FOOTER.size) != _FOOTER.pack(_masked_crc32c(data)):
+            raise DamagedRecordError(start - HEADER.size, "its checksum does not fit its content")
+        yield start - HEADER.size, data
 
 
 def verify(path: Path) -> tuple[int, int, str]:
@@ -34,22 +84,24 @@ def verify(path: Path) -> tuple[int, int, str]:
         OSError: a record is not what was written, or the file cannot be read.
     """
     digest = hashlib.sha256()
-    records = size = 0
+    records = 0
     with path.open("rb") as file:
-        while head := file.read(HEADER.size):
-            length, checksum = HEADER.unpack(head) if len(head) == HEADER.size else (0, None)
-            sound = checksum == masked_crc32c(head[:8])
-            data, footer = (file.read(length), file.read(FOOTER.size)) if sound else (b"", b"")
-            if footer != FOOTER.pack(masked_crc32c(data)) or len(data) != length:
-                raise OSError(f"record {records} of {path} is not what was written")
-            for part in (head, data, footer):
-                digest.update(part)
-            records += 1
-            size += HEADER.size + length + FOOTER.size
-    return records, size, digest.hexdigest()
+        try:
+            for _, data in read_records(file):
+                for part in _framed(data):
+                    digest.update(part)
+                records += 1
+        except DamagedRecordError as error:
+            raise OSError(f"{path} is not what was written: {error}") from error
+        return records, file.tell(), digest.hexdigest()
 
 
-def masked_crc32c(content: bytes) -> int:
+def _framed(data: bytes) -> tuple[bytes, bytes, bytes]:
+    length = _LENGTH.pack(len(data))
+    return length + _FOOTER.pack(_masked_crc32c(length)), data, _FOOTER.pack(_masked_crc32c(data))
+
+
+def _masked_crc32c(content: bytes) -> int:
     """The CRC-32C, rotated by 15 bits and shifted by a constant."""
     crc: int = google_crc32c.value(content)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

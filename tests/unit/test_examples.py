@@ -10,7 +10,7 @@ from example_bytes import example, floats, frame, integers, texts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxcar.data.example import decode_features, index_shard, read_examples
+from boxcar.data.example import Example, decode_example, index_shard, read_examples
 from boxcar.errors import BoxcarError
 
 
@@ -82,7 +82,9 @@ def test_index_and_reading_agree(tmp_path: Path) -> None:
         ({"image__object__class__label": (3, integers(1, 0))}, "label is below 1"),
         ({"image__object__class__label": (3, integers(1, -5))}, "label is below 1"),
         ({"image__object__is_crowd": (3, integers(1))}, "differ in length"),
-        ({"image__object__bbox__ymin": (2, b"\x09" + bytes([255] * 8))}, "a number of 64 bits"),
+        ({"image__object__bbox__ymin": (2, b"\x09" + bytes([255] * 8))}, "differ in length"),
+        ({"image__object__bbox__ymin": (2, b"\x0a\x03abc")}, "not a tf.train.Example"),
+        ({"image__object__bbox__ymin": (2, b"\x0a\xff\x01abc")}, "not a tf.train.Example"),
     ],
 )
 def test_unfit_examples_are_named(tmp_path: Path, changes: dict[str, tuple[int, bytes]], reason: str) -> None:
@@ -113,11 +115,23 @@ def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_example_are_refused_or_read_as_a_mapping(payload: bytes) -> None:
+def test_bytes_that_are_no_example_are_refused(payload: bytes) -> None:
+    with pytest.raises(BoxcarError, match="byte 7 of shard") as refused:
+        decode_example(payload, Path("shard"), 7)
+    assert refused.value.code == 65
+
+
+@given(st.integers(0, len(example()) - 1), st.binary(min_size=1, max_size=3))
+def test_a_damaged_example_is_refused_or_read(place: int, other: bytes) -> None:
+    payload = example()[:place] + other + example()[place + len(other) :]
     try:
-        assert isinstance(decode_features(payload), dict)
-    except ValueError as error:
-        assert str(error)
+        found = decode_example(payload, Path("shard"), 7)
+    except BoxcarError as refused:
+        assert refused.code == 65
+        assert "byte 7 of shard" in refused.what
+    else:
+        assert isinstance(found, Example)
+        assert found.boxes.shape == (len(found.labels), 4)
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
@@ -140,8 +154,8 @@ def test_what_tensorflow_writes_is_read(tmp_path: Path) -> None:
             f"image/object/bbox/{edge}": lists.Feature(float_list=lists.FloatList(value=[value, value / 2]))
             for edge, value in (("ymin", 0.1), ("xmin", 0.2), ("ymax", 0.7), ("xmax", 0.9))
         },
-        "numbers": lists.Feature(int64_list=lists.Int64List(value=[-1, 2**62, -(2**63)])),
-        "none": lists.Feature(),
+        "image/object/is_crowd": lists.Feature(int64_list=lists.Int64List(value=[-(2**63), 0])),
+        "image/object/area": lists.Feature(),
     }
     message = lists.Example(features=lists.Features(feature=features)).SerializeToString()
     shard = tmp_path / "shard"
@@ -152,7 +166,6 @@ def test_what_tensorflow_writes_is_read(tmp_path: Path) -> None:
     assert len(found) == len(index_shard(shard)) == 2
     np.testing.assert_allclose(found[0].boxes, [[0.1, 0.2, 0.7, 0.9], [0.05, 0.1, 0.35, 0.45]], rtol=1e-6)
     assert found[0].labels.tolist() == [3, 1]
-    decoded = decode_features(message)
-    assert decoded["numbers"] == [-1, 2**62, -(2**63)]
-    assert decoded["none"] == []
-    assert decoded["image/object/class/text"] == [b"cat", b"dog"]
+    assert found[0].is_crowd.tolist() == [True, False]
+    np.testing.assert_allclose(found[0].area, [0.42 * 640 * 480, 0.105 * 640 * 480], rtol=1e-6)
+    assert (found[0].encoded, found[0].height, found[0].width) == (b"\x00\xffpicture", 480, 640)
