@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import stat
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -35,13 +36,13 @@ class Batch:
 
 
 class Row(NamedTuple):
-    """What is known about an item's image, in the order of the columns of `boxcar.records.table`.
+    """What is known about an item's image. `boxcar.records.table` keeps these fields as the columns of an array.
 
     Size and boxes are those of the image as its record stores it.
     """
 
     sha256: bytes = b""  # of the image's file
-    source_digest: bytes = b""
+    source_digest: bytes = b""  # of its annotation
     sound: bool = False  # whether the rest counts: there is an image, and nothing is wrong
     split: int = NO_SPLIT  # the one that its folder names, an index into SPLITS
     digest: bytes = b""  # of the image and its boxes
@@ -53,14 +54,22 @@ class Row(NamedTuple):
     turn: bool = False
     boxes: int = 0
     packed: int = 0  # bytes of the packed objects
+    # Set by the process that collects the rows.
+    image: int = -1  # its place in the listing
+    source: int = -1  # that of its annotation file
+    begin: int = 0  # where its packed objects begin in the table's file
+    occurrence: int = 0  # its number among byte-identical images of its split
+
+
+ROW = struct.Struct("=32s32s?b32sqqiib?iiiiqi")  # the fields of Row
 
 
 @dataclass
 class CheckedBatch:
     """The results for many items, in their order."""
 
-    rows: list[Row] = field(default_factory=list)
-    objects: list[bytes] = field(default_factory=list)  # packed
+    rows: bytearray = field(default_factory=bytearray)  # packed with ROW: smaller to send and to keep than objects
+    objects: bytearray = field(default_factory=bytearray)  # packed, one image's after the other's
     faults: list[Fault] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
     clipped: int = 0
@@ -148,11 +157,11 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
             len(objects),
             len(packed),
         )
-        result.objects.append(packed)
+        result.objects += packed
         result.classes.update(item.name for item in objects)
         result.clipped += clipped
         result.without_annotation += source is None
-    result.rows.append(row)
+    result.rows += ROW.pack(*row)
 
 
 def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | None:

@@ -3,7 +3,7 @@
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
@@ -11,38 +11,40 @@ from pathlib import Path
 from boxcar.data.tfrecord import verify, write_record
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import LabelledObject, unpack
-from boxcar.records.check import read_file
+from boxcar.records.check import ROW, TREATMENTS, Row, read_file
 from boxcar.records.example_writer import encoded_example
 from boxcar.records.faults import FaultyError, shown
-from boxcar.records.images import LARGEST_FILE, Treatment, stored_bytes
+from boxcar.records.images import LARGEST_FILE, stored_bytes
 from boxcar.records.workers import note_image
 from boxcar.storage.local_files import os_errors
 
 
-@dataclass(frozen=True, slots=True)
-class ShardImage:
-    """An image that was checked and found sound, with its number among byte-identical ones."""
-
-    name: str
-    sha256: bytes
-    occurrence: int
-    size: int
-    modified: int
-    width: int
-    height: int
-    treatment: Treatment
-    turn: bool
-    objects: bytes  # packed
-
-
 @dataclass(frozen=True)
 class Shard:
-    """A task: the file to write, the images in their order, and each class's id."""
+    """A task: one shard to write. Its images have been checked and are without faults.
+
+    Args:
+        path: the file to write.
+        root: the data folder.
+        names: of its images, in their order.
+        rows: of these images, packed with `check.ROW`.
+        objects: theirs, packed, one image's after the other's.
+        ids: each class's id.
+    """
 
     path: Path
     root: Path
-    images: list[ShardImage]
+    names: list[str]
+    rows: bytes
+    objects: bytes
     ids: dict[str, int]
+
+    def images(self) -> Iterator[tuple[str, Row, bytes]]:
+        """Each image's name, row, and packed objects."""
+        begin = 0
+        for name, row in zip(self.names, map(Row._make, ROW.iter_unpack(self.rows)), strict=True):
+            yield name, row, self.objects[begin : begin + row.packed]
+            begin += row.packed
 
 
 @dataclass
@@ -84,38 +86,38 @@ def write_shard(shard: Shard) -> WrittenShard:
     counts = ShardCounts()
     with os_errors(shard.path):
         with shard.path.open("xb", buffering=0) as file:
-            for image in shard.images:
-                note_image(image.name)
-                write_record(file, _record(shard, image, counts))
+            for name, row, packed in shard.images():
+                note_image(name)
+                write_record(file, _record(shard, name, row, unpack(packed), counts))
         records, size, digest = verify(shard.path)
-        if records != len(shard.images):
-            raise OSError(f"{shard.path} holds {records} records instead of {len(shard.images)}")
+        if records != len(shard.names):
+            raise OSError(f"{shard.path} holds {records} records instead of {len(shard.names)}")
     return WrittenShard(shard.path.name, size, digest, counts)
 
 
-def _record(shard: Shard, image: ShardImage, counts: ShardCounts) -> list[bytes]:
+def _record(shard: Shard, name: str, row: Row, objects: list[LabelledObject], counts: ShardCounts) -> list[bytes]:
+    treatment = TREATMENTS[row.treatment]
     try:
-        content, status = read_file(shard.root, image.name, LARGEST_FILE, "picture_too_large")
-        if (status.st_size, status.st_mtime_ns) != (image.size, image.modified):
+        content, status = read_file(shard.root, name, LARGEST_FILE, "picture_too_large")
+        if (status.st_size, status.st_mtime_ns) != (row.size, row.modified):
             raise FaultyError("not_a_picture", "it is no longer the file that was checked")
-        encoded, image_format = stored_bytes(content, image.treatment, image.turn)
+        encoded, image_format = stored_bytes(content, treatment, row.turn)
     except FaultyError as error:
         raise BoxcarError(
             ExitCode.DATA,
-            f"{shown(image.name)} changed while its record was being written ({error}).",
+            f"{shown(name)} changed while its record was being written ({error}).",
             "Leave the data folder unchanged.",
             again=True,
         ) from error
-    objects = unpack(image.objects)
-    counts.add(image.width, image.height, image.treatment != "keep", objects)
+    counts.add(row.width, row.height, treatment != "keep", objects)
     return encoded_example(
         encoded,
         image_format,
-        image.width,
-        image.height,
-        image.name,
-        source_id(image.sha256, image.occurrence),
-        image.sha256.hex(),
+        row.width,
+        row.height,
+        name,
+        source_id(row.sha256, row.occurrence),
+        row.sha256.hex(),
         objects,
         shard.ids,
     )

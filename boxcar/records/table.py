@@ -1,5 +1,6 @@
-"""The results of the checks, kept until the records are written: one row per image in NumPy arrays, and objects in a file.
-100,000 images need about 20 MB of memory.
+"""The results of the checks, kept until the records are written: one row per image in a NumPy array, and objects in a file.
+
+100,000 images need 15 MB of memory.
 """
 
 import hashlib
@@ -13,32 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import CheckedBatch
+from boxcar.records.check import ROW, CheckedBatch, Row
 from boxcar.records.reader import Item
 
-_HASH = "S32"  # read with `hash_at`
-COLUMNS = np.dtype(
-    [
-        # `check.Row`
-        ("sha256", _HASH),
-        ("source_digest", _HASH),
-        ("sound", np.bool_),
-        ("split", np.int8),
-        ("digest", _HASH),
-        ("size", np.int64),
-        ("modified", np.int64),
-        ("width", np.int32),
-        ("height", np.int32),
-        ("treatment", np.int8),
-        ("turn", np.bool_),
-        ("boxes", np.int32),
-        ("packed", np.int32),
-        # What only the table knows.
-        ("image", np.int32),  # its place in the listing, or -1
-        ("source", np.int32),  # that of its annotation file, or -1
-        ("begin", np.int64),  # where its packed objects begin in the file
-    ]
-)
+_TYPES = ["S32", "S32", "?", "i1", "S32", "i8", "i8", "i4", "i4", "i1", "?", "i4", "i4", "i4", "i4", "i8", "i4"]  # as in ROW
+COLUMNS = np.dtype(list(zip(Row._fields, _TYPES, strict=True)))  # its hashes are read with `hash_at`
+assert COLUMNS.itemsize == ROW.size
 Images = NDArray[np.void]  # of COLUMNS
 
 
@@ -49,13 +30,13 @@ class ImageTable:
         names: of the listing, sorted.
 
     Raises:
-        BoxcarError: 69 where a temporary file cannot be written.
+        BoxcarError: 69 if a temporary file cannot be written.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
+        self._rows = bytearray()  # unlike an array, it grows without being copied
         self._end = 0
-        self._parts: list[Images] = []
         with _os_errors():
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see `close`
 
@@ -66,36 +47,39 @@ class ImageTable:
         """Adds items and what was found of them.
 
         Raises:
-            BoxcarError: 69 where the file cannot be written.
+            BoxcarError: 69 if the file cannot be written.
         """
-        part = np.zeros(len(items), COLUMNS)
-        begin = self._end
-        for number, (item, row) in enumerate(zip(items, checked.rows, strict=True)):
-            part[number] = (*row, self._place(item.image), self._place(item.source), begin)
-            begin += row.packed
-        content = b"".join(checked.objects)
+        rows = np.frombuffer(checked.rows, COLUMNS)
+        rows["image"] = [self._place(item.image) for item in items]
+        rows["source"] = [self._place(item.source) for item in items]
+        rows["begin"] = self._end + np.cumsum(rows["packed"]) - rows["packed"]
+        self._rows += checked.rows
+        left = memoryview(checked.objects)
         with _os_errors():
-            while self._end < begin:  # an unbuffered file may take a part of it only
-                self._end += self._file.write(content[self._end - begin :])
-        self._parts.append(part)
+            while left:  # an unbuffered file may take a part of it only
+                written = self._file.write(left)
+                self._end += written
+                left = left[written:]
 
     def images(self) -> Images:
-        """Returns the images without faults, ordered by hash, then by digest and name."""
-        sound: Images = np.concatenate([part[part["sound"]] for part in self._parts])
-        self._parts.clear()
-        order = np.lexsort((sound["image"], sound["digest"], sound["sha256"]))
-        ordered: Images = sound[order]
+        """The images without faults, ordered by hash, then by digest and name."""
+        rows = np.frombuffer(self._rows, COLUMNS)
+        sound = np.flatnonzero(rows["sound"])
+        order = np.lexsort((rows["image"][sound], rows["digest"][sound], rows["sha256"][sound]))
+        ordered: Images = rows[sound[order]]
+        self._rows = bytearray()
         return ordered
 
-    def objects(self, packed: int, begin: int) -> bytes:
-        """The packed objects of an image, by two of its columns."""
-        return os.pread(self._file.fileno(), packed, begin)
+    def objects(self, rows: Images) -> bytes:
+        """The packed objects of images, one image's after the other's."""
+        places = zip(rows["packed"].tolist(), rows["begin"].tolist(), strict=True)
+        return b"".join([os.pread(self._file.fileno(), packed, begin) for packed, begin in places])
 
     def files_digest(self) -> str:
-        """The hash of the names and content of everything that was read."""
-        images, sources = (np.concatenate([part[name] for part in self._parts]) for name in ("image", "source"))
-        hashes, digests = (np.concatenate([part[name] for part in self._parts]) for name in ("sha256", "source_digest"))
-        places, contents = np.concatenate([images, sources]), np.concatenate([hashes, digests])
+        """The hash of the names and content of everything that was read. Call it before `images`."""
+        rows = np.frombuffer(self._rows, COLUMNS)
+        places = np.concatenate([rows["image"], rows["source"]])
+        contents = np.concatenate([rows["sha256"], rows["source_digest"]])
         digest = hashlib.sha256()
         for number in np.lexsort((contents, places)):
             if places[number] >= 0:

@@ -21,13 +21,13 @@ from PIL import Image
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
 from boxcar.records.annotation import checked_objects
-from boxcar.records.build import image_names
-from boxcar.records.check import Batch, check
+from boxcar.records.check import ROW, Batch, Row, check
 from boxcar.records.faults import Fault, FaultyError
 from boxcar.records.images import inspect, stored_bytes
 from boxcar.records.listing import list_names
 from boxcar.records.reader import Item, Listing
 from boxcar.records.readers import READER
+from boxcar.records.source import image_names
 
 BOMB = (
     '<!DOCTYPE b [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;">]>'
@@ -167,7 +167,8 @@ def _checked(data: Path) -> tuple[list[Fault], int]:
     found = list(READER.items(listing))
     items = [item for item in found if isinstance(item, Item)]
     checked = check(Batch(data, READER, items, full_decode=True))
-    return [item for item in found if isinstance(item, Fault)] + checked.faults, sum(row.sound for row in checked.rows)
+    faults = [item for item in found if isinstance(item, Fault)] + checked.faults
+    return faults, sum(row.sound for row in map(Row._make, ROW.iter_unpack(checked.rows)))
 
 
 @pytest.mark.parametrize("name", FAULTS)

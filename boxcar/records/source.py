@@ -1,0 +1,117 @@
+"""The data folder: its files, the processes that read them, and the check of all of them."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from boxcar.data.label_map import read_label_map
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records.check import LARGEST_ANNOTATION, Batch, CheckedBatch, check, read_file
+from boxcar.records.faults import Fault, FaultyError
+from boxcar.records.images import is_image
+from boxcar.records.listing import list_names
+from boxcar.records.reader import AnnotationReader, Listing
+from boxcar.records.readers import READER
+from boxcar.records.table import ImageTable
+from boxcar.records.workers import WorkerPool
+from boxcar.run.layout import LABEL_MAP
+from boxcar.run.progress import Progress
+from boxcar.storage.cache import uri_of
+
+BATCH = 32
+
+
+class Source(NamedTuple):
+    """A data folder, with the processes that read it and what they found."""
+
+    root: Path
+    reader: AnnotationReader
+    listing: Listing
+    table: ImageTable
+    workers: WorkerPool
+
+
+@contextmanager
+def opened_source(root: Path, output: Path) -> Iterator[Source]:
+    """Lists the data folder and starts the processes that read it.
+
+    Args:
+        root: the data folder.
+        output: the step's own folder, which is left out if it is in the data folder.
+
+    Raises:
+        BoxcarError: 65 if the folder contains no image; 69 if it cannot be read.
+    """
+    # The workers start while the folder is listed.
+    with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, WorkerPool(Path(temporary)) as workers:
+        names = list_names(root, output, READER.is_annotation)
+        if not any(map(is_image, names)):
+            what = f"{uri_of(root)} holds no image" + (f", only {len(names)} XML files." if names else ".")
+            raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, or WebP images as --data.")
+        with closing(ImageTable(names)) as table:
+            yield Source(root, READER, Listing(names, partial(image_names, root, READER)), table, workers)
+
+
+def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
+    """The images that an annotation file names; none if it cannot be read, which its check reports."""
+    try:
+        content, _ = read_file(root, name, LARGEST_ANNOTATION, "xml_too_large")
+    except FaultyError:
+        return []
+    return reader.image_names(content)
+
+
+def find_labels(root: Path, output: Path) -> dict[int, str]:
+    """The classes by id of the label maps in the data folder or directly below it; empty if there is none.
+
+    Args:
+        root, output: as for `opened_source`.
+
+    Raises:
+        BoxcarError: 65 if two label maps differ; what `read_label_map` raises.
+    """
+    # Not with `glob`, which takes 500 bytes per file of a folder.
+    _, names, _ = next(os.walk(root), ("", [], []))
+    folders = [root, *(root / name for name in sorted(names) if not name.startswith("."))]
+    # The step's own output of an earlier start may be in the data folder; what it wrote is not an input.
+    places = [folder / LABEL_MAP for folder in folders if folder.resolve() != output.resolve()]
+    found = [path for path in places if path.is_file()]
+    maps = [read_label_map(path) for path in found]
+    if any(other != maps[0] for other in maps):
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"{uri_of(root)} holds label maps that differ: {', '.join(map(str, found))}.",
+            "Give the one to use as --label-map.",
+        )
+    return maps[0] if maps else {}
+
+
+def check_all(source: Source, full_decode: bool) -> CheckedBatch:
+    """Checks all images and annotations. Adds the results of each image to the table, and returns the totals."""
+    root, reader, listing, table, workers = source
+    found = CheckedBatch()
+
+    def batches() -> Iterator[Batch]:
+        items = []
+        for item in reader.items(listing):
+            if isinstance(item, Fault):
+                found.faults.append(item)
+                continue
+            items.append(item)
+            if len(items) == BATCH:
+                yield Batch(root, reader, items, full_decode)
+                items = []
+        yield Batch(root, reader, items, full_decode)
+
+    with Progress("Checking images", sum(map(is_image, listing.names)), "images") as progress:
+        for batch, checked in workers.run(check, batches()):
+            table.add(batch.items, checked)
+            found.merge(checked)
+            progress.advance(sum(item.image is not None for item in batch.items))
+        progress.advance(progress.total - progress.done)  # those that only a fault of the pairing names
+    found.faults.sort()
+    return found

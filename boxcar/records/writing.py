@@ -1,0 +1,93 @@
+"""Writes the step's files: shards, label map, and `dataset.json`."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from boxcar.data.label_map import label_map_text, write_label_map
+from boxcar.records.check import SPLITS, CheckedBatch
+from boxcar.records.shards import Shard, write_shard
+from boxcar.records.source import Source
+from boxcar.records.split import groups
+from boxcar.records.summary import Summary
+from boxcar.records.table import Images, hash_at
+from boxcar.run.layout import DATASET, LABEL_MAP
+from boxcar.run.progress import Progress
+from boxcar.run.step import Step
+from boxcar.storage import replace_pieces
+
+SHARD_BYTES = 100_000_000
+SHARD_IMAGES = 5_000  # of very small images; a shard's list of images is held in memory
+
+
+def write_files(
+    source: Source, step: Step, images: Images, labels: dict[int, str], found: CheckedBatch, warnings: list[str]
+) -> None:
+    """Writes everything into the step's folder.
+
+    Args:
+        source: the data folder, all of whose images have been checked.
+        step: the open step. Receives the hashes of the shards.
+        images: those to write, ordered by split, then by hash.
+        labels: the classes by id.
+        found: the totals of the checks.
+        warnings: sentences for `dataset.json`.
+
+    Raises:
+        BoxcarError: 65 if an image has changed since it was checked; 69 if a file cannot be read or written.
+    """
+    summary = Summary(labels)
+    with Progress("Writing records", len(images), "images") as progress:
+        try:
+            for shard, written in source.workers.run(write_shard, _shards(source, step.folder, images, labels)):
+                step.hashed[written.name] = {"bytes": written.bytes, "sha256": written.sha256}
+                summary.add(written.name, written.counts)
+                progress.advance(len(shard.names))
+        except BaseException:
+            # Before the step clears its folder: nothing may be written into it after that.
+            source.workers.kill()
+            raise
+    source.workers.close()  # frees their memory before `dataset.json` needs some
+    write_label_map(step.folder / LABEL_MAP, labels)
+    dataset = {
+        "version": _version(images, labels),
+        "label_map": {str(number): name for number, name in labels.items()},
+        "splits": summary.splits_json(images),
+        "faults": [fault.as_json() for fault in found.faults],
+        "warnings": warnings + summary.warnings(),
+        "clipped_boxes": found.clipped,
+        "pictures_without_xml": found.without_annotation,
+        "encoded_anew": summary.encoded,
+        **summary.sizes_json(images),
+    }
+    # In pieces: the text of all hashes need not be in memory at once.
+    pieces = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False).iterencode(dataset)
+    replace_pieces(step.folder / DATASET, chain(pieces, ["\n"]))
+
+
+def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str]) -> Iterator[Shard]:
+    """The shards to write. Their images come in the order of their hashes, which is as good as shuffled."""
+    ids = {name: number for number, name in labels.items()}
+    for split, name in enumerate(SPLITS):
+        rows = images[slice(*np.searchsorted(images["split"], (split, split + 1)))]
+        starts, group = groups(rows)
+        rows["occurrence"] = np.arange(len(rows)) - starts[group]
+        number = max(1, math.ceil(int(rows["size"].sum()) / SHARD_BYTES), math.ceil(len(rows) / SHARD_IMAGES))
+        for index in range(number):
+            some = rows[len(rows) * index // number : len(rows) * (index + 1) // number]
+            path = folder / f"{name}-{index:05d}-of-{number:05d}.tfrecord"
+            names = [source.listing.names[place] for place in some["image"]]
+            yield Shard(path, source.root, names, some.tobytes(), source.table.objects(some), ids)
+
+
+def _version(images: Images, labels: dict[int, str]) -> str:
+    """The data set's version: the hash of its images, boxes, and label map, regardless of order and folders."""
+    digest = hashlib.sha256(label_map_text(labels).encode())
+    for content in np.sort(images["digest"]):
+        digest.update(hash_at(content))
+    return digest.hexdigest()
