@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 from numpy.typing import NDArray
 
+from boxcar.data.messages import TfExample
 from boxcar.data.tfrecord import DamagedRecordError, find_records, read_records
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage.cache import uri_of
@@ -76,43 +74,11 @@ def decode_example(payload: bytes, path: Path, offset: int) -> Example:
         BoxcarError: 65 if it is not a labeled image.
     """
     try:
-        return _labeled_image(_Message.FromString(payload).features.feature)
+        return _labeled_image(TfExample.FromString(payload).features.feature)
     except DecodeError as error:
         raise _unusable(path, offset, "it is not a tf.train.Example") from error
     except _UnfitError as error:
         raise _unusable(path, offset, str(error)) from error
-
-
-def _message_class() -> Any:
-    """The class of the message `tensorflow.Example`, in a pool of its own, because TensorFlow registers that name as well."""
-    field = FieldDescriptorProto
-    file = FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
-
-    def add(name: str) -> Any:
-        return file.message_type.add(name=name)
-
-    scalars = {"BytesList": field.TYPE_BYTES, "FloatList": field.TYPE_FLOAT, "Int64List": field.TYPE_INT64}
-    for name, scalar in scalars.items():
-        add(name).field.add(name="value", number=1, label=field.LABEL_REPEATED, type=scalar)
-    feature = add("Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, (kind, name) in enumerate(zip(_KINDS, scalars, strict=True), 1):
-        feature.field.add(name=kind, number=number, type=field.TYPE_MESSAGE, type_name=name, oneof_index=0)
-    features = add("Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    entry.field.add(name="key", number=1, type=field.TYPE_STRING)
-    entry.field.add(name="value", number=2, type=field.TYPE_MESSAGE, type_name="Feature")
-    features.field.add(
-        name="feature", number=1, label=field.LABEL_REPEATED, type=field.TYPE_MESSAGE, type_name="Features.FeatureEntry"
-    )
-    add("Example").field.add(name="features", number=1, type=field.TYPE_MESSAGE, type_name="Features")
-    pool = DescriptorPool()
-    pool.Add(file)
-    return GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
-
-
-_Message = _message_class()
 
 
 class _UnfitError(ValueError):
