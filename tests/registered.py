@@ -65,10 +65,10 @@ def sha256(name: str) -> str:
 
 def record(name: str, label: int = 1) -> bytes:
     """A framed record of a picture of this name, with one box; it has no pixels that could be decoded."""
-    from boxcar.records.annotation import LabelledObject
+    from boxcar.records.annotation import LabeledObject
     from boxcar.records.example_writer import encoded_example
 
-    box = LabelledObject("cat", 10, 10, 50, 50, difficult=0, truncated=0, pose="")
+    box = LabeledObject("cat", 10, 10, 50, 50, difficult=0, truncated=0, pose="")
     pieces = encoded_example(b"none", "jpeg", 100, 100, name, 1, sha256(name), [box], {"cat": label})
     payload = b"".join(pieces)
     head = struct.pack("<Q", len(payload))

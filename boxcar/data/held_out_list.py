@@ -1,6 +1,6 @@
-"""The list of a held-out test split: `<sha256>  <name>` a line, as `sha256sum` writes and checks it.
+"""The list of a held-out test split: one line `<sha256>  <name>` per image, the format of `sha256sum`.
 
-An image is in the split by the SHA-256 of its file, in whatever folder and under whatever name; names are for people.
+The SHA-256 of an image's file decides whether it is in the split, in any folder and under any name. Names are for people.
 """
 
 import hashlib
@@ -17,11 +17,10 @@ _LINE = re.compile(r"\\?([0-9a-fA-F]{64})(?:[ \t].*)?")  # sha256sum puts a back
 
 
 def read_frozen_test(path: Path) -> frozenset[str]:
-    """The hashes of a list, hexadecimal.
+    """The hexadecimal hashes of a list.
 
     Raises:
-        BoxcarError: 64 where there is no such file, 69 where it may not be read, 65 where a line is none of a list or there is
-            none.
+        BoxcarError: 64 if there is no such file; 69 if it cannot be read; 65 if a line is malformed or it lists no image.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -48,13 +47,13 @@ def frozen_test_text(images: Mapping[str, str]) -> str:
     """The text of a list.
 
     Args:
-        images: each one's name by its hash.
+        images: the images' names by their hashes.
     """
     return "".join(f"{sha256}  {' '.join(name.split())}\n" for sha256, name in sorted(images.items()))
 
 
 def frozen_test_digest(hashes: Iterable[str]) -> str:
-    """A hash that is the same for two lists of the same images."""
+    """A hash that depends only on the images of a list, not on their order."""
     return hashlib.sha256("".join(f"{sha256}\n" for sha256 in sorted(hashes)).encode()).hexdigest()
 
 

@@ -76,14 +76,14 @@ def _fault(item: Any, name: str, labels: Mapping[int, str]) -> str:
 
 
 def write_label_map(path: Path, labels: Mapping[int, str]) -> None:
-    """Writes a label map whole or not at all.
+    """Writes a label map atomically.
 
     Args:
-        path: the file, `label_map.pbtxt` by custom.
-        labels: names by id; ids from 1, names without repetition.
+        path: the file, usually `label_map.pbtxt`.
+        labels: distinct names by id, from 1.
 
     Raises:
-        BoxcarError: 69 where the file cannot be written.
+        BoxcarError: 69 if the file cannot be written.
     """
     assert all(1 <= number <= LARGEST_ID for number in labels), labels
     assert len(set(labels.values())) == len(labels), labels

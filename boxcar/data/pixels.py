@@ -1,4 +1,4 @@
-"""The pixels of a labelled image in the records, without TensorFlow."""
+"""The pixels of a labeled image in the records, without TensorFlow."""
 
 import io
 
@@ -14,7 +14,7 @@ def decode_picture(example: Example) -> npt.NDArray[np.uint8]:
     """An example's pixels, uint8 RGB [H, W, 3].
 
     Raises:
-        BoxcarError: 65 where they cannot be decoded, or are of another size than the record says.
+        BoxcarError: 65 if they cannot be decoded or have another size than the record says.
     """
     try:
         with Image.open(io.BytesIO(example.encoded), formats=("JPEG", "PNG")) as image:
@@ -27,10 +27,10 @@ def decode_picture(example: Example) -> npt.NDArray[np.uint8]:
 
 
 def thumbnail(example: Example, side: int) -> Image.Image:
-    """The image in RGB, made smaller where its longer side is more than `side` pixels.
+    """The image in RGB, reduced so that no side is longer than `side` pixels.
 
     Raises:
-        BoxcarError: 65 where its bytes are not an image.
+        BoxcarError: 65 if its bytes are not an image.
     """
     try:
         with Image.open(io.BytesIO(example.encoded)) as image:

@@ -171,10 +171,10 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> li
         missing = f"{len(frozen) - present} of {len(frozen)}"
         warnings.append(f"{missing} images of the held-out test split are not in the data.")
     if found.without_annotation:
-        said = "image has no annotation and counts as an image without objects."
+        reason = "image has no annotation and counts as an image without objects."
         if found.without_annotation > 1:
-            said = "images have no annotation and count as images without objects."
-        warnings.append(f"{found.without_annotation} {said}")
+            reason = "images have no annotation and count as images without objects."
+        warnings.append(f"{found.without_annotation} {reason}")
     return warnings
 
 

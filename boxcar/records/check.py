@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.annotation import Annotation, LabelledObject, checked_objects, pack
+from boxcar.records.annotation import Annotation, LabeledObject, checked_objects, pack
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect
 from boxcar.records.reader import AnnotationReader, Item
 from boxcar.records.workers import note_image
 
-LARGEST_ANNOTATION = 10_000_000  # bytes; some thirty thousand boxes in XML
+LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML
 
 SPLITS = ("train", "validation", "test")
 TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
@@ -102,7 +102,7 @@ def check(batch: Batch) -> CheckedBatch:
     """Reads and checks the items of a batch.
 
     Raises:
-        BoxcarError: 69 where a file may not be read.
+        BoxcarError: 69 if there is no permission to read a file.
     """
     result = CheckedBatch()
     for item in batch.items:
@@ -127,11 +127,11 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         stem = shown(source.rpartition("/")[2].rpartition(".")[0])
         also = f' or "{shown(annotation.image)}"' if annotation.image else ""
         found.blame(source, "missing_picture", f'its image is missing: none is named "{stem}"{also}')
-    turn, objects, clipped = False, list[LabelledObject](), 0
+    turn, objects, clipped = False, list[LabeledObject](), 0
     if inspected is not None and not found.faults:
         turn = _check_size(annotation, inspected, found)
     width, height = (0, 0) if inspected is None else inspected.size(turn)
-    # After a wrong size every box would be blamed too, for the same reason.
+    # If the size is wrong, every box would be blamed for the same reason.
     if annotation is not None and source is not None and not found.faults:
         objects, clipped, problems = checked_objects(annotation, width, height)
         for kind, reason in problems:
@@ -188,10 +188,10 @@ def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:
 
 
 def _check_size(annotation: Annotation | None, image: InspectedImage, found: _Item) -> bool:
-    """Whether the image was labelled as EXIF turns it.
+    """Whether the image was labeled in the orientation that its EXIF gives.
 
-    Where both ways have the same size (a square, a half turn, a mirror image) or the annotation has none, it was, because
-    labelImg and every other program show it so.
+    If both orientations have the same size (a square, a half turn, a mirror image) or the annotation has no size, it was,
+    because labelImg and other programs show it that way.
     """
     size = None if annotation is None else annotation.size
     stored, turned = image.size(False), image.size(True)
@@ -213,7 +213,7 @@ def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes
     unusable: Kind = "broken_xml" if too_large == "xml_too_large" else "not_a_picture"
     path = f"{root}/{name}"
     try:
-        # Without O_NONBLOCK a named pipe would be waited for.
+        # Without O_NONBLOCK, opening a named pipe would block.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):

@@ -1,11 +1,11 @@
-"""A record: protobuf's `tf.train.Example` with the Object Detection API's keys, encoded without TensorFlow or protobuf.
+"""Encodes records: `tf.train.Example` messages with the Object Detection API's keys.
 
-The messages are those of tensorflow/core/example/{example,feature}.proto, the wire format is that of
-https://protobuf.dev/programming-guides/encoding. An Example holds a map from names to lists of bytes, floats or
-integers; every level is a tag, the length of its content, and the content.
+The messages are those of tensorflow/core/example/{example,feature}.proto. The wire format is that of
+https://protobuf.dev/programming-guides/encoding. An Example contains a map from names to lists of bytes, floats, or integers.
+Every level consists of a tag, the length of its content, and the content.
 
-The protobuf package would be faster here (18 instead of 25 µs an image), but writes a map's keys in an order of its own:
-the records of a data set would no longer be byte for byte the ones that were made before.
+The protobuf package would be faster (18 instead of 25 µs per image), but it does not write a map's keys in a fixed order. The
+same images must always give the same bytes.
 """
 
 import os
@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 
-from boxcar.records.annotation import LabelledObject
+from boxcar.records.annotation import LabeledObject
 
 _LENGTH_DELIMITED = 2
 _FIELD_1 = bytes([1 << 3 | _LENGTH_DELIMITED])
@@ -29,7 +29,7 @@ def encoded_example(
     filename: str,
     source_id: int,
     sha256: str,
-    objects: Sequence[LabelledObject],
+    objects: Sequence[LabeledObject],
     ids: dict[str, int],
 ) -> list[bytes]:
     """Encodes one record. The pieces only need to be joined.
@@ -71,7 +71,7 @@ def encoded_example(
 
 
 def _bytes(key: str, values: list[bytes]) -> list[bytes]:
-    # The image itself is never copied here: only its header is made, and the pieces are joined once, in the end.
+    # The image is not copied here. All pieces are joined once, at the end.
     pieces = [piece for value in values for piece in (_FIELD_1, _varint(len(value)), value)]
     return _feature(key, _FIELD_1, pieces)
 
@@ -94,7 +94,7 @@ def _feature(key: str, kind: bytes, pieces: list[bytes]) -> list[bytes]:
 
 @lru_cache(maxsize=4096)
 def _feature_head(key: str, kind: bytes, size: int) -> bytes:
-    """The bytes before a list of `size` bytes: the map's entry, its key, and a Feature that holds a list of this kind."""
+    """The bytes before a list of `size` bytes: the map's entry, its key, and a Feature with a list of this kind."""
     name = key.encode()
     listing = kind + _varint(size)
     value = _FIELD_2 + _varint(len(listing) + size) + listing
@@ -103,7 +103,7 @@ def _feature_head(key: str, kind: bytes, size: int) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Base-128, the lower groups first. The numbers here are never negative."""
+    """A number of 0 or more in base 128, lowest group first."""
     if number < 128:
         return bytes((number,))
     groups = bytearray()

@@ -1,37 +1,36 @@
-"""What can be wrong with labelled images."""
+"""The faults that labeled images can have."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 Kind = Literal[
-    "broken_xml",  # not well-formed, not an <annotation>, or a size that is no number
-    "dangerous_xml",  # declares entities, as an entity bomb does
+    "broken_xml",  # not well-formed, not an <annotation>, or its size is not a number
+    "dangerous_xml",  # declares entities, which an entity bomb does
     "xml_too_large",
-    "missing_picture",  # the annotation is there, its image is not
+    "missing_picture",  # there is an annotation, but no image
     "two_annotations",  # a second annotation for one image
-    "same_stem",  # two images that one annotation's name fits
+    "same_stem",  # one annotation's name matches two images
     "not_a_picture",
     "picture_too_large",
     "truncated_picture",  # cannot be decoded to its end
-    "size_mismatch",  # the annotation's size fits the image in no orientation
+    "size_mismatch",  # the annotation's size does not match the image in any orientation
     "no_class_name",
-    "box_incomplete",  # a side is missing or no number
+    "box_incomplete",  # a side is missing or not a number
     "box_not_finite",
     "box_upside_down",
     "box_without_area",
     "box_outside",
     "duplicate_across_splits",  # byte-identical images in two split folders; never stops the step
-    "not_in_frozen_test",  # in a folder named test, where another test split is held out; never stops the step
+    "not_in_frozen_test",  # in a folder named test, although there is a held-out test split; never stops the step
 ]
 
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """One thing that is wrong with one file.
+    """One fault of one file.
 
     Args:
         file: the file's path, relative to the data folder.
-        kind: which fault it is.
         reason: what is wrong, as a clause that completes "FILE: ...".
         done: what was done about it.
     """
@@ -58,6 +57,6 @@ class FaultyError(Exception):
 
 
 def shown(name: str) -> str:
-    """A file's name as text that can be printed and stored: bytes that are not UTF-8 are replaced, controls are escaped."""
+    """A file's name as printable text: replaces bytes that are not UTF-8, and escapes control characters."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

@@ -66,7 +66,7 @@ def _copy(found: Committed, folder: Path) -> None:
             make_folder(path.parent)
             try:
                 os.link(found.folder / name, path)
-            except OSError:  # another disk, or one that knows no links
+            except OSError:  # another disk, or a file system without links
                 shutil.copyfile(found.folder / name, path)
-    # How long building them took, and with which version, is what they came with.
+    # Keeps the original duration and version.
     replace_bytes(folder / COMMIT, [(found.folder / COMMIT).read_bytes()])

@@ -1,4 +1,4 @@
-"""Images: format and size of a file, whether it decodes completely, and the bytes that go into a record.
+"""Image files: their format and size, whether they decode completely, and the bytes that go into a record.
 
 Every record holds an upright 8-bit RGB image whose EXIF need not be read, as a baseline JPEG or a PNG:
 - A JPEG that already fits is stored byte for byte. If its EXIF orientation must be ignored, its EXIF is removed.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from PIL import (
-    BmpImagePlugin,  # noqa: F401 - these four register the formats, instead of all that Pillow knows
+    BmpImagePlugin,  # noqa: F401 - these four register only the needed formats
     Image,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
@@ -57,7 +57,7 @@ class InspectedImage:
 
     width: int  # pixels, as stored
     height: int
-    orientation: int  # EXIF's, 1 to 8; 1 where there is none or no valid one
+    orientation: int  # EXIF's, 1 to 8; 1 if there is none or it is not valid
     plain: bool  # an 8-bit RGB baseline JPEG or 8-bit RGB PNG: its pixels can be stored as they are
     png: bool
 
@@ -66,7 +66,7 @@ class InspectedImage:
         return (self.height, self.width) if turn and self.orientation >= 5 else (self.width, self.height)
 
     def treatment(self, turn: bool) -> Treatment:
-        """What is to be done with the file's bytes."""
+        """How the file's bytes become those of the record."""
         if not self.plain or (turn and self.orientation != 1):
             return "encode"
         if self.orientation == 1:
@@ -92,7 +92,7 @@ def inspect(content: bytes, full_decode: bool) -> InspectedImage:
     orientation = _orientation(image.info.get("exif"))
     png = image.format == "PNG"
     if png:
-        # IHDR's bit depth 8 and colour type 2, which is RGB.
+        # IHDR's bit depth 8 and color type 2, which is RGB.
         plain = content[24:26] == b"\x08\x02" and "transparency" not in image.info
         scan = 0
     else:
@@ -147,7 +147,7 @@ def _opened(content: bytes) -> Image.Image:
 
 def _decode(image: Image.Image) -> None:
     try:
-        # A JPEG is read to its end at an eighth of its size too, with less arithmetic and a 64th of the memory.
+        # At an eighth of its size, a JPEG is still read to its end, with less arithmetic and a 64th of the memory.
         image.draft(image.mode, (1, 1))
         image.load()
     except _DAMAGED as error:
@@ -162,21 +162,21 @@ def _orientation(exif: bytes | None) -> int:
         fields.load(exif)
         value = fields.get(_ORIENTATION)
     except _DAMAGED:
-        return 1  # an EXIF that cannot be read turns nothing
+        return 1  # an unreadable EXIF rotates nothing
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "I;16", "I;16B", "I;16L"):
-        # Pillow would cut 16-bit greys off at 255.
-        return image.point(lambda grey: grey / 256).convert("L").convert("RGB")
+        # Pillow would clip 16-bit gray values at 255.
+        return image.point(lambda gray: gray / 256).convert("L").convert("RGB")
     if "transparency" in image.info:
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")
 
 
 def _jpeg_segments(content: bytes) -> list[tuple[int, int, int]]:
-    """(marker, start, end) of the segments up to the first scan's header, or to one that is not well-formed."""
+    """(marker, start, end) of each segment, up to the first scan's header or the first malformed segment."""
     segments = []
     position = 2
     while position + 4 <= len(content) and content[position] == 0xFF:
@@ -193,7 +193,7 @@ def _jpeg_segments(content: bytes) -> list[tuple[int, int, int]]:
 
 
 def _jpeg_frame(content: bytes) -> tuple[int, int]:
-    """The marker of the frame's header (0 where there is none) and where the scan's data begins."""
+    """The marker of the frame's header (0 if there is none), and the position at which the scan's data begins."""
     frame = 0
     for marker, _, end in _jpeg_segments(content):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):

@@ -43,14 +43,14 @@ def _files(root: Path, leave_out: Path) -> Iterator[str]:
             continue
         seen.add(identity)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        folders.sort()  # where links lead to one folder twice, the first by name counts
+        folders.sort()  # if links lead to one folder twice, the first by name counts
         above = "" if parent == str(root) else os.path.relpath(parent, root) + "/"
         yield from (above + name for name in names if not name.startswith("."))
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)  # noqa: PTH116 - one of them is a text
+        status = os.stat(path)  # noqa: PTH116 - `os.walk` gives a text
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino

@@ -6,10 +6,10 @@ An annotation's image is, in this order:
    (and `JPEGImages`, `Images` and so on), then the folder that holds `annotations`,
 3. the image that the annotation names, with or without suffix, in the same places,
 4. the closest image with the same name anywhere in the data, and then the closest one that it names. The closest shares the
-   most
-   folders at the beginning of the path and, of these, the most at its end: `train/xmls/a` belongs to `train/photos/a`,
-   `xmls/train/a` to `photos/train/a`. A folder that contains both images and annotations is matched only within itself. The
-path that labelImg writes is ignored, because it belongs to another computer.
+   most folders at the beginning of the path and, of these, the most at its end: `train/xmls/a` belongs to `train/photos/a`,
+   `xmls/train/a` to `photos/train/a`. A folder that contains both images and annotations is matched only within itself.
+
+The path that labelImg writes is ignored, because it belongs to another computer.
 """
 
 from bisect import bisect_left
@@ -27,9 +27,9 @@ ANNOTATION_FOLDERS = frozenset({"annotations", "annotation", "xmls", "xml", "lab
 
 
 def paired(listing: Listing) -> Iterator[Item | Fault]:
-    """Every image and every annotation of a listing, once each, and what is wrong with their pairing.
+    """Every image and annotation of a listing, once each, and the faults of their pairing.
 
-    Ambiguous images and annotations are all reported as faults and are not in any item.
+    Ambiguous images and annotations are reported as faults and are not in any item.
     """
     pairing = _Pairing(listing)
     annotations = [name for name in listing.names if not is_image(name)]
@@ -193,7 +193,7 @@ class _Pairing:
             at += 1
         return found
 
-    @lru_cache(maxsize=64)  # noqa: B019 - it lives as long as the pairing of one listing
+    @lru_cache(maxsize=64)  # noqa: B019 - the object lives only while one listing is paired
     def _places(self, folder: str) -> list[str]:
         """The folders that may contain an annotation's image, the most likely first."""
         places = [folder]
@@ -224,20 +224,20 @@ def _levels(annotations: Sequence[str], images: Sequence[str]) -> Iterator[tuple
 
 
 def _place(name: str, lead: int, trail: int) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """The first `lead` folders on a path and the last `trail` ones; None where it has not so many."""
+    """The first `lead` folders on a path and the last `trail` ones; None if it has fewer."""
     parts = name.split("/")[:-1]
     return (tuple(parts[:lead]), tuple(parts[len(parts) - trail :])) if lead + trail <= len(parts) else None
 
 
 def _branches(names: Iterable[str]) -> list[str]:
-    """All folders on the paths of files, sorted; the one that a file is in also with slashes after it."""
+    """All folders on the paths of files, sorted. A folder that directly contains a file is also listed with `//` after it."""
     folders = {_folder(name) for name in names}
     above = {folder[:at] for folder in folders for at, sign in enumerate(folder) if sign == "/"}
     return sorted(folders | above | {f"{folder}//" for folder in folders})
 
 
 def _branch(name: str, lead: int) -> str:
-    """The folder on a path below its first `lead` ones; with slashes after them where the file is in the last of these."""
+    """The folder on a path below its first `lead` ones, or those with `//` after them if the file is directly in them."""
     folders = name.split("/")[:-1]
     return "/".join(folders[: lead + 1]) + ("//" if len(folders) == lead else "")
 

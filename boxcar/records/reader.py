@@ -4,12 +4,12 @@ A format is one file in `boxcar.records.readers`. There are two kinds:
 
 - One file per image (Pascal VOC, YOLO): `items` pairs images and annotation files by their names, with
   `boxcar.records.pairing`, and `read` gets the whole file.
-- One file for many images (COCO, CSV): `items` goes through the file once, yields an `Item` for each image that it
-  describes, and puts the text about that image into `Item.part`; `read` gets that. A file whose lines about one image are
-  not together is sorted through a temporary file first, so that memory does not grow with the number of images.
+- One file for many images (COCO, CSV): `items` reads the file once, yields an `Item` for each image, and puts the text about
+  that image into `Item.part`, which `read` gets. If the lines about one image are not together, `items` sorts the file through
+  a temporary file first, so that memory does not grow with the number of images.
 
-`items` yields faults between the items: everything that is wrong with a file as a whole or with the pairing. What is wrong
-with one image is found later, in worker processes, when `read` gets its content.
+Between the items, `items` yields the faults of files as a whole and of the pairing. The faults of single images are found
+later, in worker processes, when `read` gets their content.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,21 +21,21 @@ from boxcar.records.faults import Fault
 
 
 class Item(NamedTuple):
-    """An image with what describes it. Names are relative to the data folder; bytes that are not UTF-8 are surrogates."""
+    """An image and its annotation. Names are relative to the data folder; bytes that are not UTF-8 are surrogates."""
 
-    image: str | None  # None where an annotation has no image
-    source: str | None  # the annotation file; None where the image has none
-    part: bytes | None = None  # of a file that describes many images: what it says of this one
+    image: str | None  # None if an annotation has no image
+    source: str | None  # the annotation file; None if the image has none
+    part: bytes | None = None  # this image's part of a file that describes many images
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a data folder, here or in a bucket.
+    """The files of a data folder, local or in a bucket.
 
     Attributes:
         names: of all images and annotation files, sorted, relative to the folder and with slashes.
-        image_names: the images that an annotation file names, as the reader's `image_names` found them. For a bucket they
-            are remembered from the previous listing, so that no file is read twice.
+        image_names: the images that an annotation file names, as the reader's `image_names` found them. For a bucket, they
+            come from the previous listing if the file is unchanged.
     """
 
     names: Sequence[str]
@@ -52,7 +52,7 @@ class AnnotationReader(Protocol):
         """The images that an annotation file names, without their folders; none if it cannot be read."""
 
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
-        """Every image and every annotation of a listing, once each, and what is wrong with their pairing."""
+        """Every image and annotation of a listing, once each, and the faults of their pairing."""
 
     def read(self, content: bytes) -> Annotation:
         """The annotation in an item's part or, without a part, in its whole source.

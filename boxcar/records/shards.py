@@ -10,7 +10,7 @@ from pathlib import Path
 
 from boxcar.data.tfrecord import verify, write_record
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.annotation import LabelledObject, unpack
+from boxcar.records.annotation import LabeledObject, unpack
 from boxcar.records.check import ROW, TREATMENTS, Row, read_file
 from boxcar.records.example_writer import encoded_example
 from boxcar.records.faults import FaultyError, shown
@@ -49,15 +49,15 @@ class Shard:
 
 @dataclass
 class ShardCounts:
-    """The content of one shard in numbers."""
+    """The counts of one shard."""
 
     images: int = 0
     negatives: int = 0
-    encoded: int = 0  # images whose file was not stored as it is
+    encoded: int = 0  # images whose file was not stored unchanged
     per_class: Counter[str] = field(default_factory=Counter)
     boxes: "array[float]" = field(default_factory=lambda: array("f"))  # square roots of box area / image area
 
-    def add(self, width: int, height: int, encoded: bool, objects: Sequence[LabelledObject]) -> None:
+    def add(self, width: int, height: int, encoded: bool, objects: Sequence[LabeledObject]) -> None:
         """Counts one image of `width` × `height` pixels."""
         self.images += 1
         self.negatives += not objects
@@ -81,7 +81,7 @@ def write_shard(shard: Shard) -> WrittenShard:
     """Writes a shard and compares its checksums.
 
     Raises:
-        BoxcarError: 69 if it cannot be written or reads back differently; 65 where an image has changed since it was checked.
+        BoxcarError: 69 if it cannot be written or reads back differently; 65 if an image has changed since it was checked.
     """
     counts = ShardCounts()
     with os_errors(shard.path):
@@ -95,7 +95,7 @@ def write_shard(shard: Shard) -> WrittenShard:
     return WrittenShard(shard.path.name, size, digest, counts)
 
 
-def _record(shard: Shard, name: str, row: Row, objects: list[LabelledObject], counts: ShardCounts) -> list[bytes]:
+def _record(shard: Shard, name: str, row: Row, objects: list[LabeledObject], counts: ShardCounts) -> list[bytes]:
     treatment = TREATMENTS[row.treatment]
     try:
         content, status = read_file(shard.root, name, LARGEST_FILE, "picture_too_large")

@@ -1,6 +1,6 @@
 """Assigns images to splits.
 
-Folders named train, test, val or validation are kept as the split. Images in `train` and those in none of these folders
+Folders named train, test, val, or validation define the split. Images in `train` and those in none of these folders
 are one pool; a split that no folder gives is taken out of it by a seeded hash of the image's content: the hash is a
 number in [0, 1), test has the lowest, validation the next, train the rest. An image therefore keeps its split when others
 are added, and byte-identical images stay together.
@@ -44,7 +44,7 @@ def assign_splits(
         images: in the order of their hashes. Those that are byte-identical to one in a split that is kept before theirs (test,
             then validation, then train) get NO_SPLIT.
         names: those that the column `image` points to.
-        validation_fraction, test_fraction: shares of the pool, each where no folder gives that split.
+        validation_fraction, test_fraction: shares of the pool, each used if no folder gives that split.
         seed: another seed gives another split.
         held_out: hexadecimal SHA-256 of the images that make up the test split; empty if there is no held-out test split.
 

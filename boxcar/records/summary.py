@@ -31,7 +31,7 @@ class Summary:
     """
 
     def __init__(self, labels: dict[int, str]) -> None:
-        self.encoded = 0  # images whose file was not stored as it is
+        self.encoded = 0  # images whose file was not stored unchanged
         self._labels = labels
         self._boxes = array("f")  # square roots of box area / image area
         self._splits = {split: _SplitCounts() for split in SPLITS}
@@ -48,23 +48,23 @@ class Summary:
 
     def warnings(self) -> list[str]:
         """Warnings about the classes, one sentence each."""
-        said = []
+        warnings = []
         counts = {name: sum(split.per_class[name] for split in self._splits.values()) for name in self._labels.values()}
         absent = [name for name, count in counts.items() if count == 0]
         if len(absent) == 1:
-            said.append(f"The class {absent[0]} of the label map has no example.")
+            warnings.append(f"The class {absent[0]} of the label map has no example.")
         elif absent:
             some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-            said.append(f"{len(absent)} classes of the label map have no example: {some}")
+            warnings.append(f"{len(absent)} classes of the label map have no example: {some}")
         for name, count in counts.items():
             if count == 1:
-                said.append(f"The class {name} has one example only.")
-            said += [
+                warnings.append(f"The class {name} has one example only.")
+            warnings += [
                 f"The class {name} has no example in the {name_of_split} split."
                 for name_of_split, split in self._splits.items()
                 if count and not split.per_class[name]
             ]
-        return said
+        return warnings
 
     def splits_json(self, images: Images) -> dict[str, Any]:
         """Per split: pictures, negatives, boxes, per_class, shards, and in the records' order the images' SHA-256."""

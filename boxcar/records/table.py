@@ -92,7 +92,7 @@ class ImageTable:
 
 
 def hash_at(content: bytes) -> bytes:
-    """A hash as it was before NumPy stripped the zeros at its end; nothing where none was written."""
+    """A hash with the trailing zeros that NumPy strips; empty if none was written."""
     return content and content.ljust(32, b"\0")
 
 

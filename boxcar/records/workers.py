@@ -1,6 +1,6 @@
-"""Child processes that check images and write shards, one for each core.
+"""Child processes that check images and write shards.
 
-They are spawned, not forked, so they stay small even if the caller has loaded TensorFlow.
+They are spawned, not forked, so that they stay small even if the caller has loaded TensorFlow.
 """
 
 import multiprocessing
@@ -22,19 +22,19 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
 
 MOST_WORKERS = 3  # each needs some 25 MB; with two, 100,000 images stay below 150
-_AHEAD = 1  # tasks that are made before a process is free for them; one may hold 5,000 images
+_AHEAD = 1  # tasks that are prepared before a process is free; one may contain 5,000 images
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_note: int | None = None  # in a worker: the file that says which image it reads
+_note: int | None = None  # in a worker: the file with the name of the image that it reads
 
 
 class WorkerPool:
-    """A pool of processes that end when this process ends, for any reason.
+    """A pool of processes that end when this process ends for any reason.
 
     Args:
-        folder: an empty folder, in which each worker notes the image that it is reading.
+        folder: an empty folder in which each worker notes the image that it is reading.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class WorkerPool:
         self._others = multiprocessing.active_children()
         self._processes: list[BaseProcess] = []
         self._executor = ProcessPoolExecutor(
-            self._count, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(str(folder),)
+            self._count, multiprocessing.get_context("spawn"), initializer=_initialize, initargs=(str(folder),)
         )
         try:
             for _ in range(self._count):
@@ -62,7 +62,7 @@ class WorkerPool:
         self.close()
 
     def close(self) -> None:
-        """Lets the processes finish what they do, and ends them."""
+        """Ends the processes after their current tasks."""
         self._executor.shutdown()
 
     def kill(self) -> None:
@@ -91,7 +91,7 @@ class WorkerPool:
             raise self._lost() from error
 
     def _submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
-        """Gives a task to the executor, which starts a process for it as long as none of fewer than `count` is idle."""
+        """Gives a task to the executor, which starts another process if none is idle and there are fewer than `_count`."""
         if len(self._processes) == self._count:
             return self._executor.submit(function, task)
         with _interrupts_held():
@@ -119,10 +119,10 @@ class WorkerPool:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C is answered after this only, and never by a process that is started in it.
+    """Delays Ctrl-C until the block ends, and hides it from processes that start in the block.
 
-    The mask is what a process inherits. It does not keep the signal from another thread, such as NumPy's, which would raise
-    KeyboardInterrupt here and leave a process half started.
+    Processes inherit the mask. The handler is needed as well, because another thread, such as NumPy's, may receive the signal,
+    and KeyboardInterrupt would leave a process half started.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -140,17 +140,17 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def note_image(name: str) -> None:
-    """Notes which image this worker reads from here on, for the case that it is killed."""
+    """Notes the image that this worker reads next, for the error message if the worker is killed."""
     if _note is not None:
         os.pwrite(_note, os.fsencode(name) + b"\0", 0)
 
 
-def _begin(folder: str) -> None:
-    """What each worker does first."""
+def _initialize(folder: str) -> None:
+    """Initializes a worker."""
     global _note
     _note = os.open(Path(folder) / str(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
-    warnings.simplefilter("ignore")  # Pillow warns of what is checked here anyway
-    # The executor's own pipe stays open in its children, so nothing else would end them with their parent.
+    warnings.simplefilter("ignore")  # Pillow warns about problems that are checked here anyway
+    # The executor's pipe stays open in its children, so nothing else would end them with their parent.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

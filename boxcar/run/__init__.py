@@ -1,1 +1,1 @@
-"""What every step shares of a run: layout, step commit, checkpoints, progress. Imports `storage`, `retry` and `errors`."""
+"""What all steps share: a run's layout, step commits, checkpoints, progress. May import `storage`, `retry`, and `errors`."""

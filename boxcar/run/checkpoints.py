@@ -1,9 +1,9 @@
-"""The protocol of trainer and evaluator. They exchange files in the run's folder, and nothing else.
+"""The protocol of trainer and evaluator. They communicate only through files in the run's folder.
 
-The trainer writes `train/ckpt-<step>.index`, `.data-*` and last the marker `train/ckpt-<step>.json`; a checkpoint without
-its marker does not exist. `train/status.json` holds the state of training and is the trainer's heartbeat. The evaluator
-appends one whole line per checkpoint to `eval/scores.jsonl`. If it is a sidecar, `eval/verdict.json` says how it ended.
-Any other process that must end a training writes `.stop.json` with the reason into the run's folder.
+The trainer writes `train/ckpt-<step>.index`, `.data-*`, and last the marker `train/ckpt-<step>.json`. A checkpoint without
+its marker does not exist. `train/status.json` contains the state of training and is the trainer's heartbeat. The evaluator
+appends one line per checkpoint to `eval/scores.jsonl`. If it is a sidecar, `eval/verdict.json` says how it ended. Any other
+process that must end the training writes `.stop.json` with the reason into the run's folder.
 """
 
 import json
@@ -27,7 +27,7 @@ class Checkpoint:
     """A complete, finite checkpoint."""
 
     step: int
-    prefix: Path  # what TensorFlow calls the checkpoint's path: without `.index`
+    prefix: Path  # TensorFlow's path of the checkpoint, without `.index`
     dataset_version: str
 
 
@@ -37,9 +37,9 @@ class Status:
 
     state: State
     step: int  # the last step that was trained
-    beat: float  # seconds since the epoch, by the trainer's clock, when it last said so
-    last_checkpoint: int | None  # with DONE: the step of the last checkpoint there will be
-    memory_bytes: int | None = None  # the most that the trainer has had so far
+    beat: float  # when this was written: seconds since the epoch, by the trainer's clock
+    last_checkpoint: int | None  # with DONE: the step of the final checkpoint
+    memory_bytes: int | None = None  # the trainer's peak memory so far
 
 
 def marker_path(train: Path, step: int) -> Path:
@@ -47,7 +47,7 @@ def marker_path(train: Path, step: int) -> Path:
 
 
 def mark_checkpoint(train: Path, step: int, dataset_version: str) -> None:
-    """Makes a checkpoint exist whose files are already there under their final names."""
+    """Writes the marker of a checkpoint whose files are already complete."""
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(train.glob(f"{checkpoint_name(step)}.*"))
@@ -57,8 +57,8 @@ def mark_checkpoint(train: Path, step: int, dataset_version: str) -> None:
 
 
 def list_checkpoints(train: Path) -> list[Checkpoint]:
-    """All complete checkpoints, oldest first. One without a whole marker, or whose files do not have the sizes that its
-    marker lists, is left out."""
+    """All complete checkpoints, oldest first. Leaves out those without a valid marker or with files of other sizes than it
+    lists."""
     found = []
     for path in train.glob("ckpt-*.json"):
         match = CHECKPOINT_MARKER.fullmatch(path.name)
@@ -69,14 +69,14 @@ def list_checkpoints(train: Path) -> list[Checkpoint]:
             complete = all((train / name).stat().st_size == entry["bytes"] for name, entry in marker["files"].items())
             checkpoint = Checkpoint(int(match[1]), train / path.stem, str(marker["dataset_version"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # retention removed it between the listing and the look, or this is no marker of ours
+            continue  # retention has removed it meanwhile, or it is not a marker
         if complete:
             found.append(checkpoint)
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
 def remove_checkpoint(train: Path, step: int) -> None:
-    """Removes a checkpoint, its marker first, so that what is left is not taken for one."""
+    """Removes a checkpoint. Removes its marker first, so that the remaining files are never taken for a checkpoint."""
     marker_path(train, step).unlink(missing_ok=True)
     for path in train.glob(f"{checkpoint_name(step)}.*"):
         path.unlink(missing_ok=True)
@@ -97,7 +97,7 @@ def write_status(train: Path, state: State, step: int, last_checkpoint: int | No
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has had so far."""
+    """The peak memory of this process so far."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024  # getrusage(2): kilobytes on Linux, bytes on macOS
 
@@ -125,7 +125,7 @@ def read_status(train: Path) -> Status | None:
 
 
 def append_score(evaluation: Path, score: dict[str, Any]) -> None:
-    """Appends one line to `scores.jsonl`, whole or not at all; half a line of an earlier kill is cut off first."""
+    """Appends one line to `scores.jsonl`, after removing a partial line that a killed process left."""
     path = evaluation / SCORES
     line = json.dumps(score, ensure_ascii=False, allow_nan=False) + "\n"
     with path.open("ab+") as file:
@@ -140,22 +140,22 @@ def append_score(evaluation: Path, score: dict[str, Any]) -> None:
 
 
 def read_scores(evaluation: Path) -> list[dict[str, Any]]:
-    """The ledger: one dictionary a scored checkpoint (`step`, `AP`, `AP50`, `AP75`, `per_class`, ...), oldest first."""
+    """One dictionary per scored checkpoint (`step`, `AP`, `AP50`, `AP75`, `per_class`, ...), oldest first."""
     return [json.loads(line) for line in read_whole_lines(evaluation / SCORES)]
 
 
 def best_score(scores: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The line of the checkpoint that is chosen: highest AP on validation, the later of equals."""
+    """The scores of the chosen checkpoint: the highest AP on validation, and of equal ones the latest."""
     return next(iter(best_scores(scores, 1)), None)
 
 
 def best_scores(scores: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """The lines of the best checkpoints, at most so many, best first."""
+    """The scores of the `count` best checkpoints, best first."""
     return sorted(scores, key=lambda score: (score["AP"] or 0.0, score["step"]), reverse=True)[:count]
 
 
 def has_stalled(scores: list[dict[str, Any]], patience: int) -> bool:
-    """Whether the last `patience` checkpoints or more have not raised the highest AP."""
+    """Whether at least the last `patience` checkpoints have not raised the highest AP."""
     highest, since = -1.0, 0
     for score in sorted(scores, key=lambda score: score["step"]):
         ap = score["AP"] or 0.0
@@ -164,7 +164,7 @@ def has_stalled(scores: list[dict[str, Any]], patience: int) -> bool:
 
 
 def read_verdict(evaluation: Path) -> dict[str, Any] | None:
-    """How a sidecar ended: `state` (DONE or FAILED), `code`, `what`, `do`; None while it works, or where there is none."""
+    """How a sidecar ended: `state` (DONE or FAILED), `code`, `what`, `do`. None while it works, or if there is none."""
     try:
         verdict: dict[str, Any] = json.loads((evaluation / VERDICT).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,7 +1,8 @@
 """Child processes that end when their parent does, however that ends.
 
-The parent holds a pipe open that is the child's standard input. The kernel closes it with the parent, even on SIGKILL, and a
-child that reads its end ends too. It works on Linux and macOS alike. Node's runner of TensorFlow.js files does the same.
+The parent keeps a pipe open that is the child's standard input. When the parent ends, even by SIGKILL, the kernel closes the
+pipe, and a child that reads its end also ends. This works on Linux and macOS. The Node runner of TensorFlow.js files does the
+same.
 """
 
 import os
@@ -16,12 +17,9 @@ from boxcar.errors import ExitCode
 
 
 def start_child(module: str, arguments: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Starts `python -m module arguments`. While its handle is kept, it runs no longer than this process.
+    """Starts `python -m module arguments`. The child ends with this process, or when its handle is discarded.
 
-    Args:
-        module: the module.
-        arguments: its arguments.
-        options: further ones of `subprocess.Popen`.
+    `options` are further arguments of `subprocess.Popen`.
     """
     return subprocess.Popen([sys.executable, "-m", __name__, module, *arguments], stdin=subprocess.PIPE, **options)
 

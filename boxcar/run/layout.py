@@ -8,7 +8,7 @@
     export/saved_model/  what `boxcar freeze` writes
     report/              index.html
 
-A finished step's folder holds `step.json`, one that is being written holds `.unfinished`.
+A finished step's folder contains `step.json`. A folder that is being written contains `.unfinished`.
 """
 
 import re
@@ -19,7 +19,7 @@ EVAL = "eval"
 EXPORT = "export"
 SAVED_MODEL = "export/saved_model"
 REPORT = "report"
-# The steps whose results the report shows, in their order, and where in the run each writes.
+# The steps whose results the report shows, in their order, with their folders.
 STEPS = {"records": RECORDS, "train": TRAIN, "evaluate": EVAL, "freeze": SAVED_MODEL, "convert": EXPORT}
 OPEN = (TRAIN, EVAL)  # may be read before they are finished; they hold TensorBoard's event files
 
@@ -31,7 +31,7 @@ DECISION = "decision.json"  # the gate's, in the run of the version that was hel
 LOCK = ".lock"  # held by the process that works on the run
 STOP = ".stop.json"  # asks the trainer to save a checkpoint and end
 EVALUATOR_LOG = ".evaluator.log"
-# All that Boxcar writes there. Anything else was put there by a person and is not removed.
+# Everything that Boxcar writes there. Other files belong to a person and are not removed.
 RUN_NAMES = frozenset(
     [CONFIGURATION, RUN_FILE, FAILURE, DECISION, LOCK, STOP, EVALUATOR_LOG, RECORDS, TRAIN, EVAL, EXPORT, REPORT]
 )
@@ -58,14 +58,14 @@ PAGE = "index.html"
 
 CHECKPOINT_MARKER = re.compile(r"ckpt-(\d+)\.json")  # written last: the checkpoint is complete
 CHECKPOINT_FILE = re.compile(r"(?:.*/)?ckpt-\d+\.")
-EVENTS = "events.out.tfevents."  # how the names of TensorBoard's files begin
+EVENTS = "events.out.tfevents."  # the beginning of the names of TensorBoard's files
 
-# In other folders, too.
-SIGNATURE = "model.sig"  # in a signed folder, over all other files there
-IMAGE = "BOXCAR_IMAGE"  # the variable in which an image finds its own reference, and exported files what they were made in
-PIPELINE_VERSION = "BOXCAR_PIPELINE_VERSION"  # the variable in which a pipeline tells its steps its name and version
+# In other folders.
+SIGNATURE = "model.sig"  # in a signed folder; covers all other files there
+IMAGE = "BOXCAR_IMAGE"  # the environment variable with the reference of the container image
+PIPELINE_VERSION = "BOXCAR_PIPELINE_VERSION"  # the environment variable with a pipeline's name and version
 
 
 def checkpoint_name(step: int) -> str:
-    """A checkpoint's files, without their endings."""
+    """The name of a checkpoint's files, without their suffixes."""
     return f"ckpt-{step}"

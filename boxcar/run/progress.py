@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar with rate and time left on a terminal, and elsewhere a line every 15 seconds."""
 
 import os
 import sys
@@ -12,25 +12,23 @@ _BAR_WIDTH = 28  # characters
 
 
 class Progress:
-    """Shows on stderr how far a piece of work is.
+    """Shows progress on stderr. Use it as a context manager, and call `advance` after each unit.
 
-    A thread draws the bar, so that its clock moves while the work is one long call. It is not rich's bar: rich imports modules
-    each time it draws, and while TensorFlow is loaded, tensorflow_datasets replaces `builtins.__import__` for the whole process
-    (etils.epy.lazy_imports), which ended rich's thread for good. Nothing that this thread calls imports anything.
+    A thread draws the bar, so that its clock moves during long calls. It is not rich's bar, because rich imports modules while
+    it draws. When TensorFlow is loaded, tensorflow_datasets replaces `builtins.__import__` for the whole process
+    (etils.epy.lazy_imports), and that ended rich's thread. This thread imports nothing.
 
     Args:
-        title: what is being done ("Reading images").
-        total: how many units there are.
+        title: the work ("Reading images").
+        total: the number of units.
         unit: the unit's plural ("images", "steps").
-
-    Use as a context manager and call `advance` after each unit.
     """
 
     def __init__(self, title: str, total: int, unit: str) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done = self._first = 0
         self._note = ""
-        self._printed: int | None = None  # how many units were done when the last plain line was printed
+        self._printed: int | None = None  # units done at the last plain line
         self._opened = self._started = self._printed_at = time.monotonic()
         self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._lock = threading.Lock()
@@ -51,7 +49,7 @@ class Progress:
             self._print_plain()
 
     def advance(self, units: int = 1, note: str | None = None) -> None:
-        """Counts finished units; `note` is a short text shown behind the bar ("loss 0.31")."""
+        """Counts finished units. `note` is a short text after the bar ("loss 0.31")."""
         self.done += units
         if note is not None:
             self._note = note
@@ -59,12 +57,12 @@ class Progress:
             self._print_plain()
 
     def resume_from(self, done: int) -> None:
-        """Units that an earlier start did; rate and time left count from here."""
+        """Sets the units that an earlier process finished. Rate and time left are measured from here."""
         self.done = self._first = done
         self._started = time.monotonic()
 
     def note(self, text: str) -> None:
-        """A short text behind the bar, when there is something to say but nothing to count."""
+        """Shows a short text after the bar without counting a unit."""
         self._note = text
 
     def say(self, line: str) -> None:
@@ -81,7 +79,7 @@ class Progress:
             sys.stderr.flush()
 
     def _bar(self) -> str:
-        """The bar as one line of the terminal; a longer one would be drawn below itself each time."""
+        """The bar, cut to one line of the terminal, because a longer one could not be overwritten."""
         filled = min(_BAR_WIDTH * self.done // self.total, _BAR_WIDTH) if self.total else _BAR_WIDTH
         rate = self._rate()
         parts = [

@@ -1,8 +1,8 @@
-"""A step commits: it writes its files, then puts `step.json` last. What has no valid `step.json` is not finished.
+"""A step commits its folder by writing `step.json` last. A folder without a valid `step.json` is not finished.
 
-`step.json` holds the step's name, every file's size and SHA-256, the hashes of its inputs, the code version, the parameters,
-and the seconds it took. While a step writes, its folder holds `.unfinished`, so that a later start knows that the files
-there are its own to remove, and no other folder is ever touched.
+`step.json` contains the step's name, the size and SHA-256 of every file, the hashes of its inputs, the code version, the
+parameters, and the duration. While a step writes, its folder contains `.unfinished`. It shows a later start that the files
+there are the step's own and may be removed. Files in other folders are never removed.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from boxcar.storage.local_files import os_errors
 
 @dataclass(frozen=True)
 class Committed:
-    """A finished step as its `step.json` tells it."""
+    """A finished step as its `step.json` describes it."""
 
     folder: Path
     step: str
@@ -45,7 +45,7 @@ class Committed:
 def read_commit(folder: Path, step: str) -> Committed | None:
     """The finished step in a folder, or None if there is none that is valid.
 
-    Valid means: `step.json` parses, is of this step, and every file it lists is there with its size and SHA-256.
+    It is valid if `step.json` belongs to this step and every file that it lists has the listed size and SHA-256.
     """
     try:
         record = json.loads((folder / COMMIT).read_text(encoding="utf-8"))
@@ -70,10 +70,10 @@ def read_commit(folder: Path, step: str) -> Committed | None:
 
 
 def require_commit(folder: Path, step: str) -> Committed:
-    """`read_commit`, where a step that is not finished is an error.
+    """The finished step in a folder.
 
     Raises:
-        BoxcarError: 64 where there is nothing at all, 65 where files are missing or changed.
+        BoxcarError: 64 if there is no finished step; 65 if files are missing or changed.
     """
     committed = read_commit(folder, step)
     if committed is not None:
@@ -90,7 +90,7 @@ def require_commit(folder: Path, step: str) -> Committed:
 
 
 def started_identity(folder: Path, step: str) -> str | None:
-    """SHA-256 over inputs and parameters of the step that was started or finished in a folder; None if none was."""
+    """SHA-256 of the inputs and parameters of the step that was started or finished in a folder; None if none was."""
     started = _read_started(folder)
     if started is None or started["step"] != step:
         return None
@@ -98,7 +98,7 @@ def started_identity(folder: Path, step: str) -> str | None:
 
 
 def _read_started(folder: Path) -> dict[str, Any] | None:
-    """What a marker in the folder says of the step that was finished or started there; None if none can be read."""
+    """What the markers say about the step that was finished or started in a folder; None if no marker can be read."""
     for name in (COMMIT, UNFINISHED):
         try:
             found = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -110,18 +110,17 @@ def _read_started(folder: Path) -> dict[str, Any] | None:
 
 @dataclass
 class Step:
-    """One step about to be done in one folder.
+    """A step that writes into a folder.
 
     Args:
         name: the step's name, as in `boxcar <name>`.
-        folder: where it writes.
-        inputs: names and hashes of what it reads; with `parameters` they decide whether it has been done already.
-        parameters: every setting that changes what comes out.
-        owns: the names directly below `folder` that are this step's, where the folder is shared with another step
-            (`export/` holds `saved_model/` too); None where all of it is.
-        resumable: True if the step resumes what an earlier, unfinished start left (training, evaluation);
-            else leftovers are cleared.
-        hashed: files (`files` of `Committed`) whose hash the step knows from reading them back; `commit` hashes the rest.
+        folder: the folder that it writes.
+        inputs: the hashes of what it reads, by name. Inputs and parameters decide whether the step is already done.
+        parameters: every setting that affects the output.
+        owns: the names directly below `folder` that belong to this step, if it shares the folder (`export/` also contains
+            `saved_model/`); None if all of them do.
+        resumable: whether the step resumes what an unfinished start left (training, evaluation). If not, leftovers are removed.
+        hashed: files (as in `Committed.files`) whose hash the step already knows. `commit` hashes the others.
     """
 
     name: str
@@ -135,7 +134,7 @@ class Step:
     started: float = field(default_factory=time.monotonic)
 
     def done(self) -> Committed | None:
-        """The finished step with these very inputs and parameters, or None."""
+        """The finished step with the same inputs and parameters, or None."""
         committed = read_commit(self.folder, self.name)
         if committed is not None and {"inputs": committed.inputs, "parameters": committed.parameters} == self._identity():
             return committed
@@ -143,11 +142,10 @@ class Step:
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
-        """The folder to write into; commits at the end. After an error nothing half-written remains.
+        """The folder to write into. Commits at the end. After an error, removes what was written unless it is resumable.
 
         Raises:
-            BoxcarError: 64 where the folder holds files that are not this step's, 69 where it cannot be written, or another
-                process writes there.
+            BoxcarError: 64 if the folder contains files of others; 69 if it cannot be written or another process writes there.
         """
         self.check()
         descriptor = lock(make_folder(self.folder))
@@ -164,11 +162,11 @@ class Step:
             os.close(descriptor)
 
     def begin(self) -> None:
-        """Takes possession of the folder."""
+        """Marks the folder as this step's, and removes old files unless the step is resumable."""
         self.check()
         make_folder(self.folder)
-        # The order matters to a kill in between: the marker that says "finished" goes before any of the files does, and
-        # the one that says "mine" is there before the first new file is.
+        # The process may be killed in between. So `.unfinished` exists before the first new file, and `step.json` is removed
+        # before the first old one.
         replace_json(self.folder / UNFINISHED, {"step": self.name, **self._identity()})
         with os_errors(self.folder):
             (self.folder / COMMIT).unlink(missing_ok=True)
@@ -177,13 +175,13 @@ class Step:
                 remove_tree(self.folder / name)
 
     def check(self) -> None:
-        """Raises BoxcarError 64 where the folder is not this step's to write into; touches nothing.
+        """Raises BoxcarError 64 if this step must not write into the folder. Changes nothing.
 
-        Only a start with the same inputs and parameters may resume: hours of work are not removed.
+        A resumable step may only continue with the same inputs and parameters, so that hours of work are not removed.
         """
         started = _read_started(self.folder)
         if started is None:
-            # A kill may have left the temporary file of the very first marker, and nothing else.
+            # A killed process may have left the temporary file of the first marker, and nothing else.
             foreign = [name for name in self._owned() if not is_temporary(name)]
             if foreign:
                 raise BoxcarError(
@@ -214,11 +212,11 @@ class Step:
         return words or ([] if started["inputs"] == wanted["inputs"] else ["its inputs have changed"])
 
     def _identity(self) -> Any:
-        # As JSON, in which tuples are lists, because what it is compared with was read from JSON.
+        # Through JSON, which turns tuples into lists, because it is compared with values read from JSON.
         return json.loads(json.dumps({"inputs": dict(self.inputs), "parameters": dict(self.parameters)}))
 
     def commit(self) -> Committed:
-        """Writes `step.json`: from here on the step is finished."""
+        """Writes `step.json`, which finishes the step."""
         files = {}
         for name in list_files(self.folder):
             if name == COMMIT or (self.owns is not None and name.split("/")[0] not in self.owns):
@@ -239,13 +237,13 @@ class Step:
         return self.committed
 
     def _owned(self) -> list[str]:
-        """Names directly below the folder that are this step's, its two markers left out."""
+        """The names directly below the folder that belong to this step, without its two markers."""
         names = sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
         return [n for n in names if n not in (COMMIT, UNFINISHED) and (self.owns is None or n in self.owns)]
 
     def _clear(self) -> None:
-        """Removes what an interrupted step wrote, and its folder if nothing else is in it."""
-        (self.folder / COMMIT).unlink(missing_ok=True)  # an interruption may come between the commit and its return
+        """Removes what an interrupted step wrote, and the folder if it is then empty."""
+        (self.folder / COMMIT).unlink(missing_ok=True)  # the interruption may have come right after the commit
         for name in self._owned():
             remove_tree(self.folder / name)
         (self.folder / UNFINISHED).unlink(missing_ok=True)

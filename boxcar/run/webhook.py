@@ -1,4 +1,4 @@
-"""Notifications: a JSON message about how something ended, sent to the address that an operator has set."""
+"""Notifications: JSON messages about results, sent to the address that an operator has set."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _CORRECT = f"Correct the address in the Secret that {WEBHOOK} comes from."
 
 
 def check_address() -> str:
-    """The address that is set; empty if none is. Call it before long work that ends with a notification.
+    """The address, or an empty text if none is set. Call this before long work that ends with a notification.
 
     Raises:
         BoxcarError: 69 if it is not an address. Nothing is sent.
@@ -27,7 +27,7 @@ def check_address() -> str:
 
 
 def post(body: Mapping[str, Any]) -> None:
-    """Sends a message if an address is set. The address may hold a key, so no message repeats it.
+    """Sends a message if an address is set. Errors do not repeat the address, because it may contain a key.
 
     Raises:
         BoxcarError: 69 if the address is not valid, or the server cannot be reached or refuses the message.
@@ -60,7 +60,7 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        host.encode("idna")  # as it is asked for
+        host.encode("idna")  # as it is resolved
         return parts.scheme in ("http", "https") and host != "" and parts.port != 0 and url.isprintable() and " " not in url
-    except ValueError:  # an unclosed bracket, a port that is not a number; the message would repeat the address
+    except ValueError:  # for example an unclosed bracket or a port that is not a number
         return False

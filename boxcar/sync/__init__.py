@@ -1,1 +1,1 @@
-"""A run's steps and checkpoints sent to a bucket and fetched from one. Imports `run`, `storage`, `retry` and `errors`."""
+"""Uploads and downloads of a run's steps and checkpoints. May import `run`, `storage`, `retry`, and `errors`."""

@@ -1,4 +1,4 @@
-"""`failure.json`: why a run stopped, in the words that the last line on stderr said too."""
+"""`failure.json`: why a run stopped, in the same words as the last line on stderr."""
 
 from datetime import UTC, datetime
 
@@ -7,13 +7,11 @@ from boxcar.run.layout import FAILURE, LOCK, RECORDS
 from boxcar.storage import replace_json
 from boxcar.sync.mirror import Mirror
 
-_SIGNS = (LOCK, RECORDS)
-
 
 def record_failure(run: str, step: str, error: BoxcarError) -> None:
-    """Writes `<run>/failure.json`, where that folder is a run's, also in its bucket."""
+    """Writes `<run>/failure.json`, also in the bucket. Does nothing if that folder is not a run's."""
     mirror = Mirror(run)
-    if any((mirror.folder / sign).exists() for sign in _SIGNS):
+    if (mirror.folder / LOCK).exists() or (mirror.folder / RECORDS).exists():
         replace_json(
             mirror.folder / FAILURE,
             {
@@ -28,7 +26,7 @@ def record_failure(run: str, step: str, error: BoxcarError) -> None:
 
 
 def clear_failure(run: str) -> None:
-    """Removes the record: the run goes well again."""
+    """Removes `<run>/failure.json`, because a later attempt succeeded."""
     mirror = Mirror(run)
     (mirror.folder / FAILURE).unlink(missing_ok=True)
     mirror.send_file(FAILURE)

@@ -1,4 +1,4 @@
-"""An open step's folder sent while it is written, so that readers of the bucket may see what readers of the folder may."""
+"""Uploads an open step's folder while it is written, so that the bucket shows what the folder shows."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ Status = tuple[int, int]  # a file's size, and when it was changed
 
 
 class Follower:
-    """Sends, pass by pass, what has come into a step's folder since the last one.
+    """Uploads, in each pass, what is new in a step's folder since the last one.
 
-    - A checkpoint is sent once its marker is there: its files, then the marker. When retention has taken it away here, its
-      marker and then its files go there too.
-    - Of a `.jsonl` file, the whole lines; of any other file that grows, what there is; both again when they grew.
-    - Other `.json` files (`status.json`) are read before all else and sent after it, so that what they speak of is there.
-    - When `step.json` is there, the folder is sent as a finished step's.
+    - A checkpoint is uploaded once its marker exists: its files first, then the marker. After retention has removed it here,
+      its marker and then its files are removed from the store.
+    - A `.jsonl` file is uploaded up to its last whole line, any other growing file as it is, each time it has grown.
+    - Other `.json` files (`status.json`) are read first and uploaded last, so that what they refer to is already there.
+    - When `step.json` exists, the folder is uploaded as a finished step's.
 
     Args:
         folder: the step's local folder.
-        store: where it is sent. Nothing is removed there except an old `step.json` and checkpoints that this follower has
-            seen come and go: what a folder that is still being filled does not have yet is no reason.
+        store: the upload's destination. The only objects removed from it are an old `step.json` and checkpoints that this
+            follower uploaded itself. The local folder may still be incomplete, so other missing files prove nothing.
     """
 
     def __init__(self, folder: Path, store: Store) -> None:
@@ -35,7 +35,7 @@ class Follower:
         """One pass.
 
         Returns:
-            Whether the step has finished and all of it is there; nothing is left to follow then.
+            Whether the step has finished and all of it is in the store.
 
         Raises:
             BoxcarError: as `send_folder` does. The next pass continues where this one ended.
@@ -51,7 +51,7 @@ class Follower:
         now = {name: status for name in list_files(self._folder) if (status := _status(self._folder / name)) is not None}
         new = [name for name, status in now.items() if self._sent.get(name) != status]
         replaced = {name: content for name in new if _is_replaced(name) and (content := _read(self._folder / name)) is not None}
-        self._take_away(set(now))
+        self._remove_checkpoints(set(now))
         for name in new:
             if not CHECKPOINT_FILE.match(name) and not _is_replaced(name):
                 self._send_grown(name, now[name])
@@ -64,7 +64,7 @@ class Follower:
         return False
 
     def _start(self, started: bytes) -> None:
-        """Marks the step as started in the store, and finds out what an earlier follower has sent already."""
+        """Marks the step as started in the store, and finds out what an earlier follower has uploaded."""
         there = {entry.name: entry for entry in self._store.entries()}
         check_taken(self._store, there)
         if UNFINISHED not in there or self._store.read(UNFINISHED) != started:
@@ -77,8 +77,8 @@ class Follower:
                 self._sent[name] = status
         self._started = started
 
-    def _take_away(self, here: set[str]) -> None:
-        """Removes checkpoints there that are gone here."""
+    def _remove_checkpoints(self, here: set[str]) -> None:
+        """Removes checkpoints from the store that were removed here."""
         gone = [name for name in self._sent if is_marker(name) and name not in here]
         self._store.delete(gone)
         files = [name for name in self._sent for marker in gone if name.startswith(marker.removesuffix("json"))]
@@ -92,7 +92,7 @@ class Follower:
             size = _whole_lines(path) if name.endswith(".jsonl") else status[0]
             self._store.upload(path, name, size=size)
         except (FileNotFoundError, Changed):
-            return  # it was removed or cut shorter in between; the next pass sees what became of it
+            return  # it was removed or became shorter meanwhile; the next pass uploads what is left
         self._sent[name] = status
 
     def _send_checkpoint(self, marker: str, now: dict[str, Status]) -> None:
@@ -100,7 +100,7 @@ class Follower:
         if content is None:
             return
         if marker in self._sent:
-            self._store.delete([marker])  # it is another checkpoint of the same name
+            self._store.delete([marker])  # this is another checkpoint of the same name
             del self._sent[marker]
         for name, record in listed_files({marker: content}).items():
             if name not in now:
@@ -109,14 +109,14 @@ class Follower:
                 try:
                     self._store.upload(self._folder / name, name, record["sha256"])
                 except (FileNotFoundError, Changed):
-                    return  # retention took it, or it is being written again
+                    return  # retention removed it, or it is being written again
                 self._sent[name] = now[name]
         self._store.write(marker, content)
         self._sent[marker] = now[marker]
 
 
 def _is_replaced(name: str) -> bool:
-    """Whether a file is replaced whole whenever it changes, rather than appended to."""
+    """Whether a changed file was replaced as a whole rather than appended to."""
     return name.endswith(".json") and not is_marker(name)
 
 

@@ -1,4 +1,4 @@
-"""A local working folder for a URI, so that code that works on files need not know of buckets."""
+"""A local working folder for a URI, so that code that works on files does not depend on buckets."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,27 +24,27 @@ from boxcar.storage.store_factory import open_store
 from boxcar.sync.follower import Follower
 from boxcar.sync.transfer import fetch_folder, latest_checkpoint, send_folder
 
-_IN_STEP = ".in-step"  # among the folder's files: the hash of the `step.json` that was last the same here and there
+_IN_STEP = ".in-step"  # in the folder: the hash of the `step.json` that was last equal here and in the bucket
 
 
 class Mirror:
     """The folder itself for a path or a `file:` URI; for a bucket, a folder in the cache, kept between runs.
 
-    A step calls `fetch` on what it reads, and works on what it writes inside `working`; while it works, a sidecar may call
-    `follower().send()` again and again. Folders lie in the cache as they do in their bucket, so that the mirror of a run's
-    `train/` is the folder `train` in the mirror of the run.
+    A step calls `fetch` for what it reads, and writes inside `working`. While it works, a sidecar may call `follower().send()`
+    repeatedly. The cache has the same folders as the bucket, so the mirror of a run's `train/` is the folder `train` in the
+    run's mirror.
 
     Args:
         uri: a plain path, a `file:`, an `s3:` or a `gs:` URI.
-        folder: in place of the one in the cache.
+        folder: replaces the one in the cache.
 
     Attributes:
-        uri: as given; a bucket's without a slash at its end.
+        uri: as given, but a bucket's without a trailing slash.
         remote: whether it is a bucket's.
-        folder: where to work. The cache is BOXCAR_CACHE, else `boxcar` in XDG_CACHE_HOME or `~/.cache`.
+        folder: the local folder.
 
     Raises:
-        BoxcarError: 64 where the URI is not well-formed, 69 where a setting of the environment is not.
+        BoxcarError: 64 if the URI is not well-formed; 69 if a setting in the environment is not.
     """
 
     def __init__(self, uri: str, folder: Path | None = None) -> None:
@@ -62,13 +62,13 @@ class Mirror:
         return Mirror(f"{self.uri}/{name}", self.folder / name) if self.remote else Mirror(str(self.folder / name))
 
     def fetch(self) -> Path:
-        """Makes the folder what the bucket holds; only what differs travels.
+        """Makes the folder equal to the bucket's. Downloads only what differs.
 
         Returns:
-            The folder. That a step in it is finished is for `require_commit` to say, as with any folder.
+            The folder. Check with `require_commit` whether it contains a finished step.
 
         Raises:
-            BoxcarError: as `fetch_folder` does, and 69 where the folder holds a finished step that was never sent.
+            BoxcarError: as `fetch_folder` does; 69 if the folder contains a finished step that was never uploaded.
         """
         if self._store is not None:
             with self._locked():
@@ -81,10 +81,10 @@ class Mirror:
         return self.folder
 
     def resume(self) -> Path:
-        """Makes the folder ready for a step that writes into it, with what was done of that step, here or elsewhere.
+        """Prepares the folder for a step that writes into it, with what that step has already done, here or elsewhere.
 
-        The bucket's state is taken, and nothing where it has none. Work that is only here stays: a finished step that was
-        not sent, and a started one whose latest checkpoint is not older than the bucket's.
+        Fetches the bucket's state, if there is any. Keeps work that exists only here: a finished step that was not uploaded,
+        and a started one whose latest checkpoint is not older than the bucket's.
 
         Raises:
             BoxcarError: as `fetch_folder` does.
@@ -104,7 +104,7 @@ class Mirror:
         return self.folder
 
     def send(self, owns: Sequence[str] | None = None) -> None:
-        """Sends the finished step in the folder. Called again after an error, it continues where it was.
+        """Uploads the finished step in the folder. A call after an error continues the upload.
 
         Args:
             owns: as for `send_folder`.
@@ -120,7 +120,7 @@ class Mirror:
 
     @contextlib.contextmanager
     def working(self, owns: Sequence[str] | None = None) -> Iterator[Path]:
-        """The folder to write a step into, as `resume` leaves it; what was finished in it is sent at the end.
+        """The folder to write a step into, prepared by `resume`. The finished step is uploaded at the end.
 
         Args:
             owns: as for `send_folder`.
@@ -129,13 +129,16 @@ class Mirror:
         self.send(owns)
 
     def fetch_some(self, wanted: Callable[[str], bool]) -> Path:
-        """Makes those files of the folder that are `wanted`, by their names relative to it, what the bucket holds.
+        """Makes some files of the folder equal to the bucket's. Other files in it stay as they are.
+
+        Args:
+            wanted: whether to fetch a file, by its name relative to the folder.
 
         Returns:
-            The folder; other files in it stay as they are.
+            The folder.
 
         Raises:
-            BoxcarError: as `fetch_folder` does; that nothing is there is no error.
+            BoxcarError: as `fetch_folder` does, but not if there is nothing.
         """
         if self._store is not None:
             store = self._store
@@ -155,10 +158,10 @@ class Mirror:
         return self.folder
 
     def fetch_file(self, name: str) -> Path:
-        """Brings one file of the folder here.
+        """Downloads one file of the folder.
 
         Raises:
-            Missing: where there is none.
+            Missing: if there is no such file.
         """
         if self._store is not None:
             content = self._store.read(name)
@@ -167,7 +170,7 @@ class Mirror:
         return self.folder / name
 
     def take_files(self, names: Iterable[str]) -> None:
-        """Makes these files here what they are in the bucket, also where they are not there."""
+        """Makes these local files equal to the bucket's; removes those that the bucket does not have."""
         if self._store is not None:
             for name in names:
                 try:
@@ -176,7 +179,7 @@ class Mirror:
                     (self.folder / name).unlink(missing_ok=True)
 
     def send_file(self, name: str) -> None:
-        """Makes one file in the bucket what it is here, also where it is not."""
+        """Makes one file in the bucket equal to the local one; removes it if there is none."""
         if self._store is not None:
             try:
                 content = (self.folder / name).read_bytes()
@@ -186,33 +189,33 @@ class Mirror:
                 self._store.write(name, content)
 
     def names(self) -> set[str]:
-        """The names directly in the folder, in the bucket or here."""
+        """The names directly in the bucket's folder, or in the local one if there is no bucket."""
         if self._store is not None:
             return {entry.name.split("/")[0] for entry in self._store.entries()}
         return {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
 
     def follower(self) -> Follower | None:
-        """What sends the open step in the folder while it is written; None where the folder itself is what is read."""
+        """The uploader of the folder's open step; None if there is no bucket."""
         return None if self._store is None else Follower(self.folder, self._store)
 
     def _unsent(self) -> bool:
-        """Whether a finished step is here that was never the same as the bucket's."""
+        """Whether the folder contains a finished step that was never equal to the bucket's."""
         step, note = self.folder / COMMIT, self.folder / _IN_STEP
         return step.exists() and not (note.exists() and note.read_text(encoding="utf-8") == file_sha256(step))
 
     def _note_fetched(self) -> None:
-        """Remembers that the finished steps here, also those in folders below, are the same there."""
+        """Notes that the finished steps here, including those in folders below, are equal to the bucket's."""
         for name in list_files(self.folder):
             if name.rpartition("/")[2] == COMMIT:
                 _note((self.folder / name).parent)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Has the folder for this process; another one that fetches into it is waited for, however long it takes."""
+        """Locks the folder for this process. Waits for another process that fetches into it, however long it takes."""
         with locked(make_folder(self.folder.parent) / f".{self.folder.name}.lock"):
             yield
 
 
 def _note(folder: Path) -> None:
-    """Remembers that the same finished step is here and in the bucket."""
+    """Notes that the finished step here is equal to the bucket's."""
     replace_text(folder / _IN_STEP, file_sha256(folder / COMMIT))

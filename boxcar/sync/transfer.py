@@ -1,7 +1,7 @@
-"""A folder sent to a store and fetched from one, so that half of it is never taken for the whole.
+"""Uploads a folder to a store and downloads one, so that a partial copy is never taken for a complete one.
 
-A marker is a file that lists others with their sizes and hashes, next to it or below it: a step's `step.json`, a checkpoint's
-`ckpt-<step>.json`. A marker makes the files that it lists valid, so it is written after all of them and removed first.
+A marker is a file that lists other files next to it or below it, with their sizes and hashes: a step's `step.json`, a
+checkpoint's `ckpt-<step>.json`. It makes the files that it lists valid, so it is written after them and removed before them.
 """
 
 import json
@@ -22,24 +22,24 @@ _ROUNDS = 5
 
 
 def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -> int:
-    """Makes a store hold a finished step, or any other folder. Hidden files stay here.
+    """Uploads a finished step, or any other folder. Hidden files are not uploaded.
 
-    What the store has with the same checksum is not sent, so that a call that was interrupted is taken up by the next.
-    Where `folder` holds a `step.json`, the store's folder is that step's: other files of it there are removed. Else nothing
-    is. The order: `.unfinished` appears, the old `step.json` goes, then files of no use, files are sent, `step.json` appears,
-    `.unfinished` goes.
+    Files that the store has with the same checksum are skipped, so a call after an interruption continues the upload. If
+    `folder` contains a `step.json`, other files of that step are removed from the store; otherwise nothing is removed. The
+    order: write `.unfinished`, remove the old `step.json`, remove other files, upload files, write `step.json`, remove
+    `.unfinished`.
 
     Args:
-        folder: what is sent.
-        store: where to.
-        owns: names directly below the folder that are the step's, where it shares the folder; None where all of it is.
+        folder: the local folder.
+        store: the destination.
+        owns: names directly below the folder that belong to the step, if it shares the folder; None if all of them do.
 
     Returns:
-        The bytes that were sent.
+        The number of bytes uploaded.
 
     Raises:
-        BoxcarError: 64 where the store's folder holds files that no step wrote, 65 where the files are not those that
-            `step.json` lists or have names that cannot be everywhere, 69 where the store fails.
+        BoxcarError: 64 if the store's folder contains files that no step wrote; 65 if the files differ from what `step.json`
+            lists or have names that not every system supports; 69 if the store fails.
     """
 
     def owned(name: str) -> bool:
@@ -84,19 +84,19 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -
 
 
 def fetch_folder(store: Store, folder: Path) -> int:
-    """Makes a local folder hold exactly what a store does, its `.unfinished` too; other hidden files stay where they are.
+    """Makes a local folder equal to a store's, including its `.unfinished`. Other hidden local files stay.
 
-    Only what differs is fetched. Every file that a marker lists must arrive with its size and hash; a file that none lists,
-    with the store's own checksum. Files appear whole, markers last, a marker that is no longer true goes first. What is
-    being written meanwhile is looked at again, a few times.
+    Downloads only what differs. A file that a marker lists must have the listed size and hash; any other file must have the
+    store's checksum. Files appear complete. Outdated markers are removed first, and new ones are written last. If the store
+    changes meanwhile, it is listed again, up to `_ROUNDS` times.
 
     Returns:
-        The bytes that were fetched.
+        The number of bytes downloaded.
 
     Raises:
-        Missing: 64, where there is nothing.
-        BoxcarError: 65 where the files are not those that a marker lists or have names that cannot be files here, 69 where
-            the store or the disk fails, or the folder changes all the time.
+        Missing: 64, if there is nothing.
+        BoxcarError: 65 if the files differ from what a marker lists or have names that cannot be files here; 69 if the store
+            or the disk fails, or the folder changes all the time.
     """
     fetched = 0
     trouble: BoxcarError = Missing(store.uri)
@@ -110,7 +110,7 @@ def fetch_folder(store: Store, folder: Path) -> int:
 
 
 class _Unsettled(Exception):
-    """A round found something that may be only for the moment."""
+    """A round found a problem that may be temporary."""
 
     def __init__(self, fetched: int, trouble: BoxcarError) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ def _fetch(store: Store, folder: Path) -> int:
     except (Changed, Missing) as error:
         raise _Unsettled(0, error) from error
     for name in [name for name in markers if not name.endswith(COMMIT)]:
-        # Retention takes a checkpoint's files away after its marker, and this listing may have come in between.
+        # Retention removes a checkpoint's marker before its files, and may have done so during this listing.
         if any(file not in there for file in listed_files({name: markers[name]})):
             del markers[name], there[name]
     listed = listed_files(markers)
@@ -160,9 +160,9 @@ def _fetch(store: Store, folder: Path) -> int:
 
 
 def _clear(folder: Path, there: set[str], markers: Mapping[str, bytes]) -> None:
-    """Removes what is not, or no longer, true in a local folder: markers first, then files, then folders without any.
+    """Removes what the store does not have from a local folder: outdated markers first, then files, then empty folders.
 
-    `.unfinished` goes in any case: it comes last, and until then an interrupted fetch is nothing that a step could resume.
+    `.unfinished` is always removed. It is written last, so that no step resumes an interrupted download.
     """
     names = list_files(folder) if folder.is_dir() else []
     with os_errors(folder):
@@ -179,7 +179,7 @@ def _clear(folder: Path, there: set[str], markers: Mapping[str, bytes]) -> None:
 
 
 def check_taken(store: Store, names: Iterable[str]) -> None:
-    """Raises BoxcarError 64 where a store's folder holds files that no step wrote: it would clear them away."""
+    """Raises BoxcarError 64 if a store's folder contains files that no step wrote, because a step would remove them."""
     foreign = [name for name in names if not _hidden(name)]
     if foreign and not {COMMIT, UNFINISHED} & set(names):
         raise BoxcarError(
@@ -196,12 +196,12 @@ def is_marker(name: str) -> bool:
 
 
 def inner_first(names: Iterable[str]) -> list[str]:
-    """Markers in the order in which they may appear: a step's comes after those that lie in folders below it."""
+    """Markers in the order in which they may be written: a step's comes after those in folders below it."""
     return sorted(names, key=lambda name: (-name.count("/"), name.endswith(COMMIT), name))
 
 
 def listed_files(markers: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
-    """What markers list: name of a file -> its `bytes` and `sha256`. One that cannot be read lists nothing."""
+    """The `bytes` and `sha256` of each file that markers list, by name. A marker that cannot be parsed lists nothing."""
     listed: dict[str, dict[str, Any]] = {}
     for name, content in markers.items():
         folder = PurePosixPath(name).parent
@@ -217,12 +217,12 @@ def listed_files(markers: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
 
 
 def latest_checkpoint(names: Iterable[str]) -> int:
-    """The highest step of the checkpoints that are marked directly in a folder; -1 where there is none."""
+    """The highest step of the checkpoints whose markers are directly in a folder; -1 if there is none."""
     return max((int(match[1]) for name in names if (match := CHECKPOINT_MARKER.fullmatch(name))), default=-1)
 
 
 def started_record(marker: bytes) -> bytes:
-    """The `.unfinished` of the step that a `step.json` tells of: its name, inputs and parameters."""
+    """The `.unfinished` of the step that a `step.json` describes: its name, inputs, and parameters."""
     try:
         record = {key: json.loads(marker)[key] for key in ("step", "inputs", "parameters")}
     except (ValueError, KeyError, TypeError):
@@ -231,7 +231,7 @@ def started_record(marker: bytes) -> bytes:
 
 
 def _small_together(transfer: Callable[[str], None], sizes: Mapping[str, int]) -> None:
-    """Transfers files, many small ones at a time; then large ones singly, since each takes all workers and their memory."""
+    """Transfers small files in parallel, then large ones one by one, because each of them uses all workers and their memory."""
     for_each(transfer, sorted(name for name, size in sizes.items() if size <= PART_BYTES))
     for name in sorted(name for name, size in sizes.items() if size > PART_BYTES):
         transfer(name)

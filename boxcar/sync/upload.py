@@ -1,4 +1,4 @@
-"""Sends the open steps of a run to its bucket while they are written in this machine's folder."""
+"""Uploads the open steps of a run to its bucket while they are written to the local folder."""
 
 import contextlib
 import signal
@@ -14,22 +14,22 @@ from boxcar.run.layout import COMMIT, CONFIGURATION, FAILURE, OPEN, RECORDS, STO
 from boxcar.sync.mirror import Mirror
 
 PASS_SECONDS = 3.0
-TRIES_AT_THE_END = 3  # each as patient as `storage` is
+TRIES_AT_THE_END = 3  # each with the retries of `storage`
 
 
 def fetch_run(run: str, into: Path | None = None) -> Path:
-    """Brings a run's settings, records, and what was trained and scored so far into this machine's folder of it.
+    """Downloads a run's settings, records, and what was trained and scored so far. Does nothing for a local run.
 
     Args:
-        run: URI of the run's folder; nothing is done for a local one.
-        into: in place of the folder in the cache.
+        run: URI of the run's folder.
+        into: replaces the folder in the cache.
 
     Returns:
         The folder.
 
     Raises:
-        BoxcarError: 64 where the run has no records, 65 where its files are not those that were sent, 69 where the bucket or
-            the disk fails.
+        BoxcarError: 64 if the run has no records; 65 if its files are not those that were uploaded; 69 if the bucket or the
+            disk fails.
     """
     mirror = Mirror(run, into)
     if mirror.remote:
@@ -42,11 +42,11 @@ def fetch_run(run: str, into: Path | None = None) -> Path:
 
 
 class Uploader:
-    """Sends a run's open steps, and its `failure.json`, pass by pass.
+    """Uploads a run's open steps and its `failure.json` in passes.
 
     Args:
         run: URI of the run's folder, in a bucket.
-        folder: what is sent, in place of the folder in the cache.
+        folder: the local folder; replaces the one in the cache.
     """
 
     def __init__(self, run: str, folder: Path | None = None) -> None:
@@ -60,8 +60,8 @@ class Uploader:
         """One pass.
 
         Raises:
-            BoxcarError: 64 or 65 where a folder in the bucket, or what is to be sent, is not the run's own, 69 where the bucket
-                fails. The next pass continues where this one ended.
+            BoxcarError: 64 or 65 if a folder in the bucket or a local file is not the run's own; 69 if the bucket fails. The
+                next pass continues where this one ended.
         """
         for name, follower in self._followers.items():
             assert follower is not None, "a bucket's mirror has one"
@@ -69,7 +69,7 @@ class Uploader:
                 continue
             self._finished.discard(name)
             if follower.send():
-                self._open[name].send()  # also notes that both are the same now
+                self._open[name].send()  # notes that both are equal now
                 self._finished.add(name)
         path = self._run.folder / FAILURE
         failure = path.read_bytes() if path.exists() else None
@@ -78,16 +78,16 @@ class Uploader:
             self._failure = failure
 
     def follow(self, over: threading.Event, between: Callable[[], None] = lambda: None) -> None:
-        """Passes until it is over, and then the last one.
+        """Repeats passes until `over` is set, then does the last one.
 
-        A bucket that fails is tried again for as long as it is not over: nothing is lost as long as the folder here is there.
+        If the bucket fails, the next pass tries again: nothing is lost while the local folder exists.
 
         Args:
             over: set when nothing more will be written.
             between: called after each pass.
 
         Raises:
-            BoxcarError: as `send` does; 69 only for the last pass.
+            BoxcarError: as `send` does, but 69 only in the last pass.
         """
         failing = False
         while not over.wait(PASS_SECONDS):
@@ -115,8 +115,8 @@ class Uploader:
 class Uploading:
     """An `Uploader` in a thread, for as long as the `with` lasts.
 
-    An error that no retry solves becomes the run's stop request, so that training does not run for hours unsaved. An error at
-    the very end is raised if nothing else was.
+    An error that no retry solves becomes the run's stop request, so that training does not continue for hours without being
+    saved. An error in the last pass is raised, unless the block itself raised one.
     """
 
     def __init__(self, run: str) -> None:
@@ -153,15 +153,15 @@ def uploading(run: str) -> contextlib.AbstractContextManager[object]:
 
 
 def upload_beside(run: str, folder: Path, orphaned: Callable[[], BoxcarError | None] | None = None) -> None:
-    """The uploader as a native sidecar: it sends until SIGTERM, then once more, and returns.
+    """The uploader as a native sidecar. It uploads until SIGTERM, then once more, and returns.
 
     Args:
         run: URI of the run's folder.
-        folder: what is sent.
-        orphaned: called after each pass; why the run must end because no watcher is left, or None.
+        folder: the local folder.
+        orphaned: called after each pass. Returns why the run must end because its watcher is gone, or None.
 
     Raises:
-        BoxcarError: as `Uploader.follow`; what ends it before SIGTERM becomes the run's stop request as well.
+        BoxcarError: as `Uploader.follow`. An error before SIGTERM also becomes the run's stop request.
     """
     over = threading.Event()
 
@@ -181,7 +181,7 @@ def upload_beside(run: str, folder: Path, orphaned: Callable[[], BoxcarError | N
         if not over.is_set():
             write_stop(folder, error)
             _say(str(error))
-            over.wait()  # one that ends is started again, into the same
+            over.wait()  # if the sidecar ended here, Kubernetes would restart it, and it would fail again
         raise
 
 

@@ -1,4 +1,4 @@
-"""One run's event files, kept in step with a store."""
+"""A local copy of one run's event files."""
 
 import re
 from pathlib import Path
@@ -15,19 +15,18 @@ _EVENT_FILE = re.compile(rf"(?:{'|'.join(OPEN)})/{re.escape(EVENTS)}[^/]+")
 class EventFiles:
     """The event files of a run, directly in its `train/` and `eval/`, in a local folder.
 
-    They are only ever appended to, in the store and so here: a file here is always the beginning of what it will be. One that
-    was written again from the start is removed in one pass and fetched in the next, because TensorBoard keeps reading the
-    file that it has open unless it has seen that it is gone.
+    Event files only grow, so a local file is always the beginning of the object. A file that was written anew is removed in one
+    pass and downloaded in the next, because TensorBoard keeps reading an open file until it notices that the file is gone.
 
     Args:
-        store: that holds the run.
-        run: the name of its folder in the store; empty where the store's folder is the run.
+        store: contains the run.
+        run: the name of its folder in the store; empty if the store's folder is the run.
         into: the local copy of the store's folder.
 
     Attributes:
-        closed: no event will ever come: both steps have been committed, and a look after that found nothing new.
-        quiet: how many looks in a row, the last ones, found nothing new in the run, the trainer's heartbeat included.
-        unfit: event files that are left out, as the sentences that say why.
+        closed: whether no more events will come: both steps are committed, and a later update found nothing new.
+        quiet: how many of the last updates found nothing new in the run, including the trainer's heartbeat.
+        unfit: a sentence for each event file that is left out, with the reason.
     """
 
     def __init__(self, store: Store, run: str, into: Path) -> None:
@@ -38,22 +37,24 @@ class EventFiles:
         self._run = run
         self._prefix = f"{run}/" if run else ""
         self._into = into
-        self._seen: list[StoredObject] | None = None  # the listing of the last look that came to its end
-        self._tags: dict[str, str] = {}  # of the objects that are here, byte for byte
+        self._seen: list[StoredObject] | None = None  # the listing of the last complete update
+        self._tags: dict[str, str] = {}  # of the objects that the local files equal
 
     @property
     def uri(self) -> str:
         return f"{self._store.uri}/{self._run}".rstrip("/")
 
-    def look(self) -> None:
-        """Lists the run, for one request per 1,000 objects, and fetches what is new.
+    def update(self) -> None:
+        """Lists the run, with one request per 1,000 objects, and downloads what is new.
+
+        The next call continues after any error.
 
         Raises:
-            Missing, Changed: where an object was removed or replaced meanwhile; the next look sees what became of it.
-            BoxcarError: 69 where the store fails. The next look continues where this one ended.
-            OSError: where the disk does; likewise.
+            Missing, Changed: if an object was removed or replaced meanwhile.
+            BoxcarError: 69 if the store fails.
+            OSError: if the disk fails.
         """
-        self.quiet += 1  # also where this look fails: what can never be read is no sign of life
+        self.quiet += 1  # also if this update fails: a run that cannot be read is not active
         listing = self._store.entries(self._run)
         there = self._event_files(listing)
         self._remove_others(set(there))
@@ -64,11 +65,11 @@ class EventFiles:
                     self._tags[name] = entry.tag
         if listing != self._seen:
             self.quiet = 0
-        # Events are sent before the commit, but a listing is not of one moment: only the next one is sure to have them all.
+        # Events are uploaded before the commit, but a listing takes time: only the next one is sure to have all of them.
         self.closed = listing == self._seen and self._committed(listing)
         self._seen = listing
         if self.closed:
-            self._seen, self._tags = None, {}  # they are not needed again
+            self._seen, self._tags = None, {}  # no longer needed
 
     def _event_files(self, listing: list[StoredObject]) -> dict[str, StoredObject]:
         found = {}
@@ -93,13 +94,13 @@ class EventFiles:
         self._tags = {name: tag for name, tag in self._tags.items() if name in names}
 
     def _fetch(self, entry: StoredObject) -> bool:
-        """Appends the bytes that a file lacks; a kill leaves it shorter, and no more.
+        """Appends the bytes that a file lacks. If the process is killed, the file is only shorter.
 
         Returns:
-            Whether the file then is the object. Where it is not, it was another one before, and is removed.
+            Whether the file now equals the object. If not, it was a copy of an older object, and is removed.
 
         Raises:
-            BoxcarError: 69 where all of it was fetched, and is not what the store says.
+            BoxcarError: 69 if a complete download does not have the store's checksum.
         """
         path = self._into / entry.name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,11 +110,11 @@ class EventFiles:
             content = self._store.read(entry.name, here, min(PART_BYTES, entry.bytes - here), entry.tag)
             if not content:
                 raise Changed(f"{self._store.uri}/{entry.name}")
-            # A disk that is nearly full takes less. What it did not take is asked for again, and then it refuses.
+            # A disk that is nearly full may take less. The rest is requested again, and writing it then fails.
             with path.open("ab", buffering=0) as file:
                 file.write(content)
         if here == entry.bytes:
-            # Where the store cannot say what the bytes must be, that the file only grew has to do.
+            # If the store has no usable checksum, it must suffice that the file only grew.
             grown = before < here and self._store.checksum(entry) is None
             if grown or self._store.same(entry, path):
                 return True

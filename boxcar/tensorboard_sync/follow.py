@@ -1,13 +1,13 @@
 """Keeps a local copy of the event files of a folder of runs, as a sidecar of TensorBoard, until SIGTERM.
 
-Requests cost time and money. One request lists the names of up to 1,000 runs without their files; one more lists all files of
-one run. Listing all objects of a hundred runs would take tens of requests. So a pass asks
+Requests cost time and money. One request lists the names of up to 1,000 runs without their files, and one more lists the files
+of one run. Listing all objects of a hundred runs would take tens of requests. So each pass lists
 
-- for the names of the runs, which shows what has come and gone;
-- for each active run: something in it, such as the trainer's heartbeat, has changed within the last passes;
-- for one idle run, in turns: failed and idle runs cost one request per pass, however many there are.
+- the names of the runs, which shows new and removed runs;
+- the files of each active run, in which something, such as the trainer's heartbeat, has changed within the last passes;
+- the files of one idle run, in turns: idle and failed runs cost one request per pass, however many there are.
 
-A closed run is not asked for again.
+A closed run is not listed again.
 """
 
 import contextlib
@@ -25,23 +25,23 @@ from boxcar.storage.local_files import os_errors
 from boxcar.storage.names import unfit
 from boxcar.tensorboard_sync.event_files import EventFiles
 
-PASSES_OF_LIFE = 20  # a run in which so many passes found nothing new is idle: five minutes, of 15 seconds each
-_COPY_OF = ".copy-of"  # in the copy's folder: the URI that it is the copy of
+IDLE_PASSES = 20  # a run is idle after so many passes without anything new: five minutes, with 15 seconds each
+_COPY_OF = ".copy-of"  # in the copy's folder: the URI of what it copies
 
 
 def follow_runs(runs: str, into: Path, seconds: float = 15.0) -> None:
-    """Keeps `<into>/<run>/train` and `<into>/<run>/eval` in step with the event files of runs, until SIGTERM.
+    """Keeps `<into>/<run>/train` and `<into>/<run>/eval` equal to the event files of runs, until SIGTERM.
 
-    Whatever fails for a while, bucket or disk, is said once and tried again.
+    A failure of bucket or disk is reported once, and the next pass tries again.
 
     Args:
-        runs: URI of a folder of runs. One that has a folder `train` or `eval` is a single run, copied to `into`.
-        into: a local folder of the copy's own. What is not among the runs' event files is removed from it.
-        seconds: from the beginning of one pass to that of the next.
+        runs: URI of a folder of runs. A folder with a folder `train` or `eval` is a single run, which is copied to `into`.
+        into: a local folder for this copy only. Anything but the runs' event files is removed from it.
+        seconds: from the start of one pass to the start of the next.
 
     Raises:
-        BoxcarError: 64 where the URI is not well-formed or `into` holds anything else, 69 where a setting of the environment is
-            wrong, `into` cannot be written at all or another process keeps it.
+        BoxcarError: 64 if the URI is not well-formed or `into` contains anything else; 69 if a setting in the environment is
+            wrong, `into` cannot be written, or another process uses it.
     """
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -58,7 +58,7 @@ def follow_runs(runs: str, into: Path, seconds: float = 15.0) -> None:
 
 
 class Copy:
-    """The local copy, brought up to date pass by pass.
+    """The local copy, updated in passes.
 
     Args:
         runs, into: as for `follow_runs`.
@@ -76,22 +76,22 @@ class Copy:
         except BaseException:
             self.close()
             raise
-        self._single: bool | None = None  # whether what is followed is itself a run; None before the first pass
-        self._runs: dict[str, EventFiles] = {}  # by name; of those that take turns, the one whose turn is next comes first
-        self._unfit: set[str] = set()  # what was said of names that are left out
-        self._failing: set[str] = set()  # URIs of what cannot be followed for now, which was said
+        self._single: bool | None = None  # whether `runs` is itself a run; None before the first pass
+        self._runs: dict[str, EventFiles] = {}  # by name; of the idle ones, the next to be listed comes first
+        self._unfit: set[str] = set()  # the sentences already printed about names that are left out
+        self._failing: set[str] = set()  # the URIs of failures already printed
 
     def close(self) -> None:
-        """Lets another process keep the copy."""
+        """Releases the folder for other processes."""
         os.close(self._lock)
 
     def update(self) -> None:
-        """One pass. What goes wrong in it is said on stderr, once for as long as it lasts."""
+        """Does one pass. Prints each failure to stderr once for as long as it lasts."""
         try:
             with os_errors(self._into):
                 unfit_runs = self._list()
                 for run in self._due():
-                    self._look(run)
+                    self._update_run(run)
             self._well(self._store.uri)
         except BoxcarError as error:
             self._fails(self._store.uri, error)
@@ -102,7 +102,7 @@ class Copy:
         self._unfit = unfit_now
 
     def _list(self) -> list[str]:
-        """Finds out which runs there are, and removes the copies of others. Returns what is to be said of unfit names."""
+        """Lists the runs and removes the copies of others. Returns a sentence for each unfit name."""
         folders = self._store.folders()
         reasons = {name: reason for name in folders if (reason := unfit(name)) is not None}
         names = {name for name in folders if name not in reasons and not name.startswith(".")}
@@ -124,20 +124,20 @@ class Copy:
         return [f"{self._store.uri} holds {name!r}, which {reason}." for name, reason in reasons.items()]
 
     def _due(self) -> list[EventFiles]:
-        """The runs to look at in this pass."""
+        """The runs to update in this pass."""
         still_open = {name: run for name, run in self._runs.items() if not run.closed}
-        idle = [name for name, run in still_open.items() if run.quiet >= PASSES_OF_LIFE]
+        idle = [name for name, run in still_open.items() if run.quiet >= IDLE_PASSES]
         for name in idle[:1]:
             self._runs[name] = self._runs.pop(name)
         return [run for name, run in still_open.items() if name not in idle[1:]]
 
-    def _look(self, run: EventFiles) -> None:
+    def _update_run(self, run: EventFiles) -> None:
         try:
-            run.look()
+            run.update()
         except (Changed, Missing):
-            return  # something was replaced or removed meanwhile: the next pass sees what became of it
+            return  # an object was replaced or removed meanwhile; the next pass lists the run again
         except BoxcarError as error:
-            # One run's trouble (its objects are archived, its prefix may not be read) keeps no other one waiting.
+            # A problem of one run, such as archived objects or a prefix without permission, must not stop the others.
             self._store.folders()
             self._fails(run.uri, error)
             return
@@ -155,7 +155,7 @@ class Copy:
 
 
 def _claim(into: Path, uri: str) -> None:
-    """Checks that everything in a folder may be removed: it is empty, or has been this copy's before."""
+    """Checks that everything in a folder may be removed: it is empty, or was this copy's before."""
     note = into / _COPY_OF
     with os_errors(into):
         found = note.read_text(encoding="utf-8") if note.exists() else None
@@ -167,11 +167,11 @@ def _claim(into: Path, uri: str) -> None:
 
 
 class _Stopped(BaseException):
-    """SIGTERM. It may come anywhere: a file that lacks its end is appended to by the next process."""
+    """SIGTERM. It may come at any point, because the next process appends what a file lacks."""
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough; a second must not disturb the tidying up
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the cleanup
     raise _Stopped
 
 

@@ -18,7 +18,7 @@ from boxcar.storage.checksums import PART_BYTES
 from boxcar.storage.folder_store import FolderStore
 from boxcar.storage.parallel import for_each
 from boxcar.tensorboard_sync import follow_runs
-from boxcar.tensorboard_sync.follow import PASSES_OF_LIFE, Copy
+from boxcar.tensorboard_sync.follow import IDLE_PASSES, Copy
 
 EVENTS = "events.out.tfevents"
 PASSES_A_MINUTE = 60 / inspect.signature(follow_runs).parameters["seconds"].default
@@ -257,7 +257,7 @@ class TestRequests:
             assert len(asked) <= 10
             assert len([path for path in asked if "run-" in path]) == int(PASSES_A_MINUTE), asked
             assert all(idle in path for path in asked if "run-" in path), "closed ones are not asked for"
-            passes(copy, PASSES_OF_LIFE)
+            passes(copy, IDLE_PASSES)
         # It was not forgotten: what comes is there after one pass, which is 15 seconds.
         write(runs, f"{idle}/train/{EVENTS}.1", f"{idle} train/{EVENTS}.1 and more")
         copy.update()
@@ -273,7 +273,7 @@ class TestRequests:
         copy = Copy(runs, into)
         passes(copy, 1)
         assert len(requests_of_passes(proxy, copy)) == 1 + len(names), "they may live"
-        passes(copy, PASSES_OF_LIFE)
+        passes(copy, IDLE_PASSES)
         for _ in range(2):
             turns = [requests_of_passes(proxy, copy) for _ in names]
             assert [len(asked) for asked in turns] == [2] * len(names)
@@ -292,7 +292,7 @@ class TestRequests:
         for run in ("idle-1", "idle-2", "alive"):
             write(runs, f"{run}/train/{EVENTS}.1", "a")
         copy = Copy(runs, into)
-        for beat in range(PASSES_OF_LIFE + 2):
+        for beat in range(IDLE_PASSES + 2):
             write(runs, "alive/train/status.json", f"{beat}")
             copy.update()
         for beat in range(3):

@@ -52,14 +52,14 @@ class VocReader:
         if root.tag != "annotation":
             raise FaultyError("broken_xml", f"the XML's root is <{root.tag[:40]}>, not <annotation>")
         filename = _text(root.findtext("filename"))
-        # A name that was written on another system may carry that system's folders.
+        # A name from another system may contain that system's folders.
         image = filename.replace("\\", "/").rsplit("/", 1)[-1] if filename else None
         return Annotation(image, _size(root), [_object(item) for item in root.findall("object")])
 
 
 def _parsed(content: bytes) -> ET.Element:
-    """The root element. Half the time of defusedxml's own `fromstring`: its parser, with all it refuses, hands the elements
-    to the tree builder directly instead of through Python."""
+    """The root element. Takes half the time of defusedxml's `fromstring`: its parser refuses the same, but passes the elements
+    directly to the tree builder."""
     builder = ET.TreeBuilder()
     parser = DefusedXMLParser(target=builder)
     expat = parser.parser
@@ -94,10 +94,10 @@ def _object(item: ET.Element) -> RawObject:
 
 
 def _text(text: str | None) -> str | None:
-    """A text on one line, or None where there is none."""
+    """A text on one line; None if there is none."""
     return " ".join(text.split()) or None if text else None
 
 
 def _flag(text: str | None) -> int:
-    """1 for what labelImg and others write for yes."""
+    """1 for the values that labelImg and others write for "yes"."""
     return int(text is not None and text.strip().lower() in ("1", "true", "yes"))
