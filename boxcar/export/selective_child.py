@@ -1,10 +1,10 @@
-"""INT8 with its worst layers kept in float32: several files, each with more of them than the one before.
+"""INT8 with the worst layers kept in float32: several files, each with more float32 layers than the one before.
 
 python -m boxcar.export.selective_child FORMATS FROZEN RECORDS FOLDER INT8_PICTURES INT8_INPUT
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,20 @@ from boxcar.inference.specification import read_specification
 from boxcar.storage import replace_json
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)  # of all layers, kept in float32
-# These only move numbers, but in INT8 they force one scale on all their inputs, and undo what a layer before them gains.
+# The layers: operators with weights. Other operators gain nothing in float32, because INT8 rounds only their results.
+LAYERS_BY_OPERATOR = ("CONV_2D", "DEPTHWISE_CONV_2D")
+# These only move numbers. In INT8 they would force one scale on all their inputs, and undo what the layers before them gain.
 JOINING = ("CONCATENATION", "RESHAPE")
-DEBUG_IMAGES = 20  # for comparing layers: each keeps every tensor of the network in memory
+DEBUG_IMAGES = 20  # for comparing layers: all tensors of the network are kept in memory
 
 
 def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int8_pictures: int, int8_input: str) -> None:
     """Writes the files, and `layers.json` last.
 
     Args:
-        kinds: `tflite_int8`, `tflite_int8_nms` or both, with the same layers for each share.
+        kinds: `tflite_int8`, `tflite_int8_nms`, or both, with the same layers for each share.
         frozen, records, int8_pictures, int8_input: as in `tflite_child.convert`.
-        folder: for the files, `<format>-<layers>.tflite`; it is made.
+        folder: for the files, `<format>-<layers>.tflite`; it is created.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
@@ -42,7 +44,8 @@ def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int
         converter=converter, debug_dataset=lambda: iter(()), debug_options=tf.lite.experimental.QuantizationDebugOptions()
     )
     images = list(calibration(records, specification, min(DEBUG_IMAGES, int8_pictures)))
-    layers = rank(noise_by_layer(debugger.quant_model, images))
+    noise = noise_by_layer(debugger.quant_model, images)
+    layers = sorted(noise, key=lambda name: -noise[name])
     folder.mkdir()
     kept = []
     for share in SHARES:
@@ -60,15 +63,15 @@ def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int
 
 
 def noise_by_layer(debug_model: bytes, images: Sequence[npt.NDArray[np.float32]]) -> dict[str, float]:
-    """The noise that INT8 adds to each layer's output, relative to the signal.
+    """The noise that INT8 adds to the output of each layer, relative to the signal.
 
     Args:
-        debug_model: as `QuantizationDebugger` makes it: every layer twice, in INT8 and in float32, on the same input.
+        debug_model: from `QuantizationDebugger`: every operator twice, in INT8 and in float32, on the same input.
         images: float32 [1, S, S, 3].
 
     Returns:
         By the name of the layer's output, the mean over its channels of the difference's mean square divided by the channel's
-        variance, at most 1 per channel. By channel, because one with large numbers would hide all others.
+        variance, at most 1 per channel. By channel, because a channel with large numbers would hide all others.
     """
     import tensorflow as tf
 
@@ -76,7 +79,9 @@ def noise_by_layer(debug_model: bytes, images: Sequence[npt.NDArray[np.float32]]
     interpreter.allocate_tensors()
     pixels = interpreter.get_input_details()[0]["index"]
     names = {detail["index"]: detail["name"] for detail in interpreter.get_tensor_details()}
-    verified = [op for op in interpreter._get_ops_details() if op["op_name"] == "NumericVerify"]
+    operators = interpreter._get_ops_details()
+    layers = {output for op in operators if op["op_name"] in LAYERS_BY_OPERATOR for output in op["outputs"]}
+    verified = [op for op in operators if op["op_name"] == "NumericVerify" and op["inputs"][1] in layers]
     rows: dict[str, list[npt.NDArray[Any]]] = {}
     for image in images:
         interpreter.set_tensor(pixels, image)
@@ -93,14 +98,9 @@ def noise_by_layer(debug_model: bytes, images: Sequence[npt.NDArray[np.float32]]
 
 def _noise(noise: npt.NDArray[Any], mean: npt.NDArray[Any], square: npt.NDArray[Any]) -> float:
     variance = square - mean**2
-    # A channel that never changes carries nothing; a bias would undo its noise.
+    # A channel that never changes has no signal; a bias would undo its noise.
     share = np.divide(noise, variance, out=np.zeros_like(noise), where=variance > 1e-12 * square)
     return float(np.minimum(share, 1.0).mean())
-
-
-def rank(noise: Mapping[str, float]) -> list[str]:
-    """The layers' names, the noisiest first."""
-    return sorted(noise, key=lambda name: -noise[name])
 
 
 def main() -> None:
