@@ -22,7 +22,7 @@ from boxcar.run.layout import COMMIT, CONFUSION, CURVES, EVAL, RECORDS, TEST_SCO
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit, started_identity
 from boxcar.scoring import confusion_matrix, precision_recall_curves
-from boxcar.scoring.curves import IOU
+from boxcar.scoring.matching import IOU
 from boxcar.storage import replace_json
 from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
@@ -39,14 +39,14 @@ EXAMPLES = 12  # test images whose detections the report draws
 def evaluate(run: str, *, sidecar: bool = False) -> Committed:
     """Scores the checkpoints in `<run>/train` on the validation split until training is DONE and the last one is scored.
 
-    Appends a line for each to `<run>/eval/scores.jsonl`, writes TensorBoard's `eval` run, and at the end scores the chosen
-    checkpoint (highest AP) on the test split into `<run>/eval/test.json`, `confusion.json` and `curves.json`. Started again,
-    it resumes. For a process of its own: TensorFlow is kept from using GPUs.
+    Appends a line for each checkpoint to `<run>/eval/scores.jsonl`, writes TensorBoard's `eval` run, and at the end scores the
+    chosen checkpoint (highest AP) on the test split into `<run>/eval/test.json`, `confusion.json`, and `curves.json`. Started
+    again, it resumes. It hides the GPUs from TensorFlow, so it needs its own process.
 
     Args:
         run: URI of the run's folder.
-        sidecar: it is started with the trainer, or before it, and ended when the trainer ends. It then waits without a limit
-            for records, a training and the trainer's first heartbeat.
+        sidecar: whether it is started with the trainer or before it. It then waits without a limit for records, a training,
+            and the trainer's first heartbeat.
 
     Raises:
         BoxcarError: 64 without records or training, or if the scores there are of another training; 65 if a checkpoint is
@@ -67,7 +67,7 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
     finished = step.done()
     if finished is not None:
         return finished
-    # The verdict of a sidecar that ran before no longer holds, and must not become a file of this step.
+    # The verdict of an earlier sidecar is no longer valid, and must not become a file of this step.
     (step.folder / VERDICT).unlink(missing_ok=True)
     with step.writing():
         while not (train_folder / SPECIFICATION).exists():
@@ -78,7 +78,7 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
         from boxcar.evaluation.scorer import Scorer
         from boxcar.evaluation.summaries import SummaryWriter
 
-        # The trainer takes all of a GPU's memory, and a second process there would take it from the trainer.
+        # The trainer needs all of a GPU's memory.
         tf.config.set_visible_devices([], "GPU")
         scorer = Scorer(read_specification(train_folder))
         with SummaryWriter(step.folder) as summaries:
@@ -99,7 +99,7 @@ def _score_all(
     with Progress("Evaluating", before, "checkpoints") as progress:
         progress.resume_from(before)
         while True:
-            # Before the listing: a checkpoint that is written in between is found in the next round.
+            # Before the listing, so that a checkpoint that is written in between is found in the next round.
             status = watch.look()
             scored = {score["step"] for score in read_scores(evaluation)}
             waiting = [checkpoint for checkpoint in list_checkpoints(train) if checkpoint.step not in scored]
@@ -113,7 +113,7 @@ def _score_all(
                     continue  # it was removed between the listing and the reading
                 scores, found = scorer.score(validation)
                 line = {"step": checkpoint.step, **scores, "seconds": round(time.monotonic() - started, 2)}
-                # The summaries first: TensorBoard shows what is written twice once, and after a kill nothing would write them.
+                # The summaries first: after a kill they are written again, and TensorBoard shows them once.
                 summaries.scalars(line)
                 summaries.images(checkpoint.step, panels.draw(found))
                 append_score(evaluation, line | {"memory_bytes": peak_memory_bytes()})
@@ -133,7 +133,7 @@ def _score_all(
 
 
 def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path, summaries: "SummaryWriter") -> None:
-    """`test.json`, `confusion.json` and `curves.json`: the chosen checkpoint on images that had no part in choosing it."""
+    """Scores the chosen checkpoint on the test split: `test.json`, `confusion.json`, and `curves.json`."""
     from boxcar.evaluation.panels import draw_confusion
 
     best = best_score(read_scores(evaluation))
@@ -150,7 +150,7 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
     images = scorer.load(records, "test")
     scores, detections = scorer.score(images)
 
-    names = dict(zip(sorted(labels), scores["per_class"], strict=True))  # as the scores name them: each once
+    names = dict(zip(sorted(labels), scores["per_class"], strict=True))  # the scores' names are unique
     curves_by_name = {
         names[label]: curve for label, curve in precision_recall_curves(images.truths, detections, labels).items()
     }
@@ -159,8 +159,8 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
     title = f"Test images, step {chosen.step}:\nscore {SHOWN_SCORE} or more, IoU {IOU} or more"
     summaries.confusion(chosen.step, draw_confusion(counts, list(names.values()), title))
     origin = {"step": chosen.step, "split": "test", "iou": IOU}
-    labelled = {"labels": [*names.values(), "background"], "counts": counts.tolist()}
-    replace_json(evaluation / CONFUSION, {**origin, "min_score": SHOWN_SCORE, **labelled})
+    labeled = {"labels": [*names.values(), "background"], "counts": counts.tolist()}
+    replace_json(evaluation / CONFUSION, {**origin, "min_score": SHOWN_SCORE, **labeled})
     rows = {
         name: {
             "boxes": curve.truths,
@@ -175,7 +175,7 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
         {
             "step": chosen.step,
             "split": "test",
-            "pictures": len(images.examples),
+            "pictures": len(images.truths),
             **scores,
             "examples": _examples(images, detections, labels),
         },
@@ -183,27 +183,27 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
 
 
 def _examples(images: "ScoredSplit", detections: Sequence[Detections], labels: Mapping[int, str]) -> list[dict[str, Any]]:
-    """What was found in the first few images, for the report to draw."""
+    """The detections in the first images, for the report to draw."""
     return [
         {
-            "sha256": example.sha256,
+            "sha256": sha256,
             "detections": [
                 {
                     "box": [round(float(value), 5) for value in box],
                     "score": round(float(score), 4),
-                    "class": labels.get(int(label), str(label)),
+                    "class": labels[int(label)],
                     "id": int(label),
                 }
                 for box, score, label in zip(found.boxes, found.scores, found.classes, strict=True)
                 if score >= 0.1
             ],
         }
-        for example, found in list(zip(images.examples, detections, strict=True))[:EXAMPLES]
+        for sha256, found in list(zip(images.hashes, detections, strict=True))[:EXAMPLES]
     ]
 
 
 class _Watch:
-    """Tells a trainer that works from one that failed or died, without comparing the clocks of two machines.
+    """Distinguishes a trainer that works from one that failed or died, without comparing the clocks of two machines.
 
     Args:
         train: the run's `train/` folder.
@@ -213,7 +213,7 @@ class _Watch:
     def __init__(self, train: Path, patient: bool) -> None:
         self._train, self._patient = train, patient
         self._last: Status | None = None
-        self._changes = 0  # of the status since the first look; an earlier trainer may have written the first one
+        self._changes = 0  # of the status; an earlier trainer may have written the first one
         self._looked = False
         self._heard = time.monotonic()
 
@@ -227,7 +227,7 @@ class _Watch:
         return status
 
     def wait(self) -> None:
-        """Waits a moment, with nothing to score.
+        """Waits a moment for something to score.
 
         Raises:
             BoxcarError: 69 if training has failed, or its heartbeat has stopped.

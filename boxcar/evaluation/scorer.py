@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from boxcar.data.example import Example, read_examples
+from boxcar.data.example import read_examples
 from boxcar.data.input_pipeline import IndexedSplit, evaluation_batches
 from boxcar.detectors.catalog import build_network
 from boxcar.detectors.checkpoint_weights import load_weights
@@ -25,27 +25,15 @@ BATCH = 16
 KEPT_BYTES = 256 << 20  # of preprocessed images that stay in memory from checkpoint to checkpoint: 218 of 320 pixels
 
 
-@dataclass(frozen=True)
-class LabelledImage:
-    """An image's identity and boxes; its pixels stay in the records."""
-
-    sha256: str
-    truth: GroundTruth
-
-
 @dataclass
 class ScoredSplit:
-    """A split to score on."""
+    """A split to score on. Its pixels stay in the records."""
 
-    examples: Sequence[LabelledImage]
+    hashes: Sequence[str]  # SHA-256 of each image's file
+    truths: Sequence[GroundTruth]  # one for each image
     shards: Sequence[Path]
-    split: IndexedSplit
+    indexed: IndexedSplit
     batches: Sequence[tf.Tensor] | None = None  # float32 [B, S, S, 3], once they have been read and are few enough to be kept
-
-    @property
-    def truths(self) -> list[GroundTruth]:
-        """The labelled boxes of each image."""
-        return [example.truth for example in self.examples]
 
 
 class Scorer:
@@ -64,10 +52,18 @@ class Scorer:
     def load(self, records: Path, name: str) -> ScoredSplit:
         """A split of the records, its checksums verified."""
         shards = sorted(records.glob(f"{name}-*.tfrecord"))
-        return ScoredSplit([_without_pixels(example) for example in read_examples(shards)], shards, IndexedSplit(shards))
+        hashes, truths = [], []
+        for example in read_examples(shards):
+            hashes.append(example.sha256)
+            truths.append(GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
+        return ScoredSplit(hashes, truths, shards, IndexedSplit(shards))
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Loads a checkpoint's weights; 65 if it is of another data set or does not fit."""
+        """Loads a checkpoint's weights.
+
+        Raises:
+            BoxcarError: 65 if the checkpoint is of another data set or does not fit.
+        """
         if checkpoint.dataset_version != self.specification.dataset_version:
             raise BoxcarError(
                 ExitCode.DATA,
@@ -86,14 +82,14 @@ class Scorer:
         return self._task.score(images.truths, found, self.specification.labels), found
 
     def _batches(self, images: ScoredSplit) -> Iterator[tf.Tensor]:
-        """The split's pixels; kept if they fit into memory, since every checkpoint is scored on the same."""
+        """The split's pixels. They are kept if they fit into memory, because every checkpoint is scored on them."""
         if images.batches is not None:
             yield from images.batches
             return
         side = self.specification.image_size
-        keep = len(images.examples) * side * side * 3 * 4 <= KEPT_BYTES
+        keep = len(images.truths) * side * side * 3 * 4 <= KEPT_BYTES
         kept = []
-        for pixels in evaluation_batches(images.split, self.specification, BATCH):
+        for pixels in evaluation_batches(images.indexed, self.specification, BATCH):
             if keep:
                 kept.append(pixels)
             yield pixels
@@ -105,20 +101,9 @@ class Scorer:
         each = (dict(zip(arrays, answer, strict=True)) for answer in zip(*arrays.values(), strict=True))
         try:
             return [decoder.decode(answer, self.specification) for answer in each]
-        except ValueError as error:  # finite weights, but so large that what they answer is not
+        except ValueError as error:  # the weights are finite, but so large that the outputs are not
             raise BoxcarError(
                 ExitCode.DATA,
                 f"The detector's outputs cannot be used: {error}.",
                 "Training has diverged; start another run with a lower --learning-rate.",
             ) from error
-
-
-def _without_pixels(example: Example) -> LabelledImage:
-    truth = GroundTruth(
-        width=example.width,
-        height=example.height,
-        boxes=example.boxes,
-        labels=example.labels,
-        is_crowd=example.is_crowd,
-    )
-    return LabelledImage(example.sha256, truth)

@@ -1,4 +1,4 @@
-"""The evaluator as a native sidecar: it ends at SIGTERM, because Kubernetes restarts one that ends by itself."""
+"""The evaluator as a native sidecar. It ends at SIGTERM, because Kubernetes restarts a sidecar that ends by itself."""
 
 import signal
 import sys
@@ -17,14 +17,14 @@ from boxcar.sync.mirror import Mirror
 
 
 def evaluate_as_sidecar(run: str) -> None:
-    """Evaluates a run, writes `<run>/eval/verdict.json` at the end, success or failure, and waits for SIGTERM.
+    """Evaluates a run, writes `<run>/eval/verdict.json` after success or failure, and waits for SIGTERM.
 
-    The verdict is {`state`: DONE or FAILED, `code`, `what`, `do`}: the exit code and the two sentences that `boxcar evaluate`
-    would have ended with. Started again after it, a finished evaluation gives the same one, and one that failed resumes.
+    The verdict is {`state`: DONE or FAILED, `code`, `what`, `do`}: the exit code and the two sentences with which
+    `boxcar evaluate` ends. Started again, a finished evaluation writes the same verdict, and one that failed resumes.
 
-    SIGTERM ends an evaluation during training as it ends every step. When training is DONE it does not: a pod's
-    sidecars get SIGTERM once its trainer has ended, which waits for the last checkpoint's score but not for those of the
-    test images. What is left is then finished within the pod's grace, and the function returns without waiting.
+    During training, SIGTERM ends an evaluation like every step. After training, it does not: a pod's sidecars get SIGTERM
+    when its trainer ends, and the trainer waits for the last checkpoint's score but not for the scores on the test split. The
+    evaluation is then finished within the pod's grace period, and the function returns at once.
 
     Raises:
         KeyboardInterrupt: what the earlier handler of SIGTERM raises, during training.

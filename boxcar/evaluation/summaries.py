@@ -17,9 +17,9 @@ from boxcar.scoring import Curve
 
 
 class SummaryWriter:
-    """Writes the scores, images and curves of each checkpoint at its step.
+    """Writes the scores, images, and curves of each checkpoint at its step.
 
-    Everything may be written again, after a kill for instance: TensorBoard shows the later of two at one step.
+    All of them may be written again, for example after a kill. TensorBoard shows the last one of a step.
     """
 
     def __init__(self, evaluation: Path) -> None:
@@ -77,7 +77,7 @@ class SummaryWriter:
 
 
 def _write_image(tag: str, image: NDArray[np.uint8], kind: str) -> None:
-    # tf.summary.image writes PNG only, which makes ten times as much of a photograph.
+    # tf.summary.image writes only PNG, which is ten times as large for a photograph.
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, kind, quality=85)
     height, width = image.shape[:2]

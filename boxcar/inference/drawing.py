@@ -11,6 +11,7 @@ from boxcar.inference.detections import Detections
 SHOWN_SCORE = 0.3  # detections with a lower score are not drawn
 
 Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # Distinguishable with every kind of color vision, and from most photographs (Okabe and Ito,
 # https://jfly.uni-koeln.de/color/, 2008: bluish green and vermilion).
@@ -59,11 +60,11 @@ def draw(
     Args:
         image: uint8 [H, W, 3]; not changed.
         boxes: [N, 4] (ymin, xmin, ymax, xmax), finite, normalized by the image's height and width; cut at its edges.
-        captions: one per box; an empty one is not drawn. A caption is placed where it hides no earlier one, if there is such
-            a place, and is cut if it is wider than the image. The font is Pillow's own, with Latin letters.
+        captions: one per box; an empty one is not drawn. A caption is placed where it hides no earlier one, if possible, and
+            shortened if it is wider than the image. The font is Pillow's own, with Latin letters.
         colour: of lines and captions.
-        side: the longer side of what is returned, in pixels: a small image is enlarged first, so that captions can be
-            read. The image's own size if not given.
+        side: the longer side of the result, in pixels; None for the image's own size. A small image is enlarged first, so
+            that captions are legible.
 
     Returns:
         uint8 [H', W', 3], in the image's proportions.
@@ -75,7 +76,7 @@ def draw(
     if side is not None:
         scale = side / max(canvas.size)
         size = (max(round(canvas.width * scale), 1), max(round(canvas.height * scale), 1))
-        # Enlarged pixels stay pixels: what the network sees is what is shown.
+        # Enlarged pixels stay visible as pixels, because the network sees no more than them.
         canvas = canvas.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(canvas)
     longer = max(canvas.size)
@@ -90,7 +91,7 @@ def draw(
     for rectangle, caption in zip(rectangles, captions, strict=True):
         if not caption:
             continue
-        text = _cut(caption, font, canvas.width - 4)
+        text = shorten(caption, font, canvas.width - 4)
         ink = font.getbbox(text)
         height = round(sum(font.getmetrics()))  # type: ignore[union-attr]
         place = _place(rectangle, (round(ink[2]) + 4, height), canvas.size, taken)
@@ -106,17 +107,17 @@ def _rectangle(box: NDArray[np.float32], width: int, height: int) -> _Rectangle:
     return x, y, max(round(right * (width - 1)), x), max(round(bottom * (height - 1)), y)
 
 
-def _cut(caption: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> str:
-    """As much of a caption as is not wider than `width` pixels."""
-    if font.getlength(caption) <= width:
-        return caption
-    while caption and font.getlength(caption + "…") > width:
-        caption = caption[:-1]
-    return caption + "…"
+def shorten(text: str, font: Font, width: int) -> str:
+    """As much of a text as is not wider than `width` pixels, with "…" at its end if something is missing."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
 
 
 def _place(box: _Rectangle, size: tuple[int, int], image: tuple[int, int], taken: Sequence[_Rectangle]) -> _Rectangle:
-    """Where to draw a caption of `size` pixels at a box: the first place inside the image that hides least of the others."""
+    """Where to draw a caption of `size` pixels: the first of six places at its box that hides the least of the others."""
     left, top, right, bottom = box
     width, height = size
     corners = [

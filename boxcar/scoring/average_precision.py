@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from boxcar.inference.detections import Detections
 
-# Places in the arrays that an evaluation leaves: IoU threshold, area range, limit of detections.
+# Indices into the arrays of an evaluation: IoU threshold, area range, limit of detections.
 IOU_50, IOU_75 = 0, 5
 AREAS = {"all": 0, "small": 1, "medium": 2, "large": 3}
 LIMITS = {1: 0, 10: 1, 100: 2}
@@ -22,7 +22,7 @@ LIMITS = {1: 0, 10: 1, 100: 2}
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """The labelled boxes of one image; an image without any counts too.
+    """The labeled boxes of one image, of which there may be none.
 
     Raises:
         ValueError: if shapes do not fit together, a size is not positive or a coordinate is not finite.
@@ -30,9 +30,9 @@ class GroundTruth:
 
     width: int  # pixels of the stored image
     height: int
-    boxes: NDArray[np.float32]  # [N, 4]: ymin, xmin, ymax, xmax, normalised by height and width
+    boxes: NDArray[np.float32]  # [N, 4]: ymin, xmin, ymax, xmax, normalized by height and width
     labels: NDArray[np.int64]  # [N], from 1
-    is_crowd: NDArray[np.bool_]  # [N]: a box around many, which detections may hit any number of times at no cost
+    is_crowd: NDArray[np.bool_]  # [N]: a box around many objects; detections in it do not count
 
     def __post_init__(self) -> None:
         count = len(self.labels)
@@ -42,7 +42,7 @@ class GroundTruth:
         if self.width < 1 or self.height < 1:
             raise ValueError(f"An image cannot be {self.width} by {self.height} pixels.")
         if not np.isfinite(self.boxes).all():
-            raise ValueError("GroundTruth holds a coordinate that is not finite.")
+            raise ValueError("GroundTruth contains a coordinate that is not finite.")
 
 
 def score(truths: Sequence[GroundTruth], detections: Sequence[Detections], labels: Mapping[int, str]) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _accumulate(
     Classes are in ascending order of id. -1 means that there is no ground truth.
     """
     images = [{"id": i, "width": truth.width, "height": truth.height} for i, truth in enumerate(truths, 1)]
-    # A record's float32 coordinates miss the whole pixels that were labelled by up to half a thousandth in images of
+    # A record's float32 coordinates miss the whole pixels that were labeled by up to half a thousandth in images of
     # 8,000 pixels. Rounded back, a box of 32 by 32 is small and medium, as in COCO's own files, and not one by chance.
     truth_boxes = _joined((pixel_boxes(truth.boxes, truth).round(3) for truth in truths), np.float64, 4)
     reference = hotcoco.COCO.from_arrays(
@@ -136,18 +136,18 @@ def _accumulate(
 
 
 def pixel_boxes(boxes: NDArray[np.float32], truth: GroundTruth) -> NDArray[np.float64]:
-    """[N, 4] normalised (ymin, xmin, ymax, xmax) to COCO's (x, y, width, height) in pixels."""
+    """[N, 4] normalized (ymin, xmin, ymax, xmax) to COCO's (x, y, width, height) in pixels."""
     ymin, xmin, ymax, xmax = (boxes * np.array([truth.height, truth.width] * 2, np.float64)).T
     return np.stack([xmin, ymin, np.maximum(xmax - xmin, 0), np.maximum(ymax - ymin, 0)], axis=1)
 
 
 def _joined(arrays: Iterable[NDArray[Any]], kind: type, columns: int | None = None) -> NDArray[Any]:
-    """The rows of all images below each other; of no images, too."""
+    """The rows of all images; there may be no images."""
     empty: NDArray[Any] = np.zeros((0,) if columns is None else (0, columns), kind)
     return np.concatenate([empty, *arrays], dtype=kind)
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:
-    """The mean over what could be measured; the protocol has -1 for what could not."""
+    """The mean over what could be measured; the protocol has -1 for the rest."""
     measured = values[values > -1]
     return float(measured.mean()) if measured.size else None

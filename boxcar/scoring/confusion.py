@@ -1,15 +1,13 @@
-"""The confusion matrix: which class is taken for which, what is missed, and what is found where there is nothing."""
+"""The confusion matrix: which class is mistaken for which, what is missed, and what is found in the background."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.detections import Detections
 from boxcar.scoring.average_precision import GroundTruth
-from boxcar.scoring.curves import IOU, coverage
-from boxcar.scoring.matching import greedy_partners
+from boxcar.scoring.matching import IOU, Overlaps, greedy_partners
 
 
 def confusion_matrix(
@@ -17,9 +15,9 @@ def confusion_matrix(
 ) -> NDArray[np.int64]:
     """Counts true boxes against what was found on them.
 
-    A found box meets a true one if their IoU is 0.5 or more. First each found box, best score first, takes the true box of
-    its own class that it overlaps most; then the remaining ones, most overlap first, the true box of another class. Each
-    is taken once. Crowds, and what is found in a crowd of its class, are not counted.
+    A found box matches a true one if their IoU is 0.5 or more. First each found box, best score first, is assigned the true box
+    of its class that it overlaps most; then the remaining ones, largest overlap first, a true box of another class. Each true
+    box is assigned once. Crowds, and what is found in a crowd of its class, are not counted.
 
     Args:
         truths: one per image.
@@ -28,8 +26,8 @@ def confusion_matrix(
         min_score: 0 to 1.
 
     Returns:
-        [K + 1, K + 1]: rows are the true classes in ascending order of id, columns the found ones, and the last of each is
-        the background: its column counts what was missed, its row what was found where there is nothing.
+        [K + 1, K + 1]: rows are the true classes in ascending order of id, columns the found ones. The last row and column are
+        the background: its column counts what was missed, its row what was found there.
 
     Raises:
         ValueError: if the two sequences differ in length.
@@ -38,13 +36,11 @@ def confusion_matrix(
     background = len(place)
     counts = np.zeros((background + 1, background + 1), np.int64)
     for truth, answer in zip(truths, detections, strict=True):
-        chosen = answer.scores >= min_score
-        boxes, classes = answer.boxes[chosen], answer.classes[chosen]
-        solid = ~truth.is_crowd
-        true_boxes, true_labels = truth.boxes[solid], truth.labels[solid]
-        partner = _partners(true_boxes, true_labels, boxes, classes)
-        crowded = coverage(boxes, truth.boxes[truth.is_crowd]) >= IOU
-        crowded &= classes[:, None] == truth.labels[truth.is_crowd]
+        found = answer.above(min_score)
+        overlaps, solid = Overlaps(truth, found).iou, ~truth.is_crowd
+        true_labels, classes = truth.labels[solid], found.classes
+        partner = _partners(overlaps[:, solid], true_labels, classes)
+        crowded = (overlaps[:, ~solid] >= IOU) & (classes[:, None] == truth.labels[~solid])
         missed = np.ones(len(true_labels), np.bool_)
         for row, other in enumerate(partner.tolist()):
             if other >= 0:
@@ -57,14 +53,8 @@ def confusion_matrix(
     return counts
 
 
-def _partners(
-    true_boxes: NDArray[np.float32],
-    true_labels: NDArray[np.int64],
-    boxes: NDArray[np.float32],
-    classes: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """For each found box the index of the true box it takes; -1 for none."""
-    overlaps = iou_matrix(boxes, true_boxes)
+def _partners(overlaps: NDArray[np.float64], true_labels: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each found box the index of the true box it takes; -1 for none. Clears `overlaps`."""
     partner = greedy_partners(np.where(classes[:, None] == true_labels, overlaps, 0), IOU)
     taken = np.flatnonzero(partner >= 0)
     overlaps[taken] = overlaps[:, partner[taken]] = 0

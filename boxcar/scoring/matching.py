@@ -1,24 +1,28 @@
-"""Greedy matching by overlap: the one that every score, curve and comparison uses."""
+"""Greedy matching by overlap: the one that every curve, count and comparison uses."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from hotcoco.mask import bbox_iou
 from numpy.typing import NDArray
 
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.detections import Detections
+from boxcar.scoring.average_precision import LIMITS, GroundTruth, pixel_boxes
+
+IOU = 0.5  # the overlap from which a detection counts as one of an object
 
 _ANY = float(np.nextafter(np.float32(0), np.float32(1)))  # the smallest overlap there is
 
 
 def greedy_partners(overlaps: NDArray[np.floating[Any]], least: float, *, last_of_equals: bool = False) -> NDArray[np.int64]:
-    """Lets each row, in order, take the column that it overlaps most and that no row before it has taken.
+    """Assigns to each row, in order, the column that it overlaps most among those that are not assigned yet.
 
     Args:
         overlaps: [M, N], 0 to 1; rows are detections, best score first.
-        least: what a row must overlap a column by, above 0.
-        last_of_equals: which of equal overlaps is taken: the first, or the last as in pycocotools.
+        least: the minimum overlap, above 0.
+        last_of_equals: whether the last of equal overlaps is assigned, as in pycocotools, or the first.
 
     Returns:
         [M] the column of each row; -1 for none.
@@ -33,22 +37,49 @@ def greedy_partners(overlaps: NDArray[np.floating[Any]], least: float, *, last_o
     return partners
 
 
+class Overlaps:
+    """The overlaps of one image's detections with its ground truth, as COCO's protocol measures them.
+
+    Attributes:
+        iou: [D, N], 0 to 1: intersection over union; over the detection alone for a crowd.
+    """
+
+    def __init__(self, truth: GroundTruth, found: Detections) -> None:
+        self.truth, self.found = truth, found
+        labeled = pixel_boxes(truth.boxes, truth).round(3)
+        self.iou: NDArray[np.float64] = bbox_iou(pixel_boxes(found.boxes, truth), labeled, truth.is_crowd)
+
+    def match(self, label: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
+        """Matches the detections of one class as pycocotools does it (cocoeval.py, evaluateImg), at an IoU of 0.5.
+
+        Returns:
+            Of the detections that count, their scores, best first, and whether each hits an object; and the number of objects.
+            A detection that meets only a crowd does not count.
+        """
+        chosen = np.flatnonzero(self.found.classes == label)[: max(LIMITS)]
+        of_label = self.truth.labels == label
+        objects, crowds = np.flatnonzero(of_label & ~self.truth.is_crowd), np.flatnonzero(of_label & self.truth.is_crowd)
+        hit = greedy_partners(self.iou[np.ix_(chosen, objects)], IOU, last_of_equals=True) >= 0
+        counts = hit | ~(self.iou[np.ix_(chosen, crowds)] >= IOU).any(axis=1)
+        return self.found.scores[chosen][counts], hit[counts], len(objects)
+
+
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What became of each of the K reference detections that score high enough, best first."""
+    """The matches of the K reference detections whose scores are high enough, best first."""
 
     reference: NDArray[np.int64]  # [K], index into the reference's detections
-    other: NDArray[np.int64]  # [K], index into the other's detections; -1 where unmatched
-    iou: NDArray[np.float32]  # [K], 0 to 1; 0 where unmatched
+    other: NDArray[np.int64]  # [K], index into the other's detections; -1 if unmatched
+    iou: NDArray[np.float32]  # [K], 0 to 1; 0 if unmatched
     score_difference: NDArray[np.float32]  # [K], other's score minus the reference's; an unmatched one's other score is 0
 
 
 def match(reference: Detections, other: Detections, *, min_score: float = 0.3) -> Matches:
-    """Gives each reference detection the detection in `other` that overlaps it most.
+    """Matches each reference detection with the detection in `other` that overlaps it most.
 
-    Greedy, best reference score first, within a class; of equal overlaps the one with the higher score. Boxes that do not
-    overlap at all are no match. `min_score` applies to the reference only, so that an object whose score slips below it
-    still counts as found.
+    Greedy, best reference score first, within a class; among equal overlaps, the one with the higher score. Boxes that do not
+    overlap never match. `min_score` applies to the reference only, so that an object counts as found even if its score falls
+    below it.
     """
     chosen = np.flatnonzero(reference.scores >= min_score)
     overlaps = iou_matrix(reference.boxes[chosen], other.boxes)
