@@ -1,4 +1,4 @@
-"""Runs converters, and other work that may crash, as child processes, and turns a crash, a hang or a kill into an error."""
+"""Runs converters and other work that may crash as child processes. A crash, a hang, or a kill becomes an error."""
 
 import json
 import os
@@ -21,13 +21,13 @@ _LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Child:
-    """A converter to be run."""
+    """A converter or other program to run."""
 
     format: str
     module: str  # run as `python -m module arguments`
     arguments: tuple[str, ...]
     timeout_seconds: float
-    doing: str = "The converter to"  # followed by the format, how the message of a failure starts
+    doing: str = "The converter to"  # how the message of a failure starts; the format follows
 
 
 @dataclass
@@ -38,22 +38,21 @@ class _Running:
     started: float
 
 
-def run_children(children: Sequence[Child], finished: Callable[[Child], None], at_once: int = AT_ONCE) -> None:
-    """Runs the children, a few at once; the first that fails ends the others.
+def run_children(children: Sequence[Child], finished: Callable[[Child], None]) -> None:
+    """Runs the children, `AT_ONCE` at a time. The first that fails ends the others.
 
     Args:
         children: what to run, the longest first for the shortest total time.
         finished: called as each succeeds.
-        at_once: how many may run at the same time.
 
     Raises:
-        BoxcarError: a child's own error, with its code; 69 where one was killed, as happens when memory runs out; 70 where
-            one crashed, failed with a traceback or took too long, with its last lines.
+        BoxcarError: a child's own error, with its code; 69 if one was killed, as happens when memory runs out; 70 if one
+            crashed, failed with a traceback, or took too long, with its last lines.
     """
     waiting, running = list(children), list[_Running]()
     try:
         while waiting or running:
-            while waiting and len(running) < at_once:
+            while waiting and len(running) < AT_ONCE:
                 running.append(_start(waiting.pop(0)))
             for one in list(running):
                 if one.process.poll() is not None:
@@ -74,17 +73,16 @@ def run_as_child(main: Callable[[], None]) -> None:
     """Runs a child's `main` and passes a BoxcarError to the parent as JSON."""
     try:
         main()
+        return
     except BoxcarError as error:
-        sys.stderr.write(json.dumps(error.record()) + "\n")
-        sys.stderr.flush()
-        os._exit(error.code)  # the interpreter's own end waits for TensorFlow's threads
+        refused = error
     except OSError as error:
         # For example a full disk; a converter's own faults end in a traceback.
         what = f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}."
         refused = BoxcarError(ExitCode.ENVIRONMENT, what, "Free disk space.", again=True)
-        sys.stderr.write(json.dumps(refused.record()) + "\n")
-        sys.stderr.flush()
-        os._exit(ExitCode.ENVIRONMENT)
+    sys.stderr.write(json.dumps(refused.record()) + "\n")
+    sys.stderr.flush()
+    os._exit(refused.code)  # the interpreter's own end waits for TensorFlow's threads
 
 
 def _start(child: Child) -> _Running:

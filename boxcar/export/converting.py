@@ -1,10 +1,11 @@
-"""`convert`: from a frozen detector to files for phones and browsers, each of which is run and compared before it ships."""
+"""`convert`: turns a frozen detector into files for phones and browsers, and compares each file with it before it ships."""
 
 import dataclasses
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from boxcar.detectors.architecture import CONVERSIONS
 from boxcar.detectors.catalog import find_architecture
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
-from boxcar.export.file_checks import THREADS, CheckedFile, FileToCheck, check_files, defect, refuse
+from boxcar.export.file_checks import THREADS, CheckedFile, FileToCheck, check_files, defect, measure, refuse
 from boxcar.export.provenance import Provenance, read_provenance
 from boxcar.export.sampling import ParityImages
 from boxcar.export.sbom import make_sbom
@@ -34,11 +35,11 @@ from boxcar.storage.cache import uri_of
 from boxcar.storage.local_files import os_errors
 from boxcar.sync.mirror import Mirror
 
-_SLOW = frozenset({"tflite_int8", "tflite_int8_nms", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # these are started first
+_SLOW = frozenset({"tflite_int8", "tflite_int8_nms", "tfjs_float32", "tfjs_float16", "tfjs_uint8"})  # start first
 CONVERTER_SECONDS = 3600.0
 
 _WORK = ".work"  # where converters write until they have succeeded
-_OWNS = (TFLITE, TFJS, MANIFEST, SBOM)  # in the folder that it shares with what `freeze` wrote
+_OWNS = (TFLITE, TFJS, MANIFEST, SBOM)  # in a folder that may also contain what `freeze` wrote
 
 
 def convert(saved_model: str, records: str, output: str, conversion: Conversion | None = None) -> Committed:
@@ -48,41 +49,41 @@ def convert(saved_model: str, records: str, output: str, conversion: Conversion 
 
     Args:
         saved_model: the folder (URI) that `freeze` wrote.
-        records: the folder (URI) that `records` wrote. INT8 is calibrated on images of its train split, files are compared
-            on images of its test split, and of its validation split where that has few.
-        output: folder (URI); what `freeze` wrote may be in it too.
-        conversion: which files to write, and their limits; the SavedModel is always measured, and always in the manifest.
-            None for the defaults.
+        records: the folder (URI) that `records` wrote. INT8 is calibrated on images of its train split. Files are compared
+            on images of its test split, and of its validation split if there are few.
+        output: folder (URI); it may also contain what `freeze` wrote.
+        conversion: which files to write, and their limits; None for the defaults. The manifest always contains the
+            SavedModel.
 
     Returns:
-        The finished step; the same inputs again do nothing.
+        The finished step. If it was finished with the same inputs before, nothing is done.
 
     Raises:
-        BoxcarError: 1 where a file does not agree with the SavedModel, with a table of the broken limits in `details`, and
-            nothing is left of it; 64 for a format that the architecture has not, or an unfinished step; 65 for a SavedModel
-            that does not fit its `detector.json`, and for records with other labels or none to test on; 69 where something is
-            not installed, memory runs out or `output` cannot be written; 70 where a converter crashes, hangs or writes what
-            cannot be run.
+        BoxcarError: 1 if a file does not agree with the SavedModel: `details` is a table of the broken limits, and all files
+            are removed; 64 for a format that the architecture does not have, or an unfinished step; 65 for a SavedModel that
+            does not fit its `detector.json`, and for records with other labels or without images to compare on; 69 if
+            something is not installed, memory runs out, or `output` cannot be written; 70 if a converter crashes, hangs, or
+            writes a file that cannot be run.
     """
     started = time.monotonic()
     with Mirror(output).working(_OWNS) as folder:
         frozen = require_commit(Mirror(saved_model).fetch(), "freeze")
-        labelled = require_commit(Mirror(records).fetch(), "records")
-        return _convert(frozen, labelled, folder, conversion or Conversion(), started)
+        labeled = require_commit(Mirror(records).fetch(), "records")
+        return _convert(frozen, labeled, folder, conversion or Conversion(), started)
 
 
-def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: Conversion, started: float) -> Committed:
+def _convert(frozen: Committed, labeled: Committed, folder: Path, conversion: Conversion, started: float) -> Committed:
     """`convert` with local folders."""
     kinds = [kind for kind in CONVERSIONS if kind in conversion.formats]
     specification = read_specification(frozen.folder)
     provenance = _check_model(specification, frozen.folder, kinds)
-    _check_labels(specification, labelled.folder)
-    # Relative, so that a run that was moved as a whole still counts as done.
+    _check_labels(specification, labeled.folder)
+    # Relative, so that a run that was moved still counts as done.
     path = Path(os.path.relpath(frozen.folder, folder)).as_posix()
     step = Step(
         "convert",
         folder,
-        {"freeze": frozen.digest, "records": labelled.digest},
+        {"freeze": frozen.digest, "records": labeled.digest},
         {**conversion.model_dump(include=set(Conversion.model_fields)), "formats": kinds, "saved_model": path},
         owns=(*_OWNS, _WORK),
         started=started,
@@ -90,37 +91,32 @@ def _convert(frozen: Committed, labelled: Committed, folder: Path, conversion: C
     if committed := step.done():
         return committed
     if any(kind.startswith("tfjs") for kind in kinds):
-        find_node()  # before the conversions, which take a while
+        find_node()  # before the conversions, which take minutes
     with step.writing():
         # TensorFlow starts, and the SavedModel is loaded, while the converters run.
         with ThreadPoolExecutor(1) as loader:
             loading = loader.submit(open_runner, frozen.folder, THREADS)
             try:
-                _run_converters(kinds, frozen.folder, labelled.folder, folder, conversion)
+                _run_converters(kinds, frozen.folder, labeled.folder, folder, conversion)
             except BoxcarError:
-                loading.result()  # an error in the SavedModel says more than those of its conversions
+                loading.result()  # an error in the SavedModel explains the errors of its conversions
                 raise
         _describe(kinds, specification, folder)
-        images = ParityImages(labelled.folder, conversion.parity_pictures)
+        images = ParityImages(labeled.folder, conversion.parity_pictures)
         model = loading.result()
         assert isinstance(model, HeadsRunner), model
         work = folder / _WORK
 
         with model:
             files = [FileToCheck(kind, folder / place_of(kind), place_of(kind)) for kind in kinds]
-            own, found = check_files(model, files, images, conversion.limits, work, "Comparing with the SavedModel")
-            found = keep_layers_in_float(
-                found,
-                frozen.folder,
-                labelled.folder,
-                work,
-                specification,
-                conversion,
-                lambda files, title: check_files(model, files, images, conversion.limits, work, title, own)[1],
-            )
-        remove_tree(work)
+            check = partial(check_files, model, images, conversion.limits, work)
+            verdict, found = check(files, "Comparing with the SavedModel")
+            found = keep_layers_in_float(found, frozen.folder, labeled.folder, work, specification, conversion, check)
         refuse({one.file.name: _failures(one, provenance) for one in found})
-        own = dataclasses.replace(own, file=FileToCheck("saved_model", frozen.folder, path))
+        saved_model = FileToCheck("saved_model", frozen.folder, path)
+        (measured,) = measure([saved_model], work)
+        own = CheckedFile(saved_model, measured[0], model.inputs, model.outputs, measured[1], verdict)
+        remove_tree(work)
         manifest = {
             "files": [_entry(one) for one in (own, *found)],
             "architecture": specification.architecture,
@@ -149,19 +145,19 @@ def place_of(kind: str) -> str:
 
 
 def _check_model(specification: Specification, frozen: Path, kinds: Sequence[str]) -> Provenance:
-    """Refuses a SavedModel that does not belong to its `detector.json`; returns its provenance."""
-    has = find_architecture(specification.architecture).exports
-    if lacking := [kind for kind in kinds if kind not in has]:
+    """Refuses a SavedModel that does not fit its `detector.json`; returns its provenance."""
+    supported = find_architecture(specification.architecture).exports
+    if lacking := [kind for kind in kinds if kind not in supported]:
         raise BoxcarError(
             ExitCode.USAGE,
             f"{specification.architecture} cannot be converted to {', '.join(lacking)}.",
-            f"Choose from: {', '.join(has)}.",
+            f"Choose from: {', '.join(supported)}.",
         )
     provenance = read_provenance(frozen)
     if provenance.architecture != specification.architecture:
         raise BoxcarError(
             ExitCode.DATA,
-            f"The SavedModel in {frozen} is of the architecture {provenance.architecture}, "
+            f"The SavedModel in {frozen} has the architecture {provenance.architecture}, "
             f"but its detector.json says {specification.architecture}.",
             "Run `boxcar freeze` again for that folder.",
         )
@@ -170,7 +166,7 @@ def _check_model(specification: Specification, frozen: Path, kinds: Sequence[str
 
 
 def _check_labels(specification: Specification, records: Path) -> None:
-    """Refuses records with other class names than the model's: every number measured on them would be wrong."""
+    """Refuses records whose labels differ from the model's: every number measured on them would be wrong."""
     labels = read_label_map(records / LABEL_MAP)
     model = specification.labels
     if labels == model:
@@ -205,9 +201,9 @@ def _run_converters(kinds: Sequence[str], frozen: Path, records: Path, folder: P
 
 
 def _children(kinds: Sequence[str], frozen: Path, records: Path, work: Path, conversion: Conversion) -> list[Child]:
-    """The processes that write the formats into `work`, each under its name; the slow ones come first.
+    """The processes that write the formats into `work`, each file under its format's name; the slow ones come first.
 
-    One process writes the TFLite file with raw heads and the one with detections: their weights are the same.
+    One process writes the TFLite file with raw heads and the one with detections, because their weights are the same.
     """
     groups: dict[str, list[str]] = {}
     for kind in sorted(kinds, key=lambda kind: kind not in _SLOW):
@@ -223,7 +219,7 @@ def _children(kinds: Sequence[str], frozen: Path, records: Path, work: Path, con
 
 
 def _describe(kinds: Sequence[str], specification: Specification, folder: Path) -> None:
-    """Writes next to the files what a host needs to use them; each folder can be copied away alone."""
+    """Writes what a host needs next to the files, so that each folder can be copied alone."""
     for kind in kinds:
         place = folder / place_of(kind)
         replace_text((place.parent if place.is_file() else place) / SPECIFICATION, specification_json(specification))
@@ -232,7 +228,7 @@ def _describe(kinds: Sequence[str], specification: Specification, folder: Path) 
 
 
 def _failures(found: CheckedFile, provenance: Provenance) -> list[Failure]:
-    """The limits that a file broke, and a provenance inside it that is not the SavedModel's."""
+    """The limits that a file broke, and a failure if its provenance differs from the SavedModel's."""
     failures = list(found.verdict.failures)
     if read_embedded(found.file.path).provenance != provenance.model_dump(mode="json"):
         failures.append(Failure("provenance", "the provenance inside it differs from that of the SavedModel"))

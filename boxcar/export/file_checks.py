@@ -1,4 +1,4 @@
-"""Checks an exported file before it ships: its size and memory, its inputs and outputs, and how it answers."""
+"""Checks exported files before they ship: their size and memory, their inputs and outputs, and their answers."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,12 +19,12 @@ from boxcar.run.progress import Progress
 from boxcar.storage import file_sha256, folder_sha256, make_folder
 
 THREADS = 2  # while files are timed
-MEMORY_SECONDS = 1800.0  # about 10 on an idle machine; a busy one may take long
+MEMORY_SECONDS = 1800.0  # it takes about 10 on an idle machine
 
 
 @dataclass(frozen=True)
 class FileToCheck:
-    """A file, or a folder that is one model."""
+    """A file, or a folder that contains one model."""
 
     kind: str  # its format
     path: Path
@@ -33,82 +33,53 @@ class FileToCheck:
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """One file and what its check found.
-
-    Attributes:
-        file: which.
-        sha256: of the file, or as `folder_sha256` gives it.
-        inputs, outputs: its runner's.
-        cost: its size and memory.
-        verdict: how it answers.
-        float_layers: those that an INT8 file computes in float32.
-        note: anything else a person should know.
-    """
+    """One file and what its check found."""
 
     file: FileToCheck
-    sha256: str
+    sha256: str  # of the file; of a folder, as `folder_sha256` computes it
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     cost: Cost
     verdict: Verdict
-    float_layers: tuple[str, ...] = ()
-    note: str = ""
+    float_layers: tuple[str, ...] = ()  # the layers that an INT8 file computes in float32
+    note: str = ""  # for people
 
 
 def check_files(
-    model: HeadsRunner,
-    files: Sequence[FileToCheck],
-    images: ParityImages,
-    limits: Limits,
-    work: Path,
-    title: str,
-    own: CheckedFile | None = None,
-) -> tuple[CheckedFile, list[CheckedFile]]:
-    """Checks a SavedModel and files made from it.
+    model: HeadsRunner, images: ParityImages, limits: Limits, work: Path, files: Sequence[FileToCheck], title: str
+) -> tuple[Verdict, list[CheckedFile]]:
+    """Checks files that were made from a SavedModel.
 
     Args:
-        model: the SavedModel; its `path` is `saved_model/` in the folder that `freeze` wrote.
+        model: the SavedModel.
+        images: the images to compare them on.
+        limits: the limits of the comparison.
+        work: a folder for temporary files; it is created if it is missing.
         files: the files.
-        images: that they are compared on.
-        limits: of the comparison.
-        work: a folder for temporary files; it is made if it is missing.
         title: of the progress bar.
-        own: the SavedModel's earlier check, whose cost is then not measured again.
 
     Returns:
-        The SavedModel's check, and each file's.
+        The SavedModel's verdict, and each file's check.
 
     Raises:
-        BoxcarError: 1 where a file has other labels inside; 70 where one cannot be run; 69 where memory runs out.
+        BoxcarError: 1 if the labels inside a file are wrong; 70 if one cannot be run; 69 if memory runs out.
     """
-    frozen = FileToCheck("saved_model", model.path.parent, "saved_model")
     with ExitStack() as opened:
         runners = [opened.enter_context(_open(file, model.specification)) for file in files]
-        unmeasured = [*([] if own else [frozen]), *files]
-        measured = [(own.sha256, own.cost)] if own else []
-        for file, peak in zip(unmeasured, measure_memory(unmeasured, make_folder(work)), strict=True):
-            sha256, size = _identity(file.path)
-            measured.append((sha256, Cost(size, peak)))
+        measured = measure(files, make_folder(work))
         candidates = [
-            Candidate(file.kind, runner, cost) for file, runner, (_, cost) in zip(files, runners, measured[1:], strict=True)
+            Candidate(file.kind, runner, cost) for file, runner, (_, cost) in zip(files, runners, measured, strict=True)
         ]
         with Progress(title, len(images), "images") as progress:
             verdict, verdicts = compare(model, candidates, images, limits, progress.advance)
-    found = [
+    return verdict, [
         CheckedFile(file, sha256, runner.inputs, runner.outputs, cost, verdict)
-        for file, (sha256, cost), runner, verdict in zip(
-            [frozen, *files], measured, [model, *runners], [verdict, *verdicts], strict=True
-        )
+        for file, runner, (sha256, cost), verdict in zip(files, runners, measured, verdicts, strict=True)
     ]
-    return found[0], found[1:]
 
 
 def refuse(failures: Mapping[str, Sequence[Failure]]) -> None:
-    """Raises BoxcarError 1 where any file broke a limit, with a table of them.
-
-    Args:
-        failures: by the file's path in `export/`.
-    """
+    """Raises BoxcarError 1, with a table of the broken limits, if there are any; `failures` are by the file's path."""
     broken = [path for path, found in failures.items() if found]
     if not broken:
         return
@@ -132,32 +103,27 @@ def defect(kind: str, reason: str) -> BoxcarError:
     )
 
 
-def measure_memory(files: Sequence[FileToCheck], work: Path) -> list[int | None]:
-    """For each file, the peak bytes of a process that only runs it; None where the system does not report it.
-
-    Args:
-        files: a process is started for each of them, a few at once.
-        work: a folder for temporary files.
-    """
-    answers = [work / f"memory-{place}" for place in range(len(files))]
+def measure(files: Sequence[FileToCheck], work: Path) -> list[tuple[str, Cost]]:
+    """The SHA-256 and the cost of each file; processes that only run the files measure their memory."""
+    outputs = [work / f"memory-{place}" for place in range(len(files))]
     children = [
         Child(
             file.kind,
             "boxcar.inference.peak_memory",
-            (str(file.path), str(THREADS), str(answer)),
+            (str(file.path), str(THREADS), str(output)),
             MEMORY_SECONDS,
             doing="Measuring the memory of",
         )
-        for file, answer in zip(files, answers, strict=True)
+        for file, output in zip(files, outputs, strict=True)
     ]
     with Progress("Measuring memory", len(children), "files") as progress:
         run_children(children, lambda child: progress.advance(note=child.format))
-    return [int(peak) if (peak := answer.read_text(encoding="ascii")) else None for answer in answers]
-
-
-def _identity(path: Path) -> tuple[str, int]:
-    """SHA-256 and bytes."""
-    return folder_sha256(path) if path.is_dir() else (file_sha256(path), path.stat().st_size)
+    measured = []
+    for path, output in zip([file.path for file in files], outputs, strict=True):
+        sha256, size = folder_sha256(path) if path.is_dir() else (file_sha256(path), path.stat().st_size)
+        peak = output.read_text(encoding="ascii")
+        measured.append((sha256, Cost(size, int(peak) if peak else None)))
+    return measured
 
 
 def _open(file: FileToCheck, specification: Specification) -> Runner:

@@ -1,4 +1,4 @@
-"""Does an exported file answer as its SavedModel does? Both are run on labelled images."""
+"""Parity: runs exported files and their SavedModel on labeled images, and compares what they answer."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ from boxcar.config.conversion_settings import Limits
 from boxcar.data.example import Example
 from boxcar.detectors.tasks import find_task
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.export.verdict import Cost, Tally, Verdict, judge
+from boxcar.export.verdict import Answer, Cost, Verdict, judge, median_milliseconds
 from boxcar.inference.detections import Detections
 from boxcar.inference.heads import Heads
 from boxcar.inference.preprocessing import preprocess
@@ -41,7 +41,7 @@ def compare(
     limits: Limits,
     advance: Callable[[], None],
 ) -> tuple[Verdict, list[Verdict]]:
-    """Runs a SavedModel and files made from it on labelled images, one image after the other.
+    """Runs a SavedModel and files made from it on labeled images, one image after the other.
 
     Args:
         model: the SavedModel.
@@ -51,41 +51,38 @@ def compare(
         advance: called after each image.
 
     Returns:
-        The SavedModel's verdict, which is its scores and its time (the signature `serving_default`, preprocessing and NMS
-        included), and each file's (from preprocessed pixels to detections).
+        The SavedModel's verdict, which is its scores and its time (from the image's pixels to detections, by the signature
+        `serving_default`), and each file's (its time is from preprocessed pixels to detections).
     """
     truths: list[GroundTruth] = []
-    own = Tally()
-    tallies = [Tally() for _ in candidates]
+    found: list[Detections] = []  # by the SavedModel
+    seconds: list[float] = []
+    answers: list[list[Answer]] = [[] for _ in candidates]
     for example, image in images:
         truths.append(GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
-        name = example.filename or example.source_id
         started = time.perf_counter()
-        found = model.detect(image)
-        own.seconds.append(time.perf_counter() - started)
-        own.detections.append(found)
+        found.append(model.detect(image))
+        seconds.append(time.perf_counter() - started)
         pixels = preprocess(image, model.specification)
         wanted = model.heads(pixels)
-        for candidate, tally in zip(candidates, tallies, strict=True):
-            heads, detections = _answer(candidate.runner, pixels, tally, name)
-            if heads is not None:
-                _compare_heads(tally, name, wanted, heads)
-            _compare_detections(tally, name, found, detections)
+        for candidate, own in zip(candidates, answers, strict=True):
+            own.append(_answer(candidate.runner, pixels, example.filename or example.source_id, wanted, found[-1]))
         advance()
     labels = model.specification.labels
     task = find_task(model.specification)
-    reference = task.score(truths, own.detections, labels)
+    reference = task.score(truths, found, labels)
     verdicts = []
-    for candidate, tally in zip(candidates, tallies, strict=True):
-        scores = task.score(truths, tally.detections, labels)
-        difference = ap50_difference(truths, own.detections, tally.detections, labels) if candidate.kind in INT8 else None
-        verdicts.append(judge(candidate.kind, tally, scores, reference, limits, candidate.cost, difference))
-    return Verdict(reference, own.milliseconds, True, None, (), {"pictures": len(truths)}), verdicts
+    for candidate, own in zip(candidates, answers, strict=True):
+        detections = [answer.detections for answer in own]
+        scores = task.score(truths, detections, labels)
+        difference = ap50_difference(truths, found, detections, labels) if candidate.kind in INT8 else None
+        verdicts.append(judge(candidate.kind, own, scores, reference, limits, candidate.cost, difference))
+    return Verdict(reference, median_milliseconds(seconds), True, None, (), {"pictures": len(truths)}), verdicts
 
 
-def _answer(runner: Runner, pixels: npt.NDArray[np.float32], tally: Tally, name: str) -> tuple[Heads | None, Detections]:
-    """A file's raw answer, if it has one, and its detections; an answer that cannot be detections is noted in the tally."""
-    heads = None
+def _answer(runner: Runner, pixels: npt.NDArray[np.float32], image: str, wanted: Heads, found: Detections) -> Answer:
+    """A file's answer on one image, compared with the SavedModel's heads and detections."""
+    heads, invalid = None, ""
     started = time.perf_counter()
     try:
         if isinstance(runner, HeadsRunner):
@@ -96,36 +93,23 @@ def _answer(runner: Runner, pixels: npt.NDArray[np.float32], tally: Tally, name:
     except BoxcarError as error:
         if error.code != ExitCode.DATA:
             raise
-        detections = _NOTHING
-        if not tally.nonsense:
-            tally.nonsense, tally.nonsense_worst = error.what.rstrip("."), name
-    tally.seconds.append(time.perf_counter() - started)
-    return heads, detections
+        detections, invalid = _NOTHING, error.what.rstrip(".")
+    seconds = time.perf_counter() - started
+    largest, mean = (0.0, 0.0) if heads is None else head_differences(wanted, heads)
+    references, overlaps, differences = compare_detections(found, detections)
+    return Answer(image, detections, seconds, references, overlaps, differences, largest, mean, invalid)
 
 
-def _compare_heads(tally: Tally, name: str, wanted: Heads, heads: Heads) -> None:
+def head_differences(wanted: Heads, heads: Heads) -> tuple[float, float]:
+    """The largest and the mean absolute difference of two files' heads; infinite if one is not finite."""
     differences = np.concatenate([np.abs(values - heads[output]).ravel() for output, values in wanted.items()])
-    difference = float(differences.max()) if np.isfinite(differences).all() else float("inf")
-    mean = float(differences.mean())
-    if mean >= max(tally.mean_raw_differences, default=0.0):
-        tally.mean_raw_worst = name
-    tally.mean_raw_differences.append(mean)
-    if difference >= tally.raw_difference:
-        tally.raw_difference, tally.raw_worst = difference, name
+    if not np.isfinite(differences).all():
+        return float("inf"), float("inf")
+    return float(differences.max()), float(differences.mean())
 
 
-def _compare_detections(tally: Tally, name: str, found: Detections, detections: Detections) -> None:
-    tally.detections.append(detections)
-    matches = match(found, detections, min_score=MIN_SCORE)
-    overlaps, kept = matches.iou, matches.iou >= MATCHED_IOU
-    tally.references += len(overlaps)
-    good = overlaps[kept].tolist()
-    tally.overlaps += good
-    differences = np.abs(matches.score_difference[kept]).tolist()
-    if differences and max(differences) >= max(tally.score_differences, default=0.0):
-        tally.score_worst = name
-    tally.score_differences += differences
-    if len(overlaps) - len(good) > tally.lost_most:
-        tally.lost_most, tally.lost_worst = len(overlaps) - len(good), name
-    if good and min(good) < tally.overlap_least:
-        tally.overlap_least, tally.overlap_worst = min(good), name
+def compare_detections(reference: Detections, detections: Detections) -> tuple[int, list[float], list[float]]:
+    """How many of the reference's detections count, and of each that is found, the IoU and the absolute difference in score."""
+    matches = match(reference, detections, min_score=MIN_SCORE)
+    kept = matches.iou >= MATCHED_IOU
+    return len(kept), matches.iou[kept].tolist(), np.abs(matches.score_difference[kept]).tolist()

@@ -1,4 +1,4 @@
-"""Repairs INT8 files that lose too much: keeps their worst layers in float32, as few as are enough."""
+"""Repairs INT8 files that lose too much AP50: keeps their worst layers in float32, as few as are enough."""
 
 import dataclasses
 import json
@@ -9,11 +9,12 @@ from boxcar.config.conversion_settings import Conversion
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.children import Child, run_children
 from boxcar.export.file_checks import CheckedFile, FileToCheck
+from boxcar.export.verdict import Verdict
 from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
 from boxcar.run.progress import Progress
 from boxcar.storage import replace_text
 
-LAYERS = "layers.json"  # next to the files that are tried: the layers that each try keeps in float32
+LAYERS = "layers.json"  # next to the candidate files: the layers that each of them keeps in float32
 SELECTIVE_SECONDS = 1800.0
 SECONDS_PER_IMAGE = 3.0  # of calibration: what RetinaNet at 640 pixels takes on one core, with a margin
 
@@ -23,9 +24,9 @@ _KINDS = ("tflite_int8", "tflite_int8_nms")
 def loses_too_much(found: CheckedFile, conversion: Conversion) -> bool:
     """Whether an INT8 file's AP50 is so far below the SavedModel's that its worst layers should stay in float32.
 
-    That is beyond the limit that would refuse it, or, for raw heads, more than `int8_max_drop` and significant (the 95 %
-    interval of the paired bootstrap excludes 0). A file that answers with detections also loses something by its operator,
-    which no layer in float32 brings back.
+    That is if the loss breaks the limit or, for a file with raw heads, if it is more than `int8_max_drop` and significant: the
+    95 % interval of the paired bootstrap excludes 0. A file that returns detections also loses some AP50 by its operator, which
+    layers in float32 do not recover.
     """
     if found.verdict.agrees is None:
         return False
@@ -44,9 +45,9 @@ def keep_layers_in_float(
     work: Path,
     specification: Specification,
     conversion: Conversion,
-    check: Callable[[Sequence[FileToCheck], str], Sequence[CheckedFile]],
+    check: Callable[[Sequence[FileToCheck], str], tuple[Verdict, Sequence[CheckedFile]]],
 ) -> list[CheckedFile]:
-    """Makes the INT8 files again with their worst layers in float32 if they lose too much, the same layers in each.
+    """Converts to INT8 again with the worst layers in float32 if the INT8 files lose too much; the same layers in each file.
 
     Args:
         found: the checks of all exported files.
@@ -54,17 +55,17 @@ def keep_layers_in_float(
         work: a folder for temporary files.
         specification: of the detector.
         conversion: the settings.
-        check: checks files as those in `found` were; it takes the title of its progress bar.
+        check: `check_files` with all arguments but the last two.
 
     Returns:
-        The checks of all exported files, in the same order. The try with the fewest layers in float32 that does not lose
-        too much takes the files' places; if all lose too much, the one with the highest AP50.
+        The checks of all exported files, in the same order. The files are replaced by those with the fewest layers in float32
+        that do not lose too much; if all lose too much, by those with the highest AP50.
 
     Raises:
-        BoxcarError: as `children.run_children`, if the files as they are would be refused.
+        BoxcarError: as `children.run_children`, if the files would be refused as they are.
     """
     whole = [one for one in found if one.file.kind in _KINDS]
-    if not whole or not loses_too_much(whole[0], conversion):  # raw heads first, where both are there
+    if not whole or not loses_too_much(whole[0], conversion):  # raw heads come first
         return list(found)
     folder = work / "selective"
     try:
@@ -77,7 +78,7 @@ def keep_layers_in_float(
     tried = []
     for layers in tries:
         files = [dataclasses.replace(one.file, path=folder / f"{one.file.kind}-{len(layers)}.tflite") for one in whole]
-        checked = check(files, f"Comparing with {len(layers)} layers in float32")
+        _, checked = check(files, f"Comparing with {len(layers)} layers in float32")
         tried.append([dataclasses.replace(one, float_layers=tuple(layers)) for one in checked])
         if _will_do(tried[-1], conversion):
             break
@@ -90,9 +91,9 @@ def keep_layers_in_float(
 
 
 def choose(tried: Sequence[Sequence[CheckedFile]], conversion: Conversion) -> Sequence[CheckedFile]:
-    """Of files with ever more layers in float32, the first that do not lose too much.
+    """The first of the candidates, sorted by their number of layers in float32, that do not lose too much.
 
-    If all do, those with the highest AP50, preferably among those that break no limit.
+    If all lose too much, those with the highest AP50; candidates that break no limit come first.
     """
     for files in tried:
         if _will_do(files, conversion):
@@ -112,7 +113,7 @@ def _convert(
     specification: Specification,
     conversion: Conversion,
 ) -> list[list[str]]:
-    """Writes the files to try into `folder`; returns the layers that each try keeps in float32."""
+    """Writes candidate files into `folder`; returns the layers that each of them keeps in float32."""
     kinds = ",".join(one.file.kind for one in whole)
     settings = (str(conversion.int8_pictures), conversion.int8_input)
     arguments = (kinds, str(frozen), str(records), str(folder), *settings)

@@ -1,12 +1,13 @@
 """The verdict on one exported file: its answers compared with the limits.
 
-Files with the weights as they were trained must give the same numbers. A quantized file gives other numbers; it must keep the
-boxes that the SavedModel finds and the AP50, which shows only with a model that finds something. A file that answers with
-detections has no raw numbers to compare.
+A file with the weights as they were trained must give the same numbers. A quantized file gives other numbers; it must keep the
+boxes that the SavedModel finds and the AP50, which only a model that finds something can show. A file that returns detections
+has no raw numbers to compare.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -25,34 +26,37 @@ class Cost:
     """Size and memory of a file, measured before the comparison."""
 
     bytes: int
-    peak_memory_bytes: int | None  # of a process that runs it; None where the system does not report it
+    peak_memory_bytes: int | None  # of a process that runs it; None if the system does not report it
 
 
-@dataclass
-class Tally:
-    """What is counted while one file answers."""
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One file's answer on one image, compared with the SavedModel's."""
 
-    detections: list[Detections] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  # per image, from preprocessed pixels to detections
-    raw_difference: float = 0.0  # largest absolute difference to the SavedModel's heads
-    raw_worst: str = ""  # the image it was found on
-    mean_raw_differences: list[float] = field(default_factory=list)  # per image
-    mean_raw_worst: str = ""  # the image with the largest of these
-    references: int = 0  # detections of the SavedModel that the file should have found
-    overlaps: list[float] = field(default_factory=list)  # IoU of each that it did find
-    score_differences: list[float] = field(default_factory=list)  # of each that it did find, the absolute difference
-    score_worst: str = ""  # the image with the largest of these
-    lost_worst: str = ""  # the image on which most of them were lost
-    lost_most: int = 0
-    overlap_worst: str = ""  # the image with the smallest overlap
-    overlap_least: float = 1.0
-    nonsense: str = ""  # why an answer cannot be detections
-    nonsense_worst: str = ""  # the image of that answer
+    image: str
+    detections: Detections
+    seconds: float  # from preprocessed pixels to detections
+    references: int  # detections of the SavedModel that the file should find
+    overlaps: list[float]  # IoU of each that it finds
+    score_differences: list[float]  # of each that it finds, absolute
+    raw_difference: float = 0.0  # of the heads: the largest absolute difference
+    mean_raw_difference: float = 0.0  # of the heads: the mean absolute difference
+    invalid: str = ""  # why the answer cannot be detections
 
     @property
-    def milliseconds(self) -> float:
-        """Per image, the median."""
-        return round(float(np.median(self.seconds)) * 1000, 2)
+    def lost(self) -> int:
+        """How many of the SavedModel's detections the file does not find."""
+        return self.references - len(self.overlaps)
+
+    @property
+    def displaced(self) -> float:
+        """1 minus the smallest of the overlaps."""
+        return 1 - min(self.overlaps, default=1.0)
+
+    @property
+    def rescored(self) -> float:
+        """The largest difference in score."""
+        return max(self.score_differences, default=0.0)
 
 
 @dataclass(frozen=True)
@@ -97,48 +101,50 @@ class Verdict:
 
 def judge(
     kind: str,
-    tally: Tally,
+    answers: Sequence[Answer],
     scores: dict[str, Any],
     reference: dict[str, Any],
     limits: Limits,
     cost: Cost,
     difference: Difference | None = None,
 ) -> Verdict:
-    """Compares what one file answered with the limits.
+    """Compares a file's answers with the limits.
 
     Args:
         kind: its format.
-        tally: what was counted on the images.
+        answers: one for each image.
         scores: of the file's detections.
-        reference: of the SavedModel's.
+        reference: of the SavedModel's detections.
         limits: the limits.
         cost: the file's size and memory.
         difference: of its AP50 to the SavedModel's, for INT8.
     """
-    found = len(tally.overlaps)
+    references, lost = sum(answer.references for answer in answers), sum(answer.lost for answer in answers)
     nms = kind.endswith("_nms")
     loss_limit = "nms_ap50_loss" if nms else "ap50_loss"
     loss = reference["AP50"] - scores["AP50"] if reference["AP50"] is not None else None
     compared: dict[str, float | int | None] = {
-        "pictures": len(tally.detections),
-        "raw_difference": None if nms else tally.raw_difference,
-        "mean_raw_difference": None if nms else _mean(tally.mean_raw_differences),
-        "references": tally.references,
-        "matched": found / tally.references if tally.references else None,
-        "mean_iou": _mean(tally.overlaps),
-        "score_difference": _mean(tally.score_differences),
+        "pictures": len(answers),
+        "raw_difference": None if nms else max(answer.raw_difference for answer in answers),
+        "mean_raw_difference": None if nms else _mean([answer.mean_raw_difference for answer in answers]),
+        "references": references,
+        "matched": (references - lost) / references if references else None,
+        "mean_iou": _mean([overlap for answer in answers for overlap in answer.overlaps]),
+        "score_difference": _mean([one for answer in answers for one in answer.score_differences]),
         loss_limit: loss,
     }
     if difference is not None:
         compared |= {"ap50_difference_low": difference.low, "ap50_difference_high": difference.high}
     reason = None
     failures: list[Failure] = []
-    if not np.isfinite(tally.raw_difference):
-        failures.append(Failure("answers", "numbers that are not finite", image=tally.raw_worst))
-    elif tally.nonsense:
-        failures.append(Failure("answers", tally.nonsense, image=tally.nonsense_worst))
+    infinite = next((answer for answer in answers if not np.isfinite(answer.raw_difference)), None)
+    invalid = next((answer for answer in answers if answer.invalid), None)
+    if infinite is not None:
+        failures.append(Failure("answers", "numbers that are not finite", image=infinite.image))
+    elif invalid is not None:
+        failures.append(Failure("answers", invalid.invalid, image=invalid.image))
     elif kind in EXACT:
-        failures += _exact_failures(compared, tally, limits)
+        failures += _exact_failures(compared, answers, limits)
     elif loss is None and kind not in SAME_WEIGHTS:
         reason = "the pictures that it was compared on hold no objects"
     elif kind not in SAME_WEIGHTS and reference["AP50"] < JUDGEABLE_AP50:
@@ -146,40 +152,41 @@ def judge(
             f"the model itself finds next to nothing on the pictures that it was compared on (AP50 {reference['AP50']:.3f})"
         )
     else:
-        failures += _found_failures(compared, tally, limits)
+        failures += _found_failures(compared, answers, limits)
     if reason is None and loss is not None and not any(failure.limit == "answers" for failure in failures):
-        failures += _loss_failures(loss, scores, reference, tally, loss_limit, limits)
-    failures += _cost_failures(tally.milliseconds, cost, limits)
+        failures += _loss_failures(loss, scores, reference, answers, loss_limit, limits)
+    milliseconds = median_milliseconds([answer.seconds for answer in answers])
+    failures += _cost_failures(milliseconds, cost, limits)
     agrees = False if failures else None if reason else True
-    return Verdict(scores, tally.milliseconds, agrees, reason, tuple(failures), compared, difference)
+    return Verdict(scores, milliseconds, agrees, reason, tuple(failures), compared, difference)
 
 
-def _exact_failures(compared: Mapping[str, Any], tally: Tally, limits: Limits) -> list[Failure]:
-    """Where raw answers differ from the SavedModel's although the weights are the same."""
+def _exact_failures(compared: Mapping[str, Any], answers: Sequence[Answer], limits: Limits) -> list[Failure]:
+    """The limits on raw differences that are broken although the weights are the same."""
     return [
-        _beyond(name, compared[name], getattr(limits, name), image)
-        for name, image in (("raw_difference", tally.raw_worst), ("mean_raw_difference", tally.mean_raw_worst))
-        if compared[name] is not None and compared[name] > getattr(limits, name)
+        _beyond(name, compared[name], getattr(limits, name), _worst(answers, name))
+        for name in ("raw_difference", "mean_raw_difference")
+        if compared[name] > getattr(limits, name)
     ]
 
 
-def _found_failures(compared: Mapping[str, Any], tally: Tally, limits: Limits) -> list[Failure]:
-    """Which of the SavedModel's detections are missing, or not found well enough."""
-    found, failures = len(tally.overlaps), []
+def _found_failures(compared: Mapping[str, Any], answers: Sequence[Answer], limits: Limits) -> list[Failure]:
+    """The limits on the SavedModel's detections that are broken: found at all, in place, and with their scores."""
+    references, lost, failures = compared["references"], sum(answer.lost for answer in answers), []
     matched, iou, difference = compared["matched"], compared["mean_iou"], compared["score_difference"]
     # With few objects a single one may exceed the limit; one is always within chance.
-    if matched is not None and matched < limits.matched and tally.references - found > 1:
-        counted = f" ({found} of {tally.references})"
-        failures.append(_beyond("matched", matched, limits.matched, tally.lost_worst, counted))
+    if matched is not None and matched < limits.matched and lost > 1:
+        counted = f" ({references - lost} of {references})"
+        failures.append(_beyond("matched", matched, limits.matched, _worst(answers, "lost"), counted))
     if iou is not None and iou < limits.mean_iou:
-        failures.append(_beyond("mean_iou", iou, limits.mean_iou, tally.overlap_worst))
+        failures.append(_beyond("mean_iou", iou, limits.mean_iou, _worst(answers, "displaced")))
     if difference is not None and difference > limits.score_difference:
-        failures.append(_beyond("score_difference", difference, limits.score_difference, tally.score_worst))
+        failures.append(_beyond("score_difference", difference, limits.score_difference, _worst(answers, "rescored")))
     return failures
 
 
 def _loss_failures(
-    loss: float, scores: dict[str, Any], reference: dict[str, Any], tally: Tally, name: str, limits: Limits
+    loss: float, scores: dict[str, Any], reference: dict[str, Any], answers: Sequence[Answer], name: str, limits: Limits
 ) -> list[Failure]:
     """Whether AP50 is too far below the SavedModel's."""
     boxes = [row["boxes"] for row in reference["per_class"].values() if row["boxes"]]
@@ -187,7 +194,7 @@ def _loss_failures(
     most = max(getattr(limits, name), 1 / (len(boxes) * min(boxes)) if boxes else 0.0)
     if loss <= most:
         return []
-    image = tally.lost_worst or tally.score_worst or tally.overlap_worst
+    image = _worst(answers, "lost") or _worst(answers, "rescored") or _worst(answers, "displaced")
     return [_beyond(name, loss, most, image, f" ({scores['AP50']:.3f} instead of {reference['AP50']:.3f})")]
 
 
@@ -232,6 +239,16 @@ def failure_table(failures: Mapping[str, Sequence[Failure]]) -> tuple[str, ...]:
     return tuple(
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip() for row in table
     )
+
+
+def _worst(answers: Sequence[Answer], measure: str) -> str:
+    """The image with the largest value of an attribute of `Answer`; empty if all are 0."""
+    worst = max(answers, key=attrgetter(measure))
+    return worst.image if getattr(worst, measure) > 0 else ""
+
+
+def median_milliseconds(seconds: Sequence[float]) -> float:
+    return round(float(np.median(seconds)) * 1000, 2)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -66,7 +66,7 @@ def test_a_failure_ends_the_others_and_starts_no_more(tmp_path: Path) -> None:
     number, empty = tmp_path / "number", tmp_path / "empty"
     waiting = _child("write its number and wait", str(number))
     with pytest.raises(BoxcarError):
-        run_children([waiting, _child("crash"), _child("write an empty file", str(empty))], lambda child: None, at_once=2)
+        run_children([waiting, _child("crash"), _child("write an empty file", str(empty))], lambda child: None)
     if number.exists():  # the one that waits may not have come so far
         with pytest.raises(ProcessLookupError):
             os.kill(int(number.read_text()), 0)
