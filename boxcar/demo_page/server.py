@@ -1,4 +1,4 @@
-"""Serves the page to this computer only: it reads only what `site.collect` lists, and writes nothing."""
+"""Serves the page to this computer only. It reads only the files that `site.collect` lists, and writes nothing."""
 
 import os
 import re
@@ -19,17 +19,17 @@ from boxcar.sync.mirror import Mirror
 HOST = "127.0.0.1"
 
 _HEADERS = {
-    # A model that was exported again must replace the one in the cache.
+    # A model that was exported again must replace the cached one.
     "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",
-    # Only a page that is isolated like this may use WebAssembly's threads.
+    # WebAssembly's threads need a page that is isolated by these headers.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _OWN_NAME = re.compile(rf"({re.escape(HOST)}|localhost)(:\d+)?")
 
-# Written out: the system's own table may lack these, or have types that browsers refuse.
+# The system's own table may lack these, or have types that browsers refuse.
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
@@ -41,17 +41,17 @@ _TYPES = {
 
 
 def serve(run: str, port: int, say: Callable[[str], None] = lambda sentence: None) -> None:
-    """Shows a run's TensorFlow.js models on a page until it is interrupted.
+    """Serves a page with a run's TensorFlow.js models until Ctrl-C.
 
     Args:
         run: the run's folder (URI).
-        port: where on 127.0.0.1; 0 for any that is free.
-        say: called with the page's address once it can be opened.
+        port: a port of 127.0.0.1; 0 for any free one.
+        say: called with the page's address when it can be opened.
 
     Raises:
-        BoxcarError: 64 where the run has no TensorFlow.js model, 65 where its files were changed, 69 where TensorFlow.js is not
-            installed or the port is taken.
-        KeyboardInterrupt: on Ctrl-C, which is how it ends.
+        BoxcarError: 64 if the run has no TensorFlow.js model, 65 if its files were changed, 69 if TensorFlow.js is not
+            installed or the port is in use.
+        KeyboardInterrupt: on Ctrl-C.
     """
     place = Mirror(run)
     place.below(EXPORT).fetch()
@@ -59,7 +59,7 @@ def serve(run: str, port: int, say: Callable[[str], None] = lambda sentence: Non
     try:
         server = _Server(port, site)
     except OSError as error:
-        # Not the error's own words, which for a taken port repeat the address.
+        # Not the error's own text, which repeats the address if the port is in use.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
@@ -72,9 +72,9 @@ def serve(run: str, port: int, say: Callable[[str], None] = lambda sentence: Non
 
 
 class _Server(ThreadingTCPServer):
-    """One thread per connection; none of them delays the end."""
+    """One thread per connection; none of them delays the exit."""
 
-    allow_reuse_address = True  # a port that was just closed is free
+    allow_reuse_address = True  # a port that was just closed can be used
     daemon_threads = True
 
     def __init__(self, port: int, site: Site) -> None:
@@ -82,7 +82,7 @@ class _Server(ThreadingTCPServer):
         super().__init__((HOST, port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignores a browser that hung up; anything else is a defect, and is shown."""
+        """Ignores a browser that closed its connection; anything else is a defect and is printed."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -104,11 +104,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._content()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Logs nothing: the address would scroll away."""
+        """Logs nothing, so that the page's address stays visible in the terminal."""
 
     def _content(self) -> bytes | None:
-        """The content at the address, after its headers are sent; None if an error was sent instead."""
-        # A page of another site could use another name for this address to read a model through its visitor's browser.
+        """Sends the headers of the content at the address and returns it; None if an error was sent instead."""
+        # Under another host name for this address, another site's page could read a model through its visitor's browser.
         if not _OWN_NAME.fullmatch(self.headers.get("Host", "")):
             self.send_error(HTTPStatus.FORBIDDEN, f"this server answers requests for {HOST} and localhost only")
             return None
@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             content = entry.read_bytes() if isinstance(entry, Path) else entry
         except OSError:
-            content = None  # moved, or exported again since
+            content = None  # it was moved, or the model was exported again
         if content is None:
             self.send_error(HTTPStatus.NOT_FOUND, "nothing is at this address")
             return None

@@ -1,4 +1,4 @@
-"""What the page's server serves: a closed list of addresses, each with its file or text."""
+"""What the server serves: a fixed list of addresses, each with its file or text."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -11,7 +11,7 @@ from boxcar.storage.cache import uri_of
 
 PAGE = Path(__file__).with_name("page")
 
-# Only these parts of TensorFlow.js: without its plain JavaScript backend nothing can fall back to it.
+# Only these parts of TensorFlow.js. Without its plain JavaScript backend, it cannot fall back to that.
 LIBRARIES = (
     "tfjs-core/dist/tf-core.min.js",
     "tfjs-converter/dist/tf-converter.min.js",
@@ -32,8 +32,8 @@ def collect(run: Path) -> Site:
         run: the run's folder.
 
     Raises:
-        BoxcarError: 64 where the run has no finished conversion, or none to TensorFlow.js; 65 where its files were changed; 69
-            where TensorFlow.js is not installed.
+        BoxcarError: 64 if the run has no finished conversion, or none to TensorFlow.js; 65 if its files were changed; 69 if
+            TensorFlow.js is not installed.
     """
     exported = require_commit(run / EXPORT, "convert")
     models = _models(exported)
@@ -57,7 +57,7 @@ def collect(run: Path) -> Site:
 
 
 def _models(exported: Committed) -> dict[str, list[Path]]:
-    """Each TensorFlow.js model's name with its files; the one in full precision first."""
+    """Each TensorFlow.js model's name with its files; that of full precision comes first."""
     found: dict[str, list[Path]] = {}
     for path in map(PurePosixPath, exported.files):
         match path.parts:

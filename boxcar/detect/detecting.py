@@ -1,4 +1,4 @@
-"""Runs an exported file on images, and draws, lists and measures what it finds."""
+"""Runs an exported file on images, then draws, lists, and times the detections."""
 
 import csv
 import io
@@ -27,17 +27,11 @@ _DEFAULT_RATE = 25.0  # frames per second of a drawn video whose source does not
 
 @dataclass(frozen=True)
 class DetectSummary:
-    """Counts and time.
+    """Counts and time."""
 
-    Attributes:
-        images: how many were processed; each frame of a video counts.
-        objects: how many were found in them.
-        milliseconds: median per image, from its pixels to its detections; 0 without images.
-    """
-
-    images: int
+    images: int  # each frame of a video counts
     objects: int
-    milliseconds: float
+    milliseconds: float  # median per image, from its pixels to its detections; 0 without images
 
 
 def detect(
@@ -52,23 +46,23 @@ def detect(
     threads: int = 2,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> DetectSummary:
-    """Detects objects in images, folders of images, videos and what a camera sees.
+    """Detects objects in images, folders of images, videos, and a camera's images.
 
     Args:
-        model: what `inference.open.open_runner` reads.
-        names: of images, folders and videos.
+        model: what `inference.open_runner` opens, or its URI.
+        names: of images, folders, and videos.
         camera: its number; it is read until Ctrl-C.
-        drawn: folder for images (JPEG) and videos (MP4) with the boxes drawn into them.
+        drawn: folder for images (JPEG) and videos (MP4) with boxes drawn on them.
         json: file for a list of images, each with `path`, for videos `frame`, and `detections`: `box` (ymin, xmin, ymax,
-            xmax), normalized, `score`, `class` and `id`.
+            xmax), normalized, `score`, `class`, and `id`.
         table: file for the same as CSV, one line per box.
-        score: detections below are left out; 0 to 1.
-        threads: how many to compute with.
+        score: the minimum score of a detection, 0 to 1.
+        threads: CPU threads.
         say: called with a line for each image or video.
 
     Raises:
-        BoxcarError: 64 for a wrong name or score, 65 where the model or some of the images cannot be read: what was found in
-            the others is still written; 69 where a result cannot be written or the camera cannot be used.
+        BoxcarError: 64 for a wrong name or score, 65 if the model or some of the images cannot be read (the detections in the
+            others are written), 69 if a result cannot be written or the camera cannot be used.
     """
     if not 0 <= score <= 1:
         raise BoxcarError(ExitCode.USAGE, f"--score cannot be {score}.", "Give a number from 0 to 1.")
@@ -121,7 +115,7 @@ def _fetched(model: str) -> Path:
 
 
 def _next(frames: Iterator[Frame], faults: list[str]) -> Frame | None:
-    """The next frame; None after the last one, and if the source cannot be read, which is noted."""
+    """The next frame; None after the last one, or if the source cannot be read, which is added to `faults`."""
     try:
         return next(frames, None)
     except BoxcarError as error:
@@ -156,7 +150,7 @@ def _table(images: Sequence[dict[str, Any]]) -> str:
 
 
 class _Drawings:
-    """Images and videos with their boxes, in a folder; each gets its name when it is complete."""
+    """Images and videos with boxes, in a folder. Each has a hidden name until it is complete."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder

@@ -18,7 +18,7 @@ VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 
 @dataclass(frozen=True)
 class Source:
-    """An image, a video or a camera.
+    """An image, a video, or a camera.
 
     Attributes:
         path: the file's path, or `camera 0`.
@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Frame:
-    """One image of a source: uint8 RGB [H, W, 3], upright; `number` counts from 0, and is None for an image's file."""
+    """One image of a source: uint8 RGB [H, W, 3], upright; `number` counts from 0 and is None for an image file."""
 
     source: Source
     pixels: npt.NDArray[np.uint8]
@@ -45,10 +45,10 @@ class Frame:
 
 
 def find_sources(names: Sequence[str], camera: int | None) -> list[Source]:
-    """The named images and videos, those in the named folders, sorted, and the camera.
+    """The named images and videos, those in the named folders in alphabetical order, and the camera.
 
     Raises:
-        BoxcarError: 64 where nothing is there, or a file is of another kind.
+        BoxcarError: 64 if a file or image is missing, or a file is neither an image nor a video.
     """
     found: list[Source] = []
     for name in names:
@@ -56,7 +56,7 @@ def find_sources(names: Sequence[str], camera: int | None) -> list[Source]:
         if path.is_dir():
             inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES | VIDEOS and file.is_file())
             if not inside:
-                raise BoxcarError(ExitCode.USAGE, f"{path} holds no images.", f"Give a folder with files of {_kinds()}.")
+                raise BoxcarError(ExitCode.USAGE, f"{path} contains no images.", f"Give a folder with files of {_kinds()}.")
             found += [Source(str(file)) for file in inside]
         elif not path.is_file():
             raise BoxcarError(ExitCode.USAGE, f"There is no {path}.", "Give images, folders of images, or videos that exist.")
@@ -72,10 +72,10 @@ def find_sources(names: Sequence[str], camera: int | None) -> list[Source]:
 
 
 def read_frames(source: Source) -> Iterator[Frame]:
-    """The source's images, one after the other.
+    """The source's frames, one after the other.
 
     Raises:
-        BoxcarError: 65 where it cannot be decoded, 69 where the camera cannot be used.
+        BoxcarError: 65 if it cannot be decoded, 69 if the camera cannot be used.
     """
     if source.moves:
         yield from _moving(source)
@@ -87,7 +87,7 @@ def _still(path: Path) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    # What Pillow raises for damaged files, and for those too large for the machine's memory.
+    # What Pillow raises for damaged files and for files that are too large for the machine's memory.
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, Image.DecompressionBombError) as error:
         reason = "it is damaged, or its name has the wrong suffix"
         if isinstance(error, OSError) and error.strerror:

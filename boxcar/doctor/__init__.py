@@ -22,17 +22,17 @@ __all__ = ["Finding", "examine", "examine_buckets", "print_findings", "visible_g
 
 
 def examine(output: str = ".", data: str | None = None) -> list[Finding]:
-    """Looks at everything that a run needs. Takes as long as importing TensorFlow does.
+    """Checks everything that a run needs. Takes as long as importing TensorFlow.
 
     Args:
-        output: URI of the folder where runs would be written; need not exist yet.
-        data: URI of images that would be read, where they are in a bucket.
+        output: URI of the folder for runs; it need not exist yet.
+        data: URI of the images, if they are in a bucket.
 
     Returns:
-        One finding per item, also for what is missing or broken; nothing is raised.
+        One finding per item, also for what is missing or broken. Nothing is raised.
     """
     with ThreadPoolExecutor(1) as pool:
-        tensorflow = pool.submit(examine_tensorflow)  # by far the slowest: a child process that the rest need not await
+        tensorflow = pool.submit(examine_tensorflow)  # a child process, and by far the slowest
         others = [examine_litert(), examine_tensorflowjs(), examine_node(), examine_tfjs_packages()]
         machine = [examine_cpus(), examine_memory(), examine_disk(output)]
         buckets = examine_buckets(output, data)

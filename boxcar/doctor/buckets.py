@@ -1,4 +1,4 @@
-"""Buckets: whether they can be reached, and may be read from and written to with the credentials that are set."""
+"""Whether buckets can be reached, read, and written with the credentials that are set."""
 
 import contextlib
 import secrets
@@ -9,18 +9,14 @@ from boxcar.storage import Missing, bucket_location, open_store
 
 
 def examine_buckets(output: str, data: str | None) -> list[Finding]:
-    """A finding for each that is in a bucket: whether `output` may be written to, and `data` read."""
-    return [
-        finding
-        for finding in (_examine(output, writes=True), _examine(data, writes=False) if data else None)
-        if finding is not None
-    ]
+    """A finding for each URI in a bucket: whether `output` can be written, and whether `data` can be read."""
+    findings = [_examine(output, writes=True), _examine(data, writes=False) if data else None]
+    return [finding for finding in findings if finding is not None]
 
 
 def _examine(uri: str, *, writes: bool) -> Finding | None:
     try:
-        location = bucket_location(uri)
-        if location is None:
+        if bucket_location(uri) is None:
             return None
         store = open_store(uri)
         name = f".boxcar-doctor-{secrets.token_hex(8)}"
@@ -29,16 +25,12 @@ def _examine(uri: str, *, writes: bool) -> Finding | None:
             store.write(name, content)
             try:
                 if store.read(name) != content:
-                    return Finding(
-                        "Bucket",
-                        False,
-                        f"{uri} returns bytes that differ from those that were written.",
-                        "See the server's log.",
-                    )
+                    what = f"{uri} returns bytes that differ from those that were written."
+                    return Finding("Bucket", False, what, "See the server's log.")
             finally:
                 store.delete([name])
         else:
-            with contextlib.suppress(Missing):  # the answer of a server that lets itself be asked
+            with contextlib.suppress(Missing):  # what a server that grants access answers
                 store.read(name)
     except BoxcarError as error:
         return Finding("Bucket", False, error.what, error.do)

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and the table of all of them."""
+"""The result of one check, and the table of all results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one thing."""
+    """The result of one check."""
 
     name: str
-    ok: bool  # it does not prevent a run
+    ok: bool  # whether runs can work
     what: str  # a sentence
-    do: str | None  # what to do about it, a sentence; None where there is nothing to do
+    do: str | None  # what to do about it, a sentence; None if there is nothing to do
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Prints the findings as a table on stdout, what to do under what was found."""
+    """Prints the findings as a table on stdout."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column()
     for finding in findings:
         mark = Text("ok", "green") if finding.ok else Text("not ok", "bold red")
-        # Text, not str: a path with square brackets in it is no markup.
+        # Text, not str: square brackets in a path are no markup.
         sentences = Text(finding.what if finding.do is None else f"{finding.what}\n{finding.do}")
         table.add_row(mark, Text(finding.name), sentences)
     console = Console()

@@ -1,4 +1,4 @@
-"""The machine: how much of it this process may use. In a container that is less than the machine has."""
+"""How much of the machine this process can use. In a container, that is less than the machine has."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ DISK_BYTES = 5 * GB
 
 
 def examine_cpus() -> Finding:
-    """CPUs by the machine, the process's affinity and its cgroup's quota."""
+    """The CPUs that the process can use, by its affinity and its cgroup's quota."""
     machine = os.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
     usable = min([affinity, *cpu_quotas(cgroup_folders("cpu"))])
@@ -27,7 +27,7 @@ def examine_cpus() -> Finding:
 
 
 def examine_memory() -> Finding:
-    """Memory by the machine and the process's cgroup's limit."""
+    """The memory that the process can use, by its cgroup's limit."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     usable = min([machine, *memory_limits(cgroup_folders("memory"))])
     what = f"{machine / GB:.1f} GB of memory."
@@ -40,7 +40,7 @@ def examine_memory() -> Finding:
 
 
 def examine_disk(folder: str) -> Finding:
-    """Free space where runs would be written, or the working copies of those in a bucket, and whether one may write there."""
+    """Free space for runs, or for the working copies of runs in a bucket, and whether the folder can be written."""
     try:
         path = place = (local_path(folder) if bucket_location(folder) is None else cache_folder()).absolute()
         while not place.exists():
@@ -53,8 +53,7 @@ def examine_disk(folder: str) -> Finding:
     if not place.is_dir():
         return Finding("Disk", False, f"{place} is a file, not a folder.", "Choose another folder for runs.")
     if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
-        do = "Choose a folder for runs that you can write to."
-        return Finding("Disk", False, f"{place} cannot be written to.", do)
+        return Finding("Disk", False, f"{place} cannot be written to.", "Choose a folder for runs that you can write to.")
     what = f"{free / GB:.1f} GB are free for runs in {path}."
     if free < DISK_BYTES:
         return Finding("Disk", False, what, "Free some space: a run keeps checkpoints and exported files, up to 5 GB.")
@@ -64,10 +63,10 @@ def examine_disk(folder: str) -> Finding:
 def cgroup_folders(
     controller: str, root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> Iterator[Path]:
-    """The folders whose limits hold for this process, its own cgroup's first and then those above it.
+    """The folders whose limits apply to this process: that of its own cgroup, then those above it.
 
-    Both versions of cgroups are looked at, since hosts mix them. Inside a container the membership may be a path of the
-    host that is not mounted there; the container's own limits then stand at the root.
+    Both versions of cgroups are read, because hosts mix them. In a container, the membership may be a path of the host that is
+    not mounted there; then the container's own limits are at the root.
     """
     if not membership.exists():
         return
@@ -84,12 +83,9 @@ def cgroup_folders(
 
 
 def cpu_quotas(folders: Iterator[Path]) -> Iterator[float]:
-    """CPUs that each folder allows, where it limits them: `cpu.max` (version 2), `cpu.cfs_quota_us` (version 1)."""
+    """CPUs that each folder allows, if it limits them: `cpu.max` (version 2), `cpu.cfs_quota_us` (version 1)."""
     for folder in folders:
-        words = [*_words(folder / "cpu.max")] or [
-            *_words(folder / "cpu.cfs_quota_us"),
-            *_words(folder / "cpu.cfs_period_us"),
-        ]
+        words = _words(folder / "cpu.max") or _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
         if len(words) == 2 and words[0] not in ("max", "-1"):
             yield int(words[0]) / int(words[1])
 
@@ -97,11 +93,11 @@ def cpu_quotas(folders: Iterator[Path]) -> Iterator[float]:
 def memory_limits(folders: Iterator[Path]) -> Iterator[int]:
     """Bytes that each folder allows: `memory.max` (version 2), `memory.limit_in_bytes` (version 1, huge for none)."""
     for folder in folders:
-        for word in [*_words(folder / "memory.max"), *_words(folder / "memory.limit_in_bytes")]:
+        for word in _words(folder / "memory.max") + _words(folder / "memory.limit_in_bytes"):
             if word != "max":
                 yield int(word)
 
 
 def _words(path: Path) -> list[str]:
-    """The words of a small kernel file; none where there is no such file."""
+    """The words of a small kernel file; none if there is no such file."""
     return path.read_text(encoding="utf-8").split() if path.is_file() else []

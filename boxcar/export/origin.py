@@ -1,4 +1,4 @@
-"""Where an exported file comes from, for a person: `boxcar show`."""
+"""The origin of an exported file, for `boxcar show`."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from boxcar.storage import Missing, bucket_location, fetch_file, local_path
 from boxcar.sync.mirror import Mirror
 
 _FROZEN = "saved_model"  # in what `boxcar freeze` wrote
-_PARTS = (".json", ".bin", ".pb")  # endings of the files in a folder that is a model
+_PARTS = (".json", ".bin", ".pb")  # suffixes of the files of a model that is a folder
 _ASSETS = [f"{ASSETS}/{name}" for name in (LABELS, PROVENANCE)]
 _READ = frozenset({"model.json", *_ASSETS, *(f"{_FROZEN}/{name}" for name in _ASSETS)})
 
 
 def describe_origin(uri: str) -> list[str]:
-    """The origin of an exported file, a line each.
+    """The origin of an exported file, as lines of a table.
 
     Args:
         uri: a `.tflite` file, a TensorFlow.js or SavedModel folder or any file in one, or what `boxcar freeze` wrote.
 
     Raises:
-        BoxcarError: 64 where nothing is there, 65 where it does not say where it comes from, 69 where its bucket fails.
+        BoxcarError: 64 if it does not exist, 65 if it contains no provenance, 69 if its bucket cannot be read.
     """
     path = _fetch(uri)
     found = read_embedded(path)
@@ -36,6 +36,7 @@ def describe_origin(uri: str) -> list[str]:
             "Give a .tflite file, a folder with a model.json or a SavedModel, or export it again.",
         ) from error
     initial = origin.initial_checkpoint
+    step = "" if origin.checkpoint_step is None else f"step {origin.checkpoint_step}, "
     rows = {
         "run": origin.run,
         "pipeline version": origin.pipeline_version,
@@ -45,20 +46,15 @@ def describe_origin(uri: str) -> list[str]:
         "data version": origin.dataset_version,
         "initial checkpoint": None if initial is None else f"{initial.source} (sha256 {initial.sha256})",
         "architecture": origin.architecture,
-        "checkpoint": _checkpoint(origin),
+        "checkpoint": f"{step}sha256 {origin.checkpoint_sha256}",
         "labels": ", ".join((found.labels or "").splitlines()) or None,
     }
     width = max(map(len, rows))
     return [f"{name:<{width}}  {value or 'none or unknown'}" for name, value in rows.items()]
 
 
-def _checkpoint(origin: Provenance) -> str:
-    step = "" if origin.checkpoint_step is None else f"step {origin.checkpoint_step}, "
-    return f"{step}sha256 {origin.checkpoint_sha256}"
-
-
 def _fetch(uri: str) -> Path:
-    """The `.tflite` file or the folder that is meant, on this machine, with what is read of it."""
+    """The `.tflite` file or the folder on this machine. From a bucket, only the files that are read are fetched."""
     location = bucket_location(uri)
     if location is None:
         path = local_path(uri)

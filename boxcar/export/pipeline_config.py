@@ -1,8 +1,8 @@
 """`pipeline.config`: a detector's description for the TensorFlow Object Detection API, as in the Detection Zoo's archives.
 
-The values are the published ones, research/object_detection/configs/tf2/ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8.config in
-the TensorFlow Model Garden's repository and its 640x640 twin; what a detector may have otherwise is taken from its description.
-The paths of the data are those archives' placeholder, PATH_TO_BE_CONFIGURED.
+The values are the published ones: research/object_detection/configs/tf2/ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8.config in
+the TensorFlow Model Garden's repository, and its 640x640 variant. Values that differ between detectors come from
+`detector.json`. The paths of the data are the placeholder of those archives, PATH_TO_BE_CONFIGURED.
 """
 
 from string import Template

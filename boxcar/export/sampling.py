@@ -1,4 +1,4 @@
-"""Images from the records, for calibration and for comparing exported files."""
+"""Images from the records, for INT8 calibration and parity."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ FEW_IMAGES = 50  # with fewer test images, validation images are added up to thi
 
 
 def find_shards(records: Path, split: str) -> list[Path]:
-    """A split's shards, in their order."""
+    """A split's shards, in order."""
     return sorted(records.glob(f"{split}-*-of-*.tfrecord"))
 
 
@@ -23,18 +23,18 @@ def count_images(records: Path, split: str) -> int:
     """How many images a split has.
 
     Raises:
-        BoxcarError: 65 where a shard is damaged, 69 where it cannot be read.
+        BoxcarError: 65 if a shard is damaged, 69 if it cannot be read.
     """
     return sum(len(index_shard(shard)) for shard in find_shards(records, split))
 
 
 def sample_images(records: Path, split: str, most: int) -> Iterator[tuple[Example, npt.NDArray[np.uint8]]]:
-    """At most `most` of a split's labelled images, spread evenly over it, with their pixels, uint8 RGB [H, W, 3].
+    """At most `most` of a split's labeled images, evenly spaced, with their pixels, uint8 RGB [H, W, 3].
 
-    Evenly, because neighbors in the records are often neighbors in front of the camera.
+    Evenly spaced, because images that follow each other in the records are often similar.
 
     Raises:
-        BoxcarError: 65 where a shard is damaged, or an image in it, 69 where it cannot be read.
+        BoxcarError: 65 if a shard is damaged, or an image in it, 69 if it cannot be read.
     """
     count = count_images(records, split)
     chosen = {place * count // most for place in range(most)} if count > most else set(range(count))
@@ -44,19 +44,19 @@ def sample_images(records: Path, split: str, most: int) -> Iterator[tuple[Exampl
 
 
 class ParityImages:
-    """What exported files are compared on: test images, and validation images where there are few of those.
+    """The images that exported files are compared on: test images, and validation images if there are few.
 
-    Iterating gives examples with their pixels, as often as needed.
+    An iterable of examples with their pixels.
 
     Args:
         records: the folder that `records` wrote.
-        most: images, at most.
+        most: the maximum number of images.
 
     Attributes:
-        splits: how many images of which split.
+        splits: how many images of each split.
 
     Raises:
-        BoxcarError: 65 where there are none; while iterating too, as `sample_images`.
+        BoxcarError: 65 if there are none; during iteration, as `sample_images`.
     """
 
     def __init__(self, records: Path, most: int) -> None:
@@ -66,7 +66,7 @@ class ParityImages:
             self.splits["validation"] = min(count_images(records, "validation"), missing)
         if not len(self):
             raise BoxcarError(
-                ExitCode.DATA, f"{uri_of(records)} holds no test images to compare the files on.", "Add images to the data."
+                ExitCode.DATA, f"{uri_of(records)} contains no test images to compare the files on.", "Add images to the data."
             )
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from boxcar.export.provenance import Provenance
 def make_sbom(provenance: Provenance) -> dict[str, Any]:
     """Python, every package of this environment, and the container image if it is one.
 
-    It has neither a time nor a serial number: the same environment gives the same bytes.
+    It has no time and no serial number, so that the same environment gives the same bytes.
     """
     packages = {}
     for package in metadata.distributions():

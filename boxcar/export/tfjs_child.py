@@ -1,7 +1,6 @@
-"""Converts a SavedModel's signature `heads` to a TensorFlow.js graph model, in its own process because of the stubs below
-and because a converter can crash.
+"""Converts a SavedModel's signature `heads` to a TensorFlow.js graph model, in its own process because the converter can crash.
 
-    python -m boxcar.export.tfjs_child FORMAT FROZEN FOLDER
+python -m boxcar.export.tfjs_child FORMAT FROZEN FOLDER
 """
 
 import errno
@@ -31,7 +30,7 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
         folder: for the model.
 
     Raises:
-        OSError: where the disk is full.
+        OSError: if the disk is full.
     """
     stored = kind.removeprefix("tfjs_")
     specification = read_specification(frozen)
@@ -42,7 +41,7 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
             str(frozen / "saved_model"),
             str(folder),
             signature_def="heads",
-            # With a map of the outputs' names, `predict` in a browser answers by name.
+            # With the outputs' names in the model, `predict` in a browser returns the outputs by name.
             use_structured_outputs_names=True,
             quantization_dtype_map=None if stored == "float32" else {stored: "*"},
             metadata={
@@ -67,9 +66,9 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
 def name_outputs(outputs: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The signature's outputs under their own `names`.
 
-    The converter recovers the names by type and shape, and leaves the graph's names (`Identity:0`, `Identity_1:0`) where two
-    outputs are alike: with three classes, boxes and classes are, four numbers per anchor each. The graph's names are numbered
-    in the alphabetical order of the outputs' own (`tf.nest` flattens a dictionary in that order).
+    The converter recovers the names by type and shape. It leaves the graph's names (`Identity:0`, `Identity_1:0`) if two
+    outputs are alike: with three classes, boxes and classes both have four numbers per anchor. The graph's names are numbered
+    in the alphabetical order of the outputs' own names, because `tf.nest` flattens a dictionary in that order.
     """
     tensors = sorted(outputs.values(), key=lambda tensor: str(tensor["name"]))
     return dict(zip(sorted(names), tensors, strict=True))
@@ -78,8 +77,8 @@ def name_outputs(outputs: dict[str, Any], names: Sequence[str]) -> dict[str, Any
 def load_converter() -> Any:
     """The converter's module.
 
-    For formats that are not used here, tensorflowjs imports two packages that our environment leaves out. Empty modules
-    replace them, but only after TensorFlow, Keras and Hub are imported, which check whether the real ones exist.
+    For formats that Boxcar does not use, tensorflowjs imports two packages that Boxcar does not install. Empty modules replace
+    them, but only after TensorFlow, Keras, and Hub are imported, because these check whether the real ones exist.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

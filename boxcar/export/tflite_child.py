@@ -25,16 +25,16 @@ def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int
     """Writes TFLite files of the same weights. Outputs are float32 in every format: that costs next to nothing.
 
     Args:
-        kinds: one of `tflite_float32`, `tflite_float16`, `tflite_dynamic` and `tflite_int8`; with the first and the last, or
-            instead of them, also that with `_nms`.
+        kinds: `tflite_float32`, `tflite_float16`, `tflite_dynamic` or `tflite_int8`; for the first and the last also the
+            format with `_nms`, or that one alone.
         frozen: the folder that `freeze` wrote.
-        records: the folder that `records` wrote, read for INT8 only.
-        folder: for the files, which have the formats' names.
-        int8_pictures: training images that INT8 is calibrated on, at most.
-        int8_input: `float32` or `uint8`, what INT8 files take pixels in.
+        records: the folder that `records` wrote; only INT8 reads it.
+        folder: for the files, which are named after their formats.
+        int8_pictures: the maximum number of training images for INT8 calibration.
+        int8_input: the data type of the input of INT8 files, `float32` or `uint8`.
 
     Raises:
-        BoxcarError: 65 where the records hold no training images, or damaged ones, or the SavedModel does not fit its
+        BoxcarError: 65 if the records contain no training images, or damaged ones, or the SavedModel does not fit its
             `detector.json`.
     """
     import tensorflow as tf
@@ -77,29 +77,24 @@ def int8_converter(frozen: Path, records: Path, images: int) -> Any:
 
 
 def calibration(records: Path, specification: Specification, images: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Training images as the network reads them, [1, S, S, 3], with which INT8's ranges are measured.
-
-    Args:
-        records: the folder that `records` wrote.
-        specification: of the detector.
-        images: how many, at most.
+    """At most `images` preprocessed training images, float32 [1, S, S, 3], for INT8 calibration.
 
     Raises:
-        BoxcarError: 65 where there are none.
+        BoxcarError: 65 if there are none.
     """
     empty = True
     for _, image in sample_images(records, "train", images):
         pixels = preprocess(image, specification)
-        # The converter accepts anything: images of another range would give a file that is wrong, without an error.
+        # The converter accepts every range: from a wrong one it would make a wrong file without an error.
         check_value_range(pixels, specification)
         if empty:
-            # Black and white: the input then has the whole value range whatever the images hold, and a byte is a pixel.
+            # Black and white, so that the input has the whole value range whatever the images contain: a byte is a pixel.
             pixels[0, 0], pixels[0, 1] = specification.value_range
             empty = False
         yield pixels[None]
     if empty:
         raise BoxcarError(
-            ExitCode.DATA, f"{uri_of(records)} holds no training images to calibrate INT8 with.", "Add images to the data."
+            ExitCode.DATA, f"{uri_of(records)} contains no training images to calibrate INT8 with.", "Add images to the data."
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from boxcar.export.provenance import Provenance
 from boxcar.inference.decoders import find_decoder
-from boxcar.inference.embedded import LABELS, PROVENANCE
+from boxcar.inference.embedded import LABELS, PROVENANCE, labels_text
 from boxcar.inference.heads import CLASS_AXIS, Output
 from boxcar.inference.preprocessing import normalization
 from boxcar.inference.specification import Specification
@@ -77,7 +77,7 @@ def describe(specification: Specification, provenance: Provenance, outputs: Sequ
     model = write.table(
         write.reference(0, builder.CreateString(f"{specification.architecture}, {size} x {size}")),
         write.reference(1, builder.CreateString(f"Finds objects in pictures: {names}.")),
-        write.reference(2, builder.CreateString(version_of(provenance))),
+        write.reference(2, builder.CreateString(provenance.checkpoint_sha256[:12])),
         write.reference(3, write.references([subgraph])),
         write.reference(4, builder.CreateString(f"Boxcar {provenance.code_version}")),
         write.reference(6, write.references(files)),
@@ -87,15 +87,11 @@ def describe(specification: Specification, provenance: Provenance, outputs: Sequ
     return bytes(builder.Output())
 
 
-def version_of(provenance: Provenance) -> str:
-    """A detector's version: the start of its checkpoint's hash."""
-    return provenance.checkpoint_sha256[:12]
-
-
-def associated_files(labels: str, provenance: Provenance, outputs: Sequence[str]) -> Mapping[str, str]:
-    """The files that `describe` names, with their text: `labels` is that of labels.txt."""
-    files = {LABELS: labels, PROVENANCE: provenance.text()}
-    return files if "detection_boxes" in outputs else files | {CLASS_SLOTS: f"background\n{labels}"}
+def associated_files(labels: Mapping[int, str], provenance: Provenance, outputs: Sequence[str]) -> dict[str, str]:
+    """The texts of the files that `describe` names."""
+    text = labels_text(labels)
+    files = {LABELS: text, PROVENANCE: provenance.text()}
+    return files if "detection_boxes" in outputs else files | {CLASS_SLOTS: f"background\n{text}"}
 
 
 class _Writer:

@@ -1,8 +1,8 @@
 """Appends TFLite_Detection_PostProcess to the box heads of a converted model, for hosts without a decoder.
 
 The operator is defined in tensorflow/lite/kernels/detection_postprocess.cc. It is added to the finished file, not to the graph
-that is converted, so that the network is to the last bit that of the file with raw heads, the order of the outputs is ours,
-and INT8 ends at the heads: boxes in eight bits would have steps of more than a pixel.
+that is converted. So the network is identical to that of the file with raw heads, the outputs are in our order, and INT8 ends
+at the heads: boxes in eight bits would have steps of more than a pixel.
 """
 
 from typing import Any
@@ -21,19 +21,19 @@ SIGNATURE = "detect"
 # The order that stock Android apps and the task library expect, with the names of the zoo's SavedModels.
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 
-# Non-maximum suppression within each class, as the SavedModel does it. The operator's default takes the best class of each
-# anchor and suppresses over all classes, which loses objects that overlap.
+# Non-maximum suppression within each class, as in the SavedModel. The operator's default takes the best class of each anchor
+# and suppresses over all classes, which loses objects that overlap.
 USE_REGULAR_NMS = True
 
-# With n threads the operator's regular suppression silently skips class n: the counter of its workers starts one too far.
-# Measured in ai-edge-litert 2.3.0: with three classes and two threads, class 2 is lost. The first classes are therefore unused:
-# their scores never reach the threshold, and hosts with fewer threads than that lose nothing (measured up to 15; with 16 or
-# more, classes are lost again).
+# With n threads, the operator's regular suppression skips class n, because the counter of its workers starts one too far.
+# Measured in ai-edge-litert 2.3.0: with three classes and two threads, class 2 is lost. So the first classes are unused: their
+# scores never reach the threshold, and hosts with fewer threads than unused classes lose nothing (measured up to 15 threads;
+# with 16 or more, classes are lost again).
 UNUSED_CLASSES = DETECTIONS_THREADS + 1
 
 
 def add_postprocess(model: Any, specification: Specification, *, use_regular_nms: bool = USE_REGULAR_NMS) -> None:
-    """Turns a model with the heads of `decoding.BOXES` into one that answers with detections.
+    """Turns a model with the heads of `decoding.BOXES` into one that returns detections.
 
     Its signature is then `detect`: `detection_boxes` float32 [1, M, 4] (ymin, xmin, ymax, xmax, normalized, not clipped),
     `detection_classes` float32 [1, M] from 0 (the class with id 1: the background's slot is left out), `detection_scores`
@@ -45,7 +45,7 @@ def add_postprocess(model: Any, specification: Specification, *, use_regular_nms
         use_regular_nms: the operator's option of that name.
 
     Raises:
-        BoxcarError: 65 where the model's heads are not those of the specification.
+        BoxcarError: 65 if the model's heads are not those of the specification.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -120,7 +120,7 @@ def add_postprocess(model: Any, specification: Specification, *, use_regular_nms
         customOptions=np.frombuffer(flexbuffers.Dumps(_options(specification, use_regular_nms)), np.uint8),
     )
     unused = add_constant("number_of_unused", np.asarray(UNUSED_CLASSES, np.float32))
-    # Unused rows hold zeros; apps that name the class of every row must not meet a negative one.
+    # Unused rows are zeros; apps that name the class of every row must not find a negative one.
     clipped = schema.SubOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU)
     add_operator(operators.SUB, [counted, unused], [outputs[1]], builtinOptionsType=options.SubOptions, builtinOptions=clipped)
     subgraph.outputs = outputs
@@ -143,7 +143,7 @@ def _options(specification: Specification, use_regular_nms: bool) -> dict[str, i
         # Not fewer than in total: with several threads the operator would write past the end of its buffer.
         "detections_per_class": thresholds.max_detections,
         "use_regular_nms": use_regular_nms,
-        # The zoo's 1e-8 lets every anchor of every class compete: half a second per image with 90 classes, 5 ms with 0.01.
+        # With the zoo's 1e-8, every anchor of every class is a candidate: 0.5 s per image with 90 classes, 5 ms with 0.01.
         "nms_score_threshold": max(thresholds.score, Thresholds().score),
         "nms_iou_threshold": thresholds.iou,
         "num_classes": UNUSED_CLASSES + specification.class_slots - 1,

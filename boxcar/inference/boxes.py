@@ -1,4 +1,4 @@
-"""Boxes are (ymin, xmin, ymax, xmax), in the last axis of an array."""
+"""Intersection over union of boxes (ymin, xmin, ymax, xmax)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.flo
         b: [M, 4], in the same unit.
 
     Returns:
-        [N, M] in 0 to 1; 0 where neither box has an area. An inverted box has no area.
+        [N, M] in 0 to 1; 0 if neither box has an area. An inverted box has no area.
     """
     height = np.minimum(a[:, None, 2], b[:, 2]) - np.maximum(a[:, None, 0], b[:, 0])
     width = np.minimum(a[:, None, 3], b[:, 3]) - np.maximum(a[:, None, 1], b[:, 1])

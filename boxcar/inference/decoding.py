@@ -12,7 +12,7 @@ from boxcar.inference.heads import CLASS_AXIS, Decoder, Floats, Heads, Output
 from boxcar.inference.specification import Anchors, BoxCoder, Specification
 
 _BLOCK = 64  # candidates that are compared at once during suppression
-_FIRST = 2000  # candidates, best first, that are tried before all are
+_FIRST = 2000  # the best candidates, which are tried before all are
 
 
 @lru_cache(maxsize=8)
@@ -46,8 +46,8 @@ def decode(heads: Heads, specification: Specification) -> Detections:
     if not (_finite(box_encodings) and _finite(class_logits)):
         raise ValueError("the heads hold values that are not finite")
     thresholds = specification.thresholds
-    # Comparing logits with the threshold's logit saves the sigmoid of the 99 in 100 anchors that see nothing, and looking
-    # for them along one axis is four times as fast as along two.
+    # Comparing logits with the threshold's logit saves the sigmoid of the 99 % of anchors that see nothing. Searching along one
+    # axis is four times as fast as along two.
     lowest = np.log(thresholds.score / (1 - thresholds.score)) if thresholds.score > 0 else -np.inf
     logits = class_logits.reshape(-1)
     anchor_index, classes = np.divmod(np.flatnonzero(logits > lowest), specification.class_slots)
@@ -55,7 +55,7 @@ def decode(heads: Heads, specification: Specification) -> Detections:
     anchor_index, classes = anchor_index[candidates], classes[candidates]
     scores = _sigmoid(class_logits[anchor_index, classes])
     if len(scores) > _FIRST:
-        # A network that has learnt nothing scores every anchor above the threshold. The best of them nearly always suffice.
+        # An untrained network scores every anchor above the threshold. The best of them nearly always suffice.
         least = np.partition(scores, -_FIRST)[-_FIRST]
         best = np.flatnonzero(scores >= least)
         found = _decode(box_encodings, anchors, anchor_index[best], classes[best], scores[best], specification)
@@ -91,7 +91,7 @@ def decode_boxes(encodings: Floats, anchors: Floats, coder: BoxCoder) -> Floats:
     height, width = anchors[:, 2] - anchors[:, 0], anchors[:, 3] - anchors[:, 1]
     y = encodings[:, 0] / coder.y_scale * height + (anchors[:, 0] + anchors[:, 2]) / 2
     x = encodings[:, 1] / coder.x_scale * width + (anchors[:, 1] + anchors[:, 3]) / 2
-    # An untrained or spoiled network may answer anything: e^20 times the anchor is beyond every image, and finite.
+    # An untrained or damaged network may return any number: e^20 times the anchor is beyond every image, and finite.
     half_height = np.exp(np.minimum(encodings[:, 2] / coder.height_scale, 20.0)) * height / 2
     half_width = np.exp(np.minimum(encodings[:, 3] / coder.width_scale, 20.0)) * width / 2
     return np.stack([y - half_height, x - half_width, y + half_height, x + half_width], axis=1).astype(np.float32)
@@ -113,10 +113,10 @@ def suppress(
         The indices of the remaining boxes, ascending.
     """
     kept: list[int] = []
-    full: list[int] = []  # classes of which no more may stay
+    full: list[int] = []  # classes that have `most_per_class` boxes
     counts = dict.fromkeys(classes.tolist(), 0)
-    # All classes together, because the work stops at `most` boxes, which a detector of ninety classes has long before the
-    # last one's candidates would have been looked at.
+    # All classes together, because this stops at `most` boxes: a detector of ninety classes has them long before the last
+    # class's candidates are reached.
     for start in range(0, len(boxes), _BLOCK):
         block, labels = boxes[start : start + _BLOCK], classes[start : start + _BLOCK]
         alive = ~np.isin(labels, full)

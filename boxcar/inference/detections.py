@@ -24,13 +24,13 @@ class Detections:
             shapes = f"boxes {self.boxes.shape}, scores {self.scores.shape}, classes {self.classes.shape}"
             raise ValueError(f"Detections need boxes [M, 4], scores [M] and classes [M], not {shapes}.")
         if not (np.isfinite(self.boxes).all() and np.isfinite(self.scores).all()):
-            raise ValueError("Detections hold a number that is not finite.")
+            raise ValueError("Detections contain a number that is not finite.")
         if (self.classes < 1).any():
-            raise ValueError(f"Detections hold class {self.classes.min()}; classes count from 1.")
+            raise ValueError(f"Detections contain class {self.classes.min()}; classes count from 1.")
         if (self.scores[1:] > self.scores[:-1]).any():
             raise ValueError("Detections must come in descending order of score.")
 
     def above(self, score: float) -> "Detections":
         """The detections with at least this score."""
-        kept = int(np.count_nonzero(self.scores >= score))  # they come best first
+        kept = int(np.count_nonzero(self.scores >= score))  # they are sorted
         return Detections(boxes=self.boxes[:kept], scores=self.scores[:kept], classes=self.classes[:kept])

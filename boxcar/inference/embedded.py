@@ -57,7 +57,7 @@ def read_embedded(path: Path) -> Embedded:
 
 
 def labels_text(labels: Mapping[int, str]) -> str:
-    """The text of `labels.txt`: line n is the class with id n; `???` where there is none, as in TFLite's own files."""
+    """The text of `labels.txt`: line n is the class with id n, or `???` if there is none, as in TFLite's own files."""
     names = [" ".join(labels.get(number, "???").splitlines()) for number in range(1, max(labels) + 1)]
     return "".join(f"{name}\n" for name in names)
 
@@ -77,7 +77,7 @@ def differing_labels(path: Path, specification: Specification) -> str | None:
 
 
 def check_labels(path: Path, specification: Specification) -> None:
-    """Refuses a file whose class names differ from its `detector.json`, because one of the two belongs to another detector.
+    """Refuses a file whose labels differ from its `detector.json`: one of the two belongs to another detector.
 
     Raises:
         BoxcarError: 65.

@@ -15,7 +15,7 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """The pixels, uint8 [H, W, 3], of a JPEG or PNG, identical to Pillow's to the last bit."""
     image = tf.cond(
         tf.io.is_jpeg(encoded),
-        # TensorFlow's default is the fast transform, which is off by up to 8 of 255.
+        # TensorFlow's default is a faster transform, which deviates by up to 8 of 255.
         lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_png(encoded, channels=3),
     )
@@ -34,7 +34,7 @@ def resize(image: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
 
 def normalize(pixels: tf.Tensor, specification: Specification) -> tf.Tensor:
     """float32 0 to 255 to the specification's value range."""
-    # Subtracted, so that the graph of a detector with [-1, 1] stays what it was.
+    # A subtraction, so that the graphs of detectors with [-1, 1] do not change.
     return pixels * specification.byte_step - -specification.value_range[0]
 
 

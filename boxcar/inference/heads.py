@@ -1,6 +1,6 @@
 """The outputs of a detector, and the decoder that turns them into detections. NumPy only.
 
-A decoder is the part of a task (`detectors.task`) that is needed to run an exported file; `decoding.py` has the one for boxes.
+A decoder is the part of a task (`detectors.task`) that runs an exported file. `decoding.py` contains the one for boxes.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +13,8 @@ from boxcar.inference.detections import Detections
 from boxcar.inference.specification import Specification
 
 Floats = npt.NDArray[np.float32]
-CLASS_AXIS = "class slot"  # an output's axis that has a place for each class, the background's first
-Heads = Mapping[str, Floats]  # the raw answer for one image: each output by its name, without the batch's axis
+CLASS_AXIS = "class slot"  # the axis of an output that has one element per class, the background first
+Heads = Mapping[str, Floats]  # the raw outputs for one image, by their names, without the batch axis
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Decoder:
-    """How the raw outputs of one task are decoded.
+    """The decoder of one task's raw outputs.
 
     Attributes:
         outputs: all outputs, in the order in which they are compared and counted.
-        decode: one image's heads to its detections; ValueError for shapes that do not fit, and for numbers that are not
+        decode: turns one image's heads into detections; ValueError for shapes that do not fit and for numbers that are not
             finite.
     """
 

@@ -1,5 +1,4 @@
-"""Turns an image's pixels into the network's input, on the host. `graph.py` does the same in TensorFlow; a test compares
-both."""
+"""Turns an image's pixels into the network's input on the host. `graph.py` does the same in TensorFlow; tests compare them."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +9,12 @@ from boxcar.inference.specification import Specification
 def preprocess(image: npt.NDArray[np.uint8], specification: Specification) -> npt.NDArray[np.float32]:
     """Resizes a uint8 RGB image [H, W, 3] to float32 [S, S, 3] in the specification's value range.
 
-    Bilinear with pixel positions at their upper left corners, no anti-aliasing, aspect not kept: TensorFlow 1's resize, which
-    the zoo's models were trained with (`fixed_shape_resizer` in the Object Detection API's core/preprocessor.py). Then bytes
-    are mapped linearly: for [-1, 1], 2 / 255 x - 1.
+    The resize is bilinear with pixel positions at upper left corners, without anti-aliasing, and does not keep the aspect: that
+    of TensorFlow 1, with which the zoo's models were trained (`fixed_shape_resizer` in the Object Detection API's
+    core/preprocessor.py). Then bytes are mapped linearly: for [-1, 1], 2 / 255 x - 1.
 
     Raises:
-        ValueError: another type or shape, or an empty image.
+        ValueError: for another type or shape, or an empty image.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"an image is uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
@@ -53,8 +52,8 @@ def check_value_range(pixels: npt.NDArray[np.float32], specification: Specificat
     """Checks that preprocessed pixels are in the specification's value range.
 
     Raises:
-        ValueError: if values are outside of it or not finite. The usual mistake is another of the ranges 0 to 255, 0 to 1,
-            and -1 to 1.
+        ValueError: if values are outside of it or not finite. The usual mistake is to mix up the ranges 0 to 255, 0 to 1, and
+            -1 to 1.
     """
     low, high = float(pixels.min()), float(pixels.max())
     lowest, highest = specification.value_range

@@ -1,4 +1,4 @@
-"""The interface of every exported file that `open.open_runner` has loaded."""
+"""The interface of every exported file that `open_runner` has loaded."""
 
 import os
 from abc import ABC, abstractmethod
@@ -27,7 +27,7 @@ class Tensor:
     """An input or output of a file, for programs that run it without Boxcar."""
 
     name: str
-    shape: tuple[int, ...]  # -1 where it is not fixed
+    shape: tuple[int, ...]  # -1 if it is not fixed
     dtype: str  # as NumPy calls it
 
 
@@ -56,18 +56,18 @@ class Runner(ABC):
         """The detections in one preprocessed image.
 
         Args:
-            pixels: float32 [S, S, 3] in the specification's value range, as `preprocessing.preprocess` gives them.
+            pixels: float32 [S, S, 3] in the specification's value range, as `preprocessing.preprocess` returns them.
 
         Raises:
             BoxcarError: 65 if the file's outputs are not valid detections.
-            ValueError: where the pixels are in another range.
+            ValueError: if the pixels are in another range.
         """
 
     def detect(self, image: npt.NDArray[np.uint8]) -> Detections:
         """The detections in a uint8 RGB image [H, W, 3]."""
         return self.find(preprocess(image, self.specification))
 
-    def close(self) -> None:  # noqa: B027 - most runners hold nothing that outlives them
+    def close(self) -> None:  # noqa: B027 - most runners have nothing to close
         """Stops the processes that the runner started."""
 
     def __enter__(self) -> Self:
@@ -91,7 +91,7 @@ class HeadsRunner(Runner):
             pixels: float32 [S, S, 3] in the specification's value range.
 
         Raises:
-            ValueError: where the pixels are in another range.
+            ValueError: if the pixels are in another range.
         """
         check_value_range(pixels, self.specification)
         answer = self._run(pixels[None])
@@ -119,7 +119,7 @@ class HeadsRunner(Runner):
         """Compares the shapes of a file's outputs, batch axis included, with its `detector.json`.
 
         Raises:
-            BoxcarError: 65 where they differ.
+            BoxcarError: 65 if they differ.
         """
         for name, shape in self.decoder.shapes(self.specification).items():
             if name not in shapes:

@@ -23,7 +23,7 @@ class SavedModelRunner(HeadsRunner):
         import tensorflow as tf
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        # TensorFlow that has started already refuses, and keeps its threads.
+        # If TensorFlow has started already, it keeps its threads.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         self._constant = tf.constant
@@ -44,7 +44,7 @@ class SavedModelRunner(HeadsRunner):
         outputs = {name: value.numpy()[0] for name, value in self._serving(input_tensor=self._constant(image[None])).items()}
         boxes = outputs["detection_boxes"]
         found = np.arange(len(boxes)) < int(outputs["num_detections"])
-        # As the host's decoder does: a box that clipping has left without an area is no detection.
+        # As in the host's decoder, a box without an area inside the image is no detection.
         found &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         return Detections(
             boxes=boxes[found],

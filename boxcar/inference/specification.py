@@ -56,7 +56,7 @@ class Thresholds(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # The zoo keeps everything above 1e-8, which is every anchor; no COCO score moves in the third decimal from this.
+    # The zoo's 1e-8 keeps every anchor. With 0.01, no COCO score changes in the third decimal.
     score: float = Field(0.01, ge=0, lt=1)
     iou: float = Field(0.6, gt=0, le=1)
     max_detections_per_class: int = Field(100, ge=1)
@@ -68,7 +68,7 @@ class InitialCheckpoint(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: str  # as it was asked for: a path or an address
+    source: str  # as it was requested: a path or an address
     sha256: str  # of the checkpoint's files, as `checkpoint_sources.InitialWeights` says
 
 
@@ -83,7 +83,7 @@ class Specification(BaseModel):
 
     format_version: Literal[1] = 1
     architecture: str
-    # Left out of the file for boxes: the files of detectors that only find boxes stay as they were before there were tasks.
+    # Left out of the file for boxes, so that the files of box detectors are the same as before there were tasks.
     task: TaskName = Field("boxes", exclude_if=lambda task: task == "boxes")
     image_size: int = Field(ge=64, le=2048)  # S, pixels; images are resized to S x S without keeping their aspect
     value_range: tuple[Finite, Finite] = (-1.0, 1.0)  # what black (byte 0) and white (byte 255) become

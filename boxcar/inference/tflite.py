@@ -19,7 +19,7 @@ from boxcar.inference.preprocessing import check_value_range, to_bytes
 from boxcar.inference.runner import HEADS_SIGNATURE, HeadsRunner, Runner, Tensor, first_line, unusable
 from boxcar.inference.specification import Specification
 
-# The most that a file with detections works with; with more, its operator loses whole classes (see export.tflite_postprocess).
+# With more threads, a file that returns detections loses whole classes (see export.tflite_postprocess).
 DETECTIONS_THREADS = 15
 
 
@@ -64,14 +64,14 @@ class TFLiteRunner(HeadsRunner):
             raise unusable(path, "it has no input image")
         self._image = self._signature.get_input_details()["image"]
         _check_input(path, self._image, specification)
-        # Allocates, too: what the file lacks shows here.
+        # This also allocates the tensors, so that a damaged file fails here.
         self._run(_black(specification))
         self.inputs = _tensors(self._signature.get_input_details())
         self.outputs = _tensors(self._signature.get_output_details())
         self.check_outputs({tensor.name: tensor.shape for tensor in self.outputs})
 
     def _run(self, pixels: Floats) -> Heads:
-        outputs = self._signature(image=as_input(pixels, self._image, self.specification))
+        outputs = self._signature(image=_as_input(pixels, self._image, self.specification))
         return {name: value[0] for name, value in outputs.items()}
 
 
@@ -91,7 +91,7 @@ class TFLiteDetectionsRunner(Runner):
         self._answer(_black(specification))
         most = specification.thresholds.max_detections
         wanted = [[1, most, 4], [1, most], [1, most], [1]]
-        # Read after a first answer: the operator gives its outputs their shapes.
+        # After a first run, because the operator determines the shapes of its outputs.
         shapes = [[int(size) for size in detail["shape"]] for detail in interpreter.get_output_details()]
         if shapes != wanted:
             raise unusable(path, f"its outputs are {shapes}, but its detector.json says {wanted}")
@@ -111,8 +111,8 @@ class TFLiteDetectionsRunner(Runner):
             raise unusable(self.path, first_line(error)) from error
         boxes, classes, scores, count = (self._interpreter.get_tensor(index)[0] for index in self._outputs)
         if not 0 <= count <= len(scores):
-            raise unusable(self.path, f"it answers with {count} detections, more than the maximum of {len(scores)}")
-        # The rest was never written.
+            raise unusable(self.path, f"it returns {count} detections, more than the maximum of {len(scores)}")
+        # The other rows were never written.
         boxes, classes, scores = boxes[: int(count)], classes[: int(count)], scores[: int(count)]
         known = np.arange(self.specification.class_slots - 1)
         in_order = np.isin(classes, known).all() and (scores >= 0).all() and (scores <= 1).all()
@@ -126,18 +126,12 @@ class TFLiteDetectionsRunner(Runner):
             raise unusable(self.path, str(error)) from error
 
     def _answer(self, pixels: Floats) -> None:
-        self._interpreter.set_tensor(self._image["index"], as_input(pixels, self._image, self.specification))
+        self._interpreter.set_tensor(self._image["index"], _as_input(pixels, self._image, self.specification))
         self._interpreter.invoke()
 
 
-def as_input(pixels: Floats, detail: Mapping[str, Any], specification: Specification) -> npt.NDArray[Any]:
-    """Converts pixels to an input's data type: float32 unchanged, or the bytes of an image.
-
-    Args:
-        pixels: float32, in the specification's value range.
-        detail: how the interpreter describes the input.
-        specification: of the detector.
-    """
+def _as_input(pixels: Floats, detail: Mapping[str, Any], specification: Specification) -> npt.NDArray[Any]:
+    """Converts preprocessed pixels to an input's data type: float32 unchanged, or the bytes of an image."""
     return pixels if detail["dtype"] == np.float32 else to_bytes(pixels, specification)
 
 
@@ -147,7 +141,7 @@ def _black(specification: Specification) -> Floats:
 
 
 def _check_input(path: Path, detail: Mapping[str, Any], specification: Specification) -> None:
-    """Refuses an input that takes neither float32 nor the bytes of an image: apps put those in as they are.
+    """Refuses an input that takes neither float32 nor the bytes of an image, which apps pass on unchanged.
 
     Raises:
         BoxcarError: 65.

@@ -1,4 +1,4 @@
-"""The demo's data set: drawn shapes with Pascal VOC files.
+"""A small data set for trials: drawn shapes with Pascal VOC files.
 
 May import `run`, `storage`, `sync`, and `errors`; never TensorFlow.
 """
@@ -26,22 +26,22 @@ MOST_SHAPES = 4
 def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed: int = 0) -> Path:
     """Writes `pictures` JPEG images, each with its Pascal VOC XML; `step.json` lists them.
 
-    The same numbers give the same bytes, except that `folder` and `path` in the XML name the folder, as labelImg's do;
-    image number n is the same however many follow it. The folder appears whole: until the end the files are in a
-    hidden folder beside it.
+    The same arguments give the same bytes, except that `folder` and `path` in the XML name the folder, as in labelImg's
+    files. Image n does not depend on how many follow it. The folder appears complete: until the end, the files are in a hidden
+    folder next to it.
 
     Args:
-        output: URI of the folder to make; where it holds this very data set already, nothing is done.
-        images: how many, 1 to 100,000.
+        output: URI of the folder to create. If it already contains this data set, nothing is done.
+        pictures: the number of images, 1 to 100,000.
         image_size: their side in pixels, 64 to 2048.
         seed: 0 to 4294967295.
 
     Returns:
-        The folder's absolute path; of a bucket's, where it is on this machine.
+        The folder's absolute path; for a bucket, that of its copy on this machine.
 
     Raises:
-        BoxcarError: 64 for numbers outside these ranges and for a folder that holds something else, 69 where it cannot
-            be written.
+        BoxcarError: 64 for numbers outside these ranges and for a folder that contains something else, 69 if it cannot be
+            written.
     """
     for name, value, low, high in (
         ("--pictures", pictures, 1, 100_000),
@@ -79,13 +79,7 @@ def _draw(folder: Path, parameters: dict[str, int]) -> Path:
 
 
 def draw_scenes(pictures: int, image_size: int, seed: int) -> Iterator[Scene]:
-    """The images one after the other; every class is drawn equally often, give or take one.
-
-    Args:
-        images: how many.
-        image_size: their side in pixels.
-        seed: decides everything.
-    """
+    """Draws images one after the other. Every class is drawn equally often, plus or minus one."""
     dealer = np.random.default_rng(seed)
     deck: list[str] = []
     for number in range(pictures):
@@ -97,7 +91,7 @@ def draw_scenes(pictures: int, image_size: int, seed: int) -> Iterator[Scene]:
 
 
 def _require_free(folder: Path) -> None:
-    """64 where the folder is a file or holds anything: its content may be somebody's work."""
+    """Refuses a file and a folder that is not empty."""
     with os_errors(folder):
         if not folder.exists():
             return

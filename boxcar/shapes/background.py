@@ -1,6 +1,6 @@
-"""Backgrounds that look like blurry photographs: coloured noise, a horizon, grain, clutter, uneven light.
+"""Backgrounds that look like blurry photographs: colored noise, a horizon, grain, clutter, uneven light.
 
-Flat backgrounds would let a detector learn "anything that is not grey"; these make it look for the outline.
+On flat backgrounds, a detector would learn "anything that is not gray". On these, it must learn outlines.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 Floats = npt.NDArray[np.float32]
 
-# Colours of a place from its shadows to its lights, sRGB 0..255.
+# Colors of a place from its shadows to its lights, sRGB, 0 to 255.
 PLACES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "sky": ((84, 118, 152), (133, 166, 196), (178, 199, 214), (222, 228, 228)),
     "evening sky": ((72, 74, 104), (139, 116, 128), (206, 160, 138), (240, 206, 164)),
@@ -31,7 +31,7 @@ NEAR = ("foliage", "dry grass", "soil", "sand", "asphalt", "wood", "plaster", "c
 
 def draw_background(rng: np.random.Generator, size: int) -> Floats:
     """A background of `size` x `size` pixels: float32 [size, size, 3], sRGB, 0 to 1."""
-    # Painted at half size: it is out of focus anyway, and this is what makes hundreds of images a matter of seconds.
+    # At half the size, because it is out of focus, and so that hundreds of images take only seconds.
     half = size // 2
     canvas = _surface(rng, half, FAR)
     if rng.random() < 0.75:
@@ -54,7 +54,7 @@ def octave_noise(rng: np.random.Generator, size: int, cells: float, roughness: f
     """Noise of several octaves, float32 [size, size], mean 0, standard deviation 1.
 
     Args:
-        rng: where the numbers come from.
+        rng: the source of random numbers.
         size: the side in pixels.
         cells: how many cells the coarsest octave has along a side; each further octave has twice as many.
         roughness: each octave's weight as a share of the one before.
@@ -94,13 +94,13 @@ def _below_horizon(rng: np.random.Generator, size: int) -> Floats:
 
 
 def _clutter(rng: np.random.Generator, canvas: Floats) -> Floats:
-    """Lays things over the background that are none of the shapes: stalks, bands and ragged patches, out of focus."""
+    """Draws other things than the shapes over the background: stalks, bands, and ragged patches, out of focus."""
     size = len(canvas)
     places = tuple(PLACES)
     for _ in range(rng.integers(2, 6)):
         kind = rng.choice(["stalk", "stalk", "band", "patch", "patch"])
         if kind == "patch":
-            # The peaks of a noise field: ragged outlines that no circle, square or triangle has.
+            # The peaks of a noise field have ragged outlines, unlike circles, squares, and triangles.
             field = octave_noise(rng, size, rng.uniform(1.5, 4), 0.55)
             mask = np.clip((field - np.float32(rng.uniform(0.9, 1.6))) * np.float32(rng.uniform(1, 4)), 0, 1)
         else:
@@ -115,7 +115,7 @@ def _clutter(rng: np.random.Generator, canvas: Floats) -> Floats:
 
 
 def _stroke(rng: np.random.Generator, size: int, *, wide: bool) -> Floats:
-    """A crooked line from one side of the image towards the other, float32 [size, size], 0 to 1."""
+    """A crooked line from one side of the image toward the other, float32 [size, size], 0 to 1."""
     image = Image.new("L", (size, size))
     draw = ImageDraw.Draw(image)
     width = size * (rng.uniform(0.08, 0.2) if wide else rng.uniform(0.01, 0.045))

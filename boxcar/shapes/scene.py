@@ -1,4 +1,4 @@
-"""One image of the data set: shapes laid on a background, with their masks and their tight boxes."""
+"""One image of the data set: shapes on a background, with their masks and tight boxes."""
 
 import colorsys
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from boxcar.shapes.background import Floats, draw_background, octave_noise
 
 CLASSES = ("circle", "square", "triangle")
 SMALLEST, LARGEST = 0.18, 0.45  # a box's longer side, as a share of the image's
-COVERED = 0.4  # at most this share of a box is in other boxes, and of a shape behind others
-MARGIN = 2  # pixels that stay free at the image's edges
+COVERED = 0.4  # the maximum share of a box that is in other boxes, and of a shape that is behind others
+MARGIN = 2  # pixels between shapes and the image's edges
 
-Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax: pixel edges, xmax and ymax just behind the last pixel
+Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax in pixels; xmax and ymax are one more than the last pixel
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape in an image: `mask` is bool [height, width], all of the shape, also what another one covers."""
+    """A shape in an image: `mask` is bool [height, width], the whole shape, including what another one covers."""
 
     label: str
     box: Box
@@ -29,7 +29,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image, uint8 [size, size, 3], and what is on it, the farthest shape first."""
+    """An image, uint8 [size, size, 3], and its shapes, the farthest first."""
 
     pixels: npt.NDArray[np.uint8]
     shapes: tuple[Shape, ...]
@@ -48,12 +48,12 @@ def draw_scene(rng: np.random.Generator, size: int, labels: list[str]) -> Scene:
 
 
 def _place(rng: np.random.Generator, size: int, labels: list[str]) -> tuple[list[Floats], list[Box]]:
-    """Outlines as coverage maps, float32 [size, size] from 0 to 1, and boxes that leave one another visible enough."""
+    """Outlines as coverage maps, float32 [size, size], 0 to 1, and boxes, so placed that every shape is visible enough."""
     outlines: list[Floats] = []
     boxes: list[Box] = []
     tries = 0
     while len(boxes) < len(labels):
-        # Where large ones have left no room, smaller ones are tried, and in the end other places for all.
+        # If large shapes leave no room, smaller ones are tried; after 100 tries, all shapes are placed again.
         tries += 1
         if tries % 100 == 0:
             outlines, boxes = [], []
@@ -91,9 +91,9 @@ def _visible(outlines: list[Floats]) -> bool:
 
 
 def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: float, size: int) -> tuple[Floats, Box]:
-    """A shape whose longer box side is `extent` pixels, its upper left box corner at `corner`, turned by `angle`.
+    """A shape turned by `angle` whose box has its upper left corner at `corner` and a longer side of `extent` pixels.
 
-    The coverage comes from the signed distance to the outline, which is what makes the edge smooth.
+    The coverage is computed from the signed distance to the outline, so that edges are smooth.
     """
     centres = np.arange(size, dtype=np.float32) + 0.5
     if label == "circle":
@@ -108,7 +108,7 @@ def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: 
         points = points * extent / points.max() + corner
         following = np.roll(points, -1, axis=0)
         along = (following - points) / np.linalg.norm(following - points, axis=1, keepdims=True)
-        # Clockwise on the screen: the outward normal is (dy, -dx); the outline is where the largest distance is zero.
+        # Clockwise on the screen: the outward normal is (dy, -dx). On the outline, the largest distance is zero.
         sides = [
             (centres[None, :] - px) * dy - (centres[:, None] - py) * dx
             for (px, py), (dx, dy) in zip(points, along, strict=True)
@@ -120,7 +120,7 @@ def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: 
 
 
 def _paint(rng: np.random.Generator, canvas: Floats, coverage: Floats, box: Box, light: Floats) -> None:
-    """Lays a shape on the image, in place: its shadow, then its body lit from the side of `light`."""
+    """Draws a shape into the image: its shadow, then its body lit from the direction of `light`."""
     size = len(canvas)
     left, top, right, bottom = box
     extent = max(right - left, bottom - top)
@@ -148,7 +148,7 @@ def _paint(rng: np.random.Generator, canvas: Floats, coverage: Floats, box: Box,
 
 
 def _colour(rng: np.random.Generator, around: Floats) -> Floats:
-    """A colour that a person tells from the one around it, sRGB 0 to 1."""
+    """A color that a person can distinguish from the one around it, sRGB, 0 to 1."""
     while True:
         hue, saturation, value = rng.random(), rng.uniform(0.35, 0.95), rng.uniform(0.35, 0.98)
         colour = np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32)
@@ -157,13 +157,13 @@ def _colour(rng: np.random.Generator, around: Floats) -> Floats:
 
 
 def _photograph(rng: np.random.Generator, canvas: Floats) -> npt.NDArray[np.uint8]:
-    """What a camera makes of it: a colour cast, exposure, a soft lens, sensor noise."""
+    """Adds what a camera adds: a color cast, exposure, a soft lens, sensor noise."""
     canvas = canvas * rng.uniform(0.92, 1.08, 3).astype(np.float32) * np.float32(rng.uniform(0.85, 1.12))
     image = Image.fromarray((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8))
     softness = rng.uniform(0.3, 0.9) * len(canvas) / 256
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(softness)), np.float32)
     noise = rng.standard_normal(canvas.shape, dtype=np.float32)
-    # Neighbouring channels share part of their noise, as they do behind a colour filter.
+    # The channels share part of their noise, as behind a color filter.
     noise += 1.2 * noise[..., 1:2]
     pixels = pixels + noise * np.float32(rng.uniform(0.6, 3.2))
     return cast("npt.NDArray[np.uint8]", np.clip(pixels + 0.5, 0, 255).astype(np.uint8))

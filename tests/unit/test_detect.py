@@ -153,7 +153,7 @@ def test_wrong_names(model: Path, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none")
     for names, words in (
         ([], "No images were given."),
-        ([str(tmp_path / "empty")], "holds no images"),
+        ([str(tmp_path / "empty")], "contains no images"),
         ([str(tmp_path / "gone.jpg")], "There is no"),
         ([str(tmp_path / "notes.txt")], "neither an image nor a video"),
     ):

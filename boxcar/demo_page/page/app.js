@@ -9,17 +9,17 @@ import { atAddress, inFolder } from './sources.js';
 const element = (id) => document.getElementById(id);
 const NOTHING = { boxes: new Float32Array(0), scores: new Float32Array(0), classes: new Int32Array(0) };
 const NAMED = 5; // detections in the sentence below the image; the list next to it has all of them
-const REMEMBERED = 15; // camera frames whose median time is shown
+const REMEMBERED = 15; // camera frames: their median time is shown
 const FILMING = 'The camera is running.';
 
-const sources = new Map(); // from the model menu's values to where each model is read from
+const sources = new Map(); // the source of each model, by its value in the model menu
 let detector = null;
 let image = null; // the image that is shown, as ImageData
 let found = NOTHING;
 let camera = null;
 let recent = []; // of the last frames: { times, at }
 
-// TensorFlow.js has one global state, and the page one image: changes to them happen one after the other.
+// TensorFlow.js has one global state, and the page has one image: they are changed by one task after the other.
 let last = Promise.resolve();
 function inTurn(work) {
   last = last.then(work).catch((error) => {
@@ -68,7 +68,7 @@ function showImage(file) {
   stopCamera();
   return inTurn(async () => {
     begin('Reading the image …');
-    image = await readImage(file, element('image')); // the last one stays if this one cannot be read
+    image = await readImage(file, element('image')); // if it cannot be read, the last one stays
     showFrame();
     showFound(NOTHING);
     if (!detector) throw new Failure('No model is loaded.', 'Choose one.');

@@ -1,9 +1,9 @@
-// From raw heads to boxes, in plain JavaScript: the twin of boxcar/inference/decoding.py, held to it by tests.
+// Decodes raw heads to boxes in plain JavaScript, as boxcar/inference/decoding.py does it in Python; tests compare the two.
 //
 //   const decode = makeDecoder(readSpecification(detectorJson));   // once per model
 //   const { boxes, scores, classes } = decode({ box_encodings, class_logits });   // once per image
 //
-// Arithmetic is rounded to 32 bits where Python's is, so that of nearly equal boxes both keep the same one.
+// Arithmetic is rounded to 32 bits as in Python, so that both keep the same one of nearly equal boxes.
 
 const f32 = Math.fround;
 
@@ -26,7 +26,7 @@ export function makeDecoder(specification) {
   const corners = makeAnchors(specification.image_size, specification.anchors);
   const count = corners.length / 4;
   const { score, max_detections_per_class: mostPerClass } = thresholds;
-  // Comparing logits with the threshold's logit saves the sigmoid of the 99 in 100 anchors that see nothing.
+  // Comparing logits with the threshold's logit saves the sigmoid of the 99 % of anchors that see nothing.
   const lowest = score > 0 ? Math.log(score / (1 - score)) : -Infinity;
   const most = Math.min(thresholds.max_detections, count * (classSlots - 1));
   const candidates = new Candidates(count * classSlots, classSlots);
@@ -98,7 +98,7 @@ export function makeDecoder(specification) {
  * Anchor boxes, Float32Array of A x 4 (ymin, xmin, ymax, xmax), normalized to the input; they may reach beyond it.
  *
  * Order: level, row, column, aspect ratio, scale. A level whose stride divides the input has its anchors in the middle of the
- * cells, any other level at their upper left corner, as the Object Detection API has it.
+ * cells, any other level at their upper left corners, as in the Object Detection API.
  */
 export function makeAnchors(imageSize, anchors) {
   const boxes = [];
@@ -133,7 +133,7 @@ function placeBox(box, encodings, anchors, anchor, coder) {
   const middleX = f32(f32(anchors[at + 1] + anchors[at + 3]) / 2);
   const y = f32(f32(f32(encodings[at] / coder.y_scale) * height) + middleY);
   const x = f32(f32(f32(encodings[at + 1] / coder.x_scale) * width) + middleX);
-  // An untrained or spoiled network may answer anything: e^20 times the anchor is beyond every image, and finite.
+  // An untrained or damaged network may return any number: e^20 times the anchor is beyond every image, and finite.
   const halfHeight = f32(f32(f32(Math.exp(f32(Math.min(encodings[at + 2] / coder.height_scale, 20)))) * height) / 2);
   const halfWidth = f32(f32(f32(Math.exp(f32(Math.min(encodings[at + 3] / coder.width_scale, 20)))) * width) / 2);
   box[0] = y - halfHeight;
@@ -142,8 +142,8 @@ function placeBox(box, encodings, anchors, anchor, coder) {
   box[3] = x + halfWidth;
 }
 
-// Indices into the logits with their scores, as a heap with the best on top: of thousands that an untrained network puts above
-// the threshold only as many are ever put in order as are looked at.
+// Indices into the logits with their scores, as a heap with the best on top: an untrained network scores thousands of anchors
+// above the threshold, and only those that are needed are sorted.
 class Candidates {
   constructor(most, classSlots) {
     this.classSlots = classSlots;
@@ -202,8 +202,8 @@ class Candidates {
   }
 }
 
-// The indices of the numbers above the lowest one wanted, into `indices`; returns how many. All else waits until the loop has
-// ended: with it inside, a million logits took three times as long.
+// Writes the indices of the numbers above `lowest` into `indices`; returns how many. The loop does nothing else: with more in it,
+// a million logits took three times as long.
 function findAbove(numbers, lowest, indices) {
   let sum = 0;
   let count = 0;
@@ -218,7 +218,7 @@ function findAbove(numbers, lowest, indices) {
   return count;
 }
 
-// Of 32-bit numbers a 64-bit sum is finite where each of them is: a million of the largest do not reach its end.
+// A 64-bit sum of 32-bit numbers is finite if and only if each of them is: even a million of the largest do not overflow it.
 function checkFinite(sum) {
   if (!Number.isFinite(sum)) throw new Error('the heads hold values that are not finite');
 }

@@ -1,5 +1,4 @@
-// A TensorFlow.js detector in the browser: the library's parts next to the page, the model's files, and the way of one
-// image from pixels to detections.
+// A TensorFlow.js detector in the browser: loads the library and a model's files, and turns an image's pixels into detections.
 
 import { Failure } from './failure.js';
 import { preprocess } from './preprocessing.js';
@@ -13,8 +12,8 @@ const EXPORT_AGAIN = 'Export the model again.';
 const scripts = new Map();
 
 /**
- * Makes TensorFlow.js compute with `wasm` or `webgl`. Nothing else is ever loaded, so it cannot fall back to plain JavaScript,
- * which takes thirty times as long. Returns a short description of what computes.
+ * Makes TensorFlow.js compute with `wasm` or `webgl`. No other backend is loaded, so it cannot fall back to plain JavaScript,
+ * which takes thirty times as long. Returns a short description of the backend.
  */
 export async function startBackend(name) {
   if (name === 'webgl' && !document.createElement('canvas').getContext('webgl2')) {
@@ -54,7 +53,7 @@ export async function loadDetector(source) {
   } catch (error) {
     throw unusable(source, error.message);
   }
-  // By name: the order of outputs is not kept by the format.
+  // By name, because the format does not keep the order of outputs.
   const signature = model.modelSignature?.outputs ?? {};
   for (const name of Object.keys(task.outputShapes(specification))) {
     if (!signature[name]) {
@@ -83,8 +82,8 @@ class Detector {
   }
 
   /**
-   * What is found in an ImageData: `boxes`, `scores` and `classes` as box_decoding.js gives them, and the `milliseconds` that
-   * `preparing` the pixels, `computing` the network and `deciding` on boxes took.
+   * Detects objects in an ImageData: `boxes`, `scores`, and `classes` as box_decoding.js returns them, and the `milliseconds` for
+   * `preparing` the pixels, `computing` the network, and `deciding` on boxes.
    */
   async detect(image) {
     const started = performance.now();
@@ -103,7 +102,7 @@ class Detector {
     return { ...found, milliseconds };
   }
 
-  // Compiles, so that the first image takes no longer than the others, and compares the answer with detector.json.
+  // Compiles, so that the first image takes no longer than the others, and compares the outputs with detector.json.
   async warmUp() {
     const { image_size: size } = this.specification;
     const { shapes } = await this.run(new Float32Array(size * size * 3));
@@ -113,7 +112,7 @@ class Detector {
     }
   }
 
-  // The network's answer, each output by its name: its numbers in `heads`, its shape in `shapes`.
+  // The network's outputs by their names: their numbers in `heads`, their shapes in `shapes`.
   async run(pixels) {
     const { tf } = globalThis;
     const size = this.specification.image_size;

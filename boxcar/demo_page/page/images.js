@@ -2,11 +2,11 @@
 
 import { Failure } from './failure.js';
 
-/** Draws an image's file and returns its ImageData: upright by its EXIF orientation, its colours as they are stored. */
+/** Draws an image file and returns its ImageData: upright by its EXIF orientation, with the colors that are stored. */
 export async function readImage(file, canvas) {
   let bitmap;
   try {
-    // No conversion by a color profile: training and the other runners do none.
+    // No conversion by a color profile, as in training and in the other runners.
     const options = { imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' };
     bitmap = await createImageBitmap(file, options);
   } catch {
@@ -33,14 +33,14 @@ function paint(canvas, source, width, height) {
   }
 }
 
-/** The camera; its video element stays hidden, and `frame` draws what it sees now. */
+/** The camera. Its video element stays hidden; `frame` draws its current image. */
 export class Camera {
   constructor(video, stream) {
     this.video = video;
     this.stream = stream;
   }
 
-  /** Asks for the camera, the one at a phone's back where there are two; `ended` is called when it goes away by itself. */
+  /** Asks for the camera, on a phone for the one at its back; `ended` is called if the camera is disconnected. */
   static async open(video, ended) {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new Failure('Browsers allow the camera only on localhost and over https.', 'Open the page that way.');
@@ -59,7 +59,7 @@ export class Camera {
     return new Camera(video, stream);
   }
 
-  /** Waits for the browser's next frame, draws it and returns its ImageData; null while there is none. */
+  /** Waits for the browser's next frame, draws it, and returns its ImageData; null if there is none yet. */
   async frame(canvas) {
     await new Promise((resolve) => requestAnimationFrame(resolve)); // not called while the page is hidden
     const { videoWidth: width, videoHeight: height } = this.video;

@@ -1,4 +1,4 @@
-// From an image's pixels to what the network reads: the twin of boxcar/inference/preprocessing.py, held to it by tests.
+// Turns an image's pixels into the network's input, as boxcar/inference/preprocessing.py does it in Python; tests compare the two.
 
 const f32 = Math.fround;
 
@@ -6,8 +6,8 @@ const f32 = Math.fround;
  * Resizes RGBA bytes (`image` is an ImageData, or has its `data`, `width` and `height`) to a Float32Array of S x S x 3 numbers
  * in the specification's value range.
  *
- * Bilinear with pixel positions at their upper left corners, no anti-aliasing, aspect not kept: TensorFlow 1's resize, which the
- * detectors are trained with. A canvas resizes by other rules, and differently from browser to browser.
+ * The resize is bilinear with pixel positions at upper left corners, without anti-aliasing, and does not keep the aspect: that of
+ * TensorFlow 1, with which the detectors are trained. A canvas resizes by other rules, which differ between browsers.
  */
 export function preprocess(image, specification) {
   const { data, width, height } = image;

@@ -1,7 +1,7 @@
 // Detections, as boxes over the image and as a list next to it.
 
-// Distinguishable with every kind of color vision (Okabe and Ito, https://jfly.uni-koeln.de/color/, 2008), each with
-// the colour of the letters on it.
+// Distinguishable with every kind of color vision (Okabe and Ito, https://jfly.uni-koeln.de/color/, 2008), each with the color
+// of the letters on it.
 const COLOURS = [
   ['#d55e00', '#fff'],
   ['#0072b2', '#fff'],
@@ -36,10 +36,10 @@ export function showResults(overlay, list, found, labels, least) {
   return words;
 }
 
-// Of captions that overlap, the best one is shown; the others only while the pointer is on their line in the list.
+// Of captions that overlap, only the best is shown; the others appear while the pointer is on their line in the list.
 function leaveOutCrowded(boxes) {
   const shown = [];
-  // All are measured before the first is hidden: taking turns, the browser would lay out the page once a box.
+  // All are measured before the first is hidden; otherwise, the browser would lay out the page once per box.
   for (const [box, place] of boxes.map((one) => [one, one.firstChild.getBoundingClientRect()])) {
     const isCrowded = shown.some((other) => touch(place, other));
     box.classList.toggle('crowded', isCrowded);
@@ -55,7 +55,7 @@ function boxElement({ name, score, colours, edges }, found, index, height) {
   const [top, left, bottom, right] = edges;
   const box = document.createElement('div');
   box.className = 'box';
-  // The exact numbers, for people and tests that inspect the page; the browser rounds the style's percentages.
+  // The exact numbers, for people and tests that inspect the page, because the browser rounds the percentages of styles.
   Object.assign(box.dataset, { box: edges.join(' '), score: found.scores[index], id: found.classes[index] });
   const percent = (share) => `${100 * share}%`;
   Object.assign(box.style, {

@@ -1,4 +1,4 @@
-// Where a model's files come from: an address, or a folder on this computer. A source is { name, read(file) -> ArrayBuffer }.
+// Sources of a model's files: an address, or a folder on this computer. A source is { name, read(file) -> ArrayBuffer }.
 
 import { Failure } from './failure.js';
 
@@ -31,7 +31,7 @@ export function atAddress(address) {
   return { name: folder.href, read };
 }
 
-/** One source for each model in a folder that a person has chosen, given as the files in it. */
+/** One source for each model among the files of a folder that a person chose. */
 export function inFolder(files) {
   const byPath = new Map([...files].map((file) => [file.webkitRelativePath || file.name, file]));
   const models = [...byPath.keys()].filter((path) => /(^|\/)model\.json$/.test(path)).sort();
@@ -47,7 +47,7 @@ export function inFolder(files) {
   });
 }
 
-/** A file of a source, parsed. */
+/** Reads and parses a JSON file of a source. */
 export async function readJson(source, file) {
   const bytes = await source.read(file);
   try {

@@ -1,7 +1,7 @@
 // `detector.json`: everything besides the weights that is needed to turn an image into detections.
 
 /**
- * Checks a parsed `detector.json` and returns it with `task`, and `classSlots`, the number of class logits an anchor has.
+ * Checks a parsed `detector.json` and returns it with `task` and `classSlots`, the number of class logits per anchor.
  * Throws an Error that names what is missing or unknown.
  */
 export function readSpecification(value) {

@@ -2,10 +2,10 @@
 //
 //   node runner.mjs MODEL_FOLDER IMAGE_SIZE
 //
-// Frames go both ways: a length in bytes (uint32, little-endian), then that many bytes. First this side sends one frame of
-// JSON: {"backend", "version", "outputs": {name: shape, ...}}, the outputs of the model's signature. Then for every frame that
-// comes in (float32 pixels [S, S, 3]) one goes out for each output, float32, in that order. The end of standard input ends the
-// process; an error ends it with a message on standard error and exit code 1.
+// Both sides send frames: a length in bytes (uint32, little-endian), then that many bytes. First this process sends one frame of
+// JSON: {"backend", "version", "outputs": {name: shape, ...}}, the outputs of the model's signature. Then it answers every frame
+// (float32 pixels [S, S, 3]) with one frame for each output, float32, in that order. The end of standard input ends the process;
+// an error ends it with a message on standard error and exit code 1.
 
 import { readFileSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -77,12 +77,12 @@ async function main() {
   wasm.setWasmPaths(binaries);
   if (!(await tf.setBackend('wasm'))) throw new Error('the WebAssembly backend does not start');
   const model = await tf.loadGraphModel(modelFromDisk(folder));
-  // By name: the order of outputs is not kept by the format.
+  // By name, because the format does not keep the order of outputs.
   const signature = Object.entries(model.modelSignature?.outputs ?? {});
   const tensors = signature.map(([, tensor]) => tensor.name);
   const run = (pixels) => tf.tidy(() => [model.execute(tf.tensor4d(pixels, [1, side, side, 3]), tensors)].flat());
 
-  const trial = run(new Float32Array(side * side * 3)); // also compiles: the first answer is not slower than the others
+  const trial = run(new Float32Array(side * side * 3)); // also compiles, so that the first image takes no longer
   const outputs = Object.fromEntries(signature.map(([name], index) => [name, trial[index].shape]));
   tf.dispose(trial);
   send(Buffer.from(JSON.stringify({ backend: tf.getBackend(), version: tf.version.tfjs, outputs })));
