@@ -18,15 +18,10 @@ VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 
 @dataclass(frozen=True)
 class Source:
-    """An image, a video, or a camera.
+    """An image, a video, or a camera."""
 
-    Attributes:
-        path: the file's path, or `camera 0`.
-        camera: the camera's number; None for a file.
-    """
-
-    path: str
-    camera: int | None = None
+    path: str  # of the file, or `camera 0`
+    camera: int | None = None  # the camera's number; None for a file
 
     @property
     def moves(self) -> bool:

@@ -61,42 +61,25 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure:
-    """A limit that a file broke.
+    """A limit that a file broke."""
 
-    Attributes:
-        limit: its name, as in `limits` of the configuration, or another kind of failure.
-        found: what was measured, or a sentence.
-        allowed: the limit's value; empty if there is none.
-        image: the worst image; empty if the failure is not of one image.
-    """
-
-    limit: str
-    found: str
-    allowed: str = ""
-    image: str = ""
+    limit: str  # its name, as in `limits` of the configuration, or another kind of failure
+    found: str  # what was measured, or a sentence
+    allowed: str = ""  # the limit's value; empty if there is none
+    image: str = ""  # the worst image; empty if the failure does not concern single images
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one file.
+    """The verdict on one file."""
 
-    Attributes:
-        scores: `scoring.score`'s answer for its own detections.
-        milliseconds: median per image.
-        agrees: None if it cannot be judged.
-        reason: why it cannot be judged, or None.
-        failures: the limits it broke.
-        compared: every number that was compared.
-        difference: of its AP50 to the SavedModel's, for INT8.
-    """
-
-    scores: dict[str, Any]
-    milliseconds: float
-    agrees: bool | None
-    reason: str | None
+    scores: dict[str, Any]  # of its own detections, as `scoring.score` returns them
+    milliseconds: float  # median per image
+    agrees: bool | None  # None if it cannot be judged
+    reason: str | None  # why it cannot be judged
     failures: tuple[Failure, ...]
-    compared: dict[str, float | int | None]
-    difference: Difference | None = None
+    compared: dict[str, float | int | None]  # every number that was compared
+    difference: Difference | None = None  # of its AP50 to the SavedModel's, for INT8
 
 
 def judge(
@@ -248,6 +231,7 @@ def _worst(answers: Sequence[Answer], measure: str) -> str:
 
 
 def median_milliseconds(seconds: Sequence[float]) -> float:
+    """The median of times in seconds, in milliseconds with two decimals."""
     return round(float(np.median(seconds)) * 1000, 2)
 
 

@@ -22,15 +22,10 @@ ASSETS = "assets"  # the folder in a SavedModel
 
 @dataclass(frozen=True)
 class Embedded:
-    """Labels and provenance inside a file.
+    """Labels and provenance inside a file; None for what it does not contain."""
 
-    Attributes:
-        labels: the text of `labels.txt`, as `labels_text` writes it; None if there is none.
-        provenance: the value of `provenance.json`; None if there is none.
-    """
-
-    labels: str | None
-    provenance: dict[str, Any] | None
+    labels: str | None  # the text of `labels.txt`, as `labels_text` writes it
+    provenance: dict[str, Any] | None  # the value of `provenance.json`
 
 
 def read_embedded(path: Path) -> Embedded:
@@ -40,7 +35,7 @@ def read_embedded(path: Path) -> Embedded:
         path: a `.tflite` file, a folder with a `model.json`, or a SavedModel.
 
     Returns:
-        Everything that can be read; nothing from a file that is cut short or of another kind.
+        What can be read; nothing from a file that is cut short or of another kind.
     """
     try:
         if path.is_file():

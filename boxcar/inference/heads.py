@@ -19,32 +19,20 @@ Heads = Mapping[str, Floats]  # the raw outputs for one image, by their names, w
 
 @dataclass(frozen=True)
 class Output:
-    """One named output of a network, float32.
+    """One named output of a network, float32."""
 
-    Attributes:
-        name: as in the signature `heads` of every exported file.
-        axes: what each of its axes counts, without the batch axis.
-        shape: from a detector's description to the size of each of these axes.
-        description: a sentence for people who run the file without Boxcar.
-    """
-
-    name: str
-    axes: tuple[str, ...]
-    shape: Callable[[Specification], tuple[int, ...]]
-    description: str
+    name: str  # as in the signature `heads` of every exported file
+    axes: tuple[str, ...]  # what each axis counts, without the batch axis
+    shape: Callable[[Specification], tuple[int, ...]]  # returns the size of each of these axes
+    description: str  # a sentence for people who run the file without Boxcar
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """The decoder of one task's raw outputs.
+    """The decoder of one task's raw outputs."""
 
-    Attributes:
-        outputs: all outputs, in the order in which they are compared and counted.
-        decode: turns one image's heads into detections; ValueError for shapes that do not fit and for numbers that are not
-            finite.
-    """
-
-    outputs: tuple[Output, ...]
+    outputs: tuple[Output, ...]  # all outputs, in the order in which they are compared and counted
+    # Turns one image's heads into detections. ValueError for shapes that do not fit and for numbers that are not finite.
     decode: Callable[[Heads, Specification], Detections]
 
     def shapes(self, specification: Specification) -> dict[str, tuple[int, ...]]:

@@ -26,15 +26,10 @@ _AT_ONCE = 2**22  # numbers in one array of draws by detections: 16 MB
 
 @dataclass(frozen=True)
 class Difference:
-    """How far AP50 of one detector is above that of another.
+    """How far AP50 of one detector is above that of another; None if the images contain no objects."""
 
-    Attributes:
-        point: the difference on the images as they are; None if they contain no objects.
-        low, high: the bounds of its interval; None likewise.
-    """
-
-    point: float | None
-    low: float | None
+    point: float | None  # on the images as they are
+    low: float | None  # the bounds of the interval
     high: float | None
 
     @property
