@@ -34,4 +34,4 @@ def _examine(uri: str, *, writes: bool) -> Finding | None:
                 store.read(name)
     except BoxcarError as error:
         return Finding("Bucket", False, error.what, error.do)
-    return Finding("Bucket", True, f"{uri} can be {'read, written, and deleted from' if writes else 'read'}.", None)
+    return Finding("Bucket", True, f"{uri} can be {'read, written, and deleted from' if writes else 'read'}.")

@@ -15,7 +15,7 @@ class Finding:
     name: str
     ok: bool  # whether runs can work
     what: str  # a sentence
-    do: str | None  # what to do about it, a sentence; None if there is nothing to do
+    do: str | None = None  # what to do about it, a sentence; None if there is nothing to do
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

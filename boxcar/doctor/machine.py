@@ -23,7 +23,7 @@ def examine_cpus() -> Finding:
     what = f"{usable:g} of the machine's {machine} CPUs can be used." if usable < machine else f"{machine} CPUs."
     if usable < 1:
         return Finding("CPUs", False, what, "Give the container at least one CPU: training is slow with less.")
-    return Finding("CPUs", True, what, None)
+    return Finding("CPUs", True, what)
 
 
 def examine_memory() -> Finding:
@@ -36,7 +36,7 @@ def examine_memory() -> Finding:
     if usable < MEMORY_BYTES:
         do = "Training and evaluation at 320 pixels need about 4 GB. Use a smaller --image-size or --batch-size."
         return Finding("Memory", False, what, do)
-    return Finding("Memory", True, what, None)
+    return Finding("Memory", True, what)
 
 
 def examine_disk(folder: str) -> Finding:
@@ -57,7 +57,7 @@ def examine_disk(folder: str) -> Finding:
     what = f"{free / GB:.1f} GB are free for runs in {path}."
     if free < DISK_BYTES:
         return Finding("Disk", False, what, "Free some space: a run keeps checkpoints and exported files, up to 5 GB.")
-    return Finding("Disk", True, what, None)
+    return Finding("Disk", True, what)
 
 
 def cgroup_folders(

@@ -30,7 +30,7 @@ def examine_python() -> Finding:
     what = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}."
     if sys.version_info[:2] != (3, 11):
         return Finding("Python", False, what, f"Boxcar's locked packages are for Python 3.11. {SETUP}")
-    return Finding("Python", True, what, None)
+    return Finding("Python", True, what)
 
 
 def examine_tensorflow() -> list[Finding]:
@@ -84,7 +84,7 @@ def examine_node() -> Finding:
         return Finding("Node", False, f"{binary} cannot be run: {error.strerror}.", SETUP)
     if run.returncode != 0:
         return Finding("Node", False, f"{binary} {_ending(run.returncode, run.stderr)}.", SETUP)
-    return Finding("Node", True, f"Node {run.stdout.decode(errors='replace').strip().removeprefix('v')}.", None)
+    return Finding("Node", True, f"Node {run.stdout.decode(errors='replace').strip().removeprefix('v')}.")
 
 
 def examine_tfjs_packages(folder: Path = TFJS) -> Finding:
@@ -105,7 +105,7 @@ def examine_tfjs_packages(folder: Path = TFJS) -> Finding:
         return Finding(name, False, f"A package.json below {folder} is damaged.", SETUP)
     if missing:
         return Finding(name, False, f"npm packages are missing in {folder}: {', '.join(missing)}.", SETUP)
-    return Finding(name, True, f"npm packages {', '.join(found)}.", None)
+    return Finding(name, True, f"npm packages {', '.join(found)}.")
 
 
 def _gpus(tensorflow: dict[str, Any]) -> Finding:
@@ -113,14 +113,14 @@ def _gpus(tensorflow: dict[str, Any]) -> Finding:
         return Finding("GPUs", False, "GPUs cannot be counted because TensorFlow does not load.", SETUP)
     names = tensorflow["gpus"]
     if names:
-        return Finding("GPUs", True, f"TensorFlow sees {len(names)}: {', '.join(names)}.", None)
+        return Finding("GPUs", True, f"TensorFlow sees {len(names)}: {', '.join(names)}.")
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return Finding("GPUs", True, "None: CUDA_VISIBLE_DEVICES hides them. Training runs on the CPU.", None)
+        return Finding("GPUs", True, "None: CUDA_VISIBLE_DEVICES hides them. Training runs on the CPU.")
     if NVIDIA_DRIVER.exists():
         what = "There is an NVIDIA driver, but TensorFlow sees no GPU. Training would run on the CPU."
         do = "Install the CUDA libraries of this TensorFlow (its extra `and-cuda`); in a container, pass the GPU through."
         return Finding("GPUs", False, what, do)
-    return Finding("GPUs", True, "TensorFlow sees none. Training runs on the CPU.", None)
+    return Finding("GPUs", True, "TensorFlow sees none. Training runs on the CPU.")
 
 
 def _package(name: str, distribution: str, answer: dict[str, Any]) -> Finding:
@@ -132,7 +132,7 @@ def _package(name: str, distribution: str, answer: dict[str, Any]) -> Finding:
             version = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             version = "of unknown version"
-    return Finding(name, True, f"{name} {version}.", None)
+    return Finding(name, True, f"{name} {version}.")
 
 
 def _probe(*modules: str) -> dict[str, dict[str, Any]]:

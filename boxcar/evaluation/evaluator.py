@@ -215,14 +215,14 @@ class _Watch:
         self._last: Status | None = None
         self._changes = 0  # of the status; an earlier trainer may have written the first one
         self._looked = False
-        self._heard = time.monotonic()
+        self._changed_at = time.monotonic()
 
     def look(self) -> Status | None:
         """The trainer's status."""
         status = read_status(self._train)
         if status != self._last:
             self._changes += self._looked
-            self._last, self._heard = status, time.monotonic()
+            self._last, self._changed_at = status, time.monotonic()
         self._looked = True
         return status
 
@@ -234,7 +234,7 @@ class _Watch:
         """
         status = self.look()
         failed = status is not None and status.state == "FAILED" and self._changes > 0
-        silent = time.monotonic() - self._heard > SILENCE_SECONDS and (self._changes > 0 or not self._patient)
+        silent = time.monotonic() - self._changed_at > SILENCE_SECONDS and (self._changes > 0 or not self._patient)
         if failed or silent:
             reason = "Training failed" if failed else f"The trainer has had no heartbeat for {SILENCE_SECONDS / 60:.0f} minutes"
             raise BoxcarError(
