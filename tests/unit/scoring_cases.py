@@ -36,7 +36,7 @@ def random_case(seed):
         corner = (random.random((count, 2)) * ([height, width] - side)).astype(int)
         boxes = np.concatenate([corner, corner + side], axis=1)
         classes = random.choice(ids, count)
-        picture = truth(boxes, classes, random.random(count) < 0.15, (width, height))
+        image = truth(boxes, classes, random.random(count) < 0.15, (width, height))
         seen = random.integers(0, count, random.integers(0, 25)) if count else np.zeros(0, int)
         shift = random.normal(0, 1, (len(seen), 4)) * random.choice([0, 1, 4, 15], (len(seen), 1))
         stray = random.random((random.integers(0, 6), 4)) * ([height / 2, width / 2] * 2)
@@ -47,7 +47,7 @@ def random_case(seed):
         named[: len(seen)] = np.where(named[: len(seen)], named[: len(seen)], classes[seen])
         named = np.where(named == 0, ids[0], named)
         scores = random.random(len(guessed)).round(int(random.choice([1, 2, 7])))
-        truths.append(picture)
+        truths.append(image)
         found.append(detections(guessed, scores, named, (width, height)))
     return truths, found, labels
 
@@ -60,7 +60,7 @@ ODD_CASES = {
     "no truth, nothing found": ([NO_TRUTH], [NOTHING_FOUND]),
     "no truth, something found": ([NO_TRUTH], [detections([[1, 1, 50, 50]], [0.9], [2])]),
     "truth, nothing found": ([TWO, TWO], [NOTHING_FOUND, NOTHING_FOUND]),
-    "false alarms on a picture without truth": (
+    "false alarms on an image without truth": (
         [TWO, NO_TRUTH],
         [
             detections([[10, 10, 110, 110], [10, 150, 60, 200]], [0.8, 0.8], [2, 5]),

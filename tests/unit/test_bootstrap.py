@@ -1,4 +1,4 @@
-"""The paired bootstrap: its AP50 is the scorer's, its draws are pictures taken again, and its interval covers the truth."""
+"""The paired bootstrap: its AP50 is the scorer's, its draws are images taken again, and its interval covers the truth."""
 
 import numpy as np
 import pytest
@@ -26,11 +26,11 @@ def test_odd_cases(case):
     assert (None if np.isnan(mine) else mine) == (None if wanted is None else pytest.approx(wanted, abs=1e-9))
 
 
-def test_a_weight_is_a_picture_taken_again():
+def test_a_weight_is_an_image_taken_again():
     told = 0
     for seed in range(100, 140):
         truths, found, labels = random_case(seed)
-        found = [untied(picture, np.random.default_rng(seed + place)) for place, picture in enumerate(found)]
+        found = [untied(image, np.random.default_rng(seed + place)) for place, image in enumerate(found)]
         weights = np.random.default_rng(seed).integers(0, 4, (3, len(truths))).astype(np.int32)
         for row, mine in zip(weights, _ap50(truths, found, labels, weights), strict=True):
             again = np.repeat(np.arange(len(truths)), row)
@@ -48,7 +48,7 @@ def untied(found, random):
 
 
 def _found(random, share):
-    """One box on each of 60 pictures, and detections that hit that share of them."""
+    """One box on each of 60 images, and detections that hit that share of them."""
     truths = [truth([[10, 10, 110, 110]], [2]) for _ in range(60)]
     hits = random.random(60) < share
     return truths, [detections([[10, 10, 110, 110] if hit else [120, 120, 200, 200]], [random.random()], [2]) for hit in hits]
@@ -82,13 +82,13 @@ def test_the_same_seed_draws_the_same():
     assert ap50_difference(truths, one, other, LABELS, seed=5) != ap50_difference(truths, one, other, LABELS, seed=6)
 
 
-def test_pictures_without_objects_tell_nothing():
+def test_images_without_objects_tell_nothing():
     empty = [truth([], [])] * 3
     told = ap50_difference(empty, [NOTHING_FOUND] * 3, [NOTHING_FOUND] * 3, LABELS)
     assert (told.point, told.low, told.high, told.is_loss) == (None, None, None, False)
     assert ap50_difference([], [], [], LABELS).point is None
 
 
-def test_pictures_and_answers_must_be_as_many():
+def test_images_and_answers_must_be_as_many():
     with pytest.raises(ValueError, match="argument 2"):
         ap50_difference([TWO], [], [NOTHING_FOUND], LABELS)

@@ -77,7 +77,7 @@ def test_host_and_graph_find_the_same(seed: int, thresholds: dict[str, float]) -
 
 
 def test_boxes_far_outside_and_without_area_are_found_by_neither() -> None:
-    """With wild encodings many boxes lie outside the picture or are larger than any."""
+    """With wild encodings many boxes lie outside the image or are larger than any."""
     for seed in range(4):
         encodings, logits = random_heads(seed, spread=40)
         ours, theirs = both(encodings, logits, SMALL)

@@ -1,4 +1,4 @@
-"""`boxcar detect`: pictures, folders and videos in, drawings, JSON and CSV out, with any exported file."""
+"""`boxcar detect`: images, folders and videos in, drawings, JSON and CSV out, with any exported file."""
 
 import csv
 import io
@@ -24,8 +24,8 @@ SCORE = 0.01
 
 
 @pytest.fixture
-def pictures(exported_run: ExportedRun, tmp_path: Path) -> Path:
-    """Three drawn pictures."""
+def images(exported_run: ExportedRun, tmp_path: Path) -> Path:
+    """Three drawn images."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     examples = list(read_examples(sorted(exported_run.records.glob("test-*.tfrecord"))))
@@ -44,11 +44,11 @@ def read(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["saved_model", "tflite/detector_int8.tflite", "tfjs/float32"])
-def test_every_kind_of_file_is_run(exported_run: ExportedRun, pictures: Path, tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_file_is_run(exported_run: ExportedRun, images: Path, tmp_path: Path, kind: str) -> None:
     path = exported_run.export / kind
-    found = detect(str(path), [str(pictures)], json=str(tmp_path / "found.json"), score=SCORE)
+    found = detect(str(path), [str(images)], json=str(tmp_path / "found.json"), score=SCORE)
     told = read(tmp_path / "found.json")
-    assert [one["path"] for one in told] == [str(path) for path in sorted(pictures.iterdir())]
+    assert [one["path"] for one in told] == [str(path) for path in sorted(images.iterdir())]
     assert (found.images, found.objects) == (3, sum(len(one["detections"]) for one in told))
     assert found.objects > 10
     assert found.milliseconds > 0
@@ -65,32 +65,30 @@ def test_every_kind_of_file_is_run(exported_run: ExportedRun, pictures: Path, tm
             np.testing.assert_allclose([each["score"] for each in one["detections"]], wanted.scores[kept], rtol=0, atol=2e-6)
 
 
-def test_the_table_says_what_json_says(model: Path, pictures: Path, tmp_path: Path) -> None:
-    found = detect(
-        str(model), [str(pictures)], json=str(tmp_path / "found.json"), table=str(tmp_path / "found.csv"), score=SCORE
-    )
+def test_the_table_says_what_json_says(model: Path, images: Path, tmp_path: Path) -> None:
+    found = detect(str(model), [str(images)], json=str(tmp_path / "found.json"), table=str(tmp_path / "found.csv"), score=SCORE)
     lines = list(csv.DictReader(io.StringIO((tmp_path / "found.csv").read_text())))
     assert len(lines) == found.objects
-    flat = [(picture["path"], one) for picture in read(tmp_path / "found.json") for one in picture["detections"]]
+    flat = [(image["path"], one) for image in read(tmp_path / "found.json") for one in image["detections"]]
     for line, (path, one) in zip(lines, flat, strict=True):
         assert line["path"] == path
         assert [float(line[side]) for side in ("ymin", "xmin", "ymax", "xmax")] == one["box"]
         assert (float(line["score"]), line["class"], int(line["id"])) == (one["score"], one["class"], one["id"])
 
 
-def test_boxes_are_drawn_where_they_are(model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_boxes_are_drawn_where_they_are(model: Path, images: Path, tmp_path: Path) -> None:
     told: list[str] = []
     detect(
-        str(model), [str(pictures / "0.png")], drawn=str(tmp_path / "drawn"), json=str(tmp_path / "found.json"), say=told.append
+        str(model), [str(images / "0.png")], drawn=str(tmp_path / "drawn"), json=str(tmp_path / "found.json"), say=told.append
     )
     (one,) = read(tmp_path / "found.json")
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["0.jpg"]
-    before = np.asarray(Image.open(pictures / "0.png"), int)
+    before = np.asarray(Image.open(images / "0.png"), int)
     after = np.asarray(Image.open(tmp_path / "drawn" / "0.jpg"), int)
     assert after.shape == before.shape
     changed = np.abs(after - before).sum(axis=2) > 100
     assert one["detections"]
-    assert told == [f"{pictures / '0.png'}: " + ", ".join(f"{d['class']} {d['score']:.2f}" for d in one["detections"])]
+    assert told == [f"{images / '0.png'}: " + ", ".join(f"{d['class']} {d['score']:.2f}" for d in one["detections"])]
     for detection in one["detections"]:
         top, left, bottom, _ = np.multiply(detection["box"], [*before.shape[:2]] * 2)
         row, column = int((top + bottom) / 2), min(int(left), before.shape[1] - 1)
@@ -98,9 +96,9 @@ def test_boxes_are_drawn_where_they_are(model: Path, pictures: Path, tmp_path: P
         assert near.any(), detection
 
 
-def test_videos_are_read_and_drawn_frame_by_frame(model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_videos_are_read_and_drawn_frame_by_frame(model: Path, images: Path, tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
-    frame = cv2.imread(str(pictures / "0.png"))
+    frame = cv2.imread(str(images / "0.png"))
     writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (frame.shape[1], frame.shape[0]))
     for _ in range(5):
         writer.write(frame)
@@ -118,37 +116,37 @@ def test_videos_are_read_and_drawn_frame_by_frame(model: Path, pictures: Path, t
     assert count == 5
 
 
-def test_what_cannot_be_read_does_not_cost_the_others(model: Path, pictures: Path, tmp_path: Path) -> None:
-    (pictures / "1.png").write_bytes((pictures / "1.png").read_bytes()[:200])
-    (pictures / "film.mp4").write_bytes(b"no film")
+def test_what_cannot_be_read_does_not_cost_the_others(model: Path, images: Path, tmp_path: Path) -> None:
+    (images / "1.png").write_bytes((images / "1.png").read_bytes()[:200])
+    (images / "film.mp4").write_bytes(b"no film")
     with pytest.raises(BoxcarError, match=r"2 of 4 files could not be read: .*1\.png cannot be read") as caught:
-        detect(str(model), [str(pictures)], drawn=str(tmp_path / "drawn"), json=str(tmp_path / "found.json"))
+        detect(str(model), [str(images)], drawn=str(tmp_path / "drawn"), json=str(tmp_path / "found.json"))
     assert caught.value.code == ExitCode.DATA
     assert [line.partition(" cannot")[0] for line in caught.value.details] == [
-        str(pictures / "1.png"),
-        str(pictures / "film.mp4"),
+        str(images / "1.png"),
+        str(images / "film.mp4"),
     ]
     assert [Path(one["path"]).name for one in read(tmp_path / "found.json")] == ["0.png", "2.png"]
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["0.jpg", "2.jpg"]
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(model: Path, pictures: Path, tmp_path: Path) -> None:
-    names = [str(pictures / "0.png")] * 3
+def test_images_of_one_name_do_not_overwrite_each_other(model: Path, images: Path, tmp_path: Path) -> None:
+    names = [str(images / "0.png")] * 3
     assert detect(str(model), names, drawn=str(tmp_path / "drawn")).images == 3
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["0-2.jpg", "0-3.jpg", "0.jpg"]
 
 
-def test_a_turned_photograph_is_looked_at_upright(model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_turned_photograph_is_looked_at_upright(model: Path, images: Path, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by a quarter
-    turned = pictures / "turned.png"
-    Image.open(pictures / "0.png").transpose(Image.Transpose.ROTATE_90).save(turned, exif=exif)
-    detect(str(model), [str(pictures / "0.png"), str(turned)], json=str(tmp_path / "found.json"))
+    turned = images / "turned.png"
+    Image.open(images / "0.png").transpose(Image.Transpose.ROTATE_90).save(turned, exif=exif)
+    detect(str(model), [str(images / "0.png"), str(turned)], json=str(tmp_path / "found.json"))
     straight, other = read(tmp_path / "found.json")
     assert straight["detections"] == other["detections"]
 
 
-def test_wrong_names(model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_wrong_names(model: Path, images: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("none")
     for names, words in (
@@ -161,18 +159,18 @@ def test_wrong_names(model: Path, pictures: Path, tmp_path: Path) -> None:
             find_sources(names, None)
         assert caught.value.code == ExitCode.USAGE
     with pytest.raises(BoxcarError, match="not an exported detector") as caught:
-        detect(str(tmp_path / "notes.txt"), [str(pictures)])
+        detect(str(tmp_path / "notes.txt"), [str(images)])
     assert caught.value.code == ExitCode.USAGE
     with pytest.raises(BoxcarError, match=r"score cannot be 1\.5") as caught:
-        detect(str(model), [str(pictures)], score=1.5)
+        detect(str(model), [str(images)], score=1.5)
     assert caught.value.code == ExitCode.USAGE
     with pytest.raises(BoxcarError, match="Camera 99 returns no image") as caught:
         detect(str(model), [], camera=99)
     assert caught.value.code == ExitCode.ENVIRONMENT
 
 
-def test_the_command_draws_where_nothing_else_is_asked_for(model: Path, pictures: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "boxcar", "detect", str(model), str(pictures)]
+def test_the_command_draws_where_nothing_else_is_asked_for(model: Path, images: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "boxcar", "detect", str(model), str(images)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith("ms per image; see detections.")

@@ -8,13 +8,13 @@ from boxcar.inference.drawing import FOUND, TRUE, draw
 GREY = np.full((100, 200, 3), 128, np.uint8)
 
 
-def places(picture, colour):
+def places(image, colour):
     """(top, left, bottom, right) around all pixels of a colour."""
-    rows, columns = np.nonzero((picture == colour).all(axis=-1))
+    rows, columns = np.nonzero((image == colour).all(axis=-1))
     return rows.min(), columns.min(), rows.max(), columns.max()
 
 
-def test_a_box_is_drawn_where_it_lies_and_the_picture_itself_stays():
+def test_a_box_is_drawn_where_it_lies_and_the_image_itself_stays():
     drawn = draw(GREY, np.array([[0.3, 0.25, 0.9, 0.5]], np.float32), [""], TRUE)
     assert (drawn.shape, drawn.dtype) == (GREY.shape, np.uint8)
     assert places(drawn, TRUE) == (30, 50, 89, 100)
@@ -22,13 +22,13 @@ def test_a_box_is_drawn_where_it_lies_and_the_picture_itself_stays():
     assert (GREY == 128).all()
 
 
-def test_boxes_beyond_the_picture_are_cut_and_those_without_area_are_seen():
+def test_boxes_beyond_the_image_are_cut_and_those_without_area_are_seen():
     drawn = draw(GREY, np.array([[-1, 0.5, 2, 9], [0.2, 0.1, 0.2, 0.1]], np.float32), ["", ""], FOUND)
     assert places(drawn[:, 60:], FOUND) == (0, 40, 99, 139)
     assert places(drawn[:, :60], FOUND)[:2] == (20, 20)
 
 
-def test_a_small_picture_is_enlarged_in_its_proportions():
+def test_a_small_image_is_enlarged_in_its_proportions():
     drawn = draw(GREY[:32, :64], np.array([[0, 0, 0.5, 0.5]], np.float32), [""], FOUND, side=320)
     assert drawn.shape == (160, 320, 3)
     assert places(drawn, FOUND) == (0, 0, 80, 160)
@@ -39,12 +39,12 @@ def test_captions_of_boxes_that_cover_one_another_stand_beside_each_other():
     box = [0.4, 0.3, 0.6, 0.7]
     one = draw(GREY, np.array([box], np.float32), ["square"], side=320)
     two = draw(GREY, np.array([box, box], np.float32), ["square", "square"], side=320)
-    alone, both = ((picture == TRUE).all(axis=-1).sum() for picture in (one, two))
+    alone, both = ((image == TRUE).all(axis=-1).sum() for image in (one, two))
     without = (draw(GREY, np.array([box], np.float32), [""], side=320) == TRUE).all(axis=-1).sum()
     assert both - without == pytest.approx(2 * (alone - without), rel=0.1)
 
 
-def test_a_caption_wider_than_the_picture_is_cut():
+def test_a_caption_wider_than_the_image_is_cut():
     drawn = draw(GREY[:, :60], np.array([[0.4, 0.1, 0.9, 0.9]], np.float32), ["a name without an end to it"])
     top, left, bottom, right = places(drawn[:40], TRUE)
     assert left >= 0 and right <= 59 and bottom - top > 8

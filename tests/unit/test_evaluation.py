@@ -132,7 +132,7 @@ def test_a_checkpoint_that_goes_between_listing_and_reading_is_passed_over(
     assert training.scored() == [20]
 
 
-def test_pictures_that_are_kept_score_as_those_that_are_read_again(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_are_kept_score_like_those_that_are_read_again(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     from boxcar.evaluation import scorer as module
     from boxcar.inference.specification import read_specification
     from boxcar.run.checkpoints import list_checkpoints

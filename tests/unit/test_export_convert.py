@@ -167,13 +167,13 @@ def test_records_with_other_labels(exported_run: ExportedRun, tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_calibration_pictures(exported_run: ExportedRun, tmp_path: Path) -> None:
+def test_calibration_images(exported_run: ExportedRun, tmp_path: Path) -> None:
     specification = read_specification(exported_run.frozen)
-    pictures = list(calibration(exported_run.records, specification, 25))
-    assert len(pictures) == 25
-    assert {picture.shape for picture in pictures} == {(1, 64, 64, 3)}
-    assert min(picture.min() for picture in pictures) < -0.5
-    assert max(picture.max() for picture in pictures) > 0.5
+    images = list(calibration(exported_run.records, specification, 25))
+    assert len(images) == 25
+    assert {image.shape for image in images} == {(1, 64, 64, 3)}
+    assert min(image.min() for image in images) < -0.5
+    assert max(image.max() for image in images) > 0.5
     with pytest.raises(BoxcarError, match="no training images"):
         list(calibration(tmp_path, specification, 100))
     low, high = (0.0, 255.0)
@@ -237,7 +237,7 @@ def test_files_of_other_weights_are_refused_by_name(
     assert caught.value.code == ExitCode.NO
     assert "tflite/detector_float32.tflite, tflite/detector_int8.tflite do not agree" in caught.value.what
     splits = [shard for split in ("test", "validation") for shard in find_shards(run.records, split)]
-    pictures = {example.filename for example in read_examples(splits)}
+    images = {example.filename for example in read_examples(splits)}
     head, *rows = [line.split() for line in caught.value.details]
     assert head == ["file", "limit", "found", "allowed", "worst", "image"]
     # What is made of another SavedModel says so inside, besides what it answers.
@@ -246,7 +246,7 @@ def test_files_of_other_weights_are_refused_by_name(
     exact, mean, *quantised = [row for row in rows if row not in strangers]
     assert exact[:2] == ["tflite/detector_float32.tflite", "raw_difference"]
     assert exact[3:6] == ["at", "most", "0.001"]
-    assert exact[6] in pictures
+    assert exact[6] in images
     assert mean[:2] == ["tflite/detector_float32.tflite", "mean_raw_difference"]
     assert quantised and all(row[0] == "tflite/detector_int8.tflite" for row in quantised)
     assert not output.exists()
@@ -254,7 +254,7 @@ def test_files_of_other_weights_are_refused_by_name(
 
 @pytest.mark.slow
 def test_int8_that_takes_bytes(exported_run: ExportedRun, tmp_path: Path) -> None:
-    """A byte is a grey level, as apps put it in: the input's scale says so, whatever the training pictures hold."""
+    """A byte is a grey level, as apps put it in: the input's scale says so, whatever the training images hold."""
     from ai_edge_litert.interpreter import Interpreter
 
     _convert(exported_run, tmp_path / "export", formats=("tflite_int8", "tflite_int8_nms"), int8_input="uint8")
@@ -271,8 +271,8 @@ def test_int8_that_takes_bytes(exported_run: ExportedRun, tmp_path: Path) -> Non
         open_runner(exported_run.export / "tflite" / "detector_int8.tflite") as floats_in,
     ):
         assert isinstance(bytes_in, HeadsRunner) and isinstance(floats_in, HeadsRunner)
-        for _, picture in sample_images(exported_run.records, "test", 3):
-            pixels = preprocess(picture, floats_in.specification)
+        for _, image in sample_images(exported_run.records, "test", 3):
+            pixels = preprocess(image, floats_in.specification)
             found = bytes_in.heads(pixels)
             for name, wanted in floats_in.heads(pixels).items():
                 assert np.corrcoef(wanted.ravel(), found[name].ravel())[0, 1] > 0.98
@@ -292,7 +292,7 @@ def test_what_goes_in_and_out_stands_in_the_manifest(exported_run: ExportedRun) 
     assert names == ["detection_boxes", "detection_classes", "detection_scores", "num_detections"]
 
 
-def test_few_test_pictures_are_joined_by_validation_pictures(exported_run: ExportedRun) -> None:
+def test_few_test_images_are_joined_by_validation_images(exported_run: ExportedRun) -> None:
     there = {split: count_images(exported_run.records, split) for split in ("test", "validation")}
     assert 1 < there["test"] < 50
     few = ParityImages(exported_run.records, 200)

@@ -79,15 +79,15 @@ def test_the_signatures(exported_run: ExportedRun) -> None:
     }
 
 
-def test_batches_and_encoded_pictures_are_answered_as_single_ones(exported_run: ExportedRun) -> None:
+def test_batches_and_encoded_images_are_answered_as_single_ones(exported_run: ExportedRun) -> None:
     import tensorflow as tf
 
     model = tf.saved_model.load(str(exported_run.frozen / "saved_model"))
     examples = list(read_examples(find_shards(exported_run.records, "test")))[:3]
-    pictures = [np.asarray(Image.open(io.BytesIO(example.encoded)).convert("RGB")) for example in examples]
-    alone = [model.signatures["serving_default"](input_tensor=tf.constant(picture[None])) for picture in pictures]
+    images = [np.asarray(Image.open(io.BytesIO(example.encoded)).convert("RGB")) for example in examples]
+    alone = [model.signatures["serving_default"](input_tensor=tf.constant(image[None])) for image in images]
     encoded = model.signatures["serve_bytes"](encoded=tf.constant([example.encoded for example in examples]))
-    together = model.signatures["serve_batch"](input_tensor=tf.constant(np.stack(pictures)))
+    together = model.signatures["serve_batch"](input_tensor=tf.constant(np.stack(images)))
     assert set(encoded) == set(together) == set(alone[0])
     for answer in (encoded, together):
         assert [int(count) for count in answer["num_detections"]] == [int(one["num_detections"][0]) for one in alone]
@@ -96,14 +96,14 @@ def test_batches_and_encoded_pictures_are_answered_as_single_ones(exported_run: 
             np.testing.assert_allclose(answer[name], wanted, rtol=0, atol=1e-4)
 
 
-def test_pictures_of_other_sizes_and_kinds_are_served_in_one_request(exported_run: ExportedRun) -> None:
+def test_images_of_other_sizes_and_kinds_are_served_in_one_request(exported_run: ExportedRun) -> None:
     import tensorflow as tf
 
-    pictures = [np.full((40 + 9 * number, 70, 3), 30 * number, np.uint8) for number in range(3)]
+    images = [np.full((40 + 9 * number, 70, 3), 30 * number, np.uint8) for number in range(3)]
     encoded = [
-        tf.io.encode_jpeg(pictures[0]).numpy(),
-        tf.io.encode_png(pictures[1]).numpy(),
-        tf.io.encode_jpeg(pictures[2]).numpy(),
+        tf.io.encode_jpeg(images[0]).numpy(),
+        tf.io.encode_png(images[1]).numpy(),
+        tf.io.encode_jpeg(images[2]).numpy(),
     ]
     model = tf.saved_model.load(str(exported_run.frozen / "saved_model"))
     answer = model.signatures["serve_bytes"](encoded=tf.constant(encoded))

@@ -114,7 +114,7 @@ def test_a_model_that_finds_nothing_judges_nobody(ap50: float | None, words: str
     assert not verdict.failures
 
 
-def test_what_is_counted_of_a_picture() -> None:
+def test_what_is_counted_of_an_image() -> None:
     def found(*rows: tuple[float, float, float, int]) -> Detections:
         boxes = np.array([[0.0, left, 0.5, right] for _, left, right, _ in rows], np.float32).reshape(-1, 4)
         scores = np.array([score for score, *_ in rows], np.float32)

@@ -196,8 +196,8 @@ def _distance(run: ExportedRun, model: Runner, path: Path) -> float:
     with open_runner(path) as other:
         assert isinstance(model, HeadsRunner) and isinstance(other, HeadsRunner)
         differences = []
-        for _, picture in sample_images(run.records, "test", 5):
-            pixels = preprocess(picture, model.specification)
+        for _, image in sample_images(run.records, "test", 5):
+            pixels = preprocess(image, model.specification)
             wanted = model.heads(pixels)
             differences.append(np.abs(wanted["class_logits"] - other.heads(pixels)["class_logits"])[:, 1:].mean())
     return float(np.mean(differences))

@@ -101,7 +101,7 @@ def test_anchors(size: int, anchors: Anchors) -> None:
 
 
 def test_the_golden_vectors() -> None:
-    """The zoo architecture's heads on the golden picture: what Python finds in them, which is what the API found."""
+    """The zoo architecture's heads on the golden image: what Python finds in them, which is what the API found."""
     from boxcar.detectors.catalog import build_network
 
     specification = Specification(
@@ -129,7 +129,7 @@ def test_random_heads(thresholds: dict[str, float]) -> None:
 
 
 def test_wild_boxes() -> None:
-    """Far outside the picture, larger than any, without an area in it."""
+    """Far outside the image, larger than any, without an area in it."""
     check_same(small(), [random_heads(seed, spread=40) for seed in range(6)])
 
 
@@ -144,7 +144,7 @@ def test_where_nothing_is_found() -> None:
     nothing = np.full((COUNT, SLOTS), -20, np.float32)
     background = nothing.copy()
     background[:, 0] = 20
-    # Between two pictures with objects: nothing may be left of the one before.
+    # Between two images with objects: nothing may be left of the one before.
     some = random_heads(1)
     given = [some, named(encodings, nothing), named(encodings, background), some]
     counts = [len(one.scores) for one in check_same(small(), given)]
@@ -205,12 +205,12 @@ def test_a_description_that_is_none_is_refused(change: dict[str, Any], words: st
 def test_preprocessing(height: int, width: int, size: int, value_range: tuple[float, float]) -> None:
     """A millionth of the range apart at most, which is rounding to 32 bits here and there."""
     specification = small().model_copy(update={"image_size": size, "value_range": value_range})
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    rgba = np.concatenate([picture, np.full((height, width, 1), 255, np.uint8)], axis=-1)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    rgba = np.concatenate([image, np.full((height, width, 1), 255, np.uint8)], axis=-1)
     call = {"call": "preprocess", "specification": specification.model_dump(mode="json")}
     (ours,) = node({**call, "data": text(rgba), "width": width, "height": height})
     atol = 1e-6 * (value_range[1] - value_range[0]) / 2
-    np.testing.assert_allclose(floats(ours, size, size, 3), preprocess(picture, specification), rtol=0, atol=atol)
+    np.testing.assert_allclose(floats(ours, size, size, 3), preprocess(image, specification), rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("anchors", [Anchors(), Anchors(min_level=2, max_level=4, aspect_ratios=(1.5,), scales_per_octave=3)])
@@ -220,7 +220,7 @@ def test_both_know_the_same_outputs(anchors: Anchors) -> None:
     assert {name: tuple(shape) for name, shape in ours.items()} == find_decoder(specification).shapes(specification)
 
 
-def test_no_picture_takes_long() -> None:
+def test_no_image_takes_long() -> None:
     """The zoo's 12,804 anchors and 90 classes: with 300 candidates some 2 ms, and with a million of an untrained network's
     scores still less than a fifth of a second, in which the page would not answer."""
     specification = Specification(architecture="any", image_size=320, labels={90: "last"})

@@ -32,7 +32,7 @@ def model(exported_run: ExportedRun) -> Iterator[Runner]:
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     # Not square, and no multiple of anything; smooth, so that it has something of a photograph.
     rows, columns = np.mgrid[0:77, 0:131]
     return np.stack([rows * 3, columns, (rows * columns) // 50], axis=-1).astype(np.uint8)
@@ -40,9 +40,9 @@ def picture() -> np.ndarray:
 
 @pytest.mark.parametrize("file", [FILES[0], FILES[2]])
 def test_float_files_answer_as_the_savedmodel_does(
-    exported_run: ExportedRun, model: Runner, picture: np.ndarray, file: str
+    exported_run: ExportedRun, model: Runner, image: np.ndarray, file: str
 ) -> None:
-    pixels = preprocess(picture, model.specification)
+    pixels = preprocess(image, model.specification)
     wanted = model.heads(pixels)
     one, other = wanted.values()
     assert one.shape == other.shape  # the case in which the shape does not tell which output it is
@@ -55,8 +55,8 @@ def test_float_files_answer_as_the_savedmodel_does(
             np.testing.assert_allclose(found[name], wanted[name], rtol=0, atol=1e-3)
 
 
-def test_int8_answers_nearly_so(exported_run: ExportedRun, model: Runner, picture: np.ndarray) -> None:
-    pixels = preprocess(picture, model.specification)
+def test_int8_answers_nearly_so(exported_run: ExportedRun, model: Runner, image: np.ndarray) -> None:
+    pixels = preprocess(image, model.specification)
     with open_runner(exported_run.export / FILES[1]) as runner:
         found = runner.heads(pixels)
         for name, wanted in model.heads(pixels).items():
@@ -65,11 +65,11 @@ def test_int8_answers_nearly_so(exported_run: ExportedRun, model: Runner, pictur
 
 
 @pytest.mark.parametrize("file", [FILES[0], FILES[2]])
-def test_the_host_decodes_as_the_graph_does(exported_run: ExportedRun, model: Runner, picture: np.ndarray, file: str) -> None:
-    in_graph = model.detect(picture)
+def test_the_host_decodes_as_the_graph_does(exported_run: ExportedRun, model: Runner, image: np.ndarray, file: str) -> None:
+    in_graph = model.detect(image)
     assert len(in_graph.scores) > 10
     with open_runner(exported_run.export / file) as runner:
-        on_host = runner.detect(picture)
+        on_host = runner.detect(image)
     # The graph drops boxes without an area after it has counted to 100, the host before.
     count = min(len(in_graph.scores), len(on_host.scores)) - 5
     np.testing.assert_allclose(on_host.scores[:count], in_graph.scores[:count], atol=1e-3)
@@ -87,9 +87,9 @@ def test_pixels_of_another_range_are_refused(exported_run: ExportedRun, model: R
             runner.find(pixels)
 
 
-def test_the_savedmodel_itself_can_be_named(exported_run: ExportedRun, model: Runner, picture: np.ndarray) -> None:
+def test_the_savedmodel_itself_can_be_named(exported_run: ExportedRun, model: Runner, image: np.ndarray) -> None:
     with open_runner(exported_run.frozen / "saved_model") as runner:
-        np.testing.assert_array_equal(runner.detect(picture).boxes, model.detect(picture).boxes)
+        np.testing.assert_array_equal(runner.detect(image).boxes, model.detect(image).boxes)
 
 
 def _copy(exported_run: ExportedRun, folder: Path, file: str) -> Path:
@@ -102,9 +102,9 @@ def _copy(exported_run: ExportedRun, folder: Path, file: str) -> Path:
 
 
 @pytest.mark.parametrize("file", [*FILES[1:], *NMS_FILES])
-def test_a_folder_can_be_copied_away_alone(exported_run: ExportedRun, tmp_path: Path, picture: np.ndarray, file: str) -> None:
+def test_a_folder_can_be_copied_away_alone(exported_run: ExportedRun, tmp_path: Path, image: np.ndarray, file: str) -> None:
     with open_runner(_copy(exported_run, tmp_path, file)) as runner:
-        assert len(runner.detect(picture).scores)
+        assert len(runner.detect(image).scores)
         assert runner.specification.labels == {1: "circle", 2: "square", 3: "triangle"}
 
 
@@ -244,22 +244,22 @@ def test_the_wasm_backend_and_the_outputs_names(exported_run: ExportedRun) -> No
     assert metadata["normalization"] == {"mean": 127.5, "std": 127.5}
 
 
-def test_node_is_killed(exported_run: ExportedRun, picture: np.ndarray) -> None:
+def test_node_is_killed(exported_run: ExportedRun, image: np.ndarray) -> None:
     path = exported_run.export / FILES[2]
     with TFJSRunner(path, read_specification(path)) as runner:
-        runner.detect(picture)
+        runner.detect(image)
         os.kill(runner._node.pid, signal.SIGKILL)
         with pytest.raises(BoxcarError, match="Node ended by signal 9") as caught:
-            runner.detect(picture)
+            runner.detect(image)
         assert caught.value.code == ExitCode.ENVIRONMENT
 
 
-def test_node_hangs(exported_run: ExportedRun, picture: np.ndarray) -> None:
+def test_node_hangs(exported_run: ExportedRun, image: np.ndarray) -> None:
     path = exported_run.export / FILES[2]
     with TFJSRunner(path, read_specification(path), answer_seconds=1.0) as runner:
         os.kill(runner._node.pid, signal.SIGSTOP)
         with pytest.raises(BoxcarError, match="did not respond within 1 s") as caught:
-            runner.detect(picture)
+            runner.detect(image)
         assert caught.value.code == ExitCode.ENVIRONMENT
         assert runner._node.poll() is not None
 
@@ -268,7 +268,7 @@ def test_node_speaks_up(exported_run: ExportedRun) -> None:
     path = exported_run.export / FILES[2]
     with TFJSRunner(path, read_specification(path)) as runner:
         assert runner._node.stdin is not None
-        runner._node.stdin.write(struct.pack("<I", 8) + bytes(8))  # two numbers are no picture
+        runner._node.stdin.write(struct.pack("<I", 8) + bytes(8))  # two numbers are no image
         runner._node.stdin.flush()
         with pytest.raises(BoxcarError, match=r"cannot be used: .*shape") as caught:
             runner.heads(np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.float32))

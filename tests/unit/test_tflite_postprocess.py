@@ -28,15 +28,15 @@ def _file(run: ExportedRun, kind: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(exported_run: ExportedRun) -> list[np.ndarray]:
+def images(exported_run: ExportedRun) -> list[np.ndarray]:
     examples = read_examples(find_shards(exported_run.records, "test"))
     return [np.asarray(Image.open(io.BytesIO(example.encoded)).convert("RGB")) for example in examples]
 
 
 @pytest.fixture(scope="module")
-def wanted(exported_run: ExportedRun, pictures: list[np.ndarray]) -> list[Detections]:
+def wanted(exported_run: ExportedRun, images: list[np.ndarray]) -> list[Detections]:
     with open_runner(exported_run.frozen) as runner:
-        return [runner.detect(picture) for picture in pictures]
+        return [runner.detect(image) for image in images]
 
 
 def _answers(content: bytes, pixels: np.ndarray, threads: int = 1) -> list[np.ndarray]:
@@ -51,11 +51,9 @@ def _answers(content: bytes, pixels: np.ndarray, threads: int = 1) -> list[np.nd
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_outputs_and_their_order(exported_run: ExportedRun, pictures: list[np.ndarray], kind: str) -> None:
+def test_the_outputs_and_their_order(exported_run: ExportedRun, images: list[np.ndarray], kind: str) -> None:
     path = _file(exported_run, kind)
-    boxes, classes, scores, count = _answers(
-        path.read_bytes(), preprocess(pictures[0], read_specification(exported_run.frozen))
-    )
+    boxes, classes, scores, count = _answers(path.read_bytes(), preprocess(images[0], read_specification(exported_run.frozen)))
     assert [output.dtype for output in (boxes, classes, scores, count)] == [np.float32] * 4
     assert [output.shape for output in (boxes, classes, scores, count)] == [(1, 100, 4), (1, 100), (1, 100), (1,)]
     assert 10 < count[0] <= 100
@@ -67,11 +65,11 @@ def test_the_outputs_and_their_order(exported_run: ExportedRun, pictures: list[n
 
 
 @pytest.mark.parametrize("threads", [2, 3, 4, 8])
-def test_no_class_is_lost_to_threads(exported_run: ExportedRun, pictures: list[np.ndarray], threads: int) -> None:
+def test_no_class_is_lost_to_threads(exported_run: ExportedRun, images: list[np.ndarray], threads: int) -> None:
     """The operator alone never looks at class n when it has n threads."""
     content, pixels = (
         _file(exported_run, "float32_nms").read_bytes(),
-        preprocess(pictures[0], read_specification(exported_run.frozen)),
+        preprocess(images[0], read_specification(exported_run.frozen)),
     )
     wanted, found = _answers(content, pixels, 1), _answers(content, pixels, threads)
     count = int(wanted[3][0])
@@ -82,10 +80,8 @@ def test_no_class_is_lost_to_threads(exported_run: ExportedRun, pictures: list[n
 
 
 @pytest.mark.parametrize("threads", [16, 18])
-def test_more_threads_than_a_file_bears_are_not_used(
-    exported_run: ExportedRun, pictures: list[np.ndarray], threads: int
-) -> None:
-    path, pixels = _file(exported_run, "float32_nms"), preprocess(pictures[0], read_specification(exported_run.frozen))
+def test_more_threads_than_a_file_bears_are_not_used(exported_run: ExportedRun, images: list[np.ndarray], threads: int) -> None:
+    path, pixels = _file(exported_run, "float32_nms"), preprocess(images[0], read_specification(exported_run.frozen))
     count = int(_answers(path.read_bytes(), pixels)[3][0])
     classes = [int(number) for number in _answers(path.read_bytes(), pixels, threads)[1][0, :count]]
     assert set(classes) != {0, 1, 2}  # what it does to a host that knows nothing of it: one class is gone
@@ -95,10 +91,10 @@ def test_more_threads_than_a_file_bears_are_not_used(
     np.testing.assert_array_equal(np.sort(found.classes), np.sort(wanted.classes))
 
 
-def test_a_threshold_that_lets_everything_through_is_raised(exported_run: ExportedRun, pictures: list[np.ndarray]) -> None:
+def test_a_threshold_that_lets_everything_through_is_raised(exported_run: ExportedRun, images: list[np.ndarray]) -> None:
     specification, pixels = (
         read_specification(exported_run.frozen),
-        preprocess(pictures[0], read_specification(exported_run.frozen)),
+        preprocess(images[0], read_specification(exported_run.frozen)),
     )
 
     def answers(score: float) -> list[np.ndarray]:
@@ -128,41 +124,41 @@ def test_the_signature(exported_run: ExportedRun, kind: str) -> None:
 
 
 def test_float32_finds_what_the_savedmodel_finds(
-    exported_run: ExportedRun, pictures: list[np.ndarray], wanted: list[Detections]
+    exported_run: ExportedRun, images: list[np.ndarray], wanted: list[Detections]
 ) -> None:
     asked = found = 0
     with open_runner(_file(exported_run, "float32_nms")) as runner:
-        for picture, reference in zip(pictures, wanted, strict=True):
-            matches = match(reference, runner.detect(picture), min_score=0.2)
+        for image, reference in zip(images, wanted, strict=True):
+            matches = match(reference, runner.detect(image), min_score=0.2)
             same = matches.iou > 0.999
             assert np.abs(matches.score_difference[same]).max() < 1e-4
             asked, found = asked + len(same), found + int(same.sum())
     assert asked > 50
-    # The SavedModel leaves out boxes that lie outside the picture before it counts to a hundred, the operator does not.
+    # The SavedModel leaves out boxes that lie outside the image before it counts to a hundred, the operator does not.
     assert found >= 0.97 * asked
 
 
-def test_int8_answers_as_its_twin_with_raw_heads(exported_run: ExportedRun, pictures: list[np.ndarray]) -> None:
+def test_int8_answers_as_its_twin_with_raw_heads(exported_run: ExportedRun, images: list[np.ndarray]) -> None:
     """The operator takes up where the heads end: the same network, decoded on the host or in the file."""
     asked = found = 0
     with open_runner(_file(exported_run, "int8")) as raw, open_runner(_file(exported_run, "int8_nms")) as decoded:
-        for picture in pictures:
-            matches = match(raw.detect(picture), decoded.detect(picture), min_score=0.2)
+        for image in images:
+            matches = match(raw.detect(image), decoded.detect(image), min_score=0.2)
             asked, found = asked + len(matches.iou), found + int((matches.iou > 0.999).sum())
     assert asked > 50
     assert found >= 0.95 * asked
 
 
 def test_regular_suppression_is_closer_to_the_savedmodel_than_the_fast_one(
-    exported_run: ExportedRun, pictures: list[np.ndarray], wanted: list[Detections]
+    exported_run: ExportedRun, images: list[np.ndarray], wanted: list[Detections]
 ) -> None:
     specification = read_specification(exported_run.frozen)
     shares = {}
     for regular in (True, False):
         content = _with_postprocess(_file(exported_run, "float32"), specification, regular)
         found = []
-        for picture, reference in zip(pictures, wanted, strict=True):
-            boxes, classes, scores, count = (output[0] for output in _answers(content, preprocess(picture, specification)))
+        for image, reference in zip(images, wanted, strict=True):
+            boxes, classes, scores, count = (output[0] for output in _answers(content, preprocess(image, specification)))
             kept = slice(int(count))
             other = Detections(np.clip(boxes[kept], 0, 1), scores[kept], classes[kept].astype(np.int64) + 1)
             found += (match(reference, other, min_score=0.2).iou > 0.5).tolist()
