@@ -31,17 +31,6 @@ const calls = {
     }));
   },
   outputs: ({ specification }) => findTask(readSpecification(specification)).outputShapes(readSpecification(specification)),
-  time: ({ specification, heads, times }) => {
-    const decode = decoder(specification);
-    const given = named(heads);
-    const taken = [];
-    for (let count = 0; count < times; count += 1) {
-      const started = performance.now();
-      decode(given);
-      taken.push(performance.now() - started);
-    }
-    return taken;
-  },
 };
 
 function attempt(work) {

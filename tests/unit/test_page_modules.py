@@ -220,9 +220,8 @@ def test_both_know_the_same_outputs(anchors: Anchors) -> None:
     assert {name: tuple(shape) for name, shape in ours.items()} == find_decoder(specification).shapes(specification)
 
 
-def test_no_image_takes_long() -> None:
-    """The zoo's 12,804 anchors and 90 classes: with 300 candidates some 2 ms, and with a million of an untrained network's
-    scores still less than a fifth of a second, in which the page would not answer."""
+def test_as_many_candidates_as_an_untrained_network_has() -> None:
+    """The zoo's 12,804 anchors and 90 classes: with 300 candidates, and with a million."""
     specification = Specification(architecture="any", image_size=320, labels={90: "last"})
     count = len(make_anchors(320, specification.anchors))
     random = np.random.default_rng(0)
@@ -230,11 +229,6 @@ def test_no_image_takes_long() -> None:
     usual = np.full((count, 91), -8, np.float32)
     usual[random.integers(0, count, 300), random.integers(1, 91, 300)] = random.normal(1, 1, 300)
     untrained = random.normal(0, 1, usual.shape).astype(np.float32)
-    call = {"call": "time", "specification": specification.model_dump(mode="json"), "times": 30}
-    times = node(
-        *({**call, "heads": {"box_encodings": text(encodings), "class_logits": text(logits)}} for logits in (usual, untrained))
-    )
-    fast, slow = (float(np.median(taken)) for taken in times)
-    print(f"{fast:.2f} ms with 300 candidates, {slow:.0f} ms with a million")
-    assert fast < 20  # ten times what was measured: the machine may be busy
-    assert slow < 1000
+    few, many = check_same(specification, [named(encodings, usual), named(encodings, untrained)])
+    assert len(few.scores) > 50
+    assert len(many.scores) == specification.thresholds.max_detections
