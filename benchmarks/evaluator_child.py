@@ -23,7 +23,7 @@ def main() -> None:
         scorer.restore(checkpoint)
         scores, _ = scorer.score(pictures)
         seconds = time.perf_counter() - started
-    print(json.dumps({"pictures": len(pictures.examples), "seconds": seconds, "AP": scores["AP"], "AP50": scores["AP50"]}))
+    print(json.dumps({"pictures": len(pictures.truths), "seconds": seconds, "AP": scores["AP"], "AP50": scores["AP50"]}))
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def test_images_that_are_kept_score_like_those_that_are_read_again(training: Tra
     scorer.restore(list_checkpoints(training.folder)[0])
     kept = scorer.load(training.run / "records", "validation")
     first, again = scorer.score(kept)[0], scorer.score(kept)[0]
-    assert sum(len(batch) for batch in kept.batches or []) == len(kept.examples)
+    assert sum(len(batch) for batch in kept.batches or []) == len(kept.truths)
     monkeypatch.setattr(module, "KEPT_BYTES", 0)
     read = scorer.load(training.run / "records", "validation")
     assert first == again == scorer.score(read)[0]
