@@ -49,19 +49,13 @@ class Shard:
 
 @dataclass
 class ShardCounts:
-    """The counts of one shard."""
+    """The objects of one shard in numbers."""
 
-    images: int = 0
-    negatives: int = 0
-    encoded: int = 0  # images whose file was not stored unchanged
     per_class: Counter[str] = field(default_factory=Counter)
     boxes: "array[float]" = field(default_factory=lambda: array("f"))  # square roots of box area / image area
 
-    def add(self, width: int, height: int, encoded: bool, objects: Sequence[LabeledObject]) -> None:
-        """Counts one image of `width` × `height` pixels."""
-        self.images += 1
-        self.negatives += not objects
-        self.encoded += encoded
+    def add(self, width: int, height: int, objects: Sequence[LabeledObject]) -> None:
+        """Counts the objects of an image of `width` × `height` pixels."""
         self.per_class.update([item.name for item in objects])
         area = width * height
         self.boxes.extend([sqrt((item.xmax - item.xmin) * (item.ymax - item.ymin) / area) for item in objects])
@@ -96,12 +90,11 @@ def write_shard(shard: Shard) -> WrittenShard:
 
 
 def _record(shard: Shard, name: str, row: Row, objects: list[LabeledObject], counts: ShardCounts) -> list[bytes]:
-    treatment = TREATMENTS[row.treatment]
     try:
         content, status = read_file(shard.root, name, LARGEST_FILE, "picture_too_large")
         if (status.st_size, status.st_mtime_ns) != (row.size, row.modified):
             raise FaultyError("not_a_picture", "it is no longer the file that was checked")
-        encoded, image_format = stored_bytes(content, treatment, row.turn)
+        encoded, image_format = stored_bytes(content, TREATMENTS[row.treatment], row.turn)
     except FaultyError as error:
         raise BoxcarError(
             ExitCode.DATA,
@@ -109,7 +102,7 @@ def _record(shard: Shard, name: str, row: Row, objects: list[LabeledObject], cou
             "Leave the data folder unchanged.",
             again=True,
         ) from error
-    counts.add(row.width, row.height, treatment != "keep", objects)
+    counts.add(row.width, row.height, objects)
     return encoded_example(
         encoded,
         image_format,

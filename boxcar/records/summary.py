@@ -2,7 +2,6 @@
 
 from array import array
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,41 +14,30 @@ from boxcar.records.table import Images, hash_at
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
-@dataclass
-class _SplitCounts:
-    pictures: int = 0
-    negatives: int = 0
-    per_class: Counter[str] = field(default_factory=Counter)
-    shards: list[str] = field(default_factory=list)
-
-
 class Summary:
-    """The counts of a whole data set.
+    """The shards of a data set, and the counts of its objects.
 
     Args:
         labels: the classes' names by id.
     """
 
     def __init__(self, labels: dict[int, str]) -> None:
-        self.encoded = 0  # images whose file was not stored unchanged
         self._labels = labels
+        self._shards: dict[str, list[str]] = {split: [] for split in SPLITS}
+        self._per_class = {split: Counter[str]() for split in SPLITS}
         self._boxes = array("f")  # square roots of box area / image area
-        self._splits = {split: _SplitCounts() for split in SPLITS}
 
     def add(self, shard: str, counts: ShardCounts) -> None:
-        """Takes in a shard, by its file's name, `<split>-00000-of-00001.tfrecord`."""
-        split = self._splits[shard.partition("-")[0]]
-        split.pictures += counts.images
-        split.negatives += counts.negatives
-        split.per_class.update(counts.per_class)
-        split.shards.append(shard)
-        self.encoded += counts.encoded
+        """Adds a shard, by its file's name, `<split>-00000-of-00001.tfrecord`."""
+        split = shard.partition("-")[0]
+        self._shards[split].append(shard)
+        self._per_class[split].update(counts.per_class)
         self._boxes.extend(counts.boxes)
 
     def warnings(self) -> list[str]:
         """Warnings about the classes, one sentence each."""
         warnings = []
-        counts = {name: sum(split.per_class[name] for split in self._splits.values()) for name in self._labels.values()}
+        counts = {name: sum(count[name] for count in self._per_class.values()) for name in self._labels.values()}
         absent = [name for name, count in counts.items() if count == 0]
         if len(absent) == 1:
             warnings.append(f"The class {absent[0]} of the label map has no example.")
@@ -60,25 +48,26 @@ class Summary:
             if count == 1:
                 warnings.append(f"The class {name} has one example only.")
             warnings += [
-                f"The class {name} has no example in the {name_of_split} split."
-                for name_of_split, split in self._splits.items()
-                if count and not split.per_class[name]
+                f"The class {name} has no example in the {split} split."
+                for split, per_class in self._per_class.items()
+                if count and not per_class[name]
             ]
         return warnings
 
     def splits_json(self, images: Images) -> dict[str, Any]:
-        """Per split: pictures, negatives, boxes, per_class, shards, and in the records' order the images' SHA-256."""
-        return {
-            name: {
-                "pictures": split.pictures,
-                "negatives": split.negatives,
-                "boxes": split.per_class.total(),
-                "per_class": {label: split.per_class[label] for label in self._labels.values()},
-                "shards": sorted(split.shards),
-                "images": [hash_at(sha256).hex() for sha256 in images["sha256"][images["split"] == number]],
+        """Per split: pictures, negatives, boxes, per_class, shards, and the images' SHA-256 in the records' order."""
+        splits = {}
+        for number, (split, per_class) in enumerate(self._per_class.items()):
+            rows = images[images["split"] == number]
+            splits[split] = {
+                "pictures": len(rows),
+                "negatives": int((rows["boxes"] == 0).sum()),
+                "boxes": per_class.total(),
+                "per_class": {label: per_class[label] for label in self._labels.values()},
+                "shards": sorted(self._shards[split]),
+                "images": [hash_at(sha256).hex() for sha256 in rows["sha256"]],
             }
-            for number, (name, split) in enumerate(self._splits.items())
-        }
+        return splits
 
     def sizes_json(self, images: Images) -> dict[str, Any]:
         """Quantiles of the images' sides in pixels, and of the boxes' (square root of box area / image area)."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from boxcar.data.label_map import label_map_text, write_label_map
-from boxcar.records.check import SPLITS, CheckedBatch
+from boxcar.records.check import SPLITS, TREATMENTS, CheckedBatch
 from boxcar.records.shards import Shard, write_shard
 from boxcar.records.source import Source
 from boxcar.records.split import groups
@@ -19,7 +19,7 @@ from boxcar.records.table import Images, hash_at
 from boxcar.run.layout import DATASET, LABEL_MAP
 from boxcar.run.progress import Progress
 from boxcar.run.step import Step
-from boxcar.storage import replace_pieces
+from boxcar.storage.local_files import replace_bytes
 
 SHARD_BYTES = 100_000_000
 SHARD_IMAGES = 5_000  # of very small images; a shard's list of images is held in memory
@@ -62,12 +62,12 @@ def write_files(
         "warnings": warnings + summary.warnings(),
         "clipped_boxes": found.clipped,
         "pictures_without_xml": found.without_annotation,
-        "encoded_anew": summary.encoded,
+        "encoded_anew": int((images["treatment"] != TREATMENTS.index("keep")).sum()),
         **summary.sizes_json(images),
     }
     # In pieces: the text of all hashes need not be in memory at once.
     pieces = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False).iterencode(dataset)
-    replace_pieces(step.folder / DATASET, chain(pieces, ["\n"]))
+    replace_bytes(step.folder / DATASET, (piece.encode() for piece in chain(pieces, ["\n"])))
 
 
 def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str]) -> Iterator[Shard]:

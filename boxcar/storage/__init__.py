@@ -1,5 +1,7 @@
-"""Files in local folders and in buckets, named by URI, or by a path that this package returned. Imports `retry` and `errors`
-only."""
+"""Files in local folders and buckets, named by URI or by a path that this package returned.
+
+May import `retry` and `errors` only.
+"""
 
 from boxcar.storage.cache import cache_folder, fetch_file
 from boxcar.storage.local_files import (
@@ -14,7 +16,6 @@ from boxcar.storage.local_files import (
     read_whole_lines,
     remove_tree,
     replace_json,
-    replace_pieces,
     replace_text,
 )
 from boxcar.storage.location import bucket_location
@@ -42,6 +43,5 @@ __all__ = [
     "read_whole_lines",
     "remove_tree",
     "replace_json",
-    "replace_pieces",
     "replace_text",
 ]

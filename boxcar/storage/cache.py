@@ -8,7 +8,7 @@ from boxcar.storage.local_files import local_path, make_folder, replace_bytes
 from boxcar.storage.location import Location, bucket_location
 from boxcar.storage.store_factory import open_store
 
-# The variable in which a pod finds which folder in it is a copy of what: folder=URI.
+# The environment variable of a pod that says which folder is a copy of what: folder=URI.
 COPY_OF = "BOXCAR_COPY_OF"
 
 

@@ -19,7 +19,7 @@ _MOST_PARTS = 10_000  # what S3 allows
 
 
 class Running(Protocol):
-    """A checksum in the making."""
+    """A checksum that is computed incrementally."""
 
     def update(self, piece: bytes) -> None: ...
     def text(self) -> str:
@@ -28,9 +28,7 @@ class Running(Protocol):
 
 def running(kind: str, size: int) -> Running:
     """A checksum of the kind `sha256`, `md5`, `crc32c` or `parts` over an object of `size` bytes."""
-    if kind == "parts":
-        return _Parts(part_bytes(size))
-    return _Crc32c() if kind == "crc32c" else _Hash(kind)
+    return _Parts(part_bytes(size)) if kind == "parts" else _Digest(kind)
 
 
 def part_bytes(size: int) -> int:
@@ -55,31 +53,22 @@ def pieces(file: int, size: int) -> Iterator[bytes]:
         offset += len(piece)
 
 
-class _Hash:
+class _Digest:
     def __init__(self, kind: str) -> None:
-        # MD5 is what S3 and GCS keep; it is no protection from anybody here.
-        self._kind, self._hash = kind, hashlib.new(kind, usedforsecurity=False)
+        # S3 and GCS keep MD5s. Here, they only detect transfer errors.
+        self._kind = kind
+        self._hash = google_crc32c.Checksum() if kind == "crc32c" else hashlib.new(kind, usedforsecurity=False)
 
     def update(self, piece: bytes) -> None:
         self._hash.update(piece)
 
     def text(self) -> str:
-        return f"{self._kind} {self._hash.hexdigest()}"
-
-
-class _Crc32c:
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, piece: bytes) -> None:
-        self._value = google_crc32c.extend(self._value, piece)
-
-    def text(self) -> str:
-        return f"crc32c {base64.b64encode(self._value.to_bytes(4, 'big')).decode()}"
+        digest: bytes = self._hash.digest()
+        return f"{self._kind} {base64.b64encode(digest).decode() if self._kind == 'crc32c' else digest.hex()}"
 
 
 class _Parts:
-    """S3's tag of an object in parts. Pieces need not end where parts do."""
+    """S3's tag of an object in parts. Pieces may cross the boundaries of parts."""
 
     def __init__(self, size: int) -> None:
         self._size, self._filled = size, 0

@@ -45,7 +45,7 @@ class GcsStore(Store):
 
     def __init__(self, location: Location) -> None:
         try:
-            # The project only matters to who makes or lists buckets.
+            # The project only matters for creating and listing buckets.
             client = storage.Client(project=None)
         except (GoogleAuthError, OSError, ValueError) as error:
             raise _explain(error, location) from error
@@ -64,7 +64,7 @@ class GcsStore(Store):
         entries = []
         for blob in found:
             name = blob.name.removeprefix(root)
-            # Consoles make an empty object `folder/` where a person makes a folder.
+            # If a person creates a folder, consoles create an empty object `folder/`.
             if not (name.endswith("/") or not name) or blob.size:
                 seconds = blob.updated.timestamp() if blob.updated else 0.0
                 entries.append(StoredObject(name, blob.size or 0, str(blob.generation), _checksum(blob), seconds))
@@ -76,7 +76,7 @@ class GcsStore(Store):
         def ask() -> list[str]:
             found = self._client.list_blobs(self._bucket, prefix=root or None, delimiter="/", retry=None, timeout=_TIMEOUT)
             for _ in found:
-                pass  # the client gathers the folders of each page on its way
+                pass  # the client collects the folders of each page
             return [prefix.removeprefix(root).removesuffix("/") for prefix in found.prefixes]
 
         return sorted(name for name in self._ask(ask) if name)
@@ -87,7 +87,7 @@ class GcsStore(Store):
         end = None if length is None else start + length - 1
 
         def ask() -> bytes:
-            # Raw: an object whose metadata say gzip must arrive as it is stored. Its checksum is verified over the whole.
+            # Raw: an object with gzip in its metadata must arrive as stored. The checksum of the whole is verified later.
             content: bytes = self._blob(name).download_as_bytes(
                 start=start or None,
                 end=end,
@@ -126,7 +126,7 @@ class GcsStore(Store):
         try:
             return self._ask(ask)
         except Changed:
-            # The answer to the first attempt may have been lost after it had been carried out.
+            # An earlier attempt may have succeeded although its response was lost.
             if attempts > 1 and (entry := self.entry(name)) is not None and self.read(name, tag=entry.tag) == content:
                 return entry.tag
             raise Changed(f"{self.uri}/{name}") from None
@@ -140,11 +140,11 @@ class GcsStore(Store):
 
     def _upload_large(self, file: int, size: int, name: str, sha256: str | None) -> None:
         if sha256 is not None:
-            # The client sends as it reads, and could not take back a file that turns out to be another one.
+            # The client sends while it reads, so the file must be checked before.
             for _ in expected_pieces(file, size, name, sha256):
                 pass
-        # The client sends a chunk again by itself. Where the answer to one was lost, the server may not take the session up
-        # again, and all chunks are sent in a new one.
+        # The client resends chunks. But if a response was lost, the server may refuse to resume the session, and a new session
+        # must send all chunks.
         patience = DEFAULT_RETRY.with_timeout(retry.PATIENCE_SECONDS)
         sessions = iter(range(_SESSIONS - 1))
 
@@ -183,14 +183,14 @@ class GcsStore(Store):
 
 
 def _checksum(blob: storage.Blob) -> str | None:
-    """An object that was put together from others has no MD5."""
+    """The checksum that the server keeps. An object that was composed of others has no MD5."""
     if blob.md5_hash:
         return f"md5 {base64.b64decode(blob.md5_hash).hex()}"
     return f"crc32c {blob.crc32c}" if blob.crc32c else None
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status of the server's answer; None if there was no response."""
+    """The HTTP status of the response; None if there was no response."""
     if isinstance(error, InvalidResponse):
         return int(error.response.status_code)
     return int(error.code) if isinstance(error, GoogleAPICallError) and error.code else None

@@ -72,16 +72,11 @@ def make_folder(path: Path) -> Path:
 
 def replace_text(path: Path, text: str) -> None:
     """Writes a whole file atomically: readers see the old file or the new one, even after a power loss."""
-    replace_pieces(path, [text])
-
-
-def replace_pieces(path: Path, pieces: Iterable[str]) -> None:
-    """`replace_text` for a text that is not in memory at once."""
-    replace_bytes(path, (piece.encode() for piece in pieces))
+    replace_bytes(path, [text.encode()])
 
 
 def replace_bytes(path: Path, pieces: Iterable[bytes]) -> None:
-    """`replace_text` for bytes."""
+    """`replace_text` for bytes in pieces, which need not be in memory at once."""
     temporary = temporary_path(path)
     with os_errors(path):
         try:
@@ -112,8 +107,8 @@ def replace_json(path: Path, value: Any) -> None:
 
 
 def read_whole_lines(path: Path) -> list[str]:
-    """The complete lines of a file that is appended to; empty if there is no file. A last line without a line break is left
-    out, because it is still being written or was cut short, perhaps within a character.
+    """The complete lines of a file that is appended to; empty if there is no file. Leaves out a last line without a line
+    break, because it is still being written or was cut short, perhaps within a character.
     """
     try:
         content = path.read_bytes()
@@ -190,7 +185,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 def _refuse(error: OSError) -> None:
-    raise error  # os.walk would leave out what it may not read
+    raise error  # by default, os.walk skips folders that cannot be read
 
 
 def file_sha256(path: Path) -> str:
@@ -200,7 +195,7 @@ def file_sha256(path: Path) -> str:
 
 
 def folder_sha256(folder: Path) -> tuple[str, int]:
-    """SHA-256 of the sorted lines `<sha256>  <relative path>` of all files below a folder, and their bytes in all."""
+    """SHA-256 of the sorted lines `<sha256>  <relative path>` of all files below a folder, and their total bytes."""
     lines = sorted(f"{file_sha256(folder / name)}  {name}" for name in list_files(folder))
     size = sum((folder / name).stat().st_size for name in list_files(folder))
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest(), size

@@ -1,4 +1,4 @@
-"""What a URI names: a local folder, or a prefix in a bucket."""
+"""Locations in buckets, and their URIs."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage.names import CONTROL
 
 SCHEMES = ("s3", "gs")
-# What S3 and GCS both take: GCS also knows underscores, and dots that make names longer.
+# GCS also allows underscores, and longer names if they contain dots.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
@@ -41,11 +41,12 @@ class Location:
 
 
 def bucket_location(uri: str) -> Location | None:
-    """The folder in a bucket that a URI names; None for a plain path or a `file:` URI. Nothing is percent-decoded, as in
-    other tools.
+    """The folder in a bucket that a URI names; None for a plain path or a `file:` URI.
 
-        Raises:
-            BoxcarError: 64 if the URI is not well-formed.
+    Nothing is percent-decoded, as in other tools.
+
+    Raises:
+        BoxcarError: 64 if the URI is not well-formed.
     """
     scheme, mark, rest = uri.partition("://")
     if not mark or scheme not in SCHEMES:

@@ -1,5 +1,7 @@
-"""Checks which object names can be files below a folder. Names are not trusted, because anybody with write access to a
-bucket can choose them."""
+"""Checks which object names can be files below a folder.
+
+Names are not trusted, because everyone with write access to a bucket can choose them.
+"""
 
 import re
 import unicodedata
@@ -8,7 +10,7 @@ from collections.abc import Iterable
 from boxcar.errors import BoxcarError, ExitCode
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_LONGEST_PART_BYTES = 240  # file systems take 255, and a file is written under a longer name first
+_LONGEST_PART_BYTES = 240  # file systems allow 255, and the temporary name of a file is longer
 _RENAME = "Rename or remove it, then run this again."
 
 
@@ -26,8 +28,8 @@ def check_names(names: Iterable[str], place: str) -> None:
     for name in names:
         if reason := unfit(name):
             raise BoxcarError(ExitCode.DATA, f"{place} holds {name!r}, which {reason}.", _RENAME)
-        # File systems of macOS take names that differ by case or by how an accent is written for the same, and the second file
-        # would replace the first.
+        # On macOS, names that differ only by case or by the encoding of an accent are the same file, and the second would
+        # replace the first.
         other = files.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
             how = "differ only by case or by how their letters are encoded"

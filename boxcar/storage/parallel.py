@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-# Eight hide the waiting for a server; the clients' pools of connections hold ten.
+# Eight hide a server's latency; the clients' connection pools have ten.
 WORKERS = 8
-# Parts of large files are all in memory at once.
+# The parts of large files are in memory.
 PART_WORKERS = 6
 
 Item = TypeVar("Item")
@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 def in_order(function: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
     """`map` in threads: results come in the order of the items, and items are consumed only as results are.
 
-    At most `PART_WORKERS` items are under way or wait to be taken. The first exception ends it: no further item is started,
+    At most `PART_WORKERS` items are running or waiting to be consumed. After the first exception, no further item is started,
     and running ones are awaited.
     """
     waiting: deque[Future[Answer]] = deque()

@@ -12,11 +12,11 @@ from boxcar.retry import TransientReason
 from boxcar.storage.location import Location
 from boxcar.storage.s3_settings import S3Settings
 
-# What the SDK raises, and what it lets through from its HTTP client and its credentials.
+# What the SDK raises itself, and what it passes on from its HTTP client and its credentials.
 FAULTS = (MinioException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError, SyntaxError)
 
 _BUSY_STATUS = (408, 425, 429, 500, 502, 503, 504)
-# In the last three the server says that the bytes it got are not those that were sent.
+# The last three mean that the server received other bytes than those that were sent.
 _BUSY_CODES = (
     *("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "OperationAborted", "ConditionalRequestConflict"),
     *("XMinioServerNotInitialized", "XMinioReadQuorum", "XMinioWriteQuorum"),
@@ -38,7 +38,7 @@ def transient_reason(error: BaseException) -> TransientReason | None:
         return "unreachable"
     if isinstance(error, ConnectionRefusedError):
         return "unreachable"
-    # The server was there, and the connection broke before the answer was whole.
+    # The server was reached, and the connection broke before the response was complete.
     return "busy" if isinstance(error, urllib3.exceptions.HTTPError | http.client.HTTPException | OSError) else None
 
 
@@ -91,13 +91,13 @@ def explain(error: BaseException, settings: S3Settings, location: Location) -> B
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status of the server's answer; None if there was no response."""
+    """The HTTP status of the response; None if there was no response."""
     if isinstance(error, S3Error):
         return error.response.status
     if isinstance(error, ServerError):
         return error.status_code
     if isinstance(error, InvalidResponseError):
-        return error._code  # the SDK keeps it nowhere else
+        return error._code  # the SDK has no public attribute for it
     return None
 
 

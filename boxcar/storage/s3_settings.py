@@ -3,7 +3,7 @@
 | what | read from, first one found |
 |---|---|
 | server | BOXCAR_S3_ENDPOINT, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL: an `http://` or `https://` address; else Amazon's |
-| region | AWS_REGION, AWS_DEFAULT_REGION; else asked of Amazon, and `us-east-1` elsewhere |
+| region | AWS_REGION, AWS_DEFAULT_REGION; else requested from Amazon, and `us-east-1` elsewhere |
 | certificate authority | AWS_CA_BUNDLE, SSL_CERT_FILE: a PEM file; else the public ones |
 | key | AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN), MINIO_ACCESS_KEY and MINIO_SECRET_KEY |
 | | AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials, and in it AWS_PROFILE |
@@ -27,7 +27,7 @@ ENDPOINTS = ("BOXCAR_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 AMAZON = "https://s3.amazonaws.com"
 READ_SECONDS = 60.0
 TIMEOUT = urllib3.Timeout(connect=5.0, read=READ_SECONDS)
-# Instance metadata answers at once or not at all.
+# Instance metadata responds at once or not at all.
 _METADATA_TIMEOUT = urllib3.Timeout(connect=1.0, read=5.0)
 _CONNECTIONS = 10
 
@@ -62,7 +62,7 @@ def read_s3_settings() -> S3Settings:
     setting, endpoint = _first(*ENDPOINTS) or (ENDPOINTS[0], AMAZON)
     try:
         parts = urlsplit(endpoint)
-        parts.port  # noqa: B018 - raises where it is no number
+        parts.port  # noqa: B018 - raises if it is not a number
     except ValueError as error:
         raise _malformed(setting) from error
     beyond = parts.path.strip("/") or parts.query or "@" in parts.netloc
@@ -85,7 +85,7 @@ def _first(*names: str) -> tuple[str, str] | None:
 
 
 def _malformed(setting: str) -> BoxcarError:
-    # Not with its value: an address may hold a password.
+    # Without its value: an address may contain a password.
     what = f"{setting} is not the address of a server."
     return BoxcarError(ExitCode.ENVIRONMENT, what, f"Set {setting} to http:// or https:// and a host, with its port if needed.")
 
@@ -99,7 +99,7 @@ def _certificates() -> str:
 
 
 def _credentials(sts: str | None) -> tuple[Provider, str, str]:
-    """Who provides the key, and the settings that its name and its secret are from.
+    """The provider of the key, and the settings with its id and its secret.
 
     The kind of credentials is decided once, here. A chain that tries one after the other would report a problem of the last
     kind, although the first one may contain the typo.
@@ -135,7 +135,7 @@ def _credentials(sts: str | None) -> tuple[Provider, str, str]:
 
 
 def _tried(provider: Provider, what: str, do: str) -> Provider:
-    """The provider, after it has given credentials once."""
+    """The provider, after it has provided credentials once."""
     try:
         provider.retrieve()
     except (ValueError, KeyError, OSError, urllib3.exceptions.HTTPError, SyntaxError) as error:

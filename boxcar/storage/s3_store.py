@@ -43,7 +43,7 @@ class S3Store(Store):
         self._bucket = location.bucket
         self._signed = SignedRequests(self._settings, location.bucket)
         self._retry = Retry(transient_reason)
-        self._encrypted = False  # by keys of its own, and then tags are no hashes of what is read
+        self._encrypted = False  # with KMS keys: then tags are not hashes of the content
 
     def entries(self, below: str = "") -> list[StoredObject]:
         root = self._location.root
@@ -52,7 +52,7 @@ class S3Store(Store):
         entries = []
         for item in found:
             name, size, tag = str(item.object_name).removeprefix(root), item.size or 0, item.etag or ""
-            # Consoles make an empty object `folder/` where a person makes a folder.
+            # If a person creates a folder, consoles create an empty object `folder/`.
             if not (name.endswith("/") or not name) or size:
                 entries.append(StoredObject(name, size, tag, _checksum(tag, size), _seconds(item.last_modified)))
         return sorted(entries, key=lambda entry: entry.name)
@@ -61,7 +61,7 @@ class S3Store(Store):
         root = self._location.root
         found = self._ask(lambda: list(self._client.list_objects(self._bucket, root or None)))
         names = {str(item.object_name).removeprefix(root).removesuffix("/") for item in found if item.is_dir}
-        return sorted(names - {""})  # what consoles make for the folder itself
+        return sorted(names - {""})  # which consoles create for the folder itself
 
     def read(self, name: str, start: int = 0, length: int | None = None, tag: str | None = None) -> bytes:
         if length == 0:
@@ -109,7 +109,7 @@ class S3Store(Store):
         try:
             return self._ask(ask, name)
         except (Changed, Missing):
-            # The answer to the first attempt may have been lost after it had been carried out.
+            # An earlier attempt may have succeeded although its response was lost.
             if attempts > 1 and (entry := self.entry(name)) is not None and self.read(name, tag=entry.tag) == content:
                 return entry.tag
             raise Changed(f"{self.uri}/{name}") from None
@@ -125,7 +125,7 @@ class S3Store(Store):
             )
 
     def _upload_large(self, file: int, size: int, name: str, sha256: str | None) -> None:
-        """In parts. Those of a process that is killed stay until the bucket's lifecycle rule removes them."""
+        """Uploads in parts. If the process is killed, its parts stay until the bucket's lifecycle rule removes them."""
         key = self._key(name)
         upload = self._ask(lambda: self._client._create_multipart_upload(self._bucket, key, dict(_TYPE)))
 
@@ -138,18 +138,18 @@ class S3Store(Store):
             parts.extend(in_order(send, enumerate(expected_pieces(file, size, name, sha256), 1)))
             self._ask(lambda: self._complete(key, upload, parts))
         except Missing:
-            # The upload is gone: an attempt to put it together was carried out, and its answer lost.
+            # The upload no longer exists: an earlier attempt to complete it succeeded, but its response was lost.
             entry = self.entry(name)
             if entry is None or entry.checksum != parts_checksum(bytes.fromhex(part.etag) for part in parts):
                 raise Changed(f"{self.uri}/{name}") from None
         except BaseException:
-            with contextlib.suppress(*FAULTS):  # it only frees space, and what failed is said below
+            with contextlib.suppress(*FAULTS):  # it only frees space, and the error itself is raised below
                 self._client._abort_multipart_upload(self._bucket, key, upload)
             raise
 
     def _complete(self, key: str, upload: str, parts: list[Part]) -> None:
         if not self._client._complete_multipart_upload(self._bucket, key, upload, parts).etag:
-            # S3 answers 200 before it starts, and may fail afterwards.
+            # S3 responds with 200 before it starts, and may fail afterwards.
             raise ConnectionError("the server did not put the parts together")
 
     def checksum(self, entry: StoredObject) -> str | None:

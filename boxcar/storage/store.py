@@ -46,7 +46,7 @@ class Store(ABC):
     """Objects below one folder, named relative to it.
 
     Objects are written atomically: readers see the old one or the new one. All methods may be called from several threads.
-        Methods that send requests retry transient errors and then raise BoxcarError 69 with the setting to correct.
+    Methods that send requests retry transient errors and then raise BoxcarError 69 with the setting to correct.
 
     Args:
         uri: the folder's URI or path, for messages.
@@ -67,8 +67,8 @@ class Store(ABC):
     def folders(self) -> list[str]:
         """The names of the folders directly below that hold anything, sorted.
 
-        A bucket needs one request per 1,000 of them and of the objects next to them, regardless of their content. In a bucket
-        they are what the names of objects say, so that one may be empty or have a name that no folder can have here.
+        A bucket needs one request per 1,000 of them and of the objects next to them, regardless of their content. A bucket's
+        folders are parts of object names, so a name may be empty or not be valid for a local folder.
         """
 
     @abstractmethod
@@ -88,7 +88,7 @@ class Store(ABC):
         """The bytes of an object and their tag, for a later `write` with `expected`.
 
         Raises:
-            Missing: where there is no such object.
+            Missing: if there is no such object.
         """
         while (entry := self.entry(name)) is not None:
             try:
@@ -127,7 +127,7 @@ class Store(ABC):
         Raises:
             BoxcarError: 69 if they succeed.
         """
-        # Never the same content twice: where tags are hashes, a second check must not make an old tag valid again.
+        # Never the same content twice: if tags are hashes, a second check must not make an old tag valid again.
         stale = self.write(_PROBE, secrets.token_hex(16).encode())
         self.write(_PROBE, secrets.token_hex(16).encode())
         for expected in (stale, ABSENT):
@@ -196,7 +196,7 @@ class Store(ABC):
         with os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                # Nothing is synced to the disk: what a power cut leaves is found by its hash and fetched again.
+                # Not synced to the disk: after a power loss, a wrong hash shows that the file must be downloaded again.
                 with temporary.open("wb", buffering=0) as file:
 
                     def fetch(part: tuple[int, int]) -> bytes:
@@ -228,18 +228,18 @@ class Store(ABC):
 
 def _write_at(file: int, content: bytes, start: int) -> None:
     written = 0
-    while written < len(content):  # a disk that is nearly full takes less, and reports an error only the next time
+    while written < len(content):  # a nearly full disk may take less, and reports an error only the next time
         written += os.pwrite(file, memoryview(content)[written:], start + written)
 
 
 def expected_pieces(file: int, size: int, what: str, sha256: str | None) -> Iterator[bytes]:
     """The first `size` bytes of an open file in pieces of `part_bytes(size)`.
 
-    If `sha256` is given, the last piece comes only after the hash over all pieces was compared with it. `what` is the
-    file's name in sentences.
+    If `sha256` is given, the hash of all pieces is checked before the last one is yielded. `what` is the file's name in
+    messages.
 
     Raises:
-        Changed: where it is not, or the file has become shorter.
+        Changed: if the hash differs, or the file has become shorter.
     """
     checksum, left = hashlib.sha256(), size
     for piece in pieces(file, part_bytes(size)):
