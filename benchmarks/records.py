@@ -1,7 +1,7 @@
 """`make bench-records`: the records step against Model Garden's create_coco_tf_record, on the same images, in one run.
 
-Whole commands by wall clock, imports included. The images, JPEGs of 640×480 with four boxes each, are made on the spot.
-Ends with 1 where the step is not three times as fast as Model Garden's better figure, or needs more than 150 MB.
+Measures whole commands by wall clock, including imports. The images are generated: JPEGs of 640×480 with four boxes each.
+Ends with 1 if the step is not three times as fast as Model Garden's better figure, or needs more than 150 MB.
 
 Usage: python benchmarks/records.py [--pictures 20000] [--ours-only]
 """

@@ -47,7 +47,7 @@ class Row(NamedTuple):
     split: int = NO_SPLIT  # the one that its folder names, an index into SPLITS
     digest: bytes = b""  # of the image and its boxes
     size: int = 0  # bytes of the image's file
-    modified: int = 0  # nanoseconds since the epoch, to notice a change before the second reading
+    modified: int = 0  # as `read_file` returns it, to notice a change before the second reading
     width: int = 0  # pixels
     height: int = 0
     treatment: int = 0  # an index into TREATMENTS
@@ -178,9 +178,8 @@ def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | No
 
 def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:
     try:
-        content, status = read_file(batch.root, name, LARGEST_FILE, "picture_too_large")
-        found.sha256 = hashlib.sha256(content).digest()
-        found.size, found.modified = status.st_size, status.st_mtime_ns
+        content, found.modified = read_file(batch.root, name, LARGEST_FILE, "picture_too_large")
+        found.sha256, found.size = hashlib.sha256(content).digest(), len(content)
         return inspect(content, batch.full_decode)
     except FaultyError as error:
         found.blame(name, error.kind, error.reason)
@@ -203,8 +202,8 @@ def _check_size(annotation: Annotation | None, image: InspectedImage, found: _It
     return size is None or size == turned
 
 
-def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes, os.stat_result]:
-    """A data file's bytes and its status.
+def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes, int]:
+    """A data file's bytes, and its modification time in nanoseconds, modulo 2^63 (a file may be dated after the year 2262).
 
     Raises:
         FaultyError: if it is gone, not a regular file, or larger than `limit` bytes.
@@ -220,7 +219,7 @@ def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes
                 raise FaultyError(unusable, "it is not a file")
             if status.st_size > limit:
                 raise FaultyError(too_large, f"it has {status.st_size:,} bytes; the limit is {limit:,}")
-            return file.readall(), status
+            return file.readall(), status.st_mtime_ns % 2**63
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             raise FaultyError(unusable, "it is a broken link") from error

@@ -91,8 +91,8 @@ def write_shard(shard: Shard) -> WrittenShard:
 
 def _record(shard: Shard, name: str, row: Row, objects: list[LabeledObject], counts: ShardCounts) -> list[bytes]:
     try:
-        content, status = read_file(shard.root, name, LARGEST_FILE, "picture_too_large")
-        if (status.st_size, status.st_mtime_ns) != (row.size, row.modified):
+        content, modified = read_file(shard.root, name, LARGEST_FILE, "picture_too_large")
+        if (len(content), modified) != (row.size, row.modified):
             raise FaultyError("not_a_picture", "it is no longer the file that was checked")
         encoded, image_format = stored_bytes(content, TREATMENTS[row.treatment], row.turn)
     except FaultyError as error:

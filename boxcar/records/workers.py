@@ -21,7 +21,7 @@ from typing import TypeVar
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
 
-MOST_WORKERS = 3  # each needs some 25 MB; with two, 100,000 images stay below 150
+MOST_WORKERS = 3  # each needs about 25 MB; with two, 100,000 images need less than 150 MB in all
 _AHEAD = 1  # tasks that are prepared before a process is free; one may contain 5,000 images
 
 Task = TypeVar("Task")

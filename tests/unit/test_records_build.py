@@ -212,6 +212,15 @@ def test_dataset_json_is_written_as_a_whole_one_would_be(tmp_path: Path) -> None
     assert summary_lines(tmp_path / "out")[0] == "3 train, 1 validation, 1 test images; 5 boxes of 2 classes."
 
 
+def test_files_dated_in_another_age_are_read(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 4)
+    for path, year in (("p0.jpg", 1902), ("p1.jpg", 2400)):
+        seconds = (year - 1970) * 31_556_952
+        os.utime(data / path, (seconds, seconds))
+    build_records(str(data), str(tmp_path / "out"))
+    assert sum(_names(tmp_path / "out").values()) == 4
+
+
 def test_a_refusal_to_replace_names_all_that_may_have_changed(tmp_path: Path) -> None:
     data = data_set(tmp_path / "data", 4)
     first = build_records(str(data), str(tmp_path / "out"))
