@@ -15,7 +15,6 @@ The path that labelImg writes is ignored, because it belongs to another computer
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import takewhile
 
 from boxcar.records.faults import Fault, Kind, shown
@@ -55,6 +54,7 @@ class _Pairing:
         self._image_names = listing.image_names
         self._image_branches = _branches(name for name in listing.names if is_image(name))
         self._annotation_branches = _branches(name for name in listing.names if not is_image(name))
+        self._places_of: tuple[str | None, list[str]] = (None, [])  # of the last folder; annotations come sorted by it
 
     def beside(self, annotation: str) -> bool:
         """Pairs files in the same folder, which is almost always all of them. An image and an annotation that alone share a
@@ -193,9 +193,10 @@ class _Pairing:
             at += 1
         return found
 
-    @lru_cache(maxsize=64)  # noqa: B019 - the object lives only while one listing is paired
     def _places(self, folder: str) -> list[str]:
         """The folders that may contain an annotation's image, the most likely first."""
+        if folder == self._places_of[0]:
+            return self._places_of[1]
         places = [folder]
         parts = folder.split("/")
         for index in reversed(range(len(parts))):
@@ -205,7 +206,8 @@ class _Pairing:
                     if _folder(sibling) == above and _base(sibling).lower() in IMAGE_FOLDERS:
                         places += [_joined(sibling, below), sibling]
                 places.append(above)
-        return list(dict.fromkeys(places))
+        self._places_of = folder, list(dict.fromkeys(places))
+        return self._places_of[1]
 
     def _blame(self, file: str, kind: Kind, reason: str) -> None:
         self.faults.append(Fault(shown(file), kind, reason))

@@ -9,7 +9,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import google_crc32c
 
@@ -18,16 +17,11 @@ PART_BYTES = 8 * 2**20
 _MOST_PARTS = 10_000  # what S3 allows
 
 
-class Running(Protocol):
-    """A checksum that is computed incrementally."""
+def running(kind: str, size: int) -> "_Digest | _Parts":
+    """A checksum of the kind `sha256`, `md5`, `crc32c`, or `parts` over an object of `size` bytes.
 
-    def update(self, piece: bytes) -> None: ...
-    def text(self) -> str:
-        """The checksum as a store writes it."""
-
-
-def running(kind: str, size: int) -> Running:
-    """A checksum of the kind `sha256`, `md5`, `crc32c` or `parts` over an object of `size` bytes."""
+    Call `update` with its bytes, in pieces. `text` then returns the checksum as a store writes it.
+    """
     return _Parts(part_bytes(size)) if kind == "parts" else _Digest(kind)
 
 
