@@ -1,14 +1,6 @@
 """Address and credentials of S3 from the environment. Each setting keeps its name for error messages.
 
-| what | read from, first one found |
-|---|---|
-| server | BOXCAR_S3_ENDPOINT, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL: an `http://` or `https://` address; else Amazon's |
-| region | AWS_REGION, AWS_DEFAULT_REGION; else requested from Amazon, and `us-east-1` elsewhere |
-| certificate authority | AWS_CA_BUNDLE, SSL_CERT_FILE: a PEM file; else the public ones |
-| key | AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN), MINIO_ACCESS_KEY and MINIO_SECRET_KEY |
-| | AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials, and in it AWS_PROFILE |
-| | AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, at the STS of AWS_ENDPOINT_URL_STS or of the server above |
-| | AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI, and at last the machine's instance metadata |
+docs/reference/buckets.md lists the sources of each setting, in their order.
 """
 
 import os
