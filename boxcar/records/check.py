@@ -142,20 +142,18 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         boxes = sorted(item[:5] for item in objects)
         packed = pack(objects)
         split = folder_split(image)
-        row = Row(
-            found.sha256,
-            found.source_digest,
-            True,
-            folder_split(source) if split == NO_SPLIT and source is not None else split,
-            hashlib.sha256(found.sha256 + repr(boxes).encode()).digest(),
-            found.size,
-            found.modified,
-            width,
-            height,
-            TREATMENTS.index(inspected.treatment(turn)),
-            turn,
-            len(objects),
-            len(packed),
+        row = row._replace(
+            sound=True,
+            split=folder_split(source) if split == NO_SPLIT and source is not None else split,
+            digest=hashlib.sha256(found.sha256 + repr(boxes).encode()).digest(),
+            size=found.size,
+            modified=found.modified,
+            width=width,
+            height=height,
+            treatment=TREATMENTS.index(inspected.treatment(turn)),
+            turn=turn,
+            boxes=len(objects),
+            packed=len(packed),
         )
         result.objects += packed
         result.classes.update(item.name for item in objects)
