@@ -1,4 +1,4 @@
-"""Records for tests, made byte by byte, independently of the code that is tested with them."""
+"""Records for tests, made byte by byte without the code under test."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""Reading records without TensorFlow: what TensorFlow writes comes back, and damage is named by shard and offset."""
+"""Records are read without TensorFlow as TensorFlow writes them, and damage is named by shard and offset."""
 
 import hashlib
 import struct

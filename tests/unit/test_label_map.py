@@ -1,4 +1,4 @@
-"""`label_map.pbtxt` is read as the Object Detection API writes it, and refused in plain words where it is broken."""
+"""`label_map.pbtxt` is read as the Object Detection API writes it, and refused with a reason if it is broken."""
 
 from pathlib import Path
 

@@ -29,7 +29,7 @@ def elsewhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def do_step(folder: Path, parameters: dict[str, int], content: str = "x") -> bool:
-    """A step like ours: does its work where it was not done with these parameters; whether it worked."""
+    """A step like ours: works unless it was done with these parameters. Returns whether it worked."""
     step = Step("records", folder, {}, parameters)
     if step.done():
         return False

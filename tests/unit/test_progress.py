@@ -1,4 +1,4 @@
-"""The bar on a terminal moves, whatever the main thread is busy with; elsewhere there is a plain line."""
+"""On a terminal, the bar moves while the main thread is busy. Elsewhere, plain lines are printed."""
 
 import subprocess
 import sys

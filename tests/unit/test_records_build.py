@@ -198,7 +198,6 @@ def test_golden_bytes(tmp_path: Path) -> None:
 
 
 def test_dataset_json_is_written_as_a_whole_one_would_be(tmp_path: Path) -> None:
-    """Its hashes are streamed, into the place that nothing else in it can be taken for."""
     data = data_set(tmp_path / "data", 5)
     label(data / "p0.xml", boxes=[('"images": []', 1, 1, 9, 9)])
     build_records(str(data), str(tmp_path / "out"))
@@ -265,4 +264,4 @@ def test_raccoon_runs_through_as_it_is(tmp_path: Path) -> None:
     assert sum(split["pictures"] for split in dataset["splits"].values()) == 200
     assert dataset["faults"] == []
     assert dataset["label_map"] == {"1": "raccoon"}
-    assert dataset["encoded_anew"] > 0  # the grey ones
+    assert dataset["encoded_anew"] > 0  # the gray ones

@@ -12,7 +12,7 @@ ALONE = "an annotation without an image"
 
 
 def _paired(names: str, given: dict[str, str]) -> tuple[dict[str, str | None], list[Fault]]:
-    """The annotation of each image (None where it has none), that of each annotation without an image, and the faults."""
+    """The annotation of each image (None if it has none), the annotations without an image, and the faults."""
     found: dict[str, str | None] = {}
     faults = []
     listing = Listing(sorted(names.split()), lambda name: [given[name]] if name in given else [])

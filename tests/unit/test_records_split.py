@@ -1,4 +1,4 @@
-"""The split: by folder where folders say so, else by content, so that a picture stays where it is."""
+"""The split: by folder if folders name it, else by content, so that an image keeps its split."""
 
 import hashlib
 from collections.abc import Set
@@ -20,7 +20,7 @@ Rows = list[tuple[int, str | None]]  # (content, folder)
 def _assigned(
     rows: Rows, seed: int = 0, fractions: tuple[float, float] = (0.15, 0.15), frozen: Set[str] = frozenset()
 ) -> tuple[list[str | None], list[Fault]]:
-    """The split of each row, None where the row is in none."""
+    """The split of each row, or None."""
     images = np.zeros(len(rows), COLUMNS)
     for number, (content, folder) in enumerate(rows):
         images[number]["sha256"] = hashlib.sha256(b"%d" % content).digest()

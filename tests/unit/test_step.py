@@ -34,7 +34,7 @@ def everything(folder: Path) -> set[str]:
 
 
 def disturbed(work: Callable[[], object], at: int, act: Callable[[], None]) -> bool:
-    """Does the work in a forked process and acts on it right before its write number `at`; False where it has none such."""
+    """Does the work in a forked process and acts on it right before write number `at`; False if there are fewer writes."""
     child = os.fork()
     if child == 0:
         left = at

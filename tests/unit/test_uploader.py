@@ -143,7 +143,7 @@ def test_a_bucket_that_is_away_for_a_while_costs_nothing(
 
 
 def test_what_can_never_be_sent_ends_the_training(run: str, tmp_path: Path) -> None:
-    """Somebody else's files lie where the checkpoints would go: hours of training into nowhere are of no use."""
+    """The checkpoints' folder in the bucket contains files of others: training for hours would be useless."""
     open_store(f"{run}/train").write("thesis.txt", b"mine")
     folder = Mirror(run).folder
     with pytest.raises(BoxcarError, match="no step wrote"), Uploading(run):
