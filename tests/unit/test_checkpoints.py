@@ -1,4 +1,4 @@
-"""What trainer and evaluator tell each other through files: markers, the ledger, the status."""
+"""The files through which trainer and evaluator communicate: markers, scores, the status."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Writes that several processes race for: on every kind of store one of them wins, and the others are told."""
+"""Concurrent conditional writes: on every store, one of them succeeds, and the others are refused."""
 
 import subprocess
 import sys
@@ -91,7 +91,7 @@ def test_a_server_that_passes_conditions_over_is_refused(tmp_path: Path, monkeyp
 
 
 def test_a_local_file_never_looks_like_an_older_one(tmp_path: Path) -> None:
-    """Not even where the file system gives an inode again and the clock stands still."""
+    """Even if the file system reuses an inode and the clock stands still."""
     store, tags = open_store(str(tmp_path)), [ABSENT]
     for number in range(300):
         tags.append(store.write("a", b"%03d" % number, expected=tags[-1]))

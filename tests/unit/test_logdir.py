@@ -1,4 +1,4 @@
-"""The copy of runs' event files that TensorBoard reads: what is in it, what it costs, and what it bears."""
+"""The copy of runs' event files for TensorBoard: its content, its requests, and the failures it survives."""
 
 import inspect
 import secrets
@@ -69,7 +69,7 @@ def passes(copy: Copy, count: int) -> None:
 
 
 def requests_of_passes(proxy: FaultProxy, copy: Copy, count: int = 1) -> list[str]:
-    """The methods and paths of what some passes ask."""
+    """The methods and paths of the requests of some passes."""
     del proxy.seen[:]
     passes(copy, count)
     return [f"{seen.method} {seen.path}" for seen in proxy.seen]

@@ -1,4 +1,4 @@
-"""The local folder that stands for a URI, and the open run that is sent while it is written."""
+"""The local folder of a URI, and the open run that is uploaded while it is written."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def elsewhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goes on as another machine would, with a cache of its own."""
+    """Continues with an empty cache, as on another machine."""
     monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / name))
 
 

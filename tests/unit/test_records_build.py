@@ -1,4 +1,4 @@
-"""The records step as a whole: which files it finds, what it writes, when it does nothing, and that it repeats itself."""
+"""The whole records step: the files it finds, what it writes, when it does nothing, and that its output is reproducible."""
 
 import hashlib
 import json
@@ -185,7 +185,7 @@ def test_label_maps_that_differ_are_65(tmp_path: Path) -> None:
 
 
 def test_golden_bytes(tmp_path: Path) -> None:
-    """The same pictures give the same files, byte for byte, in every version. Renew by deleting the golden file's entries."""
+    """The same images give the same files, byte for byte, in every version. To renew, delete the golden file's entries."""
     data = tmp_path / "data"
     for number in range(6):
         save(data / f"p{number}.png", picture(number, (8, 8)), compress_level=0)

@@ -162,7 +162,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
 
 
 def _checked(data: Path) -> tuple[list[Fault], int]:
-    """The faults of a folder, and how many of its images are sound: what the workers do, in this process."""
+    """The faults of a folder and the number of its sound images, found in this process instead of the workers."""
     listing = Listing(list_names(data, data / "none", READER.is_annotation), partial(image_names, data, READER))
     found = list(READER.items(listing))
     items = [item for item in found if isinstance(item, Item)]
@@ -303,7 +303,7 @@ def test_a_wrong_option_is_64(tmp_path: Path, options: dict[str, object]) -> Non
 
 
 def _in_child(data: Path, output: Path, before: Callable[[], None]) -> subprocess.CompletedProcess[str]:
-    """Runs the step in a process of its own, on which `before` works first; it prints the exit code and the sentence."""
+    """Runs the step in a new process after the code `before`. Prints the exit code and the message."""
     code = (
         "import sys\nfrom boxcar.errors import BoxcarError\nfrom boxcar.records import build_records\n"
         "try:\n    build_records(*sys.argv[1:])\nexcept BoxcarError as error:\n    print(int(error.code), error.what)\n"
@@ -314,7 +314,7 @@ def _in_child(data: Path, output: Path, before: Callable[[], None]) -> subproces
 
 
 def _obey_permissions() -> None:
-    """Takes from root, who may do everything, the two rights to pass over a file's permission bits."""
+    """Drops root's two capabilities to ignore a file's permission bits."""
     if os.geteuid() == 0:
         drop_from_bounding_set = 24
         for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH

@@ -1,4 +1,4 @@
-"""Finished records that a run takes as they are: equal to the last byte, checked before, and never mixed with others."""
+"""Finished records that a run takes over: byte for byte equal, checked before, and never mixed with others."""
 
 import shutil
 from pathlib import Path

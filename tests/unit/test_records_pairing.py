@@ -1,4 +1,4 @@
-"""Which annotation describes which image, told from a listing of names: the kinds of layouts that people have."""
+"""Which annotation describes which image, from a listing of names, for the folder layouts that people use."""
 
 import time
 

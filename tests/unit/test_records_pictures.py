@@ -1,4 +1,4 @@
-"""Whatever a picture's file is like, its record holds upright RGB; what is that already is kept byte for byte."""
+"""Every record contains an upright RGB image. A file that already is one is kept byte for byte."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""The interface for label formats holds one whose file describes many images, too."""
+"""The interface for label formats also fits a format with one file for many images."""
 
 import csv
 import hashlib
@@ -16,7 +16,7 @@ from boxcar.records.reader import AnnotationReader, Item, Listing
 
 
 class _Csv:
-    """`image,class,xmin,ymin,xmax,ymax`, a box a line, the lines of an image together."""
+    """One box per line: `image,class,xmin,ymin,xmax,ymax`. The lines of an image are together."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -1,4 +1,4 @@
-"""The processes that read images: however the step ends, none is left, and a person learns at which image one was killed."""
+"""The worker processes: none remains after the step, and the message names the image at which one was killed."""
 
 import os
 import re
@@ -28,7 +28,7 @@ except BoxcarError as error:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images that take some seconds: links to few files, which makes no difference to the work."""
+    """Images that take some seconds to check. They are links to a few files."""
     folder = tmp_path_factory.mktemp("workers") / "data"
     for number in range(900):
         if number < 3:

@@ -1,4 +1,4 @@
-"""The local folder: whole-file writes, hashes that other tools confirm, and names of files."""
+"""Local files: atomic writes, hashes that other tools confirm, and names."""
 
 import json
 import subprocess

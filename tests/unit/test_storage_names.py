@@ -1,4 +1,4 @@
-"""What URIs and names of objects are taken, and which are refused in a sentence."""
+"""Which URIs and object names are accepted, and which are refused with a message."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is set wrong in the environment is said in one sentence, with the setting's name and never with a secret."""
+"""A wrong setting in the environment gives a message with its name and without any secret."""
 
 import datetime
 import http.client
@@ -189,7 +189,7 @@ class TestMinio:
 
 
 class SecureMinio(MinioServer):
-    """With TLS, by a certificate that no public authority has signed."""
+    """MinIO with TLS and a certificate that no public authority has signed."""
 
     def __init__(self, folder: Path, certificates: Path) -> None:
         super().__init__(folder)

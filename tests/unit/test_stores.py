@@ -1,4 +1,4 @@
-"""What every store must do: one class, run against a local folder, a real MinIO server and an emulator of GCS."""
+"""What every store must do, tested with a local folder, a real MinIO server, and an emulator of GCS."""
 
 import hashlib
 import json
@@ -218,7 +218,7 @@ class TestStore:
 
 
 class TestRequests:
-    """What a listing costs, on servers that take money for it or suffer from it."""
+    """The number of requests of a listing, because servers charge for them."""
 
     def test_folders_cost_one_request_however_much_lies_in_them(self, harmed: tuple[str, FaultProxy]) -> None:
         uri, proxy = harmed
@@ -387,7 +387,7 @@ class TestFolder:
 
 
 class TestHarm:
-    """A proxy cuts connections, answers 503 and flips bits before a real server."""
+    """A proxy before a real server cuts connections, responds with 503, and flips bits."""
 
     files = MappingProxyType({f"{i}": bytes([i]) * 50_000 for i in range(8)})
 

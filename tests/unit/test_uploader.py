@@ -1,4 +1,4 @@
-"""A run's open steps on their way to a bucket: the uploader in a thread, as a sidecar, and what ends a training."""
+"""The upload of a run's open steps: in a thread, as a sidecar, and the errors that end a training."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def run(bucket_uri: str, tmp_path: Path) -> str:
 
 
 def begin(folder: Path) -> None:
-    """The trainer and the evaluator begin."""
+    """Starts the steps of the trainer and the evaluator."""
     for name, inner in (("train", "train"), ("evaluate", "eval")):
         Step(name, folder / inner, {}, {}, resumable=True).begin()
 
