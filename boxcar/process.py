@@ -37,7 +37,11 @@ def run_command(app: typer.Typer) -> None:
         if "\n" in message:  # the help itself, where `boxcar` was called alone
             print(message, file=sys.stderr)
         else:
-            _say(BoxcarError(ExitCode.USAGE, message if message.endswith(".") else f"{message}.", f"See `{command} --help`."))
+            _say(
+                BoxcarError(
+                    ExitCode.USAGE, message if message.endswith((".", "?")) else f"{message}.", f"See `{command} --help`."
+                )
+            )
         code = ExitCode.USAGE
     except typer.Abort:
         # A signal outside of a step: while options are read, or while a failure is written down.

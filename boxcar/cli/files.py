@@ -13,8 +13,8 @@ app = make_app()
 
 @command(app, panel=START)
 def detect(
-    model: Annotated[str, typer.Argument(help="A .tflite file, a TensorFlow.js folder, or a SavedModel.")],
-    pictures: Annotated[list[str] | None, typer.Argument(help="Images, folders of images, or videos.")] = None,
+    model: Annotated[str, typer.Argument(help="A .tflite file, a TensorFlow.js folder, or a SavedModel.", metavar="URI")],
+    pictures: Annotated[list[str] | None, typer.Argument(help="Images, folders of images, or videos.", metavar="PATH")] = None,
     drawn: Annotated[
         str | None,
         typer.Option(
@@ -29,7 +29,7 @@ def detect(
     threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 2,
     verify_key: VerifyKey = None,
 ) -> None:
-    """Find objects in images with any exported file."""
+    """Detect objects in images, videos, or camera frames, with any exported file."""
     from boxcar.detect import detect as detect_in
 
     verify_model(model, verify_key)
@@ -64,8 +64,8 @@ def demo_page(
 
 
 @command(app, panel=FILES)
-def show(file: Annotated[str, typer.Argument(help="An exported file, or its folder.", metavar="FILE|URI")]) -> None:
-    """Show where an exported file comes from: run, images, code, data, and the version it was compared with."""
+def show(file: Annotated[str, typer.Argument(help="An exported file, or its folder.", metavar="URI")]) -> None:
+    """Show where an exported file comes from: run, container image, code, data, and the version it was compared with."""
     from boxcar.export.origin import describe_origin
     from boxcar.registry.decision_files import describe_comparisons
 
@@ -74,7 +74,7 @@ def show(file: Annotated[str, typer.Argument(help="An exported file, or its fold
 
 @command(app, panel=FILES)
 def sign(
-    folder: Annotated[str, typer.Argument(help="Exported files: <run>/export, or a copy of it.", metavar="DIR|URI")],
+    folder: Annotated[str, typer.Argument(help="Exported files: <run>/export, or a copy of it.", metavar="URI")],
     key: Annotated[
         Path, typer.Option(help="Private key in PEM format, on an elliptic curve such as prime256v1.", metavar="FILE")
     ],
@@ -88,10 +88,10 @@ def sign(
 
 @command(app, panel=FILES)
 def verify(
-    folder: Annotated[str, typer.Argument(help="The signed folder.", metavar="DIR|URI")],
+    folder: Annotated[str, typer.Argument(help="The signed folder.", metavar="URI")],
     key: Annotated[Path, typer.Option(help="Public key of the signer.", metavar="FILE")],
 ) -> None:
-    """Check that signed files are unchanged: exit code 0 if so, 1 if not."""
+    """Check that signed files are unchanged. The exit code is 0 if they are, and 1 if not."""
     from boxcar.signing import verify_folder
 
     print(f"Verified {counted(verify_folder(folder, key), 'file')} in {folder}: all match the signature.")

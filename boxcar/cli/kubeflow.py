@@ -15,7 +15,10 @@ schedule_app = make_app("Start pipelines on Kubeflow at set times.")
 @command(app, panel=KUBEFLOW)
 def submit(
     pipeline: Annotated[
-        str, typer.Argument(help="train-detector, retrain-if-changed, convert-only, or a file that kfp has compiled.")
+        str,
+        typer.Argument(
+            help="train-detector, retrain-if-changed, convert-only, or a file that kfp has compiled.", metavar="PIPELINE"
+        ),
     ],
     parameter: Annotated[
         list[str] | None,
@@ -30,7 +33,7 @@ def submit(
     service_account: Annotated[
         str | None, typer.Option(help="Service account of the run's pods. [default: the server's]")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run. [default: made from the time]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run. [default: derived from the time]")] = None,
     follow: Annotated[bool, typer.Option(help="Wait until the run ends, and exit with its exit code.")] = True,
 ) -> None:
     """Start a pipeline on Kubeflow, and follow it to its end."""
@@ -71,7 +74,7 @@ def apply_schedule(
 
 @command(schedule_app, "list", step="schedule list")
 def list_schedules(endpoint: KfpEndpoint = None, token_file: TokenFile = None, namespace: Namespace = None) -> None:
-    """List the schedules that `boxcar schedule apply` made."""
+    """List the schedules that `boxcar schedule apply` created."""
     from boxcar.kfp.endpoint import Endpoint
     from boxcar.kfp.recurring import list_schedules as find_all
 
@@ -85,7 +88,7 @@ def list_schedules(endpoint: KfpEndpoint = None, token_file: TokenFile = None, n
 
 @command(schedule_app, "remove", step="schedule remove")
 def remove_schedule(
-    name: Annotated[str, typer.Argument(help="The schedule's name.")],
+    name: Annotated[str, typer.Argument(help="The schedule's name.", metavar="NAME")],
     endpoint: KfpEndpoint = None,
     token_file: TokenFile = None,
     namespace: Namespace = None,

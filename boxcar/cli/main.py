@@ -9,7 +9,7 @@ from boxcar.cli import files, kubeflow, models, pod, run, runs, start, steps
 from boxcar.cli.command import KUBEFLOW, MODELS, make_app
 from boxcar.process import run_command
 
-app = make_app("Train object detectors on your own labeled photographs, and get files for phone, browser, and server.")
+app = make_app("Train object detectors on your own labeled photographs, and export files for phones, browsers, and servers.")
 for module in (start, run, files, steps):
     app.add_typer(module.app)
 app.add_typer(models.app, name="models", rich_help_panel=MODELS)

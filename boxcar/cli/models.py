@@ -23,7 +23,7 @@ def list_models(
     models: Models,
     name: Annotated[str | None, typer.Option("--model", help="List the versions of this model.", metavar="NAME")] = None,
 ) -> None:
-    """List the models in a registry, or the versions of one model."""
+    """List the models in a model registry, or the versions of one model."""
     from boxcar.registry.tables import print_models, print_versions
 
     if name is None:
@@ -88,7 +88,7 @@ def promote(
         typer.Option(help="Make the version the champion without a comparison, and record this reason.", metavar="REASON"),
     ] = None,
 ) -> None:
-    """Make a version the champion if it is not worse. The exit code is also 0 if the champion stays."""
+    """Make a version the champion if it is not worse. The exit code is 0 even if the champion stays."""
     from boxcar.registry import promote_regardless, read_aliases, resolve
     from boxcar.registry.tables import print_compared
     from boxcar.retraining.in_process import decide, restore
@@ -115,7 +115,7 @@ def promote(
 
 @command(app, step="models rollback")
 def rollback(models: Models, name: Name) -> None:
-    """Make the previous champion the champion again. Repeat it to go further back."""
+    """Make the previous champion the champion again. Repeat the command to go further back."""
     from boxcar.registry import rollback as go_back
 
     state = go_back(_model(models, name))

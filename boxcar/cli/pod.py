@@ -65,7 +65,7 @@ def upload(
 @command(app, hidden=True)
 def follow(
     runs: Annotated[str, typer.Option(help="A folder of runs, or one run.", metavar="URI")],
-    into: Annotated[Path, typer.Option(help="Folder on this machine that holds nothing else.", metavar="DIR")],
+    into: Annotated[Path, typer.Option(help="Folder on this machine that contains nothing else.", metavar="DIR")],
     seconds: Annotated[float, typer.Option(help="Seconds between updates.", min=1.0)] = 15.0,
 ) -> None:
     """Keep a local copy of the TensorBoard files of runs in a bucket, until SIGTERM or Ctrl-C."""

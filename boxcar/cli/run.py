@@ -46,7 +46,7 @@ def run(
     until: Annotated[LastStep, typer.Option(help="Stop after this step. --resume finishes the run later.")] = LastStep.report,
     launcher: RunsOn = Launcher.local,
 ) -> None:
-    """Turn labeled images into a trained detector: exported files and a report."""
+    """Train a detector on labeled images, export it, and write a report."""
     configuration = make_configuration(config, {**given, "data": data, "records": records})
     if configuration.data is None and configuration.records is None:
         raise _no_images()

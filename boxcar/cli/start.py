@@ -31,7 +31,7 @@ def doctor(
     missing = [finding for finding in findings if not finding.ok]
     if missing:
         what = f"{len(missing)} of {len(findings)} checks failed: {missing[0].what}"
-        raise BoxcarError(ExitCode.ENVIRONMENT, what, missing[0].do or "See the table above.")
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, missing[0].do or "See the list above.")
 
 
 @command(app, panel=START)
@@ -41,7 +41,7 @@ def shapes(
     image_size: Annotated[int, typer.Option(help="Width and height of each image in pixels.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed for the drawings.")] = 0,
 ) -> None:
-    """Draw a small labeled data set for trying Boxcar out."""
+    """Draw a small labeled data set to try Boxcar with."""
     from boxcar.shapes import make_shapes
 
     made = make_shapes(output, pictures=pictures, image_size=image_size, seed=seed)

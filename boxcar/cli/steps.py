@@ -117,8 +117,8 @@ def freeze(
         str | None,
         typer.Option(
             help="The label_map.pbtxt that the checkpoint was trained with. "
-            "[default: found next to the checkpoint, else COCO's for 91 class slots]",
-            metavar="FILE",
+            "[default: the one next to the checkpoint, else COCO's for 91 class slots]",
+            metavar="URI",
         ),
     ] = None,
     image_size: Annotated[
@@ -131,7 +131,7 @@ def freeze(
         ),
     ] = None,
 ) -> None:
-    """Make a SavedModel from a checkpoint."""
+    """Create a SavedModel from a checkpoint."""
     from boxcar.export import freeze as freeze_step
 
     settings = {"label_map": label_map, "image_size": image_size, "score_threshold": score_threshold}

@@ -25,7 +25,7 @@ def _quantity(value: Any) -> str:
     text = str(value)
     match = _QUANTITY.fullmatch(text)
     if match is None or not float(match[1]):
-        raise ValueError("Input should be a Kubernetes quantity above 0, such as 500m, 4 or 16Gi")
+        raise ValueError("Input should be a Kubernetes quantity above 0, such as 500m, 4, or 16Gi")
     return text
 
 
@@ -38,7 +38,7 @@ def _label_key(value: str) -> str:
 
 def _label_value(value: str) -> str:
     if value and not _LABEL_NAME.fullmatch(value):
-        raise ValueError("Input should be a label's value: at most 63 letters, digits, -, _ and .")
+        raise ValueError("Input should be a label's value: at most 63 letters, digits, -, _, and .")
     return value
 
 

@@ -52,7 +52,7 @@ class Conversion(Settings):
     formats: tuple[Format, ...] = Field(
         DEFAULT_FORMATS,
         min_length=1,
-        description="Formats to export besides the SavedModel; all selects every format, saved_model none.",
+        description="Formats to export in addition to the SavedModel: all for every format, saved_model for no other.",
     )
     parity_pictures: int = Field(
         200, ge=1, le=10_000, description="Maximum number of images on which each file is compared with the SavedModel."

@@ -11,7 +11,7 @@ class RetrainingSettings(Settings):
     """The settings of `boxcar retrain`."""
 
     start: Literal["champion", "init"] = Field(
-        "champion", description="Weights to start from: the champion's, or those that `init` names."
+        "champion", description="Initial weights: the champion's, or those that `init` names."
     )
     new_pictures: int = Field(
         0, ge=0, description="New labeled images to wait for; 0 trains on any change of images, boxes, or label map."

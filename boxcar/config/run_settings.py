@@ -48,7 +48,7 @@ class Configuration(Conversion):
     checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
     init: str | None = Field(
         None,
-        description="Weights to start from: none, zoo, or a checkpoint (.../ckpt-0). [default: zoo if available, else none]",
+        description="Initial weights: none, zoo, or a checkpoint (.../ckpt-0). [default: zoo if available, else none]",
     )
     optimizer: Optimizer = Field("sgd", description="SGD with momentum 0.9, or AdamW.")
     ema_decay: float | None = Field(
@@ -69,7 +69,7 @@ class Configuration(Conversion):
     keep_best: int = Field(1, ge=1, le=1000, description="Number of checkpoints with the highest AP to keep.")
     keep_last: int = Field(3, ge=1, le=1000, description="Number of newest checkpoints to keep.")
     early_stopping_checkpoints: int | None = Field(
-        None, ge=1, description="Stop training after this many checkpoints in a row that did not raise the highest AP."
+        None, ge=1, description="Stop training after this many checkpoints in a row have not raised the highest AP."
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed for the split, initial weights, data order, and augmentation.")
     augmentations: tuple[Augmentation, ...] = Field(

@@ -28,11 +28,11 @@ class Detector:
         self.size = self.info["image_size"]
         self.lowest = self.info["thresholds"]["score"] if score is None else score
         self.anchors = make_anchors(self.size, self.info["anchors"])
-        # By the signature's names: the order of a TFLite file's outputs is the converter's own.
+        # The signature names the outputs. Their order in the file is the converter's choice.
         self.run = Interpreter(model_path=str(model), num_threads=threads).get_signature_runner("heads")
 
     def detect(self, image: np.ndarray) -> list[dict]:
-        """What is in a uint8 RGB image [H, W, 3]: boxes (ymin, xmin, ymax, xmax) from 0 to 1, best score first."""
+        """Detections in a uint8 RGB image [H, W, 3], best score first; boxes are (ymin, xmin, ymax, xmax) from 0 to 1."""
         (low, high), takes = self.info["value_range"], self.run.get_input_details()["image"]["dtype"]  # uint8: --int8-input
         pixels = preprocess(image, self.size, low, high)
         pixels = np.rint((pixels - low) * (255 / (high - low))).astype(takes) if takes == np.uint8 else pixels
@@ -43,9 +43,9 @@ class Detector:
         ]
 
     def decode(self, encodings: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes, scores and class ids from the raw outputs [A, 4] and [A, C]; slot 0 of C is the background."""
+        """Boxes, scores, and class ids from the raw outputs [A, 4] and [A, C]; slot 0 of C is the background."""
         lowest = np.log(self.lowest / (1 - self.lowest)) if self.lowest > 0 else -np.inf
-        anchor, slot = np.nonzero(logits[:, 1:] > lowest)  # before the sigmoid, which nearly no anchor then needs
+        anchor, slot = np.nonzero(logits[:, 1:] > lowest)  # before the sigmoid, which few anchors then need
         classes, scores = slot + 1, 1 / (1 + np.exp(-np.clip(logits[anchor, slot + 1], -80, 80)))
         boxes = decode_boxes(encodings[anchor], self.anchors[anchor], self.info["box_coder"])
         clipped = np.clip(boxes, 0, 1)
@@ -89,7 +89,7 @@ def preprocess(image: np.ndarray, size: int, low: float, high: float) -> np.ndar
 
 
 def make_anchors(size: int, anchors: dict) -> np.ndarray:
-    """[A, 4] (ymin, xmin, ymax, xmax), by level, row, column, aspect ratio and scale."""
+    """[A, 4] (ymin, xmin, ymax, xmax), ordered by level, row, column, aspect ratio, and scale."""
     scales = 2 ** (np.arange(anchors["scales_per_octave"]) / anchors["scales_per_octave"])
     roots, levels = np.sqrt(anchors["aspect_ratios"]), []
     for level in range(anchors["min_level"], anchors["max_level"] + 1):
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a .tflite file with detector.json in its folder")
     parser.add_argument("images", type=Path, nargs="+", help="images, or folders of images")
     parser.add_argument("--threads", type=int, default=4, help="CPU threads; a Raspberry Pi has four cores")
-    parser.add_argument("--score", type=float, help="lowest score of a detection (default: in detector.json)")
+    parser.add_argument("--score", type=float, help="minimum score of a detection (default: the one in detector.json)")
     parser.add_argument("--json", type=Path, help="file to write the detections to")
     options = parser.parse_args()
     paths = [path for given in options.images for path in (sorted(given.iterdir()) if given.is_dir() else [given])]
