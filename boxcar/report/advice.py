@@ -125,15 +125,15 @@ def _weak_classes(evidence: Evidence) -> Iterator[Advice]:
         if score is None:
             yield Advice(
                 f"Label more images with “{name}”",
-                f"No test image shows this class, so its accuracy is unknown. There {'is' if boxes == 1 else 'are'} "
-                f"{_many(boxes, 'box', 'boxes')} of it to train on.",
+                f"No test image shows this class, so its accuracy is unknown. It has "
+                f"{_many(boxes, 'box', 'boxes')} to train on.",
             )
             continue
         others = [other for key, other in scores.items() if key != name and other is not None]
         if score < GOOD and others and median(others) - score > 0.15:
             yield Advice(
                 f"Label more images with “{name}”",
-                f"Its AP50 is {score:.2f}, against {median(others):.2f} for the others, and it has "
+                f"Its AP50 is {score:.2f}, compared with {median(others):.2f} for the others, and it has "
                 f"{_many(boxes, 'box', 'boxes')} to train on{_others_have(counts, name)}.",
             )
 
@@ -203,7 +203,7 @@ def _weaker_files(evidence: Evidence) -> Iterator[Advice]:
     better = min((file for file in judged if file not in weaker), key=_distance_to_a_phone)
     for file in weaker:
         yield Advice(
-            f"Prefer {better.path} to {file.path} where accuracy matters",
+            f"Prefer {better.path} to {file.path} if accuracy matters",
             f"Its AP50 is {file.AP50:.2f}; the model's is {model.AP50:.2f}. The difference is lost in {file.format}.",
         )
 

@@ -26,8 +26,8 @@ PURPOSES = {
     "tflite_float16": "Phones, at half the size; fast on phone GPUs.",
     "tflite_dynamic": "Phones and the Raspberry Pi: 8-bit weights, computed in float.",
     "tflite_int8": "Phones and the Raspberry Pi: 8-bit throughout, smallest and usually fastest.",
-    "tflite_float32_nms": "Android’s task library and sample apps, in full precision. It returns boxes, not raw heads.",
-    "tflite_int8_nms": "Android’s task library and sample apps, smaller. It returns boxes, not raw heads.",
+    "tflite_float32_nms": "Android’s task library and sample apps, in full precision. It returns boxes, not raw outputs.",
+    "tflite_int8_nms": "Android’s task library and sample apps, smaller. It returns boxes, not raw outputs.",
     "tfjs_float32": "Web pages with TensorFlow.js, in full precision.",
     "tfjs_float16": "Web pages with TensorFlow.js, at half the download.",
     "tfjs_uint8": "Web pages with TensorFlow.js, at a quarter of the download.",
@@ -41,7 +41,7 @@ DECIDED = {
 }
 
 STEP_TITLES = {
-    "records": "Checking and packing the images",
+    "records": "Checking the images and writing the records",
     "train": "Training",
     "evaluate": "Scoring every checkpoint during training",
     "freeze": "Freezing the chosen checkpoint",
@@ -101,7 +101,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
     return {
         "title": f"Detector for {_listed(list(labels.values()))}",
         "run_name": evidence.run.resolve().name,
-        "date": f"{datetime.fromtimestamp(trained, UTC):%-d %B %Y}",
+        "date": f"{datetime.fromtimestamp(trained, UTC):%B %-d, %Y}",
         "specification": evidence.specification,
         "test": evidence.test,
         "verdict": verdict(evidence.test.AP50),

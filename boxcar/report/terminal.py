@@ -56,7 +56,8 @@ def print_summary(run: str) -> None:
             console.print(f"{entry['path']}: {entry['note']}", markup=False)
         if entry.get("float_layers"):
             console.print(
-                f"INT8 cost {entry['path']} too much: {len(entry['float_layers'])} of its layers are kept in float32.",
+                f"INT8 reduced the accuracy of {entry['path']} too much, "
+                f"so {len(entry['float_layers'])} of its layers are kept in float32.",
                 markup=False,
             )
     console.print()

@@ -111,7 +111,7 @@ def _at_work(run: FoundRun) -> str | None:
         return "a process uses it"
     hours = (time.time() - run.changed) / 3600
     if run.state != "finished" and hours * 3600 < UNFINISHED_SECONDS:
-        return f"it is not finished and changed {max(0.0, hours):.1f} hours ago: it may still be active"
+        return f"it is not finished, changed {max(0.0, hours):.1f} hours ago, and may still be active"
     return None
 
 

@@ -63,8 +63,8 @@ def require_gpus(asked: int | None, seen: int) -> None:
     if asked is not None and seen < asked:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
-            f"{asked} {'GPU was' if asked == 1 else 'GPUs were'} asked for, and TensorFlow sees {seen or 'none'}.",
-            "See `boxcar doctor` for what is missing; --gpus 0 trains on the CPU.",
+            f"Training needs {asked} {'GPU' if asked == 1 else 'GPUs'}, but TensorFlow sees {seen or 'none'}.",
+            "Run `boxcar doctor` to see what is missing, or add --gpus 0 to train on the CPU.",
         )
 
 

@@ -233,7 +233,7 @@ def test_a_picture_can_be_dropped(visit: Visit, picture: Path) -> None:
     shown = visit.found()
     np.testing.assert_array_equal(shown.boxes, wanted.above(SURE).boxes)
     visit.page.evaluate(drop, None)
-    visit.wait_until("What was dropped is not an image file. Save the image first", of="#failure")
+    visit.wait_until("The dropped item is not an image file. Save the image first", of="#failure")
 
 
 @pytest.mark.slow

@@ -53,10 +53,10 @@ def test_gpus_that_were_asked_for_must_be_seen() -> None:
     require_gpus(None, 0)
     require_gpus(0, 0)
     require_gpus(2, 2)
-    with pytest.raises(BoxcarError, match="2 GPUs were asked for, and TensorFlow sees 1") as error:
+    with pytest.raises(BoxcarError, match="needs 2 GPUs, but TensorFlow sees 1") as error:
         require_gpus(2, 1)
     assert error.value.code == 69
-    with pytest.raises(BoxcarError, match="1 GPU was asked for, and TensorFlow sees none"):
+    with pytest.raises(BoxcarError, match="needs 1 GPU, but TensorFlow sees none"):
         make_strategy(1, Workers())
 
 
@@ -73,5 +73,5 @@ def test_the_command_ends_at_once_without_its_gpu(tmp_path: Path, shapes_records
         [sys.executable, "-m", "boxcar", *arguments, "--gpus", "1"], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 69, ended.stderr
-    assert "1 GPU was asked for, and TensorFlow sees none." in ended.stderr.splitlines()[-1]
+    assert "Training needs 1 GPU, but TensorFlow sees none." in ended.stderr.splitlines()[-1]
     assert not list(run.rglob("ckpt-*"))

@@ -91,7 +91,7 @@ def test_the_page_says_what_a_person_wants_to_know(run: Path) -> None:
         "data: data/shapes",
         "All images are 192 × 192 pixels.",
         "takes up 30% of the image’s side, about 38 pixels at the network’s input. The smallest takes up 23 pixels there.",
-        "run boxcar demo-page --run demo in the folder that holds this run.",
+        "run boxcar demo-page --run demo in the folder that contains this run.",
     ):
         assert expected in words, expected
 

@@ -125,7 +125,7 @@ def test_a_heart_that_beats_no_time_hides_no_other_run(tmp_path: Path, beat: str
         ("a", "finished", 500),
     ]
     assert others == {}
-    assert reasons(plan_prune(str(tmp_path), store, 1))["b"].endswith("it may still be active")
+    assert reasons(plan_prune(str(tmp_path), store, 1))["b"].endswith("may still be active")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_what_may_be_at_work_stays(runs: str, monkeypatch: pytest.MonkeyPatch) -
     assert reasons(plan) == {
         "trains1": "it is training",
         "trains0": "it is training",
-        "young": "it is not finished and changed 0.0 hours ago: it may still be active",
+        "young": "it is not finished, changed 0.0 hours ago, and may still be active",
         "weights": "young starts from its weights",
     }
     monkeypatch.setattr(pruning, "UNFINISHED_SECONDS", -1.0)

@@ -224,7 +224,7 @@ function listen() {
     if (file) showImage(file);
     else {
       inTurn(async () => {
-        throw new Failure('What was dropped is not an image file.', 'Save the image first, then drop its file.');
+        throw new Failure('The dropped item is not an image file.', 'Save the image first, then drop its file.');
       });
     }
   });

@@ -12,7 +12,7 @@ export async function readImage(file, canvas) {
   } catch {
     throw new Failure(
       `${file.name || 'That file'} cannot be decoded: it is damaged, or not an image that this browser can read.`,
-      'Choose a JPEG, PNG or WebP image.',
+      'Choose a JPEG, PNG, or WebP image.',
     );
   }
   try {
