@@ -54,8 +54,8 @@ def measure(*, small: int = 1000, large_megabytes: int = 1000, repetitions: int 
                         f"{what}, {way}",
                         f"{ours:.2f} s, {count * size / ours / 1e6:.0f} MB/s",
                         f"{theirs:.2f} s, {count * size / theirs / 1e6:.0f} MB/s",
-                        f"{theirs / ours:.2f}x",
-                        f"{least:g}x",
+                        f"{theirs / ours:.2f} times",
+                        f"{least:g} times",
                         theirs / ours >= least,
                     )
                 )

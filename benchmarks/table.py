@@ -12,7 +12,7 @@ DOCUMENT = ROOT / "docs" / "reference" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 `make bench` measures all sections, and `make bench-NAME` measures one. Both sides are measured in one run on the same machine.
-The command ends with 1 if a target is missed. `make bench-setup` installs the tools that Boxcar is compared with. Times on a
+The exit code is 1 if a target is missed. `make bench-setup` installs the tools that Boxcar is compared with. Times on a
 shared machine vary by about 10%.
 """
 

@@ -269,7 +269,7 @@ def duration_text(seconds: float) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    """ "circle, square and triangle", or how many there are."""
+    """ "circle, square, and triangle", or how many there are."""
     if len(names) > 4:
         return f"{len(names)} classes"
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])}, and {names[-1]}"

@@ -88,7 +88,7 @@ def _labelled(example: Example, labels: Mapping[int, str]) -> Thumbnail:
     names = [labels.get(int(label), f"id {label}") for label in example.labels]
     true = tuple(_drawn(box, name, width, height) for box, name in zip(example.boxes, names, strict=True))
     caption = counted(names) or "no box"
-    return Thumbnail(uri, width, height, example.filename, true, (), caption, f"{example.filename}. Labelled: {caption}.")
+    return Thumbnail(uri, width, height, example.filename, true, (), caption, f"{example.filename}. Labeled: {caption}.")
 
 
 def _scored(example: Example, found: ImageDetections, labels: Mapping[int, str]) -> Thumbnail:

@@ -77,7 +77,7 @@ def test_it_computes_with_what_was_chosen_and_nothing_else(visit: Visit, picture
         rf"ssd_mobilenet_v2_fpnlite_320x320, {IMAGE_SIZE} × {IMAGE_SIZE} pixels · WebAssembly, \d+ threads?", about
     )
     assert visit.page.evaluate("crossOriginIsolated"), "or WebAssembly has one thread only"
-    assert visit.page.locator("h1").inner_text() == "Detector for circle, square and triangle"
+    assert visit.page.locator("h1").inner_text() == "Detector for circle, square, and triangle"
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_the_page_says_what_a_person_wants_to_know(run: Path) -> None:
     page = read_page(run)
     words = re.sub(r"\s+", " ", page.text)
     for expected in (
-        "Detector for circle, square and triangle",
+        "Detector for circle, square, and triangle",
         "It detects nearly every object in images it has never seen.",
         "0.964",
         "0.803",

@@ -181,7 +181,7 @@ async function listedModels() {
 
 function listed(names) {
   if (names.length > 4) return `${names.length} classes`;
-  return names.length > 1 ? `${names.slice(0, -1).join(', ')} and ${names.at(-1)}` : names[0];
+  return names.length < 3 ? names.join(' and ') : `${names.slice(0, -1).join(', ')}, and ${names.at(-1)}`;
 }
 
 function median(numbers) {
