@@ -49,7 +49,7 @@ def upload(
         float, typer.Option(help="Minutes without a renewal after which the Lease expires.", min=0.1)
     ] = 10,
 ) -> None:
-    """Upload a run to its bucket while it trains, until SIGTERM and once after it."""
+    """Upload a run to its bucket while it trains. After SIGTERM, upload once more and end."""
     from boxcar.sync.upload import upload_beside
 
     if idle():

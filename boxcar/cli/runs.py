@@ -49,7 +49,7 @@ def prune(
     namespace: Annotated[str | None, typer.Option(help="Namespace of those Jobs. [default: the context's]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run/--remove", help="Only list what would be removed, or remove it.")] = True,
 ) -> None:
-    """Remove old runs. It keeps runs that a model refers to or that may be active, and everything that is not a run."""
+    """Remove old runs. Runs that a model refers to, runs that may be active, and all other folders are kept."""
     from boxcar.retention import plan_prune
     from boxcar.retention import prune as remove
     from boxcar.storage import bucket_location, open_store
