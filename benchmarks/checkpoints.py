@@ -60,8 +60,8 @@ def measure(*, steps: int = 1000, repetitions: int = 2) -> Result:
         Row("the same with the evaluator on the same cores", f"{median(seconds['evaluator']):.1f} s", "", f"{evaluated:+.1%}")
     )
     result.notes = [
-        f"{SIZE} px, batch {BATCH}, 300 drawn images, checkpoints at the default interval. Measured from the end of the first "
-        f"ten steps to the end of the process, {repetitions} times, alternating. With the evaluator, the end is when the last "
-        "checkpoint is scored."
+        f"Both sides train at {SIZE} px with batch {BATCH} on 300 drawn images, and save checkpoints at the default interval. "
+        f"The time runs from the end of the first ten steps to the end of the process, {repetitions} times, alternating. With "
+        "the evaluator, it runs until the last checkpoint is scored."
     ]
     return result

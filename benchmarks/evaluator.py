@@ -60,10 +60,10 @@ def measure(*, steps: int = 60, repetitions: int = 3) -> Result:
             )
         )
     result.notes = [
-        f"On {data}, its training split, with a checkpoint after {steps} steps. The second evaluation in a process is "
-        f"measured: restore, run over the images, score; {repetitions} times, alternating, each in its own process; the "
-        "median. The API's side is its `eager_eval_loop` with COCO metrics and its default batch of 1; it traces its graph "
-        "again for each checkpoint. Boxcar enables oneDNN. The API runs at its defaults: with oneDNN on a CPU without "
-        "AVX-512, it takes more than a second per image."
+        f"Both sides score a checkpoint after {steps} steps on the training split of {data}, {repetitions} times, alternating, "
+        "each in its own process. The figure is the median of the second evaluation in a process: restore the checkpoint, run "
+        "over the images, score. The API's side is its `eager_eval_loop` with COCO metrics and its default batch of 1; it "
+        "traces its graph again for each checkpoint. Boxcar enables oneDNN. The API runs at its defaults: with oneDNN on a "
+        "CPU without AVX-512, it takes more than a second per image."
     ]
     return result

@@ -53,10 +53,10 @@ def measure(
         formats = ("tflite_float32", "tflite_int8", "tfjs_float32")
         trained = train(folder / "photographs", records, SIZE, photograph_steps, formats, "optimizer: adamw\n")
         result.notes.append(
-            f"Trained from random weights with AdamW and otherwise Boxcar's defaults: {shapes_steps} steps on 900 drawn "
-            f"shapes at {SHAPES_SIZE} px, and {photograph_steps} steps on {data} at {SIZE} px. Frozen and converted by `boxcar "
-            f"freeze` and `boxcar convert`. Each side is timed in its own process, {repetitions} times, alternating, on up to "
-            f"{pictures} test images each time; the median over all of them."
+            f"The detectors are trained from random weights with AdamW and otherwise Boxcar's defaults: {shapes_steps} steps "
+            f"on 900 drawn shapes at {SHAPES_SIZE} px, and {photograph_steps} steps on {data} at {SIZE} px. `boxcar freeze` "
+            f"and `boxcar convert` export them. Each side is timed in its own process, {repetitions} times, alternating, on up "
+            f"to {pictures} test images each time. The figure is the median over all of them."
         )
         exports_tflite.time_int8(result, trained, repetitions, pictures)
         exports_tflite.score_int8(result, "drawn shapes, their test split", shapes, ("test",))

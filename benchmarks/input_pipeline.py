@@ -32,9 +32,9 @@ def measure(*, seconds: int = 15, repetitions: int = 3) -> Result:
         ratio >= LEAST_RATIO,
     )
     note = (
-        f"On {data}: decoding, augmentation, resizing, and matching with anchors, {seconds} seconds each after 30 batches, "
-        f"{repetitions} times, alternating; the median. Model Garden's side is the decoder and parser of its RetinaNet task "
-        "(horizontal flip, scale 0.6 to 1.4). Boxcar's side is `training_batches` with horizontal_flip and scale_jitter (0.6 "
-        "to 1.4)."
+        f"Both sides read {data}, with decoding, augmentation, resizing, and matching with anchors, for {seconds} seconds "
+        f"after 30 batches, {repetitions} times, alternating. The figure is the median. Model Garden's side is the decoder and "
+        "parser of its RetinaNet task (horizontal flip, scale 0.6 to 1.4). Boxcar's side is `training_batches` with "
+        "horizontal_flip and scale_jitter (0.6 to 1.4)."
     )
     return Result([row], [note])

@@ -71,10 +71,10 @@ def measure(*, shapes_seconds: int = 190, raccoon_seconds: int = 720) -> Result:
             Row("raccoon, 320 px", str(ours), f"{yolo} (YOLO11n)", f"{ours.ap50 - yolo.ap50:+.3f} AP50", asked, reached)
         )
     result.notes = [
-        "From random weights. The seconds include all evaluations; for Boxcar, they cover the whole process. Both sides "
-        "choose their weights on the validation images (15%), and the same scorer scores the test images (15%). Boxcar runs "
-        "with its defaults and AdamW, and for the shapes with the augmentation of examples/demo.yaml. YOLO11n runs with its "
-        "defaults at batch 16, also with AdamW, which it chooses for short training runs."
+        "Both sides train from random weights. The seconds include all evaluations; for Boxcar, they cover the whole process. "
+        "Both sides choose their weights on the validation images (15%), and the same scorer scores the test images (15%). "
+        "Boxcar runs with its defaults and AdamW, and for the shapes with the augmentation of examples/demo.yaml. YOLO11n "
+        "runs with its defaults at batch 16, also with AdamW, which it chooses for short training runs."
     ]
     return result
 

@@ -67,7 +67,7 @@ def measure(*, small: int = 1000, large_megabytes: int = 1000, repetitions: int 
     result.notes = [
         "A MinIO server on loopback and its client share the cores. Boxcar's side is `send_folder` and `fetch_folder` of a "
         "step, with its markers and with the SHA-256 of every file verified both ways. The other side is `fput_object` and "
-        f"`fget_object` for each file. Medians of {repetitions} repetitions."
+        f"`fget_object` for each file. The figures are medians of {repetitions} repetitions."
     ]
     return result
 

@@ -84,11 +84,11 @@ def measure(*, steps: int = 80, repetitions: int = 2) -> Result:
         Row("training with Boxcar's default augmentations", f"{rate[mine]:.1f} images/s, {memory[mine] / 1000:.2f} GB", "")
     )
     result.notes = [
-        f"On the {'/'.join(sorted(devices))}, on {data}. {steps} steps from random weights, {repetitions} times, alternating; "
-        f"the median over loops of ten steps, without the first {WARM_UP_LOOPS}. Boxcar augments images with {LIKE_THE_API}, "
-        "as the API does with flip and crop.",
+        f"Both sides train on the {'/'.join(sorted(devices))} and on {data}: {steps} steps from random weights, {repetitions} "
+        f"times, alternating. The figure is the median over loops of ten steps, without the first {WARM_UP_LOOPS}. Boxcar "
+        f"augments images with {LIKE_THE_API}, as the API does with flip and crop.",
         "Peak memory is the process's largest resident set.",
-        "By default, TensorFlow uses oneDNN only on CPUs with AVX-512. `boxcar` also enables it on other CPUs, unless "
+        "TensorFlow uses oneDNN by default only on CPUs with AVX-512. `boxcar` also enables it on other CPUs, unless "
         "TF_ENABLE_ONEDNN_OPTS is set.",
         "With oneDNN on both sides, nine tenths of a step are spent in the same oneDNN kernels. On the profiled CPU with "
         "AVX-512, convolutions reach 160 GFLOPS of the 190 that a matrix product reaches; the rest is bound by memory.",
