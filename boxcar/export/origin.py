@@ -40,7 +40,7 @@ def describe_origin(uri: str) -> list[str]:
     rows = {
         "run": origin.run,
         "pipeline version": origin.pipeline_version,
-        "image": origin.image,
+        "container image": origin.image,
         "code version": origin.code_version,
         "code revision": origin.code_revision,
         "data version": origin.dataset_version,

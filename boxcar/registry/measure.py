@@ -58,7 +58,7 @@ def measure_versions(
         _find_file(folder, settings.format, f"Version {number} of {model.name}")
         for number, folder in zip(numbers, folders, strict=True)
     ]
-    with Progress(title, len(test.names), "pictures") as progress:
+    with Progress(title, len(test.names), "images") as progress:
         truths, measured = _measure(files, test, settings.threads, progress.advance)
     return truths, list(zip(files, measured, strict=True))
 

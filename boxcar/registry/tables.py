@@ -82,7 +82,7 @@ def print_version(model: Model, number: str) -> None:
         "trained from": None if version.ancestor is None else f"version {version.ancestor}",
         "code version": version.code_version,
         "code revision": version.code_revision,
-        "image": version.image,
+        "container image": version.image,
         "pipeline version": version.pipeline_version,
     }
     width = max(map(len, rows))
@@ -104,7 +104,7 @@ def print_compared(decision: dict[str, Any]) -> None:
         ("AP50", *(_score(one["AP50"]) for one in both)),
         ("AP", *(_score(one["AP"]) for one in both)),
         *((f"AP50 {name}", *(_score(one["per_class"].get(name)) for one in both)) for name in decision["classes"]),
-        ("an image", *(f"{one['milliseconds']:.1f} ms" for one in both)),
+        ("per image", *(f"{one['milliseconds']:.1f} ms" for one in both)),
         ("size", *(f"{one['bytes'] / 1e6:.1f} MB" for one in both)),
         ("architecture", *(str(one["architecture"]) for one in both)),
     ]

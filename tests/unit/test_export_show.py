@@ -35,7 +35,7 @@ def test_every_file_says_the_same(exported_run: ExportedRun) -> None:
         assert rows["code revision"] == (provenance["code_revision"] or "none or unknown")
         assert rows["checkpoint"] == f"step 7, sha256 {provenance['checkpoint_sha256']}"
         assert rows["labels"] == ", ".join((read_embedded(exported_run.frozen / "saved_model").labels or "").splitlines())
-        assert {"pipeline version", "image", "initial checkpoint"} <= rows.keys()
+        assert {"pipeline version", "container image", "initial checkpoint"} <= rows.keys()
 
 
 def test_in_a_bucket_only_what_says_it_travels(
