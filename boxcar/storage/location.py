@@ -56,11 +56,12 @@ def bucket_location(uri: str) -> Location | None:
         # It may hold a secret, so the message does not repeat it.
         raise BoxcarError(
             ExitCode.USAGE,
-            f"A {scheme}:// URI names only a bucket and a folder in it, never a server, a port or a key.",
+            f"A {scheme}:// URI names only a bucket and a folder in it, never a server, a port, or a key.",
             f"Write {scheme}://bucket/folder; server and key come from the environment.",
         )
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-        raise BoxcarError(ExitCode.USAGE, f"{uri!r} is not a valid bucket URI.", f"Write {scheme}://bucket/folder.")
+        do = f"Write {scheme}://bucket/folder. A bucket's name has at least 3 lower-case letters, digits, dots, or hyphens."
+        raise BoxcarError(ExitCode.USAGE, f"{uri!r} is not a valid bucket URI.", do)
     prefix = path.removesuffix("/")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
         raise BoxcarError(ExitCode.USAGE, f"{uri!r} has an empty part, `.` or `..` in its path.", "Give the path without them.")
