@@ -23,6 +23,7 @@ from boxcar.detectors.architecture import CONVERSIONS
 from boxcar.errors import ExitCode
 from boxcar.records.faults import Kind
 from boxcar.scoring.bootstrap import RESAMPLES
+from boxcar.storage import bucket_location
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -119,6 +120,12 @@ def test_every_command_that_is_shown_can_be_given(page: Path, words: list[str]) 
         command.make_context("boxcar", list(words))
     except TyperException as error:
         pytest.fail(str(error))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_bucket_that_is_named_is_one_that_boxcar_accepts(page: Path) -> None:
+    for uri in re.findall(r"\b(?:s3|gs)://[\w-][\w.-]*", page.read_text(encoding="utf-8")):
+        assert bucket_location(uri) is not None
 
 
 def test_commands_are_shown_at_all() -> None:
