@@ -1,20 +1,28 @@
-"""Retries of requests: exponential back-off with jitter, as long as a retry may help."""
+"""Retries of requests: exponential back-off with jitter, as long as a retry may help. And waiting through a long outage."""
 
+import time
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import tenacity
+
+from boxcar.errors import BoxcarError
 
 # A server that has never answered is most often a wrong address, and a person is waiting. One that has answered is being
 # restarted or moved or is overloaded, and is worth waiting for.
 FIRST_CONTACT_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 10.0
+OUTAGE_SECONDS = 3600.0  # that the server of a Job or run may be unreachable
 
 # Why a request failed for the moment: the server was not reached, or it was and is busy. None: a retry cannot help.
 TransientReason = Literal["unreachable", "busy"]
 
 Answer = TypeVar("Answer")
+
+
+class Unreachable(BoxcarError):
+    """A server does not answer."""
 
 
 class Busy(Exception):
@@ -75,3 +83,34 @@ class Retry:
             self._answered |= self._transient_reason(error) == "busy"
         seconds = PATIENCE_SECONDS if self._answered else FIRST_CONTACT_SECONDS
         return (state.seconds_since_start or 0.0) >= seconds
+
+
+def poll(look: Callable[[], Answer | None], pause: Callable[[], float], say: Callable[[str], None], followed: str) -> Answer:
+    """Asks about something on a server until there is a result. An outage of up to an hour is waited through.
+
+    Args:
+        look: returns None as long as there is no result.
+        pause: returns the seconds until the next look.
+        say: receives a sentence when an outage starts, and one when it ends.
+        followed: what continues during an outage, such as "The Job".
+
+    Raises:
+        Unreachable: if the server does not answer for an hour.
+    """
+    outage: float | None = None
+    while True:
+        try:
+            result = look()
+        except Unreachable as error:
+            if outage is None:
+                outage = time.monotonic()
+                say(f"{error.what} {followed} continues.")
+            if time.monotonic() - outage > OUTAGE_SECONDS:
+                raise
+        else:
+            if outage is not None:
+                outage = None
+                say("The server is reachable again.")
+            if result is not None:
+                return result
+        time.sleep(pause())

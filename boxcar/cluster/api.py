@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.retry import Busy, Retry, network_reason, transient_http_reason
+from boxcar.retry import Busy, Retry, Unreachable, network_reason, transient_http_reason
 
 Object = dict[str, Any]
 
@@ -27,10 +27,6 @@ _PASSING = (429, 500, 502, 503, 504)
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 
-class ClusterUnreachable(BoxcarError):
-    """The API server does not answer."""
-
-
 class Conflict(Exception):
     """An object of that name exists already, or was changed meanwhile."""
 
@@ -38,7 +34,7 @@ class Conflict(Exception):
 class Api:
     """The objects of one namespace.
 
-    Methods repeat what failed for a passing reason. They raise ClusterUnreachable (69) where that did not help, and
+    Methods repeat what failed for a passing reason. They raise Unreachable (69) where that did not help, and
     BoxcarError 69 where the server refuses.
 
     Args:
@@ -98,7 +94,7 @@ class Api:
             query["sinceSeconds"] = str(since_seconds)
         try:
             text = self._ask("GET", "pods", f"{pod}/log", query=query, read=_text, retry=lambda ask: ask())
-        except ClusterUnreachable:
+        except Unreachable:
             return None  # its node is gone, perhaps; whether the API server is will be seen when it is asked for more
         return None if text is None else str(text).splitlines()
 
@@ -149,8 +145,8 @@ class Api:
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise self._unreachable(network_reason(error)) from error
 
-    def _unreachable(self, reason: str) -> ClusterUnreachable:
-        return ClusterUnreachable(
+    def _unreachable(self, reason: str) -> Unreachable:
+        return Unreachable(
             ExitCode.ENVIRONMENT,
             f"The Kubernetes API at {self.server} does not answer: {reason.rstrip('.')}.",
             f"Check that the cluster is running and that {self._where} names it, then run this again.",

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Collection
 
-from boxcar.cluster.api import Api, ClusterUnreachable, Object
+from boxcar.cluster.api import Api, Object
 from boxcar.cluster.explain import decisive_end, disruption, explain_container, explain_end, is_ending, is_over
 from boxcar.cluster.lease import Renewal
 from boxcar.cluster.relay import Relay, container_statuses, tell
 from boxcar.cluster.trainer_job import EVALUATOR
 from boxcar.cluster.waiting import Waiting, find_waiting
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.retry import poll
 
 POLL_SECONDS = 2.0
 # A pod that is being deleted says its last words in the second before its log is gone.
@@ -19,7 +20,6 @@ QUIET_SECONDS = 30.0
 REPEAT_SECONDS = 300.0
 # For which an image that cannot be pulled, or what a container needs to start, may yet come.
 PATIENCE_SECONDS = 300.0
-OUTAGE_SECONDS = 3600.0
 SIDECAR_STARTS = 3  # of an evaluator that scores nothing in between
 
 
@@ -63,24 +63,7 @@ class Watch:
             BoxcarError: why it did not: with the exit code and the words of what ended it; 69 where it cannot start or the API
                 does not answer for an hour, 75 where somebody deleted it.
         """
-        silent: float | None = None
-        while True:
-            try:
-                over = self.look()
-                if silent is not None:
-                    tell("The Kubernetes API is reachable again.")
-                silent = None
-            except ClusterUnreachable as error:
-                now = time.monotonic()
-                if silent is None:
-                    tell(f"{error.what} The Job continues.")
-                silent = silent or now
-                if now - silent > OUTAGE_SECONDS:
-                    raise
-                over = False
-            if over:
-                break
-            time.sleep(LEAVING_SECONDS if self._leaving else POLL_SECONDS)
+        poll(lambda: self.look() or None, lambda: LEAVING_SECONDS if self._leaving else POLL_SECONDS, tell, "The Job")
         failure = explain_end(self._job, list(self._seen.values()), self._last_use, self._waiting)
         if failure is not None:
             raise failure

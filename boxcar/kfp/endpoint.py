@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.retry import Busy, Retry, TransientReason, network_reason, transient_http_reason
+from boxcar.retry import Busy, Retry, TransientReason, Unreachable, network_reason, transient_http_reason
 
 ADDRESS = "KF_PIPELINES_ENDPOINT"  # as kfp's own client has it
 TOKEN = "BOXCAR_KFP_TOKEN"  # noqa: S105 - a variable's name
@@ -28,10 +28,6 @@ _TIMEOUT = urllib3.Timeout(connect=5.0, read=60.0)
 _PORT_FORWARD = "kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888"
 
 Answer = dict[str, Any]
-
-
-class EndpointUnreachable(BoxcarError):
-    """The server does not answer."""
 
 
 class RequestRefused(BoxcarError):
@@ -187,7 +183,7 @@ class Endpoint:
         )
 
     def _unreachable(self, reason: str) -> BoxcarError:
-        return EndpointUnreachable(
+        return Unreachable(
             ExitCode.ENVIRONMENT,
             f"Kubeflow Pipelines at {self.address} cannot be reached: {reason.rstrip('.')}.",
             f"Check the address and that the server runs. From outside the cluster, use `{_PORT_FORWARD}`.",

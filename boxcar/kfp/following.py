@@ -1,14 +1,13 @@
 """Following a run on a Kubeflow endpoint to its end, and turning the end into an exit code and a sentence."""
 
-import time
 from collections.abc import Callable, Collection
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.ending import read_failure
-from boxcar.kfp.endpoint import Answer, Endpoint, EndpointUnreachable
+from boxcar.kfp.endpoint import Answer, Endpoint
+from boxcar.retry import poll
 
 POLL_SECONDS = 5.0
-OUTAGE_SECONDS = 3600.0  # that a server may be unreachable
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
@@ -46,28 +45,18 @@ def follow_run(endpoint: Endpoint, run: str, folder: str | None, tasks: Collecti
 def _wait(endpoint: Endpoint, run: str, tasks: Collection[str], say: Callable[[str], None]) -> Answer:
     """The run when it has ended."""
     reported: dict[str, str] = {}
-    silent: float | None = None
-    while True:
-        try:
-            found = endpoint.get(f"/runs/{run}")
-            silent = None
-        except EndpointUnreachable as error:
-            now = time.monotonic()
-            if silent is None:
-                say(f"{error.what} The run continues meanwhile.")
-            silent = silent or now
-            if now - silent > OUTAGE_SECONDS:
-                raise
-        else:
-            for task in (found.get("run_details") or {}).get("task_details") or []:
-                name, state = task.get("display_name", ""), task.get("state", "")
-                # Kubeflow lists every node of its workflow, four per task: `train`, `train(0)`, ...
-                if name in tasks and state and reported.get(name) != state:
-                    reported[name] = state
-                    say(f"{name}: {state.lower()}")
-            if found.get("state") in _ENDED:
-                return found
-        time.sleep(POLL_SECONDS)
+
+    def look() -> Answer | None:
+        found = endpoint.get(f"/runs/{run}")
+        for task in (found.get("run_details") or {}).get("task_details") or []:
+            name, state = task.get("display_name", ""), task.get("state", "")
+            # Kubeflow lists every node of its workflow, four per task: `train`, `train(0)`, ...
+            if name in tasks and state and reported.get(name) != state:
+                reported[name] = state
+                say(f"{name}: {state.lower()}")
+        return found if found.get("state") in _ENDED else None
+
+    return poll(look, lambda: POLL_SECONDS, say, "The run")
 
 
 def _failure(found: Answer, folder: str | None, page: str) -> BoxcarError:

@@ -7,7 +7,7 @@ from kubeconfigs import kubeconfig
 from storage_servers import free_port
 
 from boxcar import retry
-from boxcar.cluster.api import ClusterUnreachable, open_api
+from boxcar.cluster.api import open_api
 from boxcar.errors import BoxcarError
 
 
@@ -44,7 +44,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 0.3)
     server = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, server)))
-    with pytest.raises(ClusterUnreachable) as caught:
+    with pytest.raises(retry.Unreachable) as caught:
         open_api(None).get("jobs", "x")
     assert caught.value.code == 69 and server in caught.value.what and "refused" in caught.value.what
     assert "object at" not in caught.value.what and "KUBECONFIG" in caught.value.do

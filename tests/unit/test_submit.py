@@ -184,7 +184,7 @@ def test_who_stops_following_leaves_the_run_as_it_is(kubeflow: Kubeflow, monkeyp
             raise told
 
         kubeflow.states = [run("RUNNING")]
-        monkeypatch.setattr(following.time, "sleep", stop)
+        monkeypatch.setattr(retry.time, "sleep", stop)
         assert "which continues" in refused(kubeflow, code)
 
 
@@ -194,13 +194,17 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(kubeflow: Kubeflow, mon
 
     def get(self: Endpoint, path: str, **query: str | None) -> Any:
         if path == "/runs/run-1" and next(away):
-            raise endpoint_module.EndpointUnreachable(ExitCode.ENVIRONMENT, "Away.", "Wait.")
+            raise retry.Unreachable(ExitCode.ENVIRONMENT, "Away.", "Wait.")
         return asked(self, path, **query)
 
     monkeypatch.setattr(Endpoint, "get", get)
     said = start(kubeflow)
-    assert said[1:] == ["Away. The run continues meanwhile.", "Done: the run is in s3://bucket/runs/run-1."]
-    monkeypatch.setattr(following, "OUTAGE_SECONDS", -1.0)
+    assert said[1:] == [
+        "Away. The run continues.",
+        "The server is reachable again.",
+        "Done: the run is in s3://bucket/runs/run-1.",
+    ]
+    monkeypatch.setattr(retry, "OUTAGE_SECONDS", -1.0)
     away = iter([True])
     assert refused(kubeflow, 69) == "Away. Wait."
 
