@@ -85,6 +85,10 @@ class Refused(BoxcarError):
     """A run's folder belongs to something else, to another run, or to a running process: no failure is written there."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM. Like Ctrl-C it can come anywhere, and no handler of errors catches it."""
+
+
 class ChildEnded(Exception):
     """A child process ended with this code and has said why.
 

@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar
 
 import typer
 
-from boxcar.errors import TERMINATION_LOG, BoxcarError, ChildEnded, ExitCode, Refused, explain
+from boxcar.errors import TERMINATION_LOG, BoxcarError, ChildEnded, ExitCode, Refused, Terminated, explain
 
 _R = TypeVar("_R")
 _LAST_WORDS_LENGTH = 800  # characters of what happened, and of what to do
@@ -109,7 +109,7 @@ def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None
         failure = error
     except ChildEnded as ended:
         raise typer.Exit(ended.code) from None
-    except _Terminated:
+    except Terminated:
         failure = _stopped(by_sigterm=True)
         failure.resumable = step == "run"
     except KeyboardInterrupt:
@@ -165,13 +165,9 @@ def _stopped(*, by_sigterm: bool) -> BoxcarError:
     return BoxcarError(code, f"Stopped by {how}.", "", again=True)
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which like Ctrl-C may come anywhere and must leave nothing half-written."""
-
-
 def _terminate(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough; a second must not disturb the tidying up
-    raise _Terminated
+    raise Terminated
 
 
 def _say(failure: BoxcarError) -> None:

@@ -1,6 +1,5 @@
 """A step as a Job: the one that is there is adopted, believed, or deleted and created again; then it is watched to its end."""
 
-import signal
 import socket
 import time
 from collections.abc import Collection
@@ -13,12 +12,11 @@ from boxcar.cluster.job import CONFIGURATION
 from boxcar.cluster.lease import Renewal
 from boxcar.cluster.owner import Owner, find_owner, is_ending, own_pod
 from boxcar.cluster.relay import tell
-from boxcar.cluster.signals import SignalReceived, raising_signals
 from boxcar.cluster.trainer_job import EVALUATOR, TRAINER, trainer_job, trainer_service
 from boxcar.cluster.watch import Watch
 from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.config.run_settings import Configuration
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, ExitCode, Terminated
 from boxcar.run.layout import COMMIT, LOCK, TRAIN
 from boxcar.storage import Store, make_folder, open_store
 from boxcar.sync.mirror import Mirror
@@ -79,15 +77,14 @@ def run_job(work: Work, settings: ClusterSettings, run: str) -> None:
             cannot start the Job, or its memory or time were short; 75 after SIGTERM, 76 where the deadline passed or the run is
             being ended, 130 after Ctrl-C.
     """
-    with raising_signals():
-        launch: _Launch | None = None
-        try:
-            launch = _Launch(work, settings, run)
-            launch.do()
-        except SignalReceived as received:
-            if received.number == signal.SIGINT:
-                raise _interrupted(launch, settings) from None
-            raise _terminated(launch, settings) from None
+    launch: _Launch | None = None
+    try:
+        launch = _Launch(work, settings, run)
+        launch.do()
+    except Terminated:
+        raise _terminated(launch, settings) from None
+    except KeyboardInterrupt:
+        raise _interrupted(launch, settings) from None
 
 
 class _Launch:

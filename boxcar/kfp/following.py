@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, ExitCode, Terminated
 from boxcar.kfp.ending import read_failure
 from boxcar.kfp.endpoint import Answer, Endpoint
 from boxcar.retry import poll
@@ -33,8 +33,8 @@ def follow_run(endpoint: Endpoint, run: str, folder: str | None, tasks: Collecti
     try:
         found = _wait(endpoint, run, tasks, say)
     except KeyboardInterrupt as signal:
-        # SIGTERM is one, too. Not 75: what starts this command again would start a second run.
-        code = ExitCode.INTERRUPTED if type(signal) is KeyboardInterrupt else ExitCode.STOPPED
+        # Not 75 after SIGTERM: what starts this command again would start a second run.
+        code = ExitCode.STOPPED if isinstance(signal, Terminated) else ExitCode.INTERRUPTED
         what = f"Stopped following the run {run}, which continues."
         raise BoxcarError(code, what, f"See {page_of(endpoint, run)}, and terminate it there if you do not want it.") from None
     if found["state"] != "SUCCEEDED":

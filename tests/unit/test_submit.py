@@ -13,7 +13,7 @@ from fake_kubeflow import Kubeflow, parse, run, serving, task
 
 from boxcar import retry
 from boxcar.cli.options import split_pairs
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError, ExitCode, Terminated
 from boxcar.kfp import endpoint as endpoint_module
 from boxcar.kfp import following
 from boxcar.kfp.endpoint import Endpoint
@@ -175,9 +175,6 @@ def test_a_run_that_somebody_ended(kubeflow: Kubeflow) -> None:
 
 
 def test_who_stops_following_leaves_the_run_as_it_is(kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminated(KeyboardInterrupt):
-        pass
-
     for told, code in ((KeyboardInterrupt, 130), (Terminated, 76)):
 
         def stop(seconds: float, told: type[BaseException] = told) -> None:
