@@ -2,7 +2,6 @@
 
 import types
 from collections.abc import Callable, Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
     from boxcar.config.run_settings import Configuration
 
 
-class Launcher(StrEnum):
-    local = "local"
-    cluster = "cluster"
-
-
 # A folder or a file is a path, or is in a bucket: s3://bucket/folder, gs://bucket/folder.
 Data = Annotated[str | None, typer.Option(help="Folder with images and their label files.", metavar="URI")]
 Output = Annotated[str, typer.Option(help="Folder to write into.", metavar="URI")]
@@ -27,7 +21,7 @@ Run = Annotated[str, typer.Option(help="The run's folder.", metavar="URI")]
 Config = Annotated[
     str | None, typer.Option(help="YAML file with settings. Options on the command line override them.", metavar="URI")
 ]
-RunsOn = Annotated[Launcher, typer.Option("--launcher", help="Run the steps on this machine, or as Jobs on a cluster.")]
+Launcher = Annotated[Literal["local", "cluster"], typer.Option(help="Run the steps on this machine, or as Jobs on a cluster.")]
 # Of every command that asks Kubeflow.
 KfpEndpoint = Annotated[
     str | None, typer.Option(help="Address of Kubeflow Pipelines. [default: KF_PIPELINES_ENDPOINT]", metavar="URL")

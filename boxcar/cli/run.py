@@ -1,31 +1,23 @@
 """All steps in one command: a run, and the retraining of a model."""
 
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from boxcar.cli.command import MODELS, START, command, make_app
-from boxcar.cli.options import CONVERSION, DATA, TRAINING, Config, Data, Launcher, RunsOn, make_configuration, of_configuration
+from boxcar.cli.options import CONVERSION, DATA, TRAINING, Config, Data, Launcher, make_configuration, of_configuration
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.run.layout import LastStep
 
 app = make_app()
 
 
-class LastStep(StrEnum):
-    records = "records"
-    train = "train"
-    freeze = "freeze"
-    convert = "convert"
-    report = "report"
-
-
 # What a run that ended after one of these steps holds.
 _RESULTS = {
-    LastStep.records: "The records are in {run}/records.",
-    LastStep.train: "The checkpoints are in {run}/train, their scores in {run}/eval/scores.jsonl.",
-    LastStep.freeze: "The SavedModel is in {run}/export/saved_model.",
-    LastStep.convert: "The files are in {run}/export, described in manifest.json.",
+    "records": "The records are in {run}/records.",
+    "train": "The checkpoints are in {run}/train, their scores in {run}/eval/scores.jsonl.",
+    "freeze": "The SavedModel is in {run}/export/saved_model.",
+    "convert": "The files are in {run}/export, described in manifest.json.",
 }
 
 
@@ -43,8 +35,8 @@ def run(
     records: Annotated[str | None, typer.Option(help="Finished records, instead of --data.", metavar="URI")] = None,
     config: Config = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was started.")] = False,
-    until: Annotated[LastStep, typer.Option(help="Stop after this step. --resume finishes the run later.")] = LastStep.report,
-    launcher: RunsOn = Launcher.local,
+    until: Annotated[LastStep, typer.Option(help="Stop after this step. --resume finishes the run later.")] = "report",
+    launcher: Launcher = "local",
 ) -> None:
     """Train a detector on labeled images, export it, and write a report."""
     configuration = make_configuration(config, {**given, "data": data, "records": records})
@@ -53,14 +45,14 @@ def run(
     # After the check, because these take a moment to load.
     from boxcar.report.terminal import print_summary
 
-    if launcher is Launcher.cluster:
+    if launcher == "cluster":
         from boxcar.cluster import run_on_cluster as run_all
     else:
         from boxcar.local.step_chain import run_all
 
-    if not run_all(configuration, output, resume=resume, until=until.value):
+    if not run_all(configuration, output, resume=resume, until=until):
         print(f"{output} already contains this run, and it is finished; nothing was done.")
-    elif until is not LastStep.report:
+    elif until != "report":
         print(_RESULTS[until].format(run=output), "To finish the run, add --resume and leave --until out.")
         return
     print_summary(output)
@@ -74,7 +66,7 @@ def retrain(
     given: dict[str, Any],
     data: Data = None,
     config: Config = None,
-    launcher: RunsOn = Launcher.local,
+    launcher: Launcher = "local",
 ) -> None:
     """Train a model again if its images have changed, and make the result the champion if it is not worse."""
     configuration = make_configuration(config, {**given, "data": data})
@@ -84,7 +76,7 @@ def retrain(
     from boxcar.registry import Model
     from boxcar.retraining.cycle import retrain as retrain_model
 
-    if launcher is Launcher.cluster:
+    if launcher == "cluster":
         from boxcar.retraining.on_cluster import LAUNCHER
     else:
         from boxcar.retraining.in_process import LAUNCHER

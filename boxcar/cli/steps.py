@@ -1,9 +1,8 @@
 """The steps of a run, one command each."""
 
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,12 +23,6 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.process import wait_for_sigterm
 
 app = make_app()
-
-
-class Evaluator(StrEnum):
-    here = "here"
-    elsewhere = "elsewhere"
-    none = "none"
 
 
 @command(app, settings=of_configuration(*DATA), panel=STEPS)
@@ -54,8 +47,9 @@ def train(
     given: dict[str, Any],
     config: Config = None,
     evaluator: Annotated[
-        Evaluator, typer.Option(help="Run an evaluator here, expect one elsewhere, or train without one.")
-    ] = Evaluator.here,
+        Literal["here", "elsewhere", "none"],
+        typer.Option(help="Run an evaluator here, expect one elsewhere, or train without one."),
+    ] = "here",
 ) -> None:
     """Train on a run's records, from its last checkpoint if there is one."""
     from boxcar.local.resume import started_with
@@ -63,17 +57,17 @@ def train(
     from boxcar.training import read_workers
     from boxcar.training import train as train_step
 
-    folder = fetched(run, alone=evaluator is not Evaluator.elsewhere)
+    folder = fetched(run, alone=evaluator != "elsewhere")
     configuration = started_with(folder, make_configuration(config, given))
     # Next to the worker that writes; the others have no use for one.
-    if evaluator is Evaluator.here and read_workers().is_chief:
+    if evaluator == "here" and read_workers().is_chief:
         from boxcar.local.training import train_here
 
         train_here(run, configuration)
         print(f"The checkpoints are in {run}/train, their scores in {run}/eval/scores.jsonl.")
     else:
         with uploading(run):
-            train_step(str(folder), configuration, evaluator=evaluator is not Evaluator.none)
+            train_step(str(folder), configuration, evaluator=evaluator != "none")
 
 
 # Its failure is not the run's: the trainer's own is what a person must see first, and the evaluator's would hide it.

@@ -7,16 +7,16 @@ from boxcar.cluster import bucket
 from boxcar.cluster.job import step_job
 from boxcar.cluster.launch import Work, run_job, train_on_cluster
 from boxcar.cluster.relay import tell
-from boxcar.config.run_settings import RUN_STEPS, Configuration, LastStep, write_configuration
+from boxcar.config.run_settings import Configuration, write_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run import layout
-from boxcar.run.checkpoints import best_score
+from boxcar.run.checkpoints import chosen_checkpoint
 from boxcar.run.step import Committed
 from boxcar.storage import Store, bucket_location, make_folder, open_store
 from boxcar.sync.mirror import Mirror
 
 
-def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, until: LastStep = "report") -> bool:
+def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, until: layout.LastStep = "report") -> bool:
     """Takes images or records in a bucket all the way to exported files and a report there, one Job a step.
 
     A step whose `step.json` lies in the run is not done again; those behind training find out by themselves whether there is
@@ -56,7 +56,7 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, u
             raise Refused(ExitCode.USAGE, what, "Add --resume to create them again, or choose another --output.")
     write_configuration(make_folder(place.folder), configuration)
     place.send_file(layout.CONFIGURATION)
-    for step in RUN_STEPS[: RUN_STEPS.index(until) + 1]:
+    for step in layout.RUN_STEPS[: layout.RUN_STEPS.index(until) + 1]:
         try:
             with naming(step, resumes=step != "records" or started is not None):
                 _do(step, configuration, run, store)
@@ -67,7 +67,7 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, u
     return True
 
 
-def _do(step: LastStep, configuration: Configuration, run: str, store: Store) -> None:
+def _do(step: layout.LastStep, configuration: Configuration, run: str, store: Store) -> None:
     """One step of a run; nothing where it is finished."""
     # Only here: the uploader in a pod wants nothing but our Lease.
     from boxcar.local.resume import naming
@@ -89,10 +89,8 @@ def _do(step: LastStep, configuration: Configuration, run: str, store: Store) ->
                 with naming("evaluate"):
                     evaluate_on_cluster(configuration, run)
         case "freeze":
-            best = best_score(bucket.read_scores(store))
-            assert best is not None, "a finished evaluation has scored a checkpoint"
-            checkpoint = f"{run}/{layout.TRAIN}/{layout.checkpoint_name(best['step'])}"
-            arguments = ["--architecture", configuration.architecture, "--checkpoint", checkpoint, "--output", saved_model]
+            checkpoint = ["--architecture", configuration.architecture, "--checkpoint", chosen_checkpoint(run)]
+            arguments = [*checkpoint, "--output", saved_model]
             _do_step(configuration, run, "freeze", layout.SAVED_MODEL, "train", ["freeze", *arguments])
         case "convert":
             arguments = ["--saved-model", saved_model, "--records", records, "--output", export, "--config", config]

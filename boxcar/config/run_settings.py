@@ -1,7 +1,7 @@
 """The one typed configuration of a run: YAML in, validated once, unknown keys refused; the same for CLI, KFP and Job."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -22,8 +22,6 @@ Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mos
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 OnDivergence = Literal["stop", "rollback"]
-LastStep = Literal["records", "train", "freeze", "convert", "report"]
-RUN_STEPS: tuple[LastStep, ...] = get_args(LastStep)  # of a run, in order; it may end early after one of them
 
 
 class Configuration(Conversion):

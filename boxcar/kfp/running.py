@@ -24,8 +24,8 @@ from boxcar.kfp.parameters import (
 )
 from boxcar.local.resume import started_run, with_init_settled
 from boxcar.local.training import lock
-from boxcar.run.checkpoints import best_score, read_scores
-from boxcar.run.layout import CONFIGURATION, EVAL, EXPORT, RECORDS, SAVED_MODEL, SCORES, TRAIN, checkpoint_name
+from boxcar.run.checkpoints import chosen_checkpoint
+from boxcar.run.layout import CONFIGURATION, EVAL, EXPORT, RECORDS, SAVED_MODEL, TRAIN
 from boxcar.storage import fetch_file, make_folder, open_store
 from boxcar.sync.mirror import Mirror
 
@@ -113,10 +113,7 @@ def train(run: str, cluster: str) -> str:
         _train_here(run)
     else:
         _train_on_cluster(run, cluster)
-    scores = Mirror(run).below(EVAL).fetch_some(lambda name: name == SCORES)
-    best = best_score(read_scores(scores))
-    assert best is not None, "a finished evaluation has scored a checkpoint"
-    return f"{Mirror(run).below(TRAIN).uri}/{checkpoint_name(best['step'])}"
+    return chosen_checkpoint(Mirror(run).uri)
 
 
 def _train_here(run: str) -> None:

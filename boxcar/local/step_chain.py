@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 
-from boxcar.config.run_settings import RUN_STEPS, Configuration, LastStep, read_configuration, write_configuration
+from boxcar.config.run_settings import Configuration, read_configuration, write_configuration
 from boxcar.doctor import visible_gpus
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
@@ -12,8 +12,8 @@ from boxcar.local.resume import naming, started_run, with_init_settled
 from boxcar.local.training import lock, train_and_evaluate
 from boxcar.records import build_records, summary_lines, take_records
 from boxcar.report import write_report
-from boxcar.run.checkpoints import best_score, read_scores
-from boxcar.run.layout import CONFIGURATION, EVAL, EXPORT, RECORDS, REPORT, RUN_FILE, SAVED_MODEL, STEPS, TRAIN, checkpoint_name
+from boxcar.run.checkpoints import chosen_checkpoint
+from boxcar.run.layout import CONFIGURATION, EXPORT, RECORDS, REPORT, RUN_FILE, RUN_STEPS, SAVED_MODEL, STEPS, LastStep
 from boxcar.run.step import Committed, read_commit
 from boxcar.storage import Missing, make_folder
 from boxcar.sync.mirror import Mirror
@@ -106,9 +106,7 @@ def _do(step: LastStep, place: Mirror, configuration: Configuration) -> None:
             fetch_run(place.uri)
             train_and_evaluate(place.uri)
         case "freeze":
-            best = best_score(read_scores(place.folder / EVAL))
-            assert best is not None, "a finished evaluation has scored a checkpoint"
-            freeze(configuration.architecture, f"{place.below(TRAIN).uri}/{checkpoint_name(best['step'])}", saved_model)
+            freeze(configuration.architecture, chosen_checkpoint(place.uri), saved_model)
         case "convert":
             convert(saved_model, place.below(RECORDS).uri, exported.uri, configuration)
         case "report":

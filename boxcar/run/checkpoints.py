@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from boxcar.errors import BoxcarError, read_error
-from boxcar.run.layout import CHECKPOINT_MARKER, SCORES, STATUS, STOP, VERDICT, checkpoint_name
-from boxcar.storage import file_sha256, read_whole_lines, replace_json
+from boxcar.run.layout import CHECKPOINT_MARKER, EVAL, SCORES, STATUS, STOP, TRAIN, VERDICT, checkpoint_name
+from boxcar.storage import file_sha256, open_store, read_whole_lines, replace_json
 
 State = Literal["RUNNING", "DONE", "FAILED"]
 
@@ -147,6 +147,13 @@ def read_scores(evaluation: Path) -> list[dict[str, Any]]:
 def best_score(scores: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The scores of the chosen checkpoint: the highest AP on validation, and of equal ones the latest."""
     return next(iter(best_scores(scores, 1)), None)
+
+
+def chosen_checkpoint(run: str) -> str:
+    """URI prefix of the chosen checkpoint's files, in a run (URI) whose evaluation is finished."""
+    best = best_score([json.loads(line) for line in open_store(run).read(f"{EVAL}/{SCORES}").splitlines()])
+    assert best is not None, "a finished evaluation has scored a checkpoint"
+    return f"{run}/{TRAIN}/{checkpoint_name(best['step'])}"
 
 
 def best_scores(scores: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:

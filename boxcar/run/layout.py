@@ -12,6 +12,7 @@ A finished step's folder contains `step.json`. A folder that is being written co
 """
 
 import re
+from typing import Literal, get_args
 
 RECORDS = "records"
 TRAIN = "train"
@@ -21,6 +22,9 @@ SAVED_MODEL = "export/saved_model"
 REPORT = "report"
 # The steps whose results the report shows, in their order, with their folders.
 STEPS = {"records": RECORDS, "train": TRAIN, "evaluate": EVAL, "freeze": SAVED_MODEL, "convert": EXPORT}
+# What `boxcar run` does, in order; it may end early after one of these. `train` includes the evaluation.
+LastStep = Literal["records", "train", "freeze", "convert", "report"]
+RUN_STEPS: tuple[LastStep, ...] = get_args(LastStep)
 OPEN = (TRAIN, EVAL)  # may be read before they are finished; they hold TensorBoard's event files
 
 # In the run's folder.
