@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from boxcar.kfp.container_images import CONVERT
+from boxcar.config.cluster_settings import ClusterSettings
 
 
-@dsl.component(base_image=CONVERT, install_kfp_package=False)
+@dsl.component(base_image=ClusterSettings().image("convert"), install_kfp_package=False)
 def convert(run: str, records: str, config: str, files: dsl.Output[dsl.Model], scores: dsl.Output[dsl.Metrics]) -> None:
     """Converts the run's SavedModel to TFLite and TensorFlow.js, and compares every file with the SavedModel.
 

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from boxcar.kfp.container_images import TRAIN
+from boxcar.config.cluster_settings import ClusterSettings
 
 
-@dsl.component(base_image=TRAIN, install_kfp_package=False)
+@dsl.component(base_image=ClusterSettings().image("train"), install_kfp_package=False)
 def freeze(
     architecture: str, checkpoint: str, run: str, model: dsl.Output[dsl.Model], records: str = "", config: str = ""
 ) -> None:

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from boxcar.kfp.container_images import OPS
+from boxcar.config.cluster_settings import ClusterSettings
 
 
-@dsl.component(base_image=OPS, install_kfp_package=False)
+@dsl.component(base_image=ClusterSettings().image("ops"), install_kfp_package=False)
 def notify(
     status: dsl.PipelineTaskFinalStatus,
     output: str,

@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
-from boxcar.kfp.container_images import RECORDS
+from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.kfp.form import TrainForm, describes
 
 
-@dsl.component(base_image=RECORDS, install_kfp_package=False)
+@dsl.component(base_image=ClusterSettings().image("records"), install_kfp_package=False)
 @describes(TrainForm)
 def records(
     data: str,

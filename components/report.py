@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from boxcar.kfp.container_images import CONVERT
+from boxcar.config.cluster_settings import ClusterSettings
 
 
-@dsl.component(base_image=CONVERT, install_kfp_package=False)
+@dsl.component(base_image=ClusterSettings().image("convert"), install_kfp_package=False)
 def report(run: str, page: dsl.Output[dsl.HTML], summary: dsl.Output[dsl.Markdown]) -> None:
     """Writes the report, and run.json for scripts.
 

@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
-from boxcar.kfp.container_images import OPS
+from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.kfp.form import RetrainForm, describes
 
 
-@dsl.component(base_image=OPS, install_kfp_package=False)
+@dsl.component(base_image=ClusterSettings().image("ops"), install_kfp_package=False)
 @describes(RetrainForm)
 def retrain(
     data: str,

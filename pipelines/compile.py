@@ -8,21 +8,22 @@ from typing import Any
 
 from kfp import compiler
 
-from boxcar.kfp.container_images import Images
+from boxcar.config.cluster_settings import ClusterSettings
+from boxcar.config.run_settings import make_configuration
 from boxcar.kfp.package import compiled_folder
 from boxcar.storage import make_folder, replace_text
 from pipelines.convert_only import convert_only
 from pipelines.retrain_if_changed import retrain_if_changed
 from pipelines.train_detector import train_detector
 
-PIPELINES: dict[str, Callable[[Images], Any]] = {
+PIPELINES: dict[str, Callable[[ClusterSettings], Any]] = {
     "train_detector": train_detector,
     "convert_only": convert_only,
     "retrain_if_changed": retrain_if_changed,
 }
 
 
-def compile_pipeline(name: str, images: Images) -> str:
+def compile_pipeline(name: str, images: ClusterSettings) -> str:
     """The text of a pipeline's file: its definition, and in a second document its Kubernetes settings."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pipeline.yaml")
@@ -30,7 +31,7 @@ def compile_pipeline(name: str, images: Images) -> str:
         return path.read_text(encoding="utf-8")
 
 
-def compile_all(folder: Path, images: Images) -> None:
+def compile_all(folder: Path, images: ClusterSettings) -> None:
     """Writes every pipeline into a folder.
 
     Raises:
@@ -42,16 +43,20 @@ def compile_all(folder: Path, images: Images) -> None:
 
 def main() -> None:
     """The command."""
+    defaults = ClusterSettings()
     parser = argparse.ArgumentParser(prog="python -m pipelines.compile", description="Compile the pipelines.")
     parser.add_argument("--output", type=Path, default=compiled_folder(), help="folder for the files (%(default)s)")
-    parser.add_argument("--repository", default=Images.repository, help="prefix of the container images' names (%(default)s)")
-    parser.add_argument("--tag", default=Images.tag, help="tag of the container images (%(default)s)")
+    parser.add_argument(
+        "--repository", default=defaults.image_repository, help="registry of the container images (%(default)s)"
+    )
+    parser.add_argument("--tag", default=defaults.image_tag, help="tag of the container images (%(default)s)")
     parser.add_argument(
         "--digest", action="append", default=[], metavar="NAME=sha256:...", help="use this digest for the image NAME"
     )
     given = parser.parse_args()
     digests = dict(text.partition("=")[::2] for text in given.digest)
-    compile_all(given.output, Images(given.repository, given.tag, digests))
+    images = {"image_repository": given.repository, "image_tag": given.tag, "image_digests": digests}
+    compile_all(given.output, make_configuration(None, {"cluster": images}).cluster)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from boxcar.kfp.container_images import Images
+from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.kfp.form import ConversionForm, takes
 from boxcar.run.webhook import WEBHOOK
 from components.convert import convert
@@ -15,7 +15,7 @@ from pipelines.task_settings import Equipment
 NAME = "convert-only"
 
 
-def convert_only(images: Images) -> Any:
+def convert_only(images: ClusterSettings) -> Any:
     """The pipeline, with its images."""
 
     @dsl.pipeline(name=NAME, display_name="Boxcar: convert a checkpoint")

@@ -14,8 +14,8 @@ from typing import Any
 
 from kfp import local
 
+from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.kfp.container_images import Images
 from boxcar.kfp.ending import read_failure
 from boxcar.kfp.installation import LAUNCHER
 from boxcar.process import run_component
@@ -43,7 +43,7 @@ def run_locally(data: str, output: str, **parameters: Any) -> Path:
     arguments = {"data": str(local_path(data).absolute()), "output": str(place), "gpus": "0"} | parameters
     try:
         with local_runner():
-            train_detector(Images())(**arguments)
+            train_detector(ClusterSettings())(**arguments)
     except RuntimeError as error:  # kfp raises it for any task that failed
         failure = next((found for made in set(place.iterdir()) - before if (found := read_failure(str(made)))), None)
         if failure is None:

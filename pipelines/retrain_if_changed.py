@@ -4,7 +4,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from boxcar.kfp.container_images import Images
+from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.kfp.form import RetrainForm, takes
 from boxcar.run.webhook import WEBHOOK
 from components.retrain import retrain
@@ -13,7 +13,7 @@ from pipelines.task_settings import Equipment
 NAME = "retrain-if-changed"
 
 
-def retrain_if_changed(images: Images) -> Any:
+def retrain_if_changed(images: ClusterSettings) -> Any:
     """The pipeline, with its images. It is one task: on most nights there is nothing to do, and each task takes two pods."""
 
     @dsl.pipeline(name=NAME, display_name="Boxcar: retrain a model if its images have changed")
@@ -24,7 +24,7 @@ def retrain_if_changed(images: Images) -> Any:
         If nothing has changed, the pipeline ends at once. Start it with a schedule.
         """
         webhook_secret = form.pop("webhook_secret")
-        task = retrain(**form, images=images.settings())
+        task = retrain(**form, images=images.image_settings())
         Equipment(NAME, images, form["bucket_secret"]).give(task, "retrain")
         kubernetes.use_secret_as_env(task, webhook_secret, {"url": WEBHOOK}, optional=True)
 

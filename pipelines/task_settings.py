@@ -6,7 +6,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from boxcar import __version__
-from boxcar.kfp.container_images import Images
+from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.kfp.installation import ENVIRONMENT, SECRET, SETTINGS
 from boxcar.kfp.parameters import WATCH_HOURS
 from boxcar.run.layout import IMAGE, PIPELINE_VERSION
@@ -51,18 +51,18 @@ class Equipment:
 
     Attributes:
         pipeline: its name.
-        images: to pull from.
+        images: whose container images they run in.
         bucket_secret: name of the Secret with the bucket's credentials: a parameter of the pipeline.
     """
 
     pipeline: str
-    images: Images
+    images: ClusterSettings
     bucket_secret: Any
 
     def give(self, task: dsl.PipelineTask, component: str) -> None:
         """Equips a task; `component` is its name in NEEDS."""
         needs = NEEDS[component]
-        image = self.images.reference(needs.image)
+        image = self.images.image(needs.image)
         task.set_display_name(component)
         task.set_container_image(image)
         # A URI says nothing about its content: the step itself finds out whether there is anything to do.

@@ -4,7 +4,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from boxcar.kfp.container_images import Images
+from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.kfp.form import TrainForm, takes
 from boxcar.run.webhook import WEBHOOK
 from components.convert import convert
@@ -18,7 +18,7 @@ from pipelines.task_settings import Equipment
 NAME = "train-detector"
 
 
-def train_detector(images: Images) -> Any:
+def train_detector(images: ClusterSettings) -> Any:
     """The pipeline, with its images."""
 
     @dsl.pipeline(name=NAME, display_name="Boxcar: train a detector")
@@ -34,7 +34,7 @@ def train_detector(images: Images) -> Any:
         equipment.give(ending, "notify")
         kubernetes.use_secret_as_env(ending, webhook_secret, {"url": WEBHOOK}, optional=True)
         with dsl.ExitHandler(ending, name="steps"):
-            started = records(**form, job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, images=images.settings())
+            started = records(**form, job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, images=images.image_settings())
             run = started.outputs["run"]
             trained = train(run=run, cluster=started.outputs["cluster"])
             frozen = freeze(architecture=form["architecture"], checkpoint=trained.outputs["Output"], run=run)

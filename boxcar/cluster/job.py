@@ -49,12 +49,12 @@ def step_job(configuration: Configuration, run: str, step: str, image: str, argu
         configuration: whose `cluster` says where and with what.
         run: URI of the run's folder, in a bucket.
         step: which names the Job and its container.
-        image: its name, as in `image_name`.
+        image: name of the container image.
         arguments: of `boxcar`.
     """
     settings = configuration.cluster
     limits = resources(settings.step_cpu, settings.step_memory, settings.ephemeral_gigabytes)
-    only = container(settings, step, image_name(settings, image), arguments, limits, bucket=True)
+    only = container(settings, step, settings.image(image), arguments, limits, bucket=True)
     spec = pod_spec(settings, [only], gpu=False)
     # 1 is an answer of conversion's, too: a file does not agree with its model.
     return make_job(configuration, run, step, step, spec, [exits(step, (ExitCode.NO, *FINAL), "FailJob")])
@@ -110,14 +110,6 @@ def exits(name: str, codes: Sequence[int], action: str) -> Object:
     """The rule for a container that ends with one of these codes."""
     values = sorted(int(code) for code in codes)
     return {"action": action, "onExitCodes": {"containerName": name, "operator": "In", "values": values}}
-
-
-def image_name(settings: ClusterSettings, name: str, suffix: str = "") -> str:
-    """Where an image of ours is pulled from; `suffix` is that of the GPU's, where one is meant."""
-    digest = settings.image_digests.get(f"{name}-gpu" if suffix else name)
-    if digest is not None:
-        return f"{settings.image_repository}/{name}@{digest}"
-    return f"{settings.image_repository}/{name}:{settings.image_tag}{suffix}"
 
 
 def resources(cpu: str, memory: str, disk_gigabytes: int) -> Object:

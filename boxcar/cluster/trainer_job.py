@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 
 from boxcar.cluster.api import OWN, Object
-from boxcar.cluster.job import FINAL, WORK, container, exits, image_name, job_name, make_job, pod_spec, resources
+from boxcar.cluster.job import FINAL, WORK, container, exits, job_name, make_job, pod_spec, resources
 from boxcar.config.run_settings import Configuration
 from boxcar.errors import ExitCode
 from boxcar.local.training import HUGE_PAGES
@@ -32,7 +32,7 @@ def gpu_count(configuration: Configuration) -> int:
 def trainer_job(configuration: Configuration, run: str) -> Object:
     """The Job that trains the run whose `config.yaml` lies in `run`, a URI."""
     settings, gpus = configuration.cluster, gpu_count(configuration)
-    image = image_name(settings, "train", settings.gpu_image_suffix if gpus else "")
+    image = settings.image("train", gpu=bool(gpus))
     name = job_name("train", run)
     small = resources(_CARRIER_CPU, _CARRIER_MEMORY, 1)
     small["limits"]["cpu"] = _CARRIER_MOST_CPU

@@ -16,7 +16,7 @@ _LABEL_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IMAGE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _IMAGE_SUFFIX = re.compile(r"[A-Za-z0-9_.-]{0,60}")
 _IMAGE_REPOSITORY = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 
@@ -57,9 +57,9 @@ LabelValue = Annotated[str, AfterValidator(_label_value)]
 ObjectName = Annotated[str, _matching(_LABEL_PREFIX, "a name of lower-case letters, digits, - and .")]
 Namespace = Annotated[str, _matching(_DNS_LABEL, "a name of at most 63 lower-case letters, digits and -")]
 # `train-gpu` is the one that trains on GPUs.
-IMAGES = ("records", "train", "train-gpu", "convert", "ops")
-ImageName = Annotated[str, _matching(re.compile("|".join(IMAGES)), f"one of {', '.join(IMAGES)}")]
-ImageDigest = Annotated[str, _matching(IMAGE_DIGEST, "sha256: and 64 hexadecimal digits")]
+_IMAGES = ("records", "train", "train-gpu", "convert", "ops")
+ImageName = Annotated[str, _matching(re.compile("|".join(_IMAGES)), f"one of {', '.join(_IMAGES)}")]
+ImageDigest = Annotated[str, _matching(_IMAGE_DIGEST, "sha256: and 64 hexadecimal digits")]
 Variable = Annotated[str, _matching(_VARIABLE, "the name of an environment variable")]
 
 
@@ -148,3 +148,13 @@ class ClusterSettings(Settings):
         allow_inf_nan=False,
         description="Minutes without a watcher after which training ends with exit code 76.",
     )
+
+    def image(self, name: str, *, gpu: bool = False) -> str:
+        """The reference of one of the container images; `gpu` selects the one that trains on GPUs."""
+        suffix = self.gpu_image_suffix if gpu else ""
+        digest = self.image_digests.get(f"{name}-gpu" if suffix else name)
+        return f"{self.image_repository}/{name}" + (f"@{digest}" if digest else f":{self.image_tag}{suffix}")
+
+    def image_settings(self) -> dict[str, Any]:
+        """The settings that determine the references, without the suffix."""
+        return self.model_dump(include={"image_repository", "image_tag", "image_digests"})

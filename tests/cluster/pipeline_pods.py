@@ -10,7 +10,7 @@ import yaml
 from cluster_under_test import KEY, SECRET, TAG, Place, wait_for
 from compiled import Compiled, Spec, read
 
-from boxcar.kfp.container_images import Images
+from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.storage import open_store
 from pipelines.compile import compile_pipeline
 
@@ -107,7 +107,7 @@ class PipelineRun:
     def __init__(self, place: Place, **parameters: Any) -> None:
         self.place, self.id = place, str(uuid.uuid4())
         self.name = f"train-detector-{secrets.token_hex(3)}"
-        self.compiled: Compiled = read(compile_pipeline("train_detector", Images(tag=TAG)))
+        self.compiled: Compiled = read(compile_pipeline("train_detector", ClusterSettings(image_tag=TAG)))
         defined = self.compiled.spec["root"]["inputDefinitions"]["parameters"]
         assert parameters.keys() <= defined.keys()
         self.parameters = {name: one.get("defaultValue") for name, one in defined.items()} | parameters

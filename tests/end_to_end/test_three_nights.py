@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from boxcar.kfp.container_images import Images
+from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.registry.ledger import read_entries
 from boxcar.storage import open_store
 from pipelines.local import local_runner
@@ -48,7 +48,7 @@ def test_three_nights(tmp_path: Path) -> None:
         """The pipeline as Kubeflow would start it, with its own runner on this machine; how it ended."""
         folders = {"data": str(data), "models": str(models), "runs": str(runs), "config": str(tmp_path / "config.yaml")}
         with local_runner():
-            retrain_if_changed(Images())(model="shapes", gpus="0", **folders)
+            retrain_if_changed(ClusterSettings())(model="shapes", gpus="0", **folders)
         entries = read_entries(open_store(str(models / "shapes")))
         return str(list(entries.values())[-1].outcome)
 

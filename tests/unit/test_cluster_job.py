@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from boxcar.cluster.job import configuration_hash, image_name, job_name, step_job
+from boxcar.cluster.job import configuration_hash, job_name, step_job
 from boxcar.cluster.trainer_job import trainer_job, trainer_service
 from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.config.run_settings import Configuration
@@ -189,8 +189,8 @@ def test_what_runs_in_an_image_is_told_so() -> None:
 def test_an_image_is_pulled_by_its_digest_where_there_is_one() -> None:
     digest = "sha256:" + "1f" * 32
     settings = ClusterSettings.model_validate({"image_digests": {"train-gpu": digest}})
-    assert image_name(settings, "train", "-gpu") == f"docker.io/boxcar/train@{digest}"
-    assert image_name(settings, "train") == f"docker.io/boxcar/train:{settings.image_tag}"
+    assert settings.image("train", gpu=True) == f"docker.io/boxcar/train@{digest}"
+    assert settings.image("train") == f"docker.io/boxcar/train:{settings.image_tag}"
     for digests in ({"tensorboard": digest}, {"train": "sha256:1f"}):
         with pytest.raises(ValueError, match="Input should be"):
             ClusterSettings.model_validate({"image_digests": digests})

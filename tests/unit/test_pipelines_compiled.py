@@ -14,8 +14,8 @@ from compiled import lying, read
 
 from boxcar import __version__
 from boxcar.config.cluster_settings import ClusterSettings
-from boxcar.errors import BoxcarError
-from boxcar.kfp.container_images import Images
+from boxcar.config.run_settings import make_configuration
+from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.form import FORMS, Form, TrainForm, describes, parameters
 from boxcar.kfp.package import compiled_folder
 from boxcar.kfp.parameters import MOST_DEADLINE_HOURS, WATCH_HOURS
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_what_lies_here_is_what_is_compiled(name: str) -> None:
-    assert (compiled_folder() / f"{name}.yaml").read_text(encoding="utf-8") == compile_pipeline(name, Images())
+    assert (compiled_folder() / f"{name}.yaml").read_text(encoding="utf-8") == compile_pipeline(name, ClusterSettings())
 
 
 def test_nothing_else_lies_there() -> None:
@@ -151,7 +151,11 @@ def test_the_last_task_runs_whatever_became_of_the_others() -> None:
 
 def test_registry_tag_and_digest_are_chosen_when_compiled() -> None:
     digest = "sha256:" + "1f" * 32
-    images = Images("registry.example.com:5000/ml/boxcar", "1.2-rc1", {"convert": digest, "train-gpu": digest})
+    images = ClusterSettings(
+        image_repository="registry.example.com:5000/ml/boxcar",
+        image_tag="1.2-rc1",
+        image_digests={"convert": digest, "train-gpu": digest},
+    )
     compiled = read(compile_pipeline("train_detector", images))
     assert {label: container["image"] for label, container in compiled.executors.items()} == {
         "exec-records": "registry.example.com:5000/ml/boxcar/records:1.2-rc1",
@@ -163,16 +167,17 @@ def test_registry_tag_and_digest_are_chosen_when_compiled() -> None:
     }
     tasks = dict(compiled.tasks())
     assert tasks["records"]["inputs"]["parameters"]["images"]["runtimeValue"]["constant"] == {
-        "image_repository": images.repository,
+        "image_repository": images.image_repository,
         "image_tag": "1.2-rc1",
-        "image_digests": images.digests,
+        "image_digests": images.image_digests,
     }
 
 
 @pytest.mark.parametrize("digests", [{"tensorboard": "sha256:" + "0" * 64}, {"train": "sha256:abc"}, {"train": "latest"}])
 def test_a_digest_that_is_none_is_refused(digests: dict[str, str]) -> None:
-    with pytest.raises(BoxcarError, match="not the digest of a container image"):
-        Images(digests=digests)
+    with pytest.raises(BoxcarError, match=r"cluster\.image_digests.* cannot be") as caught:
+        make_configuration(None, {"cluster": {"image_digests": digests}})
+    assert caught.value.code == ExitCode.USAGE
 
 
 def test_the_command_that_compiles(tmp_path: Path) -> None:
