@@ -6,7 +6,6 @@ import typer
 
 from boxcar.cli.command import command, make_app
 from boxcar.cli.options import of_gate, split_pairs
-from boxcar.errors import BoxcarError, ExitCode
 
 if TYPE_CHECKING:
     from boxcar.registry import GateSettings, Model
@@ -144,15 +143,8 @@ def _model(models: str, name: str) -> "Model":
 
 
 def _settings(given: dict[str, Any]) -> "GateSettings":
-    from pydantic import ValidationError
-
+    from boxcar.config.settings import validate
     from boxcar.registry import GateSettings
 
     floors = split_pairs("--class-floor", given.pop("class_floors", ()), at_last=True)
-    try:
-        return GateSettings(**given, class_floors=floors)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        what = f"{name} cannot be {first['input']!r}: {first['msg']}."
-        raise BoxcarError(ExitCode.USAGE, what, "Change that option.") from error
+    return validate(GateSettings, {**given, "class_floors": floors})

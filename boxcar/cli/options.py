@@ -10,8 +10,8 @@ import typer
 from boxcar.errors import BoxcarError, ExitCode
 
 if TYPE_CHECKING:
-    from boxcar.config.conversion_settings import Settings
     from boxcar.config.run_settings import Configuration
+    from boxcar.config.settings import Settings
 
 
 # A folder or a file is a path, or is in a bucket: s3://bucket/folder, gs://bucket/folder.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from boxcar import __version__
-from boxcar.config.conversion_settings import Settings
+from boxcar.config.settings import Settings
 
 # apimachinery, api/resource/quantity.go
 _QUANTITY = re.compile(r"([0-9]+|[0-9]*\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|e[0-9]+)?")

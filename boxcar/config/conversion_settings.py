@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
+from boxcar.config.settings import Settings
 from boxcar.detectors.architecture import CONVERSIONS, Format
 
 DEFAULT_FORMATS: tuple[Format, ...] = ("tflite_float32", "tflite_int8", "tfjs_float32")
@@ -11,20 +12,6 @@ DEFAULT_FORMATS: tuple[Format, ...] = ("tflite_float32", "tflite_int8", "tfjs_fl
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Difference = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Cost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Settings(BaseModel):
-    """Settings that refuse unknown names, and true or false in place of a number: `steps: yes` would be 1."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        is_switch = cls.model_fields[info.field_name or ""].annotation is bool
-        if isinstance(value, bool) and not is_switch:
-            raise ValueError("Input should not be yes, no, true or false")
-        return value
 
 
 class Limits(Settings):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from boxcar.config.conversion_settings import Settings
+from boxcar.config.settings import Settings
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 

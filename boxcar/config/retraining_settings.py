@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from boxcar.config.conversion_settings import Settings
+from boxcar.config.settings import Settings
 
 
 class RetrainingSettings(Settings):

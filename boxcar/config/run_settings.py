@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, field_validator
 
 from boxcar.config.cluster_settings import ClusterSettings
-from boxcar.config.conversion_settings import Conversion, Limits, Settings
+from boxcar.config.conversion_settings import Conversion
 from boxcar.config.gate_settings import GateSettings
 from boxcar.config.retraining_settings import RetrainingSettings
+from boxcar.config.settings import read_yaml, validate
 from boxcar.detectors.catalog import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import ExitCode, Refused
 from boxcar.run.layout import CONFIGURATION
@@ -131,13 +131,8 @@ class Configuration(Conversion):
         return ARCHITECTURES[self.architecture].image_size if self.image_size is None else self.image_size
 
 
-# The tables among them; and of those, what no run keeps.
-_SETTINGS: dict[str, type[Settings]] = {
-    "limits": Limits,
-    "cluster": ClusterSettings,
-    "gate": GateSettings,
-    "retraining": RetrainingSettings,
-}
+_TABLES = [name for name, field in Configuration.model_fields.items() if hasattr(field.annotation, "model_fields")]
+# What no run keeps.
 AROUND = frozenset({"cluster", "gate", "retraining"})
 
 
@@ -147,31 +142,9 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
     Raises:
         BoxcarError: 64 for a file that cannot be read, an unknown key or a value that does not fit, each on a line of its own.
     """
-    settings: dict[str, Any] = {}
-    if file is not None:
-        try:
-            loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise Refused(ExitCode.USAGE, f"{file} cannot be read: {reason}.", "Give --config a YAML file.") from error
-        if not isinstance(loaded, dict | None):
-            raise Refused(ExitCode.USAGE, f"{file} is not a mapping.", "Write lines such as `steps: 2000`.")
-        settings |= loaded or {}
+    settings = {} if file is None else read_yaml(file, "Write lines such as `steps: 2000`.")
     settings = merge_settings(settings, {name: value for name, value in given.items() if value is not None})
-    try:
-        configuration = Configuration.model_validate(settings)
-    except ValidationError as error:
-        # Where an element does not fit, that the list is then too short says nothing more.
-        found = [one for one in error.errors() if one["type"] != "too_short" or error.error_count() == 1]
-        problems = tuple(_problem(one) for one in found)
-        unknown = next((one["loc"] for one in found if one["type"] == "extra_forbidden"), None)
-        exist = _SETTINGS.get(str(unknown[0]) if unknown and len(unknown) > 1 else "", Configuration).model_fields
-        raise Refused(
-            ExitCode.USAGE,
-            f"{problems[0]}.",
-            f"These settings exist: {', '.join(exist)}." if unknown else "Change that setting.",
-            problems if len(problems) > 1 else (),
-        ) from error
+    configuration = validate(Configuration, settings)
     configuration.check()
     return configuration
 
@@ -179,20 +152,11 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
 def merge_settings(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Settings with others put over them; in a table such as `limits`, each alone."""
     merged = settings | given
-    for name in _SETTINGS:
+    for name in _TABLES:
         both = [table[name] for table in (settings, given) if isinstance(table.get(name), dict)]
         if len(both) == 2:
             merged[name] = both[0] | both[1]
     return merged
-
-
-def _problem(error: ErrorDetails) -> str:
-    """`steps is 0: Input should be greater than or equal to 1`; a list's element is called by the list's name."""
-    name = ".".join(part for part in error["loc"] if isinstance(part, str)) or "the configuration"
-    if error["type"] == "extra_forbidden":
-        return f"There is no setting {name}"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{name} cannot be {error['input']!r}: {message}"
 
 
 def read_configuration(run: Path) -> Configuration | None:

@@ -17,7 +17,15 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What every pipeline asks for. In all forms an empty text or a 0 was left open."""
+    """What every pipeline asks for. In all forms an empty text or a 0 was left open.
+
+    Attributes:
+        folders: the parameters that name folders and must be filled in.
+        optional_uris: further parameters that name a folder or a file, if they are filled in.
+    """
+
+    folders: ClassVar[tuple[str, ...]] = ()
+    optional_uris: ClassVar[tuple[str, ...]] = ("config",)
 
     architecture: Annotated[str, "Detector to train. `boxcar architectures` lists all of them."] = DEFAULT_ARCHITECTURE
     config: Annotated[
@@ -41,13 +49,7 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingForm(Form):
-    """What both pipelines that train ask for.
-
-    Attributes:
-        folders: the parameters that name folders and must be filled in.
-    """
-
-    folders: ClassVar[tuple[str, ...]] = ("data",)
+    """What both pipelines that train ask for."""
 
     data: Annotated[str, "Folder with images and label files: `s3://bucket/folder` or `gs://bucket/folder`."]
     image_size: Annotated[int, "Side of the network's input in pixels, a multiple of 32. 0: the architecture's own."] = 0
@@ -69,6 +71,7 @@ class TrainForm(TrainingForm):
     """What train-detector asks for."""
 
     folders: ClassVar[tuple[str, ...]] = ("data", "output")
+    optional_uris: ClassVar[tuple[str, ...]] = ("resume_from", "config")
 
     output: Annotated[str, "Folder for runs. Each run gets a folder in it, named after the run id."]
     resume_from: Annotated[
@@ -99,6 +102,8 @@ class RetrainForm(TrainingForm):
 @dataclass(frozen=True, kw_only=True)
 class ConversionForm(Form):
     """What convert-only asks for."""
+
+    folders: ClassVar[tuple[str, ...]] = ("checkpoint", "records", "output")
 
     checkpoint: Annotated[str, "Prefix of the checkpoint's files: `s3://bucket/runs/<id>/train/ckpt-500`."]
     records: Annotated[

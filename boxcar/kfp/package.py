@@ -72,35 +72,23 @@ def _tasks(spec: Mapping[str, Any]) -> Iterator[str]:
                 yield name
 
 
-def read_values(package: Package, parameters: Mapping[str, str]) -> dict[str, Any]:
+def read_values(package: Package, written: Mapping[str, str]) -> dict[str, Any]:
     """The parameters with the types that the pipeline expects, from what was written on a command line.
 
     Raises:
         BoxcarError: 64 if one is unknown, missing, of another type, or invalid.
     """
-    _check_names(package, parameters, "Add -p {}=...")
-    values = {name: _convert(name, text, package.inputs[name]["parameterType"]) for name, text in parameters.items()}
-    _check_form(package, values)
+    values = {name: _parse(text, package.inputs.get(name, {}).get("parameterType")) for name, text in written.items()}
+    check_values(package, values, how_to_add="Add -p {}=...")
     return values
 
 
-def check_values(package: Package, parameters: Mapping[str, Any]) -> None:
-    """Checks parameters that come from a file with their types.
-
-    Raises:
-        BoxcarError: 64 if one is unknown, missing, of another type, or invalid.
-    """
-    _check_names(package, parameters, "Add {}: ... under parameters.")
-    for name, value in parameters.items():
-        kind = package.inputs[name]["parameterType"]
-        try:
-            fits = _fits(value, kind) and json.loads(json.dumps(value, allow_nan=False)) == value
-        except (TypeError, ValueError):  # YAML has dates, JSON has none
-            fits = False
-        if not fits:
-            do = f"Write {_KINDS[kind][1]}" + (f', in quotes: "{value}".' if kind == "STRING" else ".")
-            raise BoxcarError(ExitCode.USAGE, f"The parameter {name} of {package.name} cannot be {value!r}.", do)
-    _check_form(package, parameters)
+def _parse(text: str, kind: str | None) -> Any:
+    """A text as the JSON value that it is, unless a text is expected."""
+    try:
+        return text if kind == "STRING" else json.loads(text)
+    except ValueError:
+        return text
 
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -108,25 +96,37 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "NUMBER_INTEGER": ((int,), "a whole number"),
     "NUMBER_DOUBLE": ((int, float), "a number"),
     "BOOLEAN": ((bool,), "true or false"),
-    "LIST": ((list,), "a list"),
-    "STRUCT": ((dict,), "an object"),
+    "LIST": ((list,), "a list, such as [1, 2]"),
+    "STRUCT": ((dict,), 'a mapping, such as {"name": 1}'),
 }
 
 
-def _fits(value: Any, kind: str) -> bool:
-    return isinstance(value, _KINDS[kind][0]) and (kind == "BOOLEAN" or not isinstance(value, bool))
+def check_values(package: Package, values: Mapping[str, Any], *, how_to_add: str = "Add {}: ... under parameters.") -> None:
+    """Checks the parameters for a pipeline.
 
-
-def _check_names(package: Package, parameters: Mapping[str, Any], how_to_add: str) -> None:
-    for name in parameters:
+    Raises:
+        BoxcarError: 64 if one is unknown, missing, of another type, or invalid.
+    """
+    for name in values:
         if name not in package.inputs:
             what = f"{package.name} has no parameter {name}."
             raise BoxcarError(ExitCode.USAGE, what, f"These parameters exist: {', '.join(package.inputs)}.")
-    missing = [name for name, one in package.inputs.items() if not one.get("isOptional") and name not in parameters]
-    if missing:
-        about = package.inputs[missing[0]].get("description", "")
-        what = f"The parameter {missing[0]} is missing. {about}"
-        raise BoxcarError(ExitCode.USAGE, what, how_to_add.format(missing[0]))
+    for name, about in package.inputs.items():
+        if name not in values and not about.get("isOptional"):
+            what = f"The parameter {name} is missing. {about.get('description', '')}"
+            raise BoxcarError(ExitCode.USAGE, what, how_to_add.format(name))
+    for name, value in values.items():
+        kind = package.inputs[name]["parameterType"]
+        types, words = _KINDS[kind]
+        try:
+            fits = isinstance(value, types) and (kind == "BOOLEAN" or not isinstance(value, bool))
+            fits = fits and json.loads(json.dumps(value, allow_nan=False)) == value
+        except (TypeError, ValueError):  # YAML has dates, JSON has none
+            fits = False
+        if not fits:
+            do = f"Write {words}" + (f', in quotes: "{value}".' if kind == "STRING" else ".")
+            raise BoxcarError(ExitCode.USAGE, f"The parameter {name} of {package.name} cannot be {value!r}.", do)
+    _check_form(package, values)
 
 
 def _check_form(package: Package, values: Mapping[str, Any]) -> None:
@@ -138,16 +138,3 @@ def _check_form(package: Package, values: Mapping[str, Any]) -> None:
                 check_conversion(filled, local=False)
             elif isinstance(filled, TrainingForm):
                 read_form(filled, local=False)
-
-
-def _convert(name: str, text: str, kind: str) -> Any:
-    if kind == "STRING":
-        return text
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not _fits(value, kind):
-        as_json = " as JSON" if kind in ("LIST", "STRUCT") else ""
-        raise BoxcarError(ExitCode.USAGE, f"{name} cannot be {text!r}.", f"Write {_KINDS[kind][1]}{as_json}.")
-    return value

@@ -8,9 +8,10 @@ from pydantic import TypeAdapter
 
 from boxcar.config.cluster_settings import LabelKey, LabelValue
 from boxcar.config.run_settings import Configuration, make_configuration, merge_settings
-from boxcar.detectors.catalog import check_image_size, find_architecture
+from boxcar.config.settings import validate
+from boxcar.detectors.catalog import find_architecture
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.kfp.form import ConversionForm, TrainForm, TrainingForm
+from boxcar.kfp.form import ConversionForm, Form, TrainingForm
 from boxcar.kfp.installation import bucket_credentials, installed_settings, is_local
 from boxcar.storage import bucket_location, fetch_file, open_store
 
@@ -40,9 +41,10 @@ def naming_secret(secret: str) -> Iterator[None]:
     except BoxcarError as error:
         if error.code != ExitCode.ENVIRONMENT or is_local():
             raise
-        keys = "using the keys of the Secret" if bucket_credentials(secret) else "found no keys in the Secret"
-        what = f"{error.what.removesuffix('.')} ({keys} {secret}: bucket_secret)."
-        raise BoxcarError(error.code, what, error.do, error.details) from error
+        found = bucket_credentials(secret)
+        keys = f"with the keys of the Secret {secret}" if found else f"without keys: the Secret {secret} is missing or empty"
+        do = f"{error.do} The bucket was asked {keys} (parameter bucket_secret)."
+        raise BoxcarError(error.code, error.what, do, error.details) from error
 
 
 def run_uri(output: str, job: str, resume_from: str) -> str:
@@ -60,37 +62,23 @@ def read_form(form: TrainingForm, *, local: bool) -> dict[str, Any]:
     Raises:
         BoxcarError: 64 for a value that is invalid whatever the cluster and the buckets hold.
     """
-    others = ("resume_from", "config") if isinstance(form, TrainForm) else ("config",)
-    for name in (*form.folders, *others):
-        check_uri(name, getattr(form, name), local=local)
-    for name in form.folders:
-        if not getattr(form, name).strip():
-            raise BoxcarError(ExitCode.USAGE, f"{name} is empty.", "Give a folder: s3://bucket/folder or gs://bucket/folder.")
+    _check_uris(form, local=local)
     _check_source("initial_checkpoint", form.initial_checkpoint, local=local)
-    if form.architecture:
-        with naming_parameter("architecture"):
-            architecture = find_architecture(form.architecture)
-        if form.image_size:
-            with naming_parameter("image_size"):
-                check_image_size(architecture, form.image_size)
-    if form.steps < 0:
-        raise BoxcarError(ExitCode.USAGE, f"steps cannot be {form.steps}.", "Write a number, or 0.")
-    gpus = _read_count(form.gpus)
+    given = {"data": form.data, "architecture": form.architecture, "image_size": form.image_size, "steps": form.steps}
+    given |= {"init": form.initial_checkpoint}
+    given = {name: value for name, value in given.items() if value} | {"gpus": form.gpus}
+    configuration = validate(Configuration, given)
+    with naming_parameter("architecture"):
+        find_architecture(configuration.architecture)
+    with naming_parameter("image_size"):
+        configuration.check()
+    settings = configuration.model_dump(include=set(given))
     cluster: dict[str, Any] = {}
     if form.gpu_type:
         cluster["gpu_resource"] = _read_resource(form.gpu_type)
     if form.node_pool:
-        cluster["gpu_node_selector" if gpus else "cpu_node_selector"] = read_pool(form.node_pool)
-    settings = {
-        "data": form.data,
-        "architecture": form.architecture or None,
-        "image_size": form.image_size or None,
-        "steps": form.steps or None,
-        "init": form.initial_checkpoint or None,
-        "gpus": gpus,
-        "cluster": cluster,
-    }
-    return {name: value for name, value in settings.items() if value is not None}
+        cluster["gpu_node_selector" if settings["gpus"] else "cpu_node_selector"] = read_pool(form.node_pool)
+    return settings | {"cluster": cluster}
 
 
 def check_conversion(form: ConversionForm, *, local: bool) -> None:
@@ -99,13 +87,7 @@ def check_conversion(form: ConversionForm, *, local: bool) -> None:
     Raises:
         BoxcarError: 64 with the name of the parameter.
     """
-    for name in ("checkpoint", "records", "output"):
-        value = getattr(form, name)
-        if not value.strip():
-            do = "Write s3://bucket/... or gs://bucket/..."
-            raise BoxcarError(ExitCode.USAGE, f"{name} is empty.", do)
-        check_uri(name, value, local=local)
-    check_uri("config", form.config, local=local)
+    _check_uris(form, local=local)
     with naming_parameter("architecture"):
         find_architecture(form.architecture)
 
@@ -198,10 +180,12 @@ def _read_resource(text: str) -> str:
         ) from error
 
 
-def _read_count(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) > 64:
-        raise BoxcarError(ExitCode.USAGE, f"gpus cannot be {text!r}.", "Write a number up to 64, or 0 to train without GPUs.")
-    return int(text)
+def _check_uris(form: Form, *, local: bool) -> None:
+    for name in form.folders:
+        if not getattr(form, name).strip():
+            raise BoxcarError(ExitCode.USAGE, f"{name} is empty.", "Write s3://bucket/folder or gs://bucket/folder.")
+    for name in (*form.folders, *form.optional_uris):
+        check_uri(name, getattr(form, name), local=local)
 
 
 def check_uri(name: str, value: str, *, local: bool) -> None:

@@ -57,7 +57,8 @@ def apply_schedule(
 
     Kubeflow cannot change a recurring run, so a changed one is replaced: the old one is disabled, the new one is made, the old
     one is deleted. Two never fire. If the new one is refused, the old one is enabled again. An interruption leaves a
-    disabled schedule, which the next call repairs. Active runs of the old one continue.
+    disabled schedule, which the next call repairs. Active runs of the old one continue. A schedule has one owner: two calls
+    at the same time can leave two schedules of that name, which the next call replaces.
 
     Args:
         schedule: what is wanted.
@@ -68,7 +69,7 @@ def apply_schedule(
 
     Raises:
         BoxcarError: 64 for invalid parameters, or a recurring run of that name that is not ours; 69 if the server does not
-            answer, denies access, or is too old, or somebody else applied a schedule of that name at the same time.
+            answer, denies access, or is too old.
     """
     schedule.check_timezone(server_timezone)
     package = read_package(schedule.pipeline)
@@ -94,29 +95,17 @@ def apply_schedule(
     if kept:
         said = f"{schedule.name} already exists ({when}) and was not changed."
     else:
-        description = _describe(package.name, schedule, digest)
         firing = [one for one in old if one.enabled]
         try:
             for one in firing:
                 endpoint.post(f"{_PATH}/{one.id}:disable", {})
-            made = endpoint.post(_PATH, wanted | {"description": description})["recurring_run_id"]
+            endpoint.post(_PATH, wanted | {"description": _describe(package.name, schedule, digest)})
         except BaseException:
             # Unless the new one was made, and only the answer was lost.
             if all(one.digest != digest for one in _find(endpoint, namespace, schedule.name)):
                 for one in firing:
                     endpoint.post(f"{_PATH}/{one.id}:enable", {})
             raise
-        known = {made, *(one.id for one in old)}
-        if any(one.id not in known for one in _find(endpoint, namespace, schedule.name)):
-            _delete(made, endpoint)
-            what = (
-                f"{schedule.name} was applied at {endpoint.address} by someone else at the same time, so yours was withdrawn."
-            )
-            raise BoxcarError(
-                ExitCode.ENVIRONMENT,
-                what,
-                "See `boxcar schedule list`, and apply yours again if it should replace the other one.",
-            )
         said = f"{schedule.name} {'was replaced' if old else 'is new'} ({when})."
     for one in old:
         if one not in kept:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from boxcar.config.retraining_settings import RetrainingSettings
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.config.settings import validate
 from boxcar.kfp.form import RetrainForm
 from boxcar.kfp.installation import is_local
 from boxcar.kfp.parameters import check_readable, check_writable, naming_parameter, read_configuration_of
@@ -31,11 +31,7 @@ def retrain(form: RetrainForm, images: dict[str, Any]) -> Retrained:
         update["new_pictures"] = form.new_pictures
     if form.gpu_hours.strip():
         update["gpu_hours"] = form.gpu_hours
-    try:
-        retraining = RetrainingSettings.model_validate(configuration.retraining.model_dump() | update)
-    except ValueError as error:
-        what = f"new_pictures is {form.new_pictures} and gpu_hours is {form.gpu_hours!r}; at least one of them is not valid."
-        raise BoxcarError(ExitCode.USAGE, what, "Write a number from 0 for each.") from error
+    retraining = validate(RetrainingSettings, configuration.retraining.model_dump() | update)
     configuration = configuration.model_copy(update={"retraining": retraining})
     with notifying_of_failure(model, configuration):
         check_readable("data", form.data)

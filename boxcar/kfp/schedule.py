@@ -4,16 +4,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import AliasChoices, Field, ValidationError, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import AliasChoices, Field, field_validator
 
-from boxcar.config.conversion_settings import Settings
+from boxcar.config.settings import Settings, read_yaml, validate
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.cron import check_cron
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?")  # 52: a CronJob of Kubernetes may be called no longer
-_EXAMPLE = 'Write lines such as `name: nightly`, `pipeline: train-detector`, `cron: "0 2 * * *"` and `parameters:`.'
+_EXAMPLE = 'Write lines such as `name: nightly`, `pipeline: train-detector`, and `cron: "0 2 * * *"`, which needs the quotes.'
 
 
 class Schedule(Settings):
@@ -77,27 +75,4 @@ def read_schedule(file: Path) -> Schedule:
     Raises:
         BoxcarError: 64 if the file cannot be read, or a field is unknown, missing, or invalid.
     """
-    try:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else " ".join(str(error).split())
-        do = "Write a cron that starts with * in quotes." if "alias" in reason else _EXAMPLE
-        raise BoxcarError(ExitCode.USAGE, f"{file} cannot be read: {reason.rstrip('.')}.", do) from error
-    if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
-        raise BoxcarError(ExitCode.USAGE, f"{file} is not a mapping of field names.", _EXAMPLE)
-    try:
-        return Schedule.model_validate(loaded)
-    except ValidationError as error:
-        problems = tuple(_problem(one) for one in error.errors())
-        do = f"These fields exist: {', '.join(Schedule.model_fields)}." if "no field" in problems[0] else "Change that line."
-        what = f"{file}: {problems[0]}."
-        raise BoxcarError(ExitCode.USAGE, what, do, problems if len(problems) > 1 else ()) from error
-
-
-def _problem(error: ErrorDetails) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"there is no field {name}"
-    if error["type"] == "missing":
-        return f"{name} is missing"
-    return f"{name} cannot be {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+    return validate(Schedule, read_yaml(file, _EXAMPLE), source=f"{file}: ")

@@ -287,9 +287,9 @@ def test_many_users_need_a_namespace(kubeflow: Kubeflow) -> None:
     [
         ({"data": "s3://b/d"}, "The parameter output is missing. Folder for runs."),
         (GIVEN | {"epochs": "3"}, "train-detector has no parameter epochs. These parameters exist: architecture, "),
-        (GIVEN | {"steps": "many"}, "steps cannot be 'many'. Write a whole number."),
-        (GIVEN | {"steps": "1.5"}, "steps cannot be '1.5'. Write a whole number."),
-        (GIVEN | {"steps": "true"}, "steps cannot be 'true'. Write a whole number."),
+        (GIVEN | {"steps": "many"}, "steps of train-detector cannot be 'many'. Write a whole number."),
+        (GIVEN | {"steps": "1.5"}, "steps of train-detector cannot be 1.5. Write a whole number."),
+        (GIVEN | {"steps": "true"}, "steps of train-detector cannot be True. Write a whole number."),
         (GIVEN | {"image_size": "100"}, "image_size: "),
         (GIVEN | {"architecture": "yolo"}, "architecture: There is no architecture 'yolo'."),
         (GIVEN | {"output": "/home/me"}, "output: /home/me is not in a bucket"),

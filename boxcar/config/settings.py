@@ -1,0 +1,74 @@
+"""What all settings have in common: a strict type, the YAML file that they are read from, and errors that name them."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+
+from boxcar.errors import ExitCode, Refused
+
+
+class Settings(BaseModel):
+    """Settings that refuse unknown names, and true or false in place of a number: `steps: yes` would be 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        is_switch = cls.model_fields[info.field_name or ""].annotation is bool
+        if isinstance(value, bool) and not is_switch:
+            raise ValueError("Input should not be yes, no, true or false")
+        return value
+
+
+_S = TypeVar("_S", bound=Settings)
+
+
+def read_yaml(file: Path, do: str) -> dict[str, Any]:
+    """The settings in a YAML file by name. `do` says what to write into it.
+
+    Raises:
+        BoxcarError: 64 if the file cannot be read, or is not a mapping of names.
+    """
+    try:
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise Refused(ExitCode.USAGE, f"{file} cannot be read: {reason}.", do) from error
+    if not isinstance(loaded, dict | None) or not all(isinstance(name, str) for name in loaded or {}):
+        raise Refused(ExitCode.USAGE, f"{file} is not a mapping of names.", do)
+    return loaded or {}
+
+
+def validate(settings: type[_S], values: dict[str, Any], source: str = "") -> _S:
+    """Settings from values of any type. `source` comes before the message, such as "config.yaml: ".
+
+    Raises:
+        BoxcarError: 64 for unknown or missing names and invalid values, with a line for each if there are several.
+    """
+    try:
+        return settings.model_validate(values)
+    except ValidationError as error:
+        # If an element of a list is invalid, pydantic also reports that the list is too short without it.
+        found = [one for one in error.errors() if one["type"] != "too_short" or error.error_count() == 1]
+        problems = tuple(f"{source}{_problem(one)}" for one in found)
+        do = "Change that setting."
+        if (unknown := next((one["loc"] for one in found if one["type"] == "extra_forbidden"), None)) is not None:
+            table = settings.model_fields[str(unknown[0])].annotation if len(unknown) > 1 else settings
+            do = f"These settings exist: {', '.join(getattr(table, 'model_fields', settings.model_fields))}."
+        details = problems if len(problems) > 1 else ()
+        raise Refused(ExitCode.USAGE, f"{problems[0]}.", do, details) from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with one setting. For a list's element, the list's name is given."""
+    name = ".".join(part for part in error["loc"] if isinstance(part, str)) or "the configuration"
+    if error["type"] == "extra_forbidden":
+        return f"There is no setting {name}"
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    cause = error.get("ctx", {}).get("error")  # a validator's own sentence, without pydantic's "Value error, "
+    return f"{name} cannot be {error['input']!r}: {cause or error['msg']}"
