@@ -97,10 +97,10 @@ def _referred(models: Iterable[str]) -> tuple[set[str], str]:
 
 
 def _at_work(namespace: str | None) -> frozenset[str]:
-    from boxcar.cluster.at_work import runs_at_work
+    from boxcar.cluster.job_status import active_runs
 
     try:
-        return runs_at_work(namespace)
+        return active_runs(namespace)
     except BoxcarError as error:
         # A run that a Job works on must not be removed because the cluster could not be asked.
         do = f"{error.do} If no Job works on these runs, add --no-cluster."

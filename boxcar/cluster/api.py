@@ -27,6 +27,12 @@ _PASSING = (429, 500, 502, 503, 504)
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 
+def container_statuses(pod: Object) -> list[Object]:
+    """Of all containers of a pod, in the order in which they start."""
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
 class Conflict(Exception):
     """An object of that name exists already, or was changed meanwhile."""
 

@@ -41,7 +41,7 @@ def last_checkpoint(store: Store) -> int:
 def last_use(store: Store, container: str) -> str:
     """The memory that a container of the trainer's pod has reported last, for a sentence."""
     found: Any = None
-    # This is told of a run that failed, perhaps because of its bucket: that is then no second failure.
+    # It is part of a message about a failed run. If the bucket caused that failure, it is not reported twice.
     with contextlib.suppress(BoxcarError):
         if container == "trainer":
             found = (read_json(store, f"{TRAIN}/{STATUS}") or {}).get("memory_bytes")

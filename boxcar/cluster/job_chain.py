@@ -6,7 +6,7 @@ from pathlib import Path
 from boxcar.cluster import bucket
 from boxcar.cluster.job import step_job
 from boxcar.cluster.launch import Work, run_job, train_on_cluster
-from boxcar.cluster.relay import tell
+from boxcar.cluster.logs import say
 from boxcar.config.run_settings import Configuration, write_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run import layout
@@ -46,7 +46,7 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, u
     if started is None:
         configuration, sentence = settle_init(configuration)
         if sentence is not None:
-            tell(sentence)
+            say(sentence)
     else:
         configuration = started
         if _is_finished(store):

@@ -11,83 +11,46 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from boxcar.cluster.api import CONNECT_SECONDS, OWN, READ_SECONDS, Api, Conflict, Object
-from boxcar.cluster.relay import tell
+from boxcar.cluster.logs import say
+from boxcar.cluster.owner import owner_reference
 from boxcar.errors import BoxcarError, ExitCode
 
 RENEW_SECONDS = 15.0
 LOOK_SECONDS = 10.0
-INTERRUPTED = "boxcar.dev/interrupted"  # annotation: the uids of the pods that were taken away, as far as was seen
 
 
 class Renewal:
-    """The watcher's side: keeps a Job's Lease fresh, and in it what the next watcher should know.
+    """The watcher's side: renews the Lease of a Job, which has the Job's name and is deleted with it.
 
     Args:
         api: of the cluster.
-        job: whose Lease it is: it has the same name, and goes with the Job.
-        holder: who watches.
-        seconds: for which the Lease holds, to whoever reads it.
+        job: the Job.
+        holder: name of the watcher.
+        seconds: duration of the Lease, for those who read it.
     """
 
     def __init__(self, api: Api, job: Object, holder: str, seconds: int) -> None:
         self._api, self._job, self._holder, self._seconds = api, job, holder, seconds
-        self._renewed: float | None = None
-        self._pods: set[str] = set()  # that were interrupted
+        self._renewed = -RENEW_SECONDS
 
-    @property
-    def interruptions(self) -> int:
-        """How often a pod of the Job was taken away."""
-        return len(self._pods)
-
-    def count(self, pod: str) -> None:
-        """Notes that a pod, by its uid, was taken away: once, whoever notes it."""
-        if pod not in self._pods:
-            self._pods.add(pod)
-            self.renew(at_once=True)
-
-    def take(self) -> None:
-        """The first renewal; takes over what an earlier watcher counted."""
-        lease = self._api.get("leases", self._job["metadata"]["name"])
-        if lease is not None and self._job["metadata"]["uid"] in [
-            owner["uid"] for owner in lease["metadata"].get("ownerReferences", [])
-        ]:
-            self._pods = set(lease["metadata"].get("annotations", {}).get(INTERRUPTED, "").split())
-        self.renew(at_once=True)
-
-    def renew(self, *, at_once: bool = False) -> None:
-        """Renews the Lease where it is time to, or made where there is none (any more).
+    def renew(self) -> None:
+        """Renews the Lease if it is time to, or creates it if there is none.
 
         Raises:
-            BoxcarError: 69 where the API refuses, or does not answer.
+            BoxcarError: 69 if the API denies access or does not answer.
         """
         now = time.monotonic()
-        if not at_once and self._renewed is not None and now - self._renewed < RENEW_SECONDS:
+        if now - self._renewed < RENEW_SECONDS:
             return
-        name = self._job["metadata"]["name"]
-        lease = self._api.get("leases", name)
-        wanted = self._wanted()
-        try:
-            if lease is None:
-                self._api.create("leases", wanted)
-            else:
-                wanted["metadata"]["resourceVersion"] = lease["metadata"]["resourceVersion"]
-                self._api.replace("leases", wanted)
-        except Conflict:
-            return  # another watcher has renewed it this very moment, which serves as well
-        self._renewed = now
-
-    def _wanted(self) -> Object:
         about = self._job["metadata"]
-        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": about["name"], "uid": about["uid"]}
-        return {
+        wanted: Object = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {
                 "name": about["name"],
                 "namespace": self._api.namespace,
                 "labels": about["labels"],
-                "annotations": {INTERRUPTED: " ".join(sorted(self._pods))},
-                "ownerReferences": [owner],
+                "ownerReferences": [owner_reference(self._job)],
             },
             "spec": {
                 "holderIdentity": self._holder,
@@ -95,6 +58,16 @@ class Renewal:
                 "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             },
         }
+        lease = self._api.get("leases", about["name"])
+        try:
+            if lease is None:
+                self._api.create("leases", wanted)
+            else:
+                wanted["metadata"]["resourceVersion"] = lease["metadata"]["resourceVersion"]
+                self._api.replace("leases", wanted)
+        except Conflict:
+            return  # it was renewed since it was read, which serves as well
+        self._renewed = now
 
 
 class Watchdog:
@@ -147,7 +120,7 @@ class Watchdog:
         except OSError as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)
-                tell(f"The watcher's Lease cannot be read, and training continues: {error}")
+                say(f"The watcher's Lease cannot be read, and training continues: {error}")
             self._answered = None
             return
         self._trouble = ""

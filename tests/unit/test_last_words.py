@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from boxcar.cluster.explain import explain_container, last_words
+from boxcar.cluster.job_status import explain_exit, reported_error
 from boxcar.errors import TERMINATION_LOG, BoxcarError, ExitCode, read_error
 from boxcar.local.resume import naming
 from boxcar.storage.cache import COPY_OF, uri_of
@@ -26,7 +26,7 @@ def left_by(tmp_path: Path, *command: str, **environment: str) -> tuple[int, str
 
 def explained(code: int, message: str) -> BoxcarError:
     pod = {"metadata": {"name": "boxcar-records-1-x"}, "spec": {"containers": []}, "status": {}}
-    return explain_container(pod, {"name": "records"}, {"exitCode": code, "message": message}, str)
+    return explain_exit(pod, {"name": "records"}, {"exitCode": code, "message": message}, str)
 
 
 def test_what_ended_a_container_is_what_ends_the_watch(tmp_path: Path) -> None:
@@ -45,14 +45,14 @@ def test_a_command_that_went_well_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_is_too_long_for_a_pod_is_cut_and_still_read(tmp_path: Path) -> None:
     code, message = left_by(tmp_path, "records", "--data", str(tmp_path / "long") * 40, "--output", str(tmp_path / "records"))
-    error = last_words({"message": message})
+    error = reported_error({"message": message})
     assert error is not None and error.code == code
     assert len(message.encode()) < 3072  # a quarter of what it keeps of a pod
 
 
 @pytest.mark.parametrize("message", ["", " \n", "Training: 3 of 4\nSegmentation fault\n", "{}", "[1]", '{"what": 1, "do": 2}'])
 def test_a_container_that_died_without_an_error_is_named_with_its_last_line(message: str) -> None:
-    assert last_words({"message": message}) is None
+    assert reported_error({"message": message}) is None
     error = explained(139, message)
     assert error.code == ExitCode.ENVIRONMENT and "SIGSEGV" in error.what
     assert ("Segmentation fault" in error.what) == ("Segmentation" in message)

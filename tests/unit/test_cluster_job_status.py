@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from boxcar.cluster.explain import disruption, explain_container, explain_end, is_ending, is_over
-from boxcar.cluster.waiting import find_waiting
+from boxcar.cluster.job_status import disruption, explain_exit, explain_failure, is_finished, is_terminating
+from boxcar.cluster.pending import find_pending
 from boxcar.errors import BoxcarError
 
 RECORDED = Path(__file__).parent / "recorded_jobs"
@@ -19,12 +19,12 @@ def recorded(name: str) -> dict[str, Any]:
 
 def waiting(name: str) -> Any:
     seen = recorded(name)
-    return find_waiting(seen["job"], seen["pods"], seen["events"])
+    return find_pending(seen["job"], seen["pods"], seen["events"])
 
 
 def end(seen: dict[str, Any], **others: Any) -> BoxcarError:
-    assert is_over(seen["job"]) and is_ending(seen["job"])
-    error = explain_end(seen["job"], seen["pods"], lambda name: f"the last use of the {name} was 1 GiB", **others)
+    assert is_finished(seen["job"]) and is_terminating(seen["job"])
+    error = explain_failure(seen["job"], seen["pods"], lambda name: f"the last use of the {name} was 1 GiB", **others)
     assert error is not None
     return error
 
@@ -57,19 +57,19 @@ def test_a_service_account_that_is_not_there() -> None:
 def test_what_could_be_created_later_is_not_waited_for_any_more() -> None:
     seen = recorded("no_account")
     created = copy.deepcopy(seen["events"][0]) | {"reason": "SuccessfulCreate", "lastTimestamp": "2999-01-01T00:00:00Z"}
-    assert find_waiting(seen["job"], [], [*seen["events"], created]) is None
+    assert find_pending(seen["job"], [], [*seen["events"], created]) is None
 
 
 def test_a_suspended_job_waits_for_its_queue() -> None:
     seen = recorded("no_node")
     seen["job"]["spec"]["suspend"] = True
     seen["job"]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "team"
-    found = find_waiting(seen["job"], [], [])
+    found = find_pending(seen["job"], [], [])
     assert found is not None and found.cause == "queue" and "queue team" in found.what
 
 
 def test_a_deadline_that_passed_while_waiting_says_for_what() -> None:
-    error = end(recorded("deadline"), waiting=waiting("no_node"))
+    error = end(recorded("deadline"), pending=waiting("no_node"))
     assert error.code == 76 and "its deadline of 0.0125 hours before it could work" in error.what
     assert "2 Insufficient nvidia.com/gpu" in error.what
     error = end(recorded("deadline"))
@@ -99,8 +99,8 @@ def test_a_job_that_was_tried_again_ends_as_its_last_pod_did() -> None:
 def test_a_drained_pod_is_interrupted_and_does_not_end_its_job() -> None:
     seen = recorded("drained")
     assert [disruption(pod) for pod in seen["pods"]] == ["its node was drained"]
-    assert not is_over(seen["job"]) and not is_ending(seen["job"])
-    assert explain_end(seen["job"], seen["pods"], str) is None
+    assert not is_finished(seen["job"]) and not is_terminating(seen["job"])
+    assert explain_failure(seen["job"], seen["pods"], str) is None
 
 
 def test_a_trainer_that_ran_out_of_memory_four_times() -> None:
@@ -115,7 +115,7 @@ def test_an_evaluator_that_runs_out_of_memory_again_and_again() -> None:
     (pod,) = recorded("evaluator_out_of_memory")["pods"]
     status = next(one for one in pod["status"]["initContainerStatuses"] if one["name"] == "evaluator")
     ended = status.get("lastState", {}).get("terminated") or status["state"]["terminated"]
-    error = explain_container(pod, status, ended, lambda name: "it had not reported its memory use")
+    error = explain_exit(pod, status, ended, lambda name: "it had not reported its memory use")
     assert error.code == 69
     assert error.what == "The evaluator ran out of memory: its limit is 300Mi, and it had not reported its memory use."
     assert "cluster.evaluator_memory" in error.do

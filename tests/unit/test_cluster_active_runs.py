@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kubeconfigs import kubeconfig
 
-from boxcar.cluster.at_work import runs_at_work
 from boxcar.cluster.job import step_job
+from boxcar.cluster.job_status import active_runs
 from boxcar.config.run_settings import Configuration
 
 
@@ -42,7 +42,7 @@ def test_runs_whose_jobs_have_not_ended(tmp_path: Path, monkeypatch: pytest.Monk
     try:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, f"http://127.0.0.1:{server.server_port}", "team")))
         # One that fails still has pods.
-        assert runs_at_work(None) == {f"s3://bucket/runs/{number}" for number in (0, 3, 4)}
+        assert active_runs(None) == {f"s3://bucket/runs/{number}" for number in (0, 3, 4)}
     finally:
         server.shutdown()
         thread.join()
