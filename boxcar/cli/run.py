@@ -46,7 +46,7 @@ def run(
     from boxcar.report.terminal import print_summary
 
     if launcher == "cluster":
-        from boxcar.cluster import run_on_cluster as run_all
+        from boxcar.cluster.job_chain import run_on_cluster as run_all
     else:
         from boxcar.local.step_chain import run_all
 

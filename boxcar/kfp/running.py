@@ -65,18 +65,14 @@ def start_run(form: TrainForm, job: str, images: dict[str, Any]) -> StartedRun:
             check_writable("resume_from" if form.resume_from else "output", run)
             check_readable("data", form.data)
         configuration = _configure(place, configuration, bool(form.resume_from))
-        made = build_records(
-            str(configuration.data),
-            place.below(RECORDS).uri,
-            **configuration.of_records(),
-            replace=False,
-        )
-    _say(*summary_lines(made.folder))
+        output = place.below(RECORDS).uri
+        made = build_records(str(configuration.data), output, **configuration.of_records(), replace=False)
+    print(*summary_lines(made.folder), sep="\n", file=sys.stderr, flush=True)  # noqa: T201
     return StartedRun(run, configuration.cluster.model_dump_json(exclude_unset=True))
 
 
 def _configure(place: Mirror, configuration: Configuration, resumes: bool) -> Configuration:
-    """Writes the configuration of a new run; that of a resumed run is its own."""
+    """Writes the configuration of a new run. A resumed run keeps its own."""
     name, do = "output", "Choose another folder for runs."
     if resumes:
         name, do = "resume_from", "Repeat the settings of that run, or leave resume_from empty for a new run."
@@ -85,18 +81,15 @@ def _configure(place: Mirror, configuration: Configuration, resumes: bool) -> Co
     if resumes and older is None:
         what = f"resume_from: There is no run at {place.uri}."
         raise BoxcarError(ExitCode.USAGE, what, "Correct it, or leave it empty for a new run.")
-    if older is None:
-        with naming_parameter("initial_checkpoint"):
-            configuration = with_init_settled(configuration)
-    else:
-        configuration = older
+    with naming_parameter("initial_checkpoint"):
+        configuration = older or with_init_settled(configuration)
     write_configuration(place.folder, configuration)
     place.send_file(CONFIGURATION)
     return configuration
 
 
 def train(run: str, cluster: str) -> str:
-    """Trains and scores a run whose records are finished: with a Job on the cluster, or here if there is none.
+    """Trains and evaluates a run whose records are finished: in a Job, or on this machine if there is no cluster.
 
     Args:
         run: URI of the run's folder.
@@ -106,51 +99,45 @@ def train(run: str, cluster: str) -> str:
         URI prefix of the chosen checkpoint's files.
 
     Raises:
-        BoxcarError: as `boxcar.cluster.run_job`, or `train_and_evaluate`.
-        ChildEnded: training here failed and has printed the reason.
+        BoxcarError: as `boxcar.cluster.launch.run_job`, or `train_and_evaluate`.
+        ChildEnded: training on this machine failed and has printed the reason.
     """
+    place = Mirror(run)
     if is_local():
-        _train_here(run)
+        from boxcar.local.training import train_here
+        from boxcar.sync.upload import fetch_run
+
+        fetch_run(run)
+        train_here(run)
     else:
-        _train_on_cluster(run, cluster)
-    return chosen_checkpoint(Mirror(run).uri)
+        from boxcar.cluster.bucket import has_step
+        from boxcar.cluster.job_chain import evaluate_on_cluster
+        from boxcar.cluster.launch import train_on_cluster
 
-
-def _train_here(run: str) -> None:
-    from boxcar.local.training import train_here
-    from boxcar.sync.upload import fetch_run
-
-    fetch_run(run)
-    train_here(run)
-
-
-def _train_on_cluster(run: str, cluster: str) -> None:
-    from boxcar.cluster import evaluate_on_cluster, train_on_cluster
-    from boxcar.cluster.bucket import has_step
-
-    place, store = Mirror(run), open_store(run)
-    settings = ClusterSettings.model_validate_json(cluster)
-    with _taken(place):
-        configuration = configuration_of(place).model_copy(update={"cluster": settings})
-        if not has_step(store, TRAIN):
-            train_on_cluster(configuration, run)
-        if not has_step(store, EVAL):
-            evaluate_on_cluster(configuration, run)
+        store = open_store(run)
+        settings = ClusterSettings.model_validate_json(cluster)
+        with _taken(place):
+            configuration = configuration_of(place).model_copy(update={"cluster": settings})
+            if not has_step(store, TRAIN):
+                train_on_cluster(configuration, run)
+            if not has_step(store, EVAL):
+                evaluate_on_cluster(configuration, run)
+    return chosen_checkpoint(place.uri)
 
 
 def freeze(architecture: str, checkpoint: str, run: str, records: str, config: str) -> None:
     """Freezes a checkpoint into `<run>/export/saved_model`.
 
     Args:
-        architecture: of the checkpoint.
+        architecture: the checkpoint's.
         checkpoint: URI prefix of its files.
         run: URI of the folder.
-        records: URI of the records that the exported files will be checked with, if a person named the checkpoint; they are
+        records: URI of the records that the exported files will be checked with, if a person named the checkpoint. They are
             checked before anything is done. Empty for a run's own checkpoint.
-        config: URI of settings for the conversion, which are checked likewise; may be empty.
+        config: URI of settings for the conversion, which are checked in the same way; may be empty.
 
     Raises:
-        BoxcarError: as `export.freeze`; 64 or 69 with the name of a parameter that is wrong.
+        BoxcarError: as `export.freeze`; 64 or 69 with the name of the parameter that is wrong.
     """
     from boxcar.export import freeze as freeze_step
 
@@ -168,9 +155,11 @@ def freeze(architecture: str, checkpoint: str, run: str, records: str, config: s
 
 
 def _conversion(place: Mirror, config: str) -> Configuration:
-    """Settings of a conversion: those of `config` if it is given, else those of the run."""
-    with naming_parameter("config") if config else nullcontext():
-        return make_configuration(fetch_file(config), {}) if config else configuration_of(place)
+    """The settings in `config`, if it is given, else those of the run."""
+    if not config:
+        return configuration_of(place)
+    with naming_parameter("config"):
+        return make_configuration(fetch_file(config), {})
 
 
 def convert(run: str, records: str, config: str) -> None:
@@ -187,14 +176,14 @@ def convert(run: str, records: str, config: str) -> None:
     from boxcar.export import convert as convert_step
 
     place = Mirror(run)
-    export = place.below(EXPORT)
     for name, uri in (("records", records), ("config", config)):
         check_uri(name, uri, local=is_local())
     with _taken(place):
         configuration = _conversion(place, config)
         if records:
             check_readable("records", records)
-        convert_step(place.below(SAVED_MODEL).uri, records or place.below(RECORDS).uri, export.uri, configuration)
+        saved_model, export = place.below(SAVED_MODEL).uri, place.below(EXPORT).uri
+        convert_step(saved_model, records or place.below(RECORDS).uri, export, configuration)
 
 
 def report(run: str) -> None:
@@ -223,7 +212,3 @@ def _taken(place: Mirror) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _say(*lines: str) -> None:
-    print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201

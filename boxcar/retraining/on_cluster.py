@@ -1,6 +1,7 @@
 """Training and comparing as Jobs on a cluster. This module does not load the code that trains, converts, or scores."""
 
-from boxcar.cluster import decide_on_cluster, gpu_count, run_on_cluster
+from boxcar.cluster.job_chain import decide_on_cluster, run_on_cluster
+from boxcar.cluster.trainer_job import gpu_count
 from boxcar.retraining.cycle import RetrainingLauncher
 
 LAUNCHER = RetrainingLauncher(

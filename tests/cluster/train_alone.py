@@ -12,7 +12,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def train(config: Path, run: str) -> None:
     def work() -> None:
-        from boxcar.cluster import train_on_cluster
+        from boxcar.cluster.launch import train_on_cluster
         from boxcar.config.run_settings import make_configuration
 
         train_on_cluster(make_configuration(config, {}), run)
