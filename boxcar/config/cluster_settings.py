@@ -1,4 +1,4 @@
-"""The part of the configuration that says how a run lives on a Kubernetes cluster: `cluster:` in the YAML."""
+"""The part of the configuration that says how a run uses a Kubernetes cluster: `cluster:` in the YAML."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -8,59 +8,40 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from boxcar import __version__
 from boxcar.config.settings import Settings
 
-# apimachinery, api/resource/quantity.go
-_QUANTITY = re.compile(r"([0-9]+|[0-9]*\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|e[0-9]+)?")
-# apimachinery, util/validation/validation.go
-_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_LABEL_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_IMAGE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_IMAGE_SUFFIX = re.compile(r"[A-Za-z0-9_.-]{0,60}")
-_IMAGE_REPOSITORY = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 
+def matching(pattern: str, what: str, longest: int = 253) -> AfterValidator:
+    """Refuses a text that is too long or does not match as a whole. `what` describes those that do."""
 
-def _quantity(value: Any) -> str:
-    text = str(value)
-    match = _QUANTITY.fullmatch(text)
-    if match is None or not float(match[1]):
-        raise ValueError("Input should be a Kubernetes quantity above 0, such as 500m, 4, or 16Gi")
-    return text
-
-
-def _label_key(value: str) -> str:
-    prefix, slash, name = value.rpartition("/")
-    if not _LABEL_NAME.fullmatch(name) or (slash and not (_LABEL_PREFIX.fullmatch(prefix) and len(prefix) <= 253)):
-        raise ValueError("Input should be a label's key, such as boxcar.dev/pool")
-    return value
-
-
-def _label_value(value: str) -> str:
-    if value and not _LABEL_NAME.fullmatch(value):
-        raise ValueError("Input should be a label's value: at most 63 letters, digits, -, _, and .")
-    return value
-
-
-def _matching(pattern: re.Pattern[str], what: str, longest: int = 253) -> AfterValidator:
     def check(value: str) -> str:
-        if not pattern.fullmatch(value) or len(value) > longest:
+        if len(value) > longest or not re.fullmatch(pattern, value):
             raise ValueError(f"Input should be {what}")
         return value
 
     return AfterValidator(check)
 
 
-Quantity = Annotated[str, BeforeValidator(_quantity)]  # `4` in YAML is a number
-LabelKey = Annotated[str, AfterValidator(_label_key)]
-LabelValue = Annotated[str, AfterValidator(_label_value)]
-ObjectName = Annotated[str, _matching(_LABEL_PREFIX, "a name of lower-case letters, digits, - and .")]
-Namespace = Annotated[str, _matching(_DNS_LABEL, "a name of at most 63 lower-case letters, digits and -")]
-# `train-gpu` is the one that trains on GPUs.
-_IMAGES = ("records", "train", "train-gpu", "convert", "ops")
-ImageName = Annotated[str, _matching(re.compile("|".join(_IMAGES)), f"one of {', '.join(_IMAGES)}")]
-ImageDigest = Annotated[str, _matching(_IMAGE_DIGEST, "sha256: and 64 hexadecimal digits")]
-Variable = Annotated[str, _matching(_VARIABLE, "the name of an environment variable")]
+# apimachinery, util/validation/validation.go
+_LABEL_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_DNS_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_LABEL_KEY = rf"((?=[^/]{{1,253}}/){_DNS_NAME}/)?{_LABEL_NAME}"
+_DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+# apimachinery, api/resource/quantity.go; with a digit that is not 0
+_QUANTITY = r"(?=[0-9.]*[1-9])([0-9]+|[0-9]*\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|e[0-9]+)?"
+_IMAGE_REPOSITORY = r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+_IMAGES = ("records", "train", "train-gpu", "convert", "ops")  # `train-gpu` trains on GPUs
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(str),  # `4` in YAML is a number
+    matching(_QUANTITY, "a Kubernetes quantity above 0, such as 500m, 4, or 16Gi"),
+]
+LabelKey = Annotated[str, matching(_LABEL_KEY, "a label's key, such as boxcar.dev/pool", longest=253 + 1 + 63)]
+LabelValue = Annotated[str, matching(f"({_LABEL_NAME})?", "a label's value: at most 63 letters, digits, -, _, and .")]
+ObjectName = Annotated[str, matching(_DNS_NAME, "a name of lower-case letters, digits, -, and .")]
+Namespace = Annotated[str, matching(_DNS_LABEL, "a name of at most 63 lower-case letters, digits, and -")]
+ImageName = Annotated[str, matching("|".join(_IMAGES), f"one of {', '.join(_IMAGES)}")]
+ImageDigest = Annotated[str, matching("sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits")]
+Variable = Annotated[str, matching("[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 
 
 class Toleration(Settings):
@@ -83,13 +64,13 @@ class ClusterSettings(Settings):
     service_account: ObjectName = Field(
         "boxcar-trainer", description="Service account of all pods. It must be allowed to read Leases."
     )
-    image_repository: Annotated[str, _matching(_IMAGE_REPOSITORY, "an image repository, such as docker.io/boxcar")] = Field(
+    image_repository: Annotated[str, matching(_IMAGE_REPOSITORY, "an image repository, such as docker.io/boxcar")] = Field(
         "docker.io/boxcar", description="Prefix of the container images' names: records, train, convert."
     )
-    image_tag: Annotated[str, _matching(_IMAGE_TAG, "an image's tag")] = Field(
+    image_tag: Annotated[str, matching("[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "an image's tag")] = Field(
         __version__, description="Tag of all container images."
     )
-    gpu_image_suffix: Annotated[str, _matching(_IMAGE_SUFFIX, "letters, digits, -, _ and .")] = Field(
+    gpu_image_suffix: Annotated[str, matching("[A-Za-z0-9_.-]{0,60}", "letters, digits, -, _, and .")] = Field(
         "-gpu", description="Suffix of the tag for training on GPUs. Empty if one container image serves both."
     )
     image_digests: dict[ImageName, ImageDigest] = Field(

@@ -2,9 +2,9 @@
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days of each month
+_MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
-# As Kubeflow and Kubernetes read them: Sunday is 0, and 7 is no day.
+# As Kubeflow and Kubernetes read them: Sunday is 0, and 7 is not a day.
 _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("minute", 0, 59, {}),
     ("hour", 0, 23, {}),
@@ -18,22 +18,17 @@ def check_cron(text: str) -> str:
     """The five fields, with one space between them.
 
     Raises:
-        ValueError: where they are not five, one cannot be read, or the day never comes; it says which.
+        ValueError: if there are not five, one is invalid, or the day never comes. The message says which.
     """
     fields = text.split()
     if len(fields) != len(_FIELDS):
         names = ", ".join(field[0] for field in _FIELDS)
         raise ValueError(f"it has {len(fields)} fields and needs five: {names}")
     _, _, days, months, _ = (_read(field, *_FIELDS[number]) for number, field in enumerate(fields))
-    # With both days given, either will do.
-    if fields[4] in ("*", "?") and min(days) > max(_LONGEST[month - 1] for month in months):
+    # If both days are given, one of them is enough.
+    if fields[4] in ("*", "?") and min(days) > max(_MONTH_DAYS[month - 1] for month in months):
         raise ValueError(f"the months {fields[3]} have no day {fields[2]}, so it would never fire")
     return " ".join(fields)
-
-
-def server_cron(cron: str) -> str:
-    """As Kubeflow Pipelines wants it: with the second before the five fields."""
-    return f"0 {cron}"
 
 
 def _read(field: str, name: str, low: int, high: int, words: dict[str, int]) -> set[int]:
@@ -42,17 +37,17 @@ def _read(field: str, name: str, low: int, high: int, words: dict[str, int]) -> 
         span, slash, step = part.partition("/")
         first, dash, last = span.partition("-")
         if span in ("*", "?"):
-            begin, end = low, high
+            start, end = low, high
         else:
-            begin = _number(first, words)
-            # 5/15 is from 5 on, every 15.
-            end = _number(last, words) if dash else high if slash else begin
-        if not low <= begin <= end <= high or (slash and not (step.isascii() and step.isdigit() and int(step))):
+            start = _number(first, words)
+            # 5/15 means from 5 on, every 15.
+            end = _number(last, words) if dash else high if slash else start
+        if not low <= start <= end <= high or (slash and not (step.isascii() and step.isdigit() and int(step))):
             raise ValueError(f"{part!r} is no {name}: write numbers from {low} to {high}, as in 5, 1-5, */2 or 1,3")
-        found.update(range(begin, end + 1, int(step) if slash else 1))
+        found.update(range(start, end + 1, int(step) if slash else 1))
     return found
 
 
 def _number(text: str, words: dict[str, int]) -> int:
-    """A number or a name; -1, which fits nowhere, for anything else."""
+    """A number or the number of a name; -1, which is out of every range, for anything else."""
     return int(text) if text.isascii() and text.isdigit() else words.get(text.lower(), -1)

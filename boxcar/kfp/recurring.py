@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.kfp.cron import server_cron
 from boxcar.kfp.endpoint import Answer, Endpoint
 from boxcar.kfp.package import check_values, read_package
 from boxcar.kfp.schedule import Schedule
@@ -83,7 +82,7 @@ def apply_schedule(
         # Without a version: the newest at the time.
         "pipeline_version_reference": {"pipeline_id": reference["pipeline_id"]},
         "runtime_config": {"parameters": schedule.parameters},
-        "trigger": {"cron_schedule": {"cron": server_cron(schedule.cron)}},
+        "trigger": {"cron_schedule": {"cron": f"0 {schedule.cron}"}},  # the server wants the second, too
         "mode": "ENABLE" if schedule.enabled else "DISABLE",
         "max_concurrency": "1",
         "no_catchup": True,

@@ -1,27 +1,34 @@
 """The file that says when a pipeline starts by itself, and with which parameters."""
 
-import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AfterValidator, AliasChoices, Field
 
+from boxcar.config.cluster_settings import matching
 from boxcar.config.settings import Settings, read_yaml, validate
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.cron import check_cron
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?")  # 52: a CronJob of Kubernetes may be called no longer
 _EXAMPLE = 'Write lines such as `name: nightly`, `pipeline: train-detector`, and `cron: "0 2 * * *"`, which needs the quotes.'
+
+
+def _same_zone(name: str) -> str:
+    """The name of a time zone. UTC has two, of which this is one."""
+    return "UTC" if name == "Etc/UTC" else name
 
 
 class Schedule(Settings):
     """When a pipeline starts by itself, and with which parameters."""
 
-    name: str = Field(description="Name of the schedule on the server; an existing one of that name is replaced.")
+    # A CronJob of Kubernetes has a name of at most 52 characters.
+    name: Annotated[str, matching("[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?", "at most 52 lowercase letters, digits, and -")] = Field(
+        description="Name of the schedule on the server; an existing one of that name is replaced."
+    )
     pipeline: str = Field(description="train-detector, retrain-if-changed, convert-only, or a file that kfp has compiled.")
     parameters: dict[str, Any] = Field({}, description="Parameters of the pipeline, by name.")
-    cron: str = Field(description="When, in the five fields of cron.")
-    timezone: str = Field(
+    cron: Annotated[str, AfterValidator(check_cron)] = Field(description="When, in the five fields of cron.")
+    timezone: Annotated[str, AfterValidator(_same_zone)] = Field(
         "UTC",
         description="Time zone of `cron`.",
         validation_alias=AliasChoices("timezone", "timeZone"),  # as the chart and Kubernetes spell it
@@ -32,41 +39,19 @@ class Schedule(Settings):
         None, min_length=1, description="Service account of the runs' pods; default: the server's."
     )
 
-    @field_validator("name")
-    @classmethod
-    def _name(cls, value: str) -> str:
-        if not _NAME.fullmatch(value):
-            raise ValueError("write at most 52 lowercase letters, digits, and -")
-        return value
-
-    @field_validator("cron")
-    @classmethod
-    def _cron(cls, value: str) -> str:
-        return check_cron(value)
-
-    @field_validator("timezone")
-    @classmethod
-    def _timezone(cls, value: str) -> str:
-        return same_zone(value)
-
     def check_timezone(self, server: str) -> None:
         """Refuses a time zone that is not the server's.
 
         Raises:
             BoxcarError: 64.
         """
-        if self.timezone != same_zone(server):
+        if self.timezone != _same_zone(server):
             raise BoxcarError(
                 ExitCode.USAGE,
                 f"The time zone of {self.name} is {self.timezone}, but the server's is {server}.",
                 f"Write `cron` and `timezone` for {server}. If Kubeflow was installed with another cronScheduleTimezone, "
                 "give that as --server-timezone, because its API does not report it.",
             )
-
-
-def same_zone(name: str) -> str:
-    """The name of a time zone. UTC has two, of which this is one."""
-    return "UTC" if name == "Etc/UTC" else name
 
 
 def read_schedule(file: Path) -> Schedule:

@@ -278,7 +278,7 @@ def test_many_users_need_a_namespace(kubeflow: Kubeflow, apply: Any) -> None:
             {"crno": "0 2 * * *"},
             "There is no setting crno. These settings exist: name, pipeline, parameters, cron, timezone, enabled, ",
         ),
-        ({"name": "Every Night"}, "name cannot be 'Every Night': write at most 52 lowercase letters, digits, and -"),
+        ({"name": "Every Night"}, "name cannot be 'Every Night': Input should be at most 52 lowercase letters, digits, and -"),
         ({"enabled": "perhaps"}, "enabled cannot be 'perhaps'"),
         ({"timezone": "Europe/Berlin"}, "The time zone of nightly is Europe/Berlin, but the server's is UTC."),
         ({"pipeline": "bake-bread"}, "bake-bread cannot be submitted: No such file"),
