@@ -1,4 +1,4 @@
-"""A run on this machine: the steps in a row, with trainer and evaluator as child processes.
+"""A run on this machine: one step after the other, with trainer and evaluator as child processes.
 
-May import the steps and what is below.
+May import the steps and the packages below them.
 """

@@ -1,4 +1,4 @@
-"""Whether a run may be started or resumed in a folder, wherever its steps are then done."""
+"""Whether a run may be started or resumed in a folder. The same rules apply to all launchers."""
 
 import sys
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from boxcar.storage import is_temporary
 from boxcar.sync.mirror import Mirror
 from boxcar.training import settle_init
 
-# What may lie in a run's folder before anything was started there.
+# What can be in a run's folder before anything was started there.
 _TRACES = {FAILURE, LOCK}
 
 
 @contextmanager
 def naming(step: str, *, resumes: bool = True) -> Iterator[None]:
-    """Notes in an error which step it was, and whether the run was started, so that only --resume continues it."""
+    """Adds to an error the step's name, and whether the run was started, so that the next attempt needs --resume."""
     try:
         yield
     except BoxcarError as error:
@@ -29,10 +29,10 @@ def naming(step: str, *, resumes: bool = True) -> Iterator[None]:
 
 
 def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Configuration | None:
-    """What this very run was started with; None where nothing was started, an error where something else was.
+    """The configuration that this run was started with; None if nothing was started in the folder.
 
     Raises:
-        BoxcarError: 64 where the folder holds something else, or an unfinished run and `resume` is not set.
+        BoxcarError: 64 if the folder holds something else, or an unfinished run and `resume` is not set.
     """
     run = place.folder
     if run.exists() and not run.is_dir():
@@ -49,7 +49,7 @@ def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Co
             )
         return None
     if configuration.init is None:
-        configuration = configuration.model_copy(update={"init": started.init})  # settled when it was started
+        configuration = configuration.model_copy(update={"init": started.init})  # settled at its start
     started = started.model_copy(update={name: getattr(configuration, name) for name in AROUND})
     finished = (run / RUN_FILE).exists()
     if not finished:
@@ -72,7 +72,7 @@ def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Co
 
 
 def started_with(folder: Path, asked: Configuration) -> Configuration:
-    """What the run in a folder was started with, except for what is asked for now; its initial weights are settled."""
+    """The configuration that the run in a folder was started with, changed by `asked`, with its initial weights settled."""
     kept = read_configuration(folder)
     if kept is not None:
         asked = make_configuration(None, merge_settings(kept.model_dump(), asked.model_dump(exclude_unset=True)))
@@ -80,11 +80,7 @@ def started_with(folder: Path, asked: Configuration) -> Configuration:
 
 
 def with_init_settled(configuration: Configuration) -> Configuration:
-    """`training.settle_init`; why training starts from random weights is printed.
-
-    Raises:
-        BoxcarError: as `training.settle_init`.
-    """
+    """As `training.settle_init`. Prints why training starts from random weights, if it does."""
     configuration, sentence = settle_init(configuration)
     if sentence is not None:
         print(sentence, file=sys.stderr, flush=True)  # noqa: T201
@@ -92,9 +88,9 @@ def with_init_settled(configuration: Configuration) -> Configuration:
 
 
 def _take_over(started: Configuration, asked: Configuration) -> tuple[Configuration, Configuration]:
-    """What a run continues with, and what was asked for: of conversion, what is asked for now wins, and the rest stays.
+    """Both configurations with the conversion settings of `asked`, where it has any, and else of the run.
 
-    After a conversion that failed the way on is often fewer formats, or another limit.
+    A run whose conversion failed is often resumed with fewer formats or another limit.
     """
     given = asked.model_fields_set & set(Conversion.model_fields)
     update = {name: getattr(asked if name in given else started, name) for name in Conversion.model_fields}

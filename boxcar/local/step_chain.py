@@ -26,17 +26,16 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
 
     Args:
         configuration: with `data` or `records` set; paths in it are absolute.
-        output: the run's folder (URI). In a bucket, every step is there as soon as it is finished, and training while it
-            goes on.
+        output: the run's folder (URI). A bucket receives every step when it is finished, and training while it runs.
         resume: continue a run that was started there.
-        until: the last step to do; the run is unfinished where it is not the report.
+        until: the last step to do. Before the report, the run stays unfinished.
 
     Returns:
-        False where the run was finished already and nothing was done.
+        False if the run was already finished and nothing was done.
 
     Raises:
-        BoxcarError: 64 where the folder holds something else, or an unfinished run and `resume` is not set; else as the steps.
-        ChildEnded: training ended badly and has said why.
+        BoxcarError: 64 if the folder holds something else, or an unfinished run and `resume` is not set; else as the steps.
+        ChildEnded: training failed and has printed the reason.
     """
     place = Mirror(output)
     for name in ("data", "records"):
@@ -46,7 +45,7 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
     started = started_run(place, configuration, resume)
     if configuration.gpus:  # before the records, which may take an hour
         require_gpus(configuration.gpus, len(visible_gpus()))
-    configuration = with_init_settled(configuration) if started is None else started
+    configuration = started or with_init_settled(configuration)
     run = make_folder(place.folder)
     descriptor = lock(run)
     try:
@@ -85,11 +84,11 @@ def _build_records(configuration: Configuration, place: Mirror) -> Committed:
 
 
 def is_finished(place: Mirror, records: Committed) -> bool:
-    """Whether the run's report is there, of these records, and all that it was made from still is what it was."""
+    """Whether the run has a report on these records, and everything that it was made from is unchanged."""
     run = place.folder
     if place.remote and REPORT in place.names():
         for folder in (REPORT, *STEPS.values()):
-            with contextlib.suppress(Missing):  # which of them is not there is found below
+            with contextlib.suppress(Missing):  # what is missing is found below
                 place.below(folder).resume()
     report = read_commit(run / REPORT, "report")
     if report is None or report.inputs.get("records") != records.digest or not (run / RUN_FILE).exists():

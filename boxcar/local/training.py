@@ -1,6 +1,6 @@
-"""Training on this machine: the trainer and the evaluator beside it, as child processes.
+"""Training on this machine: the trainer and the evaluator as child processes.
 
-They talk through the run's folder alone, as they do on a cluster; here they are started, watched and ended.
+They communicate only through the run's folder, as they do on a cluster. Here they are started, watched, and ended.
 """
 
 import os
@@ -22,39 +22,39 @@ from boxcar.sync.upload import uploading
 from boxcar.training import check_training
 
 EVALUATOR_STARTS = 3
-# Memory in pages of 2 MB where Linux gives them when asked (`madvise`): a training step at 320 pixels walks through 2 GB, and
-# takes 6 % less with them. glibc reads this when a process starts; other systems pass it over.
+# Memory in pages of 2 MB if Linux gives them on request (`madvise`): a training step at 320 pixels uses 2 GB, and takes 6 %
+# less time with them. glibc reads this when a process starts; other systems ignore it.
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def train_and_evaluate(run: str) -> None:
-    """Trains the run as its `config.yaml` says, with the evaluator beside it, until both steps are committed.
+    """Trains the run as its `config.yaml` says, together with the evaluator, until both steps are committed.
 
     Args:
-        run: URI of the run's folder. Of one in a bucket, what `upload.fetch_run` brings is here already; what comes of it is
-            sent while it is written.
+        run: URI of the run's folder. For one in a bucket, `upload.fetch_run` must have made the copy here. The results are
+            uploaded while they are written.
 
     Raises:
-        ChildEnded: the trainer ended with another code than 0, and has said why.
-        BoxcarError: 69 where the trainer was killed, the evaluator fails again and again, or the bucket does not answer.
+        ChildEnded: the trainer failed, and has printed the reason.
+        BoxcarError: 69 if the trainer was killed, the evaluator fails repeatedly, or the bucket does not answer.
     """
     with uploading(run):
         _train_and_evaluate(Mirror(run).folder)
 
 
 def train_here(run: str, configuration: Configuration | None = None) -> None:
-    """Takes the run's folder for this process, and trains as `train_and_evaluate` does.
+    """Locks the run's folder for this process, and trains as `train_and_evaluate` does.
 
     Args:
-        run: URI of the run's folder, whose copy here `upload.fetch_run` has made.
-        configuration: is written into the run before; by default it has one.
+        run: as for `train_and_evaluate`.
+        configuration: to write into the run first; by default it has one.
 
     Raises:
-        BoxcarError: 64 or 65 where the run cannot be trained so, 69 where another process works on it.
+        BoxcarError: 64 or 65 if the run cannot be trained with it, 69 if another process works on the run.
     """
     place = Mirror(run)
     if configuration is not None:
-        # Before it is written: one that is refused must not take the place of the run's own.
+        # Before it is written: one that is refused must not replace the run's own.
         check_training(str(place.folder), configuration)
     descriptor = lock(place.folder)
     try:
@@ -71,14 +71,14 @@ def _train_and_evaluate(run: Path) -> None:
 
     def forward(number: int, frame: FrameType | None) -> None:
         stops.append(number)
-        # The children have a process group of their own, so a terminal's Ctrl-C reaches them only from here. A second one
-        # is a person who will not wait for the checkpoint.
+        # The children have their own process group, so a terminal's Ctrl-C reaches them only from here. After a second one,
+        # the checkpoint is not waited for.
         if number == signal.SIGINT and len(stops) > 1:
             trainer.kill()
         else:
             trainer.send_signal(number)
 
-    storage.make_folder(run / TRAIN)  # or an evaluator that is quicker than the trainer finds no training
+    storage.make_folder(run / TRAIN)  # else an evaluator that starts faster than the trainer finds no training
     with os_errors(run):
         log = (run / EVALUATOR_LOG).open("ab")
     with log:
@@ -95,7 +95,7 @@ def _train_and_evaluate(run: Path) -> None:
                     break
                 if evaluator.poll() not in (None, 0) and not stops:
                     lines = len(read_scores(run / EVAL))
-                    if lines > scored:  # one that got something done has not failed for good
+                    if lines > scored:  # an evaluator that makes progress is restarted without limit
                         starts, scored = 0, lines
                     if starts == EVALUATOR_STARTS:
                         raise _evaluator_failed(run)
@@ -108,7 +108,10 @@ def _train_and_evaluate(run: Path) -> None:
             for number, handler in before.items():
                 signal.signal(number, handler)
     if stops and code <= 0:
-        raise _stopped(stops[0])
+        code, how = (ExitCode.INTERRUPTED, "Ctrl-C") if stops[0] == signal.SIGINT else (ExitCode.AGAIN, "SIGTERM")
+        what = f"Stopped by {how}; checkpoints and scores so far are kept."
+        do = "To resume from there, start training again with `boxcar train`, or `boxcar run` with --resume."
+        raise BoxcarError(code, what, do)
     if code < 0:
         name = signal.Signals(-code).name
         raise BoxcarError(
@@ -120,17 +123,8 @@ def _train_and_evaluate(run: Path) -> None:
         raise ChildEnded(code)
 
 
-def _stopped(number: int) -> BoxcarError:
-    code, how = (ExitCode.INTERRUPTED, "Ctrl-C") if number == signal.SIGINT else (ExitCode.AGAIN, "SIGTERM")
-    return BoxcarError(
-        code,
-        f"Stopped by {how}; checkpoints and scores so far are kept.",
-        "To resume from there, start training again with `boxcar train`, or `boxcar run` with --resume.",
-    )
-
-
 def _start(run: Path, *arguments: str, log: int | None = None, gpu: bool = True) -> subprocess.Popen[bytes]:
-    # A trainer whose parent was killed would go on into a run that a person has started again.
+    # A trainer that survived its parent would write into a run that was started again.
     return start_child(
         "boxcar",
         [*arguments, "--run", str(run)],
@@ -139,13 +133,13 @@ def _start(run: Path, *arguments: str, log: int | None = None, gpu: bool = True)
         # The trainer takes all of a GPU's memory; the evaluator runs on the CPU.
         env=(HUGE_PAGES | dict(os.environ)) if gpu else {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
         process_group=0,
-        # The run's lock is inherited: as long as a child lives, nobody else works in the run.
+        # The run's lock is inherited: as long as a child lives, no other process works in the run.
         close_fds=False,
     )
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ends a child that still runs: asked first, then made to."""
+    """Ends a child that still runs: first by SIGTERM, then by SIGKILL."""
     if child.poll() is None:
         child.send_signal(signal.SIGTERM)
         try:
@@ -165,10 +159,10 @@ def _evaluator_failed(run: Path) -> BoxcarError:
 
 
 def lock(run: Path) -> int:
-    """Takes the run for this process and its children until they have all ended.
+    """Locks the run for this process and its children until they have all ended.
 
     Raises:
-        BoxcarError: 69 where another process has it for longer than 10 seconds.
+        BoxcarError: 69 if another process holds the lock for longer than 10 seconds.
     """
     with os_errors(run):
         (run / LOCK).touch()
