@@ -1,4 +1,4 @@
-"""Asking the API server. Objects are plain dictionaries, as in YAML, on the way there and back."""
+"""Requests to the Kubernetes API server. Objects are plain dictionaries, as in YAML."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from boxcar.retry import Busy, Retry, Unreachable, network_reason, transient_htt
 
 Object = dict[str, Any]
 
-OWN = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # what a pod finds there: token, ca.crt, namespace
+OWN = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # in a pod: token, ca.crt, namespace
 
 _PATHS = {
     "pods": "/api/v1",
@@ -22,8 +22,8 @@ _PATHS = {
     "leases": "/apis/coordination.k8s.io/v1",
     "workflows": "/apis/argoproj.io/v1alpha1",
 }
-# 500 is what an API server says whose etcd is away for a moment.
-_PASSING = (429, 500, 502, 503, 504)
+# An API server answers 500 while its etcd is briefly unavailable.
+_TRANSIENT = (429, 500, 502, 503, 504)
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 
@@ -34,34 +34,29 @@ def container_statuses(pod: Object) -> list[Object]:
 
 
 class Conflict(Exception):
-    """An object of that name exists already, or was changed meanwhile."""
+    """An object of that name already exists, or has changed since it was read."""
 
 
 class Api:
     """The objects of one namespace.
 
-    Methods repeat what failed for a passing reason. They raise Unreachable (69) where that did not help, and
-    BoxcarError 69 where the server refuses.
+    Transient errors are retried. If that does not help, methods raise Unreachable (69); if the server refuses, BoxcarError 69.
 
     Args:
         client: a `kubernetes.client.ApiClient`.
-        namespace: all names are in it.
-        where: which configuration named the server, for sentences.
+        namespace: of all objects.
+        source: the configuration that names the server, for messages.
     """
 
-    def __init__(self, client: Any, namespace: str, where: str) -> None:
+    def __init__(self, client: Any, namespace: str, source: str) -> None:
         self._client = client
+        self._server = str(client.configuration.host)
         self.namespace = namespace
-        self._where = where
+        self._source = source
         self._retry = Retry(transient_http_reason)
 
-    @property
-    def server(self) -> str:
-        """The server's address."""
-        return str(self._client.configuration.host)
-
     def get(self, kind: str, name: str) -> Object | None:
-        """The object, or None where there is none."""
+        """The object; None if there is none."""
         found: Object | None = self._ask("GET", kind, name)
         return found
 
@@ -71,38 +66,38 @@ class Api:
         return [] if answer is None else list(answer["items"])
 
     def create(self, kind: str, body: Object) -> Object:
-        """Raises Conflict where there is an object of that name."""
+        """Creates an object. Raises Conflict if there is one of that name."""
         answer: Object | None = self._ask("POST", kind, body=body)
         if answer is None:
             raise self._refused("POST", kind, f"there is no namespace {self.namespace}")
         return answer
 
     def replace(self, kind: str, body: Object) -> Object | None:
-        """Returns the new object, None where there is none. Raises Conflict where it was changed since it was read."""
+        """Returns the new object; None if there is none of that name. Raises Conflict if it has changed since it was read."""
         answer: Object | None = self._ask("PUT", kind, body["metadata"]["name"], body=body)
         return answer
 
     def delete(self, kind: str, name: str) -> None:
-        """Deletes an object once all that it owns is gone; one that is not there is no error."""
+        """Deletes an object, if it exists, once everything that it owns is gone."""
         self._ask("DELETE", kind, name, body={"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"})
 
     def log(self, pod: str, container: str, *, since_seconds: int | None = None, previous: bool = False) -> list[str] | None:
-        """The lines of a container's log, each with its time before it; None where the log is not there (any more).
+        """The lines of a container's log, each after its time; None if there is no log.
 
         Args:
-            pod: its name.
-            container: its name.
-            since_seconds: only lines of the last so many seconds.
-            previous: of the container that ran before this one was started in its place.
+            pod: name of the pod.
+            container: name of the container.
+            since_seconds: the age of the oldest line.
+            previous: whether to read the log from before the container's last restart.
         """
         query = {"container": container, "timestamps": "true", "previous": str(previous).lower()}
         if since_seconds is not None:
             query["sinceSeconds"] = str(since_seconds)
         try:
-            text = self._ask("GET", "pods", f"{pod}/log", query=query, read=_text, retry=lambda ask: ask())
+            lines = self._ask("GET", "pods", f"{pod}/log", query=query, read=_lines, retry=lambda ask: ask())
         except Unreachable:
-            return None  # its node is gone, perhaps; whether the API server is will be seen when it is asked for more
-        return None if text is None else str(text).splitlines()
+            return None  # perhaps only its node is gone; the next request shows whether the API server is
+        return None if lines is None else list(lines)
 
     def _ask(
         self,
@@ -121,16 +116,16 @@ class Api:
 
         def ask() -> Any:
             headers = {"Accept": "application/json", "Content-Type": "application/json"}
-            self._client.update_params_for_auth(headers, [], ["BearerToken"])  # which renews a token that is about to expire
+            self._client.update_params_for_auth(headers, [], ["BearerToken"])  # renews a token that is about to expire
             response = self._client.rest_client.pool_manager.request(
                 method,
-                f"{self.server}{path}" + (f"?{urlencode(query)}" if query else ""),
+                f"{self._server}{path}" + (f"?{urlencode(query)}" if query else ""),
                 body=None if body is None else json.dumps(body),
                 headers=headers,
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-                retries=False,  # ours say what they wait for
+                retries=False,  # `self._retry` does them
             )
-            if response.status in _PASSING:
+            if response.status in _TRANSIENT:
                 raise Busy(response.status, _message(response.data))
             if response.status >= 300:
                 raise _Refused(response.status, _message(response.data))
@@ -144,7 +139,7 @@ class Api:
             if error.status == 409:
                 raise Conflict(error.reason) from error
             if name.endswith("/log") and error.status == 400:
-                return None  # of a container that has not started
+                return None  # the container has not started
             raise self._refused(method, kind, error.reason, error.status) from error
         except Busy as error:
             raise self._unreachable(error.reason) from error
@@ -154,14 +149,14 @@ class Api:
     def _unreachable(self, reason: str) -> Unreachable:
         return Unreachable(
             ExitCode.ENVIRONMENT,
-            f"The Kubernetes API at {self.server} does not answer: {reason.rstrip('.')}.",
-            f"Check that the cluster is running and that {self._where} names it, then run this again.",
+            f"The Kubernetes API at {self._server} does not answer: {reason.rstrip('.')}.",
+            f"Check that the cluster is running and that {self._source} names it, then run this again.",
         )
 
     def _refused(self, method: str, kind: str, reason: str, status: int | None = None) -> BoxcarError:
         verb = {"GET": "read", "POST": "create", "PUT": "change", "DELETE": "delete"}[method]
         do = {
-            401: f"Renew the credentials in {self._where}.",
+            401: f"Renew the credentials in {self._source}.",
             403: f"Ask the operator to grant it in the namespace {self.namespace}. The chart's boxcar-launcher role has it.",
         }.get(status or 0, "Change the settings that the message names.")
         what = f"The Kubernetes API refuses to {verb} {kind} in the namespace {self.namespace}: {reason.rstrip('.')}."
@@ -169,13 +164,13 @@ class Api:
 
 
 def open_api(namespace: str | None) -> Api:
-    """The cluster that KUBECONFIG names, else the one whose pod we are, else that of ~/.kube/config.
+    """The cluster that KUBECONFIG names, else the one that we are a pod of, else that of ~/.kube/config.
 
     Args:
-        namespace: to work in; None for the pod's own, or that of the kubeconfig's context.
+        namespace: of all objects; None for the pod's own, or that of the kubeconfig's context.
 
     Raises:
-        BoxcarError: 69 where no cluster is named, or what names it cannot be read.
+        BoxcarError: 69 if no cluster is named, or the file that names it cannot be read.
     """
     import yaml
     from kubernetes import client, config
@@ -183,7 +178,7 @@ def open_api(namespace: str | None) -> Api:
     settings = client.Configuration()
     named = os.environ.get("KUBECONFIG")
     is_pod = not named and "KUBERNETES_SERVICE_HOST" in os.environ and OWN.is_dir()
-    where = "the pod's service account" if is_pod else f"KUBECONFIG ({named})" if named else "~/.kube/config"
+    source = "the pod's service account" if is_pod else f"KUBECONFIG ({named})" if named else "~/.kube/config"
     try:
         if is_pod:
             config.load_incluster_config(client_configuration=settings)
@@ -196,14 +191,14 @@ def open_api(namespace: str | None) -> Api:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
-            f"No Kubernetes cluster was found: {where}: {reason}.",
+            f"No Kubernetes cluster was found: {source}: {reason}.",
             "Set KUBECONFIG to the file of the cluster. Check it with `kubectl get pods`.",
         ) from error
-    return Api(client.ApiClient(settings), namespace or found, where)
+    return Api(client.ApiClient(settings), namespace or found, source)
 
 
 class _Refused(Exception):
-    """The server's answer is not what was asked for."""
+    """The server refuses the request."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(status)
@@ -212,12 +207,12 @@ class _Refused(Exception):
 
 
 def _message(body: bytes) -> str:
-    """What the server says of an error; empty where that is no answer of its own."""
+    """The server's error message; empty if the answer is not its own JSON."""
     try:
         return str(json.loads(body)["message"])
     except (ValueError, TypeError, KeyError):
         return ""
 
 
-def _text(data: bytes) -> str:
-    return data.decode(errors="replace")
+def _lines(data: bytes) -> list[str]:
+    return data.decode(errors="replace").splitlines()

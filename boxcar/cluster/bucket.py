@@ -1,4 +1,4 @@
-"""What a run's bucket says of the work that goes on in pods. What is not in the bucket is not there yet."""
+"""What a run's bucket shows of the work in pods."""
 
 import contextlib
 import json
@@ -11,12 +11,12 @@ from boxcar.sync.transfer import latest_checkpoint
 
 
 def has_step(store: Store, folder: str) -> bool:
-    """Whether a finished step lies in a folder of the run. `step.json` comes last, so what it lists is there."""
+    """Whether a folder of the run holds a finished step. `step.json` is uploaded after the files that it lists."""
     return read_json(store, f"{folder}/{COMMIT}") is not None
 
 
 def read_json(store: Store, name: str) -> dict[str, Any] | None:
-    """An object of a run; None where there is none."""
+    """A JSON object of a run; None if there is none."""
     try:
         found: dict[str, Any] = json.loads(store.read(name))
     except Missing:
@@ -34,12 +34,12 @@ def read_scores(store: Store) -> list[dict[str, Any]]:
 
 
 def last_checkpoint(store: Store) -> int:
-    """The step of the newest checkpoint; below 0 where there is none."""
+    """The step of the newest checkpoint; below 0 if there is none."""
     return latest_checkpoint(entry.name.removeprefix(f"{TRAIN}/") for entry in store.entries())
 
 
 def last_use(store: Store, container: str) -> str:
-    """The memory that a container of the trainer's pod has reported last, for a sentence."""
+    """A clause about the memory that a container of the trainer's pod last reported."""
     found: Any = None
     # It is part of a message about a failed run. If the bucket caused that failure, it is not reported twice.
     with contextlib.suppress(BoxcarError):

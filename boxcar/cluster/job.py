@@ -1,4 +1,4 @@
-"""The Job of a step: one pod, tried again where that may help, on nodes and with limits as the configuration says."""
+"""The Job of a step: one pod, retried if that may help, with the nodes and limits that the configuration names."""
 
 import hashlib
 import json
@@ -12,30 +12,30 @@ from boxcar.errors import TERMINATION_LOG, ExitCode
 from boxcar.run.layout import IMAGE
 
 RUN_URI, CONFIGURATION = "boxcar.dev/run-uri", "boxcar.dev/configuration"  # annotations
-QUEUE = "kueue.x-k8s.io/queue-name"  # the label that Kueue goes by
+QUEUE = "kueue.x-k8s.io/queue-name"  # the label that Kueue reads
 TRIES = 4
-# What no other try would change: wrong usage, bad data, a defect, a run that was given up.
+# A retry does not help after wrong usage, bad data, a defect, or a run that was stopped for good.
 FINAL = (ExitCode.USAGE, ExitCode.DATA, ExitCode.DEFECT, ExitCode.STOPPED)
 _USER = 10001  # of our images
-WORK = "/work"  # what the containers of a pod share; in our images home, cache and temporary files are there, too
-_TERMINATION_LOG = "/dev/termination-log"  # which the kubelet mounts writable, on a read-only root too
+WORK = "/work"  # shared by the containers of a pod; in our images also the home, cache, and temporary files
+_TERMINATION_LOG = "/dev/termination-log"  # writable even if the root is read-only
 _GCS_KEY = "/var/run/secrets/boxcar.dev/gcs"
-_KEPT_SECONDS = 7 * 24 * 3600  # for which a finished Job can be looked at; what it made stays in the bucket
+_KEPT_SECONDS = 7 * 24 * 3600  # for a finished Job; its results stay in the bucket
 _BLIND = {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
 def run_key(run: str) -> str:
-    """What tells a run's objects from another run's: ten hexadecimal digits of its URI's hash."""
+    """What distinguishes a run's objects from those of other runs: ten hexadecimal digits of its URI's hash."""
     return hashlib.sha256(run.encode()).hexdigest()[:10]
 
 
 def job_name(step: str, run: str) -> str:
-    """The one Job of a step of a run is found again by its name."""
+    """The name by which the only Job of a step of a run is found again."""
     return f"boxcar-{step}-{run_key(run)}"
 
 
 def configuration_hash(configuration: Configuration, step: str) -> str:
-    """SHA-256 over all settings that are not the defaults; for training, without those of conversion, which may change."""
+    """SHA-256 over all settings that differ from the defaults; for training without those of conversion, which may change."""
     unread = {"retraining"} if step == "gate" else {"retraining", "gate"}
     unread |= set(Conversion.model_fields) if step == "train" else set()
     settings = configuration.model_dump(mode="json", exclude=unread, exclude_defaults=True)
@@ -46,9 +46,9 @@ def step_job(configuration: Configuration, run: str, step: str, image: str, argu
     """The Job of a step that is one process on a CPU node.
 
     Args:
-        configuration: whose `cluster` says where and with what.
+        configuration: the run's.
         run: URI of the run's folder, in a bucket.
-        step: which names the Job and its container.
+        step: its name, also for the Job and its container.
         image: name of the container image.
         arguments: of `boxcar`.
     """
@@ -56,22 +56,22 @@ def step_job(configuration: Configuration, run: str, step: str, image: str, argu
     limits = resources(settings.step_cpu, settings.step_memory, settings.ephemeral_gigabytes)
     only = container(settings, step, settings.image(image), arguments, limits, bucket=True)
     spec = pod_spec(settings, [only], gpu=False)
-    # 1 is an answer of conversion's, too: a file does not agree with its model.
+    # Conversion also ends with 1: a file does not agree with its model.
     return make_job(configuration, run, step, step, spec, [exits(step, (ExitCode.NO, *FINAL), "FailJob")])
 
 
 def make_job(
     configuration: Configuration, run: str, step: str, component: str, spec: Object, rules: Sequence[Object]
 ) -> Object:
-    """A Job around a pod.
+    """A Job of one pod.
 
     Args:
-        configuration: whose hash it carries.
+        configuration: the run's.
         run: URI of the run's folder.
-        step: which names it.
-        component: its part in the run, for the label.
+        step: the step's name.
+        component: for the label.
         spec: the pod's.
-        rules: of its `podFailurePolicy`, behind those that every Job has.
+        rules: of its `podFailurePolicy`, after those that every Job has.
     """
     settings = configuration.cluster
     labels = {
@@ -80,7 +80,6 @@ def make_job(
         "boxcar.dev/run": run_key(run),
     }
     annotations = {RUN_URI: run}
-    main = spec["containers"][0]["name"]
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -91,13 +90,13 @@ def make_job(
         },
         "spec": {
             "backoffLimit": TRIES - 1,
-            "podReplacementPolicy": "Failed",  # never two at once in one folder of a bucket
+            "podReplacementPolicy": "Failed",  # two pods never write into one folder of a bucket
             "activeDeadlineSeconds": max(1, round(settings.deadline_hours * 3600)),
             "ttlSecondsAfterFinished": _KEPT_SECONDS,
             "podFailurePolicy": {
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                    exits(main, (ExitCode.AGAIN,), "Ignore"),
+                    exits(spec["containers"][0]["name"], (ExitCode.AGAIN,), "Ignore"),
                     *rules,
                 ]
             },
@@ -107,13 +106,13 @@ def make_job(
 
 
 def exits(name: str, codes: Sequence[int], action: str) -> Object:
-    """The rule for a container that ends with one of these codes."""
+    """The rule of a `podFailurePolicy` for a container that ends with one of these codes."""
     values = sorted(int(code) for code in codes)
     return {"action": action, "onExitCodes": {"containerName": name, "operator": "In", "values": values}}
 
 
 def resources(cpu: str, memory: str, disk_gigabytes: int) -> Object:
-    """Requests that are the limits: what a container may use is there when it needs it."""
+    """Requests that equal the limits, so that a container gets what it may use."""
     amounts = {"cpu": cpu, "memory": memory, "ephemeral-storage": f"{disk_gigabytes}Gi"}
     return {"requests": dict(amounts), "limits": dict(amounts)}
 
@@ -128,16 +127,16 @@ def container(
     bucket: bool,
     blind: bool = True,
 ) -> Object:
-    """One of our containers, as Pod Security's `restricted` wants it.
+    """One of our containers, as Pod Security's level `restricted` requires.
 
     Args:
         settings: of the cluster.
         name: the container's.
-        image: where it is pulled from.
-        arguments: of `boxcar`. Not its command: the image's entry point, which reaps and forwards signals, stays in place.
+        image: its reference.
+        arguments: of `boxcar`. The image's entry point is kept, because it reaps processes and forwards signals.
         limits: of `resources`.
-        bucket: whether it reads or writes buckets, and so is given what opens them.
-        blind: whether it is to see no GPU.
+        bucket: whether it gets credentials for buckets.
+        blind: whether GPUs are hidden from it.
     """
     environment = {**settings.environment, IMAGE: image, TERMINATION_LOG: _TERMINATION_LOG}
     mounts: list[Object] = [{"name": "work", "mountPath": WORK}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
@@ -154,7 +153,7 @@ def container(
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        # What happened, as `process` writes it; of a container that died without a word, the end of its log.
+        # The error that `process` writes; for a container that died without one, the end of its log.
         "terminationMessagePath": _TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -167,7 +166,7 @@ def container(
 
 
 def pod_spec(settings: ClusterSettings, containers: Sequence[Object], *, gpu: bool) -> Object:
-    """A pod of our containers on the GPU or the CPU pool, without a token for the API."""
+    """A pod on the GPU or the CPU pool, without a token for the API."""
     selector = settings.gpu_node_selector if gpu else settings.cpu_node_selector
     tolerations = settings.gpu_tolerations if gpu else settings.cpu_tolerations
     volumes: list[Object] = [

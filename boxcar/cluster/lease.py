@@ -1,7 +1,7 @@
-"""The Lease by which a training knows that somebody watches it.
+"""The Lease by which a training knows that it is watched.
 
-The watcher renews it; the uploader in the trainer's pod looks whether it changes, by its own clock alone. A Lease that nobody
-renews for longer than the limit makes an orphan of the training.
+The watcher renews it. The uploader in the trainer's pod checks whether it changes, by its own clock alone. If it is not renewed
+for longer than the limit, the training is an orphan and ends.
 """
 
 import json
@@ -71,17 +71,16 @@ class Renewal:
 
 
 class Watchdog:
-    """The pod's side: tells whether a training is an orphan.
+    """The pod's side: decides whether a training is an orphan.
 
-    Only time between two answers of the API counts: while it does not answer, nothing is known of the watcher. A Lease that is
-    not there is one that nobody renews.
+    Only the time between two answers of the API counts: while it does not answer, nothing is known about the watcher. A missing
+    Lease counts as one that is not renewed.
 
     Args:
-        name: the Lease's, in the pod's own namespace.
-        orphan_minutes: for which it may stay as it is.
-        read: answers with the Lease, or None where there is none, and raises OSError where that cannot be told; reads as the
-            pod that we are where it is not given.
-        clock: seconds.
+        name: of the Lease, in the pod's own namespace.
+        orphan_minutes: after which a Lease that is not renewed expires.
+        read: returns the Lease or None, and raises OSError if the API does not answer; default: `read_as_pod`.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -95,13 +94,13 @@ class Watchdog:
         self._read = read or (lambda: read_as_pod(name))
         self._clock = clock
         self._looked: float | None = None
-        self._answered: float | None = None  # when the last look was answered; None where it was not
+        self._answered: float | None = None  # when the last look was answered; None if it was not
         self._seen: tuple[str, str] | None = None
         self._silence = 0.0
         self._trouble = ""
 
     def reason(self) -> BoxcarError | None:
-        """Why training is to end: nobody has watched for too long. May be called as often as one likes."""
+        """Why training must end: it has had no watcher for too long. None if it may continue. Cheap to call often."""
         now = self._clock()
         if self._looked is None or now - self._looked >= min(LOOK_SECONDS, self._minutes * 15):
             self._looked = now
@@ -133,17 +132,17 @@ class Watchdog:
 
 
 def read_as_pod(name: str) -> Object | None:
-    """A Lease of the namespace of the pod that we are; None where there is none.
+    """A Lease in the namespace of the pod that we are; None if there is none.
 
-    Without the Kubernetes client, which weighs more than all the rest of the uploader.
+    Does not load the Kubernetes client, which takes more memory than the rest of the uploader.
 
     Raises:
-        OSError: where the API does not say.
+        OSError: if the API does not answer, or refuses.
     """
     import urllib3
 
     try:
-        # Read each time: the token is a new one every hour.
+        # Read each time, because the token changes every hour.
         token, namespace = (OWN / "token").read_text().strip(), (OWN / "namespace").read_text().strip()
         host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
         server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"

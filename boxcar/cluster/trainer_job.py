@@ -1,8 +1,8 @@
-"""The Job that trains: the trainer on its pool, and beside it, without a GPU, what scores and what sends.
+"""The Job that trains. Its pod holds the trainer, and as sidecars without a GPU the evaluator and the uploader.
 
-`fetch` brings records and the last checkpoint into the pod. Then `uploader` and `evaluator` start as native sidecars, and
-the trainer. Sidecars are told to stop when the trainer has ended, the last one first: the uploader sends what the evaluator
-wrote last. All of them work in one folder of the pod; only `fetch` and `uploader` can open the bucket.
+The init container `fetch` downloads records and the last checkpoint. Then the native sidecars `uploader` and `evaluator` start,
+and the trainer. When the trainer has ended, the sidecars get SIGTERM, the last one first: the uploader sends what the evaluator
+wrote last. All containers work in one folder of the pod. Only `fetch` and `uploader` can access the bucket.
 """
 
 import json
@@ -17,25 +17,25 @@ from boxcar.storage.cache import COPY_OF
 
 TRAINER, EVALUATOR, UPLOADER, FETCH = "trainer", "evaluator", "uploader", "fetch"
 FOLDER = f"{WORK}/run"  # the run, in the pod
-_PORT = 2222  # at which the workers of one training find each other
+_PORT = 2222  # of the workers of one training, for each other
 _MACHINE = "BOXCAR_MACHINE"
 _INDEX = "batch.kubernetes.io/job-completion-index"
-# What only moves files rarely needs a CPU, and takes less than 200 MB.
-_CARRIER_CPU, _CARRIER_MOST_CPU, _CARRIER_MEMORY = "100m", "1", "512Mi"
+# For `fetch` and `uploader`, which rarely need a CPU and use less than 200 MB.
+_TRANSFER_CPU, _TRANSFER_CPU_LIMIT, _TRANSFER_MEMORY = "100m", "1", "512Mi"
 
 
 def gpu_count(configuration: Configuration) -> int:
-    """GPUs per worker, by default one: on a cluster the launcher cannot see what a node has."""
+    """GPUs per worker. The default is one, because the launcher cannot see a node's GPUs."""
     return 1 if configuration.gpus is None else configuration.gpus
 
 
 def trainer_job(configuration: Configuration, run: str) -> Object:
-    """The Job that trains the run whose `config.yaml` lies in `run`, a URI."""
+    """The Job that trains a run (URI) as its `config.yaml` says."""
     settings, gpus = configuration.cluster, gpu_count(configuration)
     image = settings.image("train", gpu=bool(gpus))
     name = job_name("train", run)
-    small = resources(_CARRIER_CPU, _CARRIER_MEMORY, 1)
-    small["limits"]["cpu"] = _CARRIER_MOST_CPU
+    small = resources(_TRANSFER_CPU, _TRANSFER_MEMORY, 1)
+    small["limits"]["cpu"] = _TRANSFER_CPU_LIMIT
     upload = ["upload", "--run", run, "--from", FOLDER, "--lease", name, "--orphan-minutes", f"{settings.orphan_minutes:g}"]
     fetch = container(settings, FETCH, image, ["fetch", "--run", run, "--into", FOLDER], small, bucket=True)
     uploader = container(settings, UPLOADER, image, upload, small, bucket=True)
@@ -44,7 +44,7 @@ def trainer_job(configuration: Configuration, run: str) -> Object:
     evaluate = ["evaluate", "--run", FOLDER, "--sidecar"]
     evaluator = container(settings, EVALUATOR, image, evaluate, evaluator_limits, bucket=False)
     uploader["restartPolicy"] = evaluator["restartPolicy"] = "Always"
-    # The trainer itself reads a bucket only where it starts from a checkpoint in one.
+    # The trainer reads a bucket only if it starts from a checkpoint in one.
     reads = "://" in (configuration.init or "")
     train = ["train", "--run", FOLDER, "--evaluator", "elsewhere", "--gpus", str(gpus)]
     trainer = container(settings, TRAINER, image, train, _trainer_limits(configuration, gpus), bucket=reads, blind=not gpus)
@@ -67,7 +67,7 @@ def trainer_job(configuration: Configuration, run: str) -> Object:
 
 
 def trainer_service(configuration: Configuration, run: str) -> Object | None:
-    """What gives the workers of a training their names; None where there is only one."""
+    """The Service that gives the workers of a training their names; None if there is only one worker."""
     if configuration.cluster.machines == 1:
         return None
     name = job_name("train", run)
@@ -78,7 +78,7 @@ def trainer_service(configuration: Configuration, run: str) -> Object | None:
         "spec": {
             "clusterIP": "None",
             "selector": {"batch.kubernetes.io/job-name": name},
-            "publishNotReadyAddresses": True,  # they find each other before any of them is ready
+            "publishNotReadyAddresses": True,  # workers connect before any of them is ready
             "ports": [{"name": "training", "port": _PORT}],
         },
     }
@@ -94,10 +94,10 @@ def _trainer_limits(configuration: Configuration, gpus: int) -> Object:
 
 
 def _join(job: Object, machines: int) -> None:
-    """Makes a Job of several pods out of one of one: each knows its number, and the names of all."""
+    """Changes a Job of one pod into one of several pods, each of which knows its number and the names of all."""
     name, spec = job["metadata"]["name"], job["spec"]["template"]["spec"]
     workers = [f"{name}-{index}.{name}:{_PORT}" for index in range(machines)]
-    # Kubernetes puts the number in, which must not be a text.
+    # Kubernetes inserts the number, which must not be a text.
     tf_config = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": "INDEX"}})
     number = {"name": _MACHINE, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{_INDEX}']"}}}
     for one in [*spec["initContainers"], *spec["containers"]]:
@@ -108,7 +108,7 @@ def _join(job: Object, machines: int) -> None:
 
 
 def _api_sources() -> Sequence[Object]:
-    """What a pod usually finds of its service account, for the one container that asks the API."""
+    """What a pod usually gets of its service account, for the only container that calls the API."""
     return [
         {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},

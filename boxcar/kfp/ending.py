@@ -1,12 +1,12 @@
 """How a pipeline ended, in a sentence, and the webhook that it is posted to."""
 
-import json
 from typing import Any
 
+from boxcar.cluster.bucket import read_json
 from boxcar.errors import BoxcarError
 from boxcar.run.layout import FAILURE
 from boxcar.run.webhook import post
-from boxcar.storage import Missing, open_store
+from boxcar.storage import open_store
 from boxcar.sync.mirror import Mirror
 
 # Kubeflow 2.17 gives the last task COMPLETE, the word of its metadata store; its local runner gives SUCCEEDED.
@@ -14,7 +14,7 @@ _WELL = ("SUCCEEDED", "COMPLETE")
 
 
 def tell_end(state: str, task: str, message: str, run: str) -> str:
-    """Reads why a run failed, if it did, and posts how it ended to the webhook, if one is set.
+    """A sentence about how a run ended and why it failed, if it did. Posts it to the webhook, if one is set.
 
     Args:
         state: Kubeflow's word for how it ended; RUNNING if a step was killed.
@@ -22,11 +22,8 @@ def tell_end(state: str, task: str, message: str, run: str) -> str:
         message: Kubeflow's message about an error; may be empty.
         run: URI of the run's folder.
 
-    Returns:
-        The sentence.
-
     Raises:
-        BoxcarError: 69 where the bucket or the webhook fails.
+        BoxcarError: 69 if the bucket or the webhook fails.
     """
     failure, unread = None, None
     well = state in _WELL
@@ -51,10 +48,6 @@ def read_failure(run: str) -> dict[str, Any] | None:
     """The content of a run's `failure.json`; None if there is none.
 
     Raises:
-        BoxcarError: 69 where the bucket fails.
+        BoxcarError: 69 if the bucket fails.
     """
-    try:
-        found: dict[str, Any] = json.loads(open_store(Mirror(run).uri).read(FAILURE))
-    except Missing:
-        return None
-    return found
+    return read_json(open_store(Mirror(run).uri), FAILURE)
