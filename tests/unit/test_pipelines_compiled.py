@@ -1,6 +1,5 @@
 """The compiled pipelines, as they lie here for a person to upload."""
 
-import inspect
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from compiled import lying, read
+from pydantic_core import PydanticUndefined
 
 from boxcar import __version__
 from boxcar.config.cluster_settings import ClusterSettings
@@ -55,10 +55,10 @@ def test_every_input_and_output_explains_itself(name: str) -> None:
 def test_a_pipeline_and_its_page_have_the_parameters_of_its_form(name: str, form: type[Form]) -> None:
     compiled = lying(name.replace("-", "_")).spec["root"]["inputDefinitions"]["parameters"]
     types = {str: "STRING", int: "NUMBER_INTEGER"}
-    expected = {one.name: (types[one.type], one.description) for one in parameters(form).values()}
+    expected = {one: (types[about.annotation], about.description) for one, about in parameters(form).items()}
     assert {one: (about["parameterType"], about["description"]) for one, about in compiled.items()} == expected
-    for one in parameters(form).values():
-        assert compiled[one.name].get("defaultValue", inspect.Parameter.empty) == one.default
+    for one, about in parameters(form).items():
+        assert compiled[one].get("defaultValue", PydanticUndefined) == about.default
 
 
 def test_the_page_of_the_parameters_is_up_to_date() -> None:
