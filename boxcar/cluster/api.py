@@ -115,12 +115,12 @@ class Api:
         path = f"{_PATHS[kind]}/namespaces/{self.namespace}/{kind}" + (f"/{name}" if name else "")
 
         def ask() -> Any:
-            headers = {"Accept": "application/json", "Content-Type": "application/json"}
+            headers = {"Accept": "application/json"}
             self._client.update_params_for_auth(headers, [], ["BearerToken"])  # renews a token that is about to expire
             response = self._client.rest_client.pool_manager.request(
                 method,
                 f"{self._server}{path}" + (f"?{urlencode(query)}" if query else ""),
-                body=None if body is None else json.dumps(body),
+                json=body,
                 headers=headers,
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
                 retries=False,  # `self._retry` does them

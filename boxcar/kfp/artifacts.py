@@ -1,7 +1,7 @@
-"""What the UI of Kubeflow shows of a run: its artifacts' metadata and panels, read from what the steps committed.
+"""What the UI of Kubeflow shows of a run: metadata and panels of its artifacts, read from the steps' results.
 
-An artifact's content is small and describes what is in the run's folder; the files themselves stay there. Its `uri` is never
-set: the launcher of a pod fails if it names another bucket than its own.
+An artifact's content is small and describes what is in the run's folder. The files themselves stay there. Its `uri` is never
+set: a pod's launcher fails if it names another bucket than its own.
 """
 
 import html
@@ -76,7 +76,8 @@ def show_frozen(run: str, model: Artifact) -> None:
     """The SavedModel and its provenance."""
     assets = "saved_model/assets/provenance.json"
     place, provenance = _read(run, SAVED_MODEL, assets)
-    model.metadata |= {"folder": place.uri} | {name: value for name, value in provenance.items() if _is_plain(value)}
+    model.metadata["folder"] = place.uri
+    model.metadata |= {name: value for name, value in provenance.items() if isinstance(value, str | int | float)}
     shutil.copyfile(place.folder / assets, model.path)
 
 
@@ -153,21 +154,14 @@ def _number(value: float | None) -> str:
 
 
 def _log(metrics: Metrics, values: Mapping[str, float | None]) -> None:
-    """Logs the numbers that are there: a class without objects has none."""
     for name, value in values.items():
-        if value is not None:
+        if value is not None:  # as for a class without objects
             metrics.log_metric(name, float(value))
 
 
 def _read(run: str, folder: str, *names: str) -> tuple[Mirror, dict[str, Any]]:
     """A folder of a run with these files fetched, and the content of the first."""
-    place = Mirror(run)
-    for part in folder.split("/"):
-        place = place.below(part)
+    place = Mirror(run).below(folder)
     here = place.fetch_some(lambda name: name in names)
     found: dict[str, Any] = json.loads((here / names[0]).read_text(encoding="utf-8"))
     return place, found
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | int | float)

@@ -1,4 +1,4 @@
-"""Following a run on a Kubeflow endpoint to its end, and turning the end into an exit code and a sentence."""
+"""Following a run on a Kubeflow endpoint until it ends, and its end as an exit code and a sentence."""
 
 from collections.abc import Callable, Collection
 
@@ -20,7 +20,7 @@ def follow_run(endpoint: Endpoint, run: str, folder: str | None, tasks: Collecti
     """Reports how a run proceeds until it has succeeded.
 
     Args:
-        endpoint: where it runs.
+        endpoint: the server that it runs on.
         run: its id.
         folder: URI of the folder that it writes into, if that is known.
         tasks: names of its tasks.

@@ -37,7 +37,8 @@ class Form(Settings):
     bucket_secret: str = Field(
         "boxcar-bucket",
         description="Name of the Secret in this namespace with the bucket's credentials: its keys become environment "
-        "variables, and `key.json` is a key for Google Cloud Storage. With workload identity, no Secret is needed: leave this unchanged.",
+        "variables, and `key.json` is a key for Google Cloud Storage. With workload identity, no Secret is needed: leave this "
+        "unchanged.",
     )
     webhook_secret: str = Field(
         "boxcar-webhook",

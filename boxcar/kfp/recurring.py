@@ -15,7 +15,7 @@ from boxcar.kfp.submit import find_experiment, require_namespace, upload_version
 
 _PATH = "/recurringruns"
 _KIND = "recurringRuns"  # the API's own spelling
-# A recurring run has no field of ours but its description. `_describe` writes it, for people too, and `_read` reads it back.
+# The only field of a recurring run that is free to use is its description. `_read` parses what `_describe` writes.
 _DESCRIPTION = re.compile(
     r"Boxcar runs (?P<pipeline>.+) at (?P<cron>.+) (?P<timezone>\S+); made from (?P<digest>[0-9a-f]{64})\."
 )
@@ -27,12 +27,9 @@ class Scheduled:
 
     Attributes:
         id: of the recurring run.
-        name: the schedule's.
-        pipeline: name of its pipeline.
-        cron: five fields.
-        timezone: that it was made for.
+        cron: five fields, in `timezone`.
         enabled: whether it fires.
-        digest: SHA-256 of what it was made from.
+        digest: SHA-256 of the request that created it, without the description.
     """
 
     id: str
@@ -60,10 +57,10 @@ def apply_schedule(
     at the same time can leave two schedules of that name, which the next call replaces.
 
     Args:
-        schedule: what is wanted.
-        endpoint: where.
-        server_timezone: that the server's clock is read in.
-        namespace: the runs', if many users share the server.
+        schedule: the one to apply.
+        endpoint: of the server.
+        server_timezone: in which the server reads cron.
+        namespace: of the runs, on a multi-user server.
         say: receives one sentence about what was done.
 
     Raises:
@@ -141,7 +138,7 @@ def remove_schedule(name: str, endpoint: Endpoint, *, namespace: str | None = No
 
 
 def _find(endpoint: Endpoint, namespace: str | None, name: str) -> list[Scheduled]:
-    """Those of a name: two, where a replacement was interrupted."""
+    """The schedules of one name. There are two if a replacement was interrupted."""
     found: list[Scheduled] = []
     for answer in endpoint.all(_PATH, _KIND, name=name, namespace=namespace):
         ours = _read(answer)
@@ -166,5 +163,5 @@ def _read(answer: Answer) -> Scheduled | None:
 
 
 def _delete(recurring_run: str, endpoint: Endpoint) -> None:
-    # A run belongs to the recurring run that started it: without this, an active training would be deleted with it.
+    # A run belongs to the recurring run that started it. Without this, an active training would be deleted, too.
     endpoint.delete(f"{_PATH}/{recurring_run}", propagation_policy="ORPHAN")

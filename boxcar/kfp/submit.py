@@ -1,8 +1,7 @@
-"""Starting a pipeline on a Kubeflow endpoint, and following it to its end."""
+"""Starting a pipeline on a Kubeflow endpoint, and following it until it ends."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.endpoint import Endpoint
@@ -28,13 +27,13 @@ def submit(
     Args:
         pipeline: `train-detector`, `retrain-if-changed` or `convert-only`, else the path of a compiled file.
         parameters: by name, as they were written.
-        endpoint: where to.
-        namespace: the run's, if many users share the server.
+        endpoint: of the server.
+        namespace: of the run, on a multi-user server.
         experiment: of the run; created if it does not exist.
         service_account: of the run's pods; default: the server's.
         name: of the run; default: made from the time.
         follow: whether to wait for the end.
-        say: receives lines about how the run proceeds.
+        say: receives lines about the run's progress.
 
     Raises:
         BoxcarError: 64 for invalid parameters; 69 if the server does not answer, denies access, or is too old; as the step
@@ -56,7 +55,10 @@ def submit(
     )["run_id"]
     say(f"Started {page_of(endpoint, run)}")
     if follow:
-        follow_run(endpoint, run, _folder(values, package, run), package.tasks, say)
+        folder = None  # unless the pipeline is one of ours
+        if "output" in values:
+            folder = run_uri(values["output"], run if "resume_from" in package.inputs else "", values.get("resume_from", ""))
+        follow_run(endpoint, run, folder, package.tasks, say)
 
 
 def require_namespace(endpoint: Endpoint, namespace: str | None) -> None:
@@ -87,10 +89,3 @@ def find_experiment(name: str, endpoint: Endpoint, namespace: str | None) -> str
     body = {"display_name": name} | ({"namespace": namespace} if namespace else {})
     found = endpoint.find("/experiments", "experiments", name, namespace=namespace) or endpoint.post("/experiments", body)
     return str(found["experiment_id"])
-
-
-def _folder(values: Mapping[str, Any], package: Package, run: str) -> str | None:
-    """URI of the run's folder; None if the pipeline is not one of ours."""
-    if "output" not in values:
-        return None
-    return run_uri(values["output"], run if "resume_from" in package.inputs else "", values.get("resume_from", ""))
