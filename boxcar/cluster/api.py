@@ -24,7 +24,7 @@ _PATHS = {
 }
 # An API server answers 500 while its etcd is briefly unavailable.
 _TRANSIENT = (429, 500, 502, 503, 504)
-CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
+_CONNECT_SECONDS, _READ_SECONDS = 5.0, 30.0
 
 
 def container_statuses(pod: Object) -> list[Object]:
@@ -43,21 +43,23 @@ class Api:
     Transient errors are retried. If that does not help, methods raise Unreachable (69); if the server refuses, BoxcarError 69.
 
     Args:
-        client: a `kubernetes.client.ApiClient`.
+        server: its address.
         namespace: of all objects.
         source: the configuration that names the server, for messages.
+        pool: a `urllib3.PoolManager`.
+        authorize: adds a token to the headers of a request.
     """
 
-    def __init__(self, client: Any, namespace: str, source: str) -> None:
-        self._client = client
-        self._server = str(client.configuration.host)
+    def __init__(
+        self, server: str, namespace: str, source: str, pool: Any, authorize: Callable[[dict[str, str]], None]
+    ) -> None:
         self.namespace = namespace
-        self._source = source
+        self._server, self._source, self._pool, self._authorize = server, source, pool, authorize
         self._retry = Retry(transient_http_reason)
 
-    def get(self, kind: str, name: str) -> Object | None:
+    def get(self, kind: str, name: str, *, retry: bool = True) -> Object | None:
         """The object; None if there is none."""
-        found: Object | None = self._ask("GET", kind, name)
+        found: Object | None = self._ask("GET", kind, name, retry=retry)
         return found
 
     def find(self, kind: str, **selectors: str) -> list[Object]:
@@ -94,7 +96,7 @@ class Api:
         if since_seconds is not None:
             query["sinceSeconds"] = str(since_seconds)
         try:
-            lines = self._ask("GET", "pods", f"{pod}/log", query=query, read=_lines, retry=lambda ask: ask())
+            lines = self._ask("GET", "pods", f"{pod}/log", query=query, read=_lines, retry=False)
         except Unreachable:
             return None  # perhaps only its node is gone; the next request shows whether the API server is
         return None if lines is None else list(lines)
@@ -108,7 +110,7 @@ class Api:
         query: dict[str, str] | None = None,
         body: Object | None = None,
         read: Callable[[bytes], Any] = json.loads,
-        retry: Callable[[Callable[[], Any]], Any] | None = None,
+        retry: bool = True,
     ) -> Any:
         import urllib3
 
@@ -116,13 +118,13 @@ class Api:
 
         def ask() -> Any:
             headers = {"Accept": "application/json"}
-            self._client.update_params_for_auth(headers, [], ["BearerToken"])  # renews a token that is about to expire
-            response = self._client.rest_client.pool_manager.request(
+            self._authorize(headers)
+            response = self._pool.request(
                 method,
                 f"{self._server}{path}" + (f"?{urlencode(query)}" if query else ""),
                 json=body,
                 headers=headers,
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+                timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
                 retries=False,  # `self._retry` does them
             )
             if response.status in _TRANSIENT:
@@ -132,7 +134,7 @@ class Api:
             return read(response.data)
 
         try:
-            return (retry or self._retry)(ask)
+            return self._retry(ask) if retry else ask()
         except _Refused as error:
             if error.status == 404:
                 return None
@@ -172,29 +174,56 @@ def open_api(namespace: str | None) -> Api:
     Raises:
         BoxcarError: 69 if no cluster is named, or the file that names it cannot be read.
     """
+    named = os.environ.get("KUBECONFIG")
+    if not named and "KUBERNETES_SERVICE_HOST" in os.environ and OWN.is_dir():
+        return open_pod_api(namespace)
     import yaml
     from kubernetes import client, config
 
     settings = client.Configuration()
-    named = os.environ.get("KUBECONFIG")
-    is_pod = not named and "KUBERNETES_SERVICE_HOST" in os.environ and OWN.is_dir()
-    source = "the pod's service account" if is_pod else f"KUBECONFIG ({named})" if named else "~/.kube/config"
+    source = f"KUBECONFIG ({named})" if named else "~/.kube/config"
+    file = named or "~/.kube/config"
     try:
-        if is_pod:
-            config.load_incluster_config(client_configuration=settings)
-            found = (OWN / "namespace").read_text().strip()
-        else:
-            file = named or "~/.kube/config"
-            config.load_kube_config(file, client_configuration=settings)
-            found = config.list_kube_config_contexts(file)[1]["context"].get("namespace") or "default"
+        config.load_kube_config(file, client_configuration=settings)
+        context = config.list_kube_config_contexts(file)[1]["context"]
+        namespace = namespace or context.get("namespace") or "default"
     except (config.ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise BoxcarError(
-            ExitCode.ENVIRONMENT,
-            f"No Kubernetes cluster was found: {source}: {reason}.",
-            "Set KUBECONFIG to the file of the cluster. Check it with `kubectl get pods`.",
-        ) from error
-    return Api(client.ApiClient(settings), namespace or found, source)
+        raise _not_found(source, error) from error
+    own = client.ApiClient(settings)
+
+    def authorize(headers: dict[str, str]) -> None:
+        own.update_params_for_auth(headers, [], ["BearerToken"])  # renews a token that is about to expire
+
+    return Api(str(settings.host), namespace, source, own.rest_client.pool_manager, authorize)
+
+
+def open_pod_api(namespace: str | None = None) -> Api:
+    """The cluster that we are a pod of, without the Kubernetes client, which takes more memory than the rest of the uploader.
+
+    Raises:
+        BoxcarError: 69 if this is not a pod with a service account.
+    """
+    import urllib3
+
+    source = "the pod's service account"
+    try:
+        namespace = namespace or (OWN / "namespace").read_text().strip()
+        host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    except (OSError, KeyError) as error:
+        raise _not_found(source, error) from error
+
+    def authorize(headers: dict[str, str]) -> None:
+        headers["Authorization"] = f"Bearer {(OWN / 'token').read_text().strip()}"  # changes every hour
+
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    return Api(server, namespace, source, urllib3.PoolManager(ca_certs=str(OWN / "ca.crt")), authorize)
+
+
+def _not_found(source: str, error: Exception) -> BoxcarError:
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    what = f"No Kubernetes cluster was found: {source}: {reason}."
+    do = "Set KUBECONFIG to the file of the cluster. Check it with `kubectl get pods`."
+    return BoxcarError(ExitCode.ENVIRONMENT, what, do)
 
 
 class _Refused(Exception):

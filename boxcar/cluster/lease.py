@@ -4,13 +4,11 @@ The watcher renews it. The uploader in the trainer's pod checks whether it chang
 for longer than the limit, the training is an orphan and ends.
 """
 
-import json
-import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from boxcar.cluster.api import CONNECT_SECONDS, OWN, READ_SECONDS, Api, Conflict, Object
+from boxcar.cluster.api import Api, Conflict, Object, open_pod_api
 from boxcar.cluster.logs import say
 from boxcar.cluster.owner import owner_reference
 from boxcar.errors import BoxcarError, ExitCode
@@ -79,7 +77,7 @@ class Watchdog:
     Args:
         name: of the Lease, in the pod's own namespace.
         orphan_minutes: after which a Lease that is not renewed expires.
-        read: returns the Lease or None, and raises OSError if the API does not answer; default: `read_as_pod`.
+        read: returns the Lease or None, and raises BoxcarError if the API does not answer; default: asks it as the pod.
         clock: returns seconds.
     """
 
@@ -91,7 +89,7 @@ class Watchdog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name, self._minutes = name, orphan_minutes
-        self._read = read or (lambda: read_as_pod(name))
+        self._read = read or (lambda: open_pod_api().get("leases", name, retry=False))
         self._clock = clock
         self._looked: float | None = None
         self._answered: float | None = None  # when the last look was answered; None if it was not
@@ -116,10 +114,10 @@ class Watchdog:
     def _look(self, now: float) -> None:
         try:
             lease = self._read()
-        except OSError as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                say(f"The watcher's Lease cannot be read, and training continues: {error}")
+        except BoxcarError as error:
+            if error.what != self._trouble:
+                self._trouble = error.what
+                say(f"The watcher's Lease cannot be read, and training continues: {error.what}")
             self._answered = None
             return
         self._trouble = ""
@@ -129,37 +127,3 @@ class Watchdog:
         elif self._answered is not None:
             self._silence += now - self._answered
         self._seen, self._answered = seen or self._seen, now
-
-
-def read_as_pod(name: str) -> Object | None:
-    """A Lease in the namespace of the pod that we are; None if there is none.
-
-    Does not load the Kubernetes client, which takes more memory than the rest of the uploader.
-
-    Raises:
-        OSError: if the API does not answer, or refuses.
-    """
-    import urllib3
-
-    try:
-        # Read each time, because the token changes every hour.
-        token, namespace = (OWN / "token").read_text().strip(), (OWN / "namespace").read_text().strip()
-        host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-        server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-        with urllib3.PoolManager(ca_certs=str(OWN / "ca.crt"), retries=False) as pool:
-            response = pool.request(
-                "GET",
-                f"{server}/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}",
-                headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-            )
-        if response.status == 404:
-            return None
-        answer: Object = json.loads(response.data)
-    except KeyError as error:
-        raise OSError(f"{error.args[0]} is not set: this is not a pod.") from error
-    except (urllib3.exceptions.HTTPError, ValueError) as error:
-        raise OSError(f"the Kubernetes API does not answer: {error}.") from error
-    if response.status != 200:
-        raise OSError(f"the Kubernetes API returned: {answer.get('message', response.status)}.")
-    return answer

@@ -1,6 +1,11 @@
 """Finding a cluster, and what is said where there is none; what a real one answers is tested in tests/cluster."""
 
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kubeconfigs import kubeconfig
@@ -48,3 +53,45 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest
         open_api(None).get("jobs", "x")
     assert caught.value.code == 69 and server in caught.value.what and "refused" in caught.value.what
     assert "object at" not in caught.value.what and "KUBECONFIG" in caught.value.do
+
+
+def test_a_pod_asks_with_the_token_of_its_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = tmp_path / "ca.crt", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=kubernetes"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    (tmp_path / "namespace").write_text("team\n")
+    asked: list[tuple[str, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            content = b'{"metadata": {"name": "x"}}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        monkeypatch.setattr("boxcar.cluster.api.OWN", tmp_path)
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.server_port))
+        api = open_api(None)
+        for token in ("first", "second"):  # the kubelet writes a new one every hour
+            (tmp_path / "token").write_text(f"{token}\n")
+            assert api.get("leases", "x") == {"metadata": {"name": "x"}}
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    path = "/apis/coordination.k8s.io/v1/namespaces/team/leases/x"
+    assert asked == [(path, "Bearer first"), (path, "Bearer second")]

@@ -6,8 +6,10 @@ import pytest
 
 from boxcar.cluster.lease import Watchdog
 from boxcar.errors import ExitCode
+from boxcar.retry import Unreachable
 
-Answer = dict[str, Any] | None | OSError
+Answer = dict[str, Any] | None | Unreachable
+SILENCE = Unreachable(ExitCode.ENVIRONMENT, "The API does not answer: connection refused.", "Wait.")
 
 
 def lease(version: int, renewed: str = "2026-01-01T00:00:00.000000Z") -> dict[str, Any]:
@@ -23,7 +25,7 @@ class Looks:
 
     def _read(self) -> dict[str, Any] | None:
         self.asked += 1
-        if isinstance(self.answer, OSError):
+        if isinstance(self.answer, Unreachable):
             raise self.answer
         return self.answer
 
@@ -64,14 +66,14 @@ def test_a_lease_that_never_was_or_is_gone_is_renewed_by_nobody() -> None:
 def test_while_the_api_does_not_answer_nothing_is_known() -> None:
     looks = Looks()
     assert not looks.after(6, lease(1))
-    assert not looks.after(60, OSError("connection refused"))
+    assert not looks.after(60, SILENCE)
     assert not looks.after(3.8, lease(1))  # what was silent before the outage counts, the outage does not
     assert looks.after(0.5, lease(1))
 
 
 def test_an_outage_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     looks = Looks()
-    looks.after(5, OSError("connection refused"))
+    looks.after(5, SILENCE)
     assert capsys.readouterr().err.count("connection refused") == 1
 
 
