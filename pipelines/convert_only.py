@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 
 from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.kfp.form import ConversionForm, takes
-from boxcar.run.webhook import WEBHOOK
 from components.convert import convert
 from components.freeze import freeze
 from components.notify import notify
@@ -22,10 +21,9 @@ def convert_only(images: ClusterSettings) -> Any:
     @takes(ConversionForm)
     def pipeline(form: dict[str, Any]) -> None:
         """Exports a checkpoint for phones, browsers, and servers, without training."""
-        equipment = Equipment(NAME, images, form["bucket_secret"])
+        equipment = Equipment(NAME, images, form)
         ending = notify(output=form["output"], job="", resume_from="")
         equipment.give(ending, "notify")
-        kubernetes.use_secret_as_env(ending, form["webhook_secret"], {"url": WEBHOOK}, optional=True)
         with dsl.ExitHandler(ending, name="steps"):
             given = {name: form[name] for name in ("architecture", "checkpoint", "records", "config")}
             frozen = freeze(**given, run=form["output"])

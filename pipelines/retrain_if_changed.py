@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 
 from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.kfp.form import RetrainForm, takes
-from boxcar.run.webhook import WEBHOOK
 from components.retrain import retrain
 from pipelines.task_settings import Equipment
 
@@ -23,9 +22,7 @@ def retrain_if_changed(images: ClusterSettings) -> Any:
 
         If nothing has changed, the pipeline ends at once. Start it with a schedule.
         """
-        webhook_secret = form.pop("webhook_secret")
-        task = retrain(**form, images=images.image_settings())
-        Equipment(NAME, images, form["bucket_secret"]).give(task, "retrain")
-        kubernetes.use_secret_as_env(task, webhook_secret, {"url": WEBHOOK}, optional=True)
+        given = {name: value for name, value in form.items() if name != "webhook_secret"}
+        Equipment(NAME, images, form).give(retrain(**given, images=images.image_settings()), "retrain")
 
     return pipeline

@@ -1,7 +1,7 @@
 """What every task of every pipeline gets: image, resources, security, and what the operator has set up."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kfp import dsl, kubernetes
 
@@ -10,6 +10,7 @@ from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.kfp.installation import ENVIRONMENT, SECRET, SETTINGS
 from boxcar.kfp.parameters import WATCH_HOURS
 from boxcar.run.layout import IMAGE, PIPELINE_VERSION
+from boxcar.run.webhook import WEBHOOK
 
 # ConfigMaps that the chart makes. Without the chart there are none, and none is needed.
 _ENVIRONMENT, _SETTINGS = "boxcar-environment", "boxcar-settings"
@@ -18,15 +19,8 @@ _WORK = "/work"  # their HOME, TMPDIR and cache
 _IMAGE_NOTE = "boxcar.dev/image"
 
 
-@dataclass(frozen=True)
-class Needs:
-    """What a component needs.
-
-    Attributes:
-        image: name of the image that it runs in.
-        cpu, memory: request and limit.
-        hours: after which its pod is terminated.
-    """
+class Needs(NamedTuple):
+    """The name of a component's container image, its CPUs and memory (request and limit), and hours until its deadline."""
 
     image: str
     cpu: str
@@ -51,13 +45,13 @@ class Equipment:
 
     Attributes:
         pipeline: its name.
-        images: whose container images they run in.
-        bucket_secret: name of the Secret with the bucket's credentials: a parameter of the pipeline.
+        images: the settings that name the container images.
+        form: the pipeline's parameters, with the names of Secrets.
     """
 
     pipeline: str
     images: ClusterSettings
-    bucket_secret: Any
+    form: dict[str, Any]
 
     def give(self, task: dsl.PipelineTask, component: str) -> None:
         """Equips a task; `component` is its name in NEEDS."""
@@ -81,6 +75,8 @@ class Equipment:
         kubernetes.set_security_context(task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True)
         kubernetes.empty_dir_mount(task, "work", _WORK, size_limit="20Gi")
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="512Mi")  # noqa: S108
-        kubernetes.use_secret_as_volume(task, self.bucket_secret, str(SECRET), optional=True)
+        kubernetes.use_secret_as_volume(task, self.form["bucket_secret"], str(SECRET), optional=True)
         kubernetes.use_config_map_as_volume(task, _ENVIRONMENT, str(ENVIRONMENT), optional=True)
         kubernetes.use_config_map_as_volume(task, _SETTINGS, str(SETTINGS), optional=True)
+        if component in ("notify", "retrain"):
+            kubernetes.use_secret_as_env(task, self.form["webhook_secret"], {"url": WEBHOOK}, optional=True)

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 
 from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.kfp.form import TrainForm, takes
-from boxcar.run.webhook import WEBHOOK
 from components.convert import convert
 from components.freeze import freeze
 from components.notify import notify
@@ -28,26 +27,19 @@ def train_detector(images: ClusterSettings) -> Any:
 
         Everything is written to one folder in your bucket: records, checkpoints, scores, exported files, and a report.
         """
-        webhook_secret = form.pop("webhook_secret")
-        equipment = Equipment(NAME, images, form["bucket_secret"])
+        equipment = Equipment(NAME, images, form)
         ending = notify(output=form["output"], job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, resume_from=form["resume_from"])
         equipment.give(ending, "notify")
-        kubernetes.use_secret_as_env(ending, webhook_secret, {"url": WEBHOOK}, optional=True)
         with dsl.ExitHandler(ending, name="steps"):
-            started = records(**form, job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, images=images.image_settings())
+            given = {name: value for name, value in form.items() if name != "webhook_secret"}
+            started = records(**given, job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, images=images.image_settings())
             run = started.outputs["run"]
             trained = train(run=run, cluster=started.outputs["cluster"])
             frozen = freeze(architecture=form["architecture"], checkpoint=trained.outputs["Output"], run=run)
             converted = convert(run=run, records="", config="").after(frozen)
             written = report(run=run).after(converted)
-            steps_in_order = {
-                "records": started,
-                "train": trained,
-                "freeze": frozen,
-                "convert": converted,
-                "report": written,
-            }
-            for component, task in steps_in_order.items():
+            tasks = {"records": started, "train": trained, "freeze": frozen, "convert": converted, "report": written}
+            for component, task in tasks.items():
                 equipment.give(task, component)
 
     return pipeline
