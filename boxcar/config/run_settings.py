@@ -1,4 +1,4 @@
-"""The one typed configuration of a run: YAML in, validated once, unknown keys refused; the same for CLI, KFP and Job."""
+"""The configuration of a run, the same for the command, Kubeflow, and Jobs. It is validated once; unknown keys are refused."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ OnDivergence = Literal["stop", "rollback"]
 
 
 class Configuration(Conversion):
-    """Everything that decides what a run computes. What is None is derived from the data when training starts."""
+    """All settings of a run. Those that are None are derived from the data when training starts."""
 
     data: str | None = Field(None, description="Folder with images and their label files.")
     records: str | None = Field(None, description="Folder with finished records, instead of `data`.")
@@ -80,7 +80,7 @@ class Configuration(Conversion):
     on_fault: Literal["stop", "skip"] = Field("stop", description="Stop at faulty images, or skip them.")
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used to choose the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used only for the final scores.")
-    # Where a run is computed, and what for: a run may be resumed elsewhere, and keeps none of these.
+    # Not stored in a run, which may be resumed elsewhere or for another purpose.
     cluster: ClusterSettings = Field(
         ClusterSettings(), description="Where the pods of a run are placed on a cluster, and their resources."
     )
@@ -92,7 +92,7 @@ class Configuration(Conversion):
     @field_validator("data", "records", "init", "label_map", "frozen_test")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
-        """A path that is found from any folder; URIs stay as they are."""
+        """Makes paths absolute; URIs stay unchanged."""
         if value in (None, "", "none", "zoo") or "://" in value or value.startswith("file:"):
             return value
         return str(local_path(value).absolute())
@@ -110,10 +110,10 @@ class Configuration(Conversion):
         return value
 
     def check(self) -> None:
-        """Refuses what no single setting shows to be wrong.
+        """Checks combinations of settings.
 
         Raises:
-            BoxcarError: 64 for an unknown architecture, an image size that it cannot read, or both of `data` and `records`.
+            BoxcarError: 64 for an unknown architecture, an unsupported image size, or both of `data` and `records`.
         """
         if self.data is not None and self.records is not None:
             what = f"Both data ({self.data}) and records ({self.records}) are given."
@@ -132,15 +132,15 @@ class Configuration(Conversion):
 
 
 _TABLES = [name for name, field in Configuration.model_fields.items() if hasattr(field.annotation, "model_fields")]
-# What no run keeps.
+# The tables that are not stored in a run.
 AROUND = frozenset({"cluster", "gate", "retraining"})
 
 
 def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuration:
-    """A configuration from a YAML file, where there is one, and the options given beside it, which win.
+    """A configuration from a YAML file, if there is one, and options, which override it.
 
     Raises:
-        BoxcarError: 64 for a file that cannot be read, an unknown key or a value that does not fit, each on a line of its own.
+        BoxcarError: 64 for a file that cannot be read, unknown keys, and invalid values, each on its own line.
     """
     settings = {} if file is None else read_yaml(file, "Write lines such as `steps: 2000`.")
     settings = merge_settings(settings, {name: value for name, value in given.items() if value is not None})
@@ -150,7 +150,7 @@ def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuratio
 
 
 def merge_settings(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Settings with others put over them; in a table such as `limits`, each alone."""
+    """Settings overridden by others. A table such as `limits` is merged setting by setting."""
     merged = settings | given
     for name in _TABLES:
         both = [table[name] for table in (settings, given) if isinstance(table.get(name), dict)]
@@ -160,14 +160,14 @@ def merge_settings(settings: dict[str, Any], given: dict[str, Any]) -> dict[str,
 
 
 def read_configuration(run: Path) -> Configuration | None:
-    """The configuration that a run was started with, or None where there is none."""
+    """The configuration that a run was started with; None if there is none."""
     path = run / CONFIGURATION
     return make_configuration(path, {}) if path.exists() else None
 
 
 def write_configuration(run: Path, configuration: Configuration) -> None:
-    """Keeps a run's configuration beside its results, without what says where it works and what it is for."""
+    """Stores a configuration in its run, without the tables in AROUND."""
     dumped = configuration.model_dump(mode="json", exclude_none=True, exclude=set(AROUND))
-    # What a person looks for first, the data, stands first.
+    # The data comes first, because people look for it first.
     settings = {name: dumped[name] for name in sorted(dumped, key=lambda name: name in Conversion.model_fields)}
     replace_text(run / CONFIGURATION, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

@@ -24,13 +24,7 @@ _R = TypeVar("_R")
 
 
 def run_task(step: str, work: Callable[[], _R], run: str | None = None) -> _R:
-    """`process.run_component` with the operator's variables and credentials. Variables that are set already stay.
-
-    Args:
-        step: the step's name.
-        work: what to do.
-        run: URI of the run that a failure is recorded in; None to record none.
-    """
+    """`process.run_component` with the operator's variables and credentials. Variables that are already set stay."""
     for path in (*_variables(SECRET), *_variables(ENVIRONMENT)):
         os.environ.setdefault(path.name, path.read_text(encoding="utf-8").strip())
     if (SECRET / GCS_KEY).is_file():

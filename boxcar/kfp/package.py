@@ -44,7 +44,7 @@ def compiled_folder() -> Path:
 
 
 def read_package(pipeline: str) -> Package:
-    """A compiled pipeline, by the name of one of ours or the path of a file.
+    """The compiled pipeline of that name, if it is one of ours, else of that path.
 
     Raises:
         BoxcarError: 64 if it cannot be read as one.

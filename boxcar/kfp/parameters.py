@@ -1,4 +1,4 @@
-"""Checks of a filled-in form before anything starts. Every message names the parameter that it is about."""
+"""Checks of a form before anything starts. Every message names its parameter."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,14 +53,12 @@ def run_uri(output: str, job: str, resume_from: str) -> str:
 
 
 def read_form(form: TrainingForm, *, local: bool) -> dict[str, Any]:
-    """The settings that were filled in, those of the cluster under `cluster`; without any request.
+    """The settings that were filled in, those of the cluster under `cluster`. Nothing is requested from a server.
 
-    Args:
-        form: as it was filled in.
-        local: whether the steps run on this machine, where paths may be named.
+    `local` says whether the steps run on this machine, so that paths are allowed.
 
     Raises:
-        BoxcarError: 64 for a value that is invalid whatever the cluster and the buckets hold.
+        BoxcarError: 64 for an invalid value.
     """
     _check_uris(form, local=local)
     _check_source("initial_checkpoint", form.initial_checkpoint, local=local)
@@ -75,29 +73,29 @@ def read_form(form: TrainingForm, *, local: bool) -> dict[str, Any]:
     settings = configuration.model_dump(include=set(given))
     cluster: dict[str, Any] = {}
     if form.gpu_type:
-        cluster["gpu_resource"] = _read_resource(form.gpu_type)
+        try:
+            cluster["gpu_resource"] = _RESOURCE.validate_python(form.gpu_type)
+        except ValueError as error:
+            do = "Write the resource name of a GPU, such as nvidia.com/gpu."
+            raise BoxcarError(ExitCode.USAGE, f"gpu_type cannot be {form.gpu_type!r}.", do) from error
     if form.node_pool:
         cluster["gpu_node_selector" if settings["gpus"] else "cpu_node_selector"] = read_pool(form.node_pool)
     return settings | {"cluster": cluster}
 
 
 def check_conversion(form: ConversionForm, *, local: bool) -> None:
-    """Checks the form of convert-only, without any request.
-
-    Raises:
-        BoxcarError: 64 with the name of the parameter.
-    """
+    """Checks the form of convert-only as `read_form` does."""
     _check_uris(form, local=local)
     with naming_parameter("architecture"):
         find_architecture(form.architecture)
 
 
 def read_configuration_of(form: TrainingForm, images: dict[str, Any]) -> Configuration:
-    """The configuration that a form asks for. `config` fills in what the form leaves open, and the operator what both do.
+    """The configuration that a form describes. What it leaves open is taken from `config`, and then from the operator.
 
     Args:
         form: as it was filled in.
-        images: `image_repository`, `image_tag` and `image_digests` of the pipeline, which hold for its Jobs too.
+        images: `ClusterSettings.image_settings` of the pipeline, also for its Jobs.
 
     Raises:
         BoxcarError: 64 for an invalid value, 69 if the bucket of `config` fails.
@@ -120,11 +118,7 @@ def read_configuration_of(form: TrainingForm, images: dict[str, Any]) -> Configu
 
 
 def check_writable(name: str, uri: str) -> None:
-    """Checks that a folder can be written to with the credentials that are there.
-
-    Raises:
-        BoxcarError: 69 if its bucket does not answer or refuses.
-    """
+    """Raises BoxcarError 69 if a folder cannot be written to with the available credentials."""
     from boxcar.doctor.buckets import examine_buckets
 
     for finding in examine_buckets(uri, None):
@@ -133,21 +127,17 @@ def check_writable(name: str, uri: str) -> None:
 
 
 def check_readable(name: str, uri: str) -> None:
-    """Checks that a folder is not empty.
-
-    Raises:
-        BoxcarError: 64 if it is empty, 69 if its bucket does not answer or refuses.
-    """
+    """Raises BoxcarError 64 if a folder is empty, and 69 if its bucket does not answer or denies access."""
     with naming_parameter(name):
         if not open_store(uri).entries():
             raise BoxcarError(ExitCode.USAGE, f"There is nothing at {uri}.", "Give a folder with files in it.")
 
 
 def read_pool(text: str) -> dict[str, str]:
-    """Node labels out of LABEL=VALUE,LABEL=VALUE.
+    """Node labels from LABEL=VALUE,LABEL=VALUE. Nodes with them need not exist yet, as an autoscaler may add them.
 
     Raises:
-        BoxcarError: 64 if they cannot be labels. Nodes that have them need not exist yet: an autoscaler may add them.
+        BoxcarError: 64 if they cannot be labels.
     """
     pairs = [part.partition("=") for part in text.split(",")]
     labels = {key.strip(): value.strip() for key, mark, value in pairs if mark and value.strip()}
@@ -167,17 +157,6 @@ def _check_source(name: str, value: str, *, local: bool) -> None:
     """`check_uri` of a value that can also be an address, `zoo`, or `none`."""
     if value not in ("none", "zoo") and not value.startswith(("http://", "https://")):
         check_uri(name, value, local=local)
-
-
-def _read_resource(text: str) -> str:
-    try:
-        return _RESOURCE.validate_python(text)
-    except ValueError as error:
-        raise BoxcarError(
-            ExitCode.USAGE,
-            f"gpu_type cannot be {text!r}.",
-            "Write the resource name of a GPU, such as nvidia.com/gpu.",
-        ) from error
 
 
 def _check_uris(form: Form, *, local: bool) -> None:

@@ -16,10 +16,6 @@ from boxcar.retraining.notifications import notifying_of_failure
 def retrain(form: RetrainForm, images: dict[str, Any]) -> Retrained:
     """Checks the form, and retrains the model if there is something new.
 
-    Args:
-        form: as it was filled in; its `config` fills in what it leaves open.
-        images: `image_repository`, `image_tag` and `image_digests` of the pipeline.
-
     Raises:
         BoxcarError: 64 or 69 with the name of the parameter, else as `retraining.cycle.retrain`.
     """

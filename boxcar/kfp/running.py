@@ -1,4 +1,7 @@
-"""What the components of a run do: start it, train, freeze the chosen checkpoint, convert it, and report."""
+"""What the components of a run do: start it, train, freeze the chosen checkpoint, convert it, and report.
+
+`run` is always the URI of the run's folder.
+"""
 
 import os
 import sys
@@ -32,24 +35,14 @@ from boxcar.sync.mirror import Mirror
 
 @dataclass(frozen=True)
 class StartedRun:
-    """A run whose records are finished.
-
-    Attributes:
-        run: URI of its folder.
-        cluster: settings of the cluster for the steps that follow, as JSON.
-    """
+    """URI of a run whose records are finished, and the cluster's settings for the steps that follow, as JSON."""
 
     run: str
     cluster: str
 
 
 def start_run(form: TrainForm, job: str, images: dict[str, Any]) -> StartedRun:
-    """Checks the form, starts the run or resumes it, and makes its records.
-
-    Args:
-        form: as it was filled in.
-        job: name of a new run.
-        images: `image_repository`, `image_tag` and `image_digests` for the run's Jobs.
+    """Checks the form, starts the run (with the name `job`) or resumes it, and makes its records.
 
     Raises:
         BoxcarError: 64 or 69 with the name of the parameter, else as `build_records`.
@@ -89,11 +82,7 @@ def _configure(place: Mirror, configuration: Configuration, resumes: bool) -> Co
 
 
 def train(run: str, cluster: str) -> str:
-    """Trains and evaluates a run whose records are finished: in a Job, or on this machine if there is no cluster.
-
-    Args:
-        run: URI of the run's folder.
-        cluster: as in `StartedRun`.
+    """Trains and evaluates a run in a Job, or on this machine if there is no cluster. `run` and `cluster`: as in `StartedRun`.
 
     Returns:
         URI prefix of the chosen checkpoint's files.
@@ -132,8 +121,8 @@ def freeze(architecture: str, checkpoint: str, run: str, records: str, config: s
         architecture: the checkpoint's.
         checkpoint: URI prefix of its files.
         run: URI of the folder.
-        records: URI of the records that the exported files will be checked with, if a person named the checkpoint. They are
-            checked before anything is done. Empty for a run's own checkpoint.
+        records: URI of the records for the conversion, if a person named the checkpoint, else empty. They are checked before
+            anything is done.
         config: URI of settings for the conversion, which are checked in the same way; may be empty.
 
     Raises:
@@ -163,12 +152,7 @@ def _conversion(place: Mirror, config: str) -> Configuration:
 
 
 def convert(run: str, records: str, config: str) -> None:
-    """Converts `<run>/export/saved_model` into `<run>/export`.
-
-    Args:
-        run: URI of the folder.
-        records: URI of records for calibration and checks; empty for those of the run.
-        config: URI of settings; empty for those of the run.
+    """Converts `<run>/export/saved_model` into `<run>/export`. If `records` or `config` is empty, the run's own are used.
 
     Raises:
         BoxcarError: as `export.convert`.
@@ -187,11 +171,7 @@ def convert(run: str, records: str, config: str) -> None:
 
 
 def report(run: str) -> None:
-    """Writes the page and `run.json`.
-
-    Raises:
-        BoxcarError: as `boxcar.report.write_report`.
-    """
+    """As `boxcar.report.write_report`, with the run's folder locked."""
     from boxcar.report import write_report
 
     with _taken(Mirror(run)):

@@ -22,11 +22,11 @@ def submit(
     follow: bool = True,
     say: Callable[[str], None],
 ) -> None:
-    """Uploads a pipeline if the server does not have this version, starts a run of it, and follows the run to its end.
+    """Uploads a pipeline if the server does not have this version, starts a run of it, and follows the run until it ends.
 
     Args:
         pipeline: `train-detector`, `retrain-if-changed` or `convert-only`, else the path of a compiled file.
-        parameters: by name, as they were written.
+        parameters: by name, as texts.
         endpoint: of the server.
         namespace: of the run, on a multi-user server.
         experiment: of the run; created if it does not exist.

@@ -88,7 +88,7 @@ def with_init_settled(configuration: Configuration) -> Configuration:
 
 
 def _take_over(started: Configuration, asked: Configuration) -> tuple[Configuration, Configuration]:
-    """Both configurations with the conversion settings of `asked`, where it has any, and else of the run.
+    """Both configurations with the conversion settings that `asked` sets, and else those of the run.
 
     A run whose conversion failed is often resumed with fewer formats or another limit.
     """
