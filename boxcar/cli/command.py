@@ -1,4 +1,4 @@
-"""How a function becomes a command: its settings become options, its errors exit codes, and its help comes in groups."""
+"""Functions as commands: settings become options, errors become exit codes, and the help is grouped."""
 
 import functools
 import inspect
@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from boxcar.process import do_work
 
-# The groups of `boxcar --help`, in their order. The first five commands are those of a first day.
+# The groups of `boxcar --help`, in their order.
 START, STEPS, MODELS, FILES, KUBEFLOW = "Start here", "Single steps", "Models and runs", "Exported files", "Kubeflow"
 
 
@@ -42,17 +42,14 @@ class Group(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command with options for settings, which are made when they are asked for: `boxcar --help` loads no configuration.
+    """A command whose options for settings are made when they are needed, so that `boxcar --help` loads no configuration."""
 
-    Attributes:
-        settings: makes the options.
-    """
-
+    # Makes the options.
     settings: Callable[[], list[Any]] | None = None
     _made: Sequence[Any] = ()
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """All parameters, those for settings included."""
+        """All parameters, including those for settings."""
         if self.settings is not None:
             self._made = self.settings()
             self.params += self._made
@@ -60,7 +57,7 @@ class Command(TyperCommand):
         return super().get_params(ctx)
 
     def invoke(self, ctx: Any) -> Any:
-        """Calls the function; settings that were given are in `ctx.obj`."""
+        """Calls the function. `ctx.obj` holds the settings that were given."""
         given = {one.name: ctx.params.pop(one.name) for one in self._made}
         ctx.obj = {name: value for name, value in given.items() if value not in (None, [], ())}
         return super().invoke(ctx)
@@ -95,14 +92,14 @@ def command(
     panel: str | None = None,
     **more: Any,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a function a command of `app`. What it raises ends the process as `process.do_work` says.
+    """Makes a function a command of `app`. Its errors end the process as `process.do_work` describes.
 
     Args:
         app: of `make_app`.
-        name: the command's; the function's by default.
-        step: its name in `failure.json` and in last words; the command's by default.
-        failure_in: the option that names the run whose failure it would be; None where it would be no run's.
-        settings: makes options, of `boxcar.cli.options`. The function's parameter `given` is those that were given, by name.
+        name: of the command; default: the function's.
+        step: its name in `failure.json`; default: the command's.
+        failure_in: the option with the run that a failure is recorded in, if any.
+        settings: makes options, of `boxcar.cli.options`. The function's parameter `given` holds those that were given, by name.
         panel: its group in `boxcar --help`.
         more: as for `typer.Typer.command`.
     """
@@ -130,7 +127,7 @@ def command(
 
 
 def say(sentence: str) -> None:
-    """Prints a sentence at once, also where nobody reads line by line."""
+    """Prints a sentence at once, also to a pipe."""
     print(sentence, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What can be done with exported files: try them, say where they come from, sign and verify them."""
+"""The commands for exported files: try them, show where they come from, sign and verify them."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The commands that ask Kubeflow: start a pipeline now, or by a schedule."""
+"""The commands for Kubeflow: start a pipeline now, or on a schedule."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The command `boxcar models`: a model's versions, its champion, and how one becomes it."""
+"""The command `boxcar models`: a model's versions, and which of them is the champion."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 

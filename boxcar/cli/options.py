@@ -1,4 +1,4 @@
-"""The options that several commands take, and those that are generated from the configuration's types."""
+"""Options of several commands, and options that are generated from the configuration's types."""
 
 import types
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from boxcar.config.settings import Settings
 
 
-# A folder or a file is a path, or is in a bucket: s3://bucket/folder, gs://bucket/folder.
+# A folder or file is a path or a URI in a bucket: s3://bucket/folder, gs://bucket/folder.
 Data = Annotated[str | None, typer.Option(help="Folder with images and their label files.", metavar="URI")]
 Output = Annotated[str, typer.Option(help="Folder to write into.", metavar="URI")]
 Run = Annotated[str, typer.Option(help="The run's folder.", metavar="URI")]
@@ -32,7 +32,7 @@ VerifyKey = Annotated[
     Path | None, typer.Option(help="Public key. Continue only if all files match their signature.", metavar="FILE")
 ]
 
-# The settings that are options too, by the section of the help that they are in; all others are in the file of --config.
+# The settings that are options, by their section in the help. All others are set in the file of --config.
 TRAINING = ("architecture", "image_size", "steps", "batch_size", "learning_rate", "optimizer", "init", "gpus", "on_divergence")
 CONVERSION = ("formats", "limits", "parity_pictures", "int8_pictures", "int8_input", "int8_max_drop")
 DATA = ("label_map", "frozen_test", "on_fault", "seed")
@@ -56,7 +56,7 @@ _METAVARS = {
 
 
 def of_configuration(*names: str) -> Callable[[], list[Any]]:
-    """What makes the options for these settings of a run."""
+    """A function that makes the options for these settings of a run."""
 
     def make() -> list[Any]:
         from boxcar.config.run_settings import Configuration
@@ -67,7 +67,7 @@ def of_configuration(*names: str) -> Callable[[], list[Any]]:
 
 
 def of_gate(*names: str) -> Callable[[], list[Any]]:
-    """What makes the options for these settings of the gate; for all of them where none is named."""
+    """A function that makes the options for these settings of the gate; for all if none is named."""
 
     def make() -> list[Any]:
         from boxcar.config.gate_settings import GateSettings
@@ -78,11 +78,11 @@ def of_gate(*names: str) -> Callable[[], list[Any]]:
 
 
 def _options(of: type["Settings"], names: Iterable[str]) -> list[Any]:
-    """Options as the command's parser takes them, None by default: what is not given is for the configuration to say."""
+    """Options for the command's parser. They are None by default, so that the configuration's defaults apply."""
     import inspect
 
     def command(**given: Any) -> None:
-        raise NotImplementedError  # its parameters are all that is asked for
+        raise NotImplementedError  # only its parameters are used
 
     kind = inspect.Parameter.KEYWORD_ONLY
     annotations = {name: _annotation(name, of.model_fields[name]) for name in names}
@@ -96,7 +96,7 @@ def _options(of: type["Settings"], names: Iterable[str]) -> list[Any]:
 
 
 def _annotation(name: str, field: Any) -> Any:
-    """A setting's option: its type, its words and its default are the configuration's."""
+    """A setting's option, with the type, description, and default of the configuration."""
     option, kind = "--" + name.replace("_", "-"), _plain(field.annotation)
     text = field.description
     if get_origin(kind) is tuple:  # given as one text, separated by commas
@@ -116,7 +116,7 @@ def _annotation(name: str, field: Any) -> Any:
 
 
 def _plain(annotation: Any) -> Any:
-    """A type without None and without what pydantic checks beside it."""
+    """A type without None and without pydantic's constraints."""
     if get_origin(annotation) in (Union, types.UnionType):
         (annotation,) = (one for one in get_args(annotation) if one is not types.NoneType)
     if get_origin(annotation) is Annotated:
@@ -125,11 +125,7 @@ def _plain(annotation: Any) -> Any:
 
 
 def make_configuration(config: str | None, given: dict[str, Any]) -> "Configuration":
-    """The configuration that --config and the options say.
-
-    Raises:
-        BoxcarError: 64 where something in them is wrong.
-    """
+    """The configuration from --config and the options. Raises BoxcarError 64 if something in them is wrong."""
     from boxcar.config.run_settings import make_configuration as make
     from boxcar.storage import fetch_file
 
@@ -162,7 +158,7 @@ def split_pairs(option: str, written: Iterable[str], *, at_last: bool = False) -
 
 
 def verify_model(model: str, key: Path | None) -> None:
-    """Ends with 1 where a key was given and the model is not what its owner signed."""
+    """Raises BoxcarError 1 if a key was given and the model's files do not match their signature."""
     if key is not None:
         from boxcar.signing import verify_around
 

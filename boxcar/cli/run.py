@@ -1,4 +1,4 @@
-"""All steps in one command: a run, and the retraining of a model."""
+"""The commands that do all steps: a run, and the retraining of a model."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from boxcar.run.layout import LastStep
 app = make_app()
 
 
-# What a run that ended after one of these steps holds.
+# What a run contains that ended after one of these steps.
 _RESULTS = {
     "records": "The records are in {run}/records.",
     "train": "The checkpoints are in {run}/train, their scores in {run}/eval/scores.jsonl.",

@@ -1,4 +1,4 @@
-"""The command `boxcar runs`: the runs of a folder, and which of them may go."""
+"""The command `boxcar runs`: list the runs in a folder, and remove old ones."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -82,7 +82,7 @@ def prune(
 
 
 def _referred(models: Iterable[str]) -> tuple[set[str], str]:
-    """URIs of the runs that registries need; and in words the versions of which nobody can tell the run."""
+    """URIs of the runs that model registries refer to, and a text about the versions whose runs are unknown."""
     runs: set[str] = set()
     unknown: list[str] = []
     for registry in models:
@@ -102,7 +102,7 @@ def _at_work(namespace: str | None) -> frozenset[str]:
     try:
         return active_runs(namespace)
     except BoxcarError as error:
-        # A run that a Job works on must not be removed because the cluster could not be asked.
+        # If the cluster does not answer, the runs of its Jobs are unknown.
         do = f"{error.do} If no Job works on these runs, add --no-cluster."
         raise BoxcarError(error.code, error.what, do) from error
 

@@ -1,4 +1,4 @@
-"""What a person calls first: what this machine has, images to try things on, and the detectors there are."""
+"""The first commands: check this machine, make images to try Boxcar with, and list the detectors."""
 
 from typing import Annotated
 

@@ -59,7 +59,7 @@ def train(
 
     folder = fetched(run, alone=evaluator != "elsewhere")
     configuration = started_with(folder, make_configuration(config, given))
-    # Next to the worker that writes; the others have no use for one.
+    # Only the worker that writes the run needs an evaluator.
     if evaluator == "here" and read_workers().is_chief:
         from boxcar.local.training import train_here
 
@@ -70,7 +70,7 @@ def train(
             train_step(str(folder), configuration, evaluator=evaluator != "none")
 
 
-# Its failure is not the run's: the trainer's own is what a person must see first, and the evaluator's would hide it.
+# Its failure is not recorded in the run, because it would hide the trainer's.
 @command(app, panel=STEPS)
 def evaluate(
     run: Run,
@@ -82,7 +82,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score a run's checkpoints, during training or later."""
-    # Before TensorFlow is loaded: the trainer takes all of a GPU's memory, the evaluator works on the CPU.
+    # Before TensorFlow is loaded. The trainer takes all of a GPU's memory; the evaluator runs on the CPU.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     from boxcar.sync.upload import uploading
 
@@ -161,7 +161,7 @@ def report(run: Run) -> None:
 
 
 def fetched(run: str, *, alone: bool) -> Path:
-    """The run's folder on this machine, brought from its bucket unless other containers of a pod work there, too."""
+    """The run's folder on this machine. It is downloaded from a bucket, unless other containers of a pod share it."""
     from boxcar.storage import bucket_location
     from boxcar.sync.upload import fetch_run
 
@@ -172,7 +172,7 @@ def fetched(run: str, *, alone: bool) -> Path:
 
 
 def idle() -> bool:
-    """Waits for SIGTERM and returns True on those workers of a training that have nothing to send or to score."""
+    """On workers of a training that have nothing to upload or evaluate, waits for SIGTERM and returns True."""
     from boxcar.training import read_workers
 
     if read_workers().is_chief:

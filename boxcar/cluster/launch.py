@@ -31,7 +31,7 @@ class Work:
 
     Attributes:
         job: to create if there is none.
-        result: the JSON object in the run's folder that exists when the step is finished.
+        result: the JSON object that the run's folder contains when the step is finished.
         listened: names of the containers whose logs are passed on.
         service: that the Job needs, if any.
         leased: whether the Job ends if it has no watcher.
