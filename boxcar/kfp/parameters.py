@@ -25,25 +25,29 @@ _RESOURCE: TypeAdapter[str] = TypeAdapter(LabelKey)
 
 @contextmanager
 def naming_parameter(name: str, do: str | None = None) -> Iterator[None]:
-    """Puts a parameter's name in front of an error's message; `do` replaces what to do about it."""
+    """Puts a parameter's name in front of an error's message; `do` replaces what to do about it.
+
+    The error is never a Refused, which is not recorded: the folder is the run's own, and people look there for the reason.
+    """
     try:
         yield
     except BoxcarError as error:
-        # Never a Refused, which is not recorded: the folder is the run's own, and people look there for the reason.
         raise BoxcarError(error.code, f"{name}: {error.what}", do or error.do, error.details) from error
 
 
 @contextmanager
 def naming_secret(secret: str) -> Iterator[None]:
-    """Adds to a bucket's error which credentials were used."""
+    """Adds to a bucket's error which credentials were used. The error is never a Refused, as above."""
     try:
         yield
     except BoxcarError as error:
-        if error.code != ExitCode.ENVIRONMENT or is_local():
-            raise
-        found = bucket_credentials(secret)
-        keys = f"with the keys of the Secret {secret}" if found else f"without keys: the Secret {secret} is missing or empty"
-        do = f"{error.do} The bucket was asked {keys} (parameter bucket_secret)."
+        do = error.do
+        if error.code == ExitCode.ENVIRONMENT and not is_local():
+            found = bucket_credentials(secret)
+            keys = (
+                f"with the keys of the Secret {secret}" if found else f"without keys: the Secret {secret} is missing or empty"
+            )
+            do += f" The bucket was asked {keys} (parameter bucket_secret)."
         raise BoxcarError(error.code, error.what, do, error.details) from error
 
 

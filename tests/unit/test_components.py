@@ -97,6 +97,7 @@ def test_what_cannot_work_is_refused_by_name(tmp_path: Path, drawn: Path) -> Non
         ({"data": f"{tmp_path}/nowhere"}, f"data: There is nothing at {tmp_path}/nowhere."),
         ({"initial_checkpoint": f"{tmp_path}/ckpt-0"}, f"initial_checkpoint: There is no checkpoint {tmp_path}/ckpt-0."),
         ({"image_size": 100}, "image_size: "),
+        ({"steps": -1}, "steps cannot be -1"),
     ):
         job = next(iter(changed))
         ended = records(tmp_path / job, form(drawn, tmp_path / "runs", job=job) | changed)
