@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from boxcar import __version__
+from boxcar.config.settings import validate
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.form import FORMS, ConversionForm, TrainingForm, parameters
 from boxcar.kfp.parameters import check_conversion, read_form
@@ -133,7 +134,7 @@ def _check_form(package: Package, values: Mapping[str, Any]) -> None:
     """Checks the values of one of our own pipelines."""
     for form in FORMS.values():
         if package.inputs.keys() == parameters(form).keys():
-            filled = form(**values)
+            filled = validate(form, dict(values))
             if isinstance(filled, ConversionForm):
                 check_conversion(filled, local=False)
             elif isinstance(filled, TrainingForm):
