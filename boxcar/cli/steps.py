@@ -128,8 +128,7 @@ def freeze(
     """Create a SavedModel from a checkpoint."""
     from boxcar.export import freeze as freeze_step
 
-    settings = {"label_map": label_map, "image_size": image_size, "score_threshold": score_threshold}
-    freeze_step(architecture, checkpoint, output, **settings)  # type: ignore[arg-type]
+    freeze_step(architecture, checkpoint, output, label_map=label_map, image_size=image_size, score_threshold=score_threshold)
     print(f"The SavedModel is in {output}.")
 
 

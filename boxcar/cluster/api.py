@@ -149,11 +149,9 @@ class Api:
             raise self._unreachable(network_reason(error)) from error
 
     def _unreachable(self, reason: str) -> Unreachable:
-        return Unreachable(
-            ExitCode.ENVIRONMENT,
-            f"The Kubernetes API at {self._server} does not answer: {reason.rstrip('.')}.",
-            f"Check that the cluster is running and that {self._source} names it, then run this again.",
-        )
+        what = f"The Kubernetes API at {self._server} does not answer: {reason.rstrip('.')}."
+        do = f"Check that the cluster is running and that {self._source} names it, then run this again."
+        return Unreachable(ExitCode.ENVIRONMENT, what, do)
 
     def _refused(self, method: str, kind: str, reason: str, status: int | None = None) -> BoxcarError:
         verb = {"GET": "read", "POST": "create", "PUT": "change", "DELETE": "delete"}[method]

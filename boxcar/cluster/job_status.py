@@ -106,11 +106,9 @@ def explain_exit(pod: Object, status: Object, ended: Object, last_use: Callable[
     if code > 128 and code - 128 in signal.valid_signals():
         what = f"The container {name} was ended by {signal.Signals(code - 128).name}{said}"
         return BoxcarError(ExitCode.ENVIRONMENT, what, _RESUME)
-    return BoxcarError(
-        ExitCode(code) if code in _OUR_CODES else ExitCode.DEFECT,
-        f"The container {name} of the pod {pod['metadata']['name']} ended with exit code {code}{said}",
-        f"See `kubectl logs {pod['metadata']['name']} -c {name}`; then run again with --resume.",
-    )
+    what = f"The container {name} of the pod {pod['metadata']['name']} ended with exit code {code}{said}"
+    do = f"See `kubectl logs {pod['metadata']['name']} -c {name}`; then run again with --resume."
+    return BoxcarError(ExitCode(code) if code in _OUR_CODES else ExitCode.DEFECT, what, do)
 
 
 def reported_error(ended: Object) -> BoxcarError | None:

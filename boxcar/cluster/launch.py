@@ -138,11 +138,9 @@ class _Launch:
                 say(f"The Job {name} is being deleted; waiting until it is gone.")
             elif not is_finished(job):
                 if not same:
-                    raise BoxcarError(
-                        ExitCode.USAGE,
-                        f"The Job {name} is running for {self.run} with a different configuration.",
-                        f"Wait for it, use its settings, or delete it: kubectl delete job -n {self.api.namespace} {name}.",
-                    )
+                    what = f"The Job {name} is running for {self.run} with a different configuration."
+                    do = f"Wait for it, use its settings, or delete it: kubectl delete job -n {self.api.namespace} {name}."
+                    raise BoxcarError(ExitCode.USAGE, what, do)
                 say(f"Found the running Job {name}; watching it.")
                 return job, False
             elif same and condition(job, "Complete") is not None and bucket.read_json(self.store, self.work.result):
@@ -161,11 +159,9 @@ class _Launch:
         until = time.monotonic() + grace + _AFTER_GRACE_SECONDS
         while (now := self.api.get("jobs", name)) is not None and now["metadata"]["uid"] == uid:
             if time.monotonic() > until:
-                raise BoxcarError(
-                    ExitCode.ENVIRONMENT,
-                    f"The Job {name} is being deleted, but its pods remain.",
-                    f"See `kubectl get pods -n {self.api.namespace}`; pods of a lost node disappear with its Node object.",
-                )
+                what = f"The Job {name} is being deleted, but its pods remain."
+                do = f"See `kubectl get pods -n {self.api.namespace}`; pods of a lost node disappear with its Node object."
+                raise BoxcarError(ExitCode.ENVIRONMENT, what, do)
             time.sleep(1.0)
 
     def _serve(self, job: Object, service: Object) -> None:

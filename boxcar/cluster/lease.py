@@ -105,11 +105,8 @@ class Watchdog:
             self._look(now)
         if self._silence < self._minutes * 60:
             return None
-        return BoxcarError(
-            ExitCode.STOPPED,
-            f"This training has had no watcher for {self._minutes:g} minutes: its Lease {self._name} was not renewed.",
-            "Start the run again with --resume; it resumes from its last checkpoint.",
-        )
+        what = f"This training has had no watcher for {self._minutes:g} minutes: its Lease {self._name} was not renewed."
+        return BoxcarError(ExitCode.STOPPED, what, "Start the run again with --resume; it resumes from its last checkpoint.")
 
     def _look(self, now: float) -> None:
         try:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from boxcar.config.settings import Settings
+from boxcar.config.settings import Settings, split_words
 from boxcar.detectors.architecture import CONVERSIONS, Format
 
 DEFAULT_FORMATS: tuple[Format, ...] = ("tflite_float32", "tflite_int8", "tfjs_float32")
@@ -54,5 +54,5 @@ class Conversion(Settings):
     @field_validator("formats", mode="before")
     @classmethod
     def _all_formats(cls, value: Any) -> Any:
-        words = [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+        words = split_words(value)
         return CONVERSIONS if isinstance(words, list | tuple) and "all" in words else words

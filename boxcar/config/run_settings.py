@@ -1,16 +1,16 @@
 """The configuration of a run, the same for the command, Kubeflow, and Jobs. It is validated once; unknown keys are refused."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.config.conversion_settings import Conversion
 from boxcar.config.gate_settings import GateSettings
 from boxcar.config.retraining_settings import RetrainingSettings
-from boxcar.config.settings import read_yaml, validate
+from boxcar.config.settings import read_yaml, split_words, validate
 from boxcar.detectors.catalog import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import ExitCode, Refused
 from boxcar.run.layout import CONFIGURATION
@@ -70,7 +70,7 @@ class Configuration(Conversion):
         None, ge=1, description="Stop training after this many checkpoints in a row have not raised the highest AP."
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed for the split, initial weights, data order, and augmentation.")
-    augmentations: tuple[Augmentation, ...] = Field(
+    augmentations: Annotated[tuple[Augmentation, ...], BeforeValidator(split_words)] = Field(
         ("horizontal_flip", "scale_jitter", "colour"), description="Augmentations of the training images, in this order."
     )
     label_map: str | None = Field(None, description="A label_map.pbtxt whose class ids are kept.")
@@ -96,11 +96,6 @@ class Configuration(Conversion):
         if value in (None, "", "none", "zoo") or "://" in value or value.startswith("file:"):
             return value
         return str(local_path(value).absolute())
-
-    @field_validator("augmentations", mode="before")
-    @classmethod
-    def _comma_separated(cls, value: Any) -> Any:
-        return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
     @field_validator("augmentations")
     @classmethod

@@ -24,6 +24,11 @@ class Settings(BaseModel):
         return value
 
 
+def split_words(value: Any) -> Any:
+    """Words separated by commas as a list; any other value unchanged."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
 _S = TypeVar("_S", bound=Settings)
 
 

@@ -167,18 +167,14 @@ class Endpoint:
         return {"Authorization": f"Bearer {token}"}
 
     def _too_old(self) -> BoxcarError:
-        return BoxcarError(
-            ExitCode.ENVIRONMENT,
-            f"{self.address} is not the API of Kubeflow Pipelines 2: it is an older version or another server.",
-            "Give the address of its API server or of its UI. These pipelines are made for version 2.17.",
-        )
+        what = f"{self.address} is not the API of Kubeflow Pipelines 2: it is an older version or another server."
+        do = "Give the address of its API server or of its UI. These pipelines are made for version 2.17."
+        return BoxcarError(ExitCode.ENVIRONMENT, what, do)
 
     def _unreachable(self, reason: str) -> BoxcarError:
-        return Unreachable(
-            ExitCode.ENVIRONMENT,
-            f"Kubeflow Pipelines at {self.address} cannot be reached: {reason.rstrip('.')}.",
-            f"Check the address and that the server runs. From outside the cluster, use `{_PORT_FORWARD}`.",
-        )
+        what = f"Kubeflow Pipelines at {self.address} cannot be reached: {reason.rstrip('.')}."
+        do = f"Check the address and that the server runs. From outside the cluster, use `{_PORT_FORWARD}`."
+        return Unreachable(ExitCode.ENVIRONMENT, what, do)
 
 
 def _unsent_reason(error: BaseException) -> TransientReason | None:

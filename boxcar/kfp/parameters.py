@@ -150,11 +150,9 @@ def read_pool(text: str) -> dict[str, str]:
             raise ValueError
         return _POOL.validate_python(labels)
     except ValueError as error:  # pydantic's own is one, too
-        raise BoxcarError(
-            ExitCode.USAGE,
-            f"node_pool cannot be {text!r}: it is not a node label.",
-            "Write LABEL=VALUE, as `kubectl get nodes --show-labels` shows them: cloud.google.com/gke-nodepool=gpus.",
-        ) from error
+        what = f"node_pool cannot be {text!r}: it is not a node label."
+        do = "Write LABEL=VALUE, as `kubectl get nodes --show-labels` shows them: cloud.google.com/gke-nodepool=gpus."
+        raise BoxcarError(ExitCode.USAGE, what, do) from error
 
 
 def _check_source(name: str, value: str, *, local: bool) -> None:

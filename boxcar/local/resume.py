@@ -42,11 +42,8 @@ def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Co
     if started is None:
         names = [name for name in place.names() - _TRACES if not is_temporary(name)]
         if names:
-            raise Refused(
-                ExitCode.USAGE,
-                f"{place.uri} already holds files that no run wrote, such as {min(names)}.",
-                "Choose another --output.",
-            )
+            what = f"{place.uri} already holds files that no run wrote, such as {min(names)}."
+            raise Refused(ExitCode.USAGE, what, "Choose another --output.")
         return None
     if configuration.init is None:
         configuration = configuration.model_copy(update={"init": started.init})  # settled at its start
@@ -57,17 +54,11 @@ def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Co
     old, new = started.model_dump(), configuration.model_dump()
     changed = [f"{name} was {old[name]} and is now {new[name]}" for name in new if old[name] != new[name]]
     if changed:
-        raise Refused(
-            ExitCode.USAGE,
-            f"{place.uri} holds a run with other settings: {', '.join(changed)}.",
-            "Choose another --output for a new run, or repeat the old settings.",
-        )
+        what = f"{place.uri} holds a run with other settings: {', '.join(changed)}."
+        raise Refused(ExitCode.USAGE, what, "Choose another --output for a new run, or repeat the old settings.")
     if not resume and not finished:
-        raise Refused(
-            ExitCode.USAGE,
-            f"{place.uri} holds a run that is not finished.",
-            "Add --resume to continue it, or choose another --output.",
-        )
+        what = f"{place.uri} holds a run that is not finished."
+        raise Refused(ExitCode.USAGE, what, "Add --resume to continue it, or choose another --output.")
     return started
 
 

@@ -114,11 +114,9 @@ def _train_and_evaluate(run: Path) -> None:
         raise BoxcarError(code, what, do)
     if code < 0:
         name = signal.Signals(-code).name
-        raise BoxcarError(
-            ExitCode.ENVIRONMENT,
-            f"The trainer was ended by {name}" + (", probably because memory ran out." if code == -9 else "."),
-            "Run again with --resume; if memory ran out, start another run with a smaller --batch-size.",
-        )
+        what = f"The trainer was ended by {name}" + (", probably because memory ran out." if code == -9 else ".")
+        do = "Run again with --resume; if memory ran out, start another run with a smaller --batch-size."
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, do)
     if code != 0:
         raise ChildEnded(code)
 
@@ -151,11 +149,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def _evaluator_failed(run: Path) -> BoxcarError:
     lines = (run / EVALUATOR_LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return BoxcarError(
-        ExitCode.ENVIRONMENT,
-        f"The evaluator failed {EVALUATOR_STARTS} times, the last time with: {lines[-1] if lines else 'no message'}",
-        f"See {run / EVALUATOR_LOG}, then run again with --resume.",
-    )
+    what = f"The evaluator failed {EVALUATOR_STARTS} times, the last time with: {lines[-1] if lines else 'no message'}"
+    return BoxcarError(ExitCode.ENVIRONMENT, what, f"See {run / EVALUATOR_LOG}, then run again with --resume.")
 
 
 def lock(run: Path) -> int:
