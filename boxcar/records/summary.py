@@ -58,14 +58,14 @@ class Summary:
         """Per split: pictures, negatives, boxes, per_class, shards, and the images' SHA-256 in the records' order."""
         splits = {}
         for number, (split, per_class) in enumerate(self._per_class.items()):
-            rows = images[images["split"] == number]
+            inside = images["split"] == number
             splits[split] = {
-                "pictures": len(rows),
-                "negatives": int((rows["boxes"] == 0).sum()),
+                "pictures": int(inside.sum()),
+                "negatives": int((images["boxes"][inside] == 0).sum()),
                 "boxes": per_class.total(),
                 "per_class": {label: per_class[label] for label in self._labels.values()},
                 "shards": sorted(self._shards[split]),
-                "images": [hash_at(sha256).hex() for sha256 in rows["sha256"]],
+                "images": [hash_at(sha256).hex() for sha256 in images["sha256"][inside]],
             }
         return splits
 
