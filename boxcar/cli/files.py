@@ -80,7 +80,8 @@ def sign(
     ],
 ) -> None:
     """Sign exported files, so that anyone with the public key can detect a change."""
-    from boxcar.signing import SIGNATURE, sign_folder
+    from boxcar.run.layout import SIGNATURE
+    from boxcar.signing import sign_folder
 
     count = sign_folder(folder, key)
     print(f"Signed {counted(count, 'file')} in {folder}; the signature is in {SIGNATURE} there.")

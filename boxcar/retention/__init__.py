@@ -1,4 +1,4 @@
-"""The runs in a folder, and the removal of old ones. May import `config` and what is below; no other step."""
+"""The runs in a folder, and the removal of old ones. May import `config` and the layers below it; no other step."""
 
 from boxcar.retention.pruning import PrunePlan, plan_prune, prune
 from boxcar.retention.run_list import FoundRun, find_runs

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,22 +10,12 @@ from pydantic import ValidationError
 
 from boxcar.config.run_settings import Configuration
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.layout import (
-    COMMIT,
-    CONFIGURATION,
-    FAILURE,
-    RECORDS,
-    REPORT,
-    RUN_FILE,
-    RUN_NAMES,
-    STATUS,
-    TRAIN,
-)
+from boxcar.run.layout import COMMIT, CONFIGURATION, FAILURE, RECORDS, REPORT, RUN_FILE, RUN_NAMES, STATUS, TRAIN
 from boxcar.storage import Missing, Store, StoredObject, bucket_location, local_path
 from boxcar.storage.parallel import in_order
 
 _STATUS = f"{TRAIN}/{STATUS}"
-SILENT_SECONDS = 15 * 60.0  # after which a trainer that has not said RUNNING again is none
+SILENT_SECONDS = 15 * 60.0  # a trainer without a heartbeat for this long is not running
 
 State = Literal["training", "finished", "failed", "started"]
 
@@ -36,13 +25,12 @@ class FoundRun:
     """A run in a folder of runs.
 
     Attributes:
-        name: of its folder.
-        uri: of its folder.
+        name, uri: of its folder.
         state: training while the trainer's heartbeat is recent; started if it is neither finished nor failed.
-        step: of training, if that has started.
-        changed: when any of its files was last written, in seconds since the epoch.
-        entries: all its files, by names relative to the folder of runs.
-        init: weights that it started from, where they were named.
+        step: the last training step; None if training has not started.
+        changed: when one of its files was last written, in seconds since the epoch.
+        entries: all its files, with names relative to the folder of runs.
+        init: the initial weights in its configuration.
     """
 
     name: str
@@ -55,7 +43,7 @@ class FoundRun:
 
     @property
     def bytes(self) -> int:
-        """Of all its files."""
+        """The size of all its files."""
         return sum(entry.bytes for entry in self.entries)
 
 
@@ -64,20 +52,20 @@ def find_runs(runs: str, store: Store) -> tuple[list[FoundRun], dict[str, str]]:
 
     Args:
         runs: its URI.
-        store: which reads it.
+        store: its store.
 
     Returns:
-        The runs, the one that changed last first; and by name, why each other folder is none.
+        The runs, the latest change first; and for each other folder, why it is not a run.
 
     Raises:
-        BoxcarError: 64 where the folder is itself a run, 69 where it cannot be read.
+        BoxcarError: 64 if the folder is itself a run, 69 if it cannot be read.
     """
     names = store.folders()
     if {RECORDS, TRAIN} & set(names) and any(entry.name == CONFIGURATION for entry in store.entries()):
         raise BoxcarError(ExitCode.USAGE, f"{runs} is itself a run.", "Give the folder that contains it.")
     found: list[FoundRun] = []
     others: dict[str, str] = {}
-    for name, one in zip(names, in_order(lambda name: look(runs, store, name), names), strict=True):
+    for name, one in zip(names, in_order(lambda name: inspect(runs, store, name), names), strict=True):
         if isinstance(one, str):
             others[name] = one
         else:
@@ -85,8 +73,8 @@ def find_runs(runs: str, store: Store) -> tuple[list[FoundRun], dict[str, str]]:
     return sorted(found, key=lambda run: (-run.changed, run.name)), others
 
 
-def look(runs: str, store: Store, name: str) -> FoundRun | str:
-    """The run in a folder of that name; why it is none, where it is none."""
+def inspect(runs: str, store: Store, name: str) -> FoundRun | str:
+    """The run in the folder of this name, or why it is not a run."""
     uri = f"{runs.rstrip('/')}/{name}"
     if bucket_location(runs) is None and local_path(uri).is_symlink():
         return "it is a link"
@@ -105,14 +93,14 @@ def look(runs: str, store: Store, name: str) -> FoundRun | str:
     try:
         init = Configuration.model_validate(yaml.safe_load(content)).init
         if init:
-            place_of(init)  # prune follows it
+            place_of(init)  # raises if `plan_prune` could not use it
     except BoxcarError as error:
         return f"its {CONFIGURATION} cannot be read: {error.what.rstrip('.')}"
     except (ValidationError, ValueError, RecursionError, yaml.YAMLError):
         return f"its {CONFIGURATION} does not belong to a run"
     state: State = "started"
     if status.get("state") == "RUNNING":
-        # Whichever clock is ahead: that of the trainer or that of the bucket.
+        # The trainer's clock or the bucket's, whichever is ahead.
         beat = max(_number(status.get("beat")), files[_STATUS].modified)
         state = "training" if time.time() - beat < SILENT_SECONDS else "started"
     if state != "training":
@@ -132,7 +120,7 @@ def _read(store: Store, name: str) -> dict[str, Any]:
 
 
 def _number(found: object) -> float:
-    """What should be a number; 0 where it is none, so that other evidence counts."""
+    """A number from a file; 0 if it is not a number."""
     try:
         return float(found) if isinstance(found, int | float) else 0.0
     except OverflowError:
@@ -140,11 +128,11 @@ def _number(found: object) -> float:
 
 
 def place_of(uri: str) -> str:
-    """A URI as it can be compared: in a bucket without a slash at its end, on this machine an absolute path."""
+    """A URI in a form that can be compared: a bucket's without a slash at its end, a local one as an absolute path."""
     location = bucket_location(uri)
     return location.uri if location is not None else str(local_path(uri).resolve())
 
 
-def lies_in(uri: str, folders: Sequence[str]) -> bool:
-    """Whether a place, as `place_of` writes it, is one of these folders or is inside one."""
-    return any(uri == folder or uri.startswith(f"{folder}/") for folder in folders)
+def is_inside(place: str, folder: str) -> bool:
+    """Whether a place is a folder or is inside it; both as from `place_of`."""
+    return place == folder or place.startswith(f"{folder}/")

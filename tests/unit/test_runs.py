@@ -82,7 +82,7 @@ def carry_out(runs: str, store: Store, plan: PrunePlan) -> list[BoxcarError]:
     return [refused for _, refused in prune(runs, store, plan) if refused is not None]
 
 
-def test_runs_are_listed_and_what_is_none_is_not(runs: str) -> None:
+def test_only_runs_are_listed(runs: str) -> None:
     store = open_store(runs)
     write(store, "a")
     write(store, "b", failure_DOT_json="{}", **UNFINISHED)
@@ -112,7 +112,7 @@ def test_runs_are_listed_and_what_is_none_is_not(runs: str) -> None:
 
 
 @pytest.mark.parametrize("beat", ['"soon"', "null", "[]", "1" + 400 * "0", "1e999x"])
-def test_a_heart_that_beats_no_time_hides_no_other_run(tmp_path: Path, beat: str) -> None:
+def test_a_heartbeat_that_is_not_a_time_hides_no_other_run(tmp_path: Path, beat: str) -> None:
     store = FolderStore(tmp_path)
     write(store, "a")
     write(store, "b", train__status_DOT_json=f'{{"state": "RUNNING", "step": "x", "beat": {beat}}}', **UNFINISHED)
@@ -136,7 +136,7 @@ def test_a_heart_that_beats_no_time_hides_no_other_run(tmp_path: Path, beat: str
         ("init", "http://zoo/x", "http://zoo/x is not on this machine"),
     ],
 )
-def test_a_place_that_cannot_be_here_hides_no_other_run(tmp_path: Path, key: str, place: str, words: str) -> None:
+def test_a_path_that_is_not_valid_hides_no_other_run(tmp_path: Path, key: str, place: str, words: str) -> None:
     store = FolderStore(tmp_path)
     write(store, "a")
     settings = {"data": "pictures", key: place}
@@ -147,7 +147,7 @@ def test_a_place_that_cannot_be_here_hides_no_other_run(tmp_path: Path, key: str
     assert names(plan_prune(str(tmp_path), store, 0).remove) == ["a"]
 
 
-def test_old_runs_go_and_nothing_else(runs: str) -> None:
+def test_only_old_runs_are_removed(runs: str) -> None:
     store = open_store(runs)
     for name in ("a", "b", "c", "d", "e"):
         write(store, name)
@@ -167,11 +167,11 @@ def test_old_runs_go_and_nothing_else(runs: str) -> None:
     assert plan_prune(runs, store, 2, referred=[f"{runs}/b"], at_work=[f"{runs}/c"]).remove == []
 
 
-def test_what_may_be_at_work_stays(runs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_may_be_active_stay(runs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(runs)
     write(store, "weights")
     write(store, "young", config_DOT_yaml=CONFIG + f"init: {runs}/weights/train/ckpt-500\n", **UNFINISHED)
-    # An hour off, either way: the bucket's own clock has the last word.
+    # Clocks that are an hour off: the bucket's own clock counts, too.
     for number, shift in enumerate((-3600, 3600)):
         status = json.dumps({"state": "RUNNING", "step": 40, "beat": time.time() + shift, "last_checkpoint": None})
         write(store, f"trains{number}", train__status_DOT_json=status, **UNFINISHED)
@@ -188,7 +188,7 @@ def test_what_may_be_at_work_stays(runs: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("place", [".lock", "records", "export"])
-def test_a_run_that_a_process_has_taken_stays(runs: str, place: str, tmp_path: Path) -> None:
+def test_a_run_that_a_process_has_locked_stays(runs: str, place: str, tmp_path: Path) -> None:
     from boxcar.storage import lock
     from boxcar.sync.mirror import Mirror
 
@@ -204,7 +204,7 @@ def test_a_run_that_a_process_has_taken_stays(runs: str, place: str, tmp_path: P
     assert names(plan.remove) == ["a"]
     descriptor = lock(held)
     assert reasons(plan_prune(runs, store, 0)) == {"a": "a process uses it"}
-    # It was taken after the plan was made.
+    # It was locked after the plan was made.
     assert len(carry_out(runs, store, plan)) == 1
     os.close(descriptor)
     assert len(store.entries("a")) >= 10
@@ -224,7 +224,7 @@ def test_a_run_that_changed_after_the_plan_stays(runs: str) -> None:
     assert store.folders() == ["a"]
 
 
-def test_whoever_is_killed_leaves_nothing_that_is_believed(runs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_removal_leaves_no_valid_step(runs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(BaseException):
         pass
 
@@ -241,7 +241,7 @@ def test_whoever_is_killed_leaves_nothing_that_is_believed(runs: str, monkeypatc
             nonlocal calls
             wanted = list(given)
             calls += 1
-            # Killed in the middle of a call: some of what it names is gone.
+            # Killed in the middle of a call: some of the files are gone.
             delete(self, wanted[: len(wanted) // 2] if calls > left else wanted)
             if calls > left:
                 raise Killed
@@ -259,7 +259,7 @@ def test_whoever_is_killed_leaves_nothing_that_is_believed(runs: str, monkeypatc
         markers = {name for name in rest if name.endswith("step.json") or name == "train/ckpt-500.json"}
         files = {"records/train-00000-of-00001.tfrecord", "train/ckpt-500.index", "eval/scores.jsonl"}
         assert files <= rest or not markers, "a marker of files that are gone"
-        # It is a run of ours until its last file is gone, so that the next one removes what is left.
+        # It counts as a run until its last file is gone, so the next call removes the rest.
         monkeypatch.setattr(pruning, "UNFINISHED_SECONDS", -1.0)
         if rest:
             assert names(plan_prune(runs, store, 0).remove) == ["a"]
@@ -270,7 +270,7 @@ def test_whoever_is_killed_leaves_nothing_that_is_believed(runs: str, monkeypatc
     assert len({len(rest) for rest in seen}) == 3
 
 
-def test_a_link_and_what_it_leads_to_stay(tmp_path: Path) -> None:
+def test_links_and_their_targets_stay(tmp_path: Path) -> None:
     write(FolderStore(tmp_path / "elsewhere"), "precious")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "link").symlink_to(tmp_path / "elsewhere" / "precious")
@@ -285,7 +285,7 @@ def test_a_link_and_what_it_leads_to_stay(tmp_path: Path) -> None:
     assert len(open_store(str(tmp_path / "elsewhere")).entries("precious")) == 11
 
 
-def test_real_steps_are_not_believed_any_more(shapes_records: Path, tmp_path: Path) -> None:
+def test_the_records_of_a_removed_run_are_gone(shapes_records: Path, tmp_path: Path) -> None:
     import shutil
 
     run = tmp_path / "runs" / "a"
@@ -311,7 +311,7 @@ class TestCommand:
         store.write("holiday/picture.jpg", b"sea")
         yield tmp_path / "runs"
 
-    def test_it_lists(self, folder: Path) -> None:
+    def test_list(self, folder: Path) -> None:
         shown = boxcar("runs", "list", "--runs", str(folder))
         assert shown.returncode == 0, shown.stderr
         lines = shown.stdout.splitlines()
@@ -319,18 +319,18 @@ class TestCommand:
         assert re.fullmatch(r"older  2020-09-13 \d\d:\d\d +0\.0 MB  finished, step 500", lines[2])
         assert lines[3] == "3 runs, 0.0 MB. 1 other folder without a run: holiday (it has no config.yaml)."
 
-    def test_it_lists_the_runs_of_the_current_folder(self, folder: Path, tmp_path: Path) -> None:
-        for current in (tmp_path, folder):  # the one with a folder `runs`, and that one itself
+    def test_list_uses_the_current_folder(self, folder: Path, tmp_path: Path) -> None:
+        for current in (tmp_path, folder):  # a folder that contains `runs`, and `runs` itself
             shown = boxcar("runs", "list", cwd=current)
             assert shown.returncode == 0, shown.stderr
             assert [line.split()[0] for line in shown.stdout.splitlines()[:3]] == ["new", "old", "older"]
 
-    def test_one_is_one(self, tmp_path: Path) -> None:
+    def test_one_run_is_singular(self, tmp_path: Path) -> None:
         write(FolderStore(tmp_path), "only")
         assert boxcar("runs", "list", "--runs", str(tmp_path)).stdout.splitlines()[-1].startswith("1 run, ")
         assert "1 run of " in boxcar("runs", "prune", "--runs", str(tmp_path), "--keep", "0", "--no-models").stdout
 
-    def test_it_removes_only_when_told_to(self, folder: Path) -> None:
+    def test_prune_removes_only_with_remove(self, folder: Path) -> None:
         given = ("runs", "prune", "--runs", str(folder), "--keep", "1")
         assert "Neither --models nor --no-models was given." in last_words(boxcar(*given), 64)
         assert "Both --models" in last_words(boxcar(*given, "--no-models", "--models", "models"), 64)
@@ -347,7 +347,7 @@ class TestCommand:
         assert f"Removed {folder}/older.\nRemoved {folder}/old.\nRemoved 2 runs of" in shown.stdout
         assert sorted(path.name for path in folder.iterdir()) == ["holiday", "new"]
 
-    def test_what_a_model_was_made_from_stays(self, folder: Path, tmp_path: Path) -> None:
+    def test_the_run_of_a_version_stays(self, folder: Path, tmp_path: Path) -> None:
         from boxcar.registry import Model, add_version
 
         run = registered.write_run(folder / "oldest")
@@ -359,7 +359,7 @@ class TestCommand:
         models = str(tmp_path / "models")
         add_version(Model(models, "pets"), str(run))
         given = ("runs", "prune", "--runs", str(folder), "--keep", "0", "--remove", "--models")
-        # A slip in the registry's name does not cost the runs that it refers to.
+        # A typo in the registry's URI does not remove the runs that it refers to.
         assert "There is no model in" in last_words(boxcar(*given, str(tmp_path / "modles")), 64)
         shown = boxcar(*given, models)
         assert shown.returncode == 0, shown.stderr
@@ -368,7 +368,7 @@ class TestCommand:
         assert sorted(path.name for path in folder.iterdir()) == ["holiday", "oldest"]
         add_version(Model(models, "pets"), str(run))
 
-    def test_while_a_version_does_not_tell_its_run_none_goes(self, folder: Path, tmp_path: Path) -> None:
+    def test_no_run_is_removed_while_a_version_has_an_unknown_run(self, folder: Path, tmp_path: Path) -> None:
         from boxcar.registry import Model, add_version
 
         model = Model(str(tmp_path / "models"), "pets")
@@ -380,12 +380,12 @@ class TestCommand:
             assert line.endswith("kept: it may belong to version 1 of pets, which is partly uploaded")
         assert sorted(path.name for path in folder.iterdir()) == ["holiday", "new", "old", "older"]
 
-    def test_a_run_is_no_folder_of_runs(self, folder: Path) -> None:
+    def test_a_run_is_refused_as_a_folder_of_runs(self, folder: Path) -> None:
         line = last_words(boxcar("runs", "list", "--runs", str(folder / "new")), 64)
         assert "is itself a run" in line
         assert "0 runs" in boxcar("runs", "list", "--runs", str(folder / "nothing")).stdout
 
-    def test_a_bucket_wants_the_clusters_word(self, tmp_path: Path, minio: Server) -> None:
+    def test_prune_in_a_bucket_asks_the_cluster(self, tmp_path: Path, minio: Server) -> None:
         bucket = f"s3://{minio.make_bucket()}/runs"
         environment = os.environ | minio.environment(minio.address) | {"KUBECONFIG": str(tmp_path / "none")}
         command = [sys.executable, "-m", "boxcar", "runs", "prune", "--runs", bucket, "--keep", "0", "--no-models"]

@@ -1,4 +1,4 @@
-"""Signatures over exported files: what is found, and what is said of it."""
+"""Signatures over exported files: which changes verification finds, and how it reports them."""
 
 import base64
 import json
@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.layout import COMMIT
+from boxcar.run.layout import COMMIT, SIGNATURE
 from boxcar.run.step import Step
-from boxcar.signing import SIGNATURE, sign_folder, verify_around, verify_folder
+from boxcar.signing import sign_folder, verify_around, verify_folder
 from boxcar.storage import open_store
 from boxcar.sync.transfer import send_folder
 
@@ -48,7 +48,7 @@ def keys(tmp_path: Path) -> Keys:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A finished step with another one in it, as `export/` is."""
+    """A finished step with another one in it, like `export/`."""
     for place, step, files in (("export/saved_model", "freeze", {"saved_model.pb": b"graph"}), ("export", "convert", FILES)):
         made = tmp_path / place
         for name, content in files.items():
@@ -72,12 +72,12 @@ def refused(uri: str | Path, key: Path, code: ExitCode) -> str:
     return str(caught.value)
 
 
-def test_what_is_signed_is_verified_wherever_it_lies(folder: Path, keys: Keys, tmp_path: Path) -> None:
+def test_a_signed_folder_can_be_moved_and_verified(folder: Path, keys: Keys, tmp_path: Path) -> None:
     assert sign_folder(str(folder), keys.private) == 7
     assert verify_folder(str(folder), keys.public) == 7
     moved = folder.rename(tmp_path / "elsewhere")
     assert verify_folder(str(moved), keys.public) == 7
-    # Once more: the old signature is not signed.
+    # Signed again: the new signature does not cover the old one.
     assert sign_folder(str(moved), keys.private) == 7
     assert verify_folder(str(moved), keys.public) == 7
 
@@ -99,7 +99,7 @@ def test_an_added_file_is_found(folder: Path, keys: Keys, name: str) -> None:
     assert no(folder, keys.public).what == f"{folder} does not match its signature: {name} was added."
 
 
-def test_a_removed_file_is_found_and_all_that_differs_is_told(folder: Path, keys: Keys) -> None:
+def test_a_removed_file_is_found_and_all_differences_are_listed(folder: Path, keys: Keys) -> None:
     sign_folder(str(folder), keys.private)
     (folder / "manifest.json").unlink()
     assert no(folder, keys.public).what == f"{folder} does not match its signature: manifest.json was removed."
@@ -108,7 +108,7 @@ def test_a_removed_file_is_found_and_all_that_differs_is_told(folder: Path, keys
     assert no(folder, keys.public).details == ("it's, one was changed", "manifest.json was removed", "manifests.json was added")
 
 
-def test_a_link_in_the_place_of_a_file_is_found(folder: Path, keys: Keys, tmp_path: Path) -> None:
+def test_a_link_that_replaces_a_file_is_found(folder: Path, keys: Keys, tmp_path: Path) -> None:
     sign_folder(str(folder), keys.private)
     (folder / "manifest.json").rename(tmp_path / "manifest.json")
     (folder / "manifest.json").symlink_to(tmp_path / "manifest.json")
@@ -116,20 +116,20 @@ def test_a_link_in_the_place_of_a_file_is_found(folder: Path, keys: Keys, tmp_pa
     assert "Replace each link" in refused(folder, keys.private, ExitCode.DATA)
 
 
-def test_another_key_is_told(folder: Path, keys: Keys, tmp_path: Path) -> None:
+def test_a_signature_of_another_key_is_refused(folder: Path, keys: Keys, tmp_path: Path) -> None:
     sign_folder(str(folder), keys.private)
     other = Keys(tmp_path, "other")
     assert no(folder, other.public).what == f"{folder} was signed with a key other than the one in {other.public}."
 
 
-def test_no_signature_at_all(folder: Path, keys: Keys) -> None:
+def test_a_missing_signature_is_refused(folder: Path, keys: Keys) -> None:
     assert no(folder, keys.public).what == f"{folder} is not signed: it contains no model.sig."
 
 
-def test_a_signature_that_was_changed(folder: Path, keys: Keys) -> None:
+def test_a_changed_signature_is_refused(folder: Path, keys: Keys) -> None:
     sign_folder(str(folder), keys.private)
     whole = json.loads((folder / SIGNATURE).read_text())
-    # Somebody changed a file, and what the signature says of it.
+    # A file and its hash in the signature were changed.
     payload = json.loads(base64.b64decode(whole["dsseEnvelope"]["payload"]))
     payload["predicate"]["resources"][0]["digest"] = "0" * 64
     forged = json.loads(json.dumps(whole))
@@ -149,10 +149,10 @@ def test_a_signature_that_was_changed(folder: Path, keys: Keys) -> None:
         json.dumps(whole | {"mediaType": "x"}),
     ):
         (folder / SIGNATURE).write_text(content)
-        assert no(folder, keys.public).what == f"The signature of {folder} cannot be understood.", content
+        assert no(folder, keys.public).what == f"The signature of {folder} is not valid.", content
 
 
-def test_what_is_no_key(folder: Path, keys: Keys, tmp_path: Path) -> None:
+def test_files_that_contain_no_key_are_refused(folder: Path, keys: Keys, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("")
     secret = Keys(tmp_path, "secret", password=b"secret").private
@@ -192,7 +192,7 @@ def test_in_a_bucket(folder: Path, keys: Keys, bucket_uri: str) -> None:
     assert no(bucket_uri, keys.public).what == f"{bucket_uri} is not signed: it contains no model.sig."
     assert sign_folder(bucket_uri, keys.private) == 7
     assert verify_folder(bucket_uri, keys.public) == 7
-    # Whoever may write into the bucket may write its step.json, too; and markers do not list all there is.
+    # Markers do not count: anybody who can write into the bucket can write a step.json, and not every file is listed.
     store.write("tflite/detector_int8.tflite", b"\x01weights")
     store.write(".hidden", b"1")
     store.delete(["tfjs/float32/model.json"])
@@ -205,7 +205,7 @@ def test_in_a_bucket(folder: Path, keys: Keys, bucket_uri: str) -> None:
 
 @pytest.mark.parametrize("model", ["", "/tflite/detector_int8.tflite", "/tfjs/float32/model.json", "/tfjs/float32/"])
 @pytest.mark.parametrize("in_bucket", [False, True], ids=["folder", "bucket"])
-def test_a_model_is_verified_by_the_signed_folder_around_it(
+def test_a_model_is_verified_with_the_signed_folder_around_it(
     folder: Path, keys: Keys, model: str, in_bucket: bool, bucket_uri: str
 ) -> None:
     place = bucket_uri if in_bucket else str(folder)
@@ -216,13 +216,13 @@ def test_a_model_is_verified_by_the_signed_folder_around_it(
     assert caught.value.code == ExitCode.NO
     sign_folder(place, keys.private)
     assert verify_around(place + model, keys.public) == 7
-    # Also another file than the model's own: labels and numbers lie beside it.
+    # Other files of the folder count too, such as labels.
     open_store(place).write("manifest.json", b"[]")
     with pytest.raises(BoxcarError, match=r"does not match its signature: manifest\.json was changed"):
         verify_around(place + model, keys.public)
 
 
-def test_nothing_is_served_or_converted_that_was_changed(folder: Path, keys: Keys, tmp_path: Path) -> None:
+def test_changed_files_are_not_served_or_converted(folder: Path, keys: Keys, tmp_path: Path) -> None:
     sign_folder(str(folder), keys.private)
     (folder / "tflite" / "detector_int8.tflite").write_bytes(b"\x01weights")
     output = tmp_path / "output"
@@ -237,7 +237,7 @@ def test_nothing_is_served_or_converted_that_was_changed(folder: Path, keys: Key
     assert not output.exists()
 
 
-def test_openssfs_own_command_reads_it(folder: Path, keys: Keys) -> None:
+def test_openssfs_command_verifies_the_signature(folder: Path, keys: Keys) -> None:
     sign_folder(str(folder), keys.private)
     command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
     command += ["--signature", str(folder / SIGNATURE), "--public_key", str(keys.public)]
@@ -251,7 +251,7 @@ def boxcar(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "boxcar", *arguments], capture_output=True, text=True, env=os.environ)
 
 
-def test_the_command(folder: Path, keys: Keys) -> None:
+def test_the_commands(folder: Path, keys: Keys) -> None:
     done = boxcar("sign", str(folder), "--key", str(keys.private))
     assert done.stdout == f"Signed 7 files in {folder}; the signature is in model.sig there.\n", done.stderr
     done = boxcar("verify", str(folder), "--key", str(keys.public))
