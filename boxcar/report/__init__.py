@@ -1,6 +1,5 @@
-"""The report step: one page for people, and `run.json` for scripts. May import `config` and what is below; no other step.
-
-Never loads TensorFlow.
+"""The report step: one page for people, and `run.json` for scripts. May import `config` and the layers below it; no
+other step. It does not load TensorFlow.
 """
 
 import contextlib
@@ -20,22 +19,22 @@ __all__ = ["print_summary", "write_report"]
 
 
 def write_report(run: str) -> Committed:
-    """Writes `<run>/report/index.html` and `<run>/run.json` from what the finished steps left there.
+    """Writes `<run>/report/index.html` and `<run>/run.json` from the results of the finished steps.
 
-    The page is one file that needs no network. If it was made from the same results already, it is left alone.
+    The page is one file and needs no network. If it was made from the same results already, it is not written again.
 
     Args:
         run: URI of the run's folder.
 
     Raises:
-        BoxcarError: 64 if a step is not finished (it says which one to run), 65 if its results were changed or cannot
+        BoxcarError: 64 if a step is not finished (the message names it), 65 if its results were changed or cannot
             be read, 69 if the run's folder cannot be written.
     """
     place = Mirror(run)
     if place.remote:
         place.take_files([CONFIGURATION, RUN_FILE, DECISION])
         for name in STEPS.values():
-            with contextlib.suppress(Missing):  # which step is missing is for `read_evidence` to say
+            with contextlib.suppress(Missing):  # `read_evidence` names the missing step
                 place.below(name).fetch()
     evidence = read_evidence(place.folder)
     inputs = {name: committed.digest for name, committed in evidence.committed.items()}
@@ -55,7 +54,7 @@ def write_report(run: str) -> Committed:
 
 
 def _write_run_file(evidence: Evidence, report: Committed) -> None:
-    """Writes `run.json`, unless it says the same already."""
+    """Writes `run.json` if its content has changed."""
     test, specification = evidence.test, evidence.specification
     steps = {**evidence.committed, "report": report}
     content: dict[str, Any] = {

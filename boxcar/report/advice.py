@@ -1,6 +1,6 @@
-"""What to do next, derived from this run's curves and counts. Each rule says what it saw.
+"""Advice on what to do next, from a run's curves and counts. Each rule names its evidence.
 
-The thresholds are rules of thumb. They are chosen so that a rule speaks only where its advice is likely to help.
+The thresholds are rules of thumb. They are chosen so that a rule gives advice only if it is likely to help.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from boxcar.report.evidence import Evidence, ListedFile, Score
 
 FEW_BOXES = 100  # of a class, to train on
 FEW_TEST_BOXES = 50  # below this, one box more or less moves the scores visibly
-GOOD, LEARNT = 0.85, 0.1  # AP50 from which a detector is good, and below which it has learnt next to nothing
+GOOD, LEARNED = 0.85, 0.1  # AP50 from which a detector is good, and below which it has learned almost nothing
 LONG_TRAINING_SECONDS = 45 * 60
 SLOW_IMAGES_PER_SECOND = 25.0  # a CPU; GPUs do hundreds
 LARGEST_IMAGE_SIZE = 640
@@ -21,14 +21,14 @@ LARGEST_IMAGE_SIZE = 640
 class Advice:
     """One thing to do."""
 
-    do: str  # an imperative, without a full stop
-    because: str  # what in this run speaks for it; whole sentences
+    do: str  # an imperative, without a period
+    because: str  # the evidence in this run; whole sentences
 
 
 def advise(evidence: Evidence) -> list[Advice]:
-    """The advice for a run, the most useful first; at least one entry, which says so if nothing needs attention."""
+    """The advice for a run, the most useful first. If no rule applies, one entry says that nothing needs attention."""
     rules: tuple[Callable[[Evidence], Iterator[Advice]], ...] = (
-        _nothing_learnt,
+        _nothing_learned,
         _skipped_files,
         _still_rising,
         _overfitting,
@@ -42,7 +42,7 @@ def advise(evidence: Evidence) -> list[Advice]:
         _slow_training,
         _rough_scores,
     )
-    # Two rules may come to the same thing to do; the first of them has said why.
+    # If two rules give the same advice, the first one counts.
     found: dict[str, Advice] = {}
     for rule in rules:
         for advice in rule(evidence):
@@ -50,8 +50,8 @@ def advise(evidence: Evidence) -> list[Advice]:
     return list(found.values()) or [_all_fine(evidence)]
 
 
-def _nothing_learnt(evidence: Evidence) -> Iterator[Advice]:
-    if (evidence.test.AP50 or 0) < LEARNT:
+def _nothing_learned(evidence: Evidence) -> Iterator[Advice]:
+    if (evidence.test.AP50 or 0) < LEARNED:
         images = evidence.dataset.splits["train"].pictures
         yield Advice(
             "Check the ground truth in the images below, then train longer",
@@ -106,7 +106,7 @@ def _overfitting(evidence: Evidence) -> Iterator[Advice]:
 
 
 def _unlike_validation(evidence: Evidence) -> Iterator[Advice]:
-    chosen = next((score for score in evidence.scores if score.step == evidence.test.step), None)
+    chosen = evidence.chosen
     if chosen is None or chosen.AP50 is None or evidence.test.AP50 is None:
         return
     if chosen.AP50 - evidence.test.AP50 > 0.1:
@@ -140,7 +140,7 @@ def _weak_classes(evidence: Evidence) -> Iterator[Advice]:
 
 def _few_boxes(evidence: Evidence) -> Iterator[Advice]:
     counts = evidence.dataset.splits["train"].per_class.values()
-    if counts and max(counts) < FEW_BOXES and LEARNT <= (evidence.test.AP50 or 0.0) < GOOD:
+    if counts and max(counts) < FEW_BOXES and LEARNED <= (evidence.test.AP50 or 0.0) < GOOD:
         yield Advice(
             "Label more images",
             f"No class has more than {_many(max(counts), 'box', 'boxes')} to train on. With {FEW_BOXES} or more, a detector "
@@ -176,7 +176,7 @@ def _loose_boxes(evidence: Evidence) -> Iterator[Advice]:
 def _plateau(evidence: Evidence) -> Iterator[Advice]:
     scores = _judged(evidence)
     score = evidence.test.AP50
-    if score is None or not LEARNT <= score < GOOD or len(scores) < 4 or _falls_at_the_end(scores):
+    if score is None or not LEARNED <= score < GOOD or len(scores) < 4 or _falls_at_the_end(scores):
         return
     if next(_still_rising(evidence), None) is not None:
         return
@@ -195,12 +195,12 @@ def _plateau(evidence: Evidence) -> Iterator[Advice]:
 
 def _weaker_files(evidence: Evidence) -> Iterator[Advice]:
     model = next((file for file in evidence.manifest.files if file.format == "saved_model"), None)
-    if model is None or model.AP50 is None or model.AP50 < LEARNT:
+    if model is None or model.AP50 is None or model.AP50 < LEARNED:
         return
     judged = [file for file in evidence.manifest.files if file.AP50 is not None]
     weaker = [file for file in judged if model.AP50 - (file.AP50 or 0.0) > 0.03]
-    # The model itself is among those that keep up, so there always is one.
-    better = min((file for file in judged if file not in weaker), key=_distance_to_a_phone)
+    # The SavedModel is never weaker than itself, so there is at least one.
+    better = min((file for file in judged if file not in weaker), key=_phone_rank)
     for file in weaker:
         yield Advice(
             f"Prefer {better.path} to {file.path} if accuracy matters",
@@ -246,7 +246,7 @@ def _ap(score: Score) -> float:
 
 
 def _falls_at_the_end(scores: Sequence[Score]) -> bool:
-    """Whether the best is well before the end, and the end is clearly below it."""
+    """Whether the best score is well before the end and clearly above the last one."""
     best = max(scores, key=_ap)
     return best.step <= 0.75 * scores[-1].step and _ap(best) - _ap(scores[-1]) > 0.03
 
@@ -262,8 +262,8 @@ def _others_have(counts: dict[str, int], name: str) -> str:
     return f"; the others have {median(others):,.0f}"
 
 
-def _distance_to_a_phone(file: ListedFile) -> int:
-    """0 for a TFLite file, which runs where another TFLite file was meant to run."""
+def _phone_rank(file: ListedFile) -> int:
+    """0 for a TFLite file, which can replace another TFLite file."""
     return 0 if file.format.startswith("tflite") else 1 if file.format.startswith("tfjs") else 2
 
 

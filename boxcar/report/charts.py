@@ -1,52 +1,47 @@
-"""Line charts as plain geometry; `chart.html.jinja` turns it into SVG."""
+"""The geometry of line charts. `chart.html.jinja` draws them as SVG."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 48  # room for the axes' labels
-MOST_POINTS = 240  # of one line; more would not be seen
-LOG_FROM = 30.0  # largest over smallest value from which the axis is logarithmic
+MOST_POINTS = 240  # of one line; more are not visible
+LOG_FROM = 30.0  # the axis is logarithmic from this ratio of the largest to the smallest value on
 
 Points = Sequence[tuple[float, float]]  # x, y
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line: its name in the legend, its points in the data's units, its style (one, two or three)."""
+class Line(NamedTuple):
+    """One line: its name in the legend, its points in the data's units, and its style."""
 
     name: str
     points: Points
-    style: str
+    style: str  # one, two, or three
 
 
-@dataclass(frozen=True)
-class Tick:
+class Tick(NamedTuple):
     """A mark on an axis."""
 
     position: float
     text: str
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A point that is pointed out."""
+class Mark(NamedTuple):
+    """A highlighted point."""
 
     x: float
     y: float
     text: str
-    anchor: str  # SVG's text-anchor: which end of the text is at the point
+    anchor: str  # SVG's text-anchor
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart that is ready to be drawn, in the units of its view box."""
+class Chart(NamedTuple):
+    """A chart in the units of its SVG view box."""
 
     title: str
-    description: str  # for a person who cannot see it
-    x_label: str
+    description: str  # for screen readers
     paths: tuple[tuple[str, str, str], ...]  # name, style, SVG path data
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
@@ -68,14 +63,14 @@ def line_chart(
     logarithmic: bool = False,
     mark: tuple[float, float, str] | None = None,
 ) -> Chart | None:
-    """A chart over training steps, or None if there is nothing to draw.
+    """A chart over training steps; None if no line has points.
 
     Args:
-        title: what is shown.
+        title: of the chart.
         lines: those without points are left out.
-        y_range: lowest and highest value of the axis; without it, it follows the data.
-        logarithmic: draw a logarithmic axis where the data span more than `LOG_FROM`.
-        mark: x, y and a short text of a point to point out.
+        y_range: lowest and highest value of the y-axis; None for that of the data.
+        logarithmic: make the y-axis logarithmic if the ratio of the values is above `LOG_FROM`.
+        mark: x, y, and the text of a point to highlight.
     """
     lines = [line for line in lines if line.points]
     if not lines:
@@ -104,7 +99,6 @@ def line_chart(
     return Chart(
         title=title,
         description=" ".join(_in_words(line) for line in lines) + (f" Marked: {mark[2]}." if mark else ""),
-        x_label="training step",
         paths=tuple(
             (line.name, line.style, "M" + "L".join(f"{across(x)} {down(y)}" for x, y in _thinned(line.points)))
             for line in lines
@@ -126,7 +120,7 @@ def _anchor(share: float) -> str:
 
 
 def _thinned(points: Points) -> Points:
-    """At most `MOST_POINTS` points: neighbours are averaged."""
+    """At most `MOST_POINTS` points, as averages of neighbors."""
     if len(points) <= MOST_POINTS:
         return points
     edges = [round(i * len(points) / MOST_POINTS) for i in range(MOST_POINTS + 1)]

@@ -1,6 +1,5 @@
-"""What the finished steps left in a run's folder, read and checked: all that the page and its advice are made from."""
+"""The results of a run's finished steps, read and checked: the input of the page and its advice."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +34,12 @@ class ListedFault(_Row):
     """One image or annotation file that could not be used as it is."""
 
     file: str
-    kind: str
     reason: str
     done: str
 
 
 class Spread(_Row):
-    """The smallest, the middle and the largest of many values."""
+    """The smallest, the median, and the largest of many values."""
 
     min: float
     median: float
@@ -68,14 +66,13 @@ class TrainingPoint(_Row):
     loss: float
     localization_loss: float | None = None
     classification_loss: float | None = None
-    regularization_loss: float | None = None
     learning_rate: float | None = None
     images_per_second: float | None = None
     seconds: float | None = None
 
 
 class ClassScore(_Row):
-    """One class's scores; None where there is no true box to measure them by."""
+    """The scores of one class; None if the images contain no object of it."""
 
     AP: Share | None
     AP50: Share | None
@@ -83,7 +80,7 @@ class ClassScore(_Row):
 
 
 class Score(_Row):
-    """One line of `eval/scores.jsonl`: a checkpoint on the validation images."""
+    """One line of `eval/scores.jsonl`: the scores of a checkpoint on the validation images."""
 
     step: Count
     AP: Share | None
@@ -93,28 +90,27 @@ class Score(_Row):
     AP_medium: Share | None = None
     AP_large: Share | None = None
     AR_1: Share | None = None
-    AR_10: Share | None = None
     AR_100: Share | None = None
     per_class: dict[str, ClassScore]
 
 
 class Detection(_Row):
-    """A box that the chosen checkpoint found."""
+    """A detection of the chosen checkpoint."""
 
-    box: tuple[float, float, float, float]  # ymin, xmin, ymax, xmax, normalised
+    box: tuple[float, float, float, float]  # ymin, xmin, ymax, xmax, normalized
     score: Share
     id: Annotated[int, Field(ge=1)]
 
 
 class ImageDetections(_Row):
-    """What was found in one test image."""
+    """The detections in one test image."""
 
     sha256: str
     detections: tuple[Detection, ...]
 
 
 class ChosenScore(Score):
-    """`eval/test.json`: the chosen checkpoint on the test images."""
+    """`eval/test.json`: the scores of the chosen checkpoint on the test images."""
 
     pictures: Count
     examples: tuple[ImageDetections, ...] = ()
@@ -131,19 +127,19 @@ class ListedFile(_Row):
     AP50: Share | None = None
     milliseconds: float | None = None
     peak_memory_bytes: Count | None = None  # of a process that runs it
-    agrees: bool | None = None  # None where it cannot be judged
-    reason: str | None = None  # why it cannot
-    use_regular_nms: bool | None = None  # of a file that decodes by itself
-    float_layers: tuple[str, ...] = ()  # that an INT8 file computes in float32, because INT8 cost too much there
-    note: str = ""  # what else a person should know
+    agrees: bool | None = None  # None if it cannot be judged
+    reason: str | None = None  # why it cannot be judged
+    use_regular_nms: bool | None = None  # for a file with NMS inside
+    float_layers: tuple[str, ...] = ()  # layers of an INT8 file that are kept in float32 for accuracy
+    note: str = ""
 
 
 class Manifest(_Row):
     """`export/manifest.json`."""
 
     files: tuple[ListedFile, ...]
-    threads: int | None = None  # that the files ran with
-    pictures: dict[str, Count] = {}  # that the files were compared on, by split
+    threads: int | None = None  # CPU threads when the files ran
+    pictures: dict[str, Count] = {}  # the number of images that the files were compared on, by split
 
 
 class Contender(_Row):
@@ -160,7 +156,7 @@ class Contender(_Row):
 
 
 class ComparedOn(_Row):
-    """The images that the two were compared on."""
+    """The images that the two versions were compared on."""
 
     split: str
     pictures: Count
@@ -192,22 +188,27 @@ class Evidence:
     scores: tuple[Score, ...]  # ascending steps
     test: ChosenScore
     manifest: Manifest
-    configuration: str | None  # the text of config.yaml, where `boxcar run` left one
-    decision: GateDecision | None = None  # of the gate, where it was asked
+    configuration: str | None  # the text of config.yaml; None if the steps ran one by one
+    decision: GateDecision | None = None  # None if the gate has not compared the run
 
     @property
     def training_seconds(self) -> float:
-        """How long training took, over all its starts: `step.json` knows of the last one only."""
+        """How long training took, over all its starts. `step.json` knows only the last one."""
         seconds = [point.seconds for point in self.history if point.seconds is not None]
         return max(self.committed["train"].seconds, *seconds[-1:], 0.0)
+
+    @property
+    def chosen(self) -> Score | None:
+        """The scores of the chosen checkpoint on the validation images."""
+        return next((score for score in self.scores if score.step == self.test.step), None)
 
 
 def read_evidence(run: Path) -> Evidence:
     """Reads a run whose steps are all finished.
 
     Raises:
-        BoxcarError: 64 where a step is missing (it names the step to run), 65 where a step's files were changed, belong to
-            another state of the run or cannot be understood.
+        BoxcarError: 64 if a step is missing (the message names it); 65 if the files of a step were changed, are not valid, or
+            were made from another state of the run.
     """
     committed = {step: require_commit(run / folder, step) for step, folder in layout.STEPS.items()}
     _check_chain(run, committed)
@@ -225,13 +226,13 @@ def read_evidence(run: Path) -> Evidence:
         scores=tuple(sorted(scores, key=lambda score: score.step)),
         test=test,
         manifest=_whole(run / layout.EXPORT / layout.MANIFEST, Manifest, "convert"),
-        configuration=_text(configuration, "run") if configuration.exists() else None,
+        configuration=_content(configuration, "run").decode(errors="replace") if configuration.exists() else None,
         decision=_whole(decision, GateDecision, "models promote") if decision.exists() else None,
     )
 
 
 def _check_chain(run: Path, committed: Mapping[str, Committed]) -> None:
-    """65 if a step was made from another state of an earlier step than the present one."""
+    """Raises BoxcarError 65 if a step was made from an earlier state of another step."""
     for step, one in committed.items():
         for earlier in one.inputs.keys() & committed.keys():
             if one.inputs[earlier] != committed[earlier].digest:
@@ -243,7 +244,7 @@ def _check_chain(run: Path, committed: Mapping[str, Committed]) -> None:
 
 
 def _check_exported(run: Path, committed: Mapping[str, Committed], step: int) -> None:
-    """65 where the exported files are not of the checkpoint whose scores are shown."""
+    """Raises BoxcarError 65 if the exported files are not from the checkpoint whose scores are shown."""
     scored = committed["train"].files.get(f"{layout.checkpoint_name(step)}.index", {}).get("sha256")
     if committed["freeze"].inputs.get("checkpoint.index") != scored:
         raise BoxcarError(
@@ -257,43 +258,30 @@ _R = TypeVar("_R", bound=_Row)
 
 
 def _whole(path: Path, kind: type[_R], step: str) -> _R:
-    try:
-        return kind.model_validate(_parse(_text(path, step)))
-    except ValueError as error:
-        raise _unreadable(path, error, step) from error
+    return _parsed(_content(path, step), kind, f"{path}", step)
 
 
 def _lines(path: Path, kind: type[_R], step: str) -> list[_R]:
-    rows = []
-    # Split at line feeds alone: JSON leaves other line ends, such as U+2028, as they are in a class's name.
-    for number, line in enumerate(filter(None, _text(path, step).split("\n")), 1):
-        try:
-            rows.append(kind.model_validate(_parse(line)))
-        except ValueError as error:
-            raise _unreadable(path, error, step, number) from error
-    return rows
+    lines = filter(None, _content(path, step).split(b"\n"))
+    return [_parsed(line, kind, f"Line {number} of {path}", step) for number, line in enumerate(lines, 1)]
 
 
-def _parse(text: str) -> Any:
-    return json.loads(text)
-
-
-def _text(path: Path, step: str) -> str:
+def _parsed(content: bytes, kind: type[_R], where: str, step: str) -> _R:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error, step) from error
-
-
-def _unreadable(path: Path, error: Exception, step: str, line: int | None = None) -> BoxcarError:
-    if isinstance(error, ValidationError):
+        return kind.model_validate_json(content)
+    except ValidationError as error:
         first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    else:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    where = f"Line {line} of {path}" if line else f"{path}"
-    return BoxcarError(
-        ExitCode.DATA,
-        f"{where} cannot be used: {' '.join(reason.split()).rstrip('.')}.",
-        f"Run `boxcar {step}` again for that folder.",
-    )
+        field = ".".join(map(str, first["loc"]))  # empty if the content is no JSON
+        raise _unreadable(where, f"{field}: {first['msg']}" if field else first["msg"], step) from error
+
+
+def _content(path: Path, step: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(f"{path}", error.strerror or str(error), step) from error
+
+
+def _unreadable(where: str, reason: str, step: str) -> BoxcarError:
+    what = f"{where} cannot be used: {' '.join(reason.split()).rstrip('.')}."
+    return BoxcarError(ExitCode.DATA, what, f"Run `boxcar {step}` again for that folder.")

@@ -1,4 +1,4 @@
-"""The page: everything it says, put into the templates in this folder."""
+"""The content of the page, for the templates in this folder."""
 
 import platform
 import shlex
@@ -19,7 +19,7 @@ from boxcar.run.layout import COMMIT, RECORDS
 LABELLED_IMAGES, SCORED_IMAGES = 8, 12
 MOST_LISTED = 200  # faults or warnings; more are counted
 
-# What a person does with a file of each format.
+# The use of each format.
 PURPOSES = {
     "saved_model": "Servers and Python programs with TensorFlow; the other files are made from it.",
     "tflite_float32": "Phones and the Raspberry Pi, in full precision.",
@@ -33,7 +33,7 @@ PURPOSES = {
     "tfjs_uint8": "Web pages with TensorFlow.js, at a quarter of the download.",
 }
 
-# What the gate's decisions mean to a reader.
+# The meaning of the gate's decisions.
 DECIDED = {
     "promoted": "This run’s detector is the champion now.",
     "kept": "The champion stays: this run’s detector did not pass.",
@@ -61,35 +61,30 @@ _PACKAGES = (
 
 
 def render(evidence: Evidence) -> str:
-    """The page as HTML. It needs nothing from anywhere else.
+    """The page as HTML, with everything it needs.
 
     Raises:
-        BoxcarError: 65 where the records do not hold the images that the scores were measured on.
+        BoxcarError: 65 if the records do not contain the images that the scores were measured on.
     """
     environment = Environment(
         loader=PackageLoader("boxcar.report", "."),
-        autoescape=True,  # every file name and class name is text from outside
+        autoescape=True,  # names of files and classes are not trusted
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "score": score_text,
-        "size": size_text,
-        "duration": duration_text,
-        "count": lambda number: f"{number:,}",
-    }
+    environment.filters |= {"score": score_text, "duration": duration_text, "count": lambda number: f"{number:,}"}
     return environment.get_template("index.html.jinja").render(_content(evidence))
 
 
 def software() -> dict[str, str]:
-    """The versions of what is installed where the report is written: Python's, and those of the packages that matter."""
+    """The versions of Python and of the important packages on this machine."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            continue  # the report needs none of those that train or convert
+            continue  # the report needs no package that trains or converts
     return found
 
 
@@ -99,11 +94,10 @@ def _content(evidence: Evidence) -> dict[str, Any]:
     trained = (evidence.committed["train"].folder / COMMIT).stat().st_mtime
     rates = [point.images_per_second for point in evidence.history if point.images_per_second]
     return {
+        **vars(evidence),
         "title": f"Detector for {_listed(list(labels.values()))}",
         "run_name": evidence.run.resolve().name,
         "date": f"{datetime.fromtimestamp(trained, UTC):%B %-d, %Y}",
-        "specification": evidence.specification,
-        "test": evidence.test,
         "verdict": verdict(evidence.test.AP50),
         "advice": advise(evidence),
         "classes": _classes(evidence),
@@ -112,33 +106,28 @@ def _content(evidence: Evidence) -> dict[str, Any]:
             ("Medium", "up to 96 × 96 pixels", evidence.test.AP_medium),
             ("Large", "over 96 × 96 pixels", evidence.test.AP_large),
         ],
-        "decision": evidence.decision,
         "decided": DECIDED,
         "charts": _charts(evidence),
         "rate": sum(rates) / len(rates) if rates else None,
         "last_step": max((point.step for point in evidence.history), default=evidence.test.step),
-        "dataset": evidence.dataset,
         "extent": _extent(evidence.dataset, evidence.specification.image_size),
         "most_listed": MOST_LISTED,
         "labelled": labelled_thumbnails(sorted(records.glob("train-*.tfrecord")), labels, LABELLED_IMAGES),
         "scored": scored_thumbnails(sorted(records.glob("test-*.tfrecord")), evidence.test.examples[:SCORED_IMAGES], labels),
         "shown_score": SHOWN_SCORE,
-        "files": evidence.manifest.files,
-        "threads": evidence.manifest.threads,
         "compared_on": compared_on(evidence.manifest.pictures),
         "demo_page": _demo_page(evidence),
         "purposes": PURPOSES,
         "training_seconds": evidence.training_seconds,
         "steps": [(title, evidence.committed[step]) for step, title in STEP_TITLES.items()],
         "software": software(),
-        "configuration": evidence.configuration,
     }
 
 
 def _demo_page(evidence: Evidence) -> str | None:
-    """The command that shows this run's detector in a browser; None if there is no file for one.
+    """The command that shows this run's detector in a browser; None if the run has no file for browsers.
 
-    With the folder's name only: the page is sent to others, and stays true where the run is moved.
+    It has only the folder's name, so that it stays correct if the run is moved.
     """
     if not any(file.format.startswith("tfjs") for file in evidence.manifest.files):
         return None
@@ -146,7 +135,7 @@ def _demo_page(evidence: Evidence) -> str | None:
 
 
 def compared_on(images: Mapping[str, int]) -> str:
-    """In words, which images the exported files were run on."""
+    """The images that the exported files were run on, as text."""
     counts = [f"{count:,} {split}" for split, count in images.items() if count]
     if not counts:
         return "test images"
@@ -171,27 +160,27 @@ def verdict(ap50: float | None) -> str:
 
 
 def _extent(dataset: Dataset, image_size: int) -> str | None:
-    """How large the images and the objects on them are, in words."""
+    """The sizes of the images and of the objects in them, as text."""
     width, height, box = dataset.picture_width, dataset.picture_height, dataset.relative_box_size
     if width is None or height is None:
         return None
     if (width.min, height.min) == (width.max, height.max):
-        said = f"All images are {width.median:.0f} × {height.median:.0f} pixels."
+        text = f"All images are {width.median:.0f} × {height.median:.0f} pixels."
     else:
-        said = (
+        text = (
             f"The images are {width.min:.0f} to {width.max:.0f} pixels wide and {height.min:.0f} to {height.max:.0f} high, "
             f"typically {width.median:.0f} × {height.median:.0f}."
         )
     if box is not None and box.max > 0:
-        said += (
+        text += (
             f" A typical object takes up {box.median:.0%} of the image’s side, about {box.median * image_size:.0f} pixels at "
             f"the network’s input. The smallest takes up {box.min * image_size:.0f} pixels there."
         )
-    return said
+    return text
 
 
 def _classes(evidence: Evidence) -> list[dict[str, Any]]:
-    """One row a class, in the label map's order."""
+    """The rows of the table of classes, in the label map's order."""
     train = evidence.dataset.splits["train"].per_class
     return [
         {"name": name, "AP": score.AP, "AP50": score.AP50, "boxes": score.boxes, "train_boxes": train.get(name, 0)}
@@ -200,10 +189,9 @@ def _classes(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def _charts(evidence: Evidence) -> list[tuple[Chart, str]]:
-    """Chart and caption of each curve that this run has."""
+    """The charts of this run, each with its caption."""
     history, scores = evidence.history, evidence.scores
-    chosen = next((score for score in scores if score.step == evidence.test.step), None)
-    mark = None
+    chosen, mark = evidence.chosen, None
     if chosen is not None and chosen.AP is not None:
         mark = (chosen.step, chosen.AP, f"chosen: step {chosen.step:,}, AP {chosen.AP:.2f}")
 
@@ -242,22 +230,12 @@ def _charts(evidence: Evidence) -> list[tuple[Chart, str]]:
 
 
 def score_text(value: float | None) -> str:
-    """0.962, or why there is none."""
+    """A score such as 0.962, or the reason why there is none."""
     return "no objects" if value is None else f"{value:.3f}"
 
 
-def size_text(count: int) -> str:
-    """A number of bytes as people say it: 3.4 MB."""
-    amount = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} GB"
-
-
 def duration_text(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 2 min 31 s, 1 h 20 min."""
+    """Seconds as 42 s, 2 min 31 s, or 1 h 20 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -269,7 +247,7 @@ def duration_text(seconds: float) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    """ "circle, square, and triangle", or how many there are."""
+    """ "circle, square, and triangle", or the number of classes."""
     if len(names) > 4:
         return f"{len(names)} classes"
     return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])}, and {names[-1]}"

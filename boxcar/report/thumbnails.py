@@ -1,11 +1,11 @@
-"""The images of the page: thumbnails as data URIs, with the boxes to draw over them."""
+"""The images on the page: thumbnails as data URIs, and the boxes over them."""
 
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,13 @@ from boxcar.inference.drawing import SHOWN_SCORE, choose_images
 from boxcar.report.evidence import ImageDetections
 from boxcar.scoring import greedy_partners
 
-SIDE = 320  # a thumbnail's longer side, pixels at most
-CANVAS = 240  # height of the canvas over each thumbnail; equal, so that lines and letters are of one size in a row
-LOOKED_THROUGH = 200  # training images from which the few that are shown are picked
+SIDE = 320  # maximum of a thumbnail's longer side, in pixels
+CANVAS = 240  # height of the canvas over each thumbnail; equal, so that lines and letters have one size in a row
+CONSIDERED = 200  # training images from which the examples are chosen
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A box on the canvas over a thumbnail, with what is written at it (at `text_x`, `text_y`, from or up to there)."""
+class Drawn(NamedTuple):
+    """A box on the canvas over a thumbnail, with its caption."""
 
     x: float
     y: float
@@ -34,11 +33,10 @@ class Drawn:
     text: str
     text_x: float
     text_y: float
-    anchor: str
+    anchor: str  # SVG's text-anchor: whether the caption starts or ends at `text_x`
 
 
-@dataclass(frozen=True)
-class Thumbnail:
+class Thumbnail(NamedTuple):
     """A thumbnail with boxes to draw over it on a canvas of `width` x `height`."""
 
     uri: str
@@ -48,23 +46,23 @@ class Thumbnail:
     true: tuple[Drawn, ...]
     found: tuple[Drawn, ...]
     caption: str
-    description: str  # for a person who cannot see it
+    description: str  # for screen readers
 
 
 def labelled_thumbnails(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Thumbnail]:
-    """A few images with their labelled boxes, such that as many classes as possible are seen."""
-    looked_through = [set(example.labels.tolist()) for example in islice(read_examples(shards), LOOKED_THROUGH)]
-    wanted = choose_images(looked_through, most)
-    # Read again rather than kept: two hundred images off a camera would fill the memory.
+    """Some training images with their ground truth, chosen so that they show as many classes as possible."""
+    classes = [set(example.labels.tolist()) for example in islice(read_examples(shards), CONSIDERED)]
+    wanted = choose_images(classes, most)
+    # The images are read again, because two hundred images from a camera would fill the memory.
     numbered = enumerate(islice(read_examples(shards), wanted[-1] + 1 if wanted else 0))
     return [_labelled(example, labels) for number, example in numbered if number in wanted]
 
 
 def scored_thumbnails(shards: Sequence[Path], found: Iterable[ImageDetections], labels: Mapping[int, str]) -> list[Thumbnail]:
-    """Test images with their true boxes and what was found in them, in the order of `found`.
+    """Test images with ground truth and detections, in the order of `found`.
 
     Raises:
-        BoxcarError: 65 where the shards hold no such image, or its bytes are no image.
+        BoxcarError: 65 if an image is not in the shards or cannot be decoded.
     """
     wanted = {image.sha256: image for image in found}
     done: dict[str, Thumbnail] = {}
@@ -77,7 +75,7 @@ def scored_thumbnails(shards: Sequence[Path], found: Iterable[ImageDetections], 
     if missing:
         raise BoxcarError(
             ExitCode.DATA,
-            f"eval/test.json shows the image {min(missing)}, which the test records do not hold.",
+            f"eval/test.json shows the image {min(missing)}, which is not in the test records.",
             "Run `boxcar evaluate` for this run again.",
         )
     return [done[sha256] for sha256 in wanted]
@@ -96,18 +94,17 @@ def _scored(example: Example, found: ImageDetections, labels: Mapping[int, str])
     shown = sorted((d for d in found.detections if d.score >= SHOWN_SCORE), key=lambda d: -d.score)
     boxes = np.array([d.box for d in shown], np.float32).reshape(-1, 4)
     hits = _hits(example, boxes, [d.id for d in shown])
-    # A box that was found has its name from the found one; two names on one box could not be read.
-    true = tuple(replace(box, text="") if place in hits else box for place, box in enumerate(thumbnail.true))
+    # Only missed boxes have a caption of their own. Two captions at one object would not be legible.
+    true = tuple(box._replace(text="") if place in hits else box for place, box in enumerate(thumbnail.true))
     texts = [f"{labels.get(d.id, f'id {d.id}')} {d.score:.2f}" for d in shown]
-    # Of boxes that all but cover one another only the best is named: more words there could not be read.
+    # Of overlapping detections only the best one has a caption.
     covered: list[bool] = np.any(np.triu(iou_matrix(boxes, boxes) > 0.5, 1), axis=0).tolist()
     drawn = tuple(
         _drawn(box, "" if hidden else text, thumbnail.width, thumbnail.height)
         for box, text, hidden in zip(boxes, texts, covered, strict=True)
     )
     verdict = _verdict(len(example.boxes), len(hits), len(shown) - len(hits))
-    return replace(
-        thumbnail,
+    return thumbnail._replace(
         true=true,
         found=drawn,
         caption=verdict,
@@ -116,7 +113,7 @@ def _scored(example: Example, found: ImageDetections, labels: Mapping[int, str])
 
 
 def _hits(example: Example, boxes: NDArray[np.float32], ids: Sequence[int]) -> set[int]:
-    """Which true boxes are found: met by a box of their class, each by one only, with an IoU of 0.5 or more."""
+    """The true boxes that are found: each matched by one detection of its class with an IoU of at least 0.5."""
     overlaps = iou_matrix(boxes, example.boxes)
     overlaps[np.array(ids, np.int64)[:, None] != example.labels[None, :]] = 0
     return set(greedy_partners(overlaps, 0.5).tolist()) - {-1}
@@ -128,7 +125,7 @@ def _verdict(true: int, hits: int, false: int) -> str:
 
 
 def _shrunk(example: Example) -> tuple[str, float, float]:
-    """A data URI of a JPEG of at most `SIDE` pixels, and the canvas's width and height."""
+    """A data URI of a JPEG of at most `SIDE` pixels, and the width and height of the canvas."""
     small = pixels.thumbnail(example, SIDE)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82, optimize=True)
@@ -137,11 +134,11 @@ def _shrunk(example: Example) -> tuple[str, float, float]:
 
 
 def _drawn(box: NDArray[np.float32], text: str, width: float, height: float) -> Drawn:
-    """A normalised box on a canvas, cut at its edges."""
+    """A normalized box on a canvas, clipped at its edges."""
     top, left, bottom, right = (float(edge) for edge in np.clip(box, 0, 1))
     x, y = round(left * width, 1), round(top * height, 1)
     w, h = round(max(right - left, 0) * width, 1), round(max(bottom - top, 0) * height, 1)
-    # Above the box where there is room, else inside; at the right edge the text ends where the box does.
+    # The caption is above the box if there is room, else inside. On the right, it ends where the box ends.
     text_y = round(y - 5 if y > 18 else y + 16, 1)
     anchor, text_x = ("end", x + w - 2) if left > 0.6 else ("start", x + 2)
     return Drawn(x, y, w, h, text, round(text_x, 1), text_y, anchor)

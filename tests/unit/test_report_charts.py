@@ -1,4 +1,4 @@
-"""Charts as geometry: what is drawn lies inside, in the right place, and is told in words too."""
+"""The geometry of charts: everything is inside, in the right place, and described as text."""
 
 import re
 
@@ -31,7 +31,7 @@ def test_a_line_runs_from_corner_to_corner() -> None:
     "values",
     [[3.0, 2.0, 2.5], [1e-5, 3e-5], [0.0, 0.0], [7.0], [1200.0, 0.3], [1e6, 1e-6], [5.0, 5.0], [0.0, 1e9], [-2.0, 3.0]],
 )
-def test_everything_lies_inside(values: list[float], logarithmic: bool) -> None:
+def test_everything_is_inside(values: list[float], logarithmic: bool) -> None:
     chart = line_chart("loss", [Line("loss", list(enumerate(values, 1)), "one")], logarithmic=logarithmic)
     assert chart
     for x, y in points(chart):
@@ -44,18 +44,18 @@ def test_everything_lies_inside(values: list[float], logarithmic: bool) -> None:
     assert len({tick.text for tick in chart.y_ticks}) == len(chart.y_ticks)
 
 
-def test_a_wide_span_is_drawn_logarithmically() -> None:
+def test_the_axis_of_a_wide_range_is_logarithmic() -> None:
     wide = line_chart("loss", [Line("loss", [(1, 1.0), (2, 10.0), (3, 100.0)], "one")], logarithmic=True)
     assert wide and wide.logarithmic
     heights = [y for _, y in points(wide)]
     assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)
     narrow = line_chart("loss", [Line("loss", [(1, 1.0), (2, 10.0)], "one")], logarithmic=True)
     assert narrow and not narrow.logarithmic
-    unasked = line_chart("rate", [Line("rate", [(1, 1.0), (2, 100.0)], "one")])
-    assert unasked and not unasked.logarithmic
+    linear = line_chart("rate", [Line("rate", [(1, 1.0), (2, 100.0)], "one")])
+    assert linear and not linear.logarithmic
 
 
-def test_many_points_are_thinned_and_keep_their_course() -> None:
+def test_many_points_are_thinned_and_keep_their_order() -> None:
     chart = line_chart("loss", [Line("loss", [(float(i), float(i)) for i in range(10_000)], "one")])
     assert chart
     drawn = points(chart)
@@ -64,7 +64,7 @@ def test_many_points_are_thinned_and_keep_their_course() -> None:
     assert drawn[-1][0] == pytest.approx(chart.right, abs=2)
 
 
-def test_the_mark_is_where_its_point_is_and_its_text_stays_inside() -> None:
+def test_a_mark_is_at_its_point_and_its_text_is_inside() -> None:
     line = Line("AP", [(0, 0.2), (100, 0.4)], "one")
     for x, anchor in ((5, "start"), (50, "middle"), (100, "end")):
         chart = line_chart("AP", [line], y_range=(0, 1), mark=(x, 0.2 + x / 500, "chosen"))
@@ -74,5 +74,5 @@ def test_the_mark_is_where_its_point_is_and_its_text_stays_inside() -> None:
         assert "Marked: chosen." in chart.description
 
 
-def test_nothing_is_no_chart() -> None:
+def test_there_is_no_chart_without_points() -> None:
     assert line_chart("loss", [Line("loss", [], "one")]) is None
