@@ -5,25 +5,14 @@ step.
 """
 
 from boxcar.config.gate_settings import GateSettings
-from boxcar.registry.aliases import Aliases, read_aliases, resolve, rollback
+from boxcar.registry.aliases import read_aliases, resolve, rollback
 from boxcar.registry.held_out import held_out_list
 from boxcar.registry.model import Model
-from boxcar.registry.references import References, references
-from boxcar.registry.versions import (
-    Version,
-    add_version,
-    fetch_version,
-    list_versions,
-    promote_regardless,
-    read_version,
-)
+from boxcar.registry.versions import add_version, fetch_version, list_versions, promote_regardless, read_version
 
 __all__ = [
-    "Aliases",
     "GateSettings",
     "Model",
-    "References",
-    "Version",
     "add_version",
     "fetch_version",
     "held_out_list",
@@ -31,7 +20,6 @@ __all__ = [
     "promote_regardless",
     "read_aliases",
     "read_version",
-    "references",
     "resolve",
     "rollback",
 ]

@@ -13,10 +13,10 @@ from boxcar.inference.drawing import SHOWN_SCORE
 from boxcar.report.advice import advise
 from boxcar.report.charts import Chart, Line, line_chart
 from boxcar.report.evidence import Dataset, Evidence
-from boxcar.report.thumbnails import labelled_thumbnails, scored_thumbnails
+from boxcar.report.thumbnails import labeled_thumbnails, scored_thumbnails
 from boxcar.run.layout import COMMIT, RECORDS
 
-LABELLED_IMAGES, SCORED_IMAGES = 8, 12
+LABELED_IMAGES, SCORED_IMAGES = 8, 12
 MOST_LISTED = 200  # faults or warnings; more are counted
 
 # The use of each format.
@@ -112,7 +112,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "last_step": max((point.step for point in evidence.history), default=evidence.test.step),
         "extent": _extent(evidence.dataset, evidence.specification.image_size),
         "most_listed": MOST_LISTED,
-        "labelled": labelled_thumbnails(sorted(records.glob("train-*.tfrecord")), labels, LABELLED_IMAGES),
+        "labeled": labeled_thumbnails(sorted(records.glob("train-*.tfrecord")), labels, LABELED_IMAGES),
         "scored": scored_thumbnails(sorted(records.glob("test-*.tfrecord")), evidence.test.examples[:SCORED_IMAGES], labels),
         "shown_score": SHOWN_SCORE,
         "compared_on": compared_on(evidence.manifest.pictures),

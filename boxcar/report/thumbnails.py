@@ -49,13 +49,13 @@ class Thumbnail(NamedTuple):
     description: str  # for screen readers
 
 
-def labelled_thumbnails(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Thumbnail]:
+def labeled_thumbnails(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Thumbnail]:
     """Some training images with their ground truth, chosen so that they show as many classes as possible."""
     classes = [set(example.labels.tolist()) for example in islice(read_examples(shards), CONSIDERED)]
     wanted = choose_images(classes, most)
     # The images are read again, because two hundred images from a camera would fill the memory.
     numbered = enumerate(islice(read_examples(shards), wanted[-1] + 1 if wanted else 0))
-    return [_labelled(example, labels) for number, example in numbered if number in wanted]
+    return [_labeled(example, labels) for number, example in numbered if number in wanted]
 
 
 def scored_thumbnails(shards: Sequence[Path], found: Iterable[ImageDetections], labels: Mapping[int, str]) -> list[Thumbnail]:
@@ -81,7 +81,7 @@ def scored_thumbnails(shards: Sequence[Path], found: Iterable[ImageDetections], 
     return [done[sha256] for sha256 in wanted]
 
 
-def _labelled(example: Example, labels: Mapping[int, str]) -> Thumbnail:
+def _labeled(example: Example, labels: Mapping[int, str]) -> Thumbnail:
     uri, width, height = _shrunk(example)
     names = [labels.get(int(label), f"id {label}") for label in example.labels]
     true = tuple(_drawn(box, name, width, height) for box, name in zip(example.boxes, names, strict=True))
@@ -90,7 +90,7 @@ def _labelled(example: Example, labels: Mapping[int, str]) -> Thumbnail:
 
 
 def _scored(example: Example, found: ImageDetections, labels: Mapping[int, str]) -> Thumbnail:
-    thumbnail = _labelled(example, labels)
+    thumbnail = _labeled(example, labels)
     shown = sorted((d for d in found.detections if d.score >= SHOWN_SCORE), key=lambda d: -d.score)
     boxes = np.array([d.box for d in shown], np.float32).reshape(-1, 4)
     hits = _hits(example, boxes, [d.id for d in shown])

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,7 +40,7 @@ class Index(BaseModel):
     files: dict[str, IndexedFile]
 
 
-class Changes(BaseModel):
+class Changes(NamedTuple):
     """How the files of a folder differ from those of the last training.
 
     Attributes:
@@ -47,8 +48,6 @@ class Changes(BaseModel):
         pictures: the number of labeled images whose content no labeled image had before. An image counts once it has an
             annotation.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -99,7 +98,7 @@ def compare(before: Index | None, now: Index) -> Changes:
     changed = tuple(name for name, file in now.files.items() if name in old and old[name].sha256 != file.sha256)
     removed = tuple(name for name in old if name not in now.files)
     # For 100,000 images this takes seconds, so it is skipped if nothing has changed.
-    images = _labelled_content(now.files) - _labelled_content(old) if added or changed or removed else ()
+    images = _labeled_content(now.files) - _labeled_content(old) if added or changed or removed else ()
     return Changes(added=added, changed=changed, removed=removed, pictures=len(images))
 
 
@@ -129,16 +128,16 @@ def write_index(model: Store, index: Index) -> None:
     model.write(INDEX, index.model_dump_json().encode())
 
 
-def labelled_images(files: Mapping[str, IndexedFile]) -> set[str]:
+def labeled_images(files: Mapping[str, IndexedFile]) -> set[str]:
     """The names of the images that an annotation describes. Faulty pairs are ignored; the records step reports them."""
     names = sorted(name for name in files if is_image(name) or READER.is_annotation(name))
     items = READER.items(Listing(names, lambda name: files[name].filename.splitlines()))
     return {item.image for item in items if isinstance(item, Item) and item.image is not None and item.source is not None}
 
 
-def _labelled_content(files: Mapping[str, IndexedFile]) -> set[str]:
+def _labeled_content(files: Mapping[str, IndexedFile]) -> set[str]:
     """The hashes of the labeled images."""
-    return {files[name].sha256 for name in labelled_images(files)}
+    return {files[name].sha256 for name in labeled_images(files)}
 
 
 def _is_read(name: str) -> bool:

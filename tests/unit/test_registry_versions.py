@@ -20,10 +20,10 @@ from boxcar.registry import (
     promote_regardless,
     read_aliases,
     read_version,
-    references,
 )
 from boxcar.registry.decision_files import describe_comparisons
 from boxcar.registry.ledger import Outcome, new_entry, write_entry
+from boxcar.registry.references import references
 from boxcar.registry.tables import print_models
 from boxcar.registry.versions import read_trained_on
 from boxcar.storage import fetch_file, open_store, replace_json
