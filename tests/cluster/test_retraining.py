@@ -1,4 +1,4 @@
-"""The chart's CronJob trains a model anew: Jobs for every step, the gate's too, and nothing where nothing is new."""
+"""The chart's CronJob retrains a model in Jobs, one per step and one for the gate, and does nothing if nothing has changed."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
 
 
 def night(release: Release, name: str) -> str:
-    """Has the CronJob begin; the last line of its launcher, once that has succeeded."""
+    """Starts the CronJob's Job, waits until it succeeds, and returns the last line of its log."""
     release.cluster.kubectl("-n", release.namespace, "create", "job", "--from=cronjob/nights", name)
     job = wait_for(f"the end of {name}", lambda: ended_job(release, name), 1800)
     log = release.cluster.kubectl("-n", release.namespace, "logs", f"job/{name}")
@@ -26,12 +26,12 @@ def jobs(release: Release) -> set[str]:
     return {one["metadata"]["labels"]["app.kubernetes.io/component"] for one in release.get("jobs")} - {"schedule"}
 
 
-def test_the_schedule_trains_a_model_anew_if_its_pictures_have_changed(release: Release, place: Place, pictures: str) -> None:
+def test_the_schedule_retrains_a_model_if_its_images_have_changed(release: Release, place: Place, pictures: str) -> None:
     settings: dict[str, Any] = place.settings(formats=["tflite_int8"])
     cluster = settings.pop("cluster")
     settings["limits"] |= {"ap50_loss": 1, "score_difference": 1}
     runs, models = f"{place.bucket}/retrained", f"{place.bucket}/models"
-    # The very file that `boxcar schedule apply` takes where there is a Kubeflow.
+    # The same file that `boxcar schedule apply` reads if there is a Kubeflow.
     parameters = {"data": pictures, "models": models, "model": "shapes", "runs": runs, "gpus": "0", "gpu_hours": "40"}
     file = {"name": "nights", "pipeline": "retrain-if-changed", "cron": "0 0 1 1 *", "parameters": parameters}
     values = {
@@ -56,5 +56,5 @@ def test_the_schedule_trains_a_model_anew_if_its_pictures_have_changed(release: 
 
 
 def of_chart(cluster: dict[str, Any]) -> dict[str, Any]:
-    """Of a run's `cluster` what the chart does not know better."""
+    """The settings of a run's `cluster` that the chart does not set itself."""
     return {name: value for name, value in cluster.items() if name not in ("namespace", "image_tag", "environment")}

@@ -1,4 +1,4 @@
-"""A model over three nights, as its schedule would go: begun, nothing new, and trained anew with ten more pictures."""
+"""A scheduled model over three nights: its first run, a night without changes, and a retraining with ten more images."""
 
 import json
 import shutil
@@ -45,12 +45,11 @@ def test_three_nights(tmp_path: Path) -> None:
     models, runs = tmp_path / "models", tmp_path / "runs"
 
     def night() -> str:
-        """The pipeline as Kubeflow would start it, with its own runner on this machine; how it ended."""
+        """Runs the pipeline with Kubeflow's local runner, and returns the outcome."""
         folders = {"data": str(data), "models": str(models), "runs": str(runs), "config": str(tmp_path / "config.yaml")}
         with local_runner():
             retrain_if_changed(ClusterSettings())(model="shapes", gpus="0", **folders)
-        entries = read_entries(open_store(str(models / "shapes")))
-        return str(list(entries.values())[-1].outcome)
+        return str(read_entries(open_store(str(models / "shapes")))[-1].outcome)
 
     assert night() == "promoted"
     (run,) = runs.iterdir()
@@ -69,11 +68,11 @@ def test_three_nights(tmp_path: Path) -> None:
     assert decision["decision"] == outcome and decision["champion"]["version"] == "1"
     assert decision["test"]["pictures"] == len(tested)
     records = json.loads((other / "records" / "dataset.json").read_text())["splits"]
-    assert records["test"]["images"] == tested, "what came later is no test picture"
+    assert records["test"]["images"] == tested, "later images are not in the test split"
     assert sum(len(split["images"]) for split in records.values()) == 170
-    begun = json.loads((other / "train" / "detector.json").read_text())["initial_checkpoint"]
+    initial = json.loads((other / "train" / "detector.json").read_text())["initial_checkpoint"]
     champion = json.loads((models / "shapes" / "1" / "version.json").read_text())
-    assert begun["sha256"] == champion["weights_sha256"], "it started from the champion"
+    assert initial["sha256"] == champion["weights_sha256"], "it started from the champion"
 
     command = ("retrain", "--models", str(models), "--model", "shapes", "--runs", str(runs), "--data", str(data))
     by_hand = boxcar(*command, "--config", str(tmp_path / "config.yaml"))

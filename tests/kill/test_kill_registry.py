@@ -1,4 +1,4 @@
-"""A promotion is killed at every write: the model has its old champion or its new one, and the same command ends it."""
+"""Promotions and additions that are killed at a write. The model stays valid, and the same command completes them."""
 
 import signal
 import subprocess
@@ -29,7 +29,7 @@ import sys
 from boxcar.registry import *
 add_version(Model(sys.argv[1], "pets"), sys.argv[2])
 """
-# On a local disk: dies right before the n-th file gets its name, or right after.
+# On a local disk: kills the process right before or right after the n-th file is renamed to its final name.
 DYING = """
 import os, pathlib, signal, sys
 number, late = int(sys.argv.pop()), int(sys.argv.pop())
@@ -66,7 +66,7 @@ def proxy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def killed_at_write(number: int, proxy: FaultProxy, code: str, *arguments: str) -> bool:
-    """Runs code and kills it when its n-th write has come to the server; False where it ended before."""
+    """Runs code and kills it when its n-th write arrives at the server. Returns False if it ended before."""
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE)
     writes = 0
 
@@ -88,7 +88,7 @@ def killed_at_write(number: int, proxy: FaultProxy, code: str, *arguments: str) 
 
 
 def check_state(model: Model, before: str) -> str:
-    """The champion, whose version must be whole, and whose history must tell of it."""
+    """The champion. Its version must be complete, and the history must end with it."""
     state = read_aliases(model)
     assert state.champion in (before, "2")
     assert state.aliases["champion"] == state.champion == state.history[-1].champion
@@ -119,7 +119,7 @@ def test_an_addition_to_a_bucket_killed_at_many_writes(proxy: FaultProxy, server
     for number in (1, 9, 14, 19, 24):  # the split, its marker, the state, the version's files, its marker
         model = Model(f"{server.scheme}://{server.make_bucket()}/models", "pets")
         assert killed_at_write(number, proxy, ADD, model.models, run)
-        # What is believed is whole; what is not is said, and nothing of it is lost.
+        # Each version is complete or reported as incomplete, and the same command completes it.
         for listed in list_versions(model):
             assert listed.version is not None or listed.trouble
         assert add_version(model, run) == "1"
