@@ -40,7 +40,7 @@ _SECTIONS = {"Training": TRAINING, "Exported files": CONVERSION, "Data": DATA}
 _METAVARS = {
     "architecture": "NAME",
     "image_size": "PIXELS",
-    "init": "none|zoo|URI",
+    "init": "none|zoo|packaged|URI",
     "formats": "NAMES",
     "limits": "NAME=VALUE",
     "label_map": "URI",

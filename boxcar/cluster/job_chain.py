@@ -6,7 +6,7 @@ from pathlib import Path
 from boxcar.cluster import bucket
 from boxcar.cluster.job import step_job
 from boxcar.cluster.launch import Work, run_job, train_on_cluster
-from boxcar.config.run_settings import Configuration, write_configuration
+from boxcar.config.run_settings import INIT_WORDS, Configuration, write_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.local.resume import naming, started_run, with_init_settled
 from boxcar.run.checkpoints import chosen_checkpoint
@@ -58,7 +58,7 @@ def run_on_cluster(configuration: Configuration, output: str, *, resume: bool, u
     if started is not None and not resume:
         what = f"{run} holds a finished run, but some of its files are missing or changed."
         raise Refused(ExitCode.USAGE, what, "Add --resume to create them again, or choose another --output.")
-    configuration = started or with_init_settled(configuration)
+    configuration = started or with_init_settled(configuration, here=False)
     write_configuration(make_folder(place.folder), configuration)
     place.send_file(CONFIGURATION)
     for step in RUN_STEPS[: RUN_STEPS.index(until) + 1]:
@@ -148,7 +148,7 @@ def _check_uris(configuration: Configuration, output: str) -> None:
         raise Refused(ExitCode.USAGE, what, "Write s3://bucket/runs/name.")
     for name in ("data", "records", "init", "label_map", "frozen_test"):
         value = getattr(configuration, name)
-        if value not in (None, "", "none", "zoo") and not value.startswith(("s3://", "gs://", "https://", "http://")):
+        if value not in (None, "", *INIT_WORDS) and not value.startswith(("s3://", "gs://", "https://", "http://")):
             what = f"{name} is {value}, which is on this machine. Pods cannot read it."
             raise Refused(ExitCode.USAGE, what, "Copy it into a bucket, and give its s3:// or gs:// URI.")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.config.conversion_settings import Conversion
@@ -22,6 +22,7 @@ Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mos
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 OnDivergence = Literal["stop", "rollback"]
+INIT_WORDS = ("none", "zoo", "packaged")  # the values of `init` that are not a checkpoint's name
 
 
 class Configuration(Conversion):
@@ -46,7 +47,8 @@ class Configuration(Conversion):
     checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
     init: str | None = Field(
         None,
-        description="Initial weights: none, zoo, or a checkpoint (.../ckpt-0). [default: zoo if available, else none]",
+        description="Initial weights: none, zoo, packaged, or a checkpoint (.../ckpt-0). [default: zoo if available, else "
+        "packaged, else none]",
     )
     optimizer: Optimizer = Field("sgd", description="SGD with momentum 0.9, or AdamW.")
     ema_decay: float | None = Field(
@@ -91,9 +93,9 @@ class Configuration(Conversion):
 
     @field_validator("data", "records", "init", "label_map", "frozen_test")
     @classmethod
-    def _absolute(cls, value: str | None) -> str | None:
-        """Makes paths absolute; URIs stay unchanged."""
-        if value in (None, "", "none", "zoo") or "://" in value or value.startswith("file:"):
+    def _absolute(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Makes paths absolute; URIs and words stay unchanged."""
+        if not value or (info.field_name == "init" and value in INIT_WORDS) or "://" in value or value.startswith("file:"):
             return value
         return str(local_path(value).absolute())
 

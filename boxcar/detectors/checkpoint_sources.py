@@ -1,14 +1,17 @@
-"""Sources of initial weights: a checkpoint's prefix, a folder, a zoo archive, or the address of one.
+"""Sources of initial weights: a checkpoint's prefix, a folder, a zoo archive or the address of one, or a packaged file.
 
 Downloaded and unpacked files are cached under a name derived from their source, so that this happens once.
 """
 
+import contextlib
 import hashlib
+import http.client
 import os
 import re
 import shutil
 import tarfile
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 import zlib
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+from boxcar.detectors.weights.packaged import packaged_file, packaged_source
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import bucket_location, cache_folder, fetch_file, file_sha256, local_path, make_folder
 from boxcar.storage.local_files import os_errors
@@ -27,19 +31,20 @@ MOST_BYTES = 4 << 30  # of an archive, and of what is in it; the zoo's largest i
 _PIECE = 1 << 20
 _PART = re.compile(r"(ckpt-\d+)\.(index|data-\d{5}-of-\d{5})")
 _ARCHIVES = (".tar.gz", ".tgz")
+_HEADERS = {"User-Agent": "boxcar"}
 
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """A checkpoint on this machine.
+    """Weights on this machine.
 
     Attributes:
-        prefix: the path as TensorFlow expects it, without `.index`.
-        source: as it was requested.
-        sha256: of the lines `<sha256>  <ending>` of its files, sorted.
+        path: of a checkpoint, as TensorFlow expects it, without `.index`; of packaged weights, their file.
+        source: of a checkpoint, as it was requested; of packaged weights, the package's URL.
+        sha256: of a checkpoint, of the lines `<sha256>  <ending>` of its files, sorted; of packaged weights, of their file.
     """
 
-    prefix: Path
+    path: Path
     source: str
     sha256: str
 
@@ -75,6 +80,42 @@ def find_checkpoint(source: str) -> InitialWeights:
         )
     lines = "".join(f"{file_sha256(part)}  {part.name.removeprefix(prefix.name)}\n" for part in parts)
     return InitialWeights(prefix, source, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def find_packaged(architecture: str) -> InitialWeights:
+    """The packaged weights of an architecture.
+
+    Raises:
+        BoxcarError: 64 if no package has any, 69 if they are not installed.
+    """
+    source = packaged_source(architecture)
+    path = packaged_file(architecture)
+    if not path.is_file():
+        raise BoxcarError(
+            ExitCode.ENVIRONMENT, f"The packaged weights for {architecture} are not installed.", "Run `make setup`."
+        )
+    return InitialWeights(path, source, file_sha256(path))
+
+
+def at_hand(address: str, seconds: float) -> bool:
+    """Whether an archive is in the cache, or its server responds in time.
+
+    The limit includes the search for the server's name, which may hang for longer than any time-out of a connection.
+    """
+    if _archive(address).exists():
+        return True
+    found = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(address, method="HEAD", headers=_HEADERS)  # noqa: S310 - http(s) by the caller
+        # No answer, or one that says no: either way there is nothing to download.
+        with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(request, timeout=seconds):  # noqa: S310
+            found.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found.is_set()
 
 
 def _fetched(source: str) -> Path:
@@ -115,15 +156,15 @@ def _in_folder(folder: Path, source: str) -> Path:
 
 def _downloaded(address: str) -> Path:
     """Downloads the archive at an address, unless it is in the cache."""
-    folder = make_folder(cache_folder())
-    archive = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.tar.gz"
+    archive = _archive(address)
+    folder = make_folder(archive.parent)
     if archive.exists():
         return archive
     what = f"{address} cannot be downloaded"
     do = "Download it elsewhere and give the file as --init, or use --init none."
     descriptor, name = tempfile.mkstemp(dir=folder, suffix=".part")
     try:
-        request = urllib.request.Request(address, headers={"User-Agent": "boxcar"})  # noqa: S310 - http(s) by the caller
+        request = urllib.request.Request(address, headers=_HEADERS)  # noqa: S310 - http(s) by the caller
         with os.fdopen(descriptor, "wb") as file, urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
             announced = answer.headers.get("Content-Length")
             received = _copy(answer, file, what)
@@ -136,6 +177,11 @@ def _downloaded(address: str) -> Path:
     finally:
         Path(name).unlink(missing_ok=True)
     return archive
+
+
+def _archive(address: str) -> Path:
+    """The archive's place in the cache."""
+    return cache_folder() / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.tar.gz"
 
 
 def _unpacked(archive: Path) -> Path:

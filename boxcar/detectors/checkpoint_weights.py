@@ -1,8 +1,10 @@
 """Weights in checkpoints: loads them into a network by name, and derives the class slots from their shapes."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import tensorflow as tf
 
 from boxcar.detectors.network import Network
@@ -15,54 +17,59 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
 
-def load_weights(network: Network, prefix: Path, *, class_predictor: bool) -> list[str]:
-    """Loads a checkpoint by name: a published one, or one that Boxcar wrote, which has the same names and more.
+def load_weights(network: Network, prefix: Path) -> None:
+    """Loads a whole checkpoint by name: a published one, or one that Boxcar wrote, which has the same names and more.
 
     Args:
         network: receives the weights.
         prefix: the checkpoint's path without `.index`.
-        class_predictor: False leaves the class predictor unchanged, for fine-tuning on other classes.
-
-    Returns:
-        The names of the network's variables that were not loaded; empty, except for the class predictor.
 
     Raises:
         BoxcarError: 64 if there is no such checkpoint, 65 if it is broken or does not fit, with each name that does not.
     """
-    reader = _open(prefix)
     variables = network.variables_by_name()
-    skipped: set[str] = set()
-    if not class_predictor:
-        mine = {id(variable) for layer in network.class_predictor for variable in layer.variables}
-        skipped = {name for name, variable in variables.items() if id(variable) in mine}
-    try:
-        shapes = reader.get_variable_to_shape_map()
-        problems, values = [], {}
-        for name, variable in variables.items():
-            if name in skipped:
-                continue
-            stored = _stored_name(name, shapes)
-            shape = shapes.get(stored)
-            if shape is None:
-                problems.append(f"{name}: missing in the checkpoint")
-            elif list(shape) != variable.shape.as_list():
-                problems.append(f"{name}: {list(shape)} in the checkpoint, {variable.shape.as_list()} in the network")
-            else:
-                values[name] = reader.get_tensor(stored)
-    except _UNREADABLE as error:
-        raise _unreadable(prefix, error) from error
+    values = read_variables(prefix, variables)
+    problems = list_misfits(variables, values)
     if problems:
         raise BoxcarError(
             ExitCode.DATA,
             f"{len(problems)} of {len(variables)} variables do not fit the checkpoint {uri_of(prefix)}.",
-            "Give a checkpoint of the same architecture and classes."
-            if class_predictor
-            else "Give a checkpoint of the same architecture, or use --init none.",
-            tuple(problems),
+            "Give a checkpoint of the same architecture and classes.",
+            tuple(problems.values()),
         )
     for name, value in values.items():
         variables[name].assign(value)
-    return sorted(skipped)
+
+
+def read_variables(prefix: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+    """The values of those variables that are in a checkpoint, by name.
+
+    Args:
+        prefix: the checkpoint's path without `.index`.
+        names: of the variables, as `Network.variables_by_name` has them.
+
+    Raises:
+        BoxcarError: 64 if there is no such checkpoint, 65 if it is broken.
+    """
+    reader = _open(prefix)
+    try:
+        shapes = reader.get_variable_to_shape_map()
+        stored = {name: _stored_name(name, shapes) for name in names}
+        return {name: reader.get_tensor(key) for name, key in stored.items() if key in shapes}
+    except _UNREADABLE as error:
+        raise _unreadable(prefix, error) from error
+
+
+def list_misfits(variables: Mapping[str, tf.Variable], values: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
+    """The variables of a network that have no value or one of another shape, each with a line that says so."""
+    misfits = {}
+    for name, variable in variables.items():
+        if name not in values:
+            misfits[name] = f"{name}: missing in the checkpoint"
+        elif list(values[name].shape) != variable.shape.as_list():
+            shapes = f"{list(values[name].shape)} in the checkpoint, {variable.shape.as_list()} in the network"
+            misfits[name] = f"{name}: {shapes}"
+    return misfits
 
 
 def count_class_slots(prefix: Path, class_predictor_bias: str, anchors: Anchors) -> int:

@@ -71,7 +71,7 @@ class Scorer:
                 f"but the records have version {self.specification.dataset_version}.",
                 "Score it in the run that it belongs to.",
             )
-        load_weights(self._network, checkpoint.prefix, class_predictor=True)
+        load_weights(self._network, checkpoint.prefix)
         self._folded.refold()
 
     def score(self, images: ScoredSplit) -> tuple[dict[str, Any], list[Detections]]:

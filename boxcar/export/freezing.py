@@ -261,7 +261,7 @@ def _load(specification: Specification, prefix: Path) -> Network:
     from boxcar.detectors.checkpoint_weights import load_weights
 
     network = build_network(specification)
-    load_weights(network, prefix, class_predictor=True)
+    load_weights(network, prefix)
     broken = [name for name, variable in network.variables_by_name().items() if not np.isfinite(variable.numpy()).all()]
     if broken:
         raise BoxcarError(

@@ -68,8 +68,8 @@ class InitialCheckpoint(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: str  # as it was requested: a path or an address
-    sha256: str  # of the checkpoint's files, as `checkpoint_sources.InitialWeights` says
+    source: str  # a path or an address as it was requested, or the URL of a package
+    sha256: str  # as `checkpoint_sources.InitialWeights` says
 
 
 class Specification(BaseModel):

@@ -62,8 +62,8 @@ class TrainingForm(Form):
     steps: int = Field(0, description="Training steps. 0: derived from the data.")
     initial_checkpoint: str = Field(
         "",
-        description="Initial weights: `none`, `zoo`, or a checkpoint such as `s3://bucket/zoo/ckpt-0`. Empty: the zoo's if "
-        "they can be downloaded, else random.",
+        description="Initial weights: `none`, `zoo`, `packaged`, or a checkpoint such as `s3://bucket/zoo/ckpt-0`. Empty: the "
+        "zoo's if they can be downloaded, else packaged or random ones.",
     )
     gpus: str = Field("1", description="Number of GPUs to train on. 0: train on CPU nodes.")
     gpu_type: str = Field("", description="Resource name of a GPU, such as `nvidia.com/gpu`. Empty: set by the operator.")
@@ -97,8 +97,8 @@ class RetrainForm(TrainingForm):
     runs: str = Field(description="Folder for runs. Each run gets a folder in it.")
     initial_checkpoint: str = Field(
         "",
-        description="Initial weights of every run: `none`, `zoo`, or a checkpoint. Empty: the champion's. For the first run: "
-        "the zoo's if they can be downloaded, else random.",
+        description="Initial weights of every run: `none`, `zoo`, `packaged`, or a checkpoint. Empty: the champion's. For the "
+        "first run: the zoo's if they can be downloaded, else packaged or random ones.",
     )
     new_pictures: int = Field(0, description="Number of new labeled images to wait for. 0: retrain on any change.")
     gpu_hours: str = Field("", description="GPU hours that the model's retrainings may use per month. Empty: no limit.")

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from boxcar.config.cluster_settings import LabelKey, LabelValue
-from boxcar.config.run_settings import Configuration, make_configuration, merge_settings
+from boxcar.config.run_settings import INIT_WORDS, Configuration, make_configuration, merge_settings
 from boxcar.config.settings import validate
 from boxcar.detectors.catalog import find_architecture
 from boxcar.errors import BoxcarError, ExitCode
@@ -156,8 +156,8 @@ def read_pool(text: str) -> dict[str, str]:
 
 
 def _check_source(name: str, value: str, *, local: bool) -> None:
-    """`check_uri` of a value that can also be an address, `zoo`, or `none`."""
-    if value not in ("none", "zoo") and not value.startswith(("http://", "https://")):
+    """`check_uri` of a value that can also be an address, or a word such as `zoo`."""
+    if value not in INIT_WORDS and not value.startswith(("http://", "https://")):
         check_uri(name, value, local=local)
 
 

@@ -75,7 +75,7 @@ def _configure(place: Mirror, configuration: Configuration, resumes: bool) -> Co
         what = f"resume_from: There is no run at {place.uri}."
         raise BoxcarError(ExitCode.USAGE, what, "Correct it, or leave it empty for a new run.")
     with naming_parameter("initial_checkpoint"):
-        configuration = older or with_init_settled(configuration)
+        configuration = older or with_init_settled(configuration, here=is_local())
     write_configuration(place.folder, configuration)
     place.send_file(CONFIGURATION)
     return configuration

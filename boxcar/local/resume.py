@@ -70,9 +70,9 @@ def started_with(folder: Path, asked: Configuration) -> Configuration:
     return with_init_settled(asked) if asked.init is None else asked
 
 
-def with_init_settled(configuration: Configuration) -> Configuration:
-    """As `training.settle_init`. Prints why training starts from random weights, if it does."""
-    configuration, sentence = settle_init(configuration)
+def with_init_settled(configuration: Configuration, *, here: bool = True) -> Configuration:
+    """As `training.settle_init`. Prints why training does not start from the zoo's weights, if it does not."""
+    configuration, sentence = settle_init(configuration, here=here)
     if sentence is not None:
         print(sentence, file=sys.stderr, flush=True)  # noqa: T201
     return configuration

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from boxcar.config.run_settings import INIT_WORDS
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.retention.run_list import FoundRun, find_runs, inspect, is_inside, place_of
 from boxcar.run.layout import CONFIGURATION, LOCK, REPORT, RUN_FILE, STEPS
@@ -66,7 +67,7 @@ def plan_prune(
             reasons[run.name] = f"it may belong to {unknown}"
     # If an unfinished run is resumed, it reads its initial weights again.
     for run in [run for run in found if run.name in reasons and run.state != "finished"]:
-        if run.init and run.init not in ("none", "zoo"):
+        if run.init and run.init not in INIT_WORDS:
             start = place_of(run.init)
             for other in found:
                 if is_inside(start, place_of(other.uri)):

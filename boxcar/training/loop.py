@@ -10,8 +10,7 @@ import tf_keras
 
 from boxcar.data.input_pipeline import IndexedSplit, training_batches
 from boxcar.detectors.catalog import build_network
-from boxcar.detectors.checkpoint_sources import InitialWeights
-from boxcar.detectors.checkpoint_weights import load_weights
+from boxcar.detectors.weights.initial_weights import load_initial
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.specification import SPECIFICATION, specification_json
 from boxcar.run.checkpoints import best_score, has_stalled, list_checkpoints, read_scores
@@ -64,10 +63,11 @@ def run_training(
     stop.listen()
     check_replicas(settings, strategy.num_replicas_in_sync)
 
-    # Network, optimizer and checkpoints.
+    # Data, network, optimizer and checkpoints.
     initial = None if list_checkpoints(folder) else find_initial(configuration)
     if is_chief and (initial is not None or not (folder / SPECIFICATION).exists()):
         replace_text(folder / SPECIFICATION, specification_json(with_initial(plan.specification, initial)))
+    split = IndexedSplit(sorted(plan.records.folder.glob("train-*.tfrecord")))
     trainer, store = _build(plan, strategy, is_chief)
     step = store.restore_latest()
     if not alone and trainer.mean(float(step)) != step:
@@ -80,14 +80,14 @@ def run_training(
     if step:
         progress.say(f"Resuming from the checkpoint of step {step}.")
     elif initial is not None:
-        progress.say(_load(trainer, initial))
+        progress.note("loading initial weights")
+        progress.say(load_initial(trainer.network, initial, _few_images(plan, split)))
     for rollback in read_rollbacks(folder)[-1:]:
         trainer.schedule.scale.assign(rollback.learning_rate_scale)
     if step == 0 and configuration.on_divergence == "rollback":
         store.keep_start()
 
-    # Data and log.
-    split = IndexedSplit(sorted(plan.records.folder.glob("train-*.tfrecord")))
+    # Log.
     progress.say(settings.sentence(plan.images))
     progress.resume_from(step)
     progress.note("the first steps take longer")
@@ -186,13 +186,10 @@ def _build(plan: TrainingPlan, strategy: Any, is_chief: bool) -> tuple[Trainer, 
     return trainer, store
 
 
-def _load(trainer: Trainer, initial: InitialWeights) -> str:
-    """Loads initial weights; a sentence about it."""
-    kept = load_weights(trainer.network, initial.prefix, class_predictor=False)
-    every = len(trainer.network.variables_by_name())
-    return (
-        f"Loaded {every - len(kept)} of {every} variables of {initial.source}; the class predictor starts from random weights."
-    )
+def _few_images(plan: TrainingPlan, split: IndexedSplit) -> Iterator[tf.Tensor]:
+    """64 training images in batches of 8, without augmentation; the same in every worker."""
+    for batch in training_batches(split, plan.specification, 8, (), plan.settings.seed, first_step=0).take(8):
+        yield batch["image"]
 
 
 def _read(plan: TrainingPlan, split: IndexedSplit, strategy: Any, first_step: int) -> Iterator[Any]:

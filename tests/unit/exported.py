@@ -71,7 +71,7 @@ def write_harmed(trained: Path, train: Path) -> Path:
 
     specification = read_specification(trained.parent)
     network = build_network(specification)
-    load_weights(network, trained, class_predictor=True)
+    load_weights(network, trained)
     for name, variable in network.variables_by_name().items():
         if _is_class_bias(name):
             bias = variable.numpy()

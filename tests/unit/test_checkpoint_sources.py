@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import io
+import socket
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -14,10 +15,14 @@ import pytest
 from boxcar.config.run_settings import make_configuration
 from boxcar.detectors import checkpoint_sources
 from boxcar.detectors.checkpoint_sources import find_checkpoint
+from boxcar.detectors.weights import packaged
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.storage import open_store
-from boxcar.training import settle_init
+from boxcar.storage import file_sha256, open_store
+from boxcar.training import initial, settle_init
+from boxcar.training.initial import find_initial
 
+NOBODY = "http://127.0.0.1:9/model.tar.gz"
+RETINANET = "retinanet_resnet50_fpn_640x640"
 PARTS = {"ckpt-0.index": b"the index", "ckpt-0.data-00000-of-00001": b"the data" * 1000}
 
 
@@ -78,7 +83,7 @@ def test_every_kind_of_source_leads_to_the_same_checkpoint(unpacked: Path, archi
     lines = sorted(f"{hashlib.sha256(data).hexdigest()}  {name.removeprefix('ckpt-0')}\n" for name, data in PARTS.items())
     by_ending = "".join(sorted(lines, key=lambda line: line.split("  ")[1]))
     assert {weights.sha256 for weights in found} == {hashlib.sha256(by_ending.encode()).hexdigest()}
-    assert all(content(weights.prefix) == PARTS for weights in found)
+    assert all(content(weights.path) == PARTS for weights in found)
     assert [weights.source for weights in found] == [*sources, f"{server}/model.tar.gz"]
 
 
@@ -114,8 +119,8 @@ def test_an_archive_cannot_write_outside_and_brings_nothing_else(tmp_path: Path,
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
     weights = find_checkpoint(str(path))
-    assert weights.prefix.is_relative_to(cache)
-    assert sorted(p.name for p in weights.prefix.parent.iterdir()) == ["ckpt-0.data-00000-of-00001", "ckpt-0.index"]
+    assert weights.path.is_relative_to(cache)
+    assert sorted(p.name for p in weights.path.parent.iterdir()) == ["ckpt-0.data-00000-of-00001", "ckpt-0.index"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "twice"])
@@ -162,12 +167,55 @@ def test_the_zoo_is_taken_where_it_can_be_had(server: str, monkeypatch: pytest.M
     assert (settled.init, sentence) == ("zoo", None)
 
 
-def test_without_the_zoo_it_is_random_weights_and_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    point_zoo_at("http://127.0.0.1:9/model.tar.gz", monkeypatch)
+def test_without_the_zoo_it_is_packaged_weights_and_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    point_zoo_at(NOBODY, monkeypatch)
+    settled, sentence = settle_init(make_configuration(None, {}))
+    assert settled.init == "packaged"
+    assert sentence is not None and "pkg:npm/handtrackjs@0.1.5" in sentence and NOBODY in sentence
+    weights = find_initial(settled)
+    assert weights is not None
+    assert (weights.source, weights.sha256) == ("pkg:npm/handtrackjs@0.1.5", file_sha256(weights.path))
+
+
+def test_without_packaged_weights_either_it_is_random_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    point_zoo_at(NOBODY, monkeypatch)
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path)
     settled, sentence = settle_init(make_configuration(None, {}))
     assert settled.init == "none"
-    assert sentence is not None
-    assert "random weights" in sentence
+    assert sentence is not None and "random weights" in sentence and "are not installed" in sentence
+    # Those of the container image are there.
+    assert settle_init(make_configuration(None, {}), here=False)[0].init == "packaged"
+    for here in (True, False):
+        settled, sentence = settle_init(make_configuration(None, {"architecture": RETINANET}), here=here)
+        assert settled.init == "none"
+        assert sentence is not None and f"There are no packaged weights for {RETINANET}." in sentence
+
+
+def test_a_zoo_that_does_not_respond_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(initial, "ZOO_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        point_zoo_at(f"http://127.0.0.1:{silent.getsockname()[1]}/model.tar.gz", monkeypatch)
+        assert settle_init(make_configuration(None, {}))[0].init == "packaged"
+
+
+def test_a_zoo_in_the_cache_needs_no_server(server: str, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_checkpoint(f"{server}/model.tar.gz")
+    archive.unlink()
+    point_zoo_at(f"{server}/model.tar.gz", monkeypatch)
+    assert settle_init(make_configuration(None, {}))[0].init == "zoo"
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_packaged_weights_that_are_named_must_exist(here: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert settle_init(make_configuration(None, {"init": "packaged"}), here=here)[1] is None
+    with pytest.raises(BoxcarError, match=f"There are no packaged weights for {RETINANET}") as caught:
+        settle_init(make_configuration(None, {"init": "packaged", "architecture": RETINANET}), here=here)
+    assert caught.value.code is ExitCode.USAGE
+    if here:
+        monkeypatch.setattr(packaged, "FOLDER", tmp_path)
+        with pytest.raises(BoxcarError, match="are not installed") as caught:
+            settle_init(make_configuration(None, {"init": "packaged"}))
+        assert caught.value.code is ExitCode.ENVIRONMENT
 
 
 def test_asked_for_by_name_the_zoo_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:

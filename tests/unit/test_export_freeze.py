@@ -214,7 +214,7 @@ def test_weights_that_are_not_finite(exported_run: ExportedRun, tmp_path: Path) 
 
     name = find_architecture(ARCHITECTURE).class_predictor_bias
     network = build_network(read_specification(exported_run.frozen))
-    load_weights(network, exported_run.checkpoint, class_predictor=True)
+    load_weights(network, exported_run.checkpoint)
     bias = network.variables_by_name()[name]
     bias.assign(tf.where(tf.range(bias.shape[0]) == 3, np.nan, bias))
     tf.train.Checkpoint(model=network.trackable()).write(str(tmp_path / "ckpt-9"))

@@ -56,27 +56,17 @@ def test_saved_and_loaded_it_answers_the_same(three: Network, prefix: Path) -> N
     for variable in three.model.variables:
         variable.assign(variable + 0.01)
     assert not np.allclose(three.model(picture)["class_logits"], answers["class_logits"])
-    assert load_weights(three, prefix, class_predictor=True) == []
+    load_weights(three, prefix)
     for name, value in values(three).items():
         np.testing.assert_array_equal(value, before[name])
     for name, heads in three.model(picture).items():
         np.testing.assert_array_equal(heads, answers[name])
 
 
-def test_fine_tuning_on_other_classes_leaves_the_class_predictor_alone(three: Network, five: Network, prefix: Path) -> None:
-    before = values(five)
-    skipped = load_weights(five, prefix, class_predictor=False)
-    assert skipped
-    assert all("class_predict" in name.lower() for name in skipped), skipped
-    after, source = values(five), values(three)
-    for name, value in after.items():
-        np.testing.assert_array_equal(value, (before if name in skipped else source)[name])
-
-
 def test_each_variable_that_does_not_fit_is_listed_and_none_is_loaded(three: Network, five: Network, prefix: Path) -> None:
     before = values(five)
     with pytest.raises(BoxcarError) as error:
-        load_weights(five, prefix, class_predictor=True)
+        load_weights(five, prefix)
     assert error.value.code == 65
     ours, theirs = values(five), values(three)
     misfits = [name for name in ours if ours[name].shape != theirs[name].shape]
@@ -90,7 +80,7 @@ def test_each_variable_that_does_not_fit_is_listed_and_none_is_loaded(three: Net
 def test_a_checkpoint_of_something_else_is_refused(three: Network, tmp_path: Path) -> None:
     other = Path(tf.train.Checkpoint(model=tf.Variable([1.0])).write(str(tmp_path / "other")))
     with pytest.raises(BoxcarError, match="384 of 384") as error:
-        load_weights(three, other, class_predictor=True)
+        load_weights(three, other)
     assert error.value.code == 65
     assert len(error.value.details) == 384
 
@@ -99,7 +89,7 @@ def test_a_checkpoint_of_something_else_is_refused(three: Network, tmp_path: Pat
 def test_a_checkpoint_that_is_not_there_is_wrong_usage(three: Network, prefix: Path, ending: str) -> None:
     missing = prefix.with_name("ckpt-4") if not ending else Path(f"{prefix}.index")
     with pytest.raises(BoxcarError, match=missing.name) as error:
-        load_weights(three, missing, class_predictor=True)
+        load_weights(three, missing)
     assert error.value.code == 64
 
 
@@ -120,7 +110,7 @@ def test_a_broken_checkpoint_is_bad_data_and_changes_nothing(three: Network, pre
         path.write_bytes(content)
     before = values(three)
     with pytest.raises(BoxcarError, match="ckpt-3") as error:
-        load_weights(three, prefix, class_predictor=True)
+        load_weights(three, prefix)
     assert error.value.code == 65
     assert "\n" not in error.value.what
     for name, value in values(three).items():

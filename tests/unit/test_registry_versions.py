@@ -210,7 +210,7 @@ def test_a_version_was_trained_on_its_ancestors_images_too(pets: Model, tmp_path
     first = write_run(tmp_path / "1", seed=1, train=("old.jpg",))
     add_version(pets, str(first))
     weights = find_checkpoint(str(fetch_version(pets, "1") / "export" / "saved_model" / "checkpoint"))
-    initial = {"source": str(weights.prefix), "sha256": weights.sha256}
+    initial = {"source": str(weights.path), "sha256": weights.sha256}
     add_version(pets, str(write_run(tmp_path / "2", seed=2, train=("new.jpg",), initial=initial)))
     again = {"source": "elsewhere", "sha256": sha256("checkpoint 2")}
     add_version(pets, str(write_run(tmp_path / "3", seed=3, initial=again)))

@@ -13,8 +13,10 @@ from official.vision.ops import anchor as garden_anchors
 from official.vision.ops import box_ops, preprocess_ops
 
 from boxcar.detectors.catalog import build_network, find_architecture
-from boxcar.detectors.checkpoint_weights import count_class_slots, load_weights
+from boxcar.detectors.checkpoint_sources import find_checkpoint
+from boxcar.detectors.checkpoint_weights import count_class_slots, load_weights, read_variables
 from boxcar.detectors.network import Network
+from boxcar.detectors.weights.initial_weights import load_initial
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.graph import decode_boxes
 from boxcar.inference.specification import Specification
@@ -58,7 +60,7 @@ def prefix(garden: tf_keras.Model, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def network(prefix: Path) -> Network:
     network = build_network(specify())
-    assert load_weights(network, prefix, class_predictor=True) == []
+    load_weights(network, prefix)
     return network
 
 
@@ -101,7 +103,7 @@ def test_both_ways_in_which_model_garden_names_variables_are_read(garden: tf_ker
     shapes = {name for name, _ in tf.train.list_variables(str(prefix))}
     assert "backbone/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE" in shapes
     network = build_network(specify())
-    assert load_weights(network, alone, class_predictor=True) == []
+    load_weights(network, alone)
     assert (
         count_class_slots(alone, ROW.class_predictor_bias, ROW.anchors)
         == count_class_slots(prefix, ROW.class_predictor_bias, ROW.anchors)
@@ -119,10 +121,13 @@ def test_our_own_checkpoints_have_the_names_of_its_model(garden: tf_keras.Model,
 
 def test_fine_tuning_takes_all_but_the_class_predictor(prefix: Path) -> None:
     network = build_network(specify(labels=7))
-    assert load_weights(network, prefix, class_predictor=False) == [
-        "model/_head/_classifier/bias",
-        "model/_head/_classifier/kernel",
-    ]
+    before = {name: variable.numpy() for name, variable in network.variables_by_name().items()}
+    sentence = load_initial(network, find_checkpoint(str(prefix)), [])
+    assert sentence.startswith("Loaded 479 of 481 variables of "), sentence
+    stored = read_variables(prefix, before)
+    for name, variable in network.variables_by_name().items():
+        kept = name in ("model/_head/_classifier/bias", "model/_head/_classifier/kernel")
+        np.testing.assert_array_equal(variable, (before if kept else stored)[name])
 
 
 def test_weight_decay_is_on_what_model_garden_has_it_on(network: Network, tmp_path: Path) -> None:

@@ -24,7 +24,14 @@ from boxcar.training import train
 from boxcar.training.history import read_history
 
 STEPS, INTERVAL = 40, 20
-SETTINGS = {"image_size": 64, "steps": STEPS, "batch_size": 4, "checkpoint_interval_steps": INTERVAL, "learning_rate": 0.02}
+SETTINGS = {
+    "image_size": 64,
+    "steps": STEPS,
+    "batch_size": 4,
+    "checkpoint_interval_steps": INTERVAL,
+    "learning_rate": 0.02,
+    "init": "none",
+}
 
 pytestmark = pytest.mark.usefixtures("own_signals")
 

