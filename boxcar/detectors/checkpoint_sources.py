@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from boxcar.detectors.weights.packaged import packaged_file, packaged_source
+from boxcar.detectors.weights.packaged import PACKAGED, packaged_file, packaged_source
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import bucket_location, cache_folder, fetch_file, file_sha256, local_path, make_folder
 from boxcar.storage.local_files import os_errors
@@ -54,7 +54,7 @@ def find_checkpoint(source: str) -> InitialWeights:
 
     Args:
         source: a path or URI: a prefix (`.../ckpt-0`), a folder that contains one checkpoint, directly or in `checkpoint/`,
-            the zoo's `.tar.gz`; or the http(s) address of such an archive.
+            the zoo's `.tar.gz`, a file of packaged weights; or the http(s) address of such an archive.
 
     Raises:
         BoxcarError: 64 if there is none, or more than one; 65 for a broken archive; 69 for an address that does not respond
@@ -70,6 +70,8 @@ def find_checkpoint(source: str) -> InitialWeights:
             prefix = _in_folder(path, source)
         else:
             prefix = path
+    if prefix.suffix == PACKAGED and prefix.is_file():
+        return InitialWeights(prefix, source, file_sha256(prefix))
     parts = sorted(prefix.parent.glob(f"{prefix.name}.*")) if prefix.parent.is_dir() else []
     parts = [part for part in parts if _part_of(part.name, prefix.name)]
     if not any(part.suffix == ".index" for part in parts):
@@ -120,7 +122,7 @@ def at_hand(address: str, seconds: float) -> bool:
 
 def _fetched(source: str) -> Path:
     """What a bucket's URI names, on this machine: an archive, the files of one checkpoint, or of those in a folder."""
-    if source.endswith(_ARCHIVES):
+    if source.endswith((*_ARCHIVES, PACKAGED)):
         return fetch_file(source)
     location = bucket_location(source)
     assert location is not None, source

@@ -10,14 +10,18 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 from external import RACCOON
 from made_once import made_once
 from PIL import Image
 
 from boxcar.detectors.catalog import ARCHITECTURES, build_network
 from boxcar.detectors.weights import prepare
+from boxcar.detectors.weights.mobilenet_from_tflite import unpack_model
 from boxcar.detectors.weights.packaged import FOLDER, PACKAGES, read_packaged, write_packaged
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.anchors import make_anchors
@@ -26,6 +30,7 @@ from boxcar.inference.preprocessing import preprocess
 from boxcar.inference.tfjs import TFJSRunner
 
 NETWORKS = {name: package["networks"] for name, package in PACKAGES.items()}
+BACKBONE = "mobilenet_v2_open_images"
 HANDS = {number: f"hand {number}" for number in range(1, 8)}
 SMALL, LARGE = (f"ssd_mobilenet_v2_fpnlite_{size}x{size}" for size in (320, 640))
 ROOT = Path(__file__).parents[2]
@@ -162,10 +167,10 @@ def test_a_full_disk_is_69_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, t
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "rubbish", "empty", "no origin", "pickle"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "rubbish", "empty", "no origin", "no weights", "compressed", "pickle"])
 def test_a_damaged_file_is_65(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.npz"
-    write_packaged(path, {"model/kernel": np.arange(1000, dtype=np.float32)}, {"source": "here"})
+    write_packaged(path, {"model/kernel": np.arange(1000, dtype=np.float32)}, {"batch_norms": "folded"})
     whole = path.read_bytes()
     if damage == "cut":
         path.write_bytes(whole[: len(whole) // 2])
@@ -173,8 +178,12 @@ def test_a_damaged_file_is_65(damage: str, tmp_path: Path) -> None:
         path.write_bytes(whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:])
     elif damage == "no origin":
         np.savez(path, kernel=np.zeros(3))
+    elif damage == "no weights":
+        np.savez(path, kernel=np.array("text"), origin=np.array('{"batch_norms": "folded"}'))
+    elif damage == "compressed":
+        np.savez_compressed(path, kernel=np.zeros(9, np.float32), origin=np.array('{"batch_norms": "folded"}'))
     elif damage == "pickle":
-        np.savez(path, kernel=np.array([object()]), origin=np.array("{}"))
+        np.savez(path, kernel=np.array([object()]), origin=np.array('{"batch_norms": "folded"}'))
     else:
         path.write_bytes(b"rubbish" * 100 if damage == "rubbish" else b"")
     with pytest.raises(BoxcarError, match=r"weights\.npz are damaged") as caught:
@@ -197,6 +206,49 @@ def test_levels_that_do_not_share_their_tower_are_refused() -> None:
         shared_kernel(folded)
 
 
-def test_every_packaged_network_is_one_of_the_catalogs() -> None:
-    for networks in NETWORKS.values():
-        assert set(networks) <= set(ARCHITECTURES)
+def test_every_packaged_network_is_one_of_the_catalogs_or_a_backbone() -> None:
+    assert set(NETWORKS["handtrackjs"]) <= set(ARCHITECTURES)
+    assert set(NETWORKS["@mediapipe/objectron"]) == {BACKBONE}
+
+
+def backbone_alone(content: bytes) -> bytes:
+    """A TFLite file of a detector up to its last feature map with 1280 channels, whose input can have another size."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    graph = model.subgraphs[0]
+    (last,) = (
+        number
+        for number, operator in enumerate(graph.operators)
+        if graph.tensors[operator.outputs[0]].shape is not None
+        and list(graph.tensors[operator.outputs[0]].shape[1:]) == [10, 10, 1280]
+    )
+    graph.operators = graph.operators[: last + 1]
+    graph.outputs = graph.operators[last].outputs
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@RACCOON.needed
+def test_the_backbone_has_the_features_that_the_packages_own_model_has(tmp_path: Path) -> None:
+    files = NETWORKS["@mediapipe/objectron"][BACKBONE]
+    content = unpack_model(prepare.fetch_package("@mediapipe/objectron", tmp_path) / files)
+    specification = ARCHITECTURES[SMALL].specify(320, {1: "raccoon"})
+    with Image.open(min((RACCOON.path / "images").iterdir())) as photograph:
+        pixels = preprocess(np.asarray(photograph.convert("RGB")), specification)[None]
+    interpreter = Interpreter(model_content=backbone_alone(content))
+    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], pixels.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels)
+    interpreter.invoke()
+    wanted = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+    network = build_network(specification)
+    variables, (values, origin) = network.variables_by_name(), read_packaged(FOLDER / f"{BACKBONE}.npz")
+    assert len(values) == 260 and origin["license"] == "Apache-2.0"
+    for name, value in values.items():
+        variables[name].assign(value)
+    (backbone,) = network.backbone
+    found = backbone(pixels, training=False)["6"].numpy()
+    assert found.shape == wanted.shape == (1, 10, 10, 1280)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+    assert wanted.max() > 1

@@ -1,8 +1,7 @@
 """SSD MobileNet V2 FPNLite from a TensorFlow.js graph model that the Object Detection API and its converter wrote.
 
 The converter folds each batch norm into the convolution before it: `*_weights` is the kernel times gamma / sigma, and
-`*_bn_offset` is what is added. A norm with mean 0 and variance 1 has the same effect, so every variable of the network can be
-set and the outputs are those of the model. `norms.measure_norms` turns these into norms with real statistics.
+`*_bn_offset` is the offset.
 
 The convolutions of the tower are shared by all levels, but their norms are not: the model holds a folded kernel for each
 level. The levels' kernels are multiples of each other, output channel by output channel.
@@ -16,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from boxcar.detectors.weights.folded_layers import Floats, mobilenet_v2_variables, norm_variables
 
 LEVELS, TOWER_DEPTH = 5, 4
-EPSILON = 0.001  # of every batch norm
 PROPORTIONAL = 1e-4  # by which the levels' kernels may differ from multiples of each other, in parts of their lengths
 
 _ROOT = "StatefulPartitionedCall"
@@ -37,6 +35,18 @@ _BACKBONE = (
     ),
     "Conv_1/Conv2D",
 )
+
+
+def convert(path: Path) -> dict[str, Floats]:
+    """Every variable of the network by its name in checkpoints.
+
+    Args:
+        path: the model's folder.
+
+    Raises:
+        KeyError, ValueError: it contains something else.
+    """
+    return unfold(read_graph_model(path))
 
 
 def read_graph_model(folder: Path) -> dict[str, Floats]:
@@ -74,18 +84,15 @@ def unfold(weights: Mapping[str, Floats]) -> dict[str, Floats]:
         KeyError: the model is not an FPNLite of the Object Detection API.
         ValueError: the kernels of the tower's levels are not multiples of each other.
     """
-    variables: dict[str, Floats] = {}
-
-    def add_norm(name: str, factor: npt.ArrayLike, offset: Floats) -> None:
-        variables[f"{name}/gamma"] = np.full_like(offset, np.asarray(factor) * math.sqrt(1 + EPSILON))
-        variables[f"{name}/beta"] = offset
-        variables[f"{name}/moving_mean"] = np.zeros_like(offset)
-        variables[f"{name}/moving_variance"] = np.ones_like(offset)
+    model = f"{_EXTRACTOR}/model"
+    variables = mobilenet_v2_variables(
+        (weights[f"{model}/{folded}_weights"], weights[f"{model}/{folded}_bn_offset"]) for folded in _BACKBONE
+    )
 
     def add_separable(name: str, norm: str, folded: str) -> None:
         variables[f"{name}/depthwise_kernel"] = weights[f"{folded}/ReadVariableOp"]
         variables[f"{name}/pointwise_kernel"] = weights[f"{folded}_weights"]
-        add_norm(norm, 1.0, weights[f"{folded}_bn_offset"])
+        variables.update(norm_variables(norm, weights[f"{folded}_bn_offset"]))
 
     def add_head(name: str, head: str) -> None:
         variables[f"{name}/depthwise_kernel"] = weights[f"{head}/separable_conv2d/ReadVariableOp"]
@@ -93,12 +100,6 @@ def unfold(weights: Mapping[str, Floats]) -> dict[str, Floats]:
         variables[f"{name}/bias"] = weights[f"{head}/BiasAdd/ReadVariableOp"]
 
     extractor, predictor = "model/_feature_extractor", "model/_box_predictor"
-    for index, folded in enumerate(_BACKBONE):
-        backbone = f"{extractor}/classification_backbone/layer_with_weights"
-        attribute = "depthwise_kernel" if folded.endswith("/depthwise") else "kernel"
-        variables[f"{backbone}-{2 * index}/{attribute}"] = weights[f"{_EXTRACTOR}/model/{folded}_weights"]
-        add_norm(f"{backbone}-{2 * index + 1}", 1.0, weights[f"{_EXTRACTOR}/model/{folded}_bn_offset"])
-
     pyramid, top_down = f"{extractor}/_fpn_features_generator", f"{_EXTRACTOR}/FeatureMaps/top_down"
     for name, number in (("top_layers/0", 3), ("residual_blocks/0/0", 2), ("residual_blocks/1/0", 1)):
         variables[f"{pyramid}/{name}/kernel"] = weights[f"{top_down}/projection_{number}/Conv2D/ReadVariableOp"]
@@ -119,7 +120,7 @@ def unfold(weights: Mapping[str, Floats]) -> dict[str, Floats]:
         variables[f"{name}/pointwise_kernel"] = kernel
         for level, (prefix, factor) in enumerate(zip(levels, factors, strict=True)):
             norm = f"{predictor}/_base_tower_layers_for_heads/box_encodings/{level}/{3 * depth + 1}"
-            add_norm(norm, factor, weights[f"{prefix}_bn_offset"])
+            variables |= norm_variables(norm, weights[f"{prefix}_bn_offset"], factor)
     add_head(
         f"{predictor}/_box_prediction_head/_box_encoder_layers/0",
         f"{_PREDICTOR}/WeightSharedConvolutionalBoxHead/BoxPredictor",

@@ -32,7 +32,8 @@ def load_initial(network: Network, initial: InitialWeights, batches: Iterable[tf
             variable that does not.
     """
     variables = network.variables_by_name()
-    values, folded = _read(initial, variables)
+    folded = initial.path.suffix == PACKAGED
+    values = read_packaged(initial.path)[0] if folded else read_variables(initial.path, variables)
     misfits = list_misfits(variables, values)
     predictor = _names(variables, network.class_predictor)
     backbone = _names(variables, network.backbone)
@@ -57,14 +58,6 @@ def load_initial(network: Network, initial: InitialWeights, batches: Iterable[tf
         f"{sentence}: {len(loaded & backbone)} of {len(backbone)} of the backbone, and {len(loaded & others)} of {len(others)} "
         "of the layers between it and the class predictor. The others start from random weights."
     )
-
-
-def _read(initial: InitialWeights, names: Iterable[str]) -> tuple[dict[str, npt.NDArray[Any]], bool]:
-    """Values by name, and whether the batch norms are folded into the convolutions."""
-    if initial.path.suffix != PACKAGED:
-        return read_variables(initial.path, names), False
-    values, origin = read_packaged(initial.path)
-    return values, origin["batch_norms"] == "folded"
 
 
 def _with_measured_norms(

@@ -71,13 +71,21 @@ def read_packaged(path: Path) -> tuple[dict[str, Floats], dict[str, Any]]:
     """The variables and the origin that `write_packaged` wrote.
 
     Raises:
-        BoxcarError: 65 if the file is damaged.
+        BoxcarError: 65 if the file is damaged or something else.
     """
     try:
+        # Compressed, a small file could fill the memory.
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("it is compressed")
         with np.load(path, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
         origin = json.loads(str(content.pop(_ORIGIN)))
-    # What NumPy and zipfile raise for files that are cut short or changed.
-    except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise BoxcarError(ExitCode.DATA, f"The packaged weights {path} are damaged.", "Run `make setup` again.") from error
+        if origin["batch_norms"] != "folded" or any(value.dtype != np.float32 for value in content.values()):
+            raise ValueError("it is something else")
+    # What zipfile and NumPy raise for files that are cut short or changed.
+    except (ValueError, KeyError, EOFError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise BoxcarError(
+            ExitCode.DATA, f"The packaged weights {path} are damaged.", "Run `make setup` again, or use other weights."
+        ) from error
     return content, origin

