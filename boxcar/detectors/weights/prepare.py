@@ -9,6 +9,7 @@ origin. The same packages give the same files, byte for byte.
 import base64
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -55,8 +56,13 @@ def fetch_package(name: str, folder: Path) -> Path:
     check_package(archive, wanted, package["integrity"])
     with tarfile.open(archive) as tar:
         for member in tar:
-            if member.isfile() and any(member.name.startswith(files) for files in package["networks"].values()):
-                tar.extract(member, folder, filter="data")
+            wanted_file = any(member.name.startswith(files) for files in package["networks"].values())
+            # The names are those of the locked package. `extract` has the argument `filter` only since Python 3.11.4.
+            if wanted_file and (content := tar.extractfile(member)) is not None:
+                path = folder / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with content, path.open("wb") as file:
+                    shutil.copyfileobj(content, file)
     archive.unlink()
     return folder
 
