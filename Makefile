@@ -76,7 +76,7 @@ demo: $(READY) ## Draw a small data set, train on it, and export the detector: 4
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
-test: $(READY) ## Run the everyday tests: about 10 minutes on 2 cores
+test: $(READY) ## Run the everyday tests: about 13 minutes on 2 cores
 	@$(PYTEST) -m "not slow and not cluster"
 
 .PHONY: test-all
