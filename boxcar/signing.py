@@ -43,11 +43,8 @@ def sign_folder(uri: str, key: Path) -> int:
     """
     signing = _import_signing()
     config = signing.signing.Config().set_hashing_config(_hashing(signing))
-    try:
+    with _key_errors(key, "private", _MAKE_KEY):
         config.use_elliptic_key_signer(private_key=key)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        what = f"{key} does not contain a private key: {_key_reason(error, 'private')}."
-        raise BoxcarError(ExitCode.USAGE, what, _MAKE_KEY) from error
     with _local_files(uri) as folder, tempfile.TemporaryDirectory(prefix="boxcar-") as temporary:
         _check_finished(folder, uri)
         signature = Path(temporary, SIGNATURE)
@@ -76,12 +73,9 @@ def verify_folder(uri: str, key: Path) -> int:
     """
     signing = _import_signing()
     config = signing.verifying.Config().set_hashing_config(_hashing(signing))
-    try:
+    do = "Give the public half of the key that signed: `openssl ec -in boxcar.key -pubout` prints it."
+    with _key_errors(key, "public", do):
         config.use_elliptic_key_verifier(public_key=key)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        what = f"{key} does not contain a public key: {_key_reason(error, 'public')}."
-        do = "Give the public half of the key that signed: `openssl ec -in boxcar.key -pubout` prints it."
-        raise BoxcarError(ExitCode.USAGE, what, do) from error
     with _local_files(uri) as folder:
         if not (folder / SIGNATURE).is_file():
             raise _no(f"{uri} is not signed: it contains no {SIGNATURE}.")
@@ -117,6 +111,16 @@ def _import_signing() -> Any:
 def _hashing(signing: Any) -> Any:
     """SHA-256 of every file, including the hidden ones of git."""
     return signing.hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
+
+
+@contextmanager
+def _key_errors(key: Path, kind: str, do: str) -> Iterator[None]:
+    """Refuses a key file (64) that the code inside cannot use, with advice."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        what = f"{key} does not contain a {kind} key: {_key_reason(error, kind)}."
+        raise BoxcarError(ExitCode.USAGE, what, do) from error
 
 
 def _key_reason(error: Exception, kind: str) -> str:
