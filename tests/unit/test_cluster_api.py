@@ -2,12 +2,12 @@
 
 import ssl
 import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from api_server import api_server
 from kubeconfigs import kubeconfig
 from storage_servers import free_port
 
@@ -63,35 +63,19 @@ def test_a_pod_asks_with_the_token_of_its_service_account(tmp_path: Path, monkey
     (tmp_path / "namespace").write_text("team\n")
     asked: list[tuple[str, str | None]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append((self.path, self.headers["Authorization"]))
-            content = b'{"metadata": {"name": "x"}}'
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: BaseHTTPRequestHandler, body: Any) -> tuple[int, Any]:
+        asked.append((request.path, request.headers["Authorization"]))
+        return 200, {"metadata": {"name": "x"}}
 
-        def log_message(self, format: str, *arguments: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with api_server(answer, context) as port:
         monkeypatch.setattr("boxcar.cluster.api.OWN", tmp_path)
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.server_port))
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
         api = open_api(None)
         for token in ("first", "second"):  # the kubelet writes a new one every hour
             (tmp_path / "token").write_text(f"{token}\n")
             assert api.get("leases", "x") == {"metadata": {"name": "x"}}
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     path = "/apis/coordination.k8s.io/v1/namespaces/team/leases/x"
     assert asked == [(path, "Bearer first"), (path, "Bearer second")]

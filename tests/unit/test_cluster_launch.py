@@ -1,14 +1,14 @@
 """A Job from its creation to its end, on an API server that holds objects and starts nothing."""
 
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from api_server import api_server
 from kubeconfigs import kubeconfig
 
 from boxcar import process, retry
@@ -55,36 +55,19 @@ class Cluster:
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     cluster = Cluster()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do(self) -> None:
-            kind, _, name = self.path.partition("?")[0].partition("/namespaces/team/")[2].partition("/")
-            size = int(self.headers.get("Content-Length") or 0)
-            status, found = cluster.answer(self.command, kind, name, json.loads(self.rfile.read(size)) if size else None)
-            content = json.dumps(found).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: BaseHTTPRequestHandler, body: Any) -> tuple[int, Any]:
+        kind, _, name = request.path.partition("?")[0].partition("/namespaces/team/")[2].partition("/")
+        return cluster.answer(request.command, kind, name, body)
 
-        do_GET = do_POST = do_DELETE = do
-
-        def log_message(self, format: str, *arguments: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, f"http://127.0.0.1:{server.server_port}", "team")))
-    monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    signal.signal(signal.SIGTERM, process._terminate)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield cluster
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with api_server(answer) as port:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, f"http://127.0.0.1:{port}", "team")))
+        monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        signal.signal(signal.SIGTERM, process._terminate)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield cluster
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture
