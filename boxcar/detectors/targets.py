@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from boxcar.detectors.anchor_fitting import MATCHED_IOU
 from boxcar.inference.specification import BoxCoder
 
-MATCHED_IOU = 0.5
 _EPSILON = 1e-8  # keeps logarithms and divisions finite, as in the API's box_coders/faster_rcnn_box_coder.py
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
 
+from boxcar.data.box_shapes import grid_steps
 from boxcar.data.tfrecord import verify, write_record
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import LabeledObject, unpack
@@ -53,12 +54,19 @@ class ShardCounts:
 
     per_class: Counter[str] = field(default_factory=Counter)
     boxes: "array[float]" = field(default_factory=lambda: array("f"))  # square roots of box area / image area
+    shapes: Counter[tuple[str, int, int]] = field(default_factory=Counter)  # as `box_shapes.write_box_shapes` takes them
 
     def add(self, width: int, height: int, objects: Sequence[LabeledObject]) -> None:
         """Counts the objects of an image of `width` × `height` pixels."""
         self.per_class.update([item.name for item in objects])
         area = width * height
         self.boxes.extend([sqrt((item.xmax - item.xmin) * (item.ymax - item.ymin) / area) for item in objects])
+        self.shapes.update(
+            [
+                (item.name, grid_steps((item.ymax - item.ymin) / height), grid_steps((item.xmax - item.xmin) / width))
+                for item in objects
+            ]
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The content of `dataset.json`: a data set's splits, classes, and sizes."""
+"""The content of `dataset.json` and `box_shapes.json`: a data set's splits, classes, and sizes."""
 
 from array import array
 from collections import Counter
@@ -26,6 +26,7 @@ class Summary:
         self._shards: dict[str, list[str]] = {split: [] for split in SPLITS}
         self._per_class = {split: Counter[str]() for split in SPLITS}
         self._boxes = array("f")  # square roots of box area / image area
+        self.train_shapes = Counter[tuple[str, int, int]]()  # as `box_shapes.write_box_shapes` takes them
 
     def add(self, shard: str, counts: ShardCounts) -> None:
         """Adds a shard, by its file's name, `<split>-00000-of-00001.tfrecord`."""
@@ -33,6 +34,8 @@ class Summary:
         self._shards[split].append(shard)
         self._per_class[split].update(counts.per_class)
         self._boxes.extend(counts.boxes)
+        if split == "train":
+            self.train_shapes.update(counts.shapes)
 
     def warnings(self) -> list[str]:
         """Warnings about the classes, one sentence each."""

@@ -1,4 +1,4 @@
-"""Writes the step's files: shards, label map, and `dataset.json`."""
+"""Writes the step's files: shards, label map, `dataset.json`, and `box_shapes.json`."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from boxcar.data.box_shapes import write_box_shapes
 from boxcar.data.label_map import label_map_text, write_label_map
 from boxcar.records.check import SPLITS, TREATMENTS, CheckedBatch
 from boxcar.records.shards import Shard, write_shard
@@ -54,6 +55,7 @@ def write_files(
             raise
     source.workers.close()  # frees their memory before `dataset.json` needs some
     write_label_map(step.folder / LABEL_MAP, labels)
+    write_box_shapes(step.folder, summary.train_shapes)
     dataset = {
         "version": _version(images, labels),
         "label_map": {str(number): name for number, name in labels.items()},

@@ -42,7 +42,7 @@ def test_the_files_and_counts(tmp_path: Path) -> None:
     (data / ".git" / "broken.xml").write_text("<")
     committed = build_records(str(data), str(tmp_path / "out"))
     shards = [f"{split}-00000-of-00001.tfrecord" for split in ("test", "train", "validation")]
-    assert sorted(committed.files) == ["dataset.json", "label_map.pbtxt", *shards]
+    assert sorted(committed.files) == ["box_shapes.json", "dataset.json", "label_map.pbtxt", *shards]
     assert read_label_map(tmp_path / "out" / "label_map.pbtxt") == {1: "cat", 2: "dog"}
     dataset = _dataset(tmp_path / "out")
     splits = dataset["splits"].values()
@@ -193,7 +193,9 @@ def test_golden_bytes(tmp_path: Path) -> None:
     committed = build_records(str(data), str(tmp_path / "out"))
     shard = (tmp_path / "out" / "test-00000-of-00001.tfrecord").read_bytes()
     golden = json.loads(GOLDEN.read_text())
-    assert {name: entry["sha256"] for name, entry in committed.files.items()} == golden["sha256"]
+    hashes = {name: entry["sha256"] for name, entry in committed.files.items()}
+    assert {name: hashes[name] for name in golden["sha256"]} == golden["sha256"]
+    assert hashes.keys() - golden["sha256"].keys() == {"box_shapes.json"}  # its text is in test_box_shapes.py
     assert shard.hex() == golden["test shard"]
 
 
