@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+from boxcar.detectors.checkpoint_description import fetch_description, find_description
 from boxcar.detectors.weights.packaged import PACKAGED, packaged_file, packaged_source
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.specification import Specification, read_specification
 from boxcar.storage import bucket_location, cache_folder, fetch_file, file_sha256, local_path, make_folder
 from boxcar.storage.local_files import os_errors
 from boxcar.sync.mirror import Mirror
@@ -42,11 +44,13 @@ class InitialWeights:
         path: of a checkpoint, as TensorFlow expects it, without `.index`; of packaged weights, their file.
         source: of a checkpoint, as it was requested; of packaged weights, the package's URL.
         sha256: of a checkpoint, of the lines `<sha256>  <ending>` of its files, sorted; of packaged weights, of their file.
+        specification: of the detector that the weights are of; None if it is unknown.
     """
 
     path: Path
     source: str
     sha256: str
+    specification: Specification | None = None
 
 
 def find_checkpoint(source: str) -> InitialWeights:
@@ -57,8 +61,8 @@ def find_checkpoint(source: str) -> InitialWeights:
             the zoo's `.tar.gz`, a file of packaged weights; or the http(s) address of such an archive.
 
     Raises:
-        BoxcarError: 64 if there is none, or more than one; 65 for a broken archive; 69 for an address that does not respond
-            or a cache that cannot be written.
+        BoxcarError: 64 if there is none, or more than one; 65 for a broken archive or a damaged `detector.json`; 69 for an
+            address that does not respond or a cache that cannot be written.
     """
     if urlsplit(source).scheme in ("http", "https"):
         prefix = _in_folder(_unpacked(_downloaded(source)), source)
@@ -81,7 +85,9 @@ def find_checkpoint(source: str) -> InitialWeights:
             "Give its path without extensions (.../ckpt-0 for ckpt-0.index), a folder or .tar.gz that contains one, or none.",
         )
     lines = "".join(f"{file_sha256(part)}  {part.name.removeprefix(prefix.name)}\n" for part in parts)
-    return InitialWeights(prefix, source, hashlib.sha256(lines.encode()).hexdigest())
+    description = find_description(prefix)
+    specification = None if description is None else read_specification(description.parent)
+    return InitialWeights(prefix, source, hashlib.sha256(lines.encode()).hexdigest(), specification)
 
 
 def find_packaged(architecture: str) -> InitialWeights:
@@ -130,8 +136,13 @@ def _fetched(source: str) -> Path:
         parent, name = location.split()
         path = Mirror(parent).fetch_some(lambda file: _part_of(file, name)) / name
         if path.with_name(f"{name}.index").exists():
+            fetch_description(parent)
             return path
-    return Mirror(source).fetch_some(lambda file: file.count("/") <= 2 and _PART.fullmatch(file.rpartition("/")[2]) is not None)
+    folder = Mirror(source).fetch_some(
+        lambda file: file.count("/") <= 2 and _PART.fullmatch(file.rpartition("/")[2]) is not None
+    )
+    fetch_description("/".join([location.uri, *_in_folder(folder, source).parent.relative_to(folder).parts]))
+    return folder
 
 
 def _part_of(file: str, prefix: str) -> bool:

@@ -60,6 +60,12 @@ def read_variables(prefix: Path, names: Iterable[str]) -> dict[str, npt.NDArray[
         raise _unreadable(prefix, error) from error
 
 
+def read_trained(prefix: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+    """As `read_variables`, of a training whose scored weights are averages: the weights that were trained."""
+    stored = {f"trained/{name.removeprefix('model/')}": name for name in names}
+    return {stored[name]: value for name, value in read_variables(prefix, stored).items()}
+
+
 def list_misfits(variables: Mapping[str, tf.Variable], values: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
     """The variables of a network that have no value or one of another shape, each with a line that says so."""
     misfits = {}

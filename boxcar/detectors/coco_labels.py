@@ -16,3 +16,4 @@ COCO_LABELS = {
     77: "cell phone", 78: "microwave", 79: "oven", 80: "toaster", 81: "sink", 82: "refrigerator", 84: "book",
     85: "clock", 86: "vase", 87: "scissors", 88: "teddy bear", 89: "hair drier", 90: "toothbrush",
 }  # fmt: skip
+COCO_SLOTS = 91  # class slots of detectors that were trained on COCO, the background's included

@@ -19,7 +19,8 @@ class Network:
         model: float32 [B, S, S, 3] in the specification's value range to a dictionary with an entry for each output of its
             task, [B, ...].
         tree: nested dictionaries and lists with layers as leaves; its paths are the names in checkpoints.
-        class_predictor: the layers whose shapes depend on the number of classes; fine-tuning leaves them out.
+        class_predictor: the layers whose shapes depend on the number of classes.
+        class_rows: their variables whose last axis is [anchors of a cell x class slots], slot by slot within an anchor.
         backbone: the layers that can be pretrained for classification.
         regularized: the variables under weight decay: the regularization loss sums their squares.
     """
@@ -28,6 +29,7 @@ class Network:
     model: "tf_keras.Model"
     tree: dict[str, Any]
     class_predictor: tuple["tf_keras.layers.Layer", ...]
+    class_rows: tuple["tf.Variable", ...]
     backbone: tuple["tf_keras.layers.Layer", ...]
     regularized: tuple["tf.Variable", ...]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from boxcar.data.label_map import read_label_map, write_label_map
 from boxcar.detectors.catalog import build_network, check_image_size, find_architecture
-from boxcar.detectors.coco_labels import COCO_LABELS
+from boxcar.detectors.checkpoint_description import fetch_description, find_description
+from boxcar.detectors.coco_labels import COCO_LABELS, COCO_SLOTS
 from boxcar.detectors.network import Network
 from boxcar.detectors.tasks import find_task
 from boxcar.errors import BoxcarError, ExitCode
@@ -27,7 +28,6 @@ from boxcar.storage import bucket_location, fetch_file, file_sha256, local_path,
 from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
 
-COCO_SLOTS = 91  # class slots of the zoo's checkpoints
 ZOO_THRESHOLDS = Thresholds(score=1e-8)
 
 
@@ -58,7 +58,7 @@ def freeze(
         checkpoint: prefix (URI) of a checkpoint of ours or of the TF2 Detection Zoo's (`.../ckpt-0`).
         output: folder (URI).
         label_map: a `label_map.pbtxt`. By default, the first of these: the one in the checkpoint's folder, the labels in
-            `detector.json` there, the label map in `../records` of a run, COCO's labels if there are 91 class slots.
+            its `detector.json`, the label map in `../records` of a run, COCO's labels if there are 91 class slots.
         image_size: side of the network's input in pixels. By default, that in the checkpoint's `detector.json`, else the
             architecture's.
         score_threshold: detections have a higher score than this. By default, that in the checkpoint's `detector.json`, else
@@ -105,12 +105,12 @@ def _fetch_checkpoint(checkpoint: str) -> tuple[Path, str | None]:
         folder = prefix.absolute().parent
         return prefix, folder.parent.as_uri() if folder.name == TRAIN else None
     parent, name = location.split()
-    wanted = (SPECIFICATION, LABEL_MAP)
-    prefix = Mirror(parent).fetch_some(lambda file: file.startswith(f"{name}.") or file in wanted) / name
+    prefix = Mirror(parent).fetch_some(lambda file: file.startswith(f"{name}.") or file == LABEL_MAP) / name
+    fetch_description(parent)
     if prefix.parent.name != TRAIN:
         return prefix, None
     run = parent.rpartition("/")[0]
-    if not (prefix.parent / SPECIFICATION).exists():
+    if find_description(prefix) is None:
         Mirror(run).below(RECORDS).fetch_some(lambda file: file == LABEL_MAP)
     return prefix, run
 
@@ -199,7 +199,8 @@ def _specify(
 ) -> tuple[Specification, Path | None]:
     """The detector's description, and the label map that its labels come from, if any."""
     row = find_architecture(architecture)
-    trained = read_specification(prefix.parent) if (prefix.parent / SPECIFICATION).is_file() else None
+    description = find_description(prefix)
+    trained = None if description is None else read_specification(description.parent)
     if trained is not None and trained.architecture != architecture:
         raise BoxcarError(
             ExitCode.DATA,
@@ -222,7 +223,7 @@ def _specify(
     slots = count_class_slots(prefix, row.class_predictor_bias, anchors)
     label_file, labels = _find_labels(prefix, label_map, trained, slots)
     if max(labels) + 1 != slots:
-        source = label_file or (prefix.parent / SPECIFICATION)
+        source = label_file or description or prefix
         raise BoxcarError(
             ExitCode.DATA,
             f"The label map {uri_of(source)} does not fit the checkpoint {uri_of(prefix)}: its highest id is {max(labels)}, "

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from boxcar.data.input_pipeline import IndexedSplit, training_batches
 from boxcar.detectors.catalog import build_network
 from boxcar.detectors.weights.initial_weights import load_initial
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.inference.specification import SPECIFICATION, specification_json
+from boxcar.inference.specification import SPECIFICATION, read_specification, specification_json
 from boxcar.run.checkpoints import best_score, has_stalled, list_checkpoints, read_scores
 from boxcar.run.progress import Progress
 from boxcar.storage import replace_text
@@ -64,9 +65,13 @@ def run_training(
     check_replicas(settings, strategy.num_replicas_in_sync)
 
     # Data, network, optimizer and checkpoints.
-    initial = None if list_checkpoints(folder) else find_initial(configuration)
-    if is_chief and (initial is not None or not (folder / SPECIFICATION).exists()):
-        replace_text(folder / SPECIFICATION, specification_json(with_initial(plan.specification, initial)))
+    resumes = bool(list_checkpoints(folder))
+    initial = None if resumes else find_initial(configuration)
+    # A training that was started goes on with the anchors that it was started with.
+    specification = read_specification(folder) if resumes else with_initial(plan.specification, initial)
+    plan = replace(plan, specification=specification)
+    if is_chief and not resumes:
+        replace_text(folder / SPECIFICATION, specification_json(specification))
     split = IndexedSplit(sorted(plan.records.folder.glob("train-*.tfrecord")))
     trainer, store = _build(plan, strategy, is_chief)
     step = store.restore_latest()
@@ -77,11 +82,13 @@ def run_training(
             f"This worker would resume from step {step}, but other workers would resume from another step.",
             "Start all workers again when each of them can read the newest checkpoint.",
         )
-    if step:
+    if resumes:
         progress.say(f"Resuming from the checkpoint of step {step}.")
     elif initial is not None:
         progress.note("loading initial weights")
-        progress.say(load_initial(trainer.network, initial, _few_images(plan, split)))
+        averages = averaged_variables(trainer.optimizer, trainer.trained)
+        loaded = load_initial(trainer.network, initial, _few_images(plan, split), averages)
+        progress.say(loaded.sentence)
     for rollback in read_rollbacks(folder)[-1:]:
         trainer.schedule.scale.assign(rollback.learning_rate_scale)
     if step == 0 and configuration.on_divergence == "rollback":

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from boxcar.config.run_settings import Configuration
 from boxcar.data.label_map import read_label_map
@@ -71,8 +72,11 @@ def make_plan(run: str, configuration: Configuration) -> TrainingPlan:
 
 
 def with_initial(specification: Specification, initial: InitialWeights | None) -> Specification:
-    """The specification, with the initial weights of the training."""
+    """The specification, with the initial weights of the training and the anchors that these were trained with, if known."""
     if initial is None:
         return specification
-    checkpoint = InitialCheckpoint(source=initial.source, sha256=initial.sha256)
-    return specification.model_copy(update={"initial_checkpoint": checkpoint})
+    update: dict[str, Any] = {"initial_checkpoint": InitialCheckpoint(source=initial.source, sha256=initial.sha256)}
+    before = initial.specification
+    if before is not None and before.architecture == specification.architecture:
+        update["anchors"] = before.anchors
+    return specification.model_copy(update=update)

@@ -8,21 +8,28 @@ import socket
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from boxcar.config.run_settings import make_configuration
 from boxcar.detectors import checkpoint_sources
-from boxcar.detectors.checkpoint_sources import find_checkpoint
+from boxcar.detectors.catalog import find_architecture
+from boxcar.detectors.checkpoint_sources import InitialWeights, find_checkpoint
 from boxcar.detectors.weights import packaged
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.specification import SPECIFICATION, Anchors, InitialCheckpoint, Specification, specification_json
 from boxcar.storage import file_sha256, open_store
 from boxcar.training import initial, settle_init
 from boxcar.training.initial import find_initial
+from boxcar.training.plan import with_initial
 
 NOBODY = "http://127.0.0.1:9/model.tar.gz"
 RETINANET = "retinanet_resnet50_fpn_640x640"
+DESCRIBED = Specification(
+    architecture="ssd_mobilenet_v2_fpnlite_320x320", image_size=64, labels={1: "cat"}, anchors=Anchors(anchor_scale=2.5)
+)
 PARTS = {"ckpt-0.index": b"the index", "ckpt-0.data-00000-of-00001": b"the data" * 1000}
 
 
@@ -146,6 +153,36 @@ def test_an_archive_made_to_fill_the_disk_is_stopped(archive: Path, cache: Path,
     assert list(cache.iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", ["model", "model/checkpoint"])
+def test_a_checkpoint_of_ours_is_described(unpacked: Path, tmp_path: Path, folder: str) -> None:
+    (tmp_path / SPECIFICATION).write_text("{", encoding="utf-8")  # of something else
+    assert find_checkpoint(str(unpacked / "ckpt-0")).specification is None
+    (tmp_path / folder / SPECIFICATION).write_text(specification_json(DESCRIBED), encoding="utf-8")
+    for source in (unpacked / "ckpt-0", unpacked, unpacked.parent):
+        assert find_checkpoint(str(source)).specification == DESCRIBED
+
+
+def test_a_damaged_description_is_65(unpacked: Path) -> None:
+    (unpacked / SPECIFICATION).write_text('{"architecture": "x"', encoding="utf-8")
+    with pytest.raises(BoxcarError, match=r"detector\.json is not a valid detector description") as caught:
+        find_checkpoint(str(unpacked / "ckpt-0"))
+    assert caught.value.code is ExitCode.DATA
+
+
+def test_a_training_takes_the_anchors_of_the_detector_that_it_starts_from() -> None:
+    architecture = find_architecture(DESCRIBED.architecture)
+    fresh = architecture.specify(64, {1: "dog"}, "version")
+    known = InitialWeights(Path("ckpt-1"), "ckpt-1", "0", DESCRIBED)
+    started = with_initial(fresh, known)
+    assert started.anchors == DESCRIBED.anchors != fresh.anchors
+    assert started.initial_checkpoint == InitialCheckpoint(source="ckpt-1", sha256="0")
+    assert (started.labels, started.dataset_version) == (fresh.labels, "version")
+    other = DESCRIBED.model_copy(update={"architecture": RETINANET})
+    for unknown in (replace(known, specification=None), replace(known, specification=other)):
+        assert with_initial(fresh, unknown).anchors == fresh.anchors
+    assert with_initial(fresh, None) == fresh
+
+
 def test_a_folder_with_two_checkpoints_is_not_guessed_at(unpacked: Path) -> None:
     for name, data in PARTS.items():
         (unpacked / name.replace("ckpt-0", "ckpt-7")).write_bytes(data)
@@ -242,11 +279,13 @@ def test_what_lies_in_a_bucket_is_found_as_what_lies_here(
         store.write(f"model/checkpoint/{name}", content)
         store.write(f"model/checkpoint/other-{name}", content)
     store.write("model/saved_model.pb", b"large, and of no use here")
+    store.write(f"model/{SPECIFICATION}", specification_json(DESCRIBED).encode())
     store.write("model.tar.gz", archive.read_bytes())
     expected = find_checkpoint(str(unpacked / "ckpt-0")).sha256
     for source in ("model/checkpoint/ckpt-0", "model/checkpoint", "model", "model/checkpoint/other-ckpt-0", "model.tar.gz"):
         found = find_checkpoint(f"{bucket_uri}/{source}")
         assert (found.sha256, found.source) == (expected, f"{bucket_uri}/{source}")
+        assert found.specification == (None if source.endswith(".gz") else DESCRIBED)
     assert not list(cache.rglob("saved_model.pb"))
     with pytest.raises(BoxcarError, match=f"There is no checkpoint {bucket_uri}/model/checkpoint/ckpt-1") as caught:
         find_checkpoint(f"{bucket_uri}/model/checkpoint/ckpt-1")

@@ -153,6 +153,13 @@ def test_where_labels_come_from(exported_run: ExportedRun, tmp_path: Path, where
     assert source == places[where]
 
 
+def test_an_exported_checkpoint_is_described_above_its_folder(exported_run: ExportedRun) -> None:
+    from boxcar.export.freezing import _specify
+
+    described = read_specification(exported_run.frozen)
+    assert _specify(ARCHITECTURE, exported_run.frozen / "checkpoint" / "ckpt-0", None, None, None) == (described, None)
+
+
 def test_no_label_map_anywhere(exported_run: ExportedRun, tmp_path: Path) -> None:
     prefix = _copied_checkpoint(exported_run, tmp_path / "elsewhere" / "train")
     with pytest.raises(BoxcarError, match="--label-map FILE") as caught:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from boxcar.detectors.catalog import build_network, find_architecture
 from boxcar.detectors.checkpoint_sources import InitialWeights, find_checkpoint, find_packaged
 from boxcar.detectors.network import Network
-from boxcar.detectors.weights.initial_weights import load_initial
+from boxcar.detectors.weights.initial_weights import Loaded, load_initial
 from boxcar.detectors.weights.packaged import read_packaged
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.specification import Anchors, Specification
@@ -64,29 +64,30 @@ def check_loaded(network: Network, before: dict[str, np.ndarray], source: dict[s
 def test_of_other_classes_all_but_the_class_predictor_is_loaded(three: Network, started: InitialWeights) -> None:
     five = build_network(specify(5))
     before = values(five)
-    sentence = load_initial(five, started, nothing())
-    assert sentence == f"Loaded 381 of 384 variables of {started.source}; the class predictor starts from random weights."
+    loaded = load_initial(five, started, nothing(), {})
+    sentence = f"Loaded 381 of 384 variables of {started.source}; the class predictor starts from random weights."
+    assert loaded == Loaded(sentence, complete=False)
     check_loaded(five, before, values(three), (CLASSES,))
 
 
-def test_of_the_same_classes_the_class_predictor_is_not_loaded_either(three: Network, started: InitialWeights) -> None:
+def test_as_many_classes_of_unknown_names_are_not_taken_for_the_same(three: Network, started: InitialWeights) -> None:
     network = build_network(specify(3))
     before = values(network)
-    load_initial(network, started, nothing())
+    load_initial(network, started, nothing(), {})
     check_loaded(network, before, values(three), (CLASSES,))
 
 
 def test_another_image_size_has_the_same_weights(three: Network, started: InitialWeights) -> None:
     network = build_network(specify(3, image_size=96))
     before = values(network)
-    assert load_initial(network, started, nothing()).startswith("Loaded 381 of 384 variables")
+    assert load_initial(network, started, nothing(), {}).sentence.startswith("Loaded 381 of 384 variables")
     check_loaded(network, before, values(three), (CLASSES,))
 
 
 def test_other_anchors_start_with_a_box_predictor_of_their_own(three: Network, started: InitialWeights) -> None:
     network = build_network(specify(3, anchors=Anchors(scales_per_octave=3)))
     before = values(network)
-    sentence = load_initial(network, started, nothing())
+    sentence = load_initial(network, started, nothing(), {}).sentence
     assert sentence.startswith(f"Loaded 379 of 384 variables of {started.source}: 260 of 260 of the backbone, and 119 of 121 ")
     kept = tuple(f"{BOXES}_box_encoder_layers/0/{name}" for name in ("pointwise_kernel", "bias"))
     check_loaded(network, before, values(three), (CLASSES, *kept))
@@ -99,7 +100,7 @@ def test_a_backbone_alone_is_loaded(three: Network, tmp_path: Path) -> None:
     backbone = find_checkpoint(tf.train.Checkpoint(model=part).write(str(tmp_path / "ckpt-1")))
     network = build_network(specify(5))
     before = values(network)
-    sentence = load_initial(network, backbone, nothing())
+    sentence = load_initial(network, backbone, nothing(), {}).sentence
     assert sentence.startswith(f"Loaded 260 of 384 variables of {backbone.source}: 260 of 260 of the backbone, and 0 of 121 ")
     check_loaded(network, before, values(three), ("model/_box", "model/_feature_extractor/_"))
 
@@ -117,7 +118,7 @@ def test_where_nothing_of_the_backbone_fits_it_is_65_and_nothing_changes(
         other = find_checkpoint(tf.train.Checkpoint(model=part).write(str(tmp_path / "ckpt-1")))
     before = values(network)
     with pytest.raises(BoxcarError, match=r"fits the backbone of") as caught:
-        load_initial(network, other, nothing())
+        load_initial(network, other, nothing(), {})
     assert caught.value.code is ExitCode.DATA
     assert len(caught.value.details) == sum(len(layer.variables) for layer in network.backbone)
     check_loaded(network, before, before, ())
@@ -133,7 +134,7 @@ def test_packaged_weights_get_the_statistics_of_the_images(images: list[np.ndarr
     wanted = reference.model(images[0], training=False)["box_encodings"]
     network = build_network(specify(2))
     before = values(network)
-    sentence = load_initial(network, packaged, iter(images))
+    sentence = load_initial(network, packaged, iter(images), {}).sentence
     assert sentence.startswith("Loaded 381 of 384 variables of pkg:npm/handtrackjs@0.1.5;")
     np.testing.assert_allclose(network.model(images[0], training=False)["box_encodings"], wanted, rtol=0, atol=1e-4)
     after = values(network)
@@ -153,6 +154,6 @@ def test_a_packaged_file_that_is_cut_short_is_65_and_changes_nothing(tmp_path: P
     network = build_network(specify(2))
     before = values(network)
     with pytest.raises(BoxcarError, match=r"weights\.npz are damaged") as caught:
-        load_initial(network, InitialWeights(path, "pkg", "0"), iter(images))
+        load_initial(network, InitialWeights(path, "pkg", "0"), iter(images), {})
     assert caught.value.code is ExitCode.DATA
     check_loaded(network, before, before, ())

@@ -1,5 +1,6 @@
 """RetinaNet against Model Garden's own: the same weights by name, the same answers, the same anchors."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,12 +123,23 @@ def test_our_own_checkpoints_have_the_names_of_its_model(garden: tf_keras.Model,
 def test_fine_tuning_takes_all_but_the_class_predictor(prefix: Path) -> None:
     network = build_network(specify(labels=7))
     before = {name: variable.numpy() for name, variable in network.variables_by_name().items()}
-    sentence = load_initial(network, find_checkpoint(str(prefix)), [])
+    sentence = load_initial(network, find_checkpoint(str(prefix)), [], {}).sentence
     assert sentence.startswith("Loaded 479 of 481 variables of "), sentence
     stored = read_variables(prefix, before)
     for name, variable in network.variables_by_name().items():
         kept = name in ("model/_head/_classifier/bias", "model/_head/_classifier/kernel")
         np.testing.assert_array_equal(variable, (before if kept else stored)[name])
+
+
+def test_a_class_that_stays_scores_as_before(prefix: Path, network: Network) -> None:
+    initial = replace(find_checkpoint(str(prefix)), specification=network.specification)
+    other = build_network(ROW.specify(SIZE, {1: "new", 2: "3", 3: "1"}))
+    sentence = load_initial(other, initial, [], {}).sentence
+    assert sentence.endswith("the class predictor keeps 3, 1; new is new and starts from random weights; 2 is dropped.")
+    pixels = np.random.default_rng(2).uniform(-1, 1, (1, SIZE, SIZE, 3)).astype(np.float32)
+    ours, theirs = (one.model(pixels, training=False)["class_logits"].numpy() for one in (other, network))
+    assert np.ptp(theirs[..., 3]) > 0.1
+    np.testing.assert_allclose(ours[..., [0, 2, 3]], theirs[..., [0, 3, 1]], rtol=0, atol=1e-5)
 
 
 def test_weight_decay_is_on_what_model_garden_has_it_on(network: Network, tmp_path: Path) -> None:

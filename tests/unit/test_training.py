@@ -17,8 +17,9 @@ from terminal import Terminal
 from boxcar.config.run_settings import make_configuration, read_configuration, write_configuration
 from boxcar.data.example import read_examples
 from boxcar.errors import BoxcarError
-from boxcar.run.checkpoints import list_checkpoints, read_status
-from boxcar.run.layout import CONFIGURATION
+from boxcar.inference.specification import SPECIFICATION, Anchors, read_specification, specification_json
+from boxcar.run.checkpoints import list_checkpoints, read_status, remove_checkpoint
+from boxcar.run.layout import COMMIT, CONFIGURATION, UNFINISHED
 from boxcar.run.step import read_commit, require_commit
 from boxcar.training import train
 from boxcar.training.history import read_history
@@ -131,6 +132,21 @@ def test_stopped_by_sigterm_and_resumed_it_is_what_it_would_have_been(
     train_in(run)
     assert step_losses(run) == step_losses(undisturbed)
     assert {20, 40} <= {checkpoint.step for checkpoint in list_checkpoints(run / "train")}
+
+
+def test_a_training_goes_on_with_the_anchors_that_it_was_started_with(tmp_path: Path, undisturbed: Path) -> None:
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    folder = run / "train"
+    remove_checkpoint(folder, 40)
+    committed = json.loads((folder / COMMIT).read_text())
+    (folder / UNFINISHED).write_text(json.dumps({key: committed[key] for key in ("step", "inputs", "parameters")}))
+    (folder / COMMIT).unlink()
+    specification = read_specification(folder).model_copy(update={"anchors": Anchors(anchor_scale=2.5)})
+    (folder / SPECIFICATION).write_text(specification_json(specification))
+    train_in(run)
+    assert read_specification(folder) == specification
+    assert step_losses(run)[:20] == step_losses(undisturbed)[:20]
+    assert step_losses(run)[20] != step_losses(undisturbed)[20]
 
 
 @pytest.mark.parametrize("changes", [{"learning_rate": 1e30}], ids=["learning rate"])

@@ -102,6 +102,7 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
         model=model,
         tree=tree,
         class_predictor=(head._classifier,),
+        class_rows=(head._classifier.kernel, head._classifier.bias),
         backbone=(backbone,),
         regularized=tuple(variable for variable in model.trainable_variables if "kernel" in variable.name),
     )

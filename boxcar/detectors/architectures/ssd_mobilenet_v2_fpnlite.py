@@ -152,6 +152,7 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
         model=model,
         tree=tree,
         class_predictor=(class_head,),
+        class_rows=(class_head.pointwise_kernel, class_head.bias),
         backbone=(backbone,),
         regularized=tuple(regularized),
     )
