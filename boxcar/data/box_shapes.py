@@ -18,6 +18,10 @@ from boxcar.storage.cache import uri_of
 STEPS_PER_OCTAVE = 8
 _MOST_STEPS = 16 * STEPS_PER_OCTAVE  # down to 1/65,536 of a side; a box that is less is counted as this
 
+# Pixels of the input: the stride of the finest level. What is narrower than a cell of its map leaves little trace there.
+NARROW = 8
+MANY_NARROW = 0.25  # of a class's boxes
+
 BoxShape = tuple[float, float, int]  # height and width in (0, 1], and the number of boxes, at least 1
 BoxShapes = Mapping[str, Sequence[BoxShape]]  # of each class that has a box, by its name
 
@@ -65,6 +69,18 @@ def read_box_shapes(folder: Path) -> BoxShapes:
         raise BoxcarError(
             ExitCode.DATA, f"{uri_of(path)} does not list the sizes of boxes.", "Run `boxcar records` again for that folder."
         ) from error
+
+
+def narrowest_class(shapes: BoxShapes, image_size: int) -> tuple[str, float] | None:
+    """The class with the largest share of boxes whose shorter side has less than 8 pixels at an input of `image_size`.
+
+    Returns:
+        Its name and that share, in [0, 1]; None if it is less than a quarter.
+    """
+    narrow = {name: sum(row[2] for row in rows if min(row[:2]) * image_size < NARROW) for name, rows in shapes.items()}
+    shares = [(narrow[name] / sum(row[2] for row in rows), name) for name, rows in shapes.items() if rows]
+    share, name = max(shares, default=(0.0, ""))
+    return (name, share) if share >= MANY_NARROW else None
 
 
 def _checked(height: float, width: float, count: int) -> BoxShape:

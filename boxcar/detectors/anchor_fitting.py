@@ -10,8 +10,8 @@ from boxcar.inference.specification import Anchors
 
 MATCHED_IOU = 0.5  # from which training matches an anchor to a box
 
-# Of the architecture's scale, below it: for 4, they are 3.17, 2.52, 2, and 1.59. Sixths of an octave instead of thirds would be
-# decided by a few boxes more or less.
+# Of the architecture's scale, below it, by thirds of an octave: sixths would be decided by a few boxes more or less. They are
+# rounded to sixteenths, which every decoder represents exactly: for 4, to 3.1875, 2.5, 2, and 1.5625.
 SHARES = tuple(2 ** (-thirds / 3) for thirds in range(1, 5))
 TOLERANCE = 0.0075  # a larger scale wins over one that fits better by no more than this
 MOST_LOST = 0.05  # share of a class's boxes that a scale may leave unmatched although the architecture's matches them
@@ -47,7 +47,7 @@ def fit_anchors(shapes: Mapping[str, Sequence[tuple[float, float, int]]], image_
     np.add.at(weights, (table[:, 0].astype(int), place.ravel()), table[:, 3])
     weights /= weights.sum(axis=1, keepdims=True)
 
-    smaller = (round(share * default.anchor_scale, 2) for share in SHARES)
+    smaller = (round(16 * share * default.anchor_scale) / 16 for share in SHARES)
     candidates = [default, *(default.model_copy(update={"anchor_scale": scale}) for scale in smaller)]
     overlaps = [best_overlaps(sides * image_size, image_size, anchors) for anchors in candidates]
     matched = [weights @ (overlap >= MATCHED_IOU).mean(axis=1) for overlap in overlaps]  # [classes] each

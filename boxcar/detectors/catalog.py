@@ -13,6 +13,8 @@ _FILES = [
     importlib.import_module(f"{architectures.__name__}.{file.name}") for file in pkgutil.iter_modules(architectures.__path__)
 ]
 
+LARGEST_INPUT = 640  # pixels; beyond it, a step takes minutes on a CPU
+
 # From the lightest to the heaviest.
 ARCHITECTURES: dict[str, Architecture] = {
     row.name: row for row in sorted((row for file in _FILES for row in file.ARCHITECTURES), key=lambda row: row.multiply_adds)
@@ -41,6 +43,19 @@ def check_image_size(architecture: Architecture, image_size: int) -> None:
             f"{architecture.name} does not support an image size of {image_size} pixels.",
             f"Choose a multiple of {architecture.size_multiple} from 64 to 2048, for example {architecture.image_size}.",
         )
+
+
+def larger_input(specification: Specification) -> str | None:
+    """The options of a run whose input has sides twice as long, up to 640 pixels. None if they have as many already.
+
+    If the same network is in the table with that size, they name it, because there may be weights for it.
+    """
+    size = min(2 * specification.image_size, LARGEST_INPUT)
+    row = ARCHITECTURES.get(specification.architecture)
+    if row is None or size <= specification.image_size:
+        return None
+    named = next((other for other in ARCHITECTURES.values() if (other.build, other.image_size) == (row.build, size)), None)
+    return f"--architecture {named.name}" if named else f"--architecture {row.name} --image-size {size}"
 
 
 def build_network(specification: Specification, batch_norm_momentum: float = 0.997, *, synchronized: bool = False) -> Network:

@@ -39,6 +39,11 @@ class Anchors(BaseModel):
         """The number of anchors of each cell of a feature map."""
         return len(self.aspect_ratios) * self.scales_per_octave
 
+    @property
+    def smallest_side(self) -> float:
+        """Side of the smallest square anchor, in pixels of the input."""
+        return self.anchor_scale * 2.0**self.min_level
+
 
 class BoxCoder(BaseModel):
     """Faster R-CNN box coder: offsets relative to the anchor, multiplied by these scales (Ren et al. 2015, section 3.1.2)."""

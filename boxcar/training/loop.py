@@ -26,7 +26,7 @@ from boxcar.training.history import History
 from boxcar.training.initial import find_initial
 from boxcar.training.optimizers import averaged_variables
 from boxcar.training.panel import make_panel
-from boxcar.training.plan import TrainingPlan, with_initial
+from boxcar.training.plan import TrainingPlan, box_sentences, with_initial
 from boxcar.training.stopping import StopRequest
 from boxcar.training.trainer import LogWindow, Trainer
 
@@ -96,6 +96,8 @@ def run_training(
 
     # Log.
     progress.say(settings.sentence(plan.images))
+    for sentence in box_sentences(plan.shapes, plan.specification):
+        progress.say(sentence)
     progress.resume_from(step)
     progress.note("the first steps take longer")
     history = History(folder, step) if is_chief else None

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from boxcar.config.run_settings import Configuration
+from boxcar.data.box_shapes import NARROW, BoxShapes, narrowest_class, read_box_shapes
 from boxcar.data.label_map import read_label_map
-from boxcar.detectors.catalog import find_architecture
+from boxcar.detectors.anchor_fitting import fit_anchors
+from boxcar.detectors.catalog import find_architecture, larger_input
 from boxcar.detectors.checkpoint_sources import InitialWeights
-from boxcar.inference.specification import InitialCheckpoint, Specification
+from boxcar.inference.specification import SPECIFICATION, Anchors, InitialCheckpoint, Specification, read_specification
 from boxcar.run.checkpoints import has_stalled, list_checkpoints, read_scores
 from boxcar.run.layout import DATASET, EVAL, LABEL_MAP, RECORDS, TRAIN
 from boxcar.run.step import Committed, Step, require_commit
@@ -23,6 +25,7 @@ class TrainingPlan:
 
     Attributes:
         evaluation: the run's `eval/` folder.
+        shapes: of the training split's boxes; empty if the records do not say.
         images: how many the training split has.
     """
 
@@ -32,6 +35,7 @@ class TrainingPlan:
     specification: Specification
     configuration: Configuration
     settings: TrainingSettings
+    shapes: BoxShapes
     images: int
 
     def is_trained(self) -> bool:
@@ -53,9 +57,12 @@ def make_plan(run: str, configuration: Configuration) -> TrainingPlan:
     dataset = json.loads((records.folder / DATASET).read_text(encoding="utf-8"))
     images = dataset["splits"]["train"]["pictures"]
     settings = derive_settings(configuration, images)
+    shapes = read_box_shapes(records.folder)
     specification = find_architecture(configuration.architecture).specify(
         configuration.size, read_label_map(records.folder / LABEL_MAP), dataset["version"]
     )
+    anchors = _choose_anchors(folder / TRAIN, shapes, specification)
+    specification = specification.model_copy(update={"anchors": anchors})
     step = Step(
         "train",
         folder / TRAIN,
@@ -68,7 +75,36 @@ def make_plan(run: str, configuration: Configuration) -> TrainingPlan:
         },
         resumable=True,
     )
-    return TrainingPlan(step, records, folder / EVAL, specification, configuration, settings, images)
+    return TrainingPlan(step, records, folder / EVAL, specification, configuration, settings, shapes, images)
+
+
+def _choose_anchors(train: Path, shapes: BoxShapes, specification: Specification) -> Anchors:
+    """Those of the training if it was started, whichever version of Boxcar chose them, else those that fit the boxes."""
+    if (train / SPECIFICATION).exists():
+        return read_specification(train).anchors
+    return fit_anchors(shapes, specification.image_size, specification.anchors)
+
+
+def box_sentences(shapes: BoxShapes, specification: Specification) -> list[str]:
+    """Sentences for the log about anchors that are not the architecture's, and about boxes that are too small for the input."""
+    sentences = []
+    usual, anchors, size = (
+        find_architecture(specification.architecture).anchors,
+        specification.anchors,
+        specification.image_size,
+    )
+    if anchors != usual:
+        fitted = anchors == fit_anchors(shapes, size, usual)
+        why = "fitted to the data's boxes" if fitted else "as those that training started with"
+        sentences.append(f"Anchors from {anchors.smallest_side:g} pixels up instead of {usual.smallest_side:g}, {why}.")
+    narrow, options = narrowest_class(shapes, size), larger_input(specification)
+    if narrow is not None and options is not None:
+        name, share = narrow
+        sentences.append(
+            f"{share:.0%} of the boxes of {name} have a side of less than {NARROW} pixels at the input of {size} × {size}. "
+            f"They are easier to find with a larger one: start another run with {options}."
+        )
+    return sentences
 
 
 def with_initial(specification: Specification, initial: InitialWeights | None) -> Specification:

@@ -12,7 +12,7 @@ from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.specification import Anchors
 
 Shape = tuple[float, float, int]
-SCALES = (4.0, 3.17, 2.52, 2.0, 1.59)
+SCALES = (4.0, 3.1875, 2.5, 2.0, 1.5625)
 GRIDS = (Anchors(), Anchors(aspect_ratios=(0.5, 1.0, 2.0), scales_per_octave=3))
 CHANCE = np.random.default_rng(0)
 
@@ -54,14 +54,14 @@ def test_large_boxes_keep_the_architecture_s_anchors(grid: Anchors) -> None:
 def test_small_boxes_of_one_class_lower_the_scale() -> None:
     # As in blood cells at 320 pixels: platelets, and a hundred times as many larger cells.
     red = [(height, width, 100) for height, width, _ in pixels(39, 63)]
-    assert scale(platelet=pixels(14, 29, 60), white=pixels(60, 127, 60), red=red) == 2.52
+    assert scale(platelet=pixels(14, 29, 60), white=pixels(60, 127, 60), red=red) == 2.5
     assert scale(white=pixels(60, 127, 60), red=red) == 4.0
 
 
 def test_the_smaller_the_boxes_the_smaller_the_scale_down_to_a_limit() -> None:
     found = [scale(it=pixels(side, 1.3 * side)) for side in (40, 28, 20, 16, 12, 8, 4)]
     assert found == sorted(found, reverse=True)
-    assert found[0] == 4.0 and found[-2:] == [1.59, 1.59]
+    assert found[0] == 4.0 and found[-2:] == [1.5625, 1.5625]
     assert scale(it=pixels(0.5, 1)) == 4.0  # no anchor comes near these
 
 
@@ -92,10 +92,10 @@ def test_boxes_that_anchors_covered_stay_covered() -> None:
 
 
 def test_full_frames_hold_the_scale_against_tiny_boxes() -> None:
-    # The largest square anchor of scale 2 has sides of 362 pixels, a third of the area of a box of 640; that of 2.52 has half.
+    # The largest square anchor of scale 2 has sides of 362 pixels, a third of the area of a box of 640; that of 2.5 has half.
     tiny = pixels(8, 12, input_size=640)
     assert scale(640, tiny=tiny) <= 2
-    assert scale(640, tiny=tiny, frame=[(1.0, 1.0, 5)]) == 2.52
+    assert scale(640, tiny=tiny, frame=[(1.0, 1.0, 5)]) == 2.5
 
 
 def test_counts_weigh_boxes_and_classes_weigh_the_same() -> None:

@@ -86,6 +86,8 @@ def test_a_training_leaves_checkpoints_history_and_its_word(undisturbed: Path) -
     assert {"detector.json", "history.jsonl", "status.json", "ckpt-40.json", "ckpt-40.index"} <= set(committed.files)
     version = json.loads((undisturbed / "records" / "dataset.json").read_text())["version"]
     assert {checkpoint.dataset_version for checkpoint in list_checkpoints(folder)} == {version}
+    # Shapes are small at 64 pixels.
+    assert json.loads((folder / "detector.json").read_text())["anchors"]["anchor_scale"] == 2.0
 
 
 def test_a_finished_training_is_left_alone(undisturbed: Path) -> None:
