@@ -3,18 +3,22 @@
 The thresholds are rules of thumb. They are chosen so that a rule gives advice only if it is likely to help.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from boxcar.data.box_shapes import NARROW, narrowest_class
+from boxcar.detectors.catalog import larger_input
 from boxcar.report.evidence import Evidence, ListedFile, Score
+from boxcar.run.layout import RECORDS
+from boxcar.storage.cache import uri_of
 
 FEW_BOXES = 100  # of a class, to train on
 FEW_TEST_BOXES = 50  # below this, one box more or less moves the scores visibly
 GOOD, LEARNED = 0.85, 0.1  # AP50 from which a detector is good, and below which it has learned almost nothing
 LONG_TRAINING_SECONDS = 45 * 60
 SLOW_IMAGES_PER_SECOND = 25.0  # a CPU; GPUs do hundreds
-LARGEST_IMAGE_SIZE = 640
 
 
 @dataclass(frozen=True)
@@ -149,16 +153,35 @@ def _few_boxes(evidence: Evidence) -> Iterator[Advice]:
 
 
 def _small_boxes(evidence: Evidence) -> Iterator[Advice]:
-    test, size = evidence.test, evidence.specification.image_size
-    larger = test.AP_large if test.AP_large is not None else test.AP_medium
-    if test.AP_small is None or larger is None or larger - test.AP_small <= 0.2 or size >= LARGEST_IMAGE_SIZE:
+    options, size = larger_input(evidence.specification), evidence.specification.image_size
+    if options is None:
         return
-    yield Advice(
-        f"Use a larger input: --image-size {min(2 * size, LARGEST_IMAGE_SIZE)}",
-        f"Small objects (under 32 × 32 pixels) score AP {test.AP_small:.2f}, the larger ones {larger:.2f}. Every image "
-        f"is scaled to {size} × {size} pixels first, which affects small objects most. Training time grows in proportion "
-        "to the number of pixels.",
-    )
+    records, output = (shlex.quote(uri_of(evidence.run) + ending) for ending in (f"/{RECORDS}", "-larger"))
+    do = f"Use a larger input: boxcar run --records {records} --output {output} {options}"
+    because = _why_larger(evidence)
+    if because is not None:
+        yield Advice(
+            do,
+            f"{because} Every image is scaled to {size} × {size} pixels first, which affects small objects most. Training "
+            "time grows in proportion to the number of pixels.",
+        )
+
+
+def _why_larger(evidence: Evidence) -> str | None:
+    test = evidence.test
+    narrow = narrowest_class(evidence.shapes, evidence.specification.image_size)
+    if narrow is not None:
+        name, share = narrow
+        score = test.per_class[name].AP50 if name in test.per_class else None
+        if score is not None and score < GOOD:
+            return (
+                f"“{name}” has AP50 {score:.2f}, and {share:.0%} of its boxes have a side of less than {NARROW} pixels at the "
+                "network’s input."
+            )
+    larger = test.AP_large if test.AP_large is not None else test.AP_medium
+    if test.AP_small is None or larger is None or larger - test.AP_small <= 0.2:
+        return None
+    return f"Small objects (under 32 × 32 pixels) score AP {test.AP_small:.2f}, the larger ones {larger:.2f}."
 
 
 def _loose_boxes(evidence: Evidence) -> Iterator[Advice]:

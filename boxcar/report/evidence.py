@@ -1,12 +1,13 @@
 """The results of a run's finished steps, read and checked: the input of the page and its advice."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from boxcar.data.box_shapes import BoxShapes, read_box_shapes
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.specification import Specification, read_specification
 from boxcar.run import layout
@@ -190,6 +191,7 @@ class Evidence:
     manifest: Manifest
     configuration: str | None  # the text of config.yaml; None if the steps ran one by one
     decision: GateDecision | None = None  # None if the gate has not compared the run
+    shapes: BoxShapes = field(default_factory=dict)  # of the training boxes; empty if the records do not say
 
     @property
     def training_seconds(self) -> float:
@@ -228,6 +230,7 @@ def read_evidence(run: Path) -> Evidence:
         manifest=_whole(run / layout.EXPORT / layout.MANIFEST, Manifest, "convert"),
         configuration=_content(configuration, "run").decode(errors="replace") if configuration.exists() else None,
         decision=_whole(decision, GateDecision, "models promote") if decision.exists() else None,
+        shapes=read_box_shapes(run / layout.RECORDS),
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from boxcar.detectors.catalog import ARCHITECTURES
 from boxcar.inference.drawing import SHOWN_SCORE
+from boxcar.inference.specification import Specification
 from boxcar.report.advice import advise
 from boxcar.report.charts import Chart, Line, line_chart
 from boxcar.report.evidence import Dataset, Evidence
@@ -110,7 +112,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "charts": _charts(evidence),
         "rate": sum(rates) / len(rates) if rates else None,
         "last_step": max((point.step for point in evidence.history), default=evidence.test.step),
-        "extent": _extent(evidence.dataset, evidence.specification.image_size),
+        "extent": _extent(evidence.dataset, evidence.specification),
         "most_listed": MOST_LISTED,
         "labeled": labeled_thumbnails(sorted(records.glob("train-*.tfrecord")), labels, LABELED_IMAGES),
         "scored": scored_thumbnails(sorted(records.glob("test-*.tfrecord")), evidence.test.examples[:SCORED_IMAGES], labels),
@@ -159,8 +161,10 @@ def verdict(ap50: float | None) -> str:
     return "It detects almost nothing in new images yet."
 
 
-def _extent(dataset: Dataset, image_size: int) -> str | None:
-    """The sizes of the images and of the objects in them, as text."""
+def _extent(dataset: Dataset, specification: Specification) -> str | None:
+    """The sizes of the images, of the objects in them, and of the anchors if they are not the architecture's, as text."""
+    image_size, anchors = specification.image_size, specification.anchors
+    row = ARCHITECTURES.get(specification.architecture)
     width, height, box = dataset.picture_width, dataset.picture_height, dataset.relative_box_size
     if width is None or height is None:
         return None
@@ -175,6 +179,11 @@ def _extent(dataset: Dataset, image_size: int) -> str | None:
         text += (
             f" A typical object takes up {box.median:.0%} of the image’s side, about {box.median * image_size:.0f} pixels at "
             f"the network’s input. The smallest takes up {box.min * image_size:.0f} pixels there."
+        )
+    if row is not None and anchors != row.anchors:
+        text += (
+            f" The detector’s anchors start at {anchors.smallest_side:g} pixels, the architecture’s own at "
+            f"{row.anchors.smallest_side:g}."
         )
     return text
 

@@ -95,7 +95,7 @@ def box_sentences(shapes: BoxShapes, specification: Specification) -> list[str]:
     )
     if anchors != usual:
         fitted = anchors == fit_anchors(shapes, size, usual)
-        why = "fitted to the data's boxes" if fitted else "as those that training started with"
+        why = "fitted to the data's boxes" if fitted else "as before"
         sentences.append(f"Anchors from {anchors.smallest_side:g} pixels up instead of {usual.smallest_side:g}, {why}.")
     narrow, options = narrowest_class(shapes, size), larger_input(specification)
     if narrow is not None and options is not None:

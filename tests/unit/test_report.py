@@ -55,6 +55,12 @@ def read_page(run: Path) -> Page:
     return Page((run / "report" / "index.html").read_text(encoding="utf-8"))
 
 
+def read_page_of(run: Path) -> str:
+    """The text of the page, which is written first."""
+    write_report(str(run))
+    return re.sub(r"\s+", " ", read_page(run).text)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = write_run(tmp_path_factory.mktemp("runs") / "demo")
@@ -94,6 +100,18 @@ def test_the_page_has_the_main_results(run: Path) -> None:
         "run boxcar demo-page --run demo in the folder that contains this run.",
     ):
         assert expected in words, expected
+
+
+def test_anchors_that_are_not_the_architecture_s_are_on_the_page(fresh_run: Path) -> None:
+    assert "anchors" not in read_page_of(fresh_run)
+    rewrite(
+        fresh_run,
+        "freeze",
+        "export/saved_model",
+        "detector.json",
+        lambda specification: specification.update(anchors={"anchor_scale": 2.5}),
+    )
+    assert "The detector’s anchors start at 20 pixels, the architecture’s own at 32." in read_page_of(fresh_run)
 
 
 def test_a_run_without_a_file_for_browsers_names_no_demo_page(fresh_run: Path) -> None:

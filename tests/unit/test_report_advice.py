@@ -1,10 +1,13 @@
 """Each rule gives its advice if it applies, names its evidence, and gives none otherwise."""
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from boxcar.data.box_shapes import BoxShapes
 from boxcar.inference.specification import Specification
 from boxcar.report.advice import Advice, advise
 from boxcar.report.evidence import (
@@ -21,6 +24,9 @@ from boxcar.report.evidence import (
 )
 from boxcar.run.step import Committed
 
+SSD = "ssd_mobilenet_v2_fpnlite_320x320"
+NARROW_DOGS = {"cat": [(0.5, 0.5, 9)], "dog": [(0.3, 0.02, 3), (0.5, 0.5, 1)]}
+
 
 def evidence(
     *,
@@ -36,6 +42,7 @@ def evidence(
     seconds: float = 150.0,
     rate: float = 90.0,
     image_size: int = 320,
+    shapes: BoxShapes = {},  # noqa: B006 - nobody changes it
 ) -> Evidence:
     classes = classes or {"cat": (ap50, 80, 300), "dog": (ap50, 90, 280)}
     per_class = {name: ClassScore(AP=score, AP50=score, boxes=boxes) for name, (score, boxes, _) in classes.items()}
@@ -49,7 +56,7 @@ def evidence(
         run=Path("run"),
         committed={"train": Committed(Path("run/train"), "train", {}, {}, {}, "0", seconds)},
         dataset=Dataset(version="v", splits=splits, faults=faults),
-        specification=Specification(architecture="a", image_size=image_size, labels=dict(enumerate(classes, 1))),
+        specification=Specification(architecture=SSD, image_size=image_size, labels=dict(enumerate(classes, 1))),
         history=tuple(TrainingPoint(step=100 * i, loss=loss, images_per_second=rate) for i, loss in enumerate(losses, 1)),
         scores=tuple(Score(step=100 * i, AP=one, AP50=min(1, 1.18 * one), **common) for i, one in enumerate(curve, 1)),
         test=ChosenScore(
@@ -59,6 +66,7 @@ def evidence(
             files=tuple(ListedFile(path=f"file-{kind}", format=kind, bytes=1, sha256="", AP50=score) for kind, score in files)
         ),
         configuration=None,
+        shapes=shapes,
     )
 
 
@@ -82,8 +90,13 @@ def test_a_good_run_needs_nothing() -> None:
             "Label more images",
             "validation AP fell from 0.70 to 0.50",
         ),
-        ({"sizes": (0.2, 0.6, 0.8)}, "Use a larger input: --image-size 640", "score AP 0.20, the larger ones 0.80"),
-        ({"sizes": (0.2, 0.6, 0.8), "image_size": 128}, "Use a larger input: --image-size 256", "128 × 128"),
+        ({"sizes": (0.2, 0.6, 0.8)}, f"Use a larger input: boxcar run --records run/records --output run-larger "
+         f"--architecture {SSD.replace('320', '640')}", "score AP 0.20, the larger ones 0.80"),
+        ({"sizes": (0.2, 0.6, 0.8), "image_size": 128}, f"Use a larger input: boxcar run --records run/records "
+         f"--output run-larger --architecture {SSD} --image-size 256", "128 × 128"),
+        ({"shapes": NARROW_DOGS, "classes": {"cat": (0.84, 80, 300), "dog": (0.7, 90, 280)}},
+         "Use a larger input: boxcar run --records run/records",
+         "“dog” has AP50 0.70, and 75% of its boxes have a side of less than 8 pixels at the network’s input."),
         ({"ap": 0.5}, "If the boxes must fit tightly, train longer", "AP, which requires tight boxes, is only 0.50"),
         ({"classes": {"cat": (0.95, 80, 300), "<dog>": (0.5, 90, 12)}}, "Label more images with “<dog>”",
          "Its AP50 is 0.50, compared with 0.95 for the others, and it has 12 boxes to train on; the others have 300."),
@@ -105,6 +118,27 @@ def test_each_rule_gives_its_advice(changes: dict[str, Any], do: str, because: s
     assert because in only(found).because
     # Each of these runs has one problem, and some have a low score because of it.
     assert len(advise(evidence(**changes))) <= 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shapes": NARROW_DOGS},  # found nevertheless
+        {"shapes": NARROW_DOGS, "classes": {"cat": (0.84, 80, 300), "dog": (0.7, 90, 280)}, "image_size": 640},
+        {"shapes": {"dog": [(0.5, 0.5, 9)]}, "classes": {"cat": (0.84, 80, 300), "dog": (0.7, 90, 280)}},
+        {"shapes": {"gone": [(0.01, 0.01, 9)]}},
+        {"sizes": (0.2, 0.6, 0.8), "image_size": 640},
+    ],
+)
+def test_a_larger_input_is_no_advice_where_it_would_not_help(changes: dict[str, Any]) -> None:
+    assert not [advice for advice in advise(evidence(**changes)) if advice.do.startswith("Use a larger input")]
+
+
+def test_the_command_for_a_larger_input_is_quoted_for_a_shell() -> None:
+    found = replace(evidence(sizes=(0.2, 0.6, 0.8)), run=Path("my runs/it's"))
+    (advice,) = [advice for advice in advise(found) if advice.do.startswith("Use a larger input")]
+    words = shlex.split(advice.do.removeprefix("Use a larger input: "))
+    assert words[:6] == ["boxcar", "run", "--records", "my runs/it's/records", "--output", "my runs/it's-larger"]
 
 
 def test_advice_on_too_few_boxes_is_given_once() -> None:

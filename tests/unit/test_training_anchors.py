@@ -102,9 +102,7 @@ def test_the_log_names_anchors_that_are_not_the_architecture_s(run: Path) -> Non
         "Anchors from 25.5 pixels up instead of 32, fitted to the data's boxes."
     ]
     others = found.specification.model_copy(update={"anchors": Anchors(anchor_scale=2.0)})
-    assert box_sentences(found.shapes, others) == [
-        "Anchors from 16 pixels up instead of 32, as those that training started with."
-    ]
+    assert box_sentences(found.shapes, others) == ["Anchors from 16 pixels up instead of 32, as before."]
     large = plan(run, image_size=640)
     assert box_sentences(large.shapes, large.specification) == []
 
