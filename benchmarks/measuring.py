@@ -135,11 +135,15 @@ def photographs() -> tuple[Path, str]:
 
 def shapes_records(pictures: int, size: int) -> Path:
     """Records of `boxcar shapes`. Made once."""
-    name = f"shapes-{pictures}-{size}"
-    data = BENCH / "data" / f"{name}-pictures"
+    return _records(f"shapes-{pictures}-{size}", shapes_data(pictures, size))
+
+
+def shapes_data(pictures: int, size: int) -> Path:
+    """The labeled images of `boxcar shapes`. Made once."""
+    data = BENCH / "data" / f"shapes-{pictures}-{size}-pictures"
     if not data.is_dir():
         run([*BOXCAR, "shapes", "--output", data, "--pictures", pictures, "--image-size", size])
-    return _records(name, data)
+    return data
 
 
 def _records(name: str, data: Path) -> Path:

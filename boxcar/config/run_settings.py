@@ -50,7 +50,7 @@ class Configuration(Conversion):
         description="Initial weights: none, zoo, packaged, or a checkpoint (.../ckpt-0). [default: zoo if available, else "
         "packaged, else none]",
     )
-    optimizer: Optimizer = Field("sgd", description="SGD with momentum 0.9, or AdamW.")
+    optimizer: Optimizer = Field("adamw", description="SGD with momentum 0.9, or AdamW.")
     ema_decay: float | None = Field(
         None, gt=0, lt=1, description="Score and export an exponential moving average of the weights with this decay."
     )
@@ -69,7 +69,10 @@ class Configuration(Conversion):
     keep_best: int = Field(1, ge=1, le=1000, description="Number of checkpoints with the highest AP to keep.")
     keep_last: int = Field(3, ge=1, le=1000, description="Number of newest checkpoints to keep.")
     early_stopping_checkpoints: int | None = Field(
-        None, ge=1, description="Stop training after this many checkpoints in a row have not raised the highest AP."
+        None,
+        ge=0,
+        description="Stop training after this many checkpoints in a row have not raised the highest AP; 0: never. [default: 6, "
+        "but never from random weights]",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed for the split, initial weights, data order, and augmentation.")
     augmentations: Annotated[tuple[Augmentation, ...], BeforeValidator(split_words)] = Field(

@@ -27,6 +27,7 @@ from boxcar.training.initial import find_initial
 from boxcar.training.optimizers import averaged_variables
 from boxcar.training.panel import make_panel
 from boxcar.training.plan import TrainingPlan, box_sentences, with_initial
+from boxcar.training.settings import derive_patience
 from boxcar.training.stopping import StopRequest
 from boxcar.training.trainer import LogWindow, Trainer
 
@@ -55,6 +56,7 @@ def run_training(
         BoxcarError: as `boxcar.training.train`.
     """
     settings, configuration, folder = plan.settings, plan.configuration, plan.step.folder
+    patience = derive_patience(configuration)
     is_chief = heartbeat is not None
 
     # Devices. Once the last step is saved the other workers may have ended: this one no longer waits for them.
@@ -146,7 +148,6 @@ def run_training(
                     check_stop = partial(stop.check, step, settings.steps)
                     wait_for_evaluator(store, plan.evaluation, BACKLOG_LIMIT, progress, check_stop)
                     store.clear_away(plan.evaluation, keep_best=configuration.keep_best, keep_last=configuration.keep_last)
-                patience = configuration.early_stopping_checkpoints
                 if patience and agree(is_chief and has_stalled(read_scores(plan.evaluation), patience)):
                     progress.say(f"Stopped early: the last {patience} checkpoints have not raised the highest AP.")
                     break

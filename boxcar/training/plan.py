@@ -16,7 +16,7 @@ from boxcar.run.checkpoints import has_stalled, list_checkpoints, read_scores
 from boxcar.run.layout import DATASET, EVAL, LABEL_MAP, RECORDS, TRAIN
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.sync.mirror import Mirror
-from boxcar.training.settings import TrainingSettings, derive_settings
+from boxcar.training.settings import TrainingSettings, derive_patience, derive_settings
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TrainingPlan:
     def is_trained(self) -> bool:
         """Whether the checkpoint of the final step is saved."""
         last = max((checkpoint.step for checkpoint in list_checkpoints(self.step.folder)), default=0)
-        patience = self.configuration.early_stopping_checkpoints
+        patience = derive_patience(self.configuration)
         stalled = patience is not None and has_stalled(read_scores(self.evaluation), patience)
         return last >= self.settings.steps or (last > 0 and stalled)
 

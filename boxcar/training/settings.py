@@ -5,16 +5,19 @@ from typing import Any
 
 from boxcar.config.run_settings import Configuration, Optimizer, Precision
 
-# An epoch of a small data set is over in seconds: these many are what 200 photographs need from random weights.
-EPOCHS = 60
-FEWEST_STEPS, MOST_DERIVED_STEPS = 600, 30_000
+# An epoch of a small data set is over in seconds. From random weights, 200 photographs need 60 of them; trained weights need
+# a quarter of that (docs/reference/benchmarks.md has the table).
+EPOCHS_FROM_RANDOM, EPOCHS_FROM_TRAINED = 60, 16
+FEWEST_FROM_RANDOM, FEWEST_FROM_TRAINED, MOST_DERIVED_STEPS = 600, 300, 30_000
 CHECKPOINTS = 12  # a run leaves about this many points on its evaluation curve
-# Times the batch size. Random weights bear far more than the zoo's 0.08 for a batch of 128, and on short runs need it: drawn
-# shapes at 128 px, batch 16, 600 steps scored AP 0.43 at 0.0025, 0.74 at 0.0075 and at 0.019.
-RATE_FROM_RANDOM, RATE_FROM_TRAINED = 0.0125, 0.005
-# AdamW scales each step by the gradient itself, so its rate does not grow with the batch. The same shapes, 300 steps: AP 0.75
-# at 0.004, 0.81 at 0.008 (SGD at its own rate 0.65); 260 steps: 0.80 at 0.012, 0.78 at 0.016.
-ADAMW_RATE_FROM_RANDOM, ADAMW_RATE_FROM_TRAINED = 0.008, 0.0005
+PATIENCE = CHECKPOINTS // 2  # checkpoints without a higher AP after which a training from trained weights stops
+# AdamW scales each step by the gradient itself, so its rate does not grow with the batch. From random weights, drawn shapes at
+# 128 px, 300 steps: AP 0.75 at 0.004, 0.81 at 0.008; 260 steps: 0.80 at 0.012, 0.78 at 0.016. From trained ones, raccoon at
+# 320 px, 250 steps: AP 0.596 at 0.0005, 0.607 at 0.001.
+ADAMW_RATE_FROM_RANDOM, ADAMW_RATE_FROM_TRAINED = 0.008, 0.001
+# SGD's, times the batch size. Random weights bear far more than the zoo's 0.08 for a batch of 128, and on short runs need it:
+# drawn shapes at 128 px, batch 16, 600 steps scored AP 0.43 at 0.0025, 0.74 at 0.0075 and at 0.019.
+SGD_RATE_FROM_RANDOM, SGD_RATE_FROM_TRAINED = 0.0125, 0.005
 WARM_UP_SHARE = 0.05
 
 # What to do then. Not --resume: a training resumes with its own settings only.
@@ -71,18 +74,19 @@ class TrainingSettings:
 
 def derive_settings(configuration: Configuration, images: int) -> TrainingSettings:
     """Derives what the configuration leaves open from the number of images in the training split."""
+    random = _starts_from_random(configuration)
+    epochs, fewest = (EPOCHS_FROM_RANDOM, FEWEST_FROM_RANDOM) if random else (EPOCHS_FROM_TRAINED, FEWEST_FROM_TRAINED)
     batch_size = configuration.batch_size or (16 if configuration.size <= 192 else 8)
-    derived = -(-EPOCHS * images // batch_size // 100) * 100
-    steps = configuration.steps or min(max(derived, FEWEST_STEPS), MOST_DERIVED_STEPS)
+    derived = -(-epochs * images // batch_size // 100) * 100
+    steps = configuration.steps or min(max(derived, fewest), MOST_DERIVED_STEPS)
     interval = configuration.checkpoint_interval_steps or min(max(-(-steps // CHECKPOINTS), 25), 1000)
     # Moving statistics are an average over about 1 / (1 - momentum) steps: over a twentieth of the run, they have forgotten
     # the random start when the run ends, and over ten steps at least, they are smooth. 0.997 is the zoo's, for 50,000 steps.
     momentum = min(max(1 - 20 / steps, 0.9), 0.997)
-    random = configuration.init in (None, "none")
     if configuration.optimizer == "adamw":
         rate = ADAMW_RATE_FROM_RANDOM if random else ADAMW_RATE_FROM_TRAINED
     else:
-        rate = (RATE_FROM_RANDOM if random else RATE_FROM_TRAINED) * batch_size
+        rate = (SGD_RATE_FROM_RANDOM if random else SGD_RATE_FROM_TRAINED) * batch_size
     return TrainingSettings(
         steps=steps,
         batch_size=batch_size,
@@ -98,3 +102,15 @@ def derive_settings(configuration: Configuration, images: int) -> TrainingSettin
         augmentations=configuration.augmentations,
         seed=configuration.seed,
     )
+
+
+def derive_patience(configuration: Configuration) -> int | None:
+    """After how many checkpoints without a higher AP the training stops; None if it never stops early."""
+    given = configuration.early_stopping_checkpoints
+    if given is None:
+        return None if _starts_from_random(configuration) else PATIENCE
+    return given or None
+
+
+def _starts_from_random(configuration: Configuration) -> bool:
+    return configuration.init in (None, "none")
