@@ -193,7 +193,7 @@ bench-training: ## Measure training speed and memory against the Object Detectio
 bench-input: ## Measure the input pipeline against Model Garden's
 bench-evaluator: ## Measure evaluation against the Object Detection API's
 bench-checkpoints: ## Measure the time that checkpoints and summaries take
-bench-learning: ## Measure accuracy after minutes of training against Ultralytics YOLO11n
+bench-learning: ## Measure accuracy after minutes of training (BOXCAR_BENCH_SETS names a folder with more sets)
 bench-storage: ## Measure MinIO transfers against the SDK in a loop (BOXCAR_MINIO names the server)
 bench-exports: ## Measure speed, size, and accuracy of exported files against the stock exports
 

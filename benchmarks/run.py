@@ -18,7 +18,7 @@ BENCHMARKS = {
     "input": ("Input pipeline", "input_pipeline", 3),
     "evaluator": ("Evaluator", "evaluator", 5),
     "checkpoints": ("Checkpoints and summaries", "checkpoints", 12),
-    "learning": ("Learning", "learning", 45),
+    "learning": ("Learning", "learning", 60),
     "storage": ("Storage", "storage", 3),
     "exports": ("Exports", "exports", 25),
 }

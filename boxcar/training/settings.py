@@ -6,7 +6,7 @@ from typing import Any
 from boxcar.config.run_settings import Configuration, Optimizer, Precision
 
 # An epoch of a small data set is over in seconds. From random weights, 200 photographs need 60 of them; trained weights need
-# a quarter of that (docs/reference/benchmarks.md has the table).
+# a quarter of that (docs/reference/fine-tuning.md).
 EPOCHS_FROM_RANDOM, EPOCHS_FROM_TRAINED = 60, 16
 FEWEST_FROM_RANDOM, FEWEST_FROM_TRAINED, MOST_DERIVED_STEPS = 600, 300, 30_000
 CHECKPOINTS = 12  # a run leaves about this many points on its evaluation curve
