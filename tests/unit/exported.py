@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boxcar.inference.specification import SPECIFICATION, Specification, read_specification, specification_json
+from boxcar.inference.specification import SPECIFICATION, Anchors, Specification, read_specification, specification_json
 
 if TYPE_CHECKING:
     from boxcar.detectors.network import Network
@@ -39,14 +39,20 @@ class ExportedRun:
         return self.export / "saved_model"
 
 
-def write_checkpoint(train: Path, labels: dict[int, str], seed: int, image_size: int = IMAGE_SIZE) -> Path:
+def write_checkpoint(
+    train: Path, labels: dict[int, str], seed: int, image_size: int = IMAGE_SIZE, anchor_scale: float = 4.0
+) -> Path:
     """A checkpoint with random weights and its `detector.json`, as training leaves them; its prefix."""
     import tensorflow as tf
 
     from boxcar.detectors.catalog import build_network
 
     specification = Specification(
-        architecture=ARCHITECTURE, image_size=image_size, labels=labels, dataset_version="of-the-test"
+        architecture=ARCHITECTURE,
+        image_size=image_size,
+        labels=labels,
+        anchors=Anchors(anchor_scale=anchor_scale),
+        dataset_version="of-the-test",
     )
     tf.keras.utils.set_random_seed(seed)
     network = build_network(specification)
