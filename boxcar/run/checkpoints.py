@@ -162,9 +162,13 @@ def best_scores(scores: list[dict[str, Any]], count: int) -> list[dict[str, Any]
 
 
 def has_stalled(scores: list[dict[str, Any]], patience: int) -> bool:
-    """Whether at least the last `patience` checkpoints have not raised the highest AP."""
+    """Whether at least the last `patience` checkpoints have not raised the highest AP.
+
+    The start of training, step 0, does not count: from a good detector, AP falls at first, and rises above the start's when the
+    learning rate decays.
+    """
     highest, since = -1.0, 0
-    for score in sorted(scores, key=lambda score: score["step"]):
+    for score in sorted((score for score in scores if score["step"]), key=lambda score: score["step"]):
         ap = score["AP"] or 0.0
         highest, since = (ap, 0) if ap > highest else (highest, since + 1)
     return since >= patience

@@ -24,7 +24,7 @@ from boxcar.training.divergence import Diverged, diverged, note_rollback, read_r
 from boxcar.training.heartbeat import Heartbeat
 from boxcar.training.history import History
 from boxcar.training.initial import find_initial
-from boxcar.training.optimizers import averaged_variables
+from boxcar.training.optimizers import averaged_variables, continue_average
 from boxcar.training.panel import make_panel
 from boxcar.training.plan import TrainingPlan, box_sentences, with_initial
 from boxcar.training.settings import derive_patience
@@ -84,6 +84,7 @@ def run_training(
             f"This worker would resume from step {step}, but other workers would resume from another step.",
             "Start all workers again when each of them can read the newest checkpoint.",
         )
+    agree: Callable[[bool], bool] = bool if alone else trainer.agree
     if resumes:
         progress.say(f"Resuming from the checkpoint of step {step}.")
     elif initial is not None:
@@ -91,6 +92,11 @@ def run_training(
         averages = averaged_variables(trainer.optimizer, trainer.trained)
         loaded = load_initial(trainer.network, initial, _few_images(plan, split), averages)
         progress.say(loaded.sentence)
+        if loaded.complete:
+            # Scored like the others, so that the chosen checkpoint is never worse than what training started from.
+            store.save(0)
+    if settings.ema_decay is not None and agree(is_chief and _has_start(plan)):
+        continue_average(trainer.optimizer)
     for rollback in read_rollbacks(folder)[-1:]:
         trainer.schedule.scale.assign(rollback.learning_rate_scale)
     if step == 0 and configuration.on_divergence == "rollback":
@@ -110,7 +116,6 @@ def run_training(
         history.images(make_panel(first_batches, plan.specification))
 
     # Several workers stop together, between two lines of the log; a single one after any step.
-    agree: Callable[[bool], bool] = bool if alone else trainer.agree
     stopping = stop.asked if alone else lambda: False
     timed = False  # the first steps build the graph, which says nothing of how long the others take
     try:
@@ -194,6 +199,12 @@ def _build(plan: TrainingPlan, strategy: Any, is_chief: bool) -> tuple[Trainer, 
         version = specification.dataset_version or ""
         store = CheckpointStore(plan.step.folder, network, trainer.optimizer, averages, version, is_chief=is_chief)
     return trainer, store
+
+
+def _has_start(plan: TrainingPlan) -> bool:
+    """Whether training started from a whole detector, so that it has, or had, a checkpoint of step 0."""
+    steps = {checkpoint.step for checkpoint in list_checkpoints(plan.step.folder)}
+    return 0 in steps | {score["step"] for score in read_scores(plan.evaluation)}
 
 
 def _few_images(plan: TrainingPlan, split: IndexedSplit) -> Iterator[tf.Tensor]:

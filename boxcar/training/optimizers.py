@@ -36,12 +36,18 @@ class _WarmedAverage:
     too.
 
     The course is that of TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`.
+
+    Attributes:
+        forgets_start: False for an average that starts from one of a trained detector; it has the same decay throughout.
     """
 
     iterations: tf.Variable
+    forgets_start = True
 
     @property
     def ema_momentum(self) -> tf.Tensor:
+        if not self.forgets_start:
+            return tf.constant(self._decay)
         step = tf.cast(self.iterations, tf.float32)
         return tf.minimum(self._decay, (1.0 + step) / (10.0 + step))
 
@@ -83,6 +89,11 @@ def make_optimizer(settings: TrainingSettings, schedule: WarmUpCosine, variables
         optimizer = tf_keras.mixed_precision.LossScaleOptimizer(optimizer)
     optimizer.build(variables)
     return optimizer
+
+
+def continue_average(optimizer: Any) -> None:
+    """Lets the weights' average go on as one of a trained detector. Call it before the first step."""
+    getattr(optimizer, "inner_optimizer", optimizer).forgets_start = False
 
 
 def averaged_variables(optimizer: Any, variables: Iterable[tf.Variable]) -> dict[int, tf.Variable]:

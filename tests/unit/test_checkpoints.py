@@ -12,6 +12,7 @@ from boxcar.run.checkpoints import (
     Status,
     append_score,
     best_score,
+    has_stalled,
     list_checkpoints,
     mark_checkpoint,
     marker_path,
@@ -163,6 +164,25 @@ def test_the_best_score(aps: list[float | None], best: int) -> None:
         chosen = best_score(order)
         assert chosen is not None
         assert chosen["step"] == best
+
+
+@pytest.mark.parametrize(
+    ("aps", "patience", "stalled"),
+    [
+        ({25: 0.1, 50: 0.3, 75: 0.3, 100: 0.2}, 2, True),
+        ({25: 0.1, 50: 0.3, 75: 0.3, 100: 0.2}, 3, False),
+        ({25: 0.1, 50: None, 75: 0.2}, 1, False),
+        # Below the start, and rising again.
+        ({0: 0.6, 25: 0.3, 50: 0.4, 75: 0.5}, 2, False),
+        ({0: 0.6, 25: 0.5, 50: 0.4, 75: 0.4}, 2, True),
+        ({0: 0.6}, 1, False),
+        ({}, 1, False),
+    ],
+)
+def test_training_has_stalled(aps: dict[int, float | None], patience: int, stalled: bool) -> None:
+    scores = [{"step": step, "AP": ap} for step, ap in aps.items()]
+    assert has_stalled(scores, patience) is stalled
+    assert has_stalled(scores[::-1], patience) is stalled
 
 
 def test_status_comes_back_and_beats(tmp_path: Path) -> None:
