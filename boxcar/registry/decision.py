@@ -58,6 +58,7 @@ def decide(
     champion: Measured | None,
     settings: GateSettings,
     *,
+    unchanged: bool = False,
     seed: int = 0,
 ) -> Decided:
     """Compares a challenger with the champion.
@@ -67,6 +68,7 @@ def decide(
         labels: its class names by id.
         challenger, champion: what the versions detect on these images; None if there is no champion.
         settings: the gate's requirements.
+        unchanged: whether the challenger has the champion's weights and classes. It is kept then: there is nothing to ship.
         seed: of the bootstrap.
 
     Raises:
@@ -92,6 +94,9 @@ def decide(
         difference = ap50_difference(common, theirs, ours, shared, confidence=wide, seed=seed)
     with_objects = sum(len(truth.labels) > 0 for truth in common)
     verdict, reason, needed = _judge(difference, broken, new, lost, len(truths), with_objects, settings)
+    if unchanged and not broken:
+        verdict, needed = "kept", None
+        reason = "Training did not improve on the champion, so this version has its weights."
     return Decided(verdict, reason, difference, needed, tuple(shared.values()), new, lost, broken, scores)
 
 

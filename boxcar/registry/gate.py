@@ -78,7 +78,7 @@ def compare(model: Model, challenger: str, champion: str | None, settings: GateS
     test = read_held_out(model, read_aliases(model).test)
     truths, measured = measure_versions(model, numbers, test, settings, "Comparing on the test images")
     ours, theirs = measured[0][1], measured[1][1] if champion is not None else None
-    decided = decide(truths, test.labels, ours, theirs, settings)
+    decided = decide(truths, test.labels, ours, theirs, settings, unchanged=_is_unchanged(*versions))
     contenders = [
         _contender(number, version, file, measurement, scores)
         for number, version, (file, measurement), scores in zip(numbers, versions, measured, decided.scores, strict=False)
@@ -105,6 +105,18 @@ def compare(model: Model, challenger: str, champion: str | None, settings: GateS
         "settings": settings.model_dump(mode="json"),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _is_unchanged(challenger: Version, champion: Version | None = None) -> bool:
+    """Whether the chosen checkpoint of a training that started from the champion is its start."""
+    initial = challenger.initial_checkpoint
+    return (
+        champion is not None
+        and initial is not None
+        and challenger.checkpoint_step == 0
+        and challenger.labels == champion.labels
+        and initial.sha256 in (champion.weights_sha256, champion.checkpoint_sha256)
+    )
 
 
 def _contender(number: str, version: Version, file: ShippedFile, measured: Measured, scores: dict[str, Any]) -> dict[str, Any]:

@@ -184,6 +184,34 @@ def test_other_classes_must_be_accepted_and_the_shared_ones_are_compared() -> No
     assert "does not know dog" in decided.reason
 
 
+def test_a_class_that_was_added_does_not_hide_a_loss_in_the_others() -> None:
+    labels = {**LABELS, 3: "bird"}
+    random = np.random.default_rng(4)
+    truths, (all_found, fewer) = tables(random, 60, 0.95, 0.6, labels=labels)
+    # It detects all birds, which the champion does not know, but fewer cats and dogs than the champion.
+    challenger = [_merged(_of(one, [1, 2]), _of(other, [3])) for one, other in zip(fewer, all_found, strict=True)]
+    champion = [_of(one, [1, 2]) for one in all_found]
+    settings = GateSettings(accept_new_classes=True)
+    decided = decide(truths, labels, measured(challenger, labels), measured(champion), settings)
+    assert (decided.verdict, decided.classes, decided.new_classes) == ("kept", ("cat", "dog"), ("bird",))
+    ours, theirs = decided.scores
+    assert theirs is not None and ours.keys() == theirs.keys() and set(ours["per_class"]) == {"cat", "dog"}
+    assert decided.difference is not None and decided.difference.high is not None and decided.difference.high < -0.1
+
+
+def test_a_version_with_the_champions_weights_is_kept() -> None:
+    truths, (found,) = tables(np.random.default_rng(2), 20, 0.4)
+    same = (truths, LABELS, measured(found), measured(found))
+    assert decide(*same, GateSettings()).verdict == "promoted"  # as one that is trained, and as good
+    decided = decide(*same, GateSettings(), unchanged=True)
+    assert (decided.verdict, decided.reason) == (
+        "kept",
+        "Training did not improve on the champion, so this version has its weights.",
+    )
+    broken = decide(*same, GateSettings(max_megabytes=1), unchanged=True)
+    assert broken.verdict == "kept" and "MB" in broken.reason
+
+
 @pytest.mark.parametrize("shifted", [{1: "dog", 2: "cat"}, {2: "cat"}, {1: "bird", 2: "dog"}])
 def test_ids_that_shifted_are_refused(shifted: dict[int, str]) -> None:
     truths, (found,) = tables(np.random.default_rng(2), 5, 0.4)
@@ -193,9 +221,22 @@ def test_ids_that_shifted_are_refused(shifted: dict[int, str]) -> None:
 
 
 def _only_cats(found: list[Detections]) -> list[Detections]:
-    return [
-        Detections(one.boxes[one.classes == 1], one.scores[one.classes == 1], one.classes[one.classes == 1]) for one in found
-    ]
+    return [_of(one, [1]) for one in found]
+
+
+def _of(found: Detections, classes: list[int]) -> Detections:
+    kept = np.isin(found.classes, classes)
+    return Detections(found.boxes[kept], found.scores[kept], found.classes[kept])
+
+
+def _merged(one: Detections, other: Detections) -> Detections:
+    """The detections of both, best first."""
+    order = np.argsort(-np.concatenate([one.scores, other.scores]))
+    return Detections(
+        np.concatenate([one.boxes, other.boxes])[order],
+        np.concatenate([one.scores, other.scores])[order],
+        np.concatenate([one.classes, other.classes])[order],
+    )
 
 
 def test_bounds_are_wider_for_few_pictures() -> None:

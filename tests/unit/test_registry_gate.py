@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from exported import ExportedRun
@@ -11,6 +12,7 @@ from registered import read, write_scores
 from storage_servers import FaultProxy, MinioServer, Seen, serving
 
 from boxcar.errors import BoxcarError
+from boxcar.inference.specification import InitialCheckpoint
 from boxcar.records import build_records
 from boxcar.registry import (
     GateSettings,
@@ -18,10 +20,11 @@ from boxcar.registry import (
     add_version,
     promote_regardless,
     read_aliases,
+    read_version,
     rollback,
 )
 from boxcar.registry.decision_files import describe_comparisons, restore_decision
-from boxcar.registry.gate import compare, gate
+from boxcar.registry.gate import _is_unchanged, compare, gate
 from boxcar.registry.retest import retest
 from boxcar.run.step import Step
 from boxcar.shapes import make_shapes
@@ -86,6 +89,20 @@ def test_a_version_that_breaks_a_limit_does_not_replace_the_champion(two: Model,
     assert read_aliases(two).champion == "1"
     assert f"kept: {decision['reason']}" in capsys.readouterr().err
     assert gate(two, "2", GateSettings(min_gain=0.0))["decision"] == "kept"
+
+
+def test_a_retraining_whose_best_checkpoint_is_the_champion_is_unchanged(two: Model) -> None:
+    champion = read_version(two, "1")
+    start = InitialCheckpoint(source="champion", sha256=champion.weights_sha256)
+    kept = champion.model_copy(update={"checkpoint_step": 0, "initial_checkpoint": start})
+    assert _is_unchanged(kept, champion) and not _is_unchanged(kept)
+    others: tuple[dict[str, Any], ...] = (
+        {"checkpoint_step": 50},
+        {"initial_checkpoint": None},
+        {"initial_checkpoint": InitialCheckpoint(source="another", sha256="0")},
+        {"labels": {1: "circle"}},
+    )
+    assert not any(_is_unchanged(kept.model_copy(update=other), champion) for other in others)
 
 
 def test_comparing_changes_nothing(two: Model) -> None:
