@@ -124,14 +124,26 @@ def _plain(annotation: Any) -> Any:
     return annotation if get_origin(annotation) in (Literal, tuple, dict) or isinstance(annotation, type) else str
 
 
-def make_configuration(config: str | None, given: dict[str, Any]) -> "Configuration":
-    """The configuration from --config and the options. Raises BoxcarError 64 if something in them is wrong."""
-    from boxcar.config.run_settings import make_configuration as make
+def make_configuration(
+    config: str | None, given: dict[str, Any], base: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> "Configuration":
+    """The configuration from --config and the options.
+
+    Args:
+        config: path or URI of a YAML file, if there is one.
+        given: the options, which override it.
+        base: returns the settings that both override, when called with both.
+
+    Raises:
+        BoxcarError: 64 if something in them is wrong; as `base`.
+    """
+    from boxcar.config.run_settings import merge_settings, read_settings, validated
     from boxcar.storage import fetch_file
 
-    file = None if config is None else fetch_file(config)
     limits = split_pairs("--limit", given.get("limits", ()))
-    return make(file, given | ({"limits": limits} if limits else {}))
+    file = None if config is None else fetch_file(config)
+    settings = read_settings(file, given | ({"limits": limits} if limits else {}))
+    return validated(settings if base is None else merge_settings(base(settings), settings))
 
 
 def split_pairs(option: str, written: Iterable[str], *, at_last: bool = False) -> dict[str, str]:

@@ -33,13 +33,31 @@ def run(
     given: dict[str, Any],
     data: Data = None,
     records: Annotated[str | None, typer.Option(help="Finished records, instead of --data.", metavar="URI")] = None,
+    earlier: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="A finished run to train for longer, instead of --data: from its best checkpoint, at a tenth of its learning "
+            "rate.",
+            metavar="URI",
+        ),
+    ] = None,
     config: Config = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was started.")] = False,
     until: Annotated[LastStep, typer.Option(help="Stop after this step. --resume finishes the run later.")] = "report",
     launcher: Launcher = "local",
 ) -> None:
     """Train a detector on labeled images, export it, and write a report."""
-    configuration = make_configuration(config, {**given, "data": data, "records": records})
+
+    def base(asked: dict[str, Any]) -> dict[str, Any]:
+        from boxcar.local.next_run import settings_from, stored_settings
+
+        if earlier is not None:
+            return settings_from(earlier, output, asked)
+        has_images = asked.get("data") is not None or asked.get("records") is not None
+        return stored_settings(output) if resume and not has_images else {}
+
+    configuration = make_configuration(config, {**given, "data": data, "records": records}, base)
     if configuration.data is None and configuration.records is None:
         raise _no_images()
     # After the check, because these take a moment to load.

@@ -136,14 +136,31 @@ _TABLES = [name for name, field in Configuration.model_fields.items() if hasattr
 AROUND = frozenset({"cluster", "gate", "retraining"})
 
 
+def read_settings(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a YAML file, if there is one, and options, which override it; not validated.
+
+    Raises:
+        BoxcarError: 64 for a file that cannot be read.
+    """
+    settings = {} if file is None else read_yaml(file, "Write lines such as `steps: 2000`.")
+    return merge_settings(settings, {name: value for name, value in given.items() if value is not None})
+
+
 def make_configuration(file: Path | None, given: dict[str, Any]) -> Configuration:
     """A configuration from a YAML file, if there is one, and options, which override it.
 
     Raises:
         BoxcarError: 64 for a file that cannot be read, unknown keys, and invalid values, each on its own line.
     """
-    settings = {} if file is None else read_yaml(file, "Write lines such as `steps: 2000`.")
-    settings = merge_settings(settings, {name: value for name, value in given.items() if value is not None})
+    return validated(read_settings(file, given))
+
+
+def validated(settings: dict[str, Any]) -> Configuration:
+    """A configuration from settings.
+
+    Raises:
+        BoxcarError: 64 for unknown keys and invalid values, each on its own line.
+    """
     configuration = validate(Configuration, settings)
     configuration.check()
     return configuration

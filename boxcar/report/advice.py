@@ -3,7 +3,6 @@
 The thresholds are rules of thumb. They are chosen so that a rule gives advice only if it is likely to help.
 """
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -11,8 +10,7 @@ from statistics import median
 from boxcar.data.box_shapes import NARROW, narrowest_class
 from boxcar.detectors.catalog import larger_input
 from boxcar.report.evidence import Evidence, ListedFile, Score
-from boxcar.run.layout import RECORDS
-from boxcar.storage.cache import uri_of
+from boxcar.report.next_run import larger_run, longer_run
 
 FEW_BOXES = 100  # of a class, to train on
 FEW_TEST_BOXES = 50  # below this, one box more or less moves the scores visibly
@@ -34,6 +32,7 @@ def advise(evidence: Evidence) -> list[Advice]:
     rules: tuple[Callable[[Evidence], Iterator[Advice]], ...] = (
         _nothing_learned,
         _skipped_files,
+        _no_gain,
         _still_rising,
         _overfitting,
         _unlike_validation,
@@ -76,6 +75,16 @@ def _skipped_files(evidence: Evidence) -> Iterator[Advice]:
         )
 
 
+def _no_gain(evidence: Evidence) -> Iterator[Advice]:
+    scores = _judged(evidence)
+    if evidence.test.step == 0 and len(scores) > 1:
+        yield Advice(
+            "Keep the detector that this run started from, and label more images",
+            f"Its validation AP of {_ap(scores[0]):.2f} is the highest of this run; the best after it is "
+            f"{max(map(_ap, scores[1:])):.2f}. So the exported files have the weights that training started from.",
+        )
+
+
 def _still_rising(evidence: Evidence) -> Iterator[Advice]:
     scores = _judged(evidence)
     if len(scores) < 4 or _falls_at_the_end(scores):
@@ -83,9 +92,8 @@ def _still_rising(evidence: Evidence) -> Iterator[Advice]:
     cut = len(scores) * 2 // 3
     before, after = max(_ap(score) for score in scores[:cut]), max(_ap(score) for score in scores[cut:])
     if after - before > 0.03 and after < 0.9:
-        last = _last_step(evidence)
         yield Advice(
-            f"Train longer: --steps {2 * last}",
+            f"Train longer: {longer_run(evidence.run, _last_step(evidence))}",
             f"Validation AP was still rising when training ended: {before:.2f} was the best up to step "
             f"{scores[cut - 1].step:,}, {after:.2f} after it.",
         )
@@ -156,12 +164,10 @@ def _small_boxes(evidence: Evidence) -> Iterator[Advice]:
     options, size = larger_input(evidence.specification), evidence.specification.image_size
     if options is None:
         return
-    records, output = (shlex.quote(uri_of(evidence.run) + ending) for ending in (f"/{RECORDS}", "-larger"))
-    do = f"Use a larger input: boxcar run --records {records} --output {output} {options}"
     because = _why_larger(evidence)
     if because is not None:
         yield Advice(
-            do,
+            f"Use a larger input: {larger_run(evidence.run, options)}",
             f"{because} Every image is scaled to {size} × {size} pixels first, which affects small objects most. Training "
             "time grows in proportion to the number of pixels.",
         )
@@ -190,7 +196,7 @@ def _loose_boxes(evidence: Evidence) -> Iterator[Advice]:
         return
     if next(_still_rising(evidence), None) is None:
         yield Advice(
-            f"If the boxes must fit tightly, train longer: --steps {2 * _last_step(evidence)}",
+            f"If the boxes must fit tightly, train longer: {longer_run(evidence.run, _last_step(evidence))}",
             f"AP50 is {test.AP50:.2f} but AP, which requires tight boxes, is only {test.AP:.2f}: objects are found, but "
             "their boxes do not fit exactly. Tight boxes come last in training. Also check that the labeled boxes are tight.",
         )

@@ -69,7 +69,7 @@ def run_training(
     # Data, network, optimizer and checkpoints.
     resumes = bool(list_checkpoints(folder))
     initial = None if resumes else find_initial(configuration)
-    # A training that was started goes on with the anchors that it was started with.
+    # A resumed training keeps the anchors that it was started with.
     specification = read_specification(folder) if resumes else with_initial(plan.specification, initial)
     plan = replace(plan, specification=specification)
     if is_chief and not resumes:

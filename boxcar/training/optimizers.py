@@ -92,7 +92,7 @@ def make_optimizer(settings: TrainingSettings, schedule: WarmUpCosine, variables
 
 
 def continue_average(optimizer: Any) -> None:
-    """Lets the weights' average go on as one of a trained detector. Call it before the first step."""
+    """Treats the weights' average as one of a trained detector. Call it before the first step."""
     getattr(optimizer, "inner_optimizer", optimizer).forgets_start = False
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from command import boxcar, done
 
+from boxcar.run.checkpoints import read_scores
 from boxcar.run.step import require_commit
 
 
@@ -51,6 +52,18 @@ def test_records_of_one_run_serve_another_and_each_ends_where_it_was_asked_to(tm
     assert require_commit(second / "export" / "saved_model", "freeze").digest == frozen
     assert (second / "train" / "step.json").read_bytes() == trained  # nothing was done twice
     assert "nothing was done" in run(second, taken)
+
+    third = tmp_path / "third"
+    onward = ("run", "--from", str(second), "--output", str(third))
+    done(*onward, "--steps", "2")
+    best = json.loads((second / "eval" / "test.json").read_text())["step"]
+    before = next(score for score in read_scores(second / "eval") if score["step"] == best)
+    start = read_scores(third / "eval")[0]
+    assert start["step"] == 0
+    assert {name: start[name] for name in ("AP", "AP50", "AR_100", "per_class")} == {
+        name: before[name] for name in ("AP", "AP50", "AR_100", "per_class")
+    }
+    assert "nothing was done" in done(*onward, "--steps", "2")
 
 
 @pytest.mark.parametrize("config", [False, True])

@@ -84,7 +84,8 @@ def test_a_good_run_needs_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "do", "because"),
     [
-        ({"curve": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}, "Train longer: --steps 1200", "0.40 was the best up to step 400, 0.60"),
+        ({"curve": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}, "Train longer: boxcar run --from run --steps 600 --output run-more",
+         "0.40 was the best up to step 400, 0.60"),
         (
             {"curve": (0.3, 0.5, 0.7, 0.6, 0.55, 0.5), "losses": (2.0, 1.0, 0.8, 0.4, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1)},
             "Label more images",
@@ -97,7 +98,8 @@ def test_a_good_run_needs_nothing() -> None:
         ({"shapes": NARROW_DOGS, "classes": {"cat": (0.84, 80, 300), "dog": (0.7, 90, 280)}},
          "Use a larger input: boxcar run --records run/records",
          "“dog” has AP50 0.70, and 75% of its boxes have a side of less than 8 pixels at the network’s input."),
-        ({"ap": 0.5}, "If the boxes must fit tightly, train longer", "AP, which requires tight boxes, is only 0.50"),
+        ({"ap": 0.5}, "If the boxes must fit tightly, train longer: boxcar run --from run --steps 600 --output run-more",
+         "AP, which requires tight boxes, is only 0.50"),
         ({"classes": {"cat": (0.95, 80, 300), "<dog>": (0.5, 90, 12)}}, "Label more images with “<dog>”",
          "Its AP50 is 0.50, compared with 0.95 for the others, and it has 12 boxes to train on; the others have 300."),
         ({"classes": {"cat": (0.95, 80, 300), "dog": (None, 0, 1)}}, "Label more images with “dog”",
@@ -141,11 +143,29 @@ def test_the_command_for_a_larger_input_is_quoted_for_a_shell() -> None:
     assert words[:6] == ["boxcar", "run", "--records", "my runs/it's/records", "--output", "my runs/it's-larger"]
 
 
+def test_the_command_to_train_longer_names_a_folder_that_is_free(tmp_path: Path) -> None:
+    rising = replace(evidence(curve=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)), run=tmp_path / "my run")
+    for name in ("my run-more", "my run-more-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").touch()
+    words = shlex.split(advise(rising)[0].do.removeprefix("Train longer: "))
+    assert words == ["boxcar", "run", "--from", f"{tmp_path}/my run", "--steps", "600", "--output", f"{tmp_path}/my run-more-3"]
+
+
+def test_a_run_whose_start_is_its_best_checkpoint_says_so() -> None:
+    found = evidence(curve=(0.8, 0.7, 0.72, 0.71), losses=(0.5, 0.4, 0.3, 0.2))
+    scores = tuple(score.model_copy(update={"step": score.step - 100}) for score in found.scores)
+    found = replace(found, scores=scores, test=found.test.model_copy(update={"step": 0}))
+    advice = only(advise(found))
+    assert advice.do == "Keep the detector that this run started from, and label more images"
+    assert "AP of 0.80 is the highest of this run; the best after it is 0.72." in advice.because
+
+
 def test_advice_on_too_few_boxes_is_given_once() -> None:
     classes: dict[str, tuple[float | None, int, int]] = {"a": (0.7, 40, 62), "b": (0.35, 40, 66), "c": (0.65, 40, 56)}
     found = advise(evidence(ap50=0.6, ap=0.4, curve=(0.1, 0.3, 0.35, 0.45), classes=classes, pictures=77))
     assert [advice.do for advice in found] == [
-        "Train longer: --steps 1200",
+        "Train longer: boxcar run --from run --steps 600 --output run-more",
         "Label more images with “b”",
         "Label more images",
     ]
