@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -25,11 +25,24 @@ def run_command(app: typer.Typer) -> None:
     """
     _set_environment()
     signal.signal(signal.SIGTERM, _terminate)
+    _end(call_command(app, sys.argv[1:]))
+
+
+def call_command(app: typer.Typer, words: Sequence[str]) -> int:
+    """Runs a command in this process.
+
+    Args:
+        app: the commands.
+        words: what follows `boxcar` on the command line.
+
+    Returns:
+        The exit code, one of `errors.ExitCode`. An error is printed on stderr.
+    """
     from typer.exceptions import TyperException
 
     try:
         # Typer's own exit code for wrong usage is 2.
-        code = typer.main.get_command(app)(standalone_mode=False)
+        code = typer.main.get_command(app)(list(words), prog_name="boxcar", standalone_mode=False)
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = f"boxcar {context.info_name}" if context is not None and context.parent is not None else "boxcar"
@@ -48,7 +61,7 @@ def run_command(app: typer.Typer) -> None:
         failure = _stopped(by_sigterm=signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)
         _say(failure)
         code = failure.code
-    _end(int(code or 0))
+    return int(code or 0)
 
 
 def run_component(step: str, work: Callable[[], _R], run: str | None = None) -> _R:

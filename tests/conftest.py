@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from external import REQUIRED, SKIP_NOTHING
 from made_once import made_once
-from storage_servers import GcsEmulator, MinioServer, Server, serving
+from storage_servers import GCS, GcsEmulator, MinioServer, Server, serving
 from whole_run import WholeRun
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["minio", "gcs"])
+@pytest.fixture(params=["minio", GCS])
 def bucket_uri(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A folder in a bucket that does not exist yet; the environment names its server."""
     server: Server = request.getfixturevalue(request.param)

@@ -16,7 +16,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 from external import MINIO
+
+# What every store must do is tested every day on all of them (test_stores.py, test_conditional_writes.py). What is built on
+# stores is tested every day on a folder and on MinIO.
+GCS = pytest.param("gcs", marks=pytest.mark.slow)
 
 USER, PASSWORD = "tester", "tester-secret"
 REGION = "us-east-1"

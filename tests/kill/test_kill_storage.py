@@ -23,10 +23,18 @@ SEND = IMPORTS + "print(send_folder(pathlib.Path(sys.argv[2]), open_store(sys.ar
 FETCH = IMPORTS + "print(fetch_folder(open_store(sys.argv[1]), pathlib.Path(sys.argv[2])))"
 
 
-@pytest.fixture(params=[MinioServer, GcsEmulator])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    with serving(request.param(tmp_path / "server")) as server:
+@pytest.fixture(scope="module", params=[MinioServer, pytest.param(GcsEmulator, marks=pytest.mark.slow)])
+def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(request.param(tmp_path_factory.mktemp("server") / "data")) as server:
         yield server
+
+
+@pytest.fixture
+def server(started: Server) -> Server:
+    """It runs, also after a test that failed while it was away."""
+    if started.process is None:
+        started.start()
+    return started
 
 
 @pytest.fixture
@@ -127,6 +135,7 @@ def test_a_killed_upload_is_taken_up_and_sends_nothing_twice(uri: str, proxy: Fa
     assert ".unfinished" not in [entry.name for entry in open_store(uri).entries()]
 
 
+@pytest.mark.slow
 def test_a_killed_upload_of_a_large_file_is_not_there_and_is_sent_again(uri: str, proxy: FaultProxy, tmp_path: Path) -> None:
     here = write_step(tmp_path / "here", {"big": secrets.token_bytes(3 * PART_BYTES + 1)})
     killed_at(2, is_upload, proxy, SEND, uri, str(here))
@@ -136,6 +145,7 @@ def test_a_killed_upload_of_a_large_file_is_not_there_and_is_sent_again(uri: str
     assert contents(tmp_path / "there") == contents(here)
 
 
+@pytest.mark.slow
 def test_a_killed_replacement_leaves_no_step_and_is_taken_up(uri: str, proxy: FaultProxy, tmp_path: Path) -> None:
     old = write_step(tmp_path / "old", {**small_files(), "only old": b"o" * 2000})
     send_folder(old, open_store(uri))
@@ -165,7 +175,7 @@ def test_a_killed_download_is_taken_up_and_fetches_nothing_twice(uri: str, proxy
     assert sorted(path.name for path in there.iterdir()) == list_files(here)  # the kill's temporary files are gone
 
 
-@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("large", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_server_that_is_killed_and_comes_back(
     uri: str, server: Server, proxy: FaultProxy, large: bool, tmp_path: Path
 ) -> None:

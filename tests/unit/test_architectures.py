@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import get_args
 
 import numpy as np
@@ -20,7 +21,19 @@ from boxcar.inference.decoders import find_decoder
 
 SIZE = 64  # not a multiple of the coarsest level's stride
 
-each = pytest.mark.parametrize("name", {row.build: name for name, row in ARCHITECTURES.items()}.values())
+# One architecture of each network, the smallest.
+NETWORKS = list({row.build: name for name, row in reversed(ARCHITECTURES.items())}.values())
+SMALL = "ssd_mobilenet_v2_fpnlite_320x320"
+
+
+each = pytest.mark.parametrize("name", NETWORKS)
+
+
+def small_first(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Everyday tests try the smallest network only."""
+    return pytest.mark.parametrize(
+        "name", [SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in names if name != SMALL)]
+    )
 
 
 def build(name: str) -> Network:
@@ -42,7 +55,7 @@ def test_the_table_has_every_format_there_is() -> None:
         assert set(row.exports) == set(get_args(Format))
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@small_first(ARCHITECTURES)
 def test_the_tables_figures_are_the_networks(name: str) -> None:
     """At the default size and with the 91 slots of the published weights."""
     row = ARCHITECTURES[name]
@@ -82,7 +95,7 @@ def test_the_contract(name: str) -> None:
     assert 0 < len(backbone) < len(named)
 
 
-@each
+@small_first(NETWORKS)
 def test_mixed_precision_answers_in_float32(name: str) -> None:
     tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:

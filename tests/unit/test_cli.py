@@ -1,4 +1,7 @@
-"""The command as a person meets it: exit codes, last words, and what it loads, in real child processes."""
+"""The command as a person meets it: exit codes, last words, and what it loads.
+
+Processes of their own show how a command starts and ends; many cases of one kind are called in the tests' own.
+"""
 
 import json
 import re
@@ -7,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import boxcar, last_words
+from command import boxcar, boxcar_here, last_words
 
 FIRST_DAY = ("doctor", "shapes", "run", "detect", "demo-page")
 LATER = (
@@ -47,7 +50,7 @@ def test_help_shows_every_command_and_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself(command: str) -> None:
-    shown = boxcar(command, "--help")
+    shown = boxcar_here(command, "--help")
     assert shown.returncode == 0
     assert "--" in shown.stdout
     # No option without a word on it.
@@ -95,10 +98,15 @@ def test_records_and_shapes_never_load_tensorflow(tmp_path: Path) -> None:
 def test_wrong_usage_is_64_and_names_what_is_wrong(tmp_path: Path, arguments: tuple[str, ...], word: str) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\x00\xff")
     before = sorted(tmp_path.rglob("*"))
-    done = boxcar(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
+    done = boxcar_here(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
     assert word in last_words(done, 64)
     made = [path for path in sorted(tmp_path.rglob("*")) if path not in before]
     assert {path.name for path in made} <= {"run", ".lock", "failure.json"}
+
+
+def test_a_process_ends_with_the_code() -> None:
+    assert "--no-such-option" in last_words(boxcar("--no-such-option"), 64)
+    assert "--output" in last_words(boxcar("run", "--data", "."), 64)
 
 
 def test_an_empty_data_folder_is_65_and_the_run_says_so_too(tmp_path: Path) -> None:
@@ -112,7 +120,7 @@ def test_an_empty_data_folder_is_65_and_the_run_says_so_too(tmp_path: Path) -> N
     assert line == f"{failure['what']} {failure['do']}"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", failure["at"])
     # Nothing was begun: the same command is not told to add --resume.
-    assert last_words(boxcar(*command), 65) == line
+    assert last_words(boxcar_here(*command), 65) == line
 
 
 def test_a_folder_of_somebody_else_gets_no_files_of_ours(tmp_path: Path) -> None:
@@ -123,7 +131,7 @@ def test_a_folder_of_somebody_else_gets_no_files_of_ours(tmp_path: Path) -> None
         ("train", "--run", str(tmp_path)),
         ("report", "--run", str(tmp_path)),
     ):
-        assert boxcar(*command).returncode in (64, 65)
+        assert boxcar_here(*command).returncode in (64, 65)
         assert [path.name for path in tmp_path.iterdir()] == ["holiday.txt"], command
 
 
@@ -152,7 +160,7 @@ def test_version() -> None:
 
 
 def _help(*command: str) -> str:
-    return " ".join(boxcar(*command, "--help").stdout.split())
+    return " ".join(boxcar_here(*command, "--help").stdout.split())
 
 
 def test_the_help_of_a_run_has_each_setting_with_its_choices_and_its_default() -> None:
@@ -198,7 +206,7 @@ def test_settings_are_options_of_the_commands_that_read_them(tmp_path: Path) -> 
         (("--int8-input", "int8"), "int8"),
         (("--limit", "mean_iou=0.7", "--int8-input", "uint8"), "holds no finished freeze step"),
     ):
-        done = boxcar("convert", *given, *arguments)
+        done = boxcar_here("convert", *given, *arguments)
         assert done.returncode == 64
         assert words in done.stderr, done.stderr
 

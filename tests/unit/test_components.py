@@ -70,6 +70,7 @@ def test_records_begin_a_run_and_describe_the_data(tmp_path: Path, drawn: Path) 
     assert (run / "config.yaml").read_text().startswith("data: ")
 
 
+@pytest.mark.slow
 def test_another_picture_under_the_same_uri_makes_other_records(tmp_path: Path, drawn: Path) -> None:
     pictures = tmp_path / "pictures"
     shutil.copytree(drawn, pictures)
@@ -109,6 +110,7 @@ def test_what_cannot_work_is_refused_by_name(tmp_path: Path, drawn: Path) -> Non
         assert ended.last_line == f"{failure['what']} {failure['do']}"
 
 
+@pytest.mark.slow
 def test_an_older_run_is_gone_on_with_at_its_own_settings_only(tmp_path: Path, drawn: Path) -> None:
     begun = records(tmp_path / "pod", form(drawn, tmp_path / "runs"))
     older = {"resume_from": begun.outputs["run"], "job": "job-2"}
@@ -197,7 +199,9 @@ def test_a_conversion_that_cannot_work_is_refused_by_name_before_anything_is_fro
         assert (ended.code, words in ended.last_line) == (64, True), ended.stderr
 
 
-@pytest.mark.parametrize("component", ["train", "freeze", "convert", "report"])
+@pytest.mark.parametrize(
+    "component", ["train", *(pytest.param(one, marks=pytest.mark.slow) for one in ("freeze", "convert", "report"))]
+)
 def test_a_pod_that_has_seen_nothing_of_the_run_leaves_word_why_it_failed(
     tmp_path: Path, minio: Server, monkeypatch: pytest.MonkeyPatch, component: str
 ) -> None:

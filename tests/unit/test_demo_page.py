@@ -117,6 +117,7 @@ def test_a_file_that_is_gone(exported_run: ExportedRun, tmp_path: Path) -> None:
         assert ask(address, "/models/float32/model.json")[0] == 404
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_page(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)

@@ -49,7 +49,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("backend", ["wasm", "webgl"])
+@pytest.mark.parametrize("backend", ["wasm", pytest.param("webgl", marks=pytest.mark.slow)])
 def test_the_page_finds_what_the_runners_find(visit: Visit, exported_run: ExportedRun, picture: Path, backend: str) -> None:
     visit.compute_with(backend)
     found = visit.look_at(picture)
@@ -112,6 +112,7 @@ def test_captions_do_not_lie_on_each_other(visit: Visit, picture: Path) -> None:
     assert captions.nth(hidden).is_visible()
 
 
+@pytest.mark.slow
 def test_boxes_stand_where_they_are(visit: Visit, picture: Path) -> None:
     found = visit.look_at(picture)
     frame = visit.page.locator("#image").bounding_box()
@@ -145,6 +146,7 @@ def test_the_score_decides_what_is_shown(visit: Visit, picture: Path) -> None:
     assert listed == [[names[label], f"{score:.2f}"] for label, score in zip(found.classes, scores, strict=True)]
 
 
+@pytest.mark.slow
 def test_what_a_screen_reader_is_told(visit: Visit, picture: Path) -> None:
     found = visit.look_at(picture)
     page = visit.page
@@ -177,9 +179,8 @@ def test_what_a_screen_reader_is_told(visit: Visit, picture: Path) -> None:
     assert reached == ["file", "camera", "score", "list", "model", "SUMMARY"]
 
 
-@pytest.mark.parametrize(
-    ("ending", "apart"), [("jpg", 1), *(pytest.param(one, 0, marks=pytest.mark.slow) for one in ("png", "webp"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("ending", "apart"), [("jpg", 1), ("png", 0), ("webp", 0)])
 def test_the_page_sees_the_pixels_that_pillow_sees(visit: Visit, tmp_path: Path, ending: str, apart: int) -> None:
     """From the same pixels the network's input is the same within 1e-6 (test_page_modules.py).
 
@@ -195,7 +196,8 @@ def test_the_page_sees_the_pixels_that_pillow_sees(visit: Visit, tmp_path: Path,
     assert np.abs(seen - wanted).max() <= apart
 
 
-@pytest.mark.parametrize("orientation", [6, *(pytest.param(one, marks=pytest.mark.slow) for one in (1, 2, 3, 4, 5, 7, 8))])
+@pytest.mark.slow
+@pytest.mark.parametrize("orientation", range(1, 9))
 def test_photographs_are_turned_as_pillow_turns_them(visit: Visit, tmp_path: Path, orientation: int) -> None:
     coarse = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
     exif = Image.Exif()
@@ -373,6 +375,7 @@ def test_without_webgl(chromium: "Browser", address: str, picture: Path) -> None
         visit.wait_until("in the image")
 
 
+@pytest.mark.slow
 def test_the_guard_sees_what_it_is_there_for(chromium: "Browser", address: str) -> None:
     with pytest.raises(AssertionError, match=r"example\.org"), visiting(chromium, address) as visit:
         visit.wait_until("Ready")

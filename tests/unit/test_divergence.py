@@ -85,6 +85,7 @@ def test_one_bad_image_is_named_and_training_rolls_back_and_continues(
     assert all(np.isfinite(line["step_losses"]).all() for line in history)
 
 
+@pytest.mark.slow
 def test_after_the_third_rollback_it_ends(tmp_path: Path, shapes_records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Diverged) as error:
         train_in(tmp_path, shapes_records, learning_rate=1e30)

@@ -233,6 +233,7 @@ def test_weights_that_are_not_finite(exported_run: ExportedRun, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_score_threshold_is_the_checkpoints_unless_given(exported_run: ExportedRun, tmp_path: Path) -> None:
     checkpoint = str(exported_run.checkpoint)
     assert read_specification(exported_run.frozen).thresholds == Thresholds()

@@ -100,7 +100,7 @@ def test_every_epoch_is_a_permutation_of_its_own(numbered: list[Path]) -> None:
     assert other != seen[:12]
 
 
-@pytest.mark.parametrize("first", [1, 4, 9])
+@pytest.mark.parametrize("first", [4, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 9))])
 def test_from_any_step_on_the_batches_are_those_of_an_undisturbed_run(shapes_records: Path, first: int) -> None:
     split = IndexedSplit(sorted(shapes_records.glob("train-*.tfrecord")))
     straight = list(training_batches(split, SPECIFICATION, 4, ALL, 1, 0).take(first + 2))[first:]
@@ -110,7 +110,7 @@ def test_from_any_step_on_the_batches_are_those_of_an_undisturbed_run(shapes_rec
             np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-@pytest.mark.parametrize("replica_batch_size", [None, 2])
+@pytest.mark.parametrize("replica_batch_size", [2, pytest.param(None, marks=pytest.mark.slow)])
 def test_pipelines_together_give_what_a_single_one_does(shapes_records: Path, replica_batch_size: int | None) -> None:
     split = IndexedSplit(sorted(shapes_records.glob("train-*.tfrecord")))
     alone = list(training_batches(split, SPECIFICATION, 8, ALL, 1, 2).take(3))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storage_servers import FaultProxy, Seen, Server
+from storage_servers import GCS, FaultProxy, Seen, Server
 
 from boxcar.errors import BoxcarError
 from boxcar.storage import StoredObject, list_files, open_store
@@ -24,7 +24,7 @@ EVENTS = "events.out.tfevents"
 PASSES_A_MINUTE = 60 / inspect.signature(follow_runs).parameters["seconds"].default
 
 
-@pytest.fixture(params=["folder", "minio", "gcs"])
+@pytest.fixture(params=["folder", "minio", GCS])
 def runs(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A folder of runs that does not exist yet."""
     if request.param == "folder":

@@ -88,7 +88,7 @@ class Board:
         return [step for _, step, _ in points]
 
 
-@pytest.fixture(params=["auto", "false"])
+@pytest.fixture(params=["auto", pytest.param("false", marks=pytest.mark.slow)])
 def board(request: pytest.FixtureRequest, minio: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     """With the reader of event files that comes as a program of its own, and with the one in Python."""
     for name, value in minio.environment(minio.address).items():
@@ -125,6 +125,7 @@ def test_a_run_is_shown_while_it_trains(board: Board) -> None:
     assert board.steps("done/train", "loss") == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("board", ["auto"], indirect=True)
 def test_a_file_that_was_written_anew_is_shown_anew(board: Board) -> None:
@@ -135,6 +136,7 @@ def test_a_file_that_was_written_anew_is_shown_anew(board: Board) -> None:
     wait_for(lambda: board.steps("one/train", "loss"), list(range(7)))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("board", ["auto"], indirect=True)
 def test_it_is_seen_in_a_browser(chromium: "Browser", board: Board, tmp_path: Path) -> None:

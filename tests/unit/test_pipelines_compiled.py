@@ -191,6 +191,7 @@ def test_what_kfp_cannot_compile_is_not_written() -> None:
         assert "from __future__ import annotations" not in path.read_text(), path
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_holds_the_compiled_pipelines(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from registered import write_run
-from storage_servers import Server, UnconditionalGcs, serving
+from storage_servers import GCS, Server, UnconditionalGcs, serving
 
 from boxcar.errors import BoxcarError
 from boxcar.registry import Model, add_version, read_aliases, resolve, rollback
@@ -35,7 +35,7 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(params=["folder", "minio", "gcs"])
+@pytest.fixture(params=["folder", "minio", GCS])
 def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     """A model without a champion."""
     monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from registered import LABELS, read, sha256, write_run
-from storage_servers import Server
+from storage_servers import GCS, Server
 
 from boxcar.data.held_out_list import read_frozen_test
 from boxcar.detectors.checkpoint_sources import find_checkpoint
@@ -33,7 +33,7 @@ DEEP = b"[" * 100_000  # deeper than the JSON parser allows
 ADD = "import sys; from boxcar.registry import *; print(add_version(Model(sys.argv[1], 'pets'), sys.argv[2]))"
 
 
-@pytest.fixture(params=["folder", "minio", "gcs"])
+@pytest.fixture(params=["folder", "minio", GCS])
 def models(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URI of a new registry."""
     monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))

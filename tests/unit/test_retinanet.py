@@ -22,6 +22,9 @@ from boxcar.inference.anchors import make_anchors
 from boxcar.inference.graph import decode_boxes
 from boxcar.inference.specification import Specification
 
+# Everyday tests hold the SSD to the zoo's.
+pytestmark = pytest.mark.slow
+
 ROW = find_architecture("retinanet_resnet50_fpn_640x640")
 SIZE = 128
 SLOTS = 4

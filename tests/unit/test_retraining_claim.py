@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from storage_servers import GCS
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.retraining.claim import CLAIM, Claim
@@ -38,7 +39,7 @@ def claim(uri: str) -> Claim:
     return Claim(open_store(uri), 0.1, 1.5)
 
 
-@pytest.fixture(params=["folder", "minio", "gcs"])
+@pytest.fixture(params=["folder", "minio", GCS])
 def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "folder":
         return str(tmp_path / "model")

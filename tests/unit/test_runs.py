@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import registered
 from command import boxcar, last_words
-from storage_servers import Server
+from storage_servers import GCS, Server
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.retention import PrunePlan, find_runs, plan_prune, prune, pruning
@@ -26,7 +26,7 @@ from boxcar.storage.store import Store
 CONFIG = "data: data/shapes\narchitecture: ssd_mobilenet_v2_fpnlite_320x320\n"
 
 
-@pytest.fixture(params=["local", "minio", "gcs"])
+@pytest.fixture(params=["local", "minio", GCS])
 def runs(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URI of an empty folder of runs."""
     monkeypatch.setenv("BOXCAR_CACHE", str(tmp_path / "cache"))

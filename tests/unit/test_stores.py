@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from storage_servers import FaultProxy, Server, first
 
 from boxcar.errors import BoxcarError
@@ -65,6 +66,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def stored(store: Store) -> dict[str, bytes]:
     return {entry.name: store.read(entry.name) for entry in store.entries()}
+
+
+def rarer(*faults: str) -> list[ParameterSet]:
+    """Those that only the slow tests try."""
+    return [pytest.param(fault, marks=pytest.mark.slow) for fault in faults]
 
 
 def entry_of(store: Store, name: str) -> StoredObject:
@@ -232,6 +238,7 @@ class TestRequests:
         assert [entry.name for entry in store.entries("3")] == ["3/x"]
         assert len(proxy.seen) == 2
 
+    @pytest.mark.slow
     def test_folders_beyond_what_a_server_lists_at_once(self, harmed: tuple[str, FaultProxy]) -> None:
         uri, proxy = harmed
         if uri.startswith("gs:"):
@@ -391,7 +398,7 @@ class TestHarm:
 
     files = MappingProxyType({f"{i}": bytes([i]) * 50_000 for i in range(8)})
 
-    @pytest.mark.parametrize("fault", ["unavailable", "cut request", "lose answer", "cut answer", "damage request"])
+    @pytest.mark.parametrize("fault", ["unavailable", "damage request", *rarer("cut request", "lose answer", "cut answer")])
     def test_an_upload_survives(self, harmed: tuple[str, FaultProxy], fault: str, tmp_path: Path) -> None:
         uri, proxy = harmed
         here = write_step(tmp_path / "here", dict(self.files))
@@ -401,7 +408,7 @@ class TestHarm:
         proxy.fault = lambda seen: None
         assert stored(open_store(uri)) == contents(here)
 
-    @pytest.mark.parametrize("fault", ["unavailable", "cut answer", "lose answer", "damage answer"])
+    @pytest.mark.parametrize("fault", ["unavailable", "damage answer", *rarer("cut answer", "lose answer")])
     def test_a_download_survives(self, harmed: tuple[str, FaultProxy], fault: str, tmp_path: Path) -> None:
         uri, proxy = harmed
         here = write_step(tmp_path / "here", dict(self.files))
@@ -413,7 +420,7 @@ class TestHarm:
         fetch_folder(open_store(uri), tmp_path / "there")
         assert contents(tmp_path / "there") == contents(here)
 
-    @pytest.mark.parametrize("fault", ["unavailable", "cut request", "lose answer"])
+    @pytest.mark.parametrize("fault", ["lose answer", *rarer("unavailable", "cut request")])
     def test_a_large_file_survives(self, harmed: tuple[str, FaultProxy], fault: str, tmp_path: Path) -> None:
         uri, proxy = harmed
         content = secrets.token_bytes(LARGE)

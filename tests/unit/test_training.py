@@ -32,6 +32,7 @@ SETTINGS = {
     "checkpoint_interval_steps": INTERVAL,
     "learning_rate": 0.02,
     "init": "none",
+    "freeze_backbone": True,  # less of a graph to trace; tests/kill/test_resume.py trains all of it
 }
 
 pytestmark = pytest.mark.usefixtures("own_signals")
