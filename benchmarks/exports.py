@@ -1,6 +1,6 @@
 """Exported files: how fast, how small and how true they are, against their own SavedModel and against the usual ways of export.
 
-Two detectors are trained first, because a quantised file can be judged only where it finds something: one on drawn shapes, one
+Two detectors are trained first, because a quantized file can be judged only where it finds something: one on drawn shapes, one
 on photographs. What is compared with the Object Detection API and Model Garden needs weights, not training.
 """
 

@@ -20,7 +20,7 @@ class Detector:
 
     Attributes:
         folder: with `saved_model/`, `tflite/` and `tfjs/`, as a run's `export/` has them.
-        records: labelled pictures to try it on.
+        records: labeled pictures to try it on.
     """
 
     folder: Path

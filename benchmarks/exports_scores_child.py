@@ -1,4 +1,4 @@
-"""Scores an exported file on labelled pictures with Boxcar's runner; prints AP50 and AP as JSON. A child of exports_tflite.py.
+"""Scores an exported file on labeled pictures with Boxcar's runner; prints AP50 and AP as JSON. A child of exports_tflite.py.
 
 Usage: exports_scores_child.py FILE RECORDS SPLIT...
 """

@@ -1,6 +1,6 @@
 """Trains Ultralytics YOLO11n from random weights for some time, and detects with the best weights. Runs in its environment.
 
-Prints JSON: seconds of the training, its validations included, and for each test picture boxes (normalised: ymin, xmin, ymax,
+Prints JSON: seconds of the training, its validations included, and for each test picture boxes (normalized: ymin, xmin, ymax,
 xmax), scores and classes (from 0). A child of learning.py.
 
 Usage: yolo11n.py FOLDER SIZE BATCH SECONDS     (FOLDER: data.yaml, images/, labels/)

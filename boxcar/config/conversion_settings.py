@@ -17,7 +17,7 @@ _Cost = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Limits(Settings):
     """How far an exported file may be from its SavedModel, and what it may cost. A file beyond any of them is not exported.
 
-    Files with the weights as they were trained are held to the raw differences, quantised ones to what they find; files that
+    Files with the weights as they were trained are held to the raw differences, quantized ones to what they find; files that
     decode by themselves have no raw outputs.
     """
 

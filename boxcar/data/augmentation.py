@@ -14,7 +14,7 @@ import tensorflow as tf
 from boxcar.inference import graph
 
 MIN_VISIBLE = 0.3  # share of a box's area that must remain in view, else the object counts as gone
-GREY = 127.5  # around an image that does not fill its window: 0 once normalized, as a letterbox would be
+GRAY = 127.5  # around an image that does not fill its window: 0 once normalized, as a letterbox would be
 
 
 class Sample(NamedTuple):
@@ -74,7 +74,7 @@ def scale_jitter(sample: Sample, seed: tf.Tensor) -> Sample:
     return _through(sample, tf.concat([corner, corner + sides], axis=0), MIN_VISIBLE)
 
 
-def colour(sample: Sample, seed: tf.Tensor) -> Sample:
+def color(sample: Sample, seed: tf.Tensor) -> Sample:
     """Brightness by up to 12 %, contrast and saturation by a factor of 0.7 to 1.3."""
     brightness, contrast, saturation = tf.unstack(tf.random.stateless_uniform([3], seed))
     contrast, saturation = 0.7 + 0.6 * contrast, 0.7 + 0.6 * saturation
@@ -111,14 +111,14 @@ def mosaic(four: Sequence[Sample], image_size: int, seed: tf.Tensor) -> Sample:
 
 
 MOVES: dict[str, Augmentation] = {"horizontal_flip": horizontal_flip, "crop": crop, "scale_jitter": scale_jitter}
-PAINTS: dict[str, Augmentation] = {"colour": colour}
+PAINTS: dict[str, Augmentation] = {"colour": color}
 MOSAIC = "mosaic"  # needs three more images, which `input_pipeline` reads
 
 
 def augment(sample: Sample, image_size: int, seed: tf.Tensor, names: Sequence[str]) -> Sample:
     """Applies the named augmentations (but `mosaic`) one after the other, each with a seed of its own.
 
-    What changes colours changes those of the image as it is then in view, float32 [S, S, 3].
+    What changes colors changes those of the image as it is then in view, float32 [S, S, 3].
     """
     if names:
         for name, own_seed in zip(names, tf.unstack(tf.random.split(seed, len(names))), strict=True):
@@ -160,7 +160,7 @@ def cut(sample: Sample, size: int | tf.Tensor) -> Sample:
     around = tf.stack([before[0], goal[0] - inner[0] - before[0], before_columns, goal[1] - inner[1] - before_columns])
     image = tf.cond(
         tf.reduce_any(inner < goal),
-        lambda: tf.pad(resized, tf.concat([tf.reshape(around, [2, 2]), [[0, 0]]], axis=0), constant_values=GREY),
+        lambda: tf.pad(resized, tf.concat([tf.reshape(around, [2, 2]), [[0, 0]]], axis=0), constant_values=GRAY),
         lambda: resized,
     )
     moved = tf.cast(before, tf.float32) + (

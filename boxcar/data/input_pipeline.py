@@ -54,7 +54,7 @@ class IndexedSplit:
         return self._shards[shard][1][offset : offset + length]
 
     def example(self, index: int) -> Example:
-        """The labelled image at a position.
+        """The labeled image at a position.
 
         Raises:
             BoxcarError: 65 where the record there is none.

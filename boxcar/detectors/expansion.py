@@ -52,8 +52,8 @@ def _moments(inputs: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[
     vectors = tf.reshape(inputs, [-1, channels])
     count = tf.cast(tf.shape(vectors)[0], tf.float32)
     mean = tf.reduce_mean(vectors, axis=0)
-    centred = vectors - mean  # before squaring: a difference of squares would lose what a small variance consists of
-    covariance = tf.matmul(centred, centred, transpose_a=True) / count
+    centered = vectors - mean  # before squaring: a difference of squares would lose what a small variance consists of
+    covariance = tf.matmul(centered, centered, transpose_a=True) / count
 
     def gradient(of_mean: tf.Tensor, of_covariance: tf.Tensor) -> tf.Tensor:
         # d/dx of the covariance is (x - mean) (G + G') / n, the mean's own share of which adds up to nothing; written as a

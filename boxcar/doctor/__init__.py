@@ -11,6 +11,7 @@ from boxcar.doctor.machine import examine_cpus, examine_disk, examine_memory
 from boxcar.doctor.software import (
     examine_litert,
     examine_node,
+    examine_packaged_weights,
     examine_python,
     examine_tensorflow,
     examine_tensorflowjs,
@@ -33,7 +34,7 @@ def examine(output: str = ".", data: str | None = None) -> list[Finding]:
     """
     with ThreadPoolExecutor(1) as pool:
         tensorflow = pool.submit(examine_tensorflow)  # a child process, and by far the slowest
-        others = [examine_litert(), examine_tensorflowjs(), examine_node(), examine_tfjs_packages()]
+        others = [examine_litert(), examine_tensorflowjs(), examine_node(), examine_tfjs_packages(), examine_packaged_weights()]
         machine = [examine_cpus(), examine_memory(), examine_disk(output)]
         buckets = examine_buckets(output, data)
         return [examine_python(), *tensorflow.result(), *others, *machine, *buckets]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import boxcar
+from boxcar.detectors.weights.packaged import PACKAGES, packaged_file
 from boxcar.doctor.finding import Finding
 from boxcar.errors import BoxcarError, ExitCode
 
@@ -106,6 +107,15 @@ def examine_tfjs_packages(folder: Path = TFJS) -> Finding:
     if missing:
         return Finding(name, False, f"npm packages are missing in {folder}: {', '.join(missing)}.", SETUP)
     return Finding(name, True, f"npm packages {', '.join(found)}.")
+
+
+def examine_packaged_weights() -> Finding:
+    """The weights from npm packages that training may start from."""
+    files = {name: packaged_file(name) for package in PACKAGES.values() for name in package["networks"]}
+    missing = [name for name, file in files.items() if not file.is_file()]
+    if missing:
+        return Finding("Weights", False, f"Packaged weights are missing: {', '.join(missing)}.", SETUP)
+    return Finding("Weights", True, f"Packaged weights of {', '.join(files)}.")
 
 
 def _gpus(tensorflow: dict[str, Any]) -> Finding:

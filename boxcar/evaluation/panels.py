@@ -121,12 +121,12 @@ def _paste_upright(
     sheet: Image.Image,
     text: str,
     corner: tuple[int, int],
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     font: Font,
     ends: bool = False,
 ) -> None:
     """Writes text from the bottom to the top. It starts at the corner's height if `ends`, else it ends there."""
     strip = Image.new("RGB", (int(font.getlength(text)) + 2, 20), _PAPER)
-    ImageDraw.Draw(strip).text((0, 1), text, fill=colour, font=font)
+    ImageDraw.Draw(strip).text((0, 1), text, fill=color, font=font)
     turned = strip.rotate(90, expand=True)
     sheet.paste(turned, (corner[0], corner[1] - turned.height if ends else corner[1]))

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxcar.data.example import read_examples
+from boxcar.data.ground_truth import ground_truth_of
 from boxcar.data.input_pipeline import IndexedSplit, evaluation_batches
 from boxcar.detectors.catalog import build_network
 from boxcar.detectors.checkpoint_weights import load_weights
@@ -55,7 +56,7 @@ class Scorer:
         hashes, truths = [], []
         for example in read_examples(shards):
             hashes.append(example.sha256)
-            truths.append(GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
+            truths.append(ground_truth_of(example))
         return ScoredSplit(hashes, truths, shards, IndexedSplit(shards))
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from boxcar.config.conversion_settings import Limits
 from boxcar.data.example import Example
+from boxcar.data.ground_truth import ground_truth_of
 from boxcar.detectors.tasks import find_task
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.verdict import Answer, Cost, Verdict, judge, median_milliseconds
@@ -59,7 +60,7 @@ def compare(
     seconds: list[float] = []
     answers: list[list[Answer]] = [[] for _ in candidates]
     for example, image in images:
-        truths.append(GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
+        truths.append(ground_truth_of(example))
         started = time.perf_counter()
         found.append(model.detect(image))
         seconds.append(time.perf_counter() - started)

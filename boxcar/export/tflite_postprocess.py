@@ -52,7 +52,7 @@ def add_postprocess(model: Any, specification: Specification, *, use_regular_nms
     subgraph, signature = model.subgraphs[0], model.signatureDefs[0]
     heads = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
     boxes, logits = heads["box_encodings"], heads["class_logits"]
-    anchors = centred_anchors(specification)
+    anchors = centered_anchors(specification)
     slots = [int(size) for size in subgraph.tensors[logits].shape]
     wanted = [1, len(anchors), specification.class_slots]
     if slots != wanted:
@@ -128,8 +128,8 @@ def add_postprocess(model: Any, specification: Specification, *, use_regular_nms
     signature.outputs = [schema.TensorMapT(name=name, tensorIndex=index) for name, index in zip(OUTPUTS, outputs, strict=True)]
 
 
-def centred_anchors(specification: Specification) -> npt.NDArray[np.float32]:
-    """The anchors [A, 4] as the operator reads them: (ycentre, xcentre, height, width), normalized."""
+def centered_anchors(specification: Specification) -> npt.NDArray[np.float32]:
+    """The anchors [A, 4] as the operator reads them: (ycenter, xcenter, height, width), normalized."""
     corners = make_anchors(specification.image_size, specification.anchors).astype(np.float64)
     low, high = corners[:, :2], corners[:, 2:]
     return np.concatenate([(low + high) / 2, high - low], axis=1).astype(np.float32)

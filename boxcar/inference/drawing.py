@@ -10,14 +10,14 @@ from boxcar.inference.detections import Detections
 
 SHOWN_SCORE = 0.3  # detections with a lower score are not drawn
 
-Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
+Color = tuple[int, int, int]  # red, green, blue, 0 to 255
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # Distinguishable with every kind of color vision, and from most photographs (Okabe and Ito,
 # https://jfly.uni-koeln.de/color/, 2008: bluish green and vermilion).
-TRUE: Colour = (0, 158, 115)
-FOUND: Colour = (213, 94, 0)
-_WHITE: Colour = (255, 255, 255)
+TRUE: Color = (0, 158, 115)
+FOUND: Color = (213, 94, 0)
+_WHITE: Color = (255, 255, 255)
 
 _Rectangle = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
@@ -52,7 +52,7 @@ def draw(
     image: NDArray[np.uint8],
     boxes: NDArray[np.float32],
     captions: Sequence[str],
-    colour: Colour = TRUE,
+    color: Color = TRUE,
     side: int | None = None,
 ) -> NDArray[np.uint8]:
     """Draws boxes and their captions over an image.
@@ -62,7 +62,7 @@ def draw(
         boxes: [N, 4] (ymin, xmin, ymax, xmax), finite, normalized by the image's height and width; cut at its edges.
         captions: one per box; an empty one is not drawn. A caption is placed where it hides no earlier one, if possible, and
             shortened if it is wider than the image. The font is Pillow's own, with Latin letters.
-        colour: of lines and captions.
+        color: of lines and captions.
         side: the longer side of the result, in pixels; None for the image's own size. A small image is enlarged first, so
             that captions are legible.
 
@@ -85,7 +85,7 @@ def draw(
     for left, top, right, bottom in rectangles:
         # A light outline keeps the line visible on any background.
         pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_WHITE, width=width + 2)
-        pen.rectangle((left, top, right, bottom), outline=colour, width=width)
+        pen.rectangle((left, top, right, bottom), outline=color, width=width)
     font = ImageFont.load_default(max(longer / 26, 11))
     taken: list[_Rectangle] = []
     for rectangle, caption in zip(rectangles, captions, strict=True):
@@ -96,7 +96,7 @@ def draw(
         height = round(sum(font.getmetrics()))  # type: ignore[union-attr]
         place = _place(rectangle, (round(ink[2]) + 4, height), canvas.size, taken)
         taken.append(place)
-        pen.rectangle(place, fill=colour)
+        pen.rectangle(place, fill=color)
         pen.text((place[0] + 2, place[1]), text, fill=_WHITE, font=font)
     return np.asarray(canvas)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from boxcar.config.gate_settings import GateSettings
+from boxcar.data.ground_truth import ground_truth_of
 from boxcar.data.pixels import decode_picture
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
@@ -99,7 +100,7 @@ def _measure(
         detections: list[list[Detections]] = [[] for _ in files]
         seconds: list[list[float]] = [[] for _ in files]
         for example in test.examples():
-            truths.append(GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd))
+            truths.append(ground_truth_of(example))
             picture = decode_picture(example)
             for place, runner in enumerate(runners):
                 pixels = preprocess(picture, runner.specification)

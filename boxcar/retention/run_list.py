@@ -17,7 +17,7 @@ from boxcar.storage.parallel import in_order
 _STATUS = f"{TRAIN}/{STATUS}"
 SILENT_SECONDS = 15 * 60.0  # a trainer without a heartbeat for this long is not running
 
-State = Literal["training", "finished", "failed", "started"]
+State = Literal["training", "finished", "failed", "stopped", "started"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class FoundRun:
 
     Attributes:
         name, uri: of its folder.
-        state: training while the trainer's heartbeat is recent; started if it is neither finished nor failed.
+        state: training while the trainer's heartbeat is recent; failed after an error, and stopped after a signal; started if
+            nothing says why it is not finished.
         step: the last training step; None if training has not started.
         changed: when one of its files was last written, in seconds since the epoch.
         entries: all its files, with names relative to the folder of runs.
@@ -88,6 +89,7 @@ def inspect(runs: str, store: Store, name: str) -> FoundRun | str:
     try:
         content = store.read(f"{name}/{CONFIGURATION}")
         status = _read(store, f"{name}/{_STATUS}") if _STATUS in files else {}
+        failure = _read(store, f"{name}/{FAILURE}") if FAILURE in files else {}
     except Missing:
         return "it changed while it was read"
     try:
@@ -105,7 +107,10 @@ def inspect(runs: str, store: Store, name: str) -> FoundRun | str:
         state = "training" if time.time() - beat < SILENT_SECONDS else "started"
     if state != "training":
         finished = {RUN_FILE, f"{REPORT}/{COMMIT}"} <= files.keys()
-        state = "finished" if finished else "failed" if FAILURE in files else "started"
+        if finished:
+            state = "finished"
+        elif FAILURE in files:
+            state = "stopped" if failure.get("code") in (ExitCode.INTERRUPTED, ExitCode.AGAIN) else "failed"
     changed = max(entry.modified for entry in entries)
     step = status.get("step")
     return FoundRun(name, uri, state, step if isinstance(step, int) else None, changed, tuple(entries), init)

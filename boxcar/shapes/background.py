@@ -106,9 +106,9 @@ def _clutter(rng: np.random.Generator, canvas: Floats) -> Floats:
         else:
             mask = _stroke(rng, size, wide=kind == "band")
         tones = PLACES[places[rng.integers(len(places))]]
-        colour = np.array(tones[rng.integers(len(tones))], np.float32) / 255
+        color = np.array(tones[rng.integers(len(tones))], np.float32) / 255
         mask = mask * np.float32(rng.uniform(0.45, 0.9))
-        canvas = canvas + (colour - canvas) * mask[..., None]
+        canvas = canvas + (color - canvas) * mask[..., None]
     blur = ImageFilter.GaussianBlur(rng.uniform(0.2, 1.6) * size / 128)
     image = Image.fromarray((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8))
     return np.asarray(image.filter(blur), np.float32) / np.float32(255)

@@ -95,10 +95,10 @@ def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: 
 
     The coverage is computed from the signed distance to the outline, so that edges are smooth.
     """
-    centres = np.arange(size, dtype=np.float32) + 0.5
+    centers = np.arange(size, dtype=np.float32) + 0.5
     if label == "circle":
         radius = extent / 2
-        x, y = centres - (corner[0] + radius), centres - (corner[1] + radius)
+        x, y = centers - (corner[0] + radius), centers - (corner[1] + radius)
         distance = np.hypot(x[None, :], y[:, None]) - radius
     else:
         # A triangle's angles vary a little through a squeeze along one axis; a square stays one.
@@ -110,7 +110,7 @@ def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: 
         along = (following - points) / np.linalg.norm(following - points, axis=1, keepdims=True)
         # Clockwise on the screen: the outward normal is (dy, -dx). On the outline, the largest distance is zero.
         sides = [
-            (centres[None, :] - px) * dy - (centres[:, None] - py) * dx
+            (centers[None, :] - px) * dy - (centers[:, None] - py) * dx
             for (px, py), (dx, dy) in zip(points, along, strict=True)
         ]
         distance = np.maximum.reduce(sides)
@@ -136,24 +136,24 @@ def _paint(rng: np.random.Generator, canvas: Floats, coverage: Floats, box: Box,
     shade = np.asarray(shadow.filter(ImageFilter.GaussianBlur(spread)), np.float32) / 255
     area *= 1 - np.float32(rng.uniform(0.25, 0.6)) * shade[..., None]
 
-    colour = _colour(rng, area[body > 0.5].mean(axis=0))
+    color = _color(rng, area[body > 0.5].mean(axis=0))
     x = (np.arange(x0, x1, dtype=np.float32) + 0.5 - (left + right) / 2) / (extent / 2)
     y = (np.arange(y0, y1, dtype=np.float32) + 0.5 - (top + bottom) / 2) / (extent / 2)
     towards = x[None, :] * light[0] + y[:, None] * light[1]
     grain = octave_noise(rng, max(y1 - y0, x1 - x0), 3, 0.7)[: y1 - y0, : x1 - x0]
     lit = 1 + np.float32(rng.uniform(0.08, 0.32)) * towards + np.float32(rng.uniform(0.01, 0.06)) * grain
     gloss = np.exp(-((x[None, :] - 0.4 * light[0]) ** 2 + (y[:, None] - 0.4 * light[1]) ** 2) / 0.12)
-    painted = colour * lit[..., None] + np.float32(rng.choice([0.0, rng.uniform(0.05, 0.35)])) * gloss[..., None]
+    painted = color * lit[..., None] + np.float32(rng.choice([0.0, rng.uniform(0.05, 0.35)])) * gloss[..., None]
     area += (painted - area) * body[..., None]
 
 
-def _colour(rng: np.random.Generator, around: Floats) -> Floats:
+def _color(rng: np.random.Generator, around: Floats) -> Floats:
     """A color that a person can distinguish from the one around it, sRGB, 0 to 1."""
     while True:
         hue, saturation, value = rng.random(), rng.uniform(0.35, 0.95), rng.uniform(0.35, 0.98)
-        colour = np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32)
-        if np.abs(colour - around).sum() > 0.45:
-            return colour
+        color = np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32)
+        if np.abs(color - around).sum() > 0.45:
+            return color
 
 
 def _photograph(rng: np.random.Generator, canvas: Floats) -> npt.NDArray[np.uint8]:

@@ -182,6 +182,7 @@ def test_what_is_not_there_is_said(  # type: ignore[no-untyped-def]
     assert written == before, "nothing is written where nothing was begun"
 
 
+@pytest.mark.slow
 def test_doctor_tells_of_buckets(person, bucket: str, store) -> None:  # type: ignore[no-untyped-def]
     done = person("doctor").boxcar("doctor", "--output", f"{bucket}/runs", "--data", f"{bucket}/pictures")
     said = " ".join(done.stdout.split())

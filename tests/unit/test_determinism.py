@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from boxcar.config.run_settings import make_configuration
@@ -15,6 +16,7 @@ from boxcar.training.settings import derive_settings
 from boxcar.training.trainer import Trainer
 
 
+@pytest.mark.slow
 def test_the_same_batch_has_the_same_gradients_each_time(shapes_records: Path) -> None:
     # Large enough that operations run beside each other, and five levels share the tower's kernels.
     strategy = make_strategy(0, Workers())

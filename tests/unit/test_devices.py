@@ -60,7 +60,8 @@ def test_gpus_that_were_asked_for_must_be_seen() -> None:
         make_strategy(1, Workers())
 
 
-@pytest.mark.parametrize("command", ["run", pytest.param("train", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["run", "train"])
 def test_the_command_ends_at_once_without_its_gpu(tmp_path: Path, shapes_records: Path, command: str) -> None:
     run = tmp_path / "run"
     if command == "train":

@@ -17,7 +17,7 @@ from boxcar.doctor.machine import cgroup_folders, cpu_quotas, examine_cpus, exam
 
 NAMES = [
     "Python", "TensorFlow", "GPUs", "tf-keras", "Model Garden", "LiteRT", "TFJS converter", "Node", "TFJS runner",
-    "CPUs", "Memory", "Disk",
+    "Weights", "CPUs", "Memory", "Disk",
 ]  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def test_examine_looks_at_everything_that_is_installed(tmp_path, capfd):
     for finding in findings:
         assert_sentences(finding)
     by_name = {finding.name: finding for finding in findings}
-    for name in ("Python", "TensorFlow", "tf-keras", "Model Garden", "LiteRT", "TFJS converter", "Node", "CPUs"):
+    for name in ("Python", "TensorFlow", "tf-keras", "Model Garden", "LiteRT", "TFJS converter", "Node", "Weights", "CPUs"):
         assert by_name[name].ok, by_name[name]
         assert re.search(r"\d", by_name[name].what), by_name[name]
     assert str(tmp_path / "not" / "yet") in by_name["Disk"].what
@@ -323,3 +323,15 @@ def test_buckets_can_be_tried_alone(minio, tmp_path):
     nowhere = doctor("runs")
     assert nowhere.returncode == 64
     assert "No bucket was named." in nowhere.stderr
+
+
+def test_packaged_weights_that_are_missing_are_named(tmp_path, monkeypatch):
+    whole = software.examine_packaged_weights()
+    assert whole.ok
+    assert "ssd_mobilenet_v2_fpnlite_320x320" in whole.what
+    monkeypatch.setattr("boxcar.detectors.weights.packaged.FOLDER", tmp_path)
+    missing = software.examine_packaged_weights()
+    assert not missing.ok
+    assert_sentences(missing)
+    assert "ssd_mobilenet_v2_fpnlite_640x640" in missing.what
+    assert "make setup" in missing.do

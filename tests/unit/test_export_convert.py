@@ -201,9 +201,9 @@ def _spoiled(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "how", "words"),
     [
-        ("tflite_float32", "write an empty file", "what it wrote cannot be run"),
+        pytest.param("tflite_float32", "write an empty file", "what it wrote cannot be run", marks=pytest.mark.slow),
         ("tfjs_float32", "write a broken model", "what it wrote cannot be run"),
-        ("tflite_float32", "write nothing", "it wrote nothing"),
+        pytest.param("tflite_float32", "write nothing", "it wrote nothing", marks=pytest.mark.slow),
         ("tflite_float32", "crash", "it crashed"),
     ],
 )

@@ -12,9 +12,10 @@ from boxcar.detectors.network import Network
 from boxcar.inference.specification import Specification
 
 SIZE = 64
+NETWORKS = ["ssd_mobilenet_v2_fpnlite_320x320", pytest.param("retinanet_resnet50_fpn_640x640", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(scope="module", params=["ssd_mobilenet_v2_fpnlite_320x320", "retinanet_resnet50_fpn_640x640"])
+@pytest.fixture(scope="module", params=NETWORKS)
 def network(request: pytest.FixtureRequest) -> Iterator[Network]:
     yield build_network(Specification(architecture=request.param, image_size=SIZE, labels={1: "a", 2: "b"}))
 

@@ -8,6 +8,7 @@ from boxcar.detectors.catalog import build_network, find_architecture
 from boxcar.detectors.network import Network
 from boxcar.detectors.weights.norms import measure_norms
 
+NETWORKS = ["ssd_mobilenet_v2_fpnlite_320x320", pytest.param("retinanet_resnet50_fpn_640x640", marks=pytest.mark.slow)]
 STEM = "model/_feature_extractor/classification_backbone/layer_with_weights-{}/{}"
 
 
@@ -17,7 +18,7 @@ def images() -> list[np.ndarray]:
     return [rng.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32) for _ in range(3)]
 
 
-@pytest.mark.parametrize("architecture", ["ssd_mobilenet_v2_fpnlite_320x320", "retinanet_resnet50_fpn_640x640"])
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_inference_stays_the_same(architecture: str, images: list[np.ndarray]) -> None:
     network = build_network(find_architecture(architecture).specify(64, {1: "raccoon"}))
     batch = np.concatenate(images)

@@ -109,6 +109,7 @@ def test_a_file_holds_its_origin_and_nothing_that_is_not_finite(architecture: st
     assert (origin["license"], origin["integrity"]) == ("MIT", PACKAGES["handtrackjs"]["integrity"])
 
 
+@pytest.mark.slow
 def test_the_files_follow_from_the_package(handtrackjs: Path, tmp_path: Path) -> None:
     """And set-up leaves nothing else."""
     command = [sys.executable, "-m", "boxcar.detectors.weights.prepare", str(tmp_path / "weights")]

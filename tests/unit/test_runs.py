@@ -92,17 +92,22 @@ def test_only_runs_are_listed(runs: str) -> None:
     write(store, "e", thesis_DOT_tex="years of work")
     write(store, "f", config_DOT_yaml="model: transformer\n")
     write(store, "g", config_DOT_yaml="\t")
+    for name, code in (("interrupted", 130), ("evicted", 75), ("faulty", 65)):
+        write(store, name, failure_DOT_json=json.dumps({"code": code}), **UNFINISHED)
     store.write("holiday/picture.jpg", b"sea")
     found, others = find_runs(runs, store)
     assert [(run.name, run.state, run.step) for run in found] == [
+        ("faulty", "failed", 500),
+        ("evicted", "stopped", 500),
+        ("interrupted", "stopped", 500),
         ("d", "training", 40),
         ("c", "started", 500),
         ("b", "failed", 500),
         ("a", "finished", 500),
     ]
     assert all(time.time() - 600 < run.changed < time.time() + 600 for run in found)
-    assert found[3].uri == f"{runs}/a"
-    assert found[3].bytes == sum(entry.bytes for entry in store.entries("a")) > 100
+    assert found[-1].uri == f"{runs}/a"
+    assert found[-1].bytes == sum(entry.bytes for entry in store.entries("a")) > 100
     assert others == {
         "e": "it holds thesis.tex, which is not a file of a run",
         "f": "its config.yaml does not belong to a run",

@@ -12,7 +12,7 @@ from PIL import Image
 from boxcar.data.example import read_examples
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export.sampling import find_shards
-from boxcar.export.tflite_postprocess import OUTPUTS, add_postprocess, centred_anchors
+from boxcar.export.tflite_postprocess import OUTPUTS, add_postprocess, centered_anchors
 from boxcar.inference.anchors import make_anchors
 from boxcar.inference.detections import Detections
 from boxcar.inference.open_runner import open_runner
@@ -186,8 +186,8 @@ def test_heads_of_another_detector(exported_run: ExportedRun) -> None:
 
 def test_anchors_by_their_centres() -> None:
     specification = Specification(architecture="any", image_size=96, labels={1: "one"}, anchors=Anchors(max_level=4))
-    centred = centred_anchors(specification).astype(np.float64)
-    corners = np.concatenate([centred[:, :2] - centred[:, 2:] / 2, centred[:, :2] + centred[:, 2:] / 2], axis=1)
+    centered = centered_anchors(specification).astype(np.float64)
+    corners = np.concatenate([centered[:, :2] - centered[:, 2:] / 2, centered[:, :2] + centered[:, 2:] / 2], axis=1)
     np.testing.assert_allclose(corners, make_anchors(96, specification.anchors), rtol=0, atol=1e-6)
     # The first cell of level 3, whose stride of 8 divides 96: its middle, and a square of four strides.
-    np.testing.assert_allclose(centred[0], [4 / 96, 4 / 96, 32 / 96, 32 / 96], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(centered[0], [4 / 96, 4 / 96, 32 / 96, 32 / 96], rtol=0, atol=1e-6)

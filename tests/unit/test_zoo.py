@@ -179,6 +179,7 @@ def test_losses(expected: dict[str, Any], network: "Network", specification: Spe
         assert float(ours) == pytest.approx(float(expected[f"loss_{name}"]), rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_frozen_as_it_is_it_knows_cocos_labels_and_detects_what_the_api_does(expected: dict[str, Any], tmp_path: Path) -> None:
     from boxcar.export import freeze
     from boxcar.inference.open_runner import open_runner

@@ -2,7 +2,7 @@
 
 // Distinguishable with every kind of color vision (Okabe and Ito, https://jfly.uni-koeln.de/color/, 2008), each with the color
 // of the letters on it.
-const COLOURS = [
+const COLORS = [
   ['#d55e00', '#fff'],
   ['#0072b2', '#fff'],
   ['#f0e442', '#000'],
@@ -23,7 +23,7 @@ export function showResults(overlay, list, found, labels, least) {
     const one = {
       name: labels[label] ?? String(label),
       score: found.scores[index].toFixed(2),
-      colours: COLOURS[(label - 1) % COLOURS.length],
+      colors: COLORS[(label - 1) % COLORS.length],
       edges: [...found.boxes.subarray(4 * index, 4 * index + 4)],
     };
     words.push(`${one.name} ${one.score}`);
@@ -51,7 +51,7 @@ function touch(one, other) {
   return one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
 }
 
-function boxElement({ name, score, colours, edges }, found, index, height) {
+function boxElement({ name, score, colors, edges }, found, index, height) {
   const [top, left, bottom, right] = edges;
   const box = document.createElement('div');
   box.className = 'box';
@@ -65,8 +65,8 @@ function boxElement({ name, score, colours, edges }, found, index, height) {
     height: percent(bottom - top),
     zIndex: found.scores.length - index, // the best on top
   });
-  box.style.setProperty('--colour', colours[0]);
-  box.style.setProperty('--letters', colours[1]);
+  box.style.setProperty('--color', colors[0]);
+  box.style.setProperty('--letters', colors[1]);
   box.classList.toggle('inside', top * height < CAPTION_PIXELS);
   box.classList.toggle('from-right', left > 0.7);
   const caption = document.createElement('span');
@@ -76,11 +76,11 @@ function boxElement({ name, score, colours, edges }, found, index, height) {
   return box;
 }
 
-function listElement({ name, score, colours }, box) {
+function listElement({ name, score, colors }, box) {
   const item = document.createElement('li');
   const swatch = document.createElement('span');
   swatch.className = 'swatch';
-  swatch.style.background = colours[0];
+  swatch.style.background = colors[0];
   const [nameText, scoreText] = [document.createElement('span'), document.createElement('span')];
   nameText.className = 'name';
   nameText.textContent = name;
