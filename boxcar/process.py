@@ -176,5 +176,7 @@ def _set_environment() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up messages help no user
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    # Else TensorFlow imports Keras 3 as well, which nothing uses: a fifth of the time that loading it takes.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     # TensorFlow enables oneDNN itself on CPUs with AVX-512 only. On others too it nearly doubles the speed of training.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

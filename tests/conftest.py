@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # As the command sets them, before anybody imports TensorFlow.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # A shell that starts a job in the background (`make test &`, some CI) makes it ignore SIGINT, and whatever a test starts would

@@ -1,25 +1,19 @@
 """What every store must do, tested with a local folder, a real MinIO server, and an emulator of GCS."""
 
 import hashlib
-import json
 import secrets
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
-from _pytest.mark.structures import ParameterSet
-from storage_servers import FaultProxy, Server, first
+from storage_servers import Server
+from stored_folders import LARGE, contents, entry_of, step_json, stored, write, write_step
 
 from boxcar.errors import BoxcarError
-from boxcar.storage import ABSENT, Changed, Missing, Store, StoredObject, list_files, open_store
+from boxcar.storage import ABSENT, Changed, Missing, open_store
 from boxcar.storage.checksums import PART_BYTES
-from boxcar.storage.parallel import for_each
 from boxcar.storage.s3_store import S3Store
 from boxcar.sync.transfer import fetch_folder, send_folder
-
-LARGE = 2 * PART_BYTES + 12_345  # three parts
 
 
 @pytest.fixture(params=["folder", "minio", "gcs"])
@@ -31,50 +25,6 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     for name, value in server.environment(server.address).items():
         monkeypatch.setenv(name, value)
     return f"{server.scheme}://{server.make_bucket()}/runs/run 1"
-
-
-@pytest.fixture(params=["minio", "gcs"])
-def harmed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, FaultProxy]]:
-    """A folder in a bucket, and the proxy that the client goes through."""
-    server: Server = request.getfixturevalue(request.param)
-    proxy = FaultProxy(server.port)
-    for name, value in server.environment(proxy.address).items():
-        monkeypatch.setenv(name, value)
-    yield f"{server.scheme}://{server.make_bucket()}/runs/1", proxy
-    proxy.close()
-
-
-def write(folder: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def step_json(files: dict[str, bytes], **inputs: str) -> bytes:
-    listed = {name: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in files.items()}
-    return json.dumps({"step": "records", "files": listed, "inputs": inputs, "parameters": {}}).encode()
-
-
-def write_step(folder: Path, files: dict[str, bytes], **inputs: str) -> Path:
-    return write(folder, {**files, "step.json": step_json(files, **inputs)})
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in list_files(folder)}
-
-
-def stored(store: Store) -> dict[str, bytes]:
-    return {entry.name: store.read(entry.name) for entry in store.entries()}
-
-
-def rarer(*faults: str) -> list[ParameterSet]:
-    """Those that only the slow tests try."""
-    return [pytest.param(fault, marks=pytest.mark.slow) for fault in faults]
-
-
-def entry_of(store: Store, name: str) -> StoredObject:
-    return next(entry for entry in store.entries() if entry.name == name)
 
 
 class TestStore:
@@ -223,43 +173,6 @@ class TestStore:
         assert store.read("a") == b"0123"
 
 
-class TestRequests:
-    """The number of requests of a listing, because servers charge for them."""
-
-    def test_folders_cost_one_request_however_much_lies_in_them(self, harmed: tuple[str, FaultProxy]) -> None:
-        uri, proxy = harmed
-        store = open_store(uri)
-        count = 12 if uri.startswith("gs:") else 1100
-        for_each(lambda number: store.write(f"{number % 3}/{number:04}", b""), range(count))
-        store.write("3/x", b"")
-        del proxy.seen[:]
-        assert store.folders() == ["0", "1", "2", "3"]
-        assert len(proxy.seen) == 1
-        assert [entry.name for entry in store.entries("3")] == ["3/x"]
-        assert len(proxy.seen) == 2
-
-    @pytest.mark.slow
-    def test_folders_beyond_what_a_server_lists_at_once(self, harmed: tuple[str, FaultProxy]) -> None:
-        uri, proxy = harmed
-        if uri.startswith("gs:"):
-            pytest.skip("The emulator of GCS writes its whole index with every object.")
-        store = open_store(uri)
-        for_each(lambda number: store.write(f"{number:04}/x", b""), range(1005))
-        del proxy.seen[:]
-        assert store.folders() == [f"{number:04}" for number in range(1005)]
-        assert len(proxy.seen) == 2
-
-    def test_what_consoles_make_for_a_folder_is_none(self, harmed: tuple[str, FaultProxy]) -> None:
-        uri, _ = harmed
-        if uri.startswith("gs:"):
-            pytest.skip("The emulator of GCS cannot hold it.")
-        outer = open_store(uri.rpartition("/")[0])
-        outer.write(f"{uri.rpartition('/')[2]}/", b"")
-        store = open_store(uri)
-        store.write("a/x", b"")
-        assert store.folders() == ["a"]
-
-
 class TestFolder:
     def test_a_step_goes_up_and_comes_down(self, uri: str, tmp_path: Path) -> None:
         files = {f"{i:02}.tfrecord": secrets.token_bytes(1000 + i) for i in range(20)} | {"deep/er/x": b"", "big": b"b" * LARGE}
@@ -391,80 +304,3 @@ class TestFolder:
                 fetch_folder(store, tmp_path / "new")
             assert error.value.code == 65 and repr(names[0]) in error.value.what
             assert not (tmp_path / "new").exists()
-
-
-class TestHarm:
-    """A proxy before a real server cuts connections, responds with 503, and flips bits."""
-
-    files = MappingProxyType({f"{i}": bytes([i]) * 50_000 for i in range(8)})
-
-    @pytest.mark.parametrize("fault", ["unavailable", "damage request", *rarer("cut request", "lose answer", "cut answer")])
-    def test_an_upload_survives(self, harmed: tuple[str, FaultProxy], fault: str, tmp_path: Path) -> None:
-        uri, proxy = harmed
-        here = write_step(tmp_path / "here", dict(self.files))
-        for method in ("POST", "PUT") if uri.startswith("gs:") else ("PUT",):
-            proxy.fault = first(4, fault, method)  # type: ignore[arg-type]
-            send_folder(here, open_store(uri))
-        proxy.fault = lambda seen: None
-        assert stored(open_store(uri)) == contents(here)
-
-    @pytest.mark.parametrize("fault", ["unavailable", "damage answer", *rarer("cut answer", "lose answer")])
-    def test_a_download_survives(self, harmed: tuple[str, FaultProxy], fault: str, tmp_path: Path) -> None:
-        uri, proxy = harmed
-        here = write_step(tmp_path / "here", dict(self.files))
-        send_folder(here, open_store(uri))
-        # Only objects: a listing has no checksum that a client could verify.
-        proxy.fault = first(4, fault, "GET", "runs")  # type: ignore[arg-type]
-        if fault == "damage answer":
-            proxy.fault = first(4, fault, "GET", "runs/1/" if uri.startswith("s3:") else "alt=media")  # type: ignore[arg-type]
-        fetch_folder(open_store(uri), tmp_path / "there")
-        assert contents(tmp_path / "there") == contents(here)
-
-    @pytest.mark.parametrize("fault", ["lose answer", *rarer("unavailable", "cut request")])
-    def test_a_large_file_survives(self, harmed: tuple[str, FaultProxy], fault: str, tmp_path: Path) -> None:
-        uri, proxy = harmed
-        content = secrets.token_bytes(LARGE)
-        store = open_store(uri)
-        # The last request of an upload in parts puts them together; its answer may be lost as well.
-        faults = [first(2, fault, "PUT"), first(1, fault, "POST")]  # type: ignore[arg-type]
-        if uri.startswith("gs:"):
-            faults.pop()
-        proxy.fault = lambda seen: next((found for judge in faults if (found := judge(seen))), None)
-        store.upload(write(tmp_path, {"file": content}) / "file", "big", hashlib.sha256(content).hexdigest())
-        proxy.fault = first(2, "cut answer", "GET", "big")
-        store.download(entry_of(store, "big"), tmp_path / "copy")
-        assert (tmp_path / "copy").read_bytes() == content
-
-    def test_a_conditional_write_knows_its_own_object(self, harmed: tuple[str, FaultProxy]) -> None:
-        uri, proxy = harmed
-        store = open_store(uri)
-        proxy.fault = first(1, "lose answer", "PUT")
-        tag = store.write("claim", b"mine", expected=ABSENT)
-        assert store.read("claim", tag=tag) == b"mine"
-        proxy.fault = first(1, "lose answer", "PUT")
-        with pytest.raises(Changed):
-            store.write("claim", b"yours", expected=ABSENT)
-        assert store.read("claim") == b"mine"
-
-    def test_conditions_are_asked_of_gcs(self, harmed: tuple[str, FaultProxy]) -> None:
-        """In GCS's own words: the emulator is taught them here, so that what is sent must be looked at too."""
-        uri, proxy = harmed
-        if not uri.startswith("gs:"):
-            pytest.skip("MinIO keeps conditions, and other tests see that.")
-        store = open_store(uri)
-        tag = store.write("claim", b"mine", expected=ABSENT)
-        newer = store.write("claim", b"mine", expected=tag)
-        store.read("claim", tag=newer)
-        asked = [(seen.method, seen.path.partition("ifGenerationMatch=")[2].partition("&")[0]) for seen in proxy.seen]
-        assert [condition for condition in asked if condition[1]] == [("POST", "0"), ("POST", tag), ("GET", newer)]
-
-    def test_what_stays_unwell_is_said_in_the_end(
-        self, harmed: tuple[str, FaultProxy], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        uri, proxy = harmed
-        monkeypatch.setattr("boxcar.retry.PATIENCE_SECONDS", 1.0)
-        proxy.fault = lambda seen: "unavailable"
-        with pytest.raises(BoxcarError) as error:
-            open_store(uri).entries()
-        assert error.value.code == 69 and "503" in error.value.what
-        assert len(proxy.seen) > 2
