@@ -1,4 +1,4 @@
-"""Labeled images as what detections are scored against. Not in `example.py`, because some container images lack what scoring imports."""
+"""What detections in a labeled image are scored against. Not in `example.py`, which is used where hotcoco is missing."""
 
 from boxcar.data.example import Example
 from boxcar.scoring import GroundTruth

@@ -16,7 +16,6 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.drawing import SHOWN_SCORE, choose_images
 from boxcar.report.evidence import ImageDetections
-from boxcar.scoring import greedy_partners
 
 SIDE = 320  # maximum of a thumbnail's longer side, in pixels
 CANVAS = 240  # height of the canvas over each thumbnail; equal, so that lines and letters have one size in a row
@@ -114,6 +113,9 @@ def _scored(example: Example, found: ImageDetections, labels: Mapping[int, str])
 
 def _hits(example: Example, boxes: NDArray[np.float32], ids: Sequence[int]) -> set[int]:
     """The true boxes that are found: each matched by one detection of its class with an IoU of at least 0.5."""
+    # Here, because the container image ops, which only prints a run's summary, lacks what scoring imports.
+    from boxcar.scoring import greedy_partners
+
     overlaps = iou_matrix(boxes, example.boxes)
     overlaps[np.array(ids, np.int64)[:, None] != example.labels[None, :]] = 0
     return set(greedy_partners(overlaps, 0.5).tolist()) - {-1}

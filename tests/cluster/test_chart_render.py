@@ -156,7 +156,7 @@ def test_a_file_for_kubeflow_may_name_the_pipeline_that_trains_each_time(tmp_pat
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"pipeline": "convert-only"}, "retrain-if-changed and train-detector can be scheduled, and not convert-only"),
+        ({"pipeline": "convert-only"}, "retrain-if-changed and train-detector can be scheduled, not convert-only"),
         ({"parameters": SCHEDULE["parameters"] | {"config": "s3://ml/config.yaml"}}, "schedule.settings instead"),
         ({"parameters": SCHEDULE["parameters"] | {"node_pool": "a=b"}}, "cluster.gpu_node_selector instead"),
         ({"parameters": SCHEDULE["parameters"] | {"bucket_secret": "other"}}, "bucket.existingSecret instead"),

@@ -301,6 +301,7 @@ def test_the_end_is_told(tmp_path: Path, failed: bool) -> None:
             (
                 *("boxcar.cluster.job_chain", "boxcar.kfp.running", "boxcar.kfp.ending"),
                 *("boxcar.kfp.retraining", "boxcar.retraining.on_cluster", "boxcar.kfp.submit"),
+                "boxcar.report.terminal",
             ),
         ),
     ],
