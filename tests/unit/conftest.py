@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
@@ -16,6 +17,10 @@ from boxcar import retry
 from boxcar.data.label_map import read_label_map
 from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
 from boxcar.run.step import Step
+
+if TYPE_CHECKING:
+    from page_visit import Visit
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +63,38 @@ def begun(tmp_path_factory: pytest.TempPathFactory, shapes_records: Path) -> Pat
     network = build_network(specification)
     tf.train.Checkpoint(model=network.trackable()).write(str(run / "ckpt"))
     return run
+
+
+@pytest.fixture(scope="module")
+def address(exported_run: ExportedRun) -> Iterator[str]:
+    """Where the demo page of the exported run is served."""
+    from page_visit import serving
+
+    with serving("boxcar", "demo-page", "--run", str(exported_run.folder), "--port", "0") as address:
+        yield address
+
+
+@pytest.fixture
+def visit(chromium: "Browser", address: str) -> "Iterator[Visit]":
+    """The demo page in a browser, ready for an image."""
+    from page_visit import visiting
+
+    with visiting(chromium, address) as visit:
+        visit.wait_until("Ready")
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For the page. Not square, and no multiple of anything; smooth, so that it has something of a photograph."""
+    import numpy as np
+    from PIL import Image
+
+    rows, columns = np.mgrid[0:177, 0:231]
+    pixels = np.stack([rows * 1.4, columns, (rows * columns) / 170], axis=-1).astype(np.uint8)
+    path = tmp_path_factory.mktemp("pictures") / "picture.png"
+    Image.fromarray(pixels).save(path)
+    return path
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,12 +19,6 @@ from boxcar.demo_page.site import PAGE, collect
 from boxcar.errors import BoxcarError, ExitCode
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def address(exported_run: ExportedRun) -> Iterator[str]:
-    with serving("boxcar", "demo-page", "--run", str(exported_run.folder), "--port", "0") as address:
-        yield address
 
 
 def ask(address: str, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:

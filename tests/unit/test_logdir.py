@@ -1,5 +1,6 @@
 """The copy of runs' event files for TensorBoard: its content, and to whom its folder belongs."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from copied_runs import EVENTS, commit, contents, passes, write
 from storage_servers import GCS, Server
 
 from boxcar.errors import BoxcarError
-from boxcar.storage import StoredObject, open_store
+from boxcar.storage import StoredObject, lock, open_store
 from boxcar.storage.folder_store import FolderStore
 from boxcar.tensorboard_sync.follow import Copy
 
@@ -201,7 +202,7 @@ class TestClaim:
         assert error.value.code == 64 and str(tmp_path / "runs") in error.value.what
 
     def test_a_copy_is_kept_by_one_process(self, tmp_path: Path, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        monkeypatch.setattr("boxcar.tensorboard_sync.follow.lock", partial(lock, patience_seconds=0))
         kept = Copy(str(tmp_path / "runs"), into)
         with pytest.raises(BoxcarError) as error:
             Copy(str(tmp_path / "runs"), into)
