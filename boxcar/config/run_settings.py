@@ -133,7 +133,7 @@ class Configuration(Conversion):
 
 _TABLES = [name for name, field in Configuration.model_fields.items() if hasattr(field.annotation, "model_fields")]
 # The tables that are not stored in a run.
-AROUND = frozenset({"cluster", "gate", "retraining"})
+NOT_STORED = frozenset({"cluster", "gate", "retraining"})
 
 
 def read_settings(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -183,8 +183,8 @@ def read_configuration(run: Path) -> Configuration | None:
 
 
 def write_configuration(run: Path, configuration: Configuration) -> None:
-    """Stores a configuration in its run, without the tables in AROUND."""
-    dumped = configuration.model_dump(mode="json", exclude_none=True, exclude=set(AROUND))
+    """Stores a configuration in its run, without the tables in NOT_STORED."""
+    dumped = configuration.model_dump(mode="json", exclude_none=True, exclude=set(NOT_STORED))
     # The data comes first, because people look for it first.
     settings = {name: dumped[name] for name in sorted(dumped, key=lambda name: name in Conversion.model_fields)}
     replace_text(run / CONFIGURATION, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

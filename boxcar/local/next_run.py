@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from boxcar.config.run_settings import AROUND, Configuration, read_configuration
+from boxcar.config.run_settings import NOT_STORED, Configuration, read_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run.layout import COMMIT, CONFIGURATION, RECORDS, RUN_FILE, SAVED_MODEL, TRAIN, checkpoint_name
 from boxcar.storage import open_store
@@ -86,7 +86,7 @@ def stored_settings(output: str) -> dict[str, Any]:
 
 
 def _stored(configuration: Configuration) -> dict[str, Any]:
-    return configuration.model_dump(mode="json", exclude=set(AROUND))
+    return configuration.model_dump(mode="json", exclude=set(NOT_STORED))
 
 
 def _best_checkpoint(place: Mirror, step: int) -> str:

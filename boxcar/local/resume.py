@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from boxcar.config.conversion_settings import Conversion
-from boxcar.config.run_settings import AROUND, Configuration, make_configuration, merge_settings, read_configuration
+from boxcar.config.run_settings import NOT_STORED, Configuration, make_configuration, merge_settings, read_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run.layout import CONFIGURATION, FAILURE, LOCK, RUN_FILE
 from boxcar.storage import is_temporary
@@ -47,7 +47,7 @@ def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Co
         return None
     if configuration.init is None:
         configuration = configuration.model_copy(update={"init": started.init})  # settled at its start
-    started = started.model_copy(update={name: getattr(configuration, name) for name in AROUND})
+    started = started.model_copy(update={name: getattr(configuration, name) for name in NOT_STORED})
     finished = (run / RUN_FILE).exists()
     if not finished:
         started, configuration = _take_over(started, configuration)

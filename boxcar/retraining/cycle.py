@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from boxcar.config.run_settings import AROUND, Configuration
+from boxcar.config.run_settings import NOT_STORED, Configuration
 from boxcar.errors import BoxcarError, ChildEnded, Refused, explain
 from boxcar.registry import Model, add_version, read_aliases
 from boxcar.registry.decision_files import last_promotion, restore_decision
@@ -150,7 +150,7 @@ def _too_little(changes: Changes, configuration: Configuration) -> str | None:
 def _identity(now: Index, configuration: Configuration) -> str:
     """A hash over what a retraining is trained on and its settings."""
     content = [sorted((name, seen.sha256) for name, seen in now.files.items())]
-    settings = configuration.model_dump(mode="json", exclude=set(AROUND), exclude_defaults=True)
+    settings = configuration.model_dump(mode="json", exclude=set(NOT_STORED), exclude_defaults=True)
     return hashlib.sha256(json.dumps([content, settings], sort_keys=True).encode()).hexdigest()[:_IDENTITY]
 
 
