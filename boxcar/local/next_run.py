@@ -51,7 +51,7 @@ def settings_from(earlier: str, output: str, asked: dict[str, Any]) -> dict[str,
         raise Refused(ExitCode.USAGE, f"There is no run in {place.uri}.", "Give the folder of a finished run as --from.")
     place.take_files([RUN_FILE])
     if not (place.folder / RUN_FILE).exists():
-        do = f"Finish it first: boxcar run --output {place.uri} --resume"
+        do = f"Finish it with `boxcar run --output {place.uri} --resume` first."
         raise Refused(ExitCode.USAGE, f"The run in {place.uri} is not finished.", do)
     if asked.get("architecture") not in (None, before.architecture):
         what = f"{place.uri} trained {before.architecture}, whose weights do not fit {asked['architecture']}."

@@ -10,12 +10,15 @@ import yaml
 from command import boxcar, done, last_words
 
 from boxcar.cli.options import make_configuration
+from boxcar.cluster.job_chain import _check_uris
 from boxcar.config.run_settings import Configuration, write_configuration
 from boxcar.config.run_settings import make_configuration as configured
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.local.next_run import settings_from, stored_settings
+from boxcar.report.next_run import longer_run
 from boxcar.run.step import require_commit
 from boxcar.storage import open_store
+from boxcar.sync.mirror import Mirror
 
 RETINANET = "retinanet_resnet50_fpn_640x640"
 # What the earlier run was told, and what its training made of that.
@@ -164,8 +167,14 @@ def test_in_a_bucket_it_is_the_same(bucket_uri: str) -> None:
     found = next_run(earlier, f"{bucket_uri}-more")
     assert (found.records, found.init) == (f"{earlier}/records", f"{earlier}/train/ckpt-590")
     assert (found.steps, found.learning_rate) == (700, 0.0004)
+    _check_uris(found, f"{bucket_uri}-more")  # pods can read them
     with pytest.raises(BoxcarError, match="needs a folder of its own"):
         next_run(earlier, f"{earlier}/")
+    # The report's command.
+    run = Mirror(bucket_uri).folder
+    assert longer_run(run, 5) == f"boxcar run --from {bucket_uri} --steps 5 --output {bucket_uri}-more"
+    write_earlier(f"{bucket_uri}-more")
+    assert longer_run(run, 5).endswith(f" --output {bucket_uri}-more-2")
 
 
 def test_the_command_refuses_before_it_writes_anything(earlier: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The class predictor's rows: which class of a checkpoint takes which class slot of a network. Loads TensorFlow."""
+"""The class predictor's rows: which class of a checkpoint takes which class slot of a network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
