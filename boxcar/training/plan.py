@@ -50,7 +50,7 @@ def make_plan(run: str, configuration: Configuration) -> TrainingPlan:
     """Derives the settings that a configuration leaves open.
 
     Raises:
-        BoxcarError: 64 without records.
+        BoxcarError: 64 without records, 65 if the records or a `detector.json` of this training are damaged.
     """
     folder = Mirror(run).folder
     records = require_commit(folder / RECORDS, "records")
@@ -88,11 +88,8 @@ def _choose_anchors(train: Path, shapes: BoxShapes, specification: Specification
 def box_sentences(shapes: BoxShapes, specification: Specification) -> list[str]:
     """Sentences for the log about anchors that are not the architecture's, and about boxes that are too small for the input."""
     sentences = []
-    usual, anchors, size = (
-        find_architecture(specification.architecture).anchors,
-        specification.anchors,
-        specification.image_size,
-    )
+    usual = find_architecture(specification.architecture).anchors
+    anchors, size = specification.anchors, specification.image_size
     if anchors != usual:
         fitted = anchors == fit_anchors(shapes, size, usual)
         why = "fitted to the data's boxes" if fitted else "as before"
