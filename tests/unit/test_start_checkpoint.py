@@ -114,6 +114,7 @@ def test_stopped_before_the_first_step_it_resumes_from_its_start(
     check_equal(stored(run / "train" / "ckpt-3"), stored(continued / "train" / "ckpt-3"))
 
 
+@pytest.mark.slow
 def test_averages_come_along_and_go_on(tmp_path: Path, shapes_records: Path) -> None:
     """At a rate near zero the weights stay, and each step brings the averages nearer to them by the decay that was set."""
     old = train_in(tmp_path / "old", shapes_records, ema_decay=0.9, learning_rate=0.02) / "train" / "ckpt-3"
