@@ -6,9 +6,9 @@ from typing import Any
 from boxcar.config.run_settings import Configuration, Optimizer, Precision
 
 # An epoch of a small data set is over in seconds. From random weights, 200 photographs need 60 of them; trained weights need
-# a quarter of that (docs/reference/fine-tuning.md).
-EPOCHS_FROM_RANDOM, EPOCHS_FROM_TRAINED = 60, 16
-FEWEST_FROM_RANDOM, FEWEST_FROM_TRAINED, MOST_DERIVED_STEPS = 600, 300, 30_000
+# a third of that (docs/reference/fine-tuning.md).
+EPOCHS_FROM_RANDOM, EPOCHS_FROM_TRAINED = 60, 20
+FEWEST_FROM_RANDOM, FEWEST_FROM_TRAINED, MOST_DERIVED_STEPS = 600, 400, 30_000
 CHECKPOINTS = 12  # a run leaves about this many points on its evaluation curve
 PATIENCE = CHECKPOINTS // 2  # checkpoints without a higher AP after which a training from trained weights stops
 # AdamW scales each step by the gradient itself, so its rate does not grow with the batch. From random weights, drawn shapes at
