@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import boxcar_here
 from exported import ExportedRun
 from registered import read, write_scores
 from storage_servers import FaultProxy, MinioServer, Seen, serving
@@ -263,7 +264,7 @@ def _killed_at(number: int, proxy: FaultProxy, model: Model) -> str | None:
 
 def test_the_command(two: Model, tmp_path: Path) -> None:
     def boxcar(*words: str, code: int = 0) -> str:
-        done = subprocess.run([sys.executable, "-m", "boxcar", "models", *words], capture_output=True, text=True, timeout=120)
+        done = boxcar_here("models", *words)
         assert done.returncode == code, done.stderr
         return done.stdout if code == 0 else done.stderr
 

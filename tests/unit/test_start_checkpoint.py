@@ -78,11 +78,12 @@ def test_the_start_is_scored_and_can_be_chosen(continued: Path, detector: Path, 
     assert json.loads((continued / "eval" / "test.json").read_text())["step"] == best["step"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "labels",
     [
         pytest.param({1: "circle", 2: "square"}, id="new"),
-        pytest.param({1: "circle", 2: "square", 3: "hexagon"}, id="renamed", marks=pytest.mark.slow),
+        pytest.param({1: "circle", 2: "square", 3: "hexagon"}, id="renamed"),
     ],
 )
 def test_with_a_class_that_is_new_the_start_is_no_detector(
@@ -93,6 +94,7 @@ def test_with_a_class_that_is_new_the_start_is_no_detector(
     assert [checkpoint.step for checkpoint in list_checkpoints(run / "train")] == [1]
 
 
+@pytest.mark.slow
 def test_stopped_before_the_first_step_it_resumes_from_its_start(
     tmp_path: Path, shapes_records: Path, continued: Path, detector: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
