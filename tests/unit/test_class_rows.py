@@ -146,6 +146,7 @@ def test_other_shapes_of_anchors_keep_no_class(prefix: Path) -> None:
     assert load(build_network(specify(OLD, anchors=Anchors(anchor_scale=2.5))), find_checkpoint(str(prefix))).complete
 
 
+@pytest.mark.slow
 def test_averages_and_trained_weights_go_where_they_came_from(tmp_path: Path) -> None:
     """The averages of the old training are scored, and its weights are trained on."""
     old, store, averages = averaging(tmp_path / "old", OLD)
