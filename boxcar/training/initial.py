@@ -30,13 +30,16 @@ def settle_init(configuration: Configuration, *, here: bool = True) -> tuple[Con
     zoo, packaged, none = (configuration.model_copy(update={"init": word}) for word in ("zoo", "packaged", "none"))
     address = find_architecture(configuration.architecture).zoo
     silent = address is not None and not at_hand(address, ZOO_SECONDS)
-    reason = f"{address} does not respond." if silent else _problem(zoo, here)
-    if reason is None:
+    problem = None if silent else _problem(zoo, here)
+    if not silent and problem is None:
         return zoo, None
-    reason_too = _problem(packaged, here)
-    if reason_too is None:
+    reason = f"{address} does not respond." if problem is None else problem.what
+    problem = _problem(packaged, here)
+    if problem is None:
         return packaged, f"Starting from the packaged weights {packaged_source(packaged.architecture)}. {reason}"
-    return none, f"Starting from random weights, which need more images and steps. {reason} {reason_too}"
+    # Weights that are not installed can be; those that no package has cannot.
+    reason += f" {problem.what} {problem.do}" if problem.code is ExitCode.ENVIRONMENT else f" {problem.what}"
+    return none, f"Starting from random weights, which need more images and steps. {reason}"
 
 
 def find_initial(configuration: Configuration) -> InitialWeights | None:
@@ -64,7 +67,7 @@ def _check(configuration: Configuration, here: bool) -> None:
         find_initial(configuration)
 
 
-def _problem(configuration: Configuration, here: bool) -> str | None:
+def _problem(configuration: Configuration, here: bool) -> BoxcarError | None:
     """Why the weights that a configuration names are not available; None if they are.
 
     Raises:
@@ -75,5 +78,5 @@ def _problem(configuration: Configuration, here: bool) -> str | None:
     except BoxcarError as error:
         if error.code not in (ExitCode.ENVIRONMENT, ExitCode.USAGE):
             raise
-        return error.what
+        return error
     return None

@@ -219,7 +219,7 @@ def test_without_packaged_weights_either_it_is_random_ones(monkeypatch: pytest.M
     monkeypatch.setattr(packaged, "FOLDER", tmp_path)
     settled, sentence = settle_init(make_configuration(None, {}))
     assert settled.init == "none"
-    assert sentence is not None and "random weights" in sentence and "are not installed" in sentence
+    assert sentence is not None and "random weights" in sentence and "are not installed. Run `make setup`." in sentence
     # Those of the container image are there.
     assert settle_init(make_configuration(None, {}), here=False)[0].init == "packaged"
     for here in (True, False):
