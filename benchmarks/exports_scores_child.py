@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from boxcar.data.example import read_examples
+from boxcar.data.ground_truth import ground_truth_of
 from boxcar.export.sampling import decode_picture, find_shards
 from boxcar.inference.open_runner import open_runner
-from boxcar.scoring import GroundTruth, score
+from boxcar.scoring import score
 
 
 def main() -> None:
@@ -20,15 +21,7 @@ def main() -> None:
         for split in splits:
             for example in read_examples(find_shards(records, split)):
                 found.append(runner.detect(decode_picture(example)))
-                truths.append(
-                    GroundTruth(
-                        width=example.width,
-                        height=example.height,
-                        boxes=example.boxes,
-                        labels=example.labels,
-                        is_crowd=example.is_crowd,
-                    )
-                )
+                truths.append(ground_truth_of(example))
         scores = score(truths, found, runner.specification.labels)
     print(json.dumps({"pictures": len(truths), "AP50": scores["AP50"], "AP": scores["AP"]}))
 

@@ -32,9 +32,10 @@ from measuring import (
 )
 
 from boxcar.data.example import Example, read_examples
+from boxcar.data.ground_truth import ground_truth_of
 from boxcar.data.label_map import read_label_map
 from boxcar.inference.detections import Detections
-from boxcar.scoring import GroundTruth, score
+from boxcar.scoring import score
 
 # A folder of labeled sets, one folder each, that are trained for STEPS steps: sets that nothing was tuned on.
 SETS = os.environ.get("BOXCAR_BENCH_SETS")
@@ -160,10 +161,7 @@ def train_yolo(records: Path, size: int, batch: int, seconds: int) -> Trained:
         (folder / "data.yaml").write_text(json.dumps(data))  # JSON is YAML
         found = answer(run([YOLO_PYTHON, "benchmarks/yolo11n.py", folder, size, batch, seconds]))
     ids = sorted(labels)
-    truths = [
-        GroundTruth(width=test.width, height=test.height, boxes=test.boxes, labels=test.labels, is_crowd=test.is_crowd)
-        for test in tests
-    ]
+    truths = [ground_truth_of(test) for test in tests]
     detections = [detected(found["detections"][stem(number, test)], ids) for number, test in enumerate(tests)]
     scores = score(truths, detections, labels)
     trained = Trained(scores["AP"], scores["AP50"], found["seconds"])
