@@ -48,10 +48,13 @@ def add(
     run: Annotated[str, typer.Option(help="A finished run's folder.", metavar="URI")],
 ) -> None:
     """Add a finished run as a version of a model. The first version's test images become the model's held-out test split."""
-    from boxcar.registry import add_version
+    from boxcar.registry import add_version, read_aliases, read_held_out, shortage
 
-    number = add_version(_model(models, name), run)
+    model = _model(models, name)
+    number = add_version(model, run)
     print(f"{run} is version {number} of {name}. `boxcar models promote` compares it with the champion.")
+    if (few := shortage(read_held_out(model, read_aliases(model).test).with_objects)) is not None:
+        print(few)
 
 
 @command(app, step="models compare", settings=of_gate())

@@ -118,7 +118,7 @@ def _score_all(
                 summaries.images(checkpoint.step, panels.draw(found))
                 append_score(evaluation, line | {"memory_bytes": peak_memory_bytes()})
                 progress.total = len(scored) + len(waiting)
-                ap50 = "no score without labeled objects" if line["AP50"] is None else f"AP50 {line['AP50']:.3f}"
+                ap50 = "no score without labeled objects" if line["AP50"] is None else f"validation AP50 {line['AP50']:.3f}"
                 progress.advance(1, f"{ap50} at step {line['step']}")
             elif status is not None and status.state == "DONE":
                 if status.last_checkpoint in scored:

@@ -82,7 +82,7 @@ def show_frozen(run: str, model: Artifact) -> None:
 
 
 def show_files(run: str, files: Artifact, scores: Metrics) -> None:
-    """The exported files: size, speed, and score of each."""
+    """The exported files: size, speed, and score of each, and the number of images of each split that the scores are of."""
     place, manifest = _read(run, EXPORT, MANIFEST)
     files.metadata |= {"folder": place.uri, "files": ", ".join(entry["path"] for entry in manifest["files"])}
     shutil.copyfile(place.folder / MANIFEST, files.path)
@@ -90,6 +90,7 @@ def show_files(run: str, files: Artifact, scores: Metrics) -> None:
         name = entry["path"]
         _log(scores, {f"AP50 {name}": entry["AP50"], f"milliseconds {name}": entry["milliseconds"]})
         _log(scores, {f"megabytes {name}": entry["bytes"] / 1e6})
+    _log(scores, {f"{split} pictures": count for split, count in manifest["pictures"].items()})
 
 
 def show_report(run: str, page: Artifact, summary: Artifact) -> None:
@@ -123,7 +124,9 @@ def show_retrained(ended: "Retrained", decision: Artifact, scores: Metrics, page
 
 
 def _summary(run: str, record: Mapping[str, Any]) -> str:
-    scores = record["scores"]
+    from boxcar.report.page import run_texts  # needs packages that only the container image of the report has
+
+    scores, (heading, chosen, compared) = record["scores"], run_texts(record)
     classes = [(name, values["AP50"], values["AP"]) for name, values in scores["per_class"].items()]
     files = [
         (entry["path"], f"{entry['bytes'] / 1e6:.1f} MB", _number(entry["AP50"]), f"{entry['milliseconds']:.1f} ms")
@@ -132,9 +135,13 @@ def _summary(run: str, record: Mapping[str, Any]) -> str:
     rows = [(name, _number(ap50), _number(ap)) for name, ap50, ap in [("all", scores["AP50"], scores["AP"]), *classes]]
     return "\n".join(
         [
-            f"Run `{run}`, data `{record['dataset_version'][:12]}`, checkpoint of step {record['checkpoint_step']}.",
+            f"Run `{run}`, data `{record['dataset_version'][:12]}`; {chosen}.",
+            "",
+            f"{heading}:",
             "",
             *_table(("class", "AP50", "AP"), rows),
+            "",
+            f"Exported files, scored on {compared}:",
             "",
             *_table(("file", "size", "AP50", "per image"), files),
             "",

@@ -11,6 +11,7 @@ import numpy as np
 
 from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import label_map_text, read_label_map
+from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import SPLITS, CheckedBatch
 from boxcar.records.source import Source, check_all, find_labels, opened_source
@@ -55,8 +56,8 @@ def build_records(
         replace: whether finished records of other images or settings in `output` are replaced, or an error.
 
     Raises:
-        BoxcarError: 64 for a wrong argument; 65 for faulty data, with one line per fault in `details`; 69 if something
-            cannot be read or written.
+        BoxcarError: 64 for a wrong argument; 65 for faulty data, with one line per fault in `details`, and for a train split
+            without an object; 69 if something cannot be read or written.
     """
     parameters = {
         "on_fault": on_fault,
@@ -160,6 +161,8 @@ def _split_images(
     images = images[np.searchsorted(images["split"], 0) :]  # without those of NO_SPLIT, which come first
     if not images["boxes"].any():
         raise _without_boxes(source.root, found)  # the labeled ones were copies of others
+    boxes = {name: int(images["boxes"][images["split"] == number].sum()) for number, name in enumerate(SPLITS)}
+    require_training_objects(boxes, uri_of(source.root))
     return images
 
 

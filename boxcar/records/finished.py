@@ -1,13 +1,15 @@
 """Uses the finished records of another run instead of building them again."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import read_label_map
+from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.layout import COMMIT, LABEL_MAP
+from boxcar.run.layout import COMMIT, DATASET, LABEL_MAP
 from boxcar.run.step import Committed, Step, read_commit, require_commit
 from boxcar.storage import fetch_file, make_folder
 from boxcar.storage.local_files import replace_bytes
@@ -27,10 +29,13 @@ def take_records(records: str, output: str, *, label_map: str | None = None, fro
 
     Raises:
         BoxcarError: 64 if `records` contains no finished records, if they do not fit `label_map` or `frozen_test`, or if
-            `output` contains other files; 69 if something cannot be read or written.
+            `output` contains other files; 65 if their train split contains no object; 69 if something cannot be read or
+            written.
     """
     source, result = Mirror(records), Mirror(output)
     found = require_commit(source.fetch(), "records")
+    splits = json.loads((found.folder / DATASET).read_text(encoding="utf-8"))["splits"]
+    require_training_objects({name: split["boxes"] for name, split in splits.items()}, records)
     if label_map is not None:
         _check_labels(records, found, read_label_map(fetch_file(label_map)))
     if frozen_test is not None:

@@ -5,15 +5,23 @@ from pathlib import Path
 
 from boxcar.run.layout import DATASET
 
+# What follows if a whole split contains no object. Without one in the train split, there are no records.
+_WITHOUT_OBJECTS = {
+    "validation": "No image of the validation split contains an object, so no checkpoint has a score. The last is exported.",
+    "test": "No image of the test split contains an object, so the detector's accuracy will be unknown.",
+}
+
 
 def summary_lines(records: Path) -> list[str]:
-    """One line with the splits, one for each warning, and one for the images that were left out."""
+    """One line with the splits, one for each split without objects, one for each warning, and one for the images that were left
+    out."""
     dataset = json.loads((records / DATASET).read_text(encoding="utf-8"))
     splits = dataset["splits"]
     counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())
     boxes = sum(split["boxes"] for split in splits.values())
     kinds = len(dataset["label_map"])
     lines = [f"{counts} images; {boxes} boxes of {kinds} class{'es' if kinds != 1 else ''}."]
+    lines += [f"Warning: {sentence}" for name, sentence in _WITHOUT_OBJECTS.items() if not splits[name]["boxes"]]
     lines += [f"Warning: {warning}" for warning in dataset["warnings"]]
     if dataset["faults"]:
         count = len({fault["file"] for fault in dataset["faults"]})

@@ -6,7 +6,7 @@ step.
 
 from boxcar.config.gate_settings import GateSettings
 from boxcar.registry.aliases import read_aliases, resolve, rollback
-from boxcar.registry.held_out import held_out_list
+from boxcar.registry.held_out import held_out_list, read_held_out, shortage
 from boxcar.registry.model import Model
 from boxcar.registry.versions import add_version, fetch_version, list_versions, promote_regardless, read_version
 
@@ -19,7 +19,9 @@ __all__ = [
     "list_versions",
     "promote_regardless",
     "read_aliases",
+    "read_held_out",
     "read_version",
     "resolve",
     "rollback",
+    "shortage",
 ]

@@ -9,12 +9,10 @@ import numpy as np
 from boxcar.config.gate_settings import GateSettings
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
+from boxcar.registry.held_out import FEWEST_PICTURES, shortage
 from boxcar.scoring import Difference, GroundTruth, ap50_difference, one_sided, score
 
 Verdict = Literal["promoted", "kept", "undecided"]
-# With fewer images with labeled objects, the bootstrap's bounds are too narrow: with one image, for example, all of its samples
-# are equal. From eight images on, the rate of errors in simulated comparisons is the requested one.
-FEWEST_PICTURES = 8
 
 
 class Measured(NamedTuple):
@@ -112,7 +110,7 @@ def _judge(
     if broken:
         return "kept", " ".join(broken), None
     if difference is None:
-        return "promoted", "There is no champion yet.", None
+        return "promoted", " ".join(filter(None, ("There is no champion yet.", shortage(with_objects)))), None
     if difference.point is None or difference.low is None or difference.high is None:
         return "undecided", "The test images contain no object of a class that both versions know.", None
     if with_objects < FEWEST_PICTURES:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from boxcar.data.example import Example, read_examples
 from boxcar.data.held_out_list import FROZEN_TEST, frozen_test_text
@@ -18,6 +19,23 @@ from boxcar.storage.cache import uri_of
 
 STEP = "models retest"
 _IDENTITY = 12  # hexadecimal digits of its name
+# With fewer images with labeled objects, the bootstrap's bounds are too narrow: with one image, for example, all of its samples
+# are equal. From eight images on, the rate of errors in simulated comparisons is the requested one.
+FEWEST_PICTURES = 8
+
+
+class Summary(NamedTuple):
+    """What a test split contains.
+
+    Attributes:
+        names: the file names of its images by SHA-256.
+        with_objects: the number of its records with a labeled box.
+        objects: the number of labeled boxes.
+    """
+
+    names: dict[str, str]
+    with_objects: int
+    objects: int
 
 
 @dataclass(frozen=True)
@@ -28,14 +46,14 @@ class HeldOutTest:
         split: its name, a hash over its images and boxes.
         folder: its folder on this machine.
         labels: its class names by id.
-        names: the file names of its images by SHA-256.
-        objects: the number of labeled boxes.
+        names, with_objects, objects: as in `Summary`.
     """
 
     split: str
     folder: Path
     labels: dict[int, str]
     names: dict[str, str]
+    with_objects: int
     objects: int
 
     def examples(self) -> Iterator[Example]:
@@ -60,14 +78,14 @@ def keep_test(model: Model, records: Path) -> HeldOutTest:
     with model.test(split).working() as folder:
         step = Step(STEP, folder, {"test": digest}, {})
         if step.done() is None:
-            names, objects = _summarize(records)
-            if objects == 0:
+            found = _summarize(records)
+            if found.objects == 0:
                 what = f"The test split of the records in {uri_of(records)} contains no labeled object to compare versions on."
                 raise BoxcarError(ExitCode.DATA, what, "Build records with labeled test images.")
             with step.writing():
                 for path in files:
                     shutil.copyfile(path, folder / path.name)
-                replace_text(folder / FROZEN_TEST, frozen_test_text(names))
+                replace_text(folder / FROZEN_TEST, frozen_test_text(found.names))
     return read_held_out(model, split)
 
 
@@ -81,6 +99,17 @@ def read_held_out(model: Model, split: str) -> HeldOutTest:
     return HeldOutTest(split, folder, read_label_map(folder / LABEL_MAP), *_summarize(folder))
 
 
+def shortage(with_objects: int) -> str | None:
+    """That a test split has too few images with objects to compare versions on, in sentences; None if it has enough."""
+    if with_objects >= FEWEST_PICTURES:
+        return None
+    images = "1 image" if with_objects == 1 else f"{with_objects} images"
+    return (
+        f"The held-out test split has {images} with objects, and comparing versions takes at least {FEWEST_PICTURES}, so no "
+        "version can replace a champion. Give the model more test images with `boxcar models retest`."
+    )
+
+
 def held_out_list(model: Model, split: str) -> str:
     """URI of the list of a split's images, for `records --frozen-test`."""
     return f"{model.uri}/{TESTS}/{split}/{FROZEN_TEST}"
@@ -90,10 +119,10 @@ def _shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("test-*-of-*.tfrecord"))
 
 
-def _summarize(folder: Path) -> tuple[dict[str, str], int]:
-    """The file names of the test images by SHA-256, and the number of their boxes."""
-    names, objects = dict[str, str](), 0
+def _summarize(folder: Path) -> Summary:
+    names, with_objects, objects = dict[str, str](), 0, 0
     for example in read_examples(_shards(folder)):
         names[example.sha256] = example.filename
+        with_objects += len(example.labels) > 0
         objects += len(example.labels)
-    return names, objects
+    return Summary(names, with_objects, objects)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from boxcar.errors import BoxcarError
 from boxcar.registry.aliases import read_aliases, read_models
-from boxcar.registry.held_out import held_out_list
+from boxcar.registry.held_out import held_out_list, shortage
 from boxcar.registry.model import Model
 from boxcar.registry.retest import Retested
 from boxcar.registry.versions import list_versions, read_version
@@ -119,6 +119,8 @@ def print_retested(model: Model, retested: Retested) -> None:
     _say(f"{model.name} is now compared on the test split {test.split}: {len(test.names)} images, {test.objects} objects.")
     if scores is not None:
         _say(f"AP50 of its champion, version {champion}, is {_score(scores['AP50'])}, AP {_score(scores['AP'])}.")
+    if (few := shortage(test.with_objects)) is not None:
+        _say(few)
     _say(f"Records for the next version: --frozen-test {held_out_list(model, test.split)}")
 
 

@@ -64,6 +64,10 @@ def _write_run_file(evidence: Evidence, report: Committed) -> None:
             "AP75": test.AP75,
             "per_class": {name: score.model_dump() for name, score in test.per_class.items()},
         },
+        # How many images of which splits each score is of.
+        "scored_on": {"test": test.pictures},
+        "chosen": {"AP": evidence.chosen_ap, "on": evidence.chosen_on},
+        "compared_on": evidence.manifest.pictures,
         "seconds": {name: committed.seconds for name, committed in steps.items()},
         "dataset_version": evidence.dataset.version,
         "architecture": specification.architecture,

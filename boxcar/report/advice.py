@@ -30,6 +30,7 @@ class Advice:
 def advise(evidence: Evidence) -> list[Advice]:
     """The advice for a run, the most useful first. If no rule applies, one entry says that nothing needs attention."""
     rules: tuple[Callable[[Evidence], Iterator[Advice]], ...] = (
+        _not_chosen,
         _nothing_learned,
         _skipped_files,
         _no_gain,
@@ -53,8 +54,17 @@ def advise(evidence: Evidence) -> list[Advice]:
     return list(found.values()) or [_all_fine(evidence)]
 
 
+def _not_chosen(evidence: Evidence) -> Iterator[Advice]:
+    if evidence.chosen is not None and evidence.chosen.AP is None:
+        yield Advice(
+            "Label objects in the validation images",
+            f"No validation image contains an object, so no checkpoint could be scored. The last one, of step "
+            f"{evidence.test.step:,}, was exported, whether or not it is the best.",
+        )
+
+
 def _nothing_learned(evidence: Evidence) -> Iterator[Advice]:
-    if (evidence.test.AP50 or 0) < LEARNED:
+    if evidence.test.AP50 is not None and evidence.test.AP50 < LEARNED:
         images = evidence.dataset.splits["train"].pictures
         yield Advice(
             "Check the ground truth in the images below, then train longer",
@@ -233,7 +243,8 @@ def _weaker_files(evidence: Evidence) -> Iterator[Advice]:
     for file in weaker:
         yield Advice(
             f"Prefer {better.path} to {file.path} if accuracy matters",
-            f"Its AP50 is {file.AP50:.2f}; the model's is {model.AP50:.2f}. The difference is lost in {file.format}.",
+            f"Its AP50 is {file.AP50:.2f}; the model's is {model.AP50:.2f} on the same images. The difference is lost in "
+            f"{file.format}.",
         )
 
 
@@ -250,11 +261,11 @@ def _slow_training(evidence: Evidence) -> Iterator[Advice]:
 
 def _rough_scores(evidence: Evidence) -> Iterator[Advice]:
     boxes = sum(score.boxes for score in evidence.test.per_class.values())
-    if boxes < FEW_TEST_BOXES:
+    if evidence.test.AP50 is not None and boxes < FEW_TEST_BOXES:
         yield Advice(
             "Treat the scores as rough, and label more test images",
             f"The scores come from {_many(boxes, 'box', 'boxes')} in {_many(evidence.test.pictures, 'image')}: one detected "
-            f"object more or less changes AP50 by about {1 / max(boxes, 1):.2f}.",
+            f"object more or less changes AP50 by about {1 / boxes:.2f}.",
         )
 
 

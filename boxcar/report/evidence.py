@@ -194,6 +194,16 @@ class Evidence:
     shapes: BoxShapes = field(default_factory=dict)  # of the training boxes; empty if the records do not say
 
     @property
+    def chosen_ap(self) -> float | None:
+        """The AP that chose the checkpoint, on the validation images; None if these contain no object."""
+        return None if self.chosen is None else self.chosen.AP
+
+    @property
+    def chosen_on(self) -> dict[str, int]:
+        """The number of images that the checkpoint was chosen on, by split."""
+        return {name: split.pictures for name, split in self.dataset.splits.items() if name == "validation"}
+
+    @property
     def training_seconds(self) -> float:
         """How long training took, over all its starts. `step.json` knows only the last one."""
         seconds = [point.seconds for point in self.history if point.seconds is not None]

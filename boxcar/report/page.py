@@ -117,6 +117,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "labeled": labeled_thumbnails(sorted(records.glob("train-*.tfrecord")), labels, LABELED_IMAGES),
         "scored": scored_thumbnails(sorted(records.glob("test-*.tfrecord")), evidence.test.examples[:SCORED_IMAGES], labels),
         "shown_score": SHOWN_SCORE,
+        "chosen_text": chosen_text(evidence.test.step, evidence.chosen_ap, evidence.chosen_on),
         "compared_on": compared_on(evidence.manifest.pictures),
         "demo_page": _demo_page(evidence),
         "purposes": PURPOSES,
@@ -137,12 +138,34 @@ def _demo_page(evidence: Evidence) -> str | None:
 
 
 def compared_on(images: Mapping[str, int]) -> str:
-    """The images that the exported files were run on, as text."""
+    """The images that a score is of, as text, from the number of each split."""
     counts = [f"{count:,} {split}" for split, count in images.items() if count]
     if not counts:
         return "test images"
     only = len(counts) == 1 and next(count for count in images.values() if count) == 1
     return f"{' and '.join(counts)} {'image' if only else 'images'}"
+
+
+def chosen_text(step: int, ap: float | None, images: Mapping[str, int]) -> str:
+    """Which checkpoint was chosen and why, as a clause.
+
+    Args:
+        step: its step.
+        ap: its AP on the images that chose it; None if they contain no object, and then it is the last one.
+        images: how many images of each split those are.
+    """
+    if ap is None:
+        return f"the checkpoint of step {step:,} was chosen, the last one, because no validation image contains an object"
+    return f"the checkpoint of step {step:,} was chosen by its AP of {score_text(ap)} on {compared_on(images)}"
+
+
+def run_texts(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What the figures of a `run.json` are of: the heading of its scores, how its checkpoint was chosen, and the images that
+    the exported files were run on. An earlier version of Boxcar did not write that."""
+    scored, chosen, step = record.get("scored_on", {}).get("test"), record.get("chosen"), record["checkpoint_step"]
+    heading = "Scores on the test images" + (f" ({scored:,})" if scored else "")
+    how = f"the checkpoint of step {step:,} was chosen" if chosen is None else chosen_text(step, chosen["AP"], chosen["on"])
+    return heading, how, compared_on(record.get("compared_on", {}))
 
 
 def verdict(ap50: float | None) -> str:

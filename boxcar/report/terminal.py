@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boxcar.report.page import score_text
+from boxcar.report.page import run_texts, score_text
 from boxcar.run.layout import EXPORT, MANIFEST, PAGE, REPORT, RUN_FILE
 from boxcar.sync.mirror import Mirror
 
@@ -22,18 +22,20 @@ def print_summary(run: str) -> None:
     place = Mirror(run)
     folder = place.folder
     place.take_files([RUN_FILE, f"{EXPORT}/{MANIFEST}"])
-    scores = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["scores"]
+    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     files = json.loads((folder / EXPORT / MANIFEST).read_text(encoding="utf-8"))["files"]
+    scores, (heading, chosen, compared) = record["scores"], run_texts(record)
     console = Console(highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:
         console.print(line, markup=False)
 
-    console.print("\nScores on the test images", style="bold")
+    console.print(f"\n{heading}", style="bold", markup=False)
     classes = [("all", scores), *scores["per_class"].items()]
     rows = [(name, score_text(values["AP50"]), score_text(values["AP"])) for name, values in classes]
     console.print(_table(("class", "AP50", "AP"), rows))
-    console.print(f"\nExported files, in {place.below(EXPORT).uri}", style="bold", markup=False)
+    say(f"{chosen[0].upper()}{chosen[1:]}.")
+    console.print(f"\nExported files, in {place.below(EXPORT).uri}, scored on {compared}", style="bold", markup=False)
     exported = [
         (entry["path"], f"{entry['bytes'] / 1e6:.1f} MB", score_text(entry["AP50"]), f"{entry['milliseconds']:.1f} ms")
         for entry in files

@@ -26,7 +26,13 @@ from boxcar.retraining.notifications import (
     printing_errors,
     say,
 )
-from boxcar.retraining.starting_point import can_resume, check_floors, check_gate, starting_point
+from boxcar.retraining.starting_point import (
+    can_resume,
+    check_floors,
+    check_gate,
+    say_what_cannot_be_decided,
+    starting_point,
+)
 from boxcar.run.layout import COMMIT, DECISION, FAILURE, TRAIN
 from boxcar.run.webhook import check_address
 from boxcar.storage import open_store
@@ -104,6 +110,7 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Ret
                 write_index(store, now)
                 reason = f"These images were already trained on: {entry.outcome}."
                 return Retrained("unchanged", reason, entry.run, entry.version)
+            say_what_cannot_be_decided(model)
         say(f"{model.name}: {changes}. The run is {entry.run}.")
         entry = _train(model, configuration, entry, launcher)
         write_index(store, now)

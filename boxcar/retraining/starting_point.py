@@ -6,13 +6,14 @@ from typing import NamedTuple
 from boxcar.config.run_settings import Configuration
 from boxcar.data.held_out_list import read_frozen_test
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry import Model, held_out_list, read_aliases, read_version
+from boxcar.registry import Model, held_out_list, read_aliases, read_held_out, read_version, shortage
 from boxcar.registry.aliases import NoModelError
 from boxcar.registry.decision_files import last_promotion
 from boxcar.registry.ledger import Entry
+from boxcar.registry.model import TESTS
 from boxcar.registry.versions import find_version
 from boxcar.retraining.notifications import say
-from boxcar.run.layout import DATASET, LABEL_MAP, RECORDS
+from boxcar.run.layout import COMMIT, DATASET, LABEL_MAP, RECORDS
 from boxcar.storage import Missing, fetch_file, open_store
 
 
@@ -83,6 +84,23 @@ def check_floors(model: Model, configuration: Configuration) -> None:
     if unknown:
         what = f"gate.class_floors has {', '.join(unknown)}, but the champion knows only {', '.join(known)}."
         raise BoxcarError(ExitCode.USAGE, what, "Correct the name, or set gate.accept_new_classes if the class is new.")
+
+
+def say_what_cannot_be_decided(model: Model) -> None:
+    """Prints that a version cannot be compared with the champion if the held-out test split has too few images. Training goes
+    on, because a person may compare and promote the version.
+
+    Raises:
+        BoxcarError: 65 if a file of the model cannot be read.
+    """
+    try:
+        state = read_aliases(model)
+    except NoModelError:
+        return  # the test split of the first run is not known yet; its decision says what it lacks
+    if state.champion is None or model.store.entry(f"{TESTS}/{state.test}/{COMMIT}") is None:
+        return  # a test split that is missing is reported by the records step, which needs its list
+    if (few := shortage(read_held_out(model, state.test).with_objects)) is not None:
+        say(f"{model.name}: {few}")
 
 
 def can_resume(model: Model, entry: Entry, now: StartingPoint) -> bool:

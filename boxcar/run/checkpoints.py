@@ -145,7 +145,8 @@ def read_scores(evaluation: Path) -> list[dict[str, Any]]:
 
 
 def best_score(scores: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The scores of the chosen checkpoint: the highest AP on validation, and of equal ones the latest."""
+    """The scores of the chosen checkpoint: the highest AP on validation, and of equal ones the latest. Without any AP, because
+    no validation image contains an object, it is the last checkpoint."""
     return next(iter(best_scores(scores, 1)), None)
 
 
@@ -165,12 +166,12 @@ def has_stalled(scores: list[dict[str, Any]], patience: int) -> bool:
     """Whether at least the last `patience` checkpoints have not raised the highest AP.
 
     The start of training, step 0, does not count: from a good detector, AP falls at first, and rises above the start's when the
-    learning rate decays.
+    learning rate decays. Neither do checkpoints without an AP: there is none if no validation image contains an object.
     """
     highest, since = -1.0, 0
-    for score in sorted((score for score in scores if score["step"]), key=lambda score: score["step"]):
-        ap = score["AP"] or 0.0
-        highest, since = (ap, 0) if ap > highest else (highest, since + 1)
+    known = [score for score in scores if score["step"] and score["AP"] is not None]
+    for score in sorted(known, key=lambda score: score["step"]):
+        highest, since = (score["AP"], 0) if score["AP"] > highest else (highest, since + 1)
     return since >= patience
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from boxcar.config.run_settings import Configuration
 from boxcar.data.box_shapes import NARROW, BoxShapes, narrowest_class, read_box_shapes
 from boxcar.data.label_map import read_label_map
+from boxcar.data.trainable import require_training_objects
 from boxcar.detectors.anchor_fitting import fit_anchors
 from boxcar.detectors.catalog import find_architecture, larger_input
 from boxcar.detectors.checkpoint_sources import InitialWeights
@@ -15,6 +16,7 @@ from boxcar.inference.specification import SPECIFICATION, Anchors, InitialCheckp
 from boxcar.run.checkpoints import has_stalled, list_checkpoints, read_scores
 from boxcar.run.layout import DATASET, EVAL, LABEL_MAP, RECORDS, TRAIN
 from boxcar.run.step import Committed, Step, require_commit
+from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
 from boxcar.training.settings import TrainingSettings, derive_patience, derive_settings
 
@@ -50,12 +52,15 @@ def make_plan(run: str, configuration: Configuration) -> TrainingPlan:
     """Derives the settings that a configuration leaves open.
 
     Raises:
-        BoxcarError: 64 without records, 65 if the records or a `detector.json` of this training are damaged.
+        BoxcarError: 64 without records; 65 if their train split contains no object, or they or a `detector.json` of this
+            training are damaged.
     """
     folder = Mirror(run).folder
     records = require_commit(folder / RECORDS, "records")
     dataset = json.loads((records.folder / DATASET).read_text(encoding="utf-8"))
-    images = dataset["splits"]["train"]["pictures"]
+    splits = dataset["splits"]
+    require_training_objects({name: split["boxes"] for name, split in splits.items()}, uri_of(records.folder))
+    images = splits["train"]["pictures"]
     settings = derive_settings(configuration, images)
     shapes = read_box_shapes(records.folder)
     specification = find_architecture(configuration.architecture).specify(

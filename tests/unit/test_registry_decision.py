@@ -244,3 +244,11 @@ def test_bounds_are_wider_for_few_pictures() -> None:
     assert one_sided(0.95, 30) == pytest.approx(0.9160, abs=2e-4)
     assert one_sided(0.95, 100) == pytest.approx(0.9048, abs=2e-4)
     assert one_sided(0.95, 100_000) == pytest.approx(0.9, abs=1e-4)
+
+
+@pytest.mark.parametrize("pictures", [1, FEWEST_PICTURES - 1, FEWEST_PICTURES])
+def test_the_first_decision_says_that_no_other_will_be_possible(pictures: int) -> None:
+    truths, (found,) = tables(np.random.default_rng(4), pictures, 0.9)
+    decided = decide(truths, LABELS, measured(found), None, GateSettings())
+    assert decided.verdict == "promoted"
+    assert ("boxcar models retest" in decided.reason) == (pictures < FEWEST_PICTURES)

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from finished_run import rewrite, write_run
 
 from boxcar.errors import BoxcarError
-from boxcar.report import write_report
+from boxcar.report import print_summary, write_report
 from boxcar.report.page import duration_text, verdict
 from boxcar.run.step import Step, read_commit
 from boxcar.storage import replace_json
@@ -379,3 +380,45 @@ def test_durations_and_verdicts() -> None:
         "0.0 s", "9.9 s", "10 s", "59 s", "1 min 0 s", "2 min 31 s", "1 h 0 min", "1 h 20 min",
     ]  # fmt: skip
     assert len({verdict(score) for score in (None, 0.0, 0.2, 0.4, 0.7, 0.9, 0.99)}) == 7
+
+
+def test_every_figure_names_its_images(fresh_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The scores of the checkpoint and of the files are of other images, and so is the score that chose the checkpoint."""
+    write_report(str(fresh_run))
+    print_summary(str(fresh_run))
+    said, page = capsys.readouterr().out, " ".join(read_page(fresh_run).text.split())
+    lines = said.splitlines()
+    assert "Scores on the test images (12)" in lines
+    assert "The checkpoint of step 825 was chosen by its AP of 0.801 on 8 validation images." in lines
+    assert any(line.startswith("Exported files") and "12 test and 8 validation images" in line for line in lines)
+    assert (
+        "the checkpoint of step 825 was chosen by its AP of 0.801 on 8 validation images" in page
+        and "run on 12 test and 8 validation" in page
+    )
+    # A run.json of an earlier version does not say it.
+    record = json.loads((fresh_run / "run.json").read_text())
+    for name in ("scored_on", "chosen", "compared_on"):
+        del record[name]
+    replace_json(fresh_run / "run.json", record)
+    print_summary(str(fresh_run))
+    assert "The checkpoint of step 825 was chosen." in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_no_score_chose_is_said_to_be_the_last_one(
+    fresh_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without(line: dict[str, Any]) -> dict[str, Any]:
+        per_class = {name: {"AP": None, "AP50": None, "boxes": 0} for name in line["per_class"]}
+        return {name: value if name == "step" else None for name, value in line.items()} | {"per_class": per_class}
+
+    scores = fresh_run / "eval" / "scores.jsonl"
+    lines = [without(json.loads(line)) for line in scores.read_text().splitlines()]
+    scores.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rewrite(fresh_run, "evaluate", "eval", "test.json", lambda test: test.update(step=900))
+    write_report(str(fresh_run))
+    print_summary(str(fresh_run))
+    text = " ".join(read_page(fresh_run).text.split())
+    for words in (capsys.readouterr().out, text):
+        assert "step 900 was chosen, the last one, because no validation image contains an object" in words
+    assert "Label objects in the validation images" in text
+    assert json.loads((fresh_run / "run.json").read_text())["chosen"] == {"AP": None, "on": {"validation": 8}}

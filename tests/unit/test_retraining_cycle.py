@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registered import write_run
 from retrained_model import RetrainedModel
 
+from boxcar.config.run_settings import Configuration
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry import held_out_list, read_aliases, read_version
+from boxcar.registry import add_version, held_out_list, promote_regardless, read_aliases, read_version
+from boxcar.registry.held_out import FEWEST_PICTURES
 from boxcar.retraining.cycle import Retrained
 
 
@@ -85,3 +88,21 @@ def test_a_ledger_of_another_format_is_refused(cats: RetrainedModel, content: st
     with pytest.raises(BoxcarError, match=message) as raised:
         cats.entries()
     assert raised.value.code == 65 and "one.json" in raised.value.what
+
+
+@pytest.mark.parametrize(("pictures", "said"), [(FEWEST_PICTURES - 1, True), (FEWEST_PICTURES, False)])
+def test_that_nothing_can_be_decided_is_said_before_training(
+    cats: RetrainedModel, pictures: int, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tuple(f"t{number}.jpg" for number in range(pictures))
+    promote_regardless(cats.model, add_version(cats.model, str(write_run(cats.runs / "first", test=names))), "The first.")
+    heard: list[str] = []
+
+    def train(configuration: Configuration, run: str) -> None:
+        heard.append(capsys.readouterr().err)
+        write_run(Path(run), seed=1, test=names)
+
+    cats.train = train
+    cats.retrain()
+    assert (f"{pictures} images with objects" in heard[0]) == said
+    assert ("boxcar models retest" in heard[0] and f"at least {FEWEST_PICTURES}" in heard[0]) == said
