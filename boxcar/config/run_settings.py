@@ -64,7 +64,7 @@ class Configuration(Conversion):
         description="Number of GPUs to train on, all of which must be visible; 0 for the CPU. [default: all that are visible]",
     )
     on_divergence: OnDivergence = Field(
-        "stop", description="If the loss is not finite: stop, or return to the last checkpoint with half the learning rate."
+        "stop", description="If training diverges: stop, or return to the last checkpoint with half the learning rate."
     )
     keep_best: int = Field(1, ge=1, le=1000, description="Number of checkpoints with the highest AP to keep.")
     keep_last: int = Field(3, ge=1, le=1000, description="Number of newest checkpoints to keep.")

@@ -76,6 +76,12 @@ def read_history(train: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in read_whole_lines(train / HISTORY)]
 
 
+def step_losses(train: Path, step: int) -> list[float]:
+    """The losses of all steps up to one, as far as they are recorded and finite."""
+    lines = (line for line in read_history(train) if line["step"] <= step)
+    return [loss for line in lines for loss in line.get("step_losses", [line["loss"]]) if loss is not None]
+
+
 def memory_gb() -> float:
     """Peak memory of a GPU, or of this process without a GPU, in units of 10^9 bytes."""
     gpus = tf.config.get_visible_devices("GPU")

@@ -20,14 +20,14 @@ from boxcar.storage import replace_text
 from boxcar.training.backlog import BACKLOG_LIMIT, wait_for_evaluator
 from boxcar.training.checkpoint_store import CheckpointStore
 from boxcar.training.devices import Workers, check_replicas, make_strategy, read_workers
-from boxcar.training.divergence import Diverged, diverged, note_rollback, read_rollbacks
+from boxcar.training.divergence import Diverged, LossWatch, diverged, note_rollback, read_rollbacks
 from boxcar.training.heartbeat import Heartbeat
-from boxcar.training.history import History
+from boxcar.training.history import History, step_losses
 from boxcar.training.initial import find_initial
 from boxcar.training.optimizers import averaged_variables, continue_average
 from boxcar.training.panel import make_panel
 from boxcar.training.plan import TrainingPlan, box_sentences, with_initial
-from boxcar.training.settings import derive_patience
+from boxcar.training.settings import derive_patience, derive_settings
 from boxcar.training.stopping import StopRequest
 from boxcar.training.trainer import LogWindow, Trainer
 
@@ -115,6 +115,7 @@ def run_training(
         )
         history.images(make_panel(first_batches, plan.specification))
 
+    watch = LossWatch(step_losses(folder, step), settings.steps)
     # Several workers stop together, between two lines of the log; a single one after any step.
     stopping = stop.asked if alone else lambda: False
     timed = False  # the first steps build the graph, which says nothing of how long the others take
@@ -130,6 +131,8 @@ def run_training(
                 first, step = step, step + window.steps
                 if window.first_unhealthy is not None:
                     raise diverged(window, first, split, settings)
+                watch.add(window.scalars[:, 0].tolist())
+                watch.check(step, at_end=step == settings.steps)
 
                 now = time.monotonic()
                 if history is not None:
@@ -154,13 +157,16 @@ def run_training(
                     wait_for_evaluator(store, plan.evaluation, BACKLOG_LIMIT, progress, check_stop)
                     store.clear_away(plan.evaluation, keep_best=configuration.keep_best, keep_last=configuration.keep_last)
                 if patience and agree(is_chief and has_stalled(read_scores(plan.evaluation), patience)):
+                    watch.check(step, at_end=True)
                     progress.say(f"Stopped early: the last {patience} checkpoints have not raised the highest AP.")
                     break
                 clock = time.monotonic()
             except Diverged as error:
+                error.do = _lower_rate(plan)
                 if configuration.on_divergence != "rollback":
                     raise
                 step = _roll_back(plan, trainer, store, error, is_chief, progress)
+                watch.forget()
                 if history is not None:
                     history.cut(step)
                 batches = _read(plan, split, strategy, step)
@@ -249,12 +255,20 @@ def _roll_back(
     return step
 
 
+def _lower_rate(plan: TrainingPlan) -> str:
+    """What to do after divergence. Not --resume: a training resumes with its own settings only."""
+    rate = plan.settings.learning_rate
+    usual = derive_settings(plan.configuration.model_copy(update={"learning_rate": None}), plan.images).learning_rate
+    lower = usual if usual < rate else rate / 10
+    return f"Start another run with a lower --learning-rate than {rate:g}, such as {lower:g}."
+
+
 def _note(plan: TrainingPlan, window: LogWindow) -> str:
     """What the progress shows of the steps since the last line of the log."""
     note = f"loss {window.scalars[:, 0].mean():.3f}"
     best = best_score(read_scores(plan.evaluation))
     if best is not None and best["AP50"] is not None:
-        note += f", best AP50 {best['AP50']:.3f} at step {best['step']}"
+        note += f", best validation AP50 {best['AP50']:.3f} at step {best['step']}"
     return note
 
 

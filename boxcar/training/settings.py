@@ -20,7 +20,6 @@ ADAMW_RATE_FROM_RANDOM, ADAMW_RATE_FROM_TRAINED = 0.008, 0.001
 SGD_RATE_FROM_RANDOM, SGD_RATE_FROM_TRAINED = 0.0125, 0.005
 WARM_UP_SHARE = 0.05
 
-# What to do then. Not --resume: a training resumes with its own settings only.
 DIVERGED = "Start another run with a lower --learning-rate."
 
 
