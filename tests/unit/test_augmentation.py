@@ -165,7 +165,7 @@ def test_colour_is_brightness_then_contrast_then_saturation() -> None:
 def test_a_mosaics_boxes_cover_their_objects_in_all_four_places() -> None:
     four = [drawn(RED, GREEN) for _ in range(4)]
     count = 0
-    for seed in seeds(30):
+    for seed in seeds(12):
         # One after the other is the only one with objects in it: its colours are found once.
         for alone in range(4):
             empty = drawn()
@@ -183,7 +183,7 @@ def test_a_mosaics_boxes_cover_their_objects_in_all_four_places() -> None:
                 count += 1
         together = mosaic(four, SIZE, seed)
         assert len(together.boxes) == len(together.labels)
-    assert 100 < count < 240
+    assert 40 < count < 96
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_another() -> None:
