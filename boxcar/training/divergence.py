@@ -21,10 +21,10 @@ ROLLBACKS = "rollbacks.json"
 MOST_ROLLBACKS = 3
 NAMED = 16  # images that are listed one by one
 
-# A detector that knows nothing has a loss between 1 and 3 with every architecture. A training that starts from a good detector
-# starts far below, and may end a little above its start without having lost anything.
-UNTRAINED_LOSS = 1.0
-RISEN, EXPLODED = 1.5, 1000.0  # times the loss at the start
+# An untrained detector has a loss of 1.8 to 2.8. A training that starts from a good one starts far below that, and may end a
+# little above its start without having lost anything.
+UNTRAINED_LOSS = 1.5
+RISEN, EXPLODED = 1.25, 1000.0  # times the loss at the start
 SMOOTHED = 10  # losses of single steps, whose median is compared
 FEWEST_STEPS = 2 * SMOOTHED  # of a training that is judged by its end: in a shorter one, most steps are warm-up
 
@@ -49,13 +49,14 @@ class LossWatch:
     """Tells from the losses of a training, which are finite, that it has failed.
 
     Training begins with the loss of the first step, because no update has changed it: with a rate that is far too high, the
-    second one is many times as large. It counts as 1 if it is lower, which is below the loss of an untrained detector. So
+    second one is many times as large. It counts as 1.5 if it is lower, somewhat less than the loss of an untrained detector. So
     neither a good detector, whose loss may well end somewhat higher, nor a first batch without objects sets a measure that
     noise exceeds. The present loss is the median of the last ten steps, which single bad batches do not move.
 
     A thousand times the first loss ends a training at once. Smaller rises in the middle of a training mean nothing, because
-    the learning rate has yet to fall. At the end, one and a half times the first loss is a failure: batches differ by less, and
-    a training that learns something ends well below. One of fewer than 20 steps is mostly warm-up and is not judged like this.
+    the learning rate has yet to fall. At the end, one and a quarter times the first loss is a failure: a training that learns
+    something ends well below it, and one that learns nothing, at a rate near zero, differs by less than that. A training of
+    fewer than 20 steps is mostly warm-up and is not judged by its end.
 
     Args:
         earlier: the losses of the steps before, from the first one on, if the training is resumed.
