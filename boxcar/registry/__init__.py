@@ -8,7 +8,14 @@ from boxcar.config.gate_settings import GateSettings
 from boxcar.registry.aliases import read_aliases, resolve, rollback
 from boxcar.registry.held_out import held_out_list, read_held_out, shortage
 from boxcar.registry.model import Model
-from boxcar.registry.versions import add_version, fetch_version, list_versions, promote_regardless, read_version
+from boxcar.registry.versions import (
+    add_version,
+    fetch_version,
+    list_versions,
+    promote_regardless,
+    read_version,
+    roll_back,
+)
 
 __all__ = [
     "GateSettings",
@@ -22,6 +29,7 @@ __all__ = [
     "read_held_out",
     "read_version",
     "resolve",
+    "roll_back",
     "rollback",
     "shortage",
 ]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from boxcar.errors import BoxcarError
+from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.aliases import Aliases, Change, read_aliases
 from boxcar.registry.model import DECISIONS, Model, check_format
 from boxcar.registry.versions import VERSION, read_version
@@ -39,7 +39,8 @@ def restore_decision(model: Model, number: str) -> bool:
         Whether it was missing. False if the run is gone, or if a person promoted the version without the gate.
 
     Raises:
-        BoxcarError: 64, 65 as `read_version` and `read_aliases`; 69 if the registry or the run cannot be reached.
+        BoxcarError: 64, 65 as `read_version` and `read_aliases`; 65 if the decision is not valid; 69 if the registry or the run
+            cannot be reached.
     """
     run = Mirror(read_version(model, number).run)
     state = read_aliases(model)
@@ -47,12 +48,16 @@ def restore_decision(model: Model, number: str) -> bool:
     if promotion is None or {DECISION, EXPORT} & run.names() != {EXPORT}:
         return False
     before = state.history[state.history.index(promotion) - 1].champion
+    name = decision_name(number, before, promotion.test)
     try:
-        record = json.loads(model.store.read(decision_name(number, before, promotion.test)))
+        record = json.loads(model.store.read(name))
+        if (record["decision"], record["reason"]) != ("promoted", promotion.reason):
+            return False
     except Missing:
         return False
-    if (record["decision"], record["reason"]) != ("promoted", promotion.reason):
-        return False
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        what = f"{model.uri}/{name} is not valid."
+        raise BoxcarError(ExitCode.DATA, what, "Restore it from a backup, or remove it.") from error
     write_decision(run, record)
     return True
 

@@ -71,8 +71,11 @@ def compare(model: Model, challenger: str, champion: str | None, settings: GateS
         What `gate` would write as `decision.json`.
 
     Raises:
-        BoxcarError: as `measure_versions`, and 65 if an id means another class in one of the versions.
+        BoxcarError: as `measure_versions`; 64 if both are the same version; 65 if an id means another class in one of them.
     """
+    if challenger == champion:
+        what = f"Version {challenger} of {model.name} cannot be compared with itself."
+        raise BoxcarError(ExitCode.USAGE, what, "Give two versions. `boxcar models list` shows them.")
     numbers = [challenger] if champion is None else [challenger, champion]
     versions = [read_version(model, number) for number in numbers]
     test = read_held_out(model, read_aliases(model).test)

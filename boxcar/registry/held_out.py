@@ -12,9 +12,9 @@ from boxcar.data.held_out_list import FROZEN_TEST, frozen_test_text
 from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry.model import TESTS, Model
-from boxcar.run.layout import LABEL_MAP
-from boxcar.run.step import Step, require_commit
-from boxcar.storage import file_sha256, replace_text
+from boxcar.run.layout import COMMIT, LABEL_MAP
+from boxcar.run.step import Step, read_commit, require_commit
+from boxcar.storage import Missing, file_sha256, replace_text
 from boxcar.storage.cache import uri_of
 
 STEP = "models retest"
@@ -22,6 +22,7 @@ _IDENTITY = 12  # hexadecimal digits of its name
 # With fewer images with labeled objects, the bootstrap's bounds are too narrow: with one image, for example, all of its samples
 # are equal. From eight images on, the rate of errors in simulated comparisons is the requested one.
 FEWEST_PICTURES = 8
+_MEND = "Restore that folder from a backup, or give the model another test split with `boxcar models retest`."
 
 
 class Summary(NamedTuple):
@@ -31,11 +32,13 @@ class Summary(NamedTuple):
         names: the file names of its images by SHA-256.
         with_objects: the number of its records with a labeled box.
         objects: the number of labeled boxes.
+        classes: the ids of its boxes' classes.
     """
 
     names: dict[str, str]
     with_objects: int
     objects: int
+    classes: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class HeldOutTest:
         split: its name, a hash over its images and boxes.
         folder: its folder on this machine.
         labels: its class names by id.
-        names, with_objects, objects: as in `Summary`.
+        names, with_objects, objects, classes: as in `Summary`.
     """
 
     split: str
@@ -55,6 +58,7 @@ class HeldOutTest:
     names: dict[str, str]
     with_objects: int
     objects: int
+    classes: frozenset[int]
 
     def examples(self) -> Iterator[Example]:
         """Its images, always in the same order."""
@@ -93,9 +97,17 @@ def read_held_out(model: Model, split: str) -> HeldOutTest:
     """A held-out test split, downloaded if it is in a bucket.
 
     Raises:
-        BoxcarError: 64 if there is none of this name, 65 if it is damaged.
+        BoxcarError: 65 if it is missing or was changed.
     """
-    folder = require_commit(model.test(split).fetch(), STEP).folder
+    place = model.test(split)
+    try:
+        committed = read_commit(place.fetch(), STEP)
+    except Missing:
+        committed = None
+    if committed is None:
+        what = f"The held-out test split {split} of {model.name} is missing or was changed: see {place.uri}."
+        raise BoxcarError(ExitCode.DATA, what, _MEND)
+    folder = committed.folder
     return HeldOutTest(split, folder, read_label_map(folder / LABEL_MAP), *_summarize(folder))
 
 
@@ -110,6 +122,13 @@ def shortage(with_objects: int) -> str | None:
     )
 
 
+def gone(model: Model, split: str) -> str | None:
+    """That a test split is not in the registry, in sentences; None if it is. Does not look at its files."""
+    if model.store.entry(f"{TESTS}/{split}/{COMMIT}") is not None:
+        return None
+    return f"The held-out test split {split} of {model.name} is gone. {_MEND}"
+
+
 def held_out_list(model: Model, split: str) -> str:
     """URI of the list of a split's images, for `records --frozen-test`."""
     return f"{model.uri}/{TESTS}/{split}/{FROZEN_TEST}"
@@ -120,9 +139,10 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _summarize(folder: Path) -> Summary:
-    names, with_objects, objects = dict[str, str](), 0, 0
+    names, with_objects, objects, classes = dict[str, str](), 0, 0, set[int]()
     for example in read_examples(_shards(folder)):
         names[example.sha256] = example.filename
         with_objects += len(example.labels) > 0
         objects += len(example.labels)
-    return Summary(names, with_objects, objects)
+        classes.update(example.labels.tolist())
+    return Summary(names, with_objects, objects, frozenset(classes))

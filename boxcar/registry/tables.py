@@ -10,10 +10,10 @@ from rich.text import Text
 
 from boxcar.errors import BoxcarError
 from boxcar.registry.aliases import read_aliases, read_models
-from boxcar.registry.held_out import held_out_list, shortage
+from boxcar.registry.held_out import gone, held_out_list, read_held_out, shortage
 from boxcar.registry.model import Model
 from boxcar.registry.retest import Retested
-from boxcar.registry.versions import list_versions, read_version
+from boxcar.registry.versions import fetch_version, list_versions, read_version
 from boxcar.run.layout import LABEL_MAP, RECORDS
 
 _SHORT = 12  # digits of a hash that are shown
@@ -28,12 +28,15 @@ def print_models(models: str) -> None:
     """
     rows, trouble = [], None
     for model, state in read_models(models):
-        versions = str(len(model.numbers()))
+        numbers = model.numbers()
+        versions = str(len(numbers))
         if isinstance(state, BoxcarError):
             trouble = trouble or state
             rows.append((model.name, "not known", versions, "", state.what))
             continue
         last = f"{state.history[-1].action}, {state.history[-1].at}" if state.history else "not known"
+        if state.history and state.champion is not None and state.champion not in numbers:
+            last += f"; version {state.champion} is gone"
         rows.append((model.name, state.champion or "none", versions, state.test, last))
     _print(("model", "champion", "versions", "test split", "last change"), rows, right=("champion", "versions"))
     if not rows:
@@ -49,7 +52,7 @@ def print_versions(model: Model) -> None:
     rows = []
     for number, version, _ in listed:
         if version is None:
-            rows.append((number, "partly uploaded", "", "", "", "", ""))
+            rows.append((number, f"{named.get(number, '')} not usable".strip(), "", "", "", "", ""))
             continue
         scores = (_score(version.AP50), _score(version.AP))
         data = (version.dataset_version or "")[:_SHORT]
@@ -60,12 +63,23 @@ def print_versions(model: Model) -> None:
     )
     for number, version, trouble in listed:
         if version is None:
-            _say(f"Version {number} is partly uploaded ({trouble}); add its run again to complete it.")
+            _say(f"Version {number} is partly uploaded or damaged ({trouble}); add its run again to complete it.")
+    there = model.numbers()
+    for alias, number in state.aliases.items():
+        if number not in there:
+            _say(f"The {alias}, version {number}, is gone. `boxcar models show --version {alias}` says what to do.")
+    if (lost := gone(model, state.test)) is not None:
+        _say(lost)
 
 
 def print_version(model: Model, number: str) -> None:
-    """Prints a version and the history of its model."""
+    """Prints a version and the history of its model.
+
+    Raises:
+        BoxcarError: as `fetch_version`; 65 if the model's test split is missing or was changed, after all else was printed.
+    """
     state, version = read_aliases(model), read_version(model, number)
+    fetch_version(model, number)
     named = [alias for alias, of in state.aliases.items() if of == number]
     initial = version.initial_checkpoint
     rows = {
@@ -94,6 +108,7 @@ def print_version(model: Model, number: str) -> None:
     _say(f"\nRecords for the next version: --frozen-test {held_out_list(model, state.test)}")
     if state.champion is not None:
         _say(f"                              --label-map {model.uri}/{state.champion}/{RECORDS}/{LABEL_MAP}")
+    read_held_out(model, state.test)
 
 
 def print_compared(decision: dict[str, Any]) -> None:

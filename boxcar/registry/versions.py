@@ -1,6 +1,7 @@
 """A version of a model: a copy of a run's results in the registry. It is never changed."""
 
 import contextlib
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -8,15 +9,16 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from boxcar.data.label_map import read_label_map
 from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError, ExitCode, Refused
-from boxcar.inference.specification import InitialCheckpoint, read_specification
-from boxcar.registry.aliases import Aliases, begin, change
+from boxcar.inference.specification import InitialCheckpoint, Specification, read_specification
+from boxcar.registry.aliases import Aliases, begin, change, read_aliases, rollback
 from boxcar.registry.held_out import keep_test
 from boxcar.registry.model import FORMAT, Model, check_format
 from boxcar.run import layout
 from boxcar.run.step import Committed, Step, require_commit
-from boxcar.storage import ABSENT, Changed, Missing, list_files, make_folder, replace_json, replace_text
+from boxcar.storage import ABSENT, Changed, Missing, file_sha256, list_files, make_folder, replace_json, replace_text
 from boxcar.sync.mirror import Mirror
 
 STEP = "models add"
@@ -68,7 +70,8 @@ class Listed(NamedTuple):
 def add_version(model: Model, run: str) -> str:
     """Adds a run to a model as a version. The first run's test split becomes the model's held-out one.
 
-    Does nothing if the run is a version already. Completes the version if its upload was interrupted or files were lost.
+    Does nothing if the run is a version already. Completes the version if its upload was interrupted, or if files were lost or
+    changed.
 
     Args:
         model: the model, which is created if it does not exist.
@@ -78,15 +81,15 @@ def add_version(model: Model, run: str) -> str:
         The version's number.
 
     Raises:
-        BoxcarError: 64 if a step of the run is missing, 65 if its files were changed, 69 if the registry fails or another
-            process is adding to the model.
+        BoxcarError: 64 if a step of the run is missing, 65 if its files were changed or its steps do not belong together, 69 if
+            the registry fails or another process is adding to the model.
     """
     folder, steps = _fetch_run(run)
     identity = {name: committed.digest for name, committed in steps.items()}
     with model.owned():
         state = begin(model, keep_test(model, folder / layout.RECORDS).split)
         number = _take_number(model, identity)
-        if _look(model, number).version is None:
+        if _trouble(model, number) is not None:
             place = model.version(number)
             _write(model, run, Step(STEP, make_folder(place.folder), identity, {}), folder, state.test)
             place.send()
@@ -106,18 +109,12 @@ def read_version(model: Model, number: str) -> Version:
     """A finished version.
 
     Raises:
-        BoxcarError: 64 if there is none, 65 if it is partly uploaded or a newer Boxcar wrote it.
+        BoxcarError: 64 if there is none; 65 if it is gone although it was a champion, is partly uploaded, has lost a file, or a
+            newer Boxcar wrote it.
     """
     found = _look(model, number)
     if found.version is None:
-        if not model.store.entries(number):
-            what = f"{model.name} has no version {number}; it has: {', '.join(model.numbers()) or 'none'}."
-            raise BoxcarError(ExitCode.USAGE, what, "Give one of them.")
-        raise BoxcarError(
-            ExitCode.DATA,
-            f"Version {number} of {model.name} is partly uploaded: {found.trouble}.",
-            "Add its run again with `boxcar models add` to complete it.",
-        )
+        raise _unusable(model, number, found.trouble)
     return found.version
 
 
@@ -127,17 +124,18 @@ def fetch_version(model: Model, number: str) -> Path:
     Raises:
         BoxcarError: as `read_version`, and 65 if a file was changed since it was added.
     """
-    read_version(model, number)
-    return require_commit(model.version(number).fetch(), STEP).folder
+    if (trouble := _trouble(model, number)) is not None:
+        raise _unusable(model, number, trouble)
+    return model.version(number).folder
 
 
 def promote_regardless(model: Model, number: str, reason: str) -> Aliases:
     """Makes a version the champion without a comparison.
 
     Raises:
-        BoxcarError: 64 if there is no such version or it is already the champion; 65 if it is partly uploaded.
+        BoxcarError: 64 if it is already the champion; else as `fetch_version`.
     """
-    read_version(model, number)
+    fetch_version(model, number)
 
     def next_state(state: Aliases) -> Aliases:
         if state.champion == number:
@@ -145,6 +143,17 @@ def promote_regardless(model: Model, number: str, reason: str) -> Aliases:
         return state.promoted(number, reason)
 
     return change(model, next_state)
+
+
+def roll_back(model: Model) -> Aliases:
+    """Makes the previous champion the champion again, as `aliases.rollback`, if it is still whole.
+
+    Raises:
+        BoxcarError: as `aliases.rollback` and `fetch_version`.
+    """
+    for number in read_aliases(model).champions[-2:-1]:
+        fetch_version(model, number)
+    return rollback(model)
 
 
 def read_trained_on(folder: Path) -> frozenset[str]:
@@ -225,6 +234,7 @@ def _describe(model: Model, run: str, place: Path, test: str) -> Version:
     specification = read_specification(place / layout.SAVED_MODEL)
     scores = json.loads((place / layout.EVAL / layout.TEST_SCORES).read_text(encoding="utf-8"))
     origin = manifest["provenance"]
+    _check_origin(run, place, specification, scores["step"], origin["checkpoint_step"])
     initial = specification.initial_checkpoint
     return Version(
         run=_full_uri(run),
@@ -247,6 +257,33 @@ def _describe(model: Model, run: str, place: Path, test: str) -> Version:
     )
 
 
+def _check_origin(run: str, place: Path, specification: Specification, scored: int, exported: int | None) -> None:
+    """Refuses a run whose steps do not belong together.
+
+    Args:
+        run: its URI.
+        place: its copy in the version's folder.
+        specification: of the exported files.
+        scored: the step of the checkpoint that was scored on the test images.
+        exported: the step of the checkpoint that was exported; None if its name has none.
+
+    Raises:
+        BoxcarError: 65.
+    """
+    labels = read_label_map(place / layout.RECORDS / layout.LABEL_MAP)
+    if labels != specification.labels:
+        number = next(n for n in sorted({*labels, *specification.labels}) if labels.get(n) != specification.labels.get(n))
+        what = (
+            f"id {number} is {labels.get(number)} in its records, but {specification.labels.get(number)} in its exported files."
+        )
+    elif exported not in (None, scored):
+        what = f"its scores are those of step {scored}, but its exported files are from step {exported}."
+    else:
+        return
+    do = "Freeze and convert the chosen checkpoint again, or add another run."
+    raise BoxcarError(ExitCode.DATA, f"The steps of {run} do not belong together: {what}", do)
+
+
 def _ancestor(model: Model, sha256: str) -> str | None:
     """The version that has these weights; None if no version has them."""
     for found in list_versions(model):
@@ -264,6 +301,41 @@ def _trained_on(model: Model, place: Path, ancestor: str | None) -> set[str]:
     return own
 
 
+def _trouble(model: Model, number: str) -> str | None:
+    """Why a version cannot be used, as a clause; None if all its files are those that were added. Downloads it if it is in a
+    bucket."""
+    found = _look(model, number)
+    if found.version is None:
+        return found.trouble
+    folder = model.version(number).fetch()
+    files: dict[str, Any] = json.loads((folder / layout.COMMIT).read_text(encoding="utf-8"))["files"]
+    changed = (name for name, entry in files.items() if file_sha256(folder / name) != entry["sha256"])
+    return next((f"{name} was changed" for name in changed), None)
+
+
+def _unusable(model: Model, number: str, trouble: str) -> BoxcarError:
+    """The error for a version that is not there or not whole: 64 if it never was, else 65 with what is broken."""
+    there = model.numbers()
+    if number not in there:
+        champions = read_aliases(model).champions
+        if number not in champions:
+            what = f"{model.name} has no version {number}; it has: {', '.join(there) or 'none'}."
+            return BoxcarError(ExitCode.USAGE, what, "Give one of them.")
+        role = "the champion" if number == champions[-1] else "which was champion before"
+        return BoxcarError(
+            ExitCode.DATA,
+            f"Version {number} of {model.name}, {role}, is gone: there is no {model.uri}/{number}.",
+            "Restore that folder from a backup, or make another version the champion with `boxcar models promote --version N "
+            "--without-gate REASON`.",
+        )
+    state = "is partly uploaded" if model.store.entry(f"{number}/{layout.COMMIT}") is None else "is damaged"
+    return BoxcarError(
+        ExitCode.DATA,
+        f"Version {number} of {model.name} {state}: {trouble}.",
+        "Add its run again with `boxcar models add` to complete it.",
+    )
+
+
 def _look(model: Model, number: str) -> Listed:
     """A version. It is complete if it has all files that its `step.json` lists."""
     store, where = model.store, f"{model.uri}/{number}/{VERSION}"
@@ -275,8 +347,11 @@ def _look(model: Model, number: str) -> Listed:
         for name, entry in files.items():
             if there.get(name) != entry["bytes"]:
                 return Listed(number, None, f"{name} is missing or was changed")
-        found = json.loads(store.read(f"{number}/{VERSION}"))
+        content = store.read(f"{number}/{VERSION}")
+        found = json.loads(content)
         check_format(found.get("format_version"), where)
+        if hashlib.sha256(content).hexdigest() != files[VERSION]["sha256"]:
+            return Listed(number, None, f"{VERSION} was changed")
         return Listed(number, Version.model_validate(found))
     except Missing:
         return Listed(number, None, "it is being written or removed")

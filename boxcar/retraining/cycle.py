@@ -110,7 +110,7 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Ret
                 write_index(store, now)
                 reason = f"These images were already trained on: {entry.outcome}."
                 return Retrained("unchanged", reason, entry.run, entry.version)
-            say_what_cannot_be_decided(model)
+            say_what_cannot_be_decided(model, configuration)
         say(f"{model.name}: {changes}. The run is {entry.run}.")
         entry = _train(model, configuration, entry, launcher)
         write_index(store, now)

@@ -5,15 +5,16 @@ from typing import NamedTuple
 
 from boxcar.config.run_settings import Configuration
 from boxcar.data.held_out_list import read_frozen_test
+from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry import Model, held_out_list, read_aliases, read_held_out, read_version, shortage
+from boxcar.registry import Model, fetch_version, held_out_list, read_aliases, read_held_out, read_version, shortage
 from boxcar.registry.aliases import NoModelError
 from boxcar.registry.decision_files import last_promotion
+from boxcar.registry.held_out import gone
 from boxcar.registry.ledger import Entry
-from boxcar.registry.model import TESTS
 from boxcar.registry.versions import find_version
 from boxcar.retraining.notifications import say
-from boxcar.run.layout import COMMIT, DATASET, LABEL_MAP, RECORDS
+from boxcar.run.layout import DATASET, LABEL_MAP, RECORDS
 from boxcar.storage import Missing, fetch_file, open_store
 
 
@@ -34,7 +35,8 @@ def starting_point(model: Model, configuration: Configuration) -> StartingPoint:
     """The weights, label map, and held-out test split for a run that starts now.
 
     Raises:
-        BoxcarError: 65 if a file of the model cannot be read or its champion is partly uploaded.
+        BoxcarError: 64 for a label map with other classes than the champion's; 65 if a file of the model cannot be read, or its
+            champion is gone, partly uploaded, or was changed.
     """
     try:
         state = read_aliases(model)
@@ -45,13 +47,27 @@ def starting_point(model: Model, configuration: Configuration) -> StartingPoint:
         return StartingPoint(configuration.init, configuration.label_map, test)
     champion = f"{model.uri}/{state.champion}"
     start = configuration.init
+    version = read_version(model, state.champion)
+    fetch_version(model, state.champion)  # the gate would refuse a champion that was changed after training
+    _check_label_map(configuration, version.labels)
     if configuration.retraining.start == "champion":
-        architecture = read_version(model, state.champion).architecture
+        architecture = version.architecture
         if architecture == configuration.architecture:
             start = f"{champion}/export/saved_model/checkpoint"
         else:
             say(f"The champion is a {architecture}, whose weights do not fit. Starting from other weights.")
     return StartingPoint(start, f"{champion}/{RECORDS}/{LABEL_MAP}", test)
+
+
+def _check_label_map(configuration: Configuration, champion: dict[int, str]) -> None:
+    """Refuses a configured label map that gives one of the champion's ids to another class. The champion's map replaces it."""
+    if configuration.label_map is None:
+        return
+    for number, name in read_label_map(fetch_file(configuration.label_map)).items():
+        if champion.get(number, name) != name:
+            what = f"Class {number} is {name} in {configuration.label_map}, but {champion[number]} in the champion."
+            do = "Leave out label_map, because the champion's is used, or create another model."
+            raise BoxcarError(ExitCode.USAGE, what, do)
 
 
 def check_gate(configuration: Configuration) -> None:
@@ -86,9 +102,9 @@ def check_floors(model: Model, configuration: Configuration) -> None:
         raise BoxcarError(ExitCode.USAGE, what, "Correct the name, or set gate.accept_new_classes if the class is new.")
 
 
-def say_what_cannot_be_decided(model: Model) -> None:
-    """Prints that a version cannot be compared with the champion if the held-out test split has too few images. Training goes
-    on, because a person may compare and promote the version.
+def say_what_cannot_be_decided(model: Model, configuration: Configuration) -> None:
+    """Prints why the gate cannot promote any version: the held-out test split has too few images, or no object of a class that
+    has a floor. Training goes on, because a person may still promote the version.
 
     Raises:
         BoxcarError: 65 if a file of the model cannot be read.
@@ -97,10 +113,18 @@ def say_what_cannot_be_decided(model: Model) -> None:
         state = read_aliases(model)
     except NoModelError:
         return  # the test split of the first run is not known yet; its decision says what it lacks
-    if state.champion is None or model.store.entry(f"{TESTS}/{state.test}/{COMMIT}") is None:
-        return  # a test split that is missing is reported by the records step, which needs its list
-    if (few := shortage(read_held_out(model, state.test).with_objects)) is not None:
+    if state.champion is None:
+        return
+    if (trouble := gone(model, state.test)) is not None:
+        say(trouble)  # the records step ends the run, because it needs the list, which is gone as well
+        return
+    test = read_held_out(model, state.test)
+    if (few := shortage(test.with_objects)) is not None:
         say(f"{model.name}: {few}")
+    shown = {name for label, name in test.labels.items() if label in test.classes}
+    if absent := [name for name in configuration.gate.class_floors if name not in shown]:
+        what = f"The held-out test split has no object of {', '.join(absent)}, so no version can reach its floor."
+        say(f"{model.name}: {what} Give the model more test images with `boxcar models retest`.")
 
 
 def can_resume(model: Model, entry: Entry, now: StartingPoint) -> bool:

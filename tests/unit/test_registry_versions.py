@@ -9,6 +9,7 @@ from registered import LABELS, read, sha256, write_run
 from storage_servers import GCS, Server
 
 from boxcar.data.held_out_list import read_frozen_test
+from boxcar.data.label_map import write_label_map
 from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError
 from boxcar.registry import (
@@ -26,6 +27,7 @@ from boxcar.registry.ledger import Outcome, new_entry, write_entry
 from boxcar.registry.references import references
 from boxcar.registry.tables import print_models
 from boxcar.registry.versions import read_trained_on
+from boxcar.run.step import Step
 from boxcar.storage import fetch_file, open_store, replace_json
 from boxcar.sync.transfer import send_folder
 
@@ -287,3 +289,20 @@ def test_a_runs_signature_is_not_copied(pets: Model, tmp_path: Path) -> None:
     number = add_version(pets, str(run))
     assert not list(Path(pets.uri, number).rglob("model.sig"))
     assert fetch_version(pets, number)
+
+
+def test_a_run_whose_steps_do_not_belong_together_is_no_version(pets: Model, tmp_path: Path) -> None:
+    """Its names or its scores would be those of another detector."""
+    relabeled, refrozen = write_run(tmp_path / "relabeled"), write_run(tmp_path / "refrozen")
+    write_label_map(relabeled / "records" / "label_map.pbtxt", {1: "dog", 2: "cat"})
+    Step("records", relabeled / "records", {}, {}).commit()
+    replace_json(refrozen / "eval" / "test.json", {"AP": 0.4, "AP50": 0.6, "step": 20})
+    Step("evaluate", refrozen / "eval", {}, {}).commit()
+    for run, words in (
+        (relabeled, "id 1 is dog in its records, but cat"),
+        (refrozen, "step 20, but its exported files are from"),
+    ):
+        with pytest.raises(BoxcarError, match=words) as error:
+            add_version(pets, str(run))
+        assert error.value.code == 65
+    assert all(listed.version is None for listed in list_versions(pets))

@@ -8,6 +8,7 @@ from registered import write_run
 from retrained_model import RetrainedModel
 
 from boxcar.config.run_settings import Configuration
+from boxcar.data.label_map import write_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import add_version, held_out_list, promote_regardless, read_aliases, read_version
 from boxcar.registry.held_out import FEWEST_PICTURES
@@ -106,3 +107,25 @@ def test_that_nothing_can_be_decided_is_said_before_training(
     cats.retrain()
     assert (f"{pictures} images with objects" in heard[0]) == said
     assert ("boxcar models retest" in heard[0] and f"at least {FEWEST_PICTURES}" in heard[0]) == said
+
+
+def test_a_label_map_with_other_classes_than_the_champions_is_refused(cats: RetrainedModel, tmp_path: Path) -> None:
+    cats.retrain()
+    cats.label(1)
+    for labels in ({1: "dog", 2: "cat"}, {2: "cow"}):
+        write_label_map(tmp_path / "other.pbtxt", labels)
+        with pytest.raises(BoxcarError, match=f"Class {max(labels)} is|Class 1 is") as raised:
+            cats.retrain({"label_map": str(tmp_path / "other.pbtxt")})
+        assert raised.value.code == ExitCode.USAGE and len(cats.trained) == 1
+    write_label_map(tmp_path / "first.pbtxt", {1: "cat"})  # as it was before other classes were appended
+    assert cats.retrain({"label_map": str(tmp_path / "first.pbtxt")}).outcome == "promoted"
+
+
+def test_a_floor_that_no_test_image_can_show_is_named_before_training(
+    cats: RetrainedModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cats.retrain()
+    cats.label(1)
+    cats.retrain({"gate": {"class_floors": {"cat": 0.1, "dog": 0.1}}})
+    said = capsys.readouterr().err
+    assert "no object of dog" in said and "no object of cat" not in said, "the test images of these runs show cats"
