@@ -1,5 +1,6 @@
 """The commands that do all steps: a run, and the retraining of a model."""
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -70,6 +71,7 @@ def run(
 
     if not run_all(configuration, output, resume=resume, until=until):
         print(f"{output} already contains this run, and it is finished; nothing was done.")
+        print(f"To train it for longer, run `boxcar run --from {shlex.quote(output)} --output FOLDER`.")
     elif until != "report":
         print(_RESULTS[until].format(run=output), "To finish the run, add --resume and leave --until out.")
         return

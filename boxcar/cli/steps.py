@@ -104,7 +104,11 @@ def evaluate(
 def freeze(
     architecture: Annotated[str, typer.Option(help="The checkpoint's architecture.", metavar="NAME")],
     checkpoint: Annotated[
-        str, typer.Option(help="Path of the checkpoint without file extensions: .../ckpt-0.", metavar="PREFIX")
+        str,
+        typer.Option(
+            help="Path of the checkpoint without file extensions: .../ckpt-0. Or a run, for its best checkpoint.",
+            metavar="PREFIX",
+        ),
     ],
     output: Output,
     label_map: Annotated[
@@ -116,7 +120,11 @@ def freeze(
         ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the network's input in pixels, a multiple of 32.", metavar="PIXELS")
+        int | None,
+        typer.Option(
+            help="Side of the network's input in pixels, if the checkpoint does not say what it was trained with.",
+            metavar="PIXELS",
+        ),
     ] = None,
     score_threshold: Annotated[
         float | None,

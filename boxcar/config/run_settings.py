@@ -47,8 +47,8 @@ class Configuration(Conversion):
     checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
     init: str | None = Field(
         None,
-        description="Initial weights: none, zoo, packaged, or a checkpoint (.../ckpt-0). [default: zoo if available, else "
-        "packaged, else none]",
+        description="Initial weights: none, zoo, packaged, a run for its best checkpoint, or a checkpoint (.../ckpt-0). "
+        "[default: zoo if available, else packaged, else none]",
     )
     optimizer: Optimizer = Field("adamw", description="SGD with momentum 0.9, or AdamW.")
     ema_decay: float | None = Field(

@@ -24,7 +24,9 @@ from boxcar.detectors.checkpoint_description import fetch_description, find_desc
 from boxcar.detectors.weights.packaged import PACKAGED, packaged_file, packaged_source
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.specification import Specification, read_specification
-from boxcar.storage import bucket_location, cache_folder, fetch_file, file_sha256, local_path, make_folder
+from boxcar.run.checkpoints import best_checkpoint
+from boxcar.run.layout import TRAIN
+from boxcar.storage import bucket_location, cache_folder, fetch_file, file_sha256, local_path, make_folder, open_store
 from boxcar.storage.local_files import os_errors
 from boxcar.sync.mirror import Mirror
 
@@ -33,6 +35,7 @@ MOST_BYTES = 4 << 30  # of an archive, and of what is in it; the zoo's largest i
 _PIECE = 1 << 20
 _PART = re.compile(r"(ckpt-\d+)\.(index|data-\d{5}-of-\d{5})")
 _ARCHIVES = (".tar.gz", ".tgz")
+_SAVED_MODEL = "saved_model"  # the folder in what `freeze` wrote, and the name of the file in it
 _HEADERS = {"User-Agent": "boxcar"}
 
 
@@ -57,8 +60,9 @@ def find_checkpoint(source: str) -> InitialWeights:
     """Finds the checkpoint that a source names, and downloads or unpacks it if necessary.
 
     Args:
-        source: a path or URI: a prefix (`.../ckpt-0`), a folder that contains one checkpoint, directly or in `checkpoint/`,
-            the zoo's `.tar.gz`, a file of packaged weights; or the http(s) address of such an archive.
+        source: a path or URI: a run or its `train/`, for its best checkpoint; a prefix (`.../ckpt-0`), a SavedModel that
+            `freeze` wrote, a folder that contains one checkpoint, directly or in `checkpoint/`, the zoo's `.tar.gz`, a file of
+            packaged weights; or the http(s) address of such an archive.
 
     Raises:
         BoxcarError: 64 if there is none, or more than one; 65 for a broken archive or a damaged `detector.json`; 69 for an
@@ -67,6 +71,7 @@ def find_checkpoint(source: str) -> InitialWeights:
     if urlsplit(source).scheme in ("http", "https"):
         prefix = _in_folder(_unpacked(_downloaded(source)), source)
     else:
+        source = best_of_run(source)
         path = local_path(source) if bucket_location(source) is None else _fetched(source)
         if path.name.endswith(_ARCHIVES) and path.is_file():
             prefix = _in_folder(_unpacked(path), source)
@@ -82,12 +87,30 @@ def find_checkpoint(source: str) -> InitialWeights:
         raise BoxcarError(
             ExitCode.USAGE,
             f"There is no checkpoint {source}.",
-            "Give its path without extensions (.../ckpt-0 for ckpt-0.index), a folder or .tar.gz that contains one, or none.",
+            "Give a run, the path of a checkpoint without extensions (.../ckpt-0 for ckpt-0.index), a folder or .tar.gz that "
+            "contains one, or none.",
         )
     lines = "".join(f"{file_sha256(part)}  {part.name.removeprefix(prefix.name)}\n" for part in parts)
     description = find_description(prefix)
     specification = None if description is None else read_specification(description.parent)
     return InitialWeights(prefix, source, hashlib.sha256(lines.encode()).hexdigest(), specification)
+
+
+def best_of_run(source: str) -> str:
+    """The prefix of the best checkpoint if a source names a run or its `train/`, and what `freeze` wrote if it names the
+    SavedModel in it. Any other source stays as it is.
+
+    Raises:
+        BoxcarError: 65 if the run's scores are damaged or its best checkpoint is gone; 69 if it cannot be reached.
+    """
+    location = bucket_location(source)
+    folder = str(local_path(source).absolute()) if location is None else location.uri
+    if folder.endswith((*_ARCHIVES, PACKAGED)) or (location is not None and not location.prefix):
+        return source
+    parent, _, name = folder.rpartition("/")
+    if name == _SAVED_MODEL and open_store(folder).entry(f"{_SAVED_MODEL}.pb") is not None:
+        return parent
+    return best_checkpoint(parent if name == TRAIN else folder) or source
 
 
 def find_packaged(architecture: str) -> InitialWeights:

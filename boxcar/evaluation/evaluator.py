@@ -1,5 +1,6 @@
 """The evaluate step: scores every checkpoint once, oldest first, during training or after it."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
 from boxcar.inference.drawing import SHOWN_SCORE
-from boxcar.inference.specification import SPECIFICATION, read_specification
+from boxcar.inference.specification import SPECIFICATION, Specification, read_specification
 from boxcar.run.checkpoints import (
     Status,
     append_score,
@@ -18,7 +19,7 @@ from boxcar.run.checkpoints import (
     read_scores,
     read_status,
 )
-from boxcar.run.layout import COMMIT, CONFUSION, CURVES, EVAL, RECORDS, TEST_SCORES, TRAIN, VERDICT
+from boxcar.run.layout import COMMIT, CONFUSION, CURVES, DATASET, EVAL, RECORDS, TEST_SCORES, TRAIN, VERDICT
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit, started_identity
 from boxcar.scoring import confusion_matrix, precision_recall_curves
@@ -49,8 +50,8 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
             and the trainer's first heartbeat.
 
     Raises:
-        BoxcarError: 64 without records or training, or if the scores there are of another training; 65 if a checkpoint is
-            missing or does not fit; 69 if training failed, or its trainer has no heartbeat for 5 minutes.
+        BoxcarError: 64 without records or training, or if the scores or the records there are of another training; 65 if a
+            checkpoint is missing or does not fit; 69 if training failed, or its trainer has no heartbeat for 5 minutes.
     """
     folder = Mirror(run).folder
     train_folder = folder / TRAIN
@@ -80,11 +81,25 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
 
         # The trainer needs all of a GPU's memory.
         tf.config.set_visible_devices([], "GPU")
-        scorer = Scorer(read_specification(train_folder))
+        specification = read_specification(train_folder)
+        _check_records(records.folder, specification)
+        scorer = Scorer(specification)
         with SummaryWriter(step.folder) as summaries:
             _score_all(scorer, records.folder, train_folder, step.folder, watch, summaries)
             _score_chosen(scorer, records.folder, train_folder, step.folder, summaries)
     return require_commit(step.folder, "evaluate")
+
+
+def _check_records(records: Path, specification: Specification) -> None:
+    """Refuses records that the training did not read: their classes may have other ids."""
+    version = json.loads((records / DATASET).read_text(encoding="utf-8"))["version"]
+    if specification.dataset_version not in (None, version):
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"{uri_of(records)} was made again after training: it has data version {version[:12]}, and the checkpoints were "
+            f"trained on {str(specification.dataset_version)[:12]}.",
+            "Restore the records that the run was trained on, or train again in another run.",
+        )
 
 
 def _score_all(

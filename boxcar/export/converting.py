@@ -60,10 +60,10 @@ def convert(saved_model: str, records: str, output: str, conversion: Conversion 
 
     Raises:
         BoxcarError: 1 if a file does not agree with the SavedModel: `details` is a table of the broken limits, and all files
-            are removed; 64 for a format that the architecture does not have, or an unfinished step; 65 for a SavedModel that
-            does not fit its `detector.json`, and for records with other labels or without images to compare on; 69 if
-            something is not installed, memory runs out, or `output` cannot be written; 70 if a converter crashes, hangs, or
-            writes a file that cannot be run.
+            are removed; 64 for a format that the architecture does not have, an unfinished step, or settings of another
+            detector; 65 for a SavedModel that does not fit its `detector.json`, and for records with other labels or without
+            images to compare on; 69 if something is not installed, memory runs out, or `output` cannot be written; 70 if a
+            converter crashes, hangs, or writes a file that cannot be run.
     """
     started = time.monotonic()
     with Mirror(output).working(_OWNS) as folder:
@@ -76,6 +76,7 @@ def _convert(frozen: Committed, labeled: Committed, folder: Path, conversion: Co
     """`convert` with local folders."""
     kinds = [kind for kind in CONVERSIONS if kind in conversion.formats]
     specification = read_specification(frozen.folder)
+    _check_asked(conversion, specification)
     provenance = _check_model(specification, frozen.folder, kinds)
     _check_labels(specification, labeled.folder)
     # Relative, so that a run that was moved still counts as done.
@@ -142,6 +143,17 @@ def place_of(kind: str) -> str:
     """The path of a format's file or folder, relative to `export/`."""
     family, _, stored = kind.partition("_")
     return f"{TFLITE}/detector_{stored}.tflite" if family == "tflite" else f"{TFJS}/{stored}"
+
+
+def _check_asked(conversion: Conversion, specification: Specification) -> None:
+    """Refuses the settings of a run, which `conversion` may be, if they name another detector than the SavedModel."""
+    for name in conversion.model_fields_set & {"architecture", "image_size"}:
+        asked, own = getattr(conversion, name), getattr(specification, name)
+        if asked not in (None, own):
+            what = f"The SavedModel has {name} {own}, but the settings say {asked}."
+            raise BoxcarError(
+                ExitCode.USAGE, what, f"Leave {name} out of the settings, or give the SavedModel that they belong to."
+            )
 
 
 def _check_model(specification: Specification, frozen: Path, kinds: Sequence[str]) -> Provenance:

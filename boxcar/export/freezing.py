@@ -8,6 +8,7 @@ from pathlib import Path
 from boxcar.data.label_map import read_label_map, write_label_map
 from boxcar.detectors.catalog import build_network, check_image_size, find_architecture
 from boxcar.detectors.checkpoint_description import fetch_description, find_description
+from boxcar.detectors.checkpoint_sources import best_of_run
 from boxcar.detectors.coco_labels import COCO_LABELS, COCO_SLOTS
 from boxcar.detectors.network import Network
 from boxcar.detectors.tasks import find_task
@@ -55,7 +56,8 @@ def freeze(
 
     Args:
         architecture: its name in the catalog.
-        checkpoint: prefix (URI) of a checkpoint of ours or of the TF2 Detection Zoo's (`.../ckpt-0`).
+        checkpoint: prefix (URI) of a checkpoint of ours or of the TF2 Detection Zoo's (`.../ckpt-0`), or a run, whose best
+            checkpoint it is then.
         output: folder (URI).
         label_map: a `label_map.pbtxt`. By default, the first of these: the one in the checkpoint's folder, the labels in
             its `detector.json`, the label map in `../records` of a run, COCO's labels if there are 91 class slots.
@@ -68,12 +70,13 @@ def freeze(
         The finished step. If it was finished with the same inputs before, nothing is done.
 
     Raises:
-        BoxcarError: 64 for a wrong name, size, threshold, or path, 65 if checkpoint, label map, and architecture do not fit
-            together or a weight is not finite, 69 if `output` cannot be written.
+        BoxcarError: 64 for a wrong name, size, threshold, or path, and for an architecture, image size, or label map other than
+            the checkpoint's own; 65 if checkpoint, label map, and architecture do not fit together or a weight is not finite;
+            69 if `output` cannot be written.
     """
     started = time.monotonic()
     find_architecture(architecture)
-    prefix, run = _fetch_checkpoint(checkpoint)
+    prefix, run = _fetch_checkpoint(best_of_run(checkpoint))
     given = None if label_map is None else fetch_file(label_map)
     files = _checkpoint_files(prefix)
     specification, label_file = _specify(architecture, prefix, given, image_size, score_threshold)
@@ -203,9 +206,15 @@ def _specify(
     trained = None if description is None else read_specification(description.parent)
     if trained is not None and trained.architecture != architecture:
         raise BoxcarError(
-            ExitCode.DATA,
+            ExitCode.USAGE,
             f"The checkpoint {uri_of(prefix)} has the architecture {trained.architecture}, not {architecture}.",
             f"Give --architecture {trained.architecture}.",
+        )
+    if trained is not None and image_size not in (None, trained.image_size):
+        raise BoxcarError(
+            ExitCode.USAGE,
+            f"The checkpoint {uri_of(prefix)} was trained with an image size of {trained.image_size} pixels, not {image_size}.",
+            f"Leave out --image-size, or train with --image-size {image_size}.",
         )
     size = image_size if image_size is not None else (trained.image_size if trained else row.image_size)
     check_image_size(row, size)
@@ -229,6 +238,17 @@ def _specify(
             f"The label map {uri_of(source)} does not fit the checkpoint {uri_of(prefix)}: its highest id is {max(labels)}, "
             f"and the checkpoint has {slots - 1} classes.",
             "Give --label-map the label map that the checkpoint was trained with.",
+        )
+    place, own = _own_labels(prefix, trained) or ("", labels)
+    if labels != own:
+        number = next(number for number in sorted({*labels, *own}) if labels.get(number) != own.get(number))
+        raise BoxcarError(
+            ExitCode.DATA if label_map is None else ExitCode.USAGE,
+            f"The label map {uri_of(label_file or prefix)} is not that of the checkpoint {uri_of(prefix)}: "
+            f"id {number} is {labels.get(number)} in it, but {own.get(number)} in {place}.",
+            "Leave out --label-map, or give the one that the checkpoint was trained with."
+            if label_map is not None
+            else "Restore the file that was changed.",
         )
     described = trained or row.specify(size, labels)
     return described.model_copy(update={"image_size": size, "labels": labels, "thresholds": thresholds}), label_file
@@ -254,6 +274,16 @@ def _find_labels(
         f"There is no label map in the folder of the checkpoint {uri_of(prefix)}, which has {slots - 1} classes.",
         "Give the label map that it was trained with: --label-map FILE.",
     )
+
+
+def _own_labels(prefix: Path, trained: Specification | None) -> tuple[str, dict[int, str]] | None:
+    """Where a checkpoint's own labels are, and the labels; None if nothing says what it was trained with."""
+    if trained is not None:
+        return f"its {SPECIFICATION}", trained.labels
+    for path in (prefix.parent / LABEL_MAP, prefix.parent.parent / RECORDS / LABEL_MAP):
+        if path.is_file():
+            return uri_of(path), read_label_map(path)
+    return None
 
 
 def _load(specification: Specification, prefix: Path) -> Network:

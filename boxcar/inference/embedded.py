@@ -71,13 +71,25 @@ def differing_labels(path: Path, specification: Specification) -> str | None:
     return f"it has {len(inside)} labels, but its detector.json has {len(described)}"
 
 
+def differing_origin(path: Path, specification: Specification) -> str | None:
+    """A clause that says how a file's origin differs from the specification's; None if it is the same.
+
+    Detectors of the same classes can have other anchors, because these depend on the architecture and the data.
+    """
+    provenance = read_embedded(path).provenance or {}
+    for name, described in (("architecture", specification.architecture), ("dataset_version", specification.dataset_version)):
+        if provenance.get(name, described) != described:
+            return f"its {name} is {provenance[name]}, but {described} in its detector.json"
+    return None
+
+
 def check_labels(path: Path, specification: Specification) -> None:
-    """Refuses a file whose labels differ from its `detector.json`: one of the two belongs to another detector.
+    """Refuses a file whose labels or origin differ from its `detector.json`: one of the two belongs to another detector.
 
     Raises:
         BoxcarError: 65.
     """
-    reason = differing_labels(path, specification)
+    reason = differing_labels(path, specification) or differing_origin(path, specification)
     if reason is not None:
         raise BoxcarError(ExitCode.DATA, f"{uri_of(path)} cannot be used: {reason}.", "Export the model again.")
 

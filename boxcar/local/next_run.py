@@ -5,8 +5,8 @@ from typing import Any
 
 from boxcar.config.run_settings import NOT_STORED, Configuration, read_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
-from boxcar.run.layout import COMMIT, CONFIGURATION, RECORDS, RUN_FILE, SAVED_MODEL, TRAIN, checkpoint_name
-from boxcar.storage import open_store
+from boxcar.run.checkpoints import kept_checkpoint
+from boxcar.run.layout import COMMIT, CONFIGURATION, RECORDS, RUN_FILE, TRAIN
 from boxcar.sync.mirror import Mirror
 
 RATE_SHARE = 0.1  # of the earlier run's learning rate: its weights are good, and a high rate would lose that first
@@ -67,7 +67,7 @@ def settings_from(earlier: str, output: str, asked: dict[str, Any]) -> dict[str,
     settings = _stored(before)
     settings |= {name: value for name, value in trained.items() if name in Configuration.model_fields and name not in _OWN}
     settings |= {name: None for name in _OF_RECORDS}
-    settings |= {"records": records.uri, "init": _best_checkpoint(place, step)}
+    settings |= {"records": records.uri, "init": kept_checkpoint(place.uri, step)}
     # The rates of two optimizers have nothing in common.
     settings["learning_rate"] = rate if asked.get("optimizer") in (None, trained.get("optimizer")) else None
     return settings
@@ -87,13 +87,3 @@ def stored_settings(output: str) -> dict[str, Any]:
 
 def _stored(configuration: Configuration) -> dict[str, Any]:
     return configuration.model_dump(mode="json", exclude=set(NOT_STORED))
-
-
-def _best_checkpoint(place: Mirror, step: int) -> str:
-    """URI of the chosen checkpoint, or of its weights in the exported files if retention or a person has removed it."""
-    store = open_store(place.uri)
-    for name in (f"{TRAIN}/{checkpoint_name(step)}", f"{SAVED_MODEL}/checkpoint/{checkpoint_name(0)}"):
-        if store.entry(f"{name}.index") is not None:
-            return f"{place.uri}/{name}"
-    what = f"The best checkpoint of {place.uri}, that of step {step}, is gone, and so are its exported weights."
-    raise BoxcarError(ExitCode.DATA, what, "Restore it, or give another run as --from.")

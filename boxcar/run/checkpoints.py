@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from boxcar.errors import BoxcarError, read_error
-from boxcar.run.layout import CHECKPOINT_MARKER, EVAL, SCORES, STATUS, STOP, TRAIN, VERDICT, checkpoint_name
-from boxcar.storage import file_sha256, open_store, read_whole_lines, replace_json
+from boxcar.errors import BoxcarError, ExitCode, read_error
+from boxcar.run.layout import CHECKPOINT_MARKER, EVAL, SAVED_MODEL, SCORES, STATUS, STOP, TRAIN, VERDICT, checkpoint_name
+from boxcar.storage import Missing, file_sha256, open_store, read_whole_lines, replace_json
 
 State = Literal["RUNNING", "DONE", "FAILED"]
 
@@ -155,6 +155,41 @@ def chosen_checkpoint(run: str) -> str:
     best = best_score([json.loads(line) for line in open_store(run).read(f"{EVAL}/{SCORES}").splitlines()])
     assert best is not None, "a finished evaluation has scored a checkpoint"
     return f"{run}/{TRAIN}/{checkpoint_name(best['step'])}"
+
+
+def best_checkpoint(run: str) -> str | None:
+    """URI prefix of the best checkpoint so far of a run (URI), as `kept_checkpoint`; None if none was scored.
+
+    Raises:
+        BoxcarError: 65 if the scores are damaged, or the checkpoint is gone; 69 if the run cannot be reached.
+    """
+    try:
+        content = open_store(run).read(f"{EVAL}/{SCORES}")
+        best = best_score([json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()])
+        return None if best is None else kept_checkpoint(run, int(best["step"]))
+    except Missing:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"{run}/{EVAL}/{SCORES} is damaged."
+        raise BoxcarError(ExitCode.DATA, what, "Restore it, or give the path of a checkpoint.") from error
+
+
+def kept_checkpoint(run: str, step: int) -> str:
+    """URI prefix of the files of a run's best checkpoint, or of its exported weights if retention or a person has removed it.
+
+    Args:
+        run: URI of the run's folder.
+        step: that of the best checkpoint.
+
+    Raises:
+        BoxcarError: 65 if both are gone, 69 if the run cannot be reached.
+    """
+    store = open_store(run)
+    for name in (f"{TRAIN}/{checkpoint_name(step)}", f"{SAVED_MODEL}/checkpoint/{checkpoint_name(0)}"):
+        if store.entry(f"{name}.index") is not None:
+            return f"{run}/{name}"
+    what = f"The best checkpoint of {run}, that of step {step}, is gone, and so are its exported weights."
+    raise BoxcarError(ExitCode.DATA, what, "Restore it, or give another run.")
 
 
 def best_scores(scores: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:

@@ -120,6 +120,7 @@ class Step:
         owns: the names directly below `folder` that belong to this step, if it shares the folder (`export/` also contains
             `saved_model/`); None if all of them do.
         resumable: whether the step resumes what an unfinished start left (training, evaluation). If not, leftovers are removed.
+        if_changed: what to do if a resumable step was started with other settings or data.
         hashed: files (as in `Committed.files`) whose hash the step already knows. `commit` hashes the others.
     """
 
@@ -129,6 +130,7 @@ class Step:
     parameters: Mapping[str, Any]
     owns: Sequence[str] | None = None
     resumable: bool = False
+    if_changed: str = "Repeat the settings that it was started with, or choose another folder."
     hashed: dict[str, dict[str, Any]] = field(default_factory=dict)
     committed: Committed | None = field(default=None, init=False)  # set by `commit`
     started: float = field(default_factory=time.monotonic)
@@ -199,7 +201,7 @@ class Step:
             raise BoxcarError(
                 ExitCode.USAGE,
                 f"{uri_of(self.folder)} was started with other settings or data: {', '.join(changed)}.",
-                "Repeat the settings that it was started with, or choose another folder.",
+                self.if_changed,
             )
 
     def _changed(self, started: dict[str, Any]) -> list[str]:

@@ -56,7 +56,20 @@ def find_initial(configuration: Configuration) -> InitialWeights | None:
                 raise BoxcarError(ExitCode.USAGE, what, "Use --init none or another architecture.")
             return find_checkpoint(architecture.zoo)
         case source:
-            return find_checkpoint(source)
+            return _fitting(configuration.architecture, find_checkpoint(source))
+
+
+def _fitting(architecture: str, weights: InitialWeights) -> InitialWeights:
+    """The weights, unless they are known to be of a network that has nothing in common with the architecture's.
+
+    Raises:
+        BoxcarError: 64.
+    """
+    known = weights.specification
+    if known is not None and find_architecture(known.architecture).build != find_architecture(architecture).build:
+        what = f"{weights.source} is a checkpoint of {known.architecture}, whose weights do not fit {architecture}."
+        raise BoxcarError(ExitCode.USAGE, what, f"Give --architecture {known.architecture}, or other weights.")
+    return weights
 
 
 def _check(configuration: Configuration, here: bool) -> None:

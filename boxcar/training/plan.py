@@ -1,6 +1,7 @@
 """The plan of a training, made before TensorFlow is loaded."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ def make_plan(run: str, configuration: Configuration) -> TrainingPlan:
             **settings.parameters(),
         },
         resumable=True,
+        if_changed="Repeat the settings that it was started with. To train further, start another run: "
+        f"`boxcar run --from {shlex.quote(uri_of(folder))} --output FOLDER`.",
     )
     return TrainingPlan(step, records, folder / EVAL, specification, configuration, settings, shapes, images)
 

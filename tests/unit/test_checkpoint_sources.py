@@ -4,6 +4,8 @@ import functools
 import hashlib
 import http.server
 import io
+import json
+import shutil
 import socket
 import tarfile
 import threading
@@ -290,3 +292,73 @@ def test_what_lies_in_a_bucket_is_found_as_what_lies_here(
     with pytest.raises(BoxcarError, match=f"There is no checkpoint {bucket_uri}/model/checkpoint/ckpt-1") as caught:
         find_checkpoint(f"{bucket_uri}/model/checkpoint/ckpt-1")
     assert caught.value.code == ExitCode.USAGE
+
+
+def write_a_run(run: str, *, best: int = 20) -> None:
+    """A run with three scored checkpoints and the exported weights of the best one."""
+    store = open_store(run)
+    for step in (10, 20, 30):
+        for name in PARTS:
+            store.write(f"train/{name.replace('ckpt-0', f'ckpt-{step}')}", b"%d" % step)
+    lines = [{"step": step, "AP": 0.9 if step == best else 0.5} for step in (10, 20, 30)]
+    store.write("eval/scores.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode() + b'{"cut sho')
+    for name in PARTS:
+        store.write(f"export/saved_model/checkpoint/{name}", b"exported")
+    store.write("export/saved_model/saved_model/saved_model.pb", b"a graph")
+    for folder in ("train", "export/saved_model"):
+        store.write(f"{folder}/{SPECIFICATION}", specification_json(DESCRIBED).encode())
+
+
+def check_every_spelling(run: str) -> None:
+    write_a_run(run)
+    for spelling in (run, f"{run}/", f"{run}/train", f"{run}/train/"):
+        found = find_checkpoint(spelling)
+        assert (found.source, found.path.name, found.specification) == (f"{run}/train/ckpt-20", "ckpt-20", DESCRIBED)
+        assert found.sha256 == find_checkpoint(f"{run}/train/ckpt-20").sha256
+    for spelling in ("export", "export/saved_model", "export/saved_model/saved_model", "export/saved_model/checkpoint"):
+        found = find_checkpoint(f"{run}/{spelling}")
+        assert found.path.with_suffix(".index").read_bytes() == b"exported" and found.specification == DESCRIBED
+
+
+def test_a_run_means_its_best_checkpoint_however_it_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_every_spelling(str(tmp_path / "run"))
+    monkeypatch.chdir(tmp_path / "run" / "train")
+    assert find_checkpoint(".").path.name == "ckpt-20" == find_checkpoint("..").path.name
+
+
+def test_a_run_in_a_bucket_means_its_best_checkpoint_too(bucket_uri: str) -> None:
+    check_every_spelling(bucket_uri)
+
+
+def test_a_best_checkpoint_that_is_gone_is_taken_from_the_exported_files(tmp_path: Path) -> None:
+    write_a_run(str(tmp_path), best=10)
+    for path in (tmp_path / "train").glob("ckpt-10.*"):
+        path.unlink()
+    assert find_checkpoint(str(tmp_path)).path == tmp_path / "export" / "saved_model" / "checkpoint" / "ckpt-0"
+    shutil.rmtree(tmp_path / "export")
+    with pytest.raises(BoxcarError, match="step 10, is gone") as caught:
+        find_checkpoint(str(tmp_path / "train"))
+    assert caught.value.code is ExitCode.DATA, "no other checkpoint is taken for the best one"
+
+
+def test_a_run_whose_checkpoints_have_no_scores_is_not_guessed_at(tmp_path: Path) -> None:
+    write_a_run(str(tmp_path))
+    (tmp_path / "eval" / "scores.jsonl").unlink()
+    with pytest.raises(BoxcarError, match="3 checkpoints: ckpt-10, ckpt-20, ckpt-30") as caught:
+        find_checkpoint(str(tmp_path / "train"))
+    assert caught.value.code is ExitCode.USAGE
+    (tmp_path / "eval" / "scores.jsonl").write_text("{}\n")
+    with pytest.raises(BoxcarError, match="damaged") as caught:
+        find_checkpoint(str(tmp_path))
+    assert caught.value.code is ExitCode.DATA
+
+
+def test_weights_of_another_network_are_refused_before_anything_starts(unpacked: Path) -> None:
+    (unpacked.parent / SPECIFICATION).write_text(specification_json(DESCRIBED))
+    given = {"init": str(unpacked)}
+    assert settle_init(make_configuration(None, given))[0].init == str(unpacked)
+    larger = "ssd_mobilenet_v2_fpnlite_640x640"
+    assert settle_init(make_configuration(None, {**given, "architecture": larger}))[0].architecture == larger
+    with pytest.raises(BoxcarError, match=f"do not fit {RETINANET}") as caught:
+        settle_init(make_configuration(None, {**given, "architecture": RETINANET}))
+    assert caught.value.code is ExitCode.USAGE

@@ -235,3 +235,11 @@ def test_without_records_or_training_it_is_wrong_usage(training: Training, tmp_p
     assert "no training" in refused(training, 64)
     shutil.rmtree(training.run / "records")
     assert "records" in refused(training, 64)
+
+
+def test_records_that_were_made_again_are_not_scored_on(training: Training) -> None:
+    """Their classes may have other ids, and their images may be those that the detector was trained on."""
+    path = training.run / "records" / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": "0" * 64}))
+    Step("records", training.run / "records", {}, {}).commit()
+    assert "made again after training" in refused(training, 64)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
 from whole_run import WholeRun
 
 from boxcar.config.conversion_settings import Conversion
+from boxcar.config.run_settings import make_configuration
 from boxcar.data.example import read_examples
 from boxcar.data.label_map import write_label_map
 from boxcar.errors import BoxcarError, ExitCode
@@ -312,4 +314,13 @@ def test_a_limit_that_is_asked_for(exported_run: ExportedRun, tmp_path: Path) ->
         _convert(exported_run, tmp_path / "out", formats=("tflite_float32",), limits={"megabytes": 1})
     assert caught.value.code == ExitCode.NO
     assert [line.split()[:2] for line in caught.value.details[1:]] == [["tflite/detector_float32.tflite", "megabytes"]]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("asked", [{"image_size": 128}, {"architecture": "retinanet_resnet50_fpn_640x640"}])
+def test_settings_of_another_detector_are_refused(exported_run: ExportedRun, tmp_path: Path, asked: dict[str, Any]) -> None:
+    settings = make_configuration(None, {**asked, "formats": ["tflite_float32"]})
+    with pytest.raises(BoxcarError, match=next(iter(asked))) as caught:
+        convert(str(exported_run.frozen), str(exported_run.records), str(tmp_path / "out"), settings)
+    assert caught.value.code == 64
     assert not (tmp_path / "out").exists()

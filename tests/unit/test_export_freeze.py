@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,6 +179,40 @@ def test_a_label_map_that_does_not_fit(exported_run: ExportedRun, tmp_path: Path
     assert "highest id is 2" in caught.value.what
     assert "has 3 classes" in caught.value.what
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_asked_for_is_what_the_checkpoint_was_trained_with(exported_run: ExportedRun, tmp_path: Path) -> None:
+    """Other names for its classes, or the same in another order, another image size, or another architecture."""
+    own = read_label_map(exported_run.records / "label_map.pbtxt")
+    asked: list[tuple[dict[str, Any], str]] = [
+        ({"label_map": {1: own[2], 2: own[1], 3: own[3]}}, f"id 1 is {own[2]} in it, but {own[1]} in its detector.json"),
+        ({"label_map": {**own, 3: "hexagon"}}, f"id 3 is hexagon in it, but {own[3]}"),
+        ({"image_size": 128}, "an image size of 64 pixels, not 128"),
+        ({"architecture": "retinanet_resnet50_fpn_640x640"}, f"has the architecture {ARCHITECTURE}"),
+    ]
+    for number, (given, words) in enumerate(asked):
+        if labels := given.get("label_map"):
+            given["label_map"] = str(tmp_path / f"{number}.pbtxt")
+            write_label_map(tmp_path / f"{number}.pbtxt", labels)
+        wanted = {"architecture": ARCHITECTURE, "checkpoint": str(exported_run.checkpoint), **given}
+        with pytest.raises(BoxcarError, match=words) as caught:
+            freeze(**wanted, output=str(tmp_path / "o"))
+        assert caught.value.code == ExitCode.USAGE
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_label_map_that_was_changed_beside_its_checkpoint_is_65(exported_run: ExportedRun, tmp_path: Path) -> None:
+    from boxcar.export.freezing import _specify
+
+    prefix = _copied_checkpoint(exported_run, tmp_path / "train")
+    shutil.copy(exported_run.checkpoint.parent / "detector.json", prefix.parent)
+    own = read_label_map(exported_run.records / "label_map.pbtxt")
+    write_label_map(prefix.parent / "label_map.pbtxt", own)
+    assert _specify(ARCHITECTURE, prefix, None, None, None)[0].labels == own
+    write_label_map(prefix.parent / "label_map.pbtxt", {1: own[3], 2: own[2], 3: own[1]})
+    with pytest.raises(BoxcarError, match="id 1 is") as caught:
+        _specify(ARCHITECTURE, prefix, None, None, None)
+    assert caught.value.code == ExitCode.DATA
 
 
 def test_wrong_names(exported_run: ExportedRun, tmp_path: Path) -> None:

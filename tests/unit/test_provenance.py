@@ -180,3 +180,21 @@ def test_labels_that_are_fewer(exported_run: ExportedRun) -> None:
             check_labels(path, more)
     nothing = read_embedded(exported_run.export / "tflite" / "labels.txt")
     assert (nothing.labels, nothing.provenance) == (None, None)
+
+
+@pytest.mark.parametrize("change", [{"dataset_version": "of-another-run"}, {"architecture": "retinanet_resnet50_fpn_640x640"}])
+def test_a_description_of_another_detector_of_the_same_classes_is_refused(
+    exported_run: ExportedRun, change: dict[str, str]
+) -> None:
+    """Its anchors are others, so its boxes would be wrong."""
+    other = read_specification(exported_run.frozen).model_copy(update=change)
+    (value,) = change.values()
+    for name in (
+        "tflite/detector_float32.tflite",
+        "tflite/detector_float32_nms.tflite",
+        "tfjs/float32",
+        "saved_model/saved_model",
+    ):
+        with pytest.raises(BoxcarError, match=f"but {value} in its detector.json") as caught:
+            check_labels(exported_run.export / name, other)
+        assert caught.value.code == 65
