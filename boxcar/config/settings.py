@@ -1,5 +1,7 @@
 """What all settings have in common: a strict type, the YAML file that they are read from, and errors that name them."""
 
+import difflib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -7,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
+from boxcar.config.yaml_text import load_yaml
 from boxcar.errors import ExitCode, Refused
 
 
@@ -30,6 +33,7 @@ def split_words(value: Any) -> Any:
 
 
 _S = TypeVar("_S", bound=Settings)
+_FEW = 10  # names that a sentence can list
 
 
 def read_yaml(file: Path, do: str) -> dict[str, Any]:
@@ -39,7 +43,7 @@ def read_yaml(file: Path, do: str) -> dict[str, Any]:
         BoxcarError: 64 if the file cannot be read, or is not a mapping of names.
     """
     try:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        loaded = load_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise Refused(ExitCode.USAGE, f"{file} cannot be read: {reason}.", do) from error
@@ -62,10 +66,41 @@ def validate(settings: type[_S], values: dict[str, Any], source: str = "") -> _S
         problems = tuple(f"{source}{_problem(one)}" for one in found)
         do = "Change that setting."
         if (unknown := next((one["loc"] for one in found if one["type"] == "extra_forbidden"), None)) is not None:
-            table = settings.model_fields[str(unknown[0])].annotation if len(unknown) > 1 else settings
-            do = f"These settings exist: {', '.join(getattr(table, 'model_fields', settings.model_fields))}."
+            do = _what_exists(settings, tuple(map(str, unknown)))
         details = problems if len(problems) > 1 else ()
         raise Refused(ExitCode.USAGE, f"{problems[0]}.", do, details) from error
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant by an unknown one; None if none is near. Tables before a name do not count."""
+    ends = {_spelled(one): one for one in reversed(list(names))}
+    near = difflib.get_close_matches(_spelled(name), ends, 1)
+    return ends[near[0]] if near else None
+
+
+def _spelled(name: str) -> str:
+    return name.rpartition(".")[2].replace("-", "_").lower()
+
+
+def _what_exists(settings: type[Settings], unknown: tuple[str, ...]) -> str:
+    """What to write instead of an unknown name: the nearest one, or where all are listed."""
+    name, every = ".".join(unknown), list(_names(settings))
+    table = name.rpartition(".")[0]
+    siblings = [one for one in every if one.rpartition(".")[0] == table]
+    exact = [one for one in every if _spelled(one) == _spelled(name)]
+    near = nearest(name, siblings) if not exact else exact[0]
+    if near is not None:
+        return f"Write {near} instead of {name}."
+    if len(siblings) <= _FEW:
+        return f"These settings exist: {', '.join(siblings)}."
+    return "The page docs/reference/configuration.md lists all settings."
+
+
+def _names(settings: type[Settings], table: str = "") -> Iterator[str]:
+    for name, field in settings.model_fields.items():
+        yield f"{table}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            yield from _names(field.annotation, f"{table}{name}.")
 
 
 def _problem(error: ErrorDetails) -> str:

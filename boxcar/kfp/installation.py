@@ -39,12 +39,12 @@ def is_local() -> bool:
 
 def installed_settings() -> dict[str, Any]:
     """The settings of the cluster as the operator set them; empty if there are none."""
-    import yaml
+    from boxcar.config.yaml_text import load_yaml
 
     path = SETTINGS / CLUSTER
     if not path.is_file():
         return {}
-    loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["cluster"]
+    loaded: dict[str, Any] = load_yaml(path.read_text(encoding="utf-8"))["cluster"]
     return loaded
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from boxcar import __version__
-from boxcar.config.settings import validate
+from boxcar.config.settings import nearest, validate
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.form import FORMS, ConversionForm, TrainingForm, parameters
 from boxcar.kfp.parameters import check_conversion, read_form
@@ -111,7 +111,9 @@ def check_values(package: Package, values: Mapping[str, Any], *, how_to_add: str
     for name in values:
         if name not in package.inputs:
             what = f"{package.name} has no parameter {name}."
-            raise BoxcarError(ExitCode.USAGE, what, f"These parameters exist: {', '.join(package.inputs)}.")
+            near = nearest(name, package.inputs)
+            do = f"These parameters exist: {', '.join(package.inputs)}." if near is None else f"Write {near}."
+            raise BoxcarError(ExitCode.USAGE, what, do)
     for name, about in package.inputs.items():
         if name not in values and not about.get("isOptional"):
             what = f"The parameter {name} is missing. {about.get('description', '')}"

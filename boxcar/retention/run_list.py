@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from boxcar.config.run_settings import Configuration
+from boxcar.config.yaml_text import load_yaml
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import COMMIT, CONFIGURATION, FAILURE, RECORDS, REPORT, RUN_FILE, RUN_NAMES, STATUS, TRAIN
 from boxcar.storage import Missing, Store, StoredObject, bucket_location, local_path
@@ -93,7 +94,7 @@ def inspect(runs: str, store: Store, name: str) -> FoundRun | str:
     except Missing:
         return "it changed while it was read"
     try:
-        init = Configuration.model_validate(yaml.safe_load(content)).init
+        init = Configuration.model_validate(load_yaml(content)).init
         if init:
             place_of(init)  # raises if `plan_prune` could not use it
     except BoxcarError as error:

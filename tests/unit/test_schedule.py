@@ -276,7 +276,7 @@ def test_many_users_need_a_namespace(kubeflow: Kubeflow, apply: Any) -> None:
         ({"cron": 5}, "cron cannot be 5: "),
         (
             {"crno": "0 2 * * *"},
-            "There is no setting crno. These settings exist: name, pipeline, parameters, cron, timezone, enabled, ",
+            "There is no setting crno. Write cron instead of crno.",
         ),
         ({"name": "Every Night"}, "name cannot be 'Every Night': Input should be at most 52 lowercase letters, digits, and -"),
         ({"enabled": "perhaps"}, "enabled cannot be 'perhaps'"),
