@@ -1,5 +1,6 @@
 """A command as a process: its environment, its signals, and how errors become an exit code and a sentence."""
 
+import io
 import json
 import logging
 import os
@@ -172,7 +173,10 @@ def _say(failure: BoxcarError) -> None:
 
 
 def _set_environment() -> None:
-    """Settings that TensorFlow reads when it is imported. Child processes inherit them."""
+    """Prints every name, and sets what TensorFlow reads when it is imported. Child processes inherit the settings."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may not be UTF-8, or the terminal's encoding narrow
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up messages help no user
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")

@@ -146,7 +146,8 @@ def container(
         "name": name,
         "image": image,
         "imagePullPolicy": settings.image_pull_policy,
-        "args": ["boxcar", *arguments],
+        # Kubernetes expands $(NAME) and takes $$ for $.
+        "args": ["boxcar", *(argument.replace("$", "$$") for argument in arguments)],
         "resources": limits,
         "securityContext": {
             "allowPrivilegeEscalation": False,

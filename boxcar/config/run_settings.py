@@ -14,7 +14,7 @@ from boxcar.config.settings import read_yaml, split_words, validate
 from boxcar.detectors.catalog import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import ExitCode, Refused
 from boxcar.run.layout import CONFIGURATION
-from boxcar.storage import local_path, replace_text
+from boxcar.storage import bucket_location, local_path, replace_text
 
 DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
 
@@ -97,10 +97,16 @@ class Configuration(Conversion):
     @field_validator("data", "records", "init", "label_map", "frozen_test")
     @classmethod
     def _absolute(cls, value: str | None, info: ValidationInfo) -> str | None:
-        """Makes paths absolute; URIs and words stay unchanged."""
-        if not value or (info.field_name == "init" and value in INIT_WORDS) or "://" in value or value.startswith("file:"):
+        """The same text for all spellings of a place: an absolute path, or a URI without a slash at its end. Words stay
+        unchanged.
+        """
+        if not value or (info.field_name == "init" and value in INIT_WORDS) or value.startswith(("http://", "https://")):
             return value
-        return str(local_path(value).absolute())
+        location = bucket_location(value)
+        if location is not None:
+            return location.uri
+        path = local_path(value).absolute()
+        return str(path.resolve() if ".." in path.parts else path)
 
     @field_validator("augmentations")
     @classmethod

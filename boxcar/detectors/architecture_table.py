@@ -8,7 +8,7 @@ from boxcar.detectors.catalog import ARCHITECTURES
 
 def print_architectures() -> None:
     """Prints every architecture on stdout: first the figures to compare, then its source and its exports."""
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     figures = Table(box=None, pad_edge=False, header_style="bold")
     figures.add_column("architecture", no_wrap=True)
     figures.add_column("input", justify="right", no_wrap=True)

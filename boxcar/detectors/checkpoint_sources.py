@@ -18,7 +18,6 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
 
 from boxcar.detectors.checkpoint_description import fetch_description, find_description
 from boxcar.detectors.weights.packaged import PACKAGED, packaged_file, packaged_source
@@ -68,7 +67,7 @@ def find_checkpoint(source: str) -> InitialWeights:
         BoxcarError: 64 if there is none, or more than one; 65 for a broken archive or a damaged `detector.json`; 69 for an
             address that does not respond or a cache that cannot be written.
     """
-    if urlsplit(source).scheme in ("http", "https"):
+    if source.startswith(("http://", "https://")):
         prefix = _in_folder(_unpacked(_downloaded(source)), source)
     else:
         source = best_of_run(source)
@@ -81,8 +80,8 @@ def find_checkpoint(source: str) -> InitialWeights:
             prefix = path
     if prefix.suffix == PACKAGED and prefix.is_file():
         return InitialWeights(prefix, source, file_sha256(prefix))
-    parts = sorted(prefix.parent.glob(f"{prefix.name}.*")) if prefix.parent.is_dir() else []
-    parts = [part for part in parts if _part_of(part.name, prefix.name)]
+    inside = sorted(prefix.parent.iterdir()) if prefix.parent.is_dir() else []
+    parts = [part for part in inside if _part_of(part.name, prefix.name)]
     if not any(part.suffix == ".index" for part in parts):
         raise BoxcarError(
             ExitCode.USAGE,

@@ -1,6 +1,7 @@
 """Weights in checkpoints: loads them into a network by name, and derives the class slots from their shapes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from boxcar.detectors.network import Network
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.specification import Anchors
 from boxcar.storage.cache import uri_of
+from boxcar.storage.plain_path import plain_path
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 # The reader raises IndexError for a data file that ends too soon.
@@ -51,13 +53,10 @@ def read_variables(prefix: Path, names: Iterable[str]) -> dict[str, npt.NDArray[
     Raises:
         BoxcarError: 64 if there is no such checkpoint, 65 if it is broken.
     """
-    reader = _open(prefix)
-    try:
+    with _opened(prefix) as reader:
         shapes = reader.get_variable_to_shape_map()
         stored = {name: _stored_name(name, shapes) for name in names}
         return {name: reader.get_tensor(key) for name, key in stored.items() if key in shapes}
-    except _UNREADABLE as error:
-        raise _unreadable(prefix, error) from error
 
 
 def read_trained(prefix: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
@@ -90,7 +89,8 @@ def count_class_slots(prefix: Path, class_predictor_bias: str, anchors: Anchors)
         BoxcarError: 64 if there is no such checkpoint, 65 if it is broken or of another architecture.
     """
     name = class_predictor_bias
-    shapes = _open(prefix).get_variable_to_shape_map()
+    with _opened(prefix) as reader:
+        shapes = reader.get_variable_to_shape_map()
     shape = shapes.get(_stored_name(name, shapes))
     per_cell = anchors.per_cell
     if shape is None or len(shape) != 1 or shape[0] % per_cell or shape[0] < 2 * per_cell:
@@ -113,8 +113,9 @@ def _stored_name(name: str, shapes: dict[str, Any]) -> str:
     return part if part in shapes else name + _VALUE
 
 
-def _open(prefix: Path) -> Any:
-    """A reader of the checkpoint."""
+@contextmanager
+def _opened(prefix: Path) -> Iterator[Any]:
+    """A reader of the checkpoint. Its errors become BoxcarErrors."""
     if not prefix.with_name(prefix.name + ".index").is_file():
         raise BoxcarError(
             ExitCode.USAGE,
@@ -122,11 +123,9 @@ def _open(prefix: Path) -> Any:
             "Give its path without extensions: .../ckpt-0 for ckpt-0.index.",
         )
     try:
-        return tf.train.load_checkpoint(str(prefix))
+        with plain_path(prefix) as readable:
+            yield tf.train.load_checkpoint(str(readable))
     except _UNREADABLE as error:
-        raise _unreadable(prefix, error) from error
-
-
-def _unreadable(prefix: Path, error: Exception) -> BoxcarError:
-    reason = str(error).splitlines()[0].rstrip(".")
-    return BoxcarError(ExitCode.DATA, f"The checkpoint {uri_of(prefix)} cannot be read: {reason}.", "Copy it again.")
+        reason = str(error).splitlines()[0].rstrip(".")
+        what = f"The checkpoint {uri_of(prefix)} cannot be read: {reason}."
+        raise BoxcarError(ExitCode.DATA, what, "Copy it again.") from error

@@ -29,7 +29,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
         # Text, not str: square brackets in a path are no markup.
         sentences = Text(finding.what if finding.do is None else f"{finding.what}\n{finding.do}")
         table.add_row(mark, Text(finding.name), sentences)
-    console = Console()
+    console = Console(emoji=False)
     console.print(table)
     wrong = [finding.name for finding in findings if not finding.ok]
     console.print(Text(f"Not ok: {', '.join(wrong)}." if wrong else "Everything is ready."))

@@ -24,6 +24,7 @@ from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit, started_identity
 from boxcar.scoring import confusion_matrix, precision_recall_curves
 from boxcar.scoring.matching import IOU
+from boxcar.scoring.names import own_name
 from boxcar.storage import replace_json
 from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
@@ -174,7 +175,7 @@ def _score_chosen(scorer: "Scorer", records: Path, train: Path, evaluation: Path
     title = f"Test images, step {chosen.step}:\nscore {SHOWN_SCORE} or more, IoU {IOU} or more"
     summaries.confusion(chosen.step, draw_confusion(counts, list(names.values()), title))
     origin = {"step": chosen.step, "split": "test", "iou": IOU}
-    labeled = {"labels": [*names.values(), "background"], "counts": counts.tolist()}
+    labeled = {"labels": [*names.values(), own_name("background", names.values())], "counts": counts.tolist()}
     replace_json(evaluation / CONFUSION, {**origin, "min_score": SHOWN_SCORE, **labeled})
     rows = {
         name: {

@@ -13,6 +13,7 @@ from boxcar.data.pixels import thumbnail
 from boxcar.inference.detections import Detections
 from boxcar.inference.drawing import FOUND, SHOWN_SCORE, TRUE, Font, captions, choose_images, draw, shorten
 from boxcar.scoring import GroundTruth
+from boxcar.scoring.names import own_name
 
 MOST = 4  # images whose boxes are drawn for every checkpoint
 SIDE = 340  # the longer side of each, in pixels; what is wider than 350 TensorBoard shrinks until its letters are gone
@@ -85,7 +86,7 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], title: str) 
     size = len(counts)
     cell = 44 if size <= 12 else 36 if size <= 32 else 22  # pixels
     font = ImageFont.load_default(14 if cell > 22 else 11)
-    rows, columns = [*names, "nothing there"], [*names, "missed"]
+    rows, columns = [*names, own_name("nothing there", names)], [*names, own_name("missed", names)]
     rows, columns = ([shorten(name, font, _NAME_WIDTH) for name in side] for side in (rows, columns))
     margin = int(max(font.getlength(name) for name in rows)) + 40
     lines = title.splitlines()

@@ -187,7 +187,8 @@ def write_frozen(network: Network, specification: Specification, provenance: Pro
 def _checkpoint_files(prefix: Path) -> list[Path]:
     """The checkpoint's index and data files."""
     index = prefix.with_name(f"{prefix.name}.index")
-    data = sorted(prefix.parent.glob(f"{prefix.name}.data-*")) if prefix.parent.is_dir() else []
+    inside = sorted(prefix.parent.iterdir()) if prefix.parent.is_dir() else []
+    data = [path for path in inside if path.name.startswith(f"{prefix.name}.data-")]
     if not index.is_file() or not data:
         raise BoxcarError(
             ExitCode.USAGE,

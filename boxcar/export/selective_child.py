@@ -18,6 +18,7 @@ from boxcar.export.tflite_child import calibration, int8_converter
 from boxcar.export.tflite_file import complete
 from boxcar.inference.specification import read_specification
 from boxcar.storage import replace_json
+from boxcar.storage.plain_path import plain_path
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)  # of all layers, kept in float32
 # The layers: operators with weights. Other operators gain nothing in float32, because INT8 rounds only their results.
@@ -105,7 +106,8 @@ def _noise(noise: npt.NDArray[Any], mean: npt.NDArray[Any], square: npt.NDArray[
 
 def main() -> None:
     kinds, frozen, records, folder, int8_pictures, int8_input = sys.argv[1:]
-    convert(kinds.split(","), Path(frozen), Path(records), Path(folder), int(int8_pictures), int8_input)
+    with plain_path(Path(frozen)) as readable:
+        convert(kinds.split(","), readable, Path(records), Path(folder), int(int8_pictures), int8_input)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from boxcar.export.provenance import read_provenance
 from boxcar.inference.decoders import find_decoder
 from boxcar.inference.preprocessing import normalization
 from boxcar.inference.specification import read_specification
+from boxcar.storage.plain_path import plain_path
 
 
 def convert(kind: str, frozen: Path, folder: Path) -> None:
@@ -92,7 +93,8 @@ def load_converter() -> Any:
 
 def main() -> None:
     kind, frozen, folder = sys.argv[1:]
-    convert(kind, Path(frozen), Path(folder))
+    with plain_path(Path(frozen)) as readable:
+        convert(kind, readable, Path(folder))
 
 
 if __name__ == "__main__":

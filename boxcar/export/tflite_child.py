@@ -19,6 +19,7 @@ from boxcar.export.tflite_file import complete
 from boxcar.inference.preprocessing import check_value_range, preprocess
 from boxcar.inference.specification import Specification, read_specification
 from boxcar.storage.cache import uri_of
+from boxcar.storage.plain_path import plain_path
 
 
 def convert(kinds: Sequence[str], frozen: Path, records: Path, folder: Path, int8_pictures: int, int8_input: str) -> None:
@@ -100,7 +101,8 @@ def calibration(records: Path, specification: Specification, images: int) -> Ite
 
 def main() -> None:
     kinds, frozen, records, folder, int8_pictures, int8_input = sys.argv[1:]
-    convert(kinds.split(","), Path(frozen), Path(records), Path(folder), int(int8_pictures), int8_input)
+    with plain_path(Path(frozen)) as readable:
+        convert(kinds.split(","), readable, Path(records), Path(folder), int(int8_pictures), int8_input)
 
 
 if __name__ == "__main__":

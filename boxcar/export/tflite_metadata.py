@@ -18,6 +18,7 @@ from boxcar.inference.embedded import LABELS, PROVENANCE, labels_text
 from boxcar.inference.heads import CLASS_AXIS, Output
 from boxcar.inference.preprocessing import normalization
 from boxcar.inference.specification import Specification
+from boxcar.scoring.names import own_name
 
 NAME = "TFLITE_METADATA"  # of the entry in the model
 CLASS_SLOTS = "class_slots.txt"  # the labels of raw class logits, the background's slot first
@@ -121,7 +122,9 @@ def associated_files(labels: Mapping[int, str], provenance: Provenance, outputs:
     """The texts of the files that `describe` names."""
     text = labels_text(labels)
     files = {LABELS: text, PROVENANCE: provenance.text()}
-    return files if "detection_boxes" in outputs else files | {CLASS_SLOTS: f"background\n{text}"}
+    if "detection_boxes" in outputs:
+        return files
+    return files | {CLASS_SLOTS: f"{own_name('background', text.splitlines())}\n{text}"}
 
 
 class _Offset(int):

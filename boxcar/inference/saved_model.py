@@ -13,6 +13,7 @@ from boxcar.inference.detections import Detections
 from boxcar.inference.heads import Floats, Heads
 from boxcar.inference.runner import HEADS_SIGNATURE, HeadsRunner, Tensor, first_line, unusable
 from boxcar.inference.specification import Specification
+from boxcar.storage.plain_path import plain_path
 
 
 class SavedModelRunner(HeadsRunner):
@@ -28,7 +29,8 @@ class SavedModelRunner(HeadsRunner):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         self._constant = tf.constant
         try:
-            self._model = tf.saved_model.load(str(path))  # held: the signatures do not keep its variables alive
+            with plain_path(path) as readable:
+                self._model = tf.saved_model.load(str(readable))  # held: the signatures do not keep its variables alive
             self._heads = self._model.signatures[HEADS_SIGNATURE]
             self._serving = self._model.signatures["serving_default"]
         except (OSError, LookupError, ValueError, RuntimeError, AttributeError, tf.errors.OpError) as error:

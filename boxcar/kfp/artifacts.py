@@ -25,6 +25,7 @@ from boxcar.run.layout import (
     SAVED_MODEL,
     TEST_SCORES,
 )
+from boxcar.scoring.names import own_name
 from boxcar.sync.mirror import Mirror
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def _summary(run: str, record: Mapping[str, Any]) -> str:
         (entry["path"], f"{entry['bytes'] / 1e6:.1f} MB", _number(entry["AP50"]), f"{entry['milliseconds']:.1f} ms")
         for entry in record["files"]
     ]
-    rows = [(name, _number(ap50), _number(ap)) for name, ap50, ap in [("all", scores["AP50"], scores["AP"]), *classes]]
+    overall = (own_name("all", scores["per_class"]), scores["AP50"], scores["AP"])
+    rows = [(name, _number(ap50), _number(ap)) for name, ap50, ap in [overall, *classes]]
     return "\n".join(
         [
             f"Run `{run}`, data `{record['dataset_version'][:12]}`; {chosen}.",

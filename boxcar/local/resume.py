@@ -1,5 +1,6 @@
 """Whether a run may be started or resumed in a folder. The same rules apply to all launchers."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,14 @@ from boxcar.config.conversion_settings import Conversion
 from boxcar.config.run_settings import NOT_STORED, Configuration, make_configuration, merge_settings, read_configuration
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.run.layout import CONFIGURATION, FAILURE, LOCK, RUN_FILE
-from boxcar.storage import is_temporary
+from boxcar.storage import bucket_location, is_temporary
 from boxcar.sync.mirror import Mirror
 from boxcar.training import settle_init
 
 # What can be in a run's folder before anything was started there.
 _TRACES = {FAILURE, LOCK}
+# Inputs that the records step compares by their content, so that they may have moved.
+_INPUTS = ("data", "records", "label_map", "frozen_test")
 
 
 @contextmanager
@@ -51,15 +54,38 @@ def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Co
     finished = (run / RUN_FILE).exists()
     if not finished:
         started, configuration = _take_over(started, configuration)
+    started = _with_inputs_of(configuration, started)
     old, new = started.model_dump(), configuration.model_dump()
-    changed = [f"{name} was {old[name]} and is now {new[name]}" for name in new if old[name] != new[name]]
+    changed = [name for name in new if old[name] != new[name]]
     if changed:
-        what = f"{place.uri} holds a run with other settings: {', '.join(changed)}."
-        raise Refused(ExitCode.USAGE, what, "Choose another --output for a new run, or repeat the old settings.")
+        differences = ", ".join(f"{name} was {old[name]} and is now {new[name]}" for name in changed)
+        what = f"{place.uri} holds a run with other settings: {differences}."
+        if finished:
+            do = (
+                f"To train its best checkpoint further, give --from {shlex.quote(place.uri)} instead of --data or --records, "
+                "with another --output. To start again, only choose another --output."
+            )
+        else:
+            do = f"Leave out {', '.join(changed)} and add --resume to continue that run, or choose another --output."
+        raise Refused(ExitCode.USAGE, what, do)
     if not resume and not finished:
         what = f"{place.uri} holds a run that is not finished."
         raise Refused(ExitCode.USAGE, what, "Add --resume to continue it, or choose another --output.")
     return started
+
+
+def _with_inputs_of(asked: Configuration, started: Configuration) -> Configuration:
+    """The configuration of a started run with its inputs where `asked` has them, if both places are on this machine.
+
+    In buckets a place is an identity: on a cluster, no step compares what is there once the records are finished.
+    """
+    places = {name: (getattr(started, name), getattr(asked, name)) for name in _INPUTS}
+    moved = {
+        name: new
+        for name, (old, new) in places.items()
+        if None not in (old, new) and bucket_location(old) is None and bucket_location(new) is None
+    }
+    return started.model_copy(update=moved)
 
 
 def started_with(folder: Path, asked: Configuration) -> Configuration:

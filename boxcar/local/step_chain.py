@@ -49,7 +49,8 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
     run = make_folder(place.folder)
     descriptor = lock(run)
     try:
-        if read_configuration(run) != configuration:
+        before = read_configuration(run)
+        if before != configuration:
             write_configuration(run, configuration)
             place.send_file(CONFIGURATION)
         try:
@@ -58,6 +59,9 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
         except BoxcarError:
             if started is None:
                 (run / CONFIGURATION).unlink()  # nothing was started: the next try needs no --resume
+                place.send_file(CONFIGURATION)
+            elif before is not None and before != configuration:
+                write_configuration(run, before)  # the inputs that it names now are not those of the run
                 place.send_file(CONFIGURATION)
             raise
         if is_finished(place, records):

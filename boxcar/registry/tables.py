@@ -146,11 +146,11 @@ def _print(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     for row in rows:
         table.add_row(*map(Text, row))
     # A pipe has no width, and its reader expects each row on one line.
-    Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+    Console(emoji=False, highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def _say(line: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(line, markup=False)
+    Console(emoji=False, highlight=False, soft_wrap=True).print(line, markup=False)
 
 
 def _score(value: float | None) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from boxcar.report.page import run_texts, score_text
 from boxcar.run.layout import EXPORT, MANIFEST, PAGE, REPORT, RUN_FILE
+from boxcar.scoring.names import own_name
 from boxcar.sync.mirror import Mirror
 
 
@@ -25,13 +26,13 @@ def print_summary(run: str) -> None:
     record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     files = json.loads((folder / EXPORT / MANIFEST).read_text(encoding="utf-8"))["files"]
     scores, (heading, chosen, compared) = record["scores"], run_texts(record)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(emoji=False, highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:
         console.print(line, markup=False)
 
     console.print(f"\n{heading}", style="bold", markup=False)
-    classes = [("all", scores), *scores["per_class"].items()]
+    classes = [(own_name("all", scores["per_class"]), scores), *scores["per_class"].items()]
     rows = [(name, score_text(values["AP50"]), score_text(values["AP"])) for name, values in classes]
     console.print(_table(("class", "AP50", "AP"), rows))
     say(f"{chosen[0].upper()}{chosen[1:]}.")
@@ -53,7 +54,7 @@ def print_summary(run: str) -> None:
     if place.remote:
         say(f"Run          {place.uri}, and here in {folder}")
     say(f"Report       {folder / REPORT / PAGE}")
-    say(f"TensorBoard  {_command('tensorboard')} --logdir {shlex.quote(str(folder))}")
+    say(f"TensorBoard  {_command('tensorboard')} --logdir={shlex.quote(str(folder))}")
     say(f"Next         {_command('boxcar')} run --data DIR --output runs/mine")
     say("             (DIR: a folder with your own images and labelImg's XML files)")
 

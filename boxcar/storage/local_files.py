@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from boxcar.errors import BoxcarError, ExitCode, Refused
 
@@ -27,11 +27,14 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
     text = os.fspath(uri)
     if not text:
         raise BoxcarError(ExitCode.USAGE, "An empty path was given.", "Give a folder or a file.")
-    parts = urlsplit(text)
-    if parts.scheme == "file":
+    if text[:5].lower() == "file:":
+        parts = urlsplit(text)
         if parts.netloc not in ("", "localhost"):
             raise BoxcarError(ExitCode.USAGE, f"{text} names a file on another host.", "Write file:/// and an absolute path.")
-        return Path(unquote(parts.path))
+        if parts.query or parts.fragment:
+            do = "Write %3F for ? and %23 for #, or give a plain path."
+            raise BoxcarError(ExitCode.USAGE, f"{text} has a ? or # in its path, which a URI cannot have.", do)
+        return Path(os.fsdecode(unquote_to_bytes(parts.path)))
     if "://" in text:
         raise BoxcarError(
             ExitCode.USAGE,
@@ -71,8 +74,11 @@ def make_folder(path: Path) -> Path:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Writes a whole file atomically: readers see the old file or the new one, even after a power loss."""
-    replace_bytes(path, [text.encode()])
+    """Writes a whole file atomically: readers see the old file or the new one, even after a power loss.
+
+    Bytes of a file name that are not UTF-8 are written as escapes such as `\\udce4`, from which JSON has them back.
+    """
+    replace_bytes(path, [text.encode("utf-8", "backslashreplace")])
 
 
 def replace_bytes(path: Path, pieces: Iterable[bytes]) -> None:

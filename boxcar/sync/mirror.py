@@ -19,6 +19,7 @@ from boxcar.storage.local_files import (
 from boxcar.storage.location import bucket_location
 from boxcar.storage.names import check_names
 from boxcar.storage.parallel import for_each
+from boxcar.storage.plain_path import is_text
 from boxcar.storage.store import Missing, StoredObject
 from boxcar.storage.store_factory import open_store
 from boxcar.sync.follower import Follower
@@ -44,7 +45,7 @@ class Mirror:
         folder: the local folder.
 
     Raises:
-        BoxcarError: 64 if the URI is not well-formed; 69 if a setting in the environment is not.
+        BoxcarError: 64 if the URI is not well-formed or a path is not UTF-8; 69 if a setting in the environment is not.
     """
 
     def __init__(self, uri: str, folder: Path | None = None) -> None:
@@ -54,6 +55,9 @@ class Mirror:
         self._store = None if location is None else open_store(uri)
         if location is None or self._store is None:
             self.folder = local_path(uri)
+            if not is_text(uri):
+                what = f"The name of the folder {uri!r} is not UTF-8."
+                raise BoxcarError(ExitCode.USAGE, what, "Rename it; file names in it may have any encoding.")
         else:
             self.folder = folder or bucket_folder(location, self._store.server)
 

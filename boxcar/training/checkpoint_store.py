@@ -15,6 +15,7 @@ from boxcar.run.layout import checkpoint_name
 from boxcar.storage import make_folder, remove_tree
 from boxcar.storage.cache import uri_of
 from boxcar.storage.local_files import os_errors, sync_folder
+from boxcar.storage.plain_path import plain_path
 from boxcar.training.divergence import Diverged
 
 
@@ -113,8 +114,8 @@ class CheckpointStore:
             return 0
         latest = checkpoints[-1]
         try:
-            status = self._checkpoint.read(str(latest.prefix))
-            status.assert_existing_objects_matched()
+            with plain_path(latest.prefix) as readable:
+                self._checkpoint.read(str(readable)).assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise BoxcarError(
                 ExitCode.DATA,
