@@ -6,6 +6,8 @@ from typing import Any
 
 # The variable that names a file for the fields of the error that ended a container, as JSON.
 TERMINATION_LOG = "BOXCAR_TERMINATION_LOG"
+# The variable by which `boxcar run` tells its child processes that a person repeats it with --resume.
+PART_OF_RUN = "BOXCAR_PART_OF_RUN"
 
 
 class ExitCode(IntEnum):

@@ -12,7 +12,7 @@ from typing import NoReturn, TypeVar
 
 import typer
 
-from boxcar.errors import TERMINATION_LOG, BoxcarError, ChildEnded, ExitCode, Refused, Terminated, explain
+from boxcar.errors import PART_OF_RUN, TERMINATION_LOG, BoxcarError, ChildEnded, ExitCode, Refused, Terminated, explain
 
 _R = TypeVar("_R")
 _TERMINATION_LENGTH = 800  # characters of what happened, and of what to do
@@ -105,6 +105,8 @@ def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None
     Raises:
         typer.Exit: with the exit code, if it fails.
     """
+    if step == "run":
+        os.environ[PART_OF_RUN] = "1"
     try:
         work()
         if run is not None:
@@ -125,7 +127,12 @@ def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None
             import traceback
 
             traceback.print_exc()
+    finally:
+        if step == "run":
+            del os.environ[PART_OF_RUN]
     failure.step = failure.step or step
+    if step != "run":
+        failure.resumable = PART_OF_RUN in os.environ  # no other command has --resume
     _say(failure)
     _write_termination_message(failure)
     if run is not None and not isinstance(failure, Refused):

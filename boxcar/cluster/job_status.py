@@ -101,14 +101,22 @@ def explain_exit(pod: Object, status: Object, ended: Object, last_use: Callable[
     reported = reported_error(ended)
     if reported is not None and code == reported.code:
         return reported
+    if is_lost(ended):
+        return BoxcarError(ExitCode.ENVIRONMENT, f"The container {name} was lost with its node.", _RESUME)
     lines = [line.strip() for line in ended.get("message", "").splitlines() if line.strip()]
-    said = f". Its last line was: {lines[-1]}" if lines else " without a message."
+    said = f". Its last line was: {one_line(lines[-1])}" if lines else " without a message."
+    said += "" if said.endswith((".", "!", "?")) else "."
     if code > 128 and code - 128 in signal.valid_signals():
         what = f"The container {name} was ended by {signal.Signals(code - 128).name}{said}"
         return BoxcarError(ExitCode.ENVIRONMENT, what, _RESUME)
     what = f"The container {name} of the pod {pod['metadata']['name']} ended with exit code {code}{said}"
     do = f"See `kubectl logs {pod['metadata']['name']} -c {name}`; then run again with --resume."
     return BoxcarError(ExitCode(code) if code in _OUR_CODES else ExitCode.DEFECT, what, do)
+
+
+def is_lost(ended: Object) -> bool:
+    """Whether nobody knows how a container ended, because its node failed or was restarted."""
+    return ended.get("reason") == "ContainerStatusUnknown"
 
 
 def reported_error(ended: Object) -> BoxcarError | None:

@@ -6,7 +6,15 @@ from functools import partial
 
 from boxcar.cluster import bucket
 from boxcar.cluster.api import Api, Object, container_statuses
-from boxcar.cluster.job_status import decisive_exit, disruption, explain_exit, explain_failure, is_finished, is_terminating
+from boxcar.cluster.job_status import (
+    decisive_exit,
+    disruption,
+    explain_exit,
+    explain_failure,
+    is_finished,
+    is_lost,
+    is_terminating,
+)
 from boxcar.cluster.lease import Renewal
 from boxcar.cluster.logs import LogReader, say
 from boxcar.cluster.pending import Pending, find_pending
@@ -129,12 +137,16 @@ class Watch:
 
     def _report_restarts(self, pod: Object) -> None:
         """Says why a sidecar was restarted, and gives up on an evaluator that scores nothing."""
+        lost = []
         for status in container_statuses(pod):
             key, count = (pod["metadata"]["uid"], status["name"]), status["restartCount"]
             ended = status.get("lastState", {}).get("terminated")
             if count <= self._restarts.get(key, 0) or ended is None:
                 continue
             self._restarts[key] = count
+            if is_lost(ended):
+                lost.append(status["name"])
+                continue
             error = explain_exit(pod, status, ended, self._last_use)
             say(f"{error.what} It is restarted.")
             if status["name"] == EVALUATOR and (scores := self._scored()) is not None:
@@ -143,6 +155,8 @@ class Watch:
                 if self._failures >= EVALUATOR_STARTS:
                     self._api.delete("jobs", self._name)
                     raise error
+        if lost:
+            say(f"The node of the pod {pod['metadata']['name']} failed. What ran there is restarted: {', '.join(lost)}.")
 
     def _scored(self) -> int | None:
         """The number of scored checkpoints; None if the bucket cannot be read at the moment."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from boxcar.config.conversion_settings import Conversion
 from boxcar.config.run_settings import NOT_STORED, Configuration, make_configuration, merge_settings, read_configuration
-from boxcar.errors import BoxcarError, ExitCode, Refused
+from boxcar.errors import BoxcarError, ExitCode, Refused, explain
 from boxcar.run.layout import CONFIGURATION, FAILURE, LOCK, RUN_FILE
 from boxcar.storage import bucket_location, is_temporary
 from boxcar.sync.mirror import Mirror
@@ -25,10 +25,13 @@ def naming(step: str, *, resumes: bool = True) -> Iterator[None]:
     """Adds to an error the step's name, and whether the run was started, so that the next attempt needs --resume."""
     try:
         yield
-    except BoxcarError as error:
-        error.step = error.step or step
-        error.resumable = resumes
-        raise
+    except (BoxcarError, OSError) as error:
+        failure = explain(error)
+        failure.step = failure.step or step
+        failure.resumable = resumes
+        if failure is error:
+            raise
+        raise failure from error
 
 
 def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Configuration | None:

@@ -47,7 +47,9 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
         require_gpus(configuration.gpus, len(visible_gpus()))
     configuration = started or with_init_settled(configuration)
     run = make_folder(place.folder)
-    descriptor = lock(run)
+    # Who holds the lock has started the run by then.
+    with naming("run", resumes=True):
+        descriptor = lock(run)
     try:
         before = read_configuration(run)
         if before != configuration:

@@ -110,13 +110,12 @@ def _train_and_evaluate(run: Path) -> None:
     if stops and code <= 0:
         code, how = (ExitCode.INTERRUPTED, "Ctrl-C") if stops[0] == signal.SIGINT else (ExitCode.AGAIN, "SIGTERM")
         what = f"Stopped by {how}; checkpoints and scores so far are kept."
-        do = "To resume from there, start training again with `boxcar train`, or `boxcar run` with --resume."
-        raise BoxcarError(code, what, do)
+        raise BoxcarError(code, what, "", again=True)
     if code < 0:
         name = signal.Signals(-code).name
         what = f"The trainer was ended by {name}" + (", probably because memory ran out." if code == -9 else ".")
-        do = "Run again with --resume; if memory ran out, start another run with a smaller --batch-size."
-        raise BoxcarError(ExitCode.ENVIRONMENT, what, do)
+        do = "If memory ran out, give the machine more, or start another run with a smaller --batch-size."
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, do, again=True)
     if code != 0:
         raise ChildEnded(code)
 
@@ -150,7 +149,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _evaluator_failed(run: Path) -> BoxcarError:
     lines = (run / EVALUATOR_LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     what = f"The evaluator failed {EVALUATOR_STARTS} times, the last time with: {lines[-1] if lines else 'no message'}"
-    return BoxcarError(ExitCode.ENVIRONMENT, what, f"See {run / EVALUATOR_LOG}, then run again with --resume.")
+    return BoxcarError(ExitCode.ENVIRONMENT, what, f"See {run / EVALUATOR_LOG} for the reason.", again=True)
 
 
 def lock(run: Path) -> int:

@@ -81,7 +81,8 @@ class CheckpointStore:
             raise BoxcarError(
                 ExitCode.ENVIRONMENT,
                 f"The checkpoint of step {step} cannot be written to {self._train}: {error.message.splitlines()[0]}.",
-                "Free disk space, then run this again to resume from the previous checkpoint.",
+                "Free disk space. Training resumes from the previous checkpoint.",
+                again=True,
             ) from error
         if self._is_chief:
             with os_errors(self._train):
@@ -120,7 +121,8 @@ class CheckpointStore:
             raise BoxcarError(
                 ExitCode.DATA,
                 f"The checkpoint {uri_of(latest.prefix)} cannot be restored: {str(error).splitlines()[0]}.",
-                f"Remove {uri_of(latest.prefix)}.json, so that the previous checkpoint is used, and run again with --resume.",
+                f"Remove {uri_of(latest.prefix)}.json, so that the previous checkpoint is used.",
+                again=True,
             ) from error
         return latest.step
 

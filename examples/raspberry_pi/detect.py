@@ -28,22 +28,31 @@ class Detector:
         self.size = self.info["image_size"]
         self.lowest = self.info["thresholds"]["score"] if score is None else score
         self.anchors = make_anchors(self.size, self.info["anchors"])
-        # The signature names the outputs. Their order in the file is the converter's choice.
-        self.run = Interpreter(model_path=str(model), num_threads=threads).get_signature_runner("heads")
+        # Its only signature names the outputs: raw ones, or the detections of a file with NMS, which takes 15 threads at most.
+        self.run = Interpreter(model_path=str(model), num_threads=min(threads, 15)).get_signature_runner()
 
     def detect(self, image: np.ndarray) -> list[dict]:
         """Detections in a uint8 RGB image [H, W, 3], best score first; boxes are (ymin, xmin, ymax, xmax) from 0 to 1."""
         (low, high), takes = self.info["value_range"], self.run.get_input_details()["image"]["dtype"]  # uint8: --int8-input
         pixels = preprocess(image, self.size, low, high)
         pixels = np.rint((pixels - low) * (255 / (high - low))).astype(takes) if takes == np.uint8 else pixels
-        heads = self.run(image=pixels[None])
+        outputs = {name: value[0] for name, value in self.run(image=pixels[None]).items()}
+        found = self.select(outputs) if "detection_boxes" in outputs else self.decode(outputs)
         return [
             {"box": [float(side) for side in box], "score": float(score), "class": self.info["labels"][str(id)], "id": int(id)}
-            for box, score, id in zip(*self.decode(heads["box_encodings"][0], heads["class_logits"][0]), strict=True)
+            for box, score, id in zip(*found, strict=True)
         ]
 
-    def decode(self, encodings: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def select(self, outputs: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes, scores, and class ids from the detections of a file with NMS; ids there begin at 0."""
+        boxes, scores = np.clip(outputs["detection_boxes"], 0, 1), outputs["detection_scores"]
+        seen = (np.arange(len(scores)) < outputs["num_detections"]) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        seen &= scores > self.lowest
+        return boxes[seen], scores[seen], outputs["detection_classes"][seen].astype(int) + 1
+
+    def decode(self, outputs: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes, scores, and class ids from the raw outputs [A, 4] and [A, C]; slot 0 of C is the background."""
+        encodings, logits = outputs["box_encodings"], outputs["class_logits"]
         lowest = np.log(self.lowest / (1 - self.lowest)) if self.lowest > 0 else -np.inf
         anchor, slot = np.nonzero(logits[:, 1:] > lowest)  # before the sigmoid, which few anchors then need
         classes, scores = slot + 1, 1 / (1 + np.exp(-np.clip(logits[anchor, slot + 1], -80, 80)))

@@ -39,7 +39,7 @@ def pictures(exported_run: ExportedRun, tmp_path: Path) -> Path:
 
 def test_it_is_short_and_needs_three_packages() -> None:
     source = SCRIPT.read_text()
-    assert len(source.splitlines()) < 150
+    assert len(source.splitlines()) < 170
     imported = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -50,7 +50,7 @@ def test_it_is_short_and_needs_three_packages() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["int8", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("float32", "int8 from bytes"))]
+    "kind", ["int8", "float32_nms", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("float32", "int8 from bytes"))]
 )
 def test_it_finds_what_our_runner_finds(exported_run: ExportedRun, pictures: Path, tmp_path: Path, kind: str) -> None:
     model = exported_run.export / "tflite" / f"detector_{kind}.tflite"
