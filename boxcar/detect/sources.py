@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.seen import as_seen
 from boxcar.storage import local_path
 
 IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
@@ -81,7 +82,7 @@ def read_frames(source: Source) -> Iterator[Frame]:
 def _still(path: Path) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return np.asarray(as_seen(ImageOps.exif_transpose(image)))
     # What Pillow raises for damaged files and for files that are too large for the machine's memory.
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, Image.DecompressionBombError) as error:
         reason = "it is damaged, or its name has the wrong suffix"

@@ -49,10 +49,10 @@ def freeze(
     The SavedModel's signature `serving_default` takes `input_tensor`, uint8 [1, H, W, 3], and returns `detection_boxes`
     [1, M, 4] (ymin, xmin, ymax, xmax, normalized), `detection_classes` [1, M] (from 1), `detection_scores` [1, M], and
     `num_detections` [1]. `serve_batch` takes `input_tensor`, uint8 [N, H, W, 3], and `serve_bytes` takes `encoded`, the bytes
-    of N JPEG or PNG files of any sizes; both return the same for each image. The signature `heads` takes `image`, float32
-    [1, S, S, 3] in the value range of `detector.json`, and returns the outputs of the architecture's task: for boxes,
-    `box_encodings` [1, A, 4] and `class_logits` [1, A, C]. Batch norms are folded into the convolutions before them. The assets
-    are `labels.txt` and `provenance.json`.
+    of N JPEG or PNG files of any sizes, which it decodes as `decode_graph.decode_file`; both return the same for each image.
+    The signature `heads` takes `image`, float32 [1, S, S, 3] in the value range of `detector.json`, and returns the outputs of
+    the architecture's task: for boxes, `box_encodings` [1, A, 4] and `class_logits` [1, A, C]. Batch norms are folded into the
+    convolutions before them. The assets are `labels.txt` and `provenance.json`.
 
     Args:
         architecture: its name in the catalog.
@@ -128,6 +128,7 @@ def write_frozen(network: Network, specification: Specification, provenance: Pro
 
     from boxcar.detectors.folding import FoldedNetwork
     from boxcar.inference import graph
+    from boxcar.inference.decode_graph import decode_file
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # "Assets written to", and the like
     size = specification.image_size
@@ -140,7 +141,7 @@ def write_frozen(network: Network, specification: Specification, provenance: Pro
         # One at a time, because each has its own size.
         return detect(
             tf.map_fn(
-                lambda one: graph.resize(graph.decode_image(one), size),
+                lambda one: graph.resize(decode_file(one), size),
                 encoded,
                 fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
             )

@@ -3,8 +3,7 @@
 Every record holds an upright 8-bit RGB image whose EXIF need not be read, as a baseline JPEG or a PNG:
 - A JPEG that already fits is stored byte for byte. If its EXIF orientation must be ignored, its EXIF is removed.
 - Any other JPEG (progressive, gray, CMYK, rotated by EXIF), WebP, and BMP are encoded again as JPEG of quality 95.
-- A PNG stays a PNG, without loss. Its alpha channel is dropped and the color below it is kept, as TensorFlow's decoder does.
-  Of 16 bits, the upper 8 are kept.
+- A PNG stays a PNG, without loss of what a person sees: it is white where it is transparent. Of 16 bits, the upper 8 are kept.
 """
 
 import io
@@ -22,6 +21,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from boxcar.inference.seen import as_seen
 from boxcar.records.faults import FaultyError
 
 _SUFFIXES = frozenset({"jpg", "jpeg", "png", "bmp", "webp"})
@@ -121,7 +121,7 @@ def stored_bytes(content: bytes, treatment: Treatment, turn: bool) -> tuple[byte
     image = _opened(content)
     png = image.format == "PNG"
     orientation = _orientation(image.info.get("exif")) if turn else 1
-    upright = _rgb(image)
+    upright = as_seen(image)
     if orientation != 1:
         upright = upright.transpose(_TRANSPOSED[orientation])
     upright.info.clear()  # without EXIF, profiles and transparency
@@ -164,15 +164,6 @@ def _orientation(exif: bytes | None) -> int:
     except _DAMAGED:
         return 1  # an unreadable EXIF rotates nothing
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "I;16", "I;16B", "I;16L"):
-        # Pillow would clip 16-bit gray values at 255.
-        return image.point(lambda gray: gray / 256).convert("L").convert("RGB")
-    if "transparency" in image.info:
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
 
 
 def _jpeg_segments(content: bytes) -> list[tuple[int, int, int]]:

@@ -79,6 +79,16 @@ class Detector:
         return kept
 
 
+def read(path: Path) -> np.ndarray:
+    """An image as a person sees it, uint8 [H, W, 3]: upright, of 16 bits the upper 8, and on white where it is transparent."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):
+        image = image.point(lambda gray: gray / 256).convert("L")
+    colors, seen = image.convert("RGBA"), Image.new("RGB", image.size, "white")
+    seen.paste(colors, mask=colors.getchannel("A"))
+    return np.asarray(seen)
+
+
 def preprocess(image: np.ndarray, size: int, low: float, high: float) -> np.ndarray:
     """uint8 [H, W, 3] to float32 [S, S, 3] from low to high: bilinear, pixels at their corners, as the model was trained."""
 
@@ -140,7 +150,7 @@ def main() -> None:
     paths = [path for path in paths if path.suffix.lower() in ENDINGS] or sys.exit("There are no images in these paths.")
     detector, found, seconds = Detector(options.model, options.threads, options.score), [], []
     for path in paths:
-        image = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+        image = read(path)
         started = time.perf_counter()
         found.append({"path": str(path), "detections": detector.detect(image)})
         seconds.append(time.perf_counter() - started)

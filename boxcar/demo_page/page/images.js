@@ -2,7 +2,7 @@
 
 import { Failure } from './failure.js';
 
-/** Draws an image file and returns its ImageData: upright by its EXIF orientation, with the colors that are stored. */
+/** Draws an image file and returns its ImageData: upright by its EXIF orientation, with the stored colors, on white. */
 export async function readImage(file, canvas) {
   let bitmap;
   try {
@@ -26,6 +26,8 @@ function paint(canvas, source, width, height) {
   try {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const context = canvas.getContext('2d', { alpha: false, willReadFrequently: true });
+    context.fillStyle = 'white'; // where an image is transparent, as in training and in the other runners
+    context.fillRect(0, 0, width, height);
     context.drawImage(source, 0, 0);
     return context.getImageData(0, 0, width, height);
   } catch {

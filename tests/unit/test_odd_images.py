@@ -1,0 +1,155 @@
+"""One table of odd images through everything that reads an image file: all of them see what a person sees."""
+
+import importlib.util
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from exported import ExportedRun
+from PIL import Image
+
+from boxcar.detect.sources import find_sources, read_frames
+from boxcar.records.images import inspect, stored_bytes
+
+PI = Path(__file__).parents[2] / "examples" / "raspberry_pi" / "detect.py"
+Pixels = npt.NDArray[np.uint8]
+
+
+def _colors(seed: int = 0) -> Pixels:
+    """Four blocks of different colors with smooth edges, uint8 [30, 44, 3]."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), np.uint8)
+    return np.asarray(Image.fromarray(blocks).resize((44, 30), Image.Resampling.BILINEAR))
+
+
+def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def _turned(orientation: int, kind: str, big: bool = True, thumbnail: bool = False) -> bytes:
+    exif = Image.Exif()
+    if not big:
+        exif.endian = "<"
+    exif[0x010F] = "A maker whose name does not fit into an entry"
+    exif[0x0112] = orientation
+    options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
+    if thumbnail:  # other segments before the EXIF data
+        options["comment"] = b"c" * 40_000
+    return _file(Image.fromarray(_colors()), kind, exif=exif, **options)
+
+
+def _upright(orientation: int) -> Pixels:
+    rows = _colors()
+    rows = rows.transpose(1, 0, 2) if orientation >= 5 else rows
+    rows = rows[:, ::-1] if orientation in (2, 3, 6, 7) else rows
+    return rows[::-1] if orientation in (3, 4, 7, 8) else rows
+
+
+def _table() -> dict[str, tuple[bytes, Pixels]]:
+    """Each file with what a person sees."""
+    rows, gray = _colors(), _colors()[..., 0]
+    image, alpha = Image.fromarray(rows), _colors(1)[..., 0]
+    on_white = np.rint((rows * (alpha[..., None] / 255)) + (255 - alpha[..., None])).astype(np.uint8)
+    gray_on_white = np.rint(gray * (alpha / 255) + (255 - alpha)).astype(np.uint8)
+    three = lambda plane: np.stack([plane] * 3, -1)  # noqa: E731
+    half = np.where(np.arange(44)[None, :, None] < 22, 255, rows).astype(np.uint8)
+    transparent = np.dstack([rows, np.where(np.arange(44) < 22, 0, 255)[None].repeat(30, 0).astype(np.uint8)])
+    palette = image.quantize(16)
+    index = np.asarray(palette)
+    palette_seen = np.asarray(palette.convert("RGB"))
+    palette_holes = np.where((index == index[0, 0])[..., None], 255, palette_seen).astype(np.uint8)
+    key = tuple(int(one) for one in rows[0, 0])
+    keyed = np.where((rows == rows[0, 0]).all(-1, keepdims=True), 255, rows).astype(np.uint8)
+    return {
+        **{f"JPEG turned by {o}": (_turned(o, "JPEG", big=o % 2 == 0), _upright(o)) for o in range(1, 9)},
+        "JPEG turned by 9": (_turned(9, "JPEG"), rows),
+        "JPEG turned, after a comment": (_turned(6, "JPEG", thumbnail=True), _upright(6)),
+        "PNG turned by 6": (_turned(6, "PNG"), _upright(6)),
+        "PNG half transparent": (_file(Image.fromarray(transparent), "PNG"), half),
+        "PNG with alpha": (_file(Image.fromarray(np.dstack([rows, alpha])), "PNG"), on_white),
+        "gray and alpha": (_file(Image.fromarray(np.dstack([gray, alpha]), "LA"), "PNG"), three(gray_on_white)),
+        "palette": (_file(palette, "PNG"), palette_seen),
+        "palette with a hole": (_file(palette, "PNG", transparency=int(index[0, 0])), palette_holes),
+        "a color that is transparent": (_file(image, "PNG", transparency=key), keyed),
+        "16 bits of gray": (_file(Image.fromarray(gray.astype(np.uint16) * 257), "PNG"), three(gray)),
+        "1 bit": (_file(Image.fromarray(gray > 127), "PNG"), three(np.where(gray > 127, 255, 0).astype(np.uint8))),
+        "gray JPEG": (_file(Image.fromarray(gray), "JPEG", quality=100), three(gray)),
+        "progressive JPEG": (_file(image, "JPEG", quality=100, subsampling=0, progressive=True), rows),
+        "CMYK JPEG": (_file(image.convert("CMYK"), "JPEG", quality=100, subsampling=0), rows),
+    }
+
+
+TABLE = _table()
+each = pytest.mark.parametrize("name", TABLE)
+
+
+def check(name: str, found: Pixels) -> None:
+    wanted = TABLE[name][1]
+    assert found.shape == wanted.shape
+    most = 8 if "JPEG" in name else 1  # its colors are rounded
+    assert np.abs(found.astype(int) - wanted).max() <= most
+
+
+@each
+def test_detect(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"image.{'jpg' if 'JPEG' in name else 'png'}"
+    path.write_bytes(TABLE[name][0])
+    (source,) = find_sources([str(path)], None)
+    check(name, next(read_frames(source)).pixels)
+
+
+@each
+def test_records(name: str) -> None:
+    content = TABLE[name][0]
+    image = inspect(content, full_decode=True)
+    stored, _ = stored_bytes(content, image.treatment(turn=True), turn=True)
+    opened = Image.open(io.BytesIO(stored))
+    assert opened.mode == "RGB" and opened.getexif().get(0x0112) not in range(2, 9)
+    check(name, np.asarray(opened))
+
+
+@each
+def test_raspberry_pi(name: str, tmp_path: Path) -> None:
+    specification = importlib.util.spec_from_file_location("detect_on_a_pi", PI)
+    assert specification is not None and specification.loader is not None
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    path = tmp_path / "image"
+    path.write_bytes(TABLE[name][0])
+    check(name, script.read(path))
+
+
+def test_graph_of_serve_bytes() -> None:
+    import tensorflow as tf
+
+    from boxcar.inference.decode_graph import decode_file
+
+    decode = tf.function(decode_file, input_signature=[tf.TensorSpec([], tf.string)])
+    for name, (content, _) in TABLE.items():
+        check(name, decode(content).numpy())
+    exif = b"Exif\0\0"
+    plain = _file(Image.fromarray(_colors()), "JPEG", quality=100, subsampling=0)
+    # An orientation that cannot be read turns nothing, and what is cut short is not read beyond its end.
+    for broken in (b"", exif, exif + b"MM\0*\0\0\0\xff", exif + b"II*\0\x08\0\0\0\xff\xff", exif + b"MM\0*\xff\xff\xff\xff"):
+        segment = b"\xff\xe1" + (len(broken) + 2).to_bytes(2, "big") + broken
+        check("JPEG turned by 1", decode(plain[:2] + segment + plain[2:]).numpy())
+    png = _file(Image.fromarray(_colors()), "PNG")
+    np.testing.assert_array_equal(decode(png).numpy(), _colors())
+
+
+def test_the_exported_signature_turns_a_photograph(exported_run: ExportedRun) -> None:
+    import tensorflow as tf
+
+    model = tf.saved_model.load(str(exported_run.frozen / "saved_model"))
+    for name in ("JPEG turned by 6", "PNG turned by 6", "PNG half transparent"):
+        content, seen = TABLE[name]
+        if "JPEG" in name:
+            seen = np.asarray(Image.open(io.BytesIO(content)).transpose(Image.Transpose.ROTATE_270))
+        answer = model.signatures["serve_bytes"](encoded=tf.constant([content]))
+        wanted = model.signatures["serving_default"](input_tensor=tf.constant(seen[None]))
+        for key in wanted:
+            np.testing.assert_allclose(answer[key], wanted[key], rtol=0, atol=1e-5)
