@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.seen import as_seen
 from boxcar.storage import local_path
+from boxcar.storage.plain_path import plain_path
 
 IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
@@ -96,7 +97,9 @@ def _still(path: Path) -> npt.NDArray[np.uint8]:
 def _moving(source: Source) -> Iterator[Frame]:
     import cv2  # comes with Model Garden
 
-    opened: Any = cv2.VideoCapture(source.path if source.camera is None else source.camera)
+    # Not by its relative name, in which OpenCV takes what is before a colon for a protocol.
+    with plain_path(Path(source.path)) as readable:
+        opened: Any = cv2.VideoCapture(str(readable) if source.camera is None else source.camera)
     try:
         rate = float(opened.get(cv2.CAP_PROP_FPS)) or None
         number = 0

@@ -121,6 +121,22 @@ def test_an_image_with_a_name_in_latin_1_is_listed_like_the_others(exported_run:
     assert sorted(os.fsencode(path.name) for path in drawn.glob("*.jpg")) == [b"a.jpg", b"b\xe4r.jpg", b"c.jpg"]
 
 
+@pytest.mark.parametrize("name", ["clip:1", "-clip", "clip%02d", "[1]", LATIN])
+def test_a_video_of_any_name_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    import cv2
+
+    from boxcar.detect.sources import find_sources, read_frames
+
+    monkeypatch.chdir(tmp_path)
+    writer = cv2.VideoWriter("plain.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 5, (32, 32))
+    for _ in range(3):
+        writer.write(np.zeros((32, 32, 3), np.uint8))
+    writer.release()
+    Path("plain.mp4").rename(f"{name}.mp4")
+    (source,) = find_sources([f"{name}.mp4"], None)
+    assert len(list(read_frames(source))) == 3
+
+
 def test_a_folder_for_results_has_a_name_in_utf_8(tmp_path: Path) -> None:
     with pytest.raises(BoxcarError) as error:
         run_all(make_configuration(None, {"data": str(tmp_path)}), str(tmp_path / LATIN), resume=False)

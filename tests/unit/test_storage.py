@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from boxcar.storage import (
     replace_json,
     replace_text,
 )
+from boxcar.storage.local_files import replace_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -70,8 +72,13 @@ def test_a_reader_sees_the_old_or_the_new_text_never_a_part(tmp_path: Path) -> N
 def test_a_refused_write_leaves_the_old_text_and_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "text"
     replace_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        replace_text(path, "new" * 100_000 + "\ud800")
+
+    def pieces() -> Iterator[bytes]:
+        yield b"new" * 100_000
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        replace_bytes(path, pieces())
     assert path.read_text() == "old"
     assert names(tmp_path) == ["text"]
     folder = tmp_path / "folder"
