@@ -52,7 +52,11 @@ class Configuration(Conversion):
     )
     optimizer: Optimizer = Field("adamw", description="SGD with momentum 0.9, or AdamW.")
     ema_decay: float | None = Field(
-        None, gt=0, lt=1, description="Score and export an exponential moving average of the weights with this decay."
+        None,
+        ge=0,
+        lt=1,
+        description="Score and export an exponential moving average of the weights with this decay; 0: the weights themselves. "
+        "[default: 0.98, but 0 from random weights]",
     )
     freeze_backbone: bool = Field(False, description="Keep the backbone's weights and statistics fixed.")
     precision: Precision = Field("float32", description="Data type that layers compute in; weights stay float32.")

@@ -110,11 +110,12 @@ def examine_tfjs_packages(folder: Path = TFJS) -> Finding:
 
 
 def examine_packaged_weights() -> Finding:
-    """The weights from npm packages that training may start from."""
+    """The weights from npm packages that training may start from. It can do without them."""
     files = {name: packaged_file(name) for package in PACKAGES.values() for name in package["networks"]}
     missing = [name for name, file in files.items() if not file.is_file()]
     if missing:
-        return Finding("Weights", False, f"Packaged weights are missing: {', '.join(missing)}.", SETUP)
+        what = f"Packaged weights are missing: {', '.join(missing)}. Training can start from random weights or a checkpoint."
+        return Finding("Weights", True, what, SETUP)
     return Finding("Weights", True, f"Packaged weights of {', '.join(files)}.")
 
 

@@ -65,7 +65,8 @@ def settings_from(earlier: str, output: str, asked: dict[str, Any]) -> dict[str,
         what = f"{place.uri} is damaged: {RUN_FILE} or {TRAIN}/{COMMIT} is missing or not valid."
         raise BoxcarError(ExitCode.DATA, what, "Restore these files, or give another run as --from.") from error
     settings = _stored(before)
-    settings |= {name: value for name, value in trained.items() if name in Configuration.model_fields and name not in _OWN}
+    derived = {name: value for name, value in trained.items() if name in Configuration.model_fields and name not in _OWN}
+    settings |= {name: value for name, value in derived.items() if value is not None}
     settings |= {name: None for name in _OF_RECORDS}
     settings |= {"records": records.uri, "init": kept_checkpoint(place.uri, step)}
     # The rates of two optimizers have nothing in common.

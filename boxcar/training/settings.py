@@ -19,6 +19,9 @@ ADAMW_RATE_FROM_RANDOM, ADAMW_RATE_FROM_TRAINED = 0.008, 0.001
 # drawn shapes at 128 px, batch 16, 600 steps scored AP 0.43 at 0.0025, 0.74 at 0.0075 and at 0.019.
 SGD_RATE_FROM_RANDOM, SGD_RATE_FROM_TRAINED = 0.0125, 0.005
 WARM_UP_SHARE = 0.05
+# An average over about the last 50 steps scores high while the learning rate does: raccoon, 100 of 400 steps, test AP 0.56
+# instead of 0.41; after all 400, 0.64 instead of 0.63.
+EMA_DECAY_FROM_TRAINED = 0.98
 
 DIVERGED = "Start another run with a lower --learning-rate."
 
@@ -86,6 +89,9 @@ def derive_settings(configuration: Configuration, images: int) -> TrainingSettin
         rate = ADAMW_RATE_FROM_RANDOM if random else ADAMW_RATE_FROM_TRAINED
     else:
         rate = (SGD_RATE_FROM_RANDOM if random else SGD_RATE_FROM_TRAINED) * batch_size
+    average = configuration.ema_decay
+    if average is None and not random:
+        average = EMA_DECAY_FROM_TRAINED
     return TrainingSettings(
         steps=steps,
         batch_size=batch_size,
@@ -94,7 +100,7 @@ def derive_settings(configuration: Configuration, images: int) -> TrainingSettin
         warm_up_steps=max(1, min(round(steps * WARM_UP_SHARE), 1000)),
         checkpoint_interval_steps=min(interval, steps),
         batch_norm_momentum=round(momentum, 4),
-        ema_decay=configuration.ema_decay,
+        ema_decay=average or None,
         freeze_backbone=configuration.freeze_backbone,
         precision=configuration.precision,
         xla=configuration.xla,
