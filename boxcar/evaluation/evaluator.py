@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boxcar.data.own_names import own_name
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
 from boxcar.inference.drawing import SHOWN_SCORE
@@ -24,7 +25,6 @@ from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit, started_identity
 from boxcar.scoring import confusion_matrix, precision_recall_curves
 from boxcar.scoring.matching import IOU
-from boxcar.scoring.names import own_name
 from boxcar.storage import replace_json
 from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from boxcar.data.example import read_examples
+from boxcar.data.own_names import own_name
 from boxcar.data.pixels import thumbnail
 from boxcar.inference.detections import Detections
 from boxcar.inference.drawing import FOUND, SHOWN_SCORE, TRUE, Font, captions, choose_images, draw, shorten
 from boxcar.scoring import GroundTruth
-from boxcar.scoring.names import own_name
 
 MOST = 4  # images whose boxes are drawn for every checkpoint
 SIDE = 340  # the longer side of each, in pixels; what is wider than 350 TensorBoard shrinks until its letters are gone

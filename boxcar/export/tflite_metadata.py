@@ -12,13 +12,13 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
+from boxcar.data.own_names import own_name
 from boxcar.export.provenance import Provenance
 from boxcar.inference.decoders import find_decoder
 from boxcar.inference.embedded import LABELS, PROVENANCE, labels_text
 from boxcar.inference.heads import CLASS_AXIS, Output
 from boxcar.inference.preprocessing import normalization
 from boxcar.inference.specification import Specification
-from boxcar.scoring.names import own_name
 
 NAME = "TFLITE_METADATA"  # of the entry in the model
 CLASS_SLOTS = "class_slots.txt"  # the labels of raw class logits, the background's slot first

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from boxcar.data.own_names import own_name
 from boxcar.run.layout import (
     CONFUSION,
     DATASET,
@@ -25,7 +26,6 @@ from boxcar.run.layout import (
     SAVED_MODEL,
     TEST_SCORES,
 )
-from boxcar.scoring.names import own_name
 from boxcar.sync.mirror import Mirror
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from boxcar.data.own_names import own_name
 from boxcar.report.page import run_texts, score_text
 from boxcar.run.layout import EXPORT, MANIFEST, PAGE, REPORT, RUN_FILE
-from boxcar.scoring.names import own_name
 from boxcar.sync.mirror import Mirror
 
 

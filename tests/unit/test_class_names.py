@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from finished_run import write_run
 
+from boxcar.data.own_names import own_name
 from boxcar.evaluation import panels
 from boxcar.export.tflite_metadata import CLASS_SLOTS, associated_files
 from boxcar.kfp.artifacts import _summary
 from boxcar.report.terminal import print_summary
-from boxcar.scoring.names import own_name
 
 
 def test_a_word_of_ours_differs_from_every_class() -> None:
