@@ -55,13 +55,6 @@ def test_the_records_step_counts_the_boxes_of_the_training_split(tmp_path: Path)
     assert read(tmp_path / "out") == {"train": {"cat": [[1.0, 0.5, 3]], "dog": [[1.0, 1.0, 1]]}}
 
 
-def test_a_training_split_without_boxes_has_none(tmp_path: Path) -> None:
-    for split, boxes in {"train": [], "val": [("cat", 0, 0, 8, 8)], "test": [("cat", 0, 0, 8, 8)]}.items():
-        pair(tmp_path / "data" / split, split, boxes)
-    build_records(str(tmp_path / "data"), str(tmp_path / "out"))
-    assert read(tmp_path / "out") == {"train": {}}
-
-
 def test_neither_order_nor_splitting_into_shards_changes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = []
     for run, (images, workers) in enumerate(((5_000, 3), (2, 1), (1, 3))):
