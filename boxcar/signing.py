@@ -37,9 +37,9 @@ def sign_folder(uri: str, key: Path) -> int:
         The number of signed files.
 
     Raises:
-        BoxcarError: 64 if the folder is empty or the key is not valid; 65 if a step in it is not finished, its files were
-            changed, or it contains a link; 69 if model-signing is not installed, the bucket fails, or the folder cannot be
-            written.
+        BoxcarError: 64 if the folder is empty, the key is not valid, or a file that is no signature has its name; 65 if a step
+            in it is not finished, its files were changed, or it contains a link; 69 if model-signing is not installed, the
+            bucket fails, or the folder cannot be written.
     """
     signing = _import_signing()
     config = signing.signing.Config().set_hashing_config(_hashing(signing))
@@ -47,6 +47,7 @@ def sign_folder(uri: str, key: Path) -> int:
         config.use_elliptic_key_signer(private_key=key)
     with _local_files(uri) as folder, tempfile.TemporaryDirectory(prefix="boxcar-") as temporary:
         _check_finished(folder, uri)
+        _check_replaceable(folder / SIGNATURE)
         signature = Path(temporary, SIGNATURE)
         try:
             config.sign(folder, signature)
@@ -171,6 +172,20 @@ def _check_finished(folder: Path, uri: str) -> None:
         if read_commit((folder / name).parent, step) is None:
             what = f"The files in {uri} are not those that its {name} lists."
             raise BoxcarError(ExitCode.DATA, what, "Run the step that wrote them again, and sign its results.")
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuses a file that is no signature. It is a person's, perhaps the key itself, and would be written over."""
+    if path.exists() and not _is_signature(path):
+        what = f"{path} is not a signature, and would be replaced by one."
+        raise BoxcarError(ExitCode.USAGE, what, "Move that file away.")
+
+
+def _is_signature(path: Path) -> bool:
+    try:
+        return "dsseEnvelope" in json.loads(path.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _verify(signing: Any, config: Any, folder: Path, uri: str, key: Path) -> None:

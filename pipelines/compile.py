@@ -10,12 +10,15 @@ from kfp import compiler
 
 from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.config.run_settings import make_configuration
+from boxcar.errors import BoxcarError, ExitCode
 from boxcar.kfp.package import compiled_folder
+from boxcar.process import run_component
 from boxcar.storage import make_folder, replace_text
 from pipelines.convert_only import convert_only
 from pipelines.retrain_if_changed import retrain_if_changed
 from pipelines.train_detector import train_detector
 
+_COMPILED = b"# PIPELINE DEFINITION\n"  # how kfp's files begin
 PIPELINES: dict[str, Callable[[ClusterSettings], Any]] = {
     "train_detector": train_detector,
     "convert_only": convert_only,
@@ -35,10 +38,16 @@ def compile_all(folder: Path, images: ClusterSettings) -> None:
     """Writes every pipeline into a folder.
 
     Raises:
-        BoxcarError: 69 if they cannot be written.
+        BoxcarError: 64 if a file there is not a compiled pipeline; 69 if they cannot be written.
     """
-    for name in PIPELINES:
-        replace_text(make_folder(folder) / f"{name}.yaml", compile_pipeline(name, images))
+    places = {name: folder / f"{name}.yaml" for name in PIPELINES}
+    for path in places.values():
+        if path.exists() and not path.read_bytes().startswith(_COMPILED):
+            what = f"{path} is not a compiled pipeline, and would be replaced by one."
+            raise BoxcarError(ExitCode.USAGE, what, "Choose another --output.")
+    make_folder(folder)
+    for name, path in places.items():
+        replace_text(path, compile_pipeline(name, images))
 
 
 def main() -> None:
@@ -56,7 +65,7 @@ def main() -> None:
     given = parser.parse_args()
     digests = dict(text.partition("=")[::2] for text in given.digest)
     images = {"image_repository": given.repository, "image_tag": given.tag, "image_digests": digests}
-    compile_all(given.output, make_configuration(None, {"cluster": images}).cluster)
+    run_component("compile", lambda: compile_all(given.output, make_configuration(None, {"cluster": images}).cluster))
 
 
 if __name__ == "__main__":

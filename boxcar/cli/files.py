@@ -7,6 +7,7 @@ import typer
 
 from boxcar.cli.command import FILES, START, command, counted, make_app, say
 from boxcar.cli.options import Run, VerifyKey, verify_model
+from boxcar.run.layout import DRAWINGS_FOLDER
 
 app = make_app()
 
@@ -18,22 +19,27 @@ def detect(
     drawn: Annotated[
         str | None,
         typer.Option(
-            help="Folder for the images with boxes drawn on them. [default: detections, if no other output is given]",
+            help="Folder for the images with boxes drawn on them: a new one, or an earlier call's. "
+            "[default: detections, if no other output is given]",
             metavar="DIR",
         ),
     ] = None,
-    json: Annotated[str | None, typer.Option(help="File for the detections as JSON.", metavar="FILE")] = None,
+    json: Annotated[
+        str | None, typer.Option(help="File for the detections, one line of JSON per image.", metavar="FILE")
+    ] = None,
     csv: Annotated[str | None, typer.Option(help="File for the detections as CSV.", metavar="FILE")] = None,
-    score: Annotated[float, typer.Option(help="Minimum score of a detection.")] = 0.3,
-    camera: Annotated[int | None, typer.Option(help="Number of a camera to read from until Ctrl-C.")] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 2,
+    score: Annotated[float, typer.Option(help="Minimum score of a detection.", min=0, max=1)] = 0.3,
+    camera: Annotated[
+        int | None, typer.Option(help="Number of a camera to read from until Ctrl-C; the first is 0.", min=0, max=99)
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.", min=1, max=64)] = 2,
     verify_key: VerifyKey = None,
 ) -> None:
     """Detect objects in images, videos, or camera frames, with any exported file."""
     from boxcar.detect import detect as detect_in
 
     verify_model(model, verify_key)
-    folder = "detections" if drawn is None and json is None and csv is None else drawn
+    folder = DRAWINGS_FOLDER if drawn is None and json is None and csv is None else drawn
     written = [place for place in (folder, json, csv) if place is not None]
     found = detect_in(
         model,

@@ -46,7 +46,7 @@ def upload(
         str | None, typer.Option(help="End the training if this Lease in the pod's namespace expires.", metavar="NAME")
     ] = None,
     orphan_minutes: Annotated[
-        float, typer.Option(help="Minutes without a renewal after which the Lease expires.", min=0.1)
+        float, typer.Option(help="Minutes without a renewal after which the Lease expires.", min=0.1, max=24 * 60)
     ] = 10,
 ) -> None:
     """Upload a run to its bucket while it trains. After SIGTERM, upload once more and end."""
@@ -66,7 +66,7 @@ def upload(
 def follow(
     runs: Annotated[str, typer.Option(help="A folder of runs, or one run.", metavar="URI")],
     into: Annotated[Path, typer.Option(help="Folder on this machine that contains nothing else.", metavar="DIR")],
-    seconds: Annotated[float, typer.Option(help="Seconds between updates.", min=1.0)] = 15.0,
+    seconds: Annotated[float, typer.Option(help="Seconds between updates.", min=1.0, max=24 * 3600)] = 15.0,
 ) -> None:
     """Keep a local copy of the TensorBoard files of runs in a bucket, until SIGTERM or Ctrl-C."""
     from boxcar.tensorboard_sync import follow_runs

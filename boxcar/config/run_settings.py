@@ -16,6 +16,7 @@ from boxcar.errors import ExitCode, Refused
 from boxcar.run.layout import CONFIGURATION
 from boxcar.storage import bucket_location, local_path, replace_text
 
+MOST_STEPS = 1_000_000_000  # far more than anyone trains; larger numbers do not fit into TensorFlow's counters
 DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
 
 Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mosaic"]
@@ -34,7 +35,9 @@ class Configuration(Conversion):
     image_size: int | None = Field(
         None, description="Side of the network's input in pixels, a multiple of 32. [default: the architecture's]"
     )
-    steps: int | None = Field(None, ge=1, description="Number of training steps. [default: derived from the number of images]")
+    steps: int | None = Field(
+        None, ge=1, le=MOST_STEPS, description="Number of training steps. [default: derived from the number of images]"
+    )
     batch_size: int | None = Field(
         None, ge=1, le=1024, description="Images per training step. [default: 16 for inputs up to 192 pixels, else 8]"
     )
@@ -44,7 +47,7 @@ class Configuration(Conversion):
         allow_inf_nan=False,
         description="Highest learning rate, after the warm-up. [default: derived from weights, batch size, and optimizer]",
     )
-    checkpoint_interval_steps: int | None = Field(None, ge=1, description="Steps between checkpoints.")
+    checkpoint_interval_steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="Steps between checkpoints.")
     init: str | None = Field(
         None,
         description="Initial weights: none, zoo, packaged, a run for its best checkpoint, or a checkpoint (.../ckpt-0). "
@@ -75,6 +78,7 @@ class Configuration(Conversion):
     early_stopping_checkpoints: int | None = Field(
         None,
         ge=0,
+        le=MOST_STEPS,
         description="Stop training after this many checkpoints in a row have not raised the highest AP; 0: never. [default: 6, "
         "but never from random weights]",
     )
@@ -141,6 +145,8 @@ class Configuration(Conversion):
         return ARCHITECTURES[self.architecture].image_size if self.image_size is None else self.image_size
 
 
+# The first line of a run's configuration, by which it is told from a file of the same name that a person wrote.
+_WRITTEN = "# Boxcar wrote this file: the settings that this run was started with.\n"
 _TABLES = [name for name, field in Configuration.model_fields.items() if hasattr(field.annotation, "model_fields")]
 # The tables that are not stored in a run.
 NOT_STORED = frozenset({"cluster", "gate", "retraining"})
@@ -192,9 +198,14 @@ def read_configuration(run: Path) -> Configuration | None:
     return make_configuration(path, {}) if path.exists() else None
 
 
+def is_stored_configuration(text: str) -> bool:
+    """Whether `write_configuration` wrote a file with this content, and not a person."""
+    return text.startswith(_WRITTEN)
+
+
 def write_configuration(run: Path, configuration: Configuration) -> None:
     """Stores a configuration in its run, without the tables in NOT_STORED."""
     dumped = configuration.model_dump(mode="json", exclude_none=True, exclude=set(NOT_STORED))
     # The data comes first, because people look for it first.
     settings = {name: dumped[name] for name in sorted(dumped, key=lambda name: name in Conversion.model_fields)}
-    replace_text(run / CONFIGURATION, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    replace_text(run / CONFIGURATION, _WRITTEN + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

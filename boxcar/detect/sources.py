@@ -1,6 +1,7 @@
 """Images to detect objects in: files, folders of them, videos, a camera."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
+from pillow_heif import register_heif_opener
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.seen import as_seen
+from boxcar.run.own_outputs import walk_data
 from boxcar.storage import local_path
 from boxcar.storage.plain_path import plain_path
 
-IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+IMAGES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
+LAST_CAMERA = 99  # OpenCV takes larger numbers for those of its drivers, and fails at negative ones
+_SEQUENCES = frozenset({"AVIF", "GIF", "PNG", "TIFF", "WEBP"})  # formats whose files may contain several images
+_SHOWN_KINDS = 5
+
+register_heif_opener()  # what iPhones write, also under the name of a JPEG
 
 
 @dataclass(frozen=True)
@@ -41,20 +51,25 @@ class Frame:
     rate: float | None  # frames per second of the source, if it is known
 
 
-def find_sources(names: Sequence[str], camera: int | None) -> list[Source]:
-    """The named images and videos, those in the named folders in alphabetical order, and the camera.
+def find_sources(names: Sequence[str], camera: int | None, say: Callable[[str], None] = lambda sentence: None) -> list[Source]:
+    """The named images and videos, those below the named folders in alphabetical order, and the camera.
+
+    Hidden files and Boxcar's own outputs in a folder are left out.
+
+    Args:
+        names: of images, folders, and videos.
+        camera: its number, 0 to 99, if there is one.
+        say: called with a line for each folder with files that are left out.
 
     Raises:
-        BoxcarError: 64 if a file or image is missing, or a file is neither an image nor a video.
+        BoxcarError: 64 if a file or image is missing, a file is neither an image nor a video, or there can be no such camera;
+            69 if a folder cannot be read.
     """
     found: list[Source] = []
     for name in names:
         path = local_path(name)
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES | VIDEOS and file.is_file())
-            if not inside:
-                raise BoxcarError(ExitCode.USAGE, f"{path} contains no images.", f"Give a folder with files of {_kinds()}.")
-            found += [Source(str(file)) for file in inside]
+            found += [Source(str(path / inside)) for inside in _inside(path, say)]
         elif not path.is_file():
             raise BoxcarError(ExitCode.USAGE, f"There is no {path}.", "Give images, folders of images, or videos that exist.")
         elif path.suffix.lower() not in IMAGES | VIDEOS:
@@ -62,28 +77,64 @@ def find_sources(names: Sequence[str], camera: int | None) -> list[Source]:
         else:
             found.append(Source(str(path)))
     if camera is not None:
+        if not 0 <= camera <= LAST_CAMERA:
+            do = f"Give a number from 0 to {LAST_CAMERA}; the first camera is 0."
+            raise BoxcarError(ExitCode.USAGE, f"--camera cannot be {camera}.", do)
         found.append(Source(f"camera {camera}", camera))
     if not found:
         raise BoxcarError(ExitCode.USAGE, "No images were given.", "Give images, folders, or videos, or add --camera 0.")
     return found
 
 
-def read_frames(source: Source) -> Iterator[Frame]:
+def _inside(folder: Path, say: Callable[[str], None]) -> list[str]:
+    """The images and videos below a folder, sorted."""
+    own: list[str] = []
+    try:
+        names = sorted(walk_data(folder, own))
+    except OSError as error:
+        what = f"{error.filename} cannot be read: {error.strerror}."
+        raise BoxcarError(ExitCode.ENVIRONMENT, what, "Change its permissions so that you can read it.", again=True) from error
+    found = [name for name in names if Path(name).suffix.lower() in IMAGES | VIDEOS]
+    others = Counter(Path(name).suffix.lower() or "no suffix" for name in names) - Counter(
+        Path(name).suffix.lower() for name in found
+    )
+    left_out = []
+    if others:
+        some = ", ".join(suffix for suffix, _ in others.most_common(_SHOWN_KINDS)) + (
+            ", ..." if len(others) > _SHOWN_KINDS else ""
+        )
+        left_out.append(f"{others.total()} files that are neither images nor videos ({some})")
+    if own:
+        left_out.append(f"Boxcar's own outputs in {', '.join(sorted(own)[:_SHOWN_KINDS])}")
+    if not found:
+        what = f"{folder} contains no images" + (f", only {' and '.join(left_out)}." if left_out else ".")
+        raise BoxcarError(ExitCode.USAGE, what, f"Give a folder with files of {_kinds()}.")
+    if left_out:
+        say(f"{folder}: left out {' and '.join(left_out)}.")
+    return found
+
+
+def read_frames(source: Source, say: Callable[[str], None] = lambda sentence: None) -> Iterator[Frame]:
     """The source's frames, one after the other.
 
+    Args:
+        source: what to read.
+        say: called with a sentence if a file has more images or frames than can be read.
+
     Raises:
-        BoxcarError: 65 if it cannot be decoded, 69 if the camera cannot be used.
+        BoxcarError: 65 if it cannot be decoded, 69 if the camera cannot be used, or returns no more images.
     """
     if source.moves:
-        yield from _moving(source)
+        yield from _moving(source, say)
     else:
-        yield Frame(source, _still(Path(source.path)), None, None)
+        yield Frame(source, _still(Path(source.path), say), None, None)
 
 
-def _still(path: Path) -> npt.NDArray[np.uint8]:
+def _still(path: Path, say: Callable[[str], None]) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
-            return np.asarray(as_seen(ImageOps.exif_transpose(image)))
+            count = getattr(image, "n_frames", 1) if image.format in _SEQUENCES else 1
+            pixels = np.asarray(as_seen(ImageOps.exif_transpose(image)))
     # What Pillow raises for damaged files and for files that are too large for the machine's memory.
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, Image.DecompressionBombError) as error:
         reason = "it is damaged, or its name has the wrong suffix"
@@ -92,9 +143,12 @@ def _still(path: Path) -> npt.NDArray[np.uint8]:
         elif isinstance(error, Image.DecompressionBombError):
             reason = "it has too many pixels"
         raise _unreadable(str(path), reason) from error
+    if count > 1:
+        say(f"{path} contains {count} images. Only the first is read.")
+    return pixels
 
 
-def _moving(source: Source) -> Iterator[Frame]:
+def _moving(source: Source, say: Callable[[str], None]) -> Iterator[Frame]:
     import cv2  # comes with Model Garden
 
     # Not by its relative name, in which OpenCV takes what is before a colon for a protocol.
@@ -102,6 +156,7 @@ def _moving(source: Source) -> Iterator[Frame]:
         opened: Any = cv2.VideoCapture(str(readable) if source.camera is None else source.camera)
     try:
         rate = float(opened.get(cv2.CAP_PROP_FPS)) or None
+        promised = int(opened.get(cv2.CAP_PROP_FRAME_COUNT))
         number = 0
         while True:
             there, pixels = opened.read()
@@ -111,14 +166,18 @@ def _moving(source: Source) -> Iterator[Frame]:
             number += 1
     finally:
         opened.release()
-    if number == 0 and source.camera is not None:
+    if source.camera is not None:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
-            f"Camera {source.camera} returns no image.",
+            f"Camera {source.camera} returns no {'more images' if number else 'image'}.",
             "Check that it is plugged in and not used by another program.",
         )
     if number == 0:
         raise _unreadable(source.path, "OpenCV finds no image in it")
+    # These contain no number of frames, and OpenCV estimates it from the duration.
+    estimated = Path(source.path).suffix.lower() in (".mkv", ".webm")
+    if number < promised - (1 + promised // 50 if estimated else 0):
+        say(f"{source.path} is cut off or damaged: {number} of the {promised} frames that its header names could be read.")
 
 
 def _unreadable(path: str, reason: str) -> BoxcarError:

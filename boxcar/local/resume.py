@@ -7,9 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from boxcar.config.conversion_settings import Conversion
-from boxcar.config.run_settings import NOT_STORED, Configuration, make_configuration, merge_settings, read_configuration
+from boxcar.config.run_settings import (
+    NOT_STORED,
+    Configuration,
+    is_stored_configuration,
+    make_configuration,
+    merge_settings,
+    read_configuration,
+)
 from boxcar.errors import BoxcarError, ExitCode, Refused, explain
-from boxcar.run.layout import CONFIGURATION, FAILURE, LOCK, RUN_FILE
+from boxcar.run.layout import CONFIGURATION, FAILURE, LOCK, RECORDS, RUN_FILE
+from boxcar.run.own_outputs import is_own_folder
 from boxcar.storage import bucket_location, is_temporary
 from boxcar.sync.mirror import Mirror
 from boxcar.training import settle_init
@@ -51,6 +59,9 @@ def started_run(place: Mirror, configuration: Configuration, resume: bool) -> Co
             what = f"{place.uri} already holds files that no run wrote, such as {min(names)}."
             raise Refused(ExitCode.USAGE, what, "Choose another --output.")
         return None
+    if not _is_run(place):
+        what = f"{place.uri} contains a {CONFIGURATION} that no run wrote, and a run would write over it."
+        raise Refused(ExitCode.USAGE, what, "Choose another --output.")
     if configuration.init is None:
         configuration = configuration.model_copy(update={"init": started.init})  # settled at its start
     started = started.model_copy(update={name: getattr(configuration, name) for name in NOT_STORED})
@@ -89,6 +100,13 @@ def _with_inputs_of(asked: Configuration, started: Configuration) -> Configurati
         if None not in (old, new) and bucket_location(old) is None and bucket_location(new) is None
     }
     return started.model_copy(update=moved)
+
+
+def _is_run(place: Mirror) -> bool:
+    """Whether a run wrote the configuration in a folder. Earlier versions did not mark it; their runs have records."""
+    if is_stored_configuration((place.folder / CONFIGURATION).read_text(encoding="utf-8")):
+        return True
+    return RECORDS in place.names() if place.remote else is_own_folder(place.folder / RECORDS)
 
 
 def started_with(folder: Path, asked: Configuration) -> Configuration:

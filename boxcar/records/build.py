@@ -14,6 +14,7 @@ from boxcar.data.label_map import label_map_text, read_label_map
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import SPLITS, CheckedBatch
+from boxcar.records.faults import shown
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split import assign_splits
 from boxcar.records.table import Images
@@ -105,7 +106,9 @@ def build_records(
             images = _split_images(opened, found, validation_fraction, test_fraction, seed, frozen)
             labels, new_labels = _labels(given, found.classes)
             with step.writing():
-                write_files(opened, step, images, labels, found, _warnings(images, found, frozen) + new_labels)
+                write_files(
+                    opened, step, images, labels, found, _left_out(opened) + _warnings(images, found, frozen) + new_labels
+                )
         assert step.committed is not None
         return step.committed
 
@@ -164,6 +167,18 @@ def _split_images(
     boxes = {name: int(images["boxes"][images["split"] == number].sum()) for number, name in enumerate(SPLITS)}
     require_training_objects(boxes, uri_of(source.root))
     return images
+
+
+def _left_out(source: Source) -> list[str]:
+    """Warnings about files that were not read, one sentence each."""
+    warnings = []
+    if source.own:
+        more = f" and {len(source.own) - 1} other folders were" if len(source.own) > 1 else " was"
+        warnings.append(f"The folder {shown(source.own[0])}{more} left out: Boxcar's own outputs are never data.")
+    if source.others:
+        more = f" and {len(source.others) - 1} other images were" if len(source.others) > 1 else " was"
+        warnings.append(f"{shown(source.others[0])}{more} left out: save them as JPEG or PNG to train on them.")
+    return warnings
 
 
 def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> list[str]:

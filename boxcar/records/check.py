@@ -15,6 +15,7 @@ from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect
 from boxcar.records.reader import AnnotationReader, Item
 from boxcar.records.workers import note_image
+from boxcar.run.own_outputs import is_drawn
 
 LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML
 
@@ -178,6 +179,8 @@ def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:
     try:
         content, found.modified = read_file(batch.root, name, LARGEST_FILE, "picture_too_large")
         found.sha256, found.size = hashlib.sha256(content).digest(), len(content)
+        if is_drawn(content):
+            raise FaultyError("own_output", "`boxcar detect` has drawn boxes on it, so it is no data")
         return inspect(content, batch.full_decode)
     except FaultyError as error:
         found.blame(name, error.kind, error.reason)

@@ -12,6 +12,7 @@ Kind = Literal[
     "same_stem",  # one annotation's name matches two images
     "not_a_picture",
     "picture_too_large",
+    "own_output",  # an image that `boxcar detect` has drawn boxes on
     "truncated_picture",  # cannot be decoded to its end
     "size_mismatch",  # the annotation's size does not match the image in any orientation
     "no_class_name",

@@ -25,6 +25,8 @@ from boxcar.inference.seen import as_seen
 from boxcar.records.faults import FaultyError
 
 _SUFFIXES = frozenset({"jpg", "jpeg", "png", "bmp", "webp"})
+# Formats that cameras, scanners and phones write, and records cannot contain.
+_OTHER_SUFFIXES = frozenset({"avif", "cr2", "cr3", "dng", "gif", "heic", "heif", "jfif", "jpe", "jp2", "nef", "tif", "tiff"})
 LARGEST_FILE = 200_000_000  # bytes
 JPEG_QUALITY = 95
 MOST_PIXELS = 89_478_485  # Pillow's limit against decompression bombs: a quarter of a gibibyte of RGB
@@ -49,6 +51,11 @@ Treatment = Literal["keep", "strip", "encode"]
 def is_image(name: str) -> bool:
     """Whether the file's name is that of an image that records can contain."""
     return name.rpartition(".")[2].lower() in _SUFFIXES
+
+
+def is_other_image(name: str) -> bool:
+    """Whether the file's name is that of an image of a format that records cannot contain."""
+    return name.rpartition(".")[2].lower() in _OTHER_SUFFIXES
 
 
 @dataclass(frozen=True)

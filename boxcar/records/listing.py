@@ -1,18 +1,27 @@
 """The images and annotation files below a folder."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
-from boxcar.records.images import is_image
+from boxcar.records.images import is_image, is_other_image
+from boxcar.run.own_outputs import walk_data
 
 
-def list_names(root: Path, leave_out: Path, is_annotation: Callable[[str], bool]) -> list[str]:
-    """The names of all images and annotation files below `root`, relative to it and sorted.
+class FoundNames(NamedTuple):
+    """What is below a data folder, by names relative to it, sorted."""
 
-    Hidden files and folders are skipped. Links to folders are followed, each folder once.
+    names: list[str]  # all images and annotation files
+    own: list[str]  # the folders with Boxcar's own outputs, which are left out
+    others: list[str]  # the images of formats that records cannot contain, which are left out
+
+
+def list_names(root: Path, leave_out: Path, is_annotation: Callable[[str], bool]) -> FoundNames:
+    """The names of all images and annotation files below `root`.
+
+    Hidden files and folders are skipped, and so are Boxcar's own outputs. Links to folders are followed, each folder once.
 
     Args:
         root: the data folder.
@@ -22,35 +31,15 @@ def list_names(root: Path, leave_out: Path, is_annotation: Callable[[str], bool]
     Raises:
         BoxcarError: 69 if there is no permission to read a folder.
     """
-    return sorted(name for name in _files(root, leave_out) if is_image(name) or is_annotation(name))
-
-
-def _files(root: Path, leave_out: Path) -> Iterator[str]:
-    seen = {_identity(leave_out)}
-
-    def refuse(error: OSError) -> None:
+    own: list[str] = []
+    try:
+        names = sorted(walk_data(root, own, leave_out))
+    except OSError as error:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{shown(str(error.filename))} cannot be read: {error.strerror}.",
             "Change its permissions so that you can read it.",
             again=True,
         ) from error
-
-    for parent, folders, names in os.walk(root, onerror=refuse, followlinks=True):
-        identity = _identity(parent)
-        if identity in seen and parent != str(root):
-            folders.clear()
-            continue
-        seen.add(identity)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        folders.sort()  # if links lead to one folder twice, the first by name counts
-        above = "" if parent == str(root) else os.path.relpath(parent, root) + "/"
-        yield from (above + name for name in names if not name.startswith("."))
-
-
-def _identity(path: str | Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - `os.walk` gives a text
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
+    read = [name for name in names if is_image(name) or is_annotation(name)]
+    return FoundNames(read, sorted(own), [name for name in names if is_other_image(name)])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import LARGEST_ANNOTATION, Batch, CheckedBatch, check, read_file
-from boxcar.records.faults import Fault, FaultyError
+from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.images import is_image
 from boxcar.records.listing import list_names
 from boxcar.records.reader import AnnotationReader, Listing
@@ -19,6 +19,7 @@ from boxcar.records.readers import READER
 from boxcar.records.table import ImageTable
 from boxcar.records.workers import WorkerPool
 from boxcar.run.layout import LABEL_MAP
+from boxcar.run.own_outputs import is_own_folder
 from boxcar.run.progress import Progress
 from boxcar.storage.cache import uri_of
 
@@ -33,6 +34,8 @@ class Source(NamedTuple):
     listing: Listing
     table: ImageTable
     workers: WorkerPool
+    own: list[str]  # as in `FoundNames`
+    others: list[str]
 
 
 @contextmanager
@@ -48,12 +51,16 @@ def opened_source(root: Path, output: Path) -> Iterator[Source]:
     """
     # The workers start while the folder is listed.
     with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, WorkerPool(Path(temporary)) as workers:
-        names = list_names(root, output, READER.is_annotation)
+        names, own, others = list_names(root, output, READER.is_annotation)
         if not any(map(is_image, names)):
             what = f"{uri_of(root)} holds no image" + (f", only {len(names)} XML files." if names else ".")
+            if others:
+                what = f"{uri_of(root)} holds no image that Boxcar trains on, only others such as {shown(others[0])}."
+            elif own:
+                what = f"{uri_of(root)} holds no image except Boxcar's own outputs, which are never data."
             raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, or WebP images as --data.")
         with closing(ImageTable(names)) as table:
-            yield Source(root, READER, Listing(names, partial(image_names, root, READER)), table, workers)
+            yield Source(root, READER, Listing(names, partial(image_names, root, READER)), table, workers, own, others)
 
 
 def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
@@ -77,8 +84,8 @@ def find_labels(root: Path, output: Path) -> dict[int, str]:
     # Not with `glob`, which takes 500 bytes per file of a folder.
     _, names, _ = next(os.walk(root), ("", [], []))
     folders = [root, *(root / name for name in sorted(names) if not name.startswith("."))]
-    # The step's own output of an earlier start may be in the data folder; what it wrote is not an input.
-    places = [folder / LABEL_MAP for folder in folders if folder.resolve() != output.resolve()]
+    # This step's output of an earlier start, and those of other steps, may be in the data folder. They are not data.
+    places = [folder / LABEL_MAP for folder in folders if folder.resolve() != output.resolve() and not is_own_folder(folder)]
     found = [path for path in places if path.is_file()]
     maps = [read_label_map(path) for path in found]
     if any(other != maps[0] for other in maps):
@@ -92,7 +99,7 @@ def find_labels(root: Path, output: Path) -> dict[int, str]:
 
 def check_all(source: Source, full_decode: bool) -> CheckedBatch:
     """Checks all images and annotations. Adds the results of each image to the table, and returns the totals."""
-    root, reader, listing, table, workers = source
+    root, reader, listing, table, workers, *_ = source
     found = CheckedBatch()
 
     def batches() -> Iterator[Batch]:

@@ -1,7 +1,7 @@
 """What has changed in a folder of images since a model was last trained on it. Only changed files are read."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.images import is_image
 from boxcar.records.reader import Item, Listing
 from boxcar.records.readers import READER
-from boxcar.run.layout import LABEL_MAP
+from boxcar.run.layout import COMMIT, DRAWINGS, LABEL_MAP, UNFINISHED
+from boxcar.run.own_outputs import is_result
 from boxcar.storage import Missing, Store, StoredObject, open_store
 from boxcar.storage.parallel import in_order
 
@@ -74,7 +75,9 @@ def index_files(data: str, known: Index | None) -> Index:
         BoxcarError: 64 if there is no image, 69 if the folder cannot be read.
     """
     store = open_store(data)
-    entries = [entry for entry in store.entries() if _is_read(entry.name)]
+    everything = store.entries()
+    own = _own_folders(store, everything)
+    entries = [entry for entry in everything if _is_read(entry.name) and not own & set(_folders(entry.name))]
     if not any(is_image(entry.name) for entry in entries):
         raise BoxcarError(ExitCode.USAGE, f"There are no images at {data}.", "Correct the URI, or upload the images.")
     before = {} if known is None or known.data != data else known.files
@@ -138,6 +141,21 @@ def labeled_images(files: Mapping[str, IndexedFile]) -> set[str]:
 def _labeled_content(files: Mapping[str, IndexedFile]) -> set[str]:
     """The hashes of the labeled images."""
     return {files[name].sha256 for name in labeled_images(files)}
+
+
+def _own_folders(store: Store, entries: Sequence[StoredObject]) -> set[str]:
+    """The folders with Boxcar's own outputs, which are never data."""
+    found = set()
+    for entry in entries:
+        folder, _, name = entry.name.rpartition("/")
+        if name == DRAWINGS or (name in (COMMIT, UNFINISHED) and is_result(store.read(entry.name))):
+            found.add(folder)
+    return found
+
+
+def _folders(name: str) -> Iterator[str]:
+    """The folders that a file is in; "" for the whole store."""
+    yield from (path.as_posix().removeprefix(".") for path in PurePosixPath(name).parents)
 
 
 def _is_read(name: str) -> bool:

@@ -66,6 +66,8 @@ CHECKPOINT_FILE = re.compile(r"(?:.*/)?ckpt-\d+\.")
 EVENTS = "events.out.tfevents."  # the beginning of the names of TensorBoard's files
 
 # In other folders.
+DRAWINGS = ".boxcar-detections"  # in a folder of images that `boxcar detect` has drawn boxes on
+DRAWINGS_FOLDER = "detections"  # the name of that folder, if no other is given
 SIGNATURE = "model.sig"  # in a signed folder; covers all other files there
 IMAGE = "BOXCAR_IMAGE"  # the environment variable with the reference of the container image
 PIPELINE_VERSION = "BOXCAR_PIPELINE_VERSION"  # the environment variable with a pipeline's name and version

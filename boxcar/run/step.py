@@ -17,7 +17,7 @@ from typing import Any
 
 from boxcar import __version__
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.run.layout import COMMIT, UNFINISHED
+from boxcar.run.layout import COMMIT, SIGNATURE, UNFINISHED
 from boxcar.storage import file_sha256, is_temporary, list_files, lock, make_folder, remove_tree, replace_json
 from boxcar.storage.cache import uri_of
 from boxcar.storage.local_files import os_errors
@@ -197,12 +197,29 @@ class Step:
                 f"{uri_of(self.folder)} contains the results of the step {started['step']}, which {self.name} would remove.",
                 "Choose another folder.",
             )
+        elif not self.resumable and (added := self._added()):
+            raise BoxcarError(
+                ExitCode.USAGE,
+                f"{uri_of(self.folder)} contains files that {self.name} did not write and would remove, such as {added[0]}.",
+                "Move them away, or choose another folder.",
+            )
         elif self.resumable and (changed := self._changed(started)):
             raise BoxcarError(
                 ExitCode.USAGE,
                 f"{uri_of(self.folder)} was started with other settings or data: {', '.join(changed)}.",
                 self.if_changed,
             )
+
+    def _added(self) -> list[str]:
+        """The files that a person has added to the finished step's own ones. Of an unfinished step, nobody knows."""
+        try:
+            listed = json.loads((self.folder / COMMIT).read_text(encoding="utf-8"))["files"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return []
+        owned = set(self._owned())
+        own = {*listed, COMMIT, UNFINISHED}
+        found = [name for name in list_files(self.folder) if name.split("/")[0] in owned and name not in own]
+        return [name for name in found if name.rpartition("/")[2] != SIGNATURE]
 
     def _changed(self, started: dict[str, Any]) -> list[str]:
         """A description of what differs between this step and the one that was started."""

@@ -11,6 +11,8 @@ from types import FrameType, TracebackType
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import write_stop
 from boxcar.run.layout import COMMIT, CONFIGURATION, FAILURE, OPEN, RECORDS, STOP
+from boxcar.storage import make_folder
+from boxcar.sync.copies import claim_copy
 from boxcar.sync.mirror import Mirror
 
 PASS_SECONDS = 3.0
@@ -28,11 +30,13 @@ def fetch_run(run: str, into: Path | None = None) -> Path:
         The folder.
 
     Raises:
-        BoxcarError: 64 if the run has no records; 65 if its files are not those that were uploaded; 69 if the bucket or the
-            disk fails.
+        BoxcarError: 64 if the run has no records, or `into` holds anything but a copy of it; 65 if its files are not those
+            that were uploaded; 69 if the bucket or the disk fails.
     """
     mirror = Mirror(run, into)
     if mirror.remote:
+        if into is not None:
+            claim_copy(make_folder(into), mirror.uri)
         mirror.take_files([CONFIGURATION, FAILURE])
         (mirror.folder / STOP).unlink(missing_ok=True)
         mirror.below(RECORDS).fetch()

@@ -18,15 +18,15 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from boxcar.errors import BoxcarError, ExitCode
+from boxcar.errors import BoxcarError
 from boxcar.run.layout import OPEN
-from boxcar.storage import Changed, Missing, lock, make_folder, open_store, remove_tree, replace_text
+from boxcar.storage import Changed, Missing, lock, make_folder, open_store, remove_tree
 from boxcar.storage.local_files import os_errors
 from boxcar.storage.names import unfit
+from boxcar.sync.copies import COPY_OF, claim_copy
 from boxcar.tensorboard_sync.event_files import EventFiles
 
 IDLE_PASSES = 20  # a run is idle after so many passes without anything new: five minutes, with 15 seconds each
-_COPY_OF = ".copy-of"  # in the copy's folder: the URI of what it copies
 
 
 def follow_runs(runs: str, into: Path, seconds: float = 15.0) -> None:
@@ -72,7 +72,7 @@ class Copy:
         self._into = into
         self._lock = lock(make_folder(into))
         try:
-            _claim(into, self._store.uri)
+            claim_copy(into, self._store.uri)
         except BaseException:
             self.close()
             raise
@@ -119,7 +119,7 @@ class Copy:
         for name in sorted(names - self._runs.keys()):
             self._runs[name] = EventFiles(self._store, name, self._into)
         for path in self._into.iterdir():
-            if path.name not in kept and path.name != _COPY_OF:
+            if path.name not in kept and path.name != COPY_OF:
                 remove_tree(path)
         return [f"{self._store.uri} holds {name!r}, which {reason}." for name, reason in reasons.items()]
 
@@ -152,18 +152,6 @@ class Copy:
         if uri in self._failing:
             _say(f"{uri} can be followed again.")
             self._failing.remove(uri)
-
-
-def _claim(into: Path, uri: str) -> None:
-    """Checks that everything in a folder may be removed: it is empty, or was this copy's before."""
-    note = into / _COPY_OF
-    with os_errors(into):
-        found = note.read_text(encoding="utf-8") if note.exists() else None
-        taken = found is None and any(into.iterdir())
-    if taken or found not in (None, uri):
-        what = f"{into} holds {f'the copy of {found}' if found else 'files that are not a copy of runs'}."
-        raise BoxcarError(ExitCode.USAGE, what, f"Give an empty folder for the copy of {uri}.")
-    replace_text(note, uri)
 
 
 class _Stopped(BaseException):

@@ -146,6 +146,12 @@ def main() -> None:
     parser.add_argument("--score", type=float, help="minimum score of a detection (default: the one in detector.json)")
     parser.add_argument("--json", type=Path, help="file to write the detections to")
     options = parser.parse_args()
+    if not 1 <= options.threads <= 64:
+        parser.error("--threads takes a number from 1 to 64")
+    if options.score is not None and not 0 <= options.score < 1:
+        parser.error("--score takes a number from 0 to below 1")
+    if options.json and options.json.exists() and not options.json.read_bytes().startswith(b'[{"path": '):
+        parser.error(f"{options.json} is not a list of an earlier call, and would be replaced")
     paths = [path for given in options.images for path in (sorted(given.iterdir()) if given.is_dir() else [given])]
     paths = [path for path in paths if path.suffix.lower() in ENDINGS] or sys.exit("There are no images in these paths.")
     detector, found, seconds = Detector(options.model, options.threads, options.score), [], []

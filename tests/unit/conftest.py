@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
+from fake_detector import FakeDetector
 from made_once import made_once
 from retrained_model import RetrainedModel
 from webhook import Webhook
@@ -21,6 +22,12 @@ from boxcar.run.step import Step
 if TYPE_CHECKING:
     from page_visit import Visit
     from playwright.sync_api import Browser
+
+
+@pytest.fixture
+def fake_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`boxcar.detect` opens the fake detector, whatever the model's name is."""
+    monkeypatch.setattr("boxcar.detect.detecting.open_runner", lambda model, threads: FakeDetector())
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
 
 def _checked(data: Path) -> tuple[list[Fault], int]:
     """The faults of a folder and the number of its sound images, found in this process instead of the workers."""
-    listing = Listing(list_names(data, data / "none", READER.is_annotation), partial(image_names, data, READER))
+    listing = Listing(list_names(data, data / "none", READER.is_annotation).names, partial(image_names, data, READER))
     found = list(READER.items(listing))
     items = [item for item in found if isinstance(item, Item)]
     checked = check(Batch(data, READER, items, full_decode=True))

@@ -133,8 +133,8 @@ def test_what_was_never_there_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_files_of_an_earlier_start_are_cleared(tmp_path: Path) -> None:
     folder = tmp_path / "records"
-    make(folder, "old")
-    (folder / "left").write_text("by a version that wrote more")
+    with Step("records", folder, {}, {"text": "old"}).writing() as out:
+        (out / "left").write_text("by a version that wrote more")
     make(folder, "new")
     assert everything(folder) == {COMMIT, "plain.txt", "tree", "tree/leaf.txt"}
 
