@@ -1,5 +1,6 @@
 """How a command ends: its exit code, and the error that carries a sentence for the person who started it."""
 
+import signal
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
@@ -88,7 +89,15 @@ class Refused(BoxcarError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM. Like Ctrl-C it can come anywhere, and no handler of errors catches it."""
+    """SIGTERM, or SIGHUP of a lost terminal. Like Ctrl-C it can come anywhere, and no handler of errors catches it.
+
+    Args:
+        number: which of the two.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.name = signal.Signals(number).name
 
 
 class ChildEnded(Exception):

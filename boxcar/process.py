@@ -1,5 +1,6 @@
 """A command as a process: its environment, its signals, and how errors become an exit code and a sentence."""
 
+import errno
 import io
 import json
 import logging
@@ -8,11 +9,12 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import typer
 
 from boxcar.errors import PART_OF_RUN, TERMINATION_LOG, BoxcarError, ChildEnded, ExitCode, Refused, Terminated, explain
+from boxcar.run.end_signals import END_SIGNALS, handle_end
 
 _R = TypeVar("_R")
 _TERMINATION_LENGTH = 800  # characters of what happened, and of what to do
@@ -21,11 +23,12 @@ _TERMINATION_LENGTH = 800  # characters of what happened, and of what to do
 def run_command(app: typer.Typer) -> None:
     """Runs the command that the process was started with, and ends the process with one of `errors.ExitCode`.
 
-    An ignored SIGINT stays ignored, as `nohup` and a shell's background jobs want it: Python itself leaves it so. SIGTERM ends
-    every command, however it was started.
+    An ignored SIGINT or SIGHUP stays ignored, as `nohup` and a shell's background jobs want it: Python itself leaves SIGINT
+    so. SIGHUP, as of a lost terminal, ends a command like SIGTERM. Whoever stops listening to the output ends only that.
     """
     _set_environment()
-    signal.signal(signal.SIGTERM, _terminate)
+    _open_outputs()
+    handle_end(_terminate)
     _end(call_command(app, sys.argv[1:]))
 
 
@@ -59,7 +62,7 @@ def call_command(app: typer.Typer, words: Sequence[str]) -> int:
         code = ExitCode.USAGE
     except typer.Abort:
         # A signal outside of a step: while options are read, or while a failure is recorded.
-        failure = _stopped(by_sigterm=signal.getsignal(signal.SIGTERM) is signal.SIG_IGN)
+        failure = _stopped(KeyboardInterrupt() if _terminated is None else _terminated)
         _say(failure)
         code = failure.code
     return int(code or 0)
@@ -70,7 +73,8 @@ def run_component(step: str, work: Callable[[], _R], run: str | None = None) -> 
     _set_environment()
     # Kubeflow's executor makes every library log everything.
     logging.getLogger().setLevel(logging.WARNING)
-    signal.signal(signal.SIGTERM, _terminate)
+    _open_outputs()
+    handle_end(_terminate)
     results: list[_R] = []
     try:
         do_work(step, lambda: results.append(work()), run)
@@ -81,13 +85,61 @@ def run_component(step: str, work: Callable[[], _R], run: str | None = None) -> 
 
 def wait_for_sigterm() -> None:
     """For a process that has nothing to do and must not end before SIGTERM."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    signal.sigwait({signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
+    signal.sigwait(END_SIGNALS)
+
+
+class _Output(io.FileIO):
+    """Standard output or error. When nobody reads it any longer, what follows is discarded, and the work goes on."""
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe without a reader; a terminal that was closed
+                raise
+            _discard(self.fileno())
+            return len(content)
+
+
+def _open_outputs() -> None:
+    """Replaces standard output and error by those that nobody needs to read. A closed one is opened, and discards all."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # else the next file that is opened would get its number, and all that is printed
+            os.open(os.devnull, os.O_RDWR)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        raw = _Output(number, "w", closefd=False)
+        before = getattr(sys, name)  # None if it was closed
+        setattr(
+            sys,
+            name,
+            io.TextIOWrapper(
+                io.BufferedWriter(raw),
+                "utf-8" if before is None else before.encoding,
+                "backslashreplace",  # a file's name may not be UTF-8, or the terminal's encoding narrow
+                line_buffering=number == 2 or raw.isatty(),
+                write_through=before is not None and before.write_through,  # PYTHONUNBUFFERED
+            ),
+        )
+
+
+def _discard(number: int) -> None:
+    """Everything that is written to a descriptor from now on is discarded, also by libraries and child processes."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, number)
+    os.close(nothing)
 
 
 def _end(code: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:  # a full disk
+            _discard(stream.fileno())
+            print(explain(error), file=sys.stderr)
+            code = code or ExitCode.ENVIRONMENT
     if "tensorflow" in sys.modules:
         # An interpreter that exits with TensorFlow loaded waits for its threads: one training in three took a minute more.
         os._exit(code)
@@ -119,7 +171,7 @@ def do_work(step: str, work: Callable[[], None], run: str | None = None) -> None
     except ChildEnded as ended:
         raise typer.Exit(ended.code) from None
     except KeyboardInterrupt as received:
-        failure = _stopped(by_sigterm=isinstance(received, Terminated))
+        failure = _stopped(received)
         failure.resumable = step == "run"
     except Exception as error:  # noqa: BLE001 - the outermost place
         failure = explain(error)
@@ -165,14 +217,21 @@ def _record(run: str, failure: BoxcarError) -> None:
             print(f"failure.json could not be written: {error}\n{failure}", file=sys.stderr, flush=True)
 
 
-def _stopped(*, by_sigterm: bool) -> BoxcarError:
-    code, how = (ExitCode.AGAIN, "SIGTERM") if by_sigterm else (ExitCode.INTERRUPTED, "Ctrl-C")
-    return BoxcarError(code, f"Stopped by {how}.", "", again=True)
+def _stopped(received: KeyboardInterrupt) -> BoxcarError:
+    if isinstance(received, Terminated):
+        return BoxcarError(ExitCode.AGAIN, f"Stopped by {received.name}.", "", again=True)
+    return BoxcarError(ExitCode.INTERRUPTED, "Stopped by Ctrl-C.", "", again=True)
+
+
+_terminated: Terminated | None = None  # the one that was raised
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the cleanup
-    raise Terminated
+    global _terminated
+    for one in END_SIGNALS:
+        signal.signal(one, signal.SIG_IGN)  # a second one must not interrupt the cleanup
+    _terminated = Terminated(number)
+    raise _terminated
 
 
 def _say(failure: BoxcarError) -> None:
@@ -180,10 +239,7 @@ def _say(failure: BoxcarError) -> None:
 
 
 def _set_environment() -> None:
-    """Prints every name, and sets what TensorFlow reads when it is imported. Child processes inherit the settings."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may not be UTF-8, or the terminal's encoding narrow
+    """Settings that TensorFlow reads when it is imported. Child processes inherit them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up messages help no user
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")

@@ -74,7 +74,7 @@ def run_job(work: Work, settings: ClusterSettings, run: str) -> None:
     except KeyboardInterrupt as signal:
         if launch.job is None:
             raise
-        raise (launch.terminated() if isinstance(signal, Terminated) else launch.interrupted()) from None
+        raise (launch.terminated(signal.name) if isinstance(signal, Terminated) else launch.interrupted()) from None
 
 
 class _Launch:
@@ -181,8 +181,11 @@ class _Launch:
             except Conflict:
                 continue  # as for the Job
 
-    def terminated(self) -> BoxcarError:
-        """After SIGTERM. A pipeline's step then lives for a second at most: nothing is printed, and little is asked."""
+    def terminated(self, signal: str) -> BoxcarError:
+        """After SIGTERM or SIGHUP, which `signal` names.
+
+        A pipeline's step then lives for a second at most: nothing is printed, and little is asked.
+        """
         assert self.job is not None, "called after it was found"
         name = self.job["metadata"]["name"]
         if self.owner is not None and is_run_ending(self.api, self.owner):
@@ -191,7 +194,7 @@ class _Launch:
             do = "To resume from the last checkpoint, start the run again with --resume."
             return BoxcarError(ExitCode.STOPPED, what, do)
         limit = f" for {self.settings.orphan_minutes:g} minutes" if self.work.leased else ""
-        what = f"Stopped by SIGTERM; the Job {name} continues without a watcher{limit}."
+        what = f"Stopped by {signal}; the Job {name} continues without a watcher{limit}."
         return BoxcarError(ExitCode.AGAIN, what, "To watch it again, run the same command with --resume.")
 
     def interrupted(self) -> BoxcarError:

@@ -45,7 +45,7 @@ class _Lines(ABC):
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._is_read = path, True
         with os_errors(path):
             self._file = path.open("wb", buffering=0)
 
@@ -63,8 +63,11 @@ class _Lines(ABC):
         # A file name that is not UTF-8 has surrogates, which JSON can escape.
         left = memoryview(text.encode("utf-8", "backslashreplace"))
         with os_errors(self._path):
-            while left:
-                left = left[self._file.write(left) :]
+            try:
+                while left and self._is_read:
+                    left = left[self._file.write(left) :]
+            except BrokenPipeError:  # of a named pipe or standard output; the other outputs continue
+                self._is_read = False
 
 
 class JsonLines(_Lines):

@@ -15,6 +15,7 @@ from boxcar.config.run_settings import Configuration, write_configuration
 from boxcar.errors import BoxcarError, ChildEnded, ExitCode
 from boxcar.run.checkpoints import read_scores
 from boxcar.run.child import start_child
+from boxcar.run.end_signals import END_SIGNALS
 from boxcar.run.layout import CONFIGURATION, EVAL, EVALUATOR_LOG, LOCK, TRAIN
 from boxcar.storage.local_files import os_errors
 from boxcar.sync.mirror import Mirror
@@ -85,8 +86,8 @@ def _train_and_evaluate(run: Path) -> None:
         trainer = _start(run, "train", "--evaluator", "elsewhere")
         evaluator = _start(run, "evaluate", log=log.fileno(), gpu=False)
         starts, scored = 1, 0
-        # A SIGINT that is ignored stays so, as nohup and a shell's background jobs want it.
-        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+        # Signals that are ignored stay so, as nohup and a shell's background jobs want it.
+        numbers = [n for n in (signal.SIGINT, *END_SIGNALS) if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, forward) for number in numbers}
         try:
             while True:
@@ -108,7 +109,9 @@ def _train_and_evaluate(run: Path) -> None:
             for number, handler in before.items():
                 signal.signal(number, handler)
     if stops and code <= 0:
-        code, how = (ExitCode.INTERRUPTED, "Ctrl-C") if stops[0] == signal.SIGINT else (ExitCode.AGAIN, "SIGTERM")
+        code, how = ExitCode.AGAIN, signal.Signals(stops[0]).name
+        if stops[0] == signal.SIGINT:
+            code, how = ExitCode.INTERRUPTED, "Ctrl-C"
         what = f"Stopped by {how}; checkpoints and scores so far are kept."
         raise BoxcarError(code, what, "", again=True)
     if code < 0:

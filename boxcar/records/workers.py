@@ -117,24 +117,32 @@ class WorkerPool:
         return BoxcarError(ExitCode.ENVIRONMENT, "The processes that read images were stopped.", "", again=True)
 
 
+_OF_A_TERMINAL = (signal.SIGINT, signal.SIGHUP)
+
+
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Delays Ctrl-C until the block ends, and hides it from processes that start in the block.
+    """Delays Ctrl-C and SIGHUP until the block ends, and hides them from processes that start in the block.
 
-    Processes inherit the mask. The handler is needed as well, because another thread, such as NumPy's, may receive the signal,
-    and KeyboardInterrupt would leave a process half started.
+    A terminal sends both to all processes, but only this one is to act. Processes inherit the mask. The handler is needed as
+    well, because another thread, such as NumPy's, may receive the signal, and KeyboardInterrupt would leave a process half
+    started.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handlers = {one: signal.getsignal(one) for one in _OF_A_TERMINAL}
+    for one, handler in handlers.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(one, lambda number, frame: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_A_TERMINAL)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
+        for one, handler in handlers.items():
+            signal.signal(one, handler)
         if held:
             signal.raise_signal(held[0])
 

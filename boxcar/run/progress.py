@@ -89,7 +89,7 @@ class Progress:
             f"left {_clock(max(self.total - self.done, 0) / rate) if rate else '-:--:--'}",
             self._note,
         ]
-        return " ".join(filter(None, parts))[: (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1]
+        return " ".join(filter(None, parts))[: _columns() - 1]
 
     def _rate(self) -> float:
         return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
@@ -106,6 +106,14 @@ class Progress:
         left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
         words = [f"{self.title}: {self.done} of {self.total} {self.unit}", self._rate_text(), left, self._note]
         self._write(", ".join(filter(None, words)) + "\n")
+
+
+def _columns() -> int:
+    """The width of the terminal. One that was closed meanwhile has none, and shows nothing."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
 def _clock(seconds: float) -> str:

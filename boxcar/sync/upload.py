@@ -1,7 +1,6 @@
 """Uploads the open steps of a run to its bucket while they are written to the local folder."""
 
 import contextlib
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from types import FrameType, TracebackType
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.checkpoints import write_stop
+from boxcar.run.end_signals import handle_end
 from boxcar.run.layout import COMMIT, CONFIGURATION, FAILURE, OPEN, RECORDS, STOP
 from boxcar.storage import make_folder
 from boxcar.sync.copies import claim_copy
@@ -172,7 +172,7 @@ def upload_beside(run: str, folder: Path, orphaned: Callable[[], BoxcarError | N
     def stop(number: int, frame: FrameType | None) -> None:
         over.set()
 
-    signal.signal(signal.SIGTERM, stop)
+    handle_end(stop)
 
     def between() -> None:
         if orphaned is not None and not (folder / STOP).exists() and (reason := orphaned()) is not None:

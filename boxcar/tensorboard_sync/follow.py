@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from boxcar.errors import BoxcarError
+from boxcar.run.end_signals import END_SIGNALS, handle_end
 from boxcar.run.layout import OPEN
 from boxcar.storage import Changed, Missing, lock, make_folder, open_store, remove_tree
 from boxcar.storage.local_files import os_errors
@@ -43,9 +44,9 @@ def follow_runs(runs: str, into: Path, seconds: float = 15.0) -> None:
         BoxcarError: 64 if the URI is not well-formed or `into` contains anything else; 69 if a setting in the environment is
             wrong, `into` cannot be written, or another process uses it.
     """
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in END_SIGNALS}
     try:
-        signal.signal(signal.SIGTERM, _stop)
+        handle_end(_stop)
         with contextlib.closing(Copy(runs, into)) as copy:
             while True:
                 started = time.monotonic()
@@ -54,7 +55,8 @@ def follow_runs(runs: str, into: Path, seconds: float = 15.0) -> None:
     except _Stopped:
         return
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Copy:
@@ -159,7 +161,8 @@ class _Stopped(BaseException):
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the cleanup
+    for one in END_SIGNALS:
+        signal.signal(one, signal.SIG_IGN)  # a second one must not disturb the cleanup
     raise _Stopped
 
 

@@ -6,11 +6,12 @@ from types import FrameType
 
 from boxcar.errors import BoxcarError, ExitCode, read_error
 from boxcar.run.checkpoints import read_stop
+from boxcar.run.end_signals import handle_end
 from boxcar.run.layout import STOP
 
 
 class StopRequest:
-    """Remembers the first SIGTERM or SIGINT; a second SIGINT ends the process as usual. Also checks for `.stop.json`.
+    """Remembers the first SIGTERM, SIGHUP, or SIGINT; a second SIGINT ends the process as usual. Also checks for `.stop.json`.
 
     Args:
         run: the run's folder.
@@ -24,7 +25,7 @@ class StopRequest:
     def listen(self) -> None:
         """Installs the signal handlers. Call it again after TensorFlow has joined several workers, because it then handles
         SIGTERM itself."""
-        signal.signal(signal.SIGTERM, self._remember)
+        handle_end(self._remember)
         if self.signal is None:  # else the second Ctrl-C is to end the process
             signal.signal(signal.SIGINT, self._remember)
 

@@ -138,10 +138,10 @@ def test_an_evaluator_that_fails_once_costs_nothing(play: Callable[[str, str], P
 
 
 @pytest.mark.parametrize("train", ["wait()", "sys.exit(0)"], ids=["while training", "while the last are scored"])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)])
 def test_stopped_from_outside(play: Callable[[str, str], Path], train: str, number: signal.Signals, code: int) -> None:
     run = play(train, "wait()")
-    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     sender = send(number, run)
     with pytest.raises((BoxcarError, ChildEnded)) as stopped:
         train_and_evaluate(str(run))
