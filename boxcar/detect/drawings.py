@@ -127,7 +127,8 @@ class Drawings:
             name, number = f"{stem}-{number}{ending}", number + 1
         self._names.add(name)
         self._finished = self._folder / name
-        self._unfinished = self._folder / f".unfinished-{name}"
+        # Not with the source's name, of which OpenCV cannot write every one.
+        self._unfinished = self._folder.absolute() / f".unfinished{ending}"
         return self._unfinished
 
     def _unwritable(self, reason: str) -> BoxcarError:

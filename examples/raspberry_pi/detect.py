@@ -8,7 +8,6 @@
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -139,14 +138,6 @@ def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return shared / np.maximum((box[2:] - box[:2]).prod() + areas - shared, 1e-12)
 
 
-def say(*words: object) -> None:
-    """Prints words. If nobody reads them any longer, as after `| head`, the work goes on in silence."""
-    try:
-        print(*words, sep="  ", flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="a .tflite file with detector.json in its folder")
@@ -169,11 +160,11 @@ def main() -> None:
         started = time.perf_counter()
         found.append({"path": str(path), "detections": detector.detect(image)})
         seconds.append(time.perf_counter() - started)
-        say(path, *(f"{one['class']} {one['score']:.2f}" for one in found[-1]["detections"] if one["score"] >= 0.5))
+        print(path, *(f"{one['class']} {one['score']:.2f}" for one in found[-1]["detections"] if one["score"] >= 0.5), sep="  ")
     if options.json:
         options.json.write_text(json.dumps(found), encoding="utf-8")
     median = statistics.median(seconds)
-    say(f"{1 / median:.1f} frames per second ({median * 1000:.1f} ms each, {options.threads} threads)")
+    print(f"{1 / median:.1f} frames per second ({median * 1000:.1f} ms each, {options.threads} threads)")
 
 
 if __name__ == "__main__":

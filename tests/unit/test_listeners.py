@@ -1,5 +1,6 @@
 """Whoever stops listening ends only the talking, and a lost terminal ends a command as SIGTERM does."""
 
+import io
 import json
 import os
 import pty
@@ -118,10 +119,13 @@ def test_a_full_disk_is_no_listener_that_left(tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_a_name_that_is_not_utf_8_is_printed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_every_file_name_can_be_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
     log = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
-    assert in_a_process({1: log}, lambda: print(os.fsdecode(b"b\xe4r.jpg"))) == 0
-    assert (tmp_path / "log").read_text() == "b\\udce4r.jpg\n"
+    assert in_a_process({1: log}, lambda: print(os.fsdecode(b"b\xe4r.jpg"), "東京")) == 0
+    wanted = "b\\udce4r.jpg " + ("東京" if encoding == "utf-8" else "\\u6771\\u4eac")
+    assert (tmp_path / "log").read_text() == f"{wanted}\n"
 
 
 def test_a_list_that_goes_into_a_pipe_may_lose_its_reader() -> None:

@@ -1,9 +1,7 @@
 """Names of folders and files that mean something to a library: patterns, escapes, bytes that are not UTF-8, other spellings."""
 
-import io
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,6 @@ from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError, Refused
 from boxcar.local.resume import started_run
 from boxcar.local.step_chain import run_all
-from boxcar.process import _set_environment
 from boxcar.storage import local_path, replace_json
 from boxcar.storage.plain_path import plain_path
 from boxcar.sync.mirror import Mirror
@@ -94,17 +91,6 @@ def test_a_uri_is_the_path_that_it_was_made_of() -> None:
 def test_json_has_every_file_name(tmp_path: Path) -> None:
     replace_json(tmp_path / "found.json", [{"path": name} for name in ODD])
     assert [one["path"] for one in json.loads((tmp_path / "found.json").read_bytes())] == ODD
-
-
-def test_every_file_name_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for encoding in ("utf-8", "ascii", "latin-1"):
-        written = io.BytesIO()
-        out = io.TextIOWrapper(written, encoding)
-        monkeypatch.setattr(sys, "stdout", out)
-        _set_environment()
-        print(*ODD, "東京")
-        out.flush()
-        assert b"b\\udce4r" in written.getvalue()
 
 
 def test_an_image_with_a_name_in_latin_1_is_listed_like_the_others(exported_run: ExportedRun, tmp_path: Path) -> None:
