@@ -8,12 +8,8 @@ from typing import Any
 END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-def heeded() -> list[signal.Signals]:
-    """Those that are not ignored: `nohup` starts processes that ignore SIGHUP, and they continue to."""
-    return [one for one in END_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
-
-
 def handle_end(handler: Callable[[int, FrameType | None], Any]) -> None:
-    """Calls `handler` at each of them that is not ignored."""
-    for one in heeded():
-        signal.signal(one, handler)
+    """Calls `handler` at each of them. An ignored SIGHUP stays ignored, because `nohup` starts processes like that."""
+    for one in END_SIGNALS:
+        if one == signal.SIGTERM or signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, handler)
