@@ -21,8 +21,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# A shell that starts a job in the background (`make test &`, some CI) makes it ignore SIGINT, and `nohup` SIGHUP. Whatever a test
-# starts would inherit that. Signals that this process handles itself are at their default in the processes that it starts.
+# A shell that starts a job in the background (`make test &`, some CI) makes it ignore SIGINT, and `nohup` SIGHUP. Whatever a
+# test starts would inherit that. Signals that this process handles itself are at their default in the processes that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGTERM, signal.SIGHUP):
