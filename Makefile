@@ -66,7 +66,7 @@ clean: ## Remove the environment, the tools, and all caches
 ##@ Use
 
 .PHONY: demo
-demo: $(READY) ## Draw a small data set, train on it, and export the detector: about 2 minutes on 2 cores
+demo: $(READY) ## Draw a small data set, train on it, and export the detector: 2 to 5 minutes on 2 cores
 	@$(VENV)/bin/boxcar shapes --output runs/shapes --pictures 900
 	@$(VENV)/bin/boxcar run --data runs/shapes --output runs/demo --config examples/demo.yaml --resume
 
