@@ -94,15 +94,13 @@ def _inside(folder: Path, say: Callable[[str], None]) -> list[str]:
     except OSError as error:
         what = f"{error.filename} cannot be read: {error.strerror}."
         raise BoxcarError(ExitCode.ENVIRONMENT, what, "Change its permissions so that you can read it.", again=True) from error
-    found = [name for name in names if Path(name).suffix.lower() in IMAGES | VIDEOS]
-    others = Counter(Path(name).suffix.lower() or "no suffix" for name in names) - Counter(
-        Path(name).suffix.lower() for name in found
-    )
+    suffixes = {name: Path(name).suffix.lower() for name in names}
+    found = [name for name in names if suffixes[name] in IMAGES | VIDEOS]
+    others = Counter(suffix or "no suffix" for suffix in suffixes.values() if suffix not in IMAGES | VIDEOS)
     left_out = []
     if others:
-        some = ", ".join(suffix for suffix, _ in others.most_common(_SHOWN_KINDS)) + (
-            ", ..." if len(others) > _SHOWN_KINDS else ""
-        )
+        more = ", ..." if len(others) > _SHOWN_KINDS else ""
+        some = ", ".join(suffix for suffix, _ in others.most_common(_SHOWN_KINDS)) + more
         left_out.append(f"{others.total()} files that are neither images nor videos ({some})")
     if own:
         left_out.append(f"Boxcar's own outputs in {', '.join(sorted(own)[:_SHOWN_KINDS])}")
