@@ -118,9 +118,9 @@ def promote(
 @command(app, step="models rollback")
 def rollback(models: Models, name: Name) -> None:
     """Make the previous champion the champion again. Repeat the command to go further back."""
-    from boxcar.registry import roll_back
+    from boxcar.registry import rollback as go_back
 
-    state = roll_back(_model(models, name))
+    state = go_back(_model(models, name))
     print(f"Version {state.champion} is the champion of {name} again.")
 
 

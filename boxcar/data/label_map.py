@@ -75,6 +75,11 @@ def _fault(item: Any, name: str, labels: Mapping[int, str]) -> str:
     return f"has the name {name!r}, which appears twice" if name in labels.values() else ""
 
 
+def differing_ids(one: Mapping[int, str], other: Mapping[int, str]) -> list[int]:
+    """The ids that mean another class in one of two label maps, or none; sorted."""
+    return [number for number in sorted({*one, *other}) if one.get(number) != other.get(number)]
+
+
 def write_label_map(path: Path, labels: Mapping[int, str]) -> None:
     """Writes a label map atomically.
 

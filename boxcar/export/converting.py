@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from boxcar.config.conversion_settings import Conversion
-from boxcar.data.label_map import read_label_map
+from boxcar.data.label_map import differing_ids, read_label_map
 from boxcar.detectors.architecture import CONVERSIONS
 from boxcar.detectors.catalog import find_architecture
 from boxcar.errors import BoxcarError, ExitCode
@@ -185,8 +185,7 @@ def _check_labels(specification: Specification, records: Path) -> None:
         return
     details = tuple(
         f"id {number} is {labels.get(number)} in the records but {model.get(number)} in the model"
-        for number in sorted({*labels, *model})
-        if labels.get(number) != model.get(number)
+        for number in differing_ids(labels, model)
     )
     raise BoxcarError(
         ExitCode.DATA,

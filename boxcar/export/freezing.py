@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from boxcar.data.label_map import read_label_map, write_label_map
+from boxcar.data.label_map import differing_ids, read_label_map, write_label_map
 from boxcar.detectors.catalog import build_network, check_image_size, find_architecture
 from boxcar.detectors.checkpoint_description import fetch_description, find_description
 from boxcar.detectors.checkpoint_sources import best_of_run
@@ -243,7 +243,7 @@ def _specify(
         )
     place, own = _own_labels(prefix, trained) or ("", labels)
     if labels != own:
-        number = next(number for number in sorted({*labels, *own}) if labels.get(number) != own.get(number))
+        number = differing_ids(labels, own)[0]
         raise BoxcarError(
             ExitCode.DATA if label_map is None else ExitCode.USAGE,
             f"The label map {uri_of(label_file or prefix)} is not that of the checkpoint {uri_of(prefix)}: "

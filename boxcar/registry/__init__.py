@@ -5,7 +5,7 @@ step.
 """
 
 from boxcar.config.gate_settings import GateSettings
-from boxcar.registry.aliases import read_aliases, resolve, rollback
+from boxcar.registry.aliases import read_aliases, resolve
 from boxcar.registry.held_out import held_out_list, read_held_out, shortage
 from boxcar.registry.model import Model
 from boxcar.registry.versions import (
@@ -14,7 +14,7 @@ from boxcar.registry.versions import (
     list_versions,
     promote_regardless,
     read_version,
-    roll_back,
+    rollback,
 )
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "read_held_out",
     "read_version",
     "resolve",
-    "roll_back",
     "rollback",
     "shortage",
 ]

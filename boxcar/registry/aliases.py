@@ -137,8 +137,8 @@ def change(model: Model, next_state: Callable[[Aliases], Aliases]) -> Aliases:
     return after
 
 
-def rollback(model: Model) -> Aliases:
-    """Makes the previous champion the champion again. Repeated calls go further back.
+def step_back(model: Model) -> Aliases:
+    """Makes the previous champion the champion again, without a look at its files. Repeated calls go further back.
 
     Raises:
         BoxcarError: 64 if there was none; else as `change`.

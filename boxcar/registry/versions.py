@@ -9,16 +9,16 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from boxcar.data.label_map import read_label_map
+from boxcar.data.label_map import differing_ids, read_label_map
 from boxcar.detectors.checkpoint_sources import find_checkpoint
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.inference.specification import InitialCheckpoint, Specification, read_specification
-from boxcar.registry.aliases import Aliases, begin, change, read_aliases, rollback
+from boxcar.registry.aliases import Aliases, begin, change, read_aliases, step_back
 from boxcar.registry.held_out import keep_test
 from boxcar.registry.model import FORMAT, Model, check_format
 from boxcar.run import layout
-from boxcar.run.step import Committed, Step, require_commit
-from boxcar.storage import ABSENT, Changed, Missing, file_sha256, list_files, make_folder, replace_json, replace_text
+from boxcar.run.step import Committed, Step, changed_file, require_commit
+from boxcar.storage import ABSENT, Changed, Missing, list_files, make_folder, replace_json, replace_text
 from boxcar.sync.mirror import Mirror
 
 STEP = "models add"
@@ -145,15 +145,15 @@ def promote_regardless(model: Model, number: str, reason: str) -> Aliases:
     return change(model, next_state)
 
 
-def roll_back(model: Model) -> Aliases:
-    """Makes the previous champion the champion again, as `aliases.rollback`, if it is still whole.
+def rollback(model: Model) -> Aliases:
+    """Makes the previous champion the champion again, if it is still whole. Repeated calls go further back.
 
     Raises:
-        BoxcarError: as `aliases.rollback` and `fetch_version`.
+        BoxcarError: as `step_back` and `fetch_version`.
     """
     for number in read_aliases(model).champions[-2:-1]:
         fetch_version(model, number)
-    return rollback(model)
+    return step_back(model)
 
 
 def read_trained_on(folder: Path) -> frozenset[str]:
@@ -272,7 +272,7 @@ def _check_origin(run: str, place: Path, specification: Specification, scored: i
     """
     labels = read_label_map(place / layout.RECORDS / layout.LABEL_MAP)
     if labels != specification.labels:
-        number = next(n for n in sorted({*labels, *specification.labels}) if labels.get(n) != specification.labels.get(n))
+        number = differing_ids(labels, specification.labels)[0]
         what = (
             f"id {number} is {labels.get(number)} in its records, but {specification.labels.get(number)} in its exported files."
         )
@@ -309,8 +309,8 @@ def _trouble(model: Model, number: str) -> str | None:
         return found.trouble
     folder = model.version(number).fetch()
     files: dict[str, Any] = json.loads((folder / layout.COMMIT).read_text(encoding="utf-8"))["files"]
-    changed = (name for name, entry in files.items() if file_sha256(folder / name) != entry["sha256"])
-    return next((f"{name} was changed" for name in changed), None)
+    changed = changed_file(folder, files)
+    return None if changed is None else f"{changed} was changed"
 
 
 def _unusable(model: Model, number: str, trouble: str) -> BoxcarError:

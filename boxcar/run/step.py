@@ -58,15 +58,28 @@ def read_commit(folder: Path, step: str) -> Committed | None:
             code_version=record["code_version"],
             seconds=record["seconds"],
         )
-        if committed.step != step:
+        if committed.step != step or changed_file(folder, committed.files) is not None:
             return None
-        for name, entry in committed.files.items():
-            path = folder / name
-            if path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
-                return None
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return committed
+
+
+def changed_file(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The first file in a folder that is not as `step.json` lists it; None if all are.
+
+    Args:
+        folder: the step's.
+        files: as in `Committed`.
+
+    Raises:
+        FileNotFoundError: one is missing.
+    """
+    for name, entry in files.items():
+        path = folder / name
+        if path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
+            return name
+    return None
 
 
 def require_commit(folder: Path, step: str) -> Committed:

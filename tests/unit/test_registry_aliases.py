@@ -11,8 +11,8 @@ from registered import write_run
 from storage_servers import GCS, Server, UnconditionalGcs, serving
 
 from boxcar.errors import BoxcarError
-from boxcar.registry import Model, add_version, read_aliases, resolve, rollback
-from boxcar.registry.aliases import Aliases, begin, change
+from boxcar.registry import Model, add_version, read_aliases, resolve
+from boxcar.registry.aliases import Aliases, begin, change, step_back
 from boxcar.storage import Changed, open_store
 
 # For each version on stdin, promotes it in the state that was read, and prints whether it was first.
@@ -56,11 +56,11 @@ def test_promotions_and_rollbacks(model: Model) -> None:
         change(model, lambda state, number=number: state.promoted(number, f"why {number}"))
     assert read_aliases(model).aliases == {"champion": "3", "previous": "2"}
     assert (resolve(model, "champion"), resolve(model, "previous"), resolve(model, "17")) == ("3", "2", "17")
-    assert rollback(model).aliases == {"champion": "2", "previous": "1"}
+    assert step_back(model).aliases == {"champion": "2", "previous": "1"}
     change(model, lambda state: state.promoted("4", ""))
-    assert rollback(model).champion == "2" and rollback(model).champion == "1"
+    assert step_back(model).champion == "2" and step_back(model).champion == "1"
     with pytest.raises(BoxcarError, match="no champion before 1") as error:
-        rollback(model)
+        step_back(model)
     assert error.value.code == 64
     changes = [(line.action, line.champion) for line in read_aliases(model).history]
     assert changes[1:5] == [("promote", "1"), ("promote", "2"), ("promote", "3"), ("rollback", "2")]
@@ -125,7 +125,7 @@ def test_the_order_of_changes_does_not_depend_on_clocks(model: Model, monkeypatc
     assert state.champions == ("1", "2", "3")
     times = [line.at for line in state.history[1:]]
     assert times != sorted(times)  # the order is the file's own
-    assert rollback(model).champion == "2"
+    assert step_back(model).champion == "2"
 
 
 def test_a_state_that_is_not_valid_is_not_overwritten(model: Model) -> None:

@@ -10,7 +10,7 @@ from registered import write_run
 from boxcar.config.gate_settings import GateSettings
 from boxcar.config.run_settings import make_configuration
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.registry import Model, add_version, fetch_version, promote_regardless, read_aliases, read_version, roll_back
+from boxcar.registry import Model, add_version, fetch_version, promote_regardless, read_aliases, read_version, rollback
 from boxcar.registry.decision_files import restore_decision
 from boxcar.registry.gate import compare, gate
 from boxcar.registry.tables import print_models, print_version, print_versions
@@ -93,7 +93,7 @@ def test_nothing_is_rolled_back_to_what_is_broken(pets: Model, gone: bool) -> No
         shutil.rmtree(Path(pets.uri, "1"))
     else:
         change(Path(pets.uri, "1", FILE))
-    assert ("is gone" if gone else f"{FILE} was changed") in refused(roll_back, pets).what
+    assert ("is gone" if gone else f"{FILE} was changed") in refused(rollback, pets).what
 
 
 @pytest.mark.parametrize("reader", ["show", "promote", "compare"])
