@@ -62,12 +62,9 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     with api_server(answer) as port:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, f"http://127.0.0.1:{port}", "team")))
         monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         signal.signal(signal.SIGTERM, process._terminate)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         yield cluster
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @pytest.fixture

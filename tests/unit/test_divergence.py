@@ -27,8 +27,6 @@ SETTINGS = {
     "freeze_backbone": True,  # less of a graph to trace; losses diverge all the same
 }
 
-pytestmark = pytest.mark.usefixtures("own_signals")
-
 
 def train_in(folder: Path, records: Path, **changes: Any) -> Path:
     shutil.copytree(records, folder / "records", dirs_exist_ok=True)

@@ -50,7 +50,7 @@ def training(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tr
 
 
 @pytest.fixture
-def live(training: Training) -> Iterator[Callable[..., bool]]:
+def live(training: Training) -> Callable[..., bool]:
     """Runs a sidecar in this process beside a trainer that is played, then sends SIGTERM; whether it returned by itself."""
 
     def stop(number: int, frame: object) -> None:
@@ -80,9 +80,8 @@ def live(training: Training) -> Iterator[Callable[..., bool]]:
                 raise errors[0]
         return returned[0]
 
-    before = signal.signal(signal.SIGTERM, stop)
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGTERM, stop)
+    return run
 
 
 def test_a_sidecar_waits_for_the_run_writes_its_verdict_and_ends_at_sigterm(

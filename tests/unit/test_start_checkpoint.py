@@ -22,7 +22,6 @@ from boxcar.training.trainer import Trainer
 
 SETTINGS: dict[str, Any] = {"image_size": 64, "steps": 3, "batch_size": 4, "checkpoint_interval_steps": 2, "init": "none"}
 
-pytestmark = pytest.mark.usefixtures("own_signals")
 
 Floats = npt.NDArray[np.float32]
 

@@ -35,8 +35,6 @@ SETTINGS = {
     "freeze_backbone": True,  # less of a graph to trace; tests/kill/test_resume.py trains all of it
 }
 
-pytestmark = pytest.mark.usefixtures("own_signals")
-
 
 def make_run(folder: Path, records: Path, **changes: Any) -> Path:
     """A run's folder with records and a configuration."""
