@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
-from pillow_heif import register_heif_opener
+from pi_heif import register_heif_opener
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.seen import as_seen
