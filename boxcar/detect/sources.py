@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 from pi_heif import register_heif_opener
+from PIL import Image, ImageOps
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.seen import as_seen

@@ -60,8 +60,8 @@ def convert(saved_model: str, records: str, output: str, conversion: Conversion 
 
     Raises:
         BoxcarError: 1 if a file does not agree with the SavedModel: `details` is a table of the broken limits, and all files
-            are removed; 64 for a format that the architecture does not have, an unfinished step, or settings of another
-            detector; 65 for a SavedModel that does not fit its `detector.json`, and for records with other labels or without
+            are removed; 64 for a format that the architecture does not have, an unfinished step, settings of another detector,
+            or records with other labels; 65 for a SavedModel that does not fit its `detector.json`, and for records without
             images to compare on; 69 if something is not installed, memory runs out, or `output` cannot be written; 70 if a
             converter crashes, hangs, or writes a file that cannot be run.
     """
@@ -188,7 +188,7 @@ def _check_labels(specification: Specification, records: Path) -> None:
         for number in differing_ids(labels, model)
     )
     raise BoxcarError(
-        ExitCode.DATA,
+        ExitCode.USAGE,
         f"The labels of the records in {uri_of(records)} differ from the model's: {details[0]}.",
         "Give the records that the model was trained on, or records made with its label map.",
         details,

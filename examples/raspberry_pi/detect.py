@@ -8,6 +8,7 @@
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -138,6 +139,14 @@ def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return shared / np.maximum((box[2:] - box[:2]).prod() + areas - shared, 1e-12)
 
 
+def say(*parts: object) -> None:
+    """Prints a line. Whoever stops reading it, such as `head`, does not end the work."""
+    try:
+        print(*parts, sep="  ", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="a .tflite file with detector.json in its folder")
@@ -160,11 +169,11 @@ def main() -> None:
         started = time.perf_counter()
         found.append({"path": str(path), "detections": detector.detect(image)})
         seconds.append(time.perf_counter() - started)
-        print(path, *(f"{one['class']} {one['score']:.2f}" for one in found[-1]["detections"] if one["score"] >= 0.5), sep="  ")
+        say(path, *(f"{one['class']} {one['score']:.2f}" for one in found[-1]["detections"] if one["score"] >= 0.5))
     if options.json:
         options.json.write_text(json.dumps(found), encoding="utf-8")
     median = statistics.median(seconds)
-    print(f"{1 / median:.1f} frames per second ({median * 1000:.1f} ms each, {options.threads} threads)")
+    say(f"{1 / median:.1f} frames per second ({median * 1000:.1f} ms each, {options.threads} threads)")
 
 
 if __name__ == "__main__":

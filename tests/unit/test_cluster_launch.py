@@ -133,6 +133,32 @@ def test_an_outage_is_waited_through(
     assert said.count("The Job continues.") == 1 and said.count("reachable again") == 1
 
 
+def test_a_lost_node_is_one_sentence(cluster: Cluster, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The kubelet says the same of each container of a pod whose node is gone."""
+
+    def look(looks: int) -> None:
+        if looks == 3:
+            gone = {"reason": "ContainerStatusUnknown", "exitCode": 137, "message": "The container could not be located."}
+            statuses = [
+                {"name": name, "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": gone}}
+                for name in ("first", "second", "third")
+            ]
+            metadata = {"name": "pod-1", "uid": "pod-1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+            cluster.objects["pods"]["pod-1"] = {
+                "metadata": metadata,
+                "status": {"phase": "Running", "containerStatuses": statuses},
+            }
+        elif looks == 8:
+            ended(cluster, "Complete")
+
+    cluster.after = look
+    replace_json(run / "export" / "step.json", {"step": "convert"})
+    start(run)
+    (sentence,) = [line for line in capsys.readouterr().err.splitlines() if "pod-1" in line or "restarted" in line]
+    assert all(word in sentence for word in ("node", "pod-1", "first, second, third"))
+    assert "SIGKILL" not in sentence and "--resume" not in sentence
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, ExitCode.AGAIN), (signal.SIGINT, ExitCode.INTERRUPTED)])
 def test_sigterm_leaves_the_job_and_ctrl_c_deletes_it(
     cluster: Cluster, run: Path, number: signal.Signals, code: ExitCode

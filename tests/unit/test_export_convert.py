@@ -164,7 +164,7 @@ def test_records_with_other_labels(exported_run: ExportedRun, tmp_path: Path) ->
     records = _records(tmp_path / "records", exported_run, {1: "circle", 2: "triangle", 3: "square"}, ("test",))
     with pytest.raises(BoxcarError, match="id 2 is triangle in the records but square in the model") as caught:
         convert(str(exported_run.frozen), str(records), str(tmp_path / "out"))
-    assert caught.value.code == ExitCode.DATA
+    assert caught.value.code == ExitCode.USAGE
     assert len(caught.value.details) == 2
     assert not (tmp_path / "out").exists()
 
