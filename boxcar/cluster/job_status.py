@@ -9,7 +9,6 @@ from boxcar.cluster.job import RUN_URI, TRIES
 from boxcar.cluster.pending import Pending, one_line
 from boxcar.errors import BoxcarError, ExitCode, read_error
 
-_RESUME = "Run again with --resume, which continues from what is in the bucket."
 _SIDECARS = ("uploader", "evaluator")
 _OUR_CODES = {int(code) for code in ExitCode if code != ExitCode.DONE}
 # The setting with a container's memory limit. All others have that of a step.
@@ -71,11 +70,11 @@ def explain_failure(
         passed = f"The Job {name} was ended by its deadline of {hours:.3g} hours"
         if pending is not None:
             return BoxcarError(ExitCode.STOPPED, f"{passed} before it could work: {pending.what}", pending.do)
-        return BoxcarError(ExitCode.STOPPED, f"{passed}.", f"Raise cluster.deadline_hours. {_RESUME}")
+        return BoxcarError(ExitCode.STOPPED, f"{passed}.", "Raise cluster.deadline_hours.", again=True)
     found = decisive_exit(pods)
     if found is None:
         why = one_line(str(failed.get("message") or failed.get("reason")))
-        return BoxcarError(ExitCode.ENVIRONMENT, f"The Job {name} failed: {why}.", _RESUME)
+        return BoxcarError(ExitCode.ENVIRONMENT, f"The Job {name} failed: {why}.", "", again=True)
     error = explain_exit(*found, last_use)
     if failed.get("reason") == "BackoffLimitExceeded":
         error.details = (f"The Job {name} was tried {TRIES} times. This is how the last attempt ended:",)
@@ -96,22 +95,22 @@ def explain_exit(pod: Object, status: Object, ended: Object, last_use: Callable[
         return _out_of_memory(pod, name, last_use)
     if pod["status"].get("reason") == "Evicted":
         what = f"The pod {pod['metadata']['name']} was evicted from its node: {one_line(pod['status'].get('message', ''))}."
-        do = "If its disk was short, raise cluster.ephemeral_gigabytes; then run again with --resume."
-        return BoxcarError(ExitCode.ENVIRONMENT, what, do)
+        do = "If its disk was short, raise cluster.ephemeral_gigabytes."
+        return BoxcarError(ExitCode.ENVIRONMENT, what, do, again=True)
     reported = reported_error(ended)
     if reported is not None and code == reported.code:
         return reported
     if is_lost(ended):
-        return BoxcarError(ExitCode.ENVIRONMENT, f"The container {name} was lost with its node.", _RESUME)
+        return BoxcarError(ExitCode.ENVIRONMENT, f"The container {name} was lost with its node.", "", again=True)
     lines = [line.strip() for line in ended.get("message", "").splitlines() if line.strip()]
     said = f". Its last line was: {one_line(lines[-1])}" if lines else " without a message."
     said += "" if said.endswith((".", "!", "?")) else "."
     if code > 128 and code - 128 in signal.valid_signals():
         what = f"The container {name} was ended by {signal.Signals(code - 128).name}{said}"
-        return BoxcarError(ExitCode.ENVIRONMENT, what, _RESUME)
+        return BoxcarError(ExitCode.ENVIRONMENT, what, "", again=True)
     what = f"The container {name} of the pod {pod['metadata']['name']} ended with exit code {code}{said}"
-    do = f"See `kubectl logs {pod['metadata']['name']} -c {name}`; then run again with --resume."
-    return BoxcarError(ExitCode(code) if code in _OUR_CODES else ExitCode.DEFECT, what, do)
+    do = f"See `kubectl logs {pod['metadata']['name']} -c {name}`."
+    return BoxcarError(ExitCode(code) if code in _OUR_CODES else ExitCode.DEFECT, what, do, again=True)
 
 
 def is_lost(ended: Object) -> bool:
@@ -158,8 +157,8 @@ def _out_of_memory(pod: Object, name: str, last_use: Callable[[str], str]) -> Bo
     containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
     limit = next(one["resources"]["limits"]["memory"] for one in containers if one["name"] == name)
     setting = _MEMORY.get(name, "step_memory")
-    do = f"Raise cluster.{setting} and run again with --resume."
+    do = f"Raise cluster.{setting}."
     if setting is None:
         do = "Please report this: it should not need that much memory."
     what = f"The {name} ran out of memory: its limit is {limit}, and {last_use(name)}."
-    return BoxcarError(ExitCode.ENVIRONMENT, what, do)
+    return BoxcarError(ExitCode.ENVIRONMENT, what, do, again=setting is not None)

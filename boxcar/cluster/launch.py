@@ -115,8 +115,7 @@ class _Launch:
         if bucket.read_json(self.store, self.work.result) is None:
             name = job["metadata"]["name"]
             what = f"The Job {name} succeeded, but {self.run} has no {self.work.result}: the bucket was unreachable at the end."
-            do = "Check that the bucket is reachable, then resume the run with --resume."
-            raise BoxcarError(ExitCode.ENVIRONMENT, what, do)
+            raise BoxcarError(ExitCode.ENVIRONMENT, what, "Check that the bucket is reachable.", again=True)
 
     def _find(self) -> tuple[Object, bool]:
         """The Job, and whether it was just created."""
@@ -191,11 +190,10 @@ class _Launch:
         if self.owner is not None and is_run_ending(self.api, self.owner):
             self.api.delete("jobs", name)
             what = f"{self.owner['kind']} {self.owner['name']} is being terminated, and the Job {name} with it."
-            do = "To resume from the last checkpoint, start the run again with --resume."
-            return BoxcarError(ExitCode.STOPPED, what, do)
+            return BoxcarError(ExitCode.STOPPED, f"{what} Its last checkpoint is kept.", "", again=True)
         limit = f" for {self.settings.orphan_minutes:g} minutes" if self.work.leased else ""
         what = f"Stopped by {signal}; the Job {name} continues without a watcher{limit}."
-        return BoxcarError(ExitCode.AGAIN, what, "To watch it again, run the same command with --resume.")
+        return BoxcarError(ExitCode.AGAIN, what, "", again=True)
 
     def interrupted(self) -> BoxcarError:
         """After Ctrl-C: the Job is deleted, with the grace period in which a trainer saves its checkpoint."""
@@ -207,5 +205,4 @@ class _Launch:
         step = bucket.last_checkpoint(self.store) if self.work.leased else -1
         kept = f" Its checkpoint of step {step} is in {self.run}/train." if step >= 0 else ""
         what = f"Stopped by Ctrl-C; the Job {name} is {'deleted' if gone else 'being deleted, but its pods still exist'}.{kept}"
-        do = "Run the same command with --resume to continue from there."
-        return BoxcarError(ExitCode.INTERRUPTED, what, do)
+        return BoxcarError(ExitCode.INTERRUPTED, what, "", again=True)

@@ -106,7 +106,7 @@ class Watchdog:
         if self._silence < self._minutes * 60:
             return None
         what = f"This training has had no watcher for {self._minutes:g} minutes: its Lease {self._name} was not renewed."
-        return BoxcarError(ExitCode.STOPPED, what, "Start the run again with --resume; it resumes from its last checkpoint.")
+        return BoxcarError(ExitCode.STOPPED, f"{what} Its last checkpoint is kept.", "", again=True)
 
     def _look(self, now: float) -> None:
         try:

@@ -97,8 +97,8 @@ class Watch:
         """Looks at everything once. Returns the Job if it is finished."""
         job = self._api.get("jobs", self._name)
         if job is None or not self._exists(job):
-            do = "If this was not intended, run again with --resume."
-            raise BoxcarError(ExitCode.AGAIN, f"The Job {self._name} was deleted by a person or another program.", do)
+            what = f"The Job {self._name} was deleted by a person or another program."
+            raise BoxcarError(ExitCode.AGAIN, what, "", again=True)
         self._job = job
         if self._renewal is not None:
             self._renewal.renew()

@@ -107,7 +107,7 @@ def test_a_trainer_that_ran_out_of_memory_four_times() -> None:
     error = end(recorded("out_of_memory"))
     assert error.code == 69
     assert error.what == "The trainer ran out of memory: its limit is 400Mi, and the last use of the trainer was 1 GiB."
-    assert error.do == "Raise cluster.trainer_memory and run again with --resume."
+    assert error.do == "Raise cluster.trainer_memory. Then run the same command again."
     assert "was tried 4 times" in error.details[0]
 
 

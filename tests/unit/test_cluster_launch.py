@@ -169,7 +169,7 @@ def test_sigterm_leaves_the_job_and_ctrl_c_deletes_it(
     with pytest.raises(BoxcarError) as caught:
         start(run)
     (name,) = cluster.objects["jobs"] or cluster.deleted
-    assert caught.value.code == code and name in caught.value.what and "--resume" in caught.value.do
+    assert caught.value.code == code and name in caught.value.what and caught.value.again
     assert cluster.deleted == ([] if number == signal.SIGTERM else [name])
 
 

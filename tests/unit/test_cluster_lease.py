@@ -44,7 +44,7 @@ def test_a_lease_that_is_not_renewed_makes_an_orphan() -> None:
     assert looks.after(0.5, lease(1))
     reason = looks.dog.reason()
     assert reason is not None and reason.code == ExitCode.STOPPED
-    assert "10 minutes" in reason.what and "boxcar-train-1" in reason.what and "--resume" in reason.do
+    assert "10 minutes" in reason.what and "boxcar-train-1" in reason.what and reason.again
 
 
 def test_a_renewal_counts_whatever_its_clock_says() -> None:

@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def pictures(exported_run: ExportedRun, tmp_path: Path) -> Path:
 
 def test_it_is_short_and_needs_three_packages() -> None:
     source = SCRIPT.read_text()
-    assert len(source.splitlines()) < 175
+    assert len(source.splitlines()) < 190
     imported = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -87,6 +88,17 @@ def test_a_turned_photograph_is_looked_at_upright(exported_run: ExportedRun, pic
     straight, turned = json.loads((tmp_path / "found.json").read_text())
     assert straight["detections"]
     assert straight["detections"] == turned["detections"]
+
+
+def test_it_outlives_the_reader_of_its_output(exported_run: ExportedRun, pictures: Path, tmp_path: Path) -> None:
+    model = exported_run.export / "tflite" / "detector_float32.tflite"
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, SCRIPT, model, pictures, "--threads", "1", "--json", tmp_path / "found.json"]
+    done = subprocess.run([str(part) for part in command], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads((tmp_path / "found.json").read_text())) == len(list(pictures.glob("*.png")))
 
 
 def test_what_cannot_be_used_is_said_in_a_sentence(exported_run: ExportedRun, pictures: Path, tmp_path: Path) -> None:
