@@ -19,6 +19,7 @@ from boxcar.storage import bucket_location, local_path, replace_text
 MOST_STEPS = 1_000_000_000  # far more than anyone trains; larger numbers do not fit into TensorFlow's counters
 DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
 
+LabelFormat = Literal["voc"]
 Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mosaic"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
@@ -30,6 +31,7 @@ class Configuration(Conversion):
     """All settings of a run. Those that are None are derived from the data when training starts."""
 
     data: str | None = Field(None, description="Folder with images and their label files.")
+    format: LabelFormat | None = Field(None, description="Format of the labels in `data`. [default: recognized by the files]")
     records: str | None = Field(None, description="Folder with finished records, instead of `data`.")
     architecture: str = Field(DEFAULT_ARCHITECTURE, description="Detector to train. `boxcar architectures` lists them.")
     image_size: int | None = Field(
@@ -136,7 +138,7 @@ class Configuration(Conversion):
 
     def of_records(self) -> dict[str, Any]:
         """The settings that `build_records` takes, by the names of its arguments."""
-        names = {"on_fault", "label_map", "frozen_test", "validation_fraction", "test_fraction", "seed"}
+        names = {"format", "on_fault", "label_map", "frozen_test", "validation_fraction", "test_fraction", "seed"}
         return self.model_dump(include=names)
 
     @property

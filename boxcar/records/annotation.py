@@ -12,6 +12,9 @@ from typing import NamedTuple
 from boxcar.records.faults import FaultyError, Kind
 
 CLIPPED = 2.0  # a box that extends this many pixels beyond its image is clipped, not refused
+# Of a side that was a share, in pixels: files keep six digits of a share, so that the third digit of a pixel is noise, and the
+# same boxes in another format would be another data set.
+_DIGITS = 2
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 Side = float | str | None  # a text has yet to be parsed; None if the side is missing
@@ -34,6 +37,7 @@ class Annotation:
     image: str | None  # the image's name without folders; it may be wrong
     size: tuple[int, int] | None  # (width, height) in pixels; None if the annotation has none
     objects: Sequence[RawObject]
+    relative: bool = False  # sides are shares of the upright image's width and height
 
 
 class LabeledObject(NamedTuple):
@@ -66,12 +70,13 @@ def checked_objects(annotation: Annotation, width: int, height: int) -> tuple[li
     """
     sound, clipped = [], 0
     problems: list[tuple[Kind, str]] = []
+    scale = (width, height) if annotation.relative else None
     for number, (name, sides, difficult, truncated, pose) in enumerate(annotation.objects, start=1):
         label = f"box {number} ({name})" if name else f"box {number}"
         if not name:
             problems.append(("no_class_name", f"{label} has no class name"))
         try:
-            box, was_clipped = _checked_box(sides, width, height)
+            box, was_clipped = _checked_box(sides, width, height, scale)
         except FaultyError as error:
             problems.append((error.kind, f"{label} {error.reason}"))
             continue
@@ -81,8 +86,10 @@ def checked_objects(annotation: Annotation, width: int, height: int) -> tuple[li
     return sound, clipped, problems
 
 
-def _checked_box(sides: Sequence[Side], width: int, height: int) -> tuple[tuple[float, float, float, float], bool]:
-    """The box inside the image, and whether it was clipped."""
+def _checked_box(
+    sides: Sequence[Side], width: int, height: int, scale: tuple[int, int] | None
+) -> tuple[tuple[float, float, float, float], bool]:
+    """The box inside the image, and whether it was clipped. Sides that are shares are multiplied by `scale`."""
     numbers = []
     for name, side in zip(SIDES, sides, strict=True):
         if side is None:
@@ -91,6 +98,8 @@ def _checked_box(sides: Sequence[Side], width: int, height: int) -> tuple[tuple[
         if number is None:
             raise FaultyError("box_incomplete", f"has {str(side).strip()[:40]!r} as its {name}")
         numbers.append(number)
+    if scale is not None:
+        numbers = [round(number * scale[at % 2], _DIGITS) for at, number in enumerate(numbers)]
     xmin, ymin, xmax, ymax = numbers
     place = f"[{xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}]"
     if not all(map(math.isfinite, numbers)):

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from boxcar.config.run_settings import LabelFormat
 from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import label_map_text, read_label_map
 from boxcar.data.trainable import require_training_objects
@@ -30,6 +31,7 @@ def build_records(
     data: str,
     output: str,
     *,
+    format: LabelFormat | None = None,
     on_fault: Literal["stop", "skip"] = "stop",
     label_map: str | None = None,
     frozen_test: str | None = None,
@@ -46,6 +48,7 @@ def build_records(
     Args:
         data: folder (URI) of the images and their XML files, in any nesting; see `boxcar.records.pairing`.
         output: the step's own folder (URI).
+        format: of the labels; by default it is recognized.
         on_fault: stop at faulty images, or leave them out and list them in `dataset.json`.
         label_map: a `label_map.pbtxt` (URI) whose ids are kept; by default the one in `data`, if any. Classes
             that it lacks are appended.
@@ -57,16 +60,18 @@ def build_records(
         replace: whether finished records of other images or settings in `output` are replaced, or an error.
 
     Raises:
-        BoxcarError: 64 for a wrong argument; 65 for faulty data, with one line per fault in `details`, and for a train split
-            without an object; 69 if something cannot be read or written.
+        BoxcarError: 64 for a wrong argument, and for labels of several formats; 65 for faulty data, with one line per fault in
+            `details`, and for a train split without an object; 69 if something cannot be read or written.
     """
-    parameters = {
+    parameters: dict[str, str | float] = {
         "on_fault": on_fault,
         "validation_fraction": validation_fraction,
         "test_fraction": test_fraction,
         "seed": seed,
         "full_decode": full_decode,
     }
+    if format is not None:
+        parameters["format"] = format
     started = time.monotonic()
     source, result = Mirror(data), Mirror(output)
     if not source.remote:
@@ -87,12 +92,12 @@ def build_records(
 
         if full_decode and (folder / COMMIT).is_file():
             # To see that nothing has changed, the images need not be decoded.
-            with opened_source(root, folder) as opened:
+            with opened_source(root, folder, format) as opened:
                 check_all(opened, full_decode=False)
                 committed = step_for(opened).done()
             if committed is not None:
                 return committed
-        with opened_source(root, folder) as opened:
+        with opened_source(root, folder, format) as opened:
             found = check_all(opened, full_decode)
             step = step_for(opened)
             committed = step.done()

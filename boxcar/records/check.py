@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import stat
 import struct
@@ -120,8 +121,16 @@ def folder_split(path: str) -> int:
     return NO_SPLIT
 
 
+def _split(item: Item, image: str) -> int:
+    """The split that the annotation gives or, without one, a folder of the image or of the annotation."""
+    if item.split is not None:
+        return item.split
+    split = folder_split(image)
+    return folder_split(item.source) if split == NO_SPLIT and item.source is not None else split
+
+
 def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
-    image, source, _ = found.item
+    image, source = found.item.image, found.item.source
     annotation = None if source is None else _read_annotation(batch, source, found)
     inspected = None if image is None else _read_image(batch, image, found)
     if image is None and source is not None and annotation is not None:
@@ -142,10 +151,9 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     if not found.faults and image is not None and inspected is not None:
         boxes = sorted(item[:5] for item in objects)
         packed = pack(objects)
-        split = folder_split(image)
         row = row._replace(
             sound=True,
-            split=folder_split(source) if split == NO_SPLIT and source is not None else split,
+            split=_split(found.item, image),
             digest=hashlib.sha256(found.sha256 + repr(boxes).encode()).digest(),
             size=found.size,
             modified=found.modified,
@@ -167,7 +175,7 @@ def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | No
     try:
         content = found.item.part
         if content is None:
-            content, _ = read_file(batch.root, source, LARGEST_ANNOTATION, "xml_too_large")
+            content, _ = read_file(batch.root, source, LARGEST_ANNOTATION, "labels_too_large")
         found.source_digest = batch.reader.digest(content)
         return batch.reader.read(content)
     except FaultyError as error:
@@ -210,23 +218,38 @@ def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes
         FaultyError: if it is gone, not a regular file, or larger than `limit` bytes.
         BoxcarError: 69 if there is no permission to read it.
     """
-    unusable: Kind = "broken_xml" if too_large == "xml_too_large" else "not_a_picture"
+    unusable: Kind = "broken_labels" if too_large == "labels_too_large" else "not_a_picture"
+    with open_data_file(root, name, unusable) as file:
+        status = os.fstat(file.fileno())
+        if status.st_size > limit:
+            raise FaultyError(too_large, f"it has {status.st_size:,} bytes; the limit is {limit:,}")
+        try:
+            return file.readall(), status.st_mtime_ns % 2**63
+        except OSError as error:
+            raise _unreadable(f"{root}/{name}", error) from error
+
+
+def open_data_file(root: Path, name: str, unusable: Kind = "broken_labels") -> io.FileIO:
+    """Opens a data file for reading.
+
+    Raises:
+        FaultyError: `unusable` if it is gone or not a regular file.
+        BoxcarError: 69 if there is no permission to read it.
+    """
     path = f"{root}/{name}"
     try:
         # Without O_NONBLOCK, opening a named pipe would block.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise FaultyError(unusable, "it is not a file")
-            if status.st_size > limit:
-                raise FaultyError(too_large, f"it has {status.st_size:,} bytes; the limit is {limit:,}")
-            return file.readall(), status.st_mtime_ns % 2**63
+        file = io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             raise FaultyError(unusable, "it is a broken link") from error
-        raise BoxcarError(
-            ExitCode.ENVIRONMENT,
-            f"{shown(path)} cannot be read: {error.strerror or error}.",
-            "Change its permissions so that you can read it.",
-            again=True,
-        ) from error
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FaultyError(unusable, "it is not a file")
+    return file
+
+
+def _unreadable(path: str, error: OSError) -> BoxcarError:
+    what = f"{shown(path)} cannot be read: {error.strerror or error}."
+    return BoxcarError(ExitCode.ENVIRONMENT, what, "Change its permissions so that you can read it.", again=True)

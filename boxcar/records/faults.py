@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 Kind = Literal[
-    "broken_xml",  # not well-formed, not an <annotation>, or its size is not a number
+    "broken_labels",  # not well-formed, not an <annotation>, or its size is not a number
     "dangerous_xml",  # declares entities, which an entity bomb does
-    "xml_too_large",
+    "labels_too_large",
     "missing_picture",  # there is an annotation, but no image
     "two_annotations",  # a second annotation for one image
     "same_stem",  # one annotation's name matches two images

@@ -1,32 +1,30 @@
 """The images and annotation files below a folder."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
-from boxcar.records.images import is_image, is_other_image
+from boxcar.records.images import is_other_image
 from boxcar.run.own_outputs import walk_data
 
 
 class FoundNames(NamedTuple):
     """What is below a data folder, by names relative to it, sorted."""
 
-    names: list[str]  # all images and annotation files
+    names: list[str]  # all files but those of `own`
     own: list[str]  # the folders with Boxcar's own outputs, which are left out
     others: list[str]  # the images of formats that records cannot contain, which are left out
 
 
-def list_names(root: Path, leave_out: Path, is_annotation: Callable[[str], bool]) -> FoundNames:
-    """The names of all images and annotation files below `root`.
+def list_names(root: Path, leave_out: Path) -> FoundNames:
+    """The names of all files below `root`.
 
     Hidden files and folders are skipped, and so are Boxcar's own outputs. Links to folders are followed, each folder once.
 
     Args:
         root: the data folder.
         leave_out: a folder below `root` to skip: the step's own output.
-        is_annotation: whether a file of this name holds annotations.
 
     Raises:
         BoxcarError: 69 if there is no permission to read a folder.
@@ -41,5 +39,4 @@ def list_names(root: Path, leave_out: Path, is_annotation: Callable[[str], bool]
             "Change its permissions so that you can read it.",
             again=True,
         ) from error
-    read = [name for name in names if is_image(name) or is_annotation(name)]
-    return FoundNames(read, sorted(own), [name for name in names if is_other_image(name)])
+    return FoundNames(names, sorted(own), [name for name in names if is_other_image(name)])

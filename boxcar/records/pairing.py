@@ -43,6 +43,11 @@ def paired(listing: Listing) -> Iterator[Item | Fault]:
             yield Item(name, pairing.owners.get(name))
 
 
+def labeled(items: Iterable[Item | Fault]) -> set[str]:
+    """The images of those items that have an annotation."""
+    return {item.image for item in items if isinstance(item, Item) and item.image is not None and item.source is not None}
+
+
 class _Pairing:
     """The state of the pairing: the annotation of each image that has one, the images that are left out, and why."""
 

@@ -1,12 +1,13 @@
 """What the records step and retraining need from an annotation format.
 
-A format is one file in `boxcar.records.readers`. There are two kinds:
+A format is one file in `boxcar.records.formats`. There are two kinds:
 
 - One file per image (Pascal VOC, YOLO): `items` pairs images and annotation files by their names, with
   `boxcar.records.pairing`, and `read` gets the whole file.
 - One file for many images (COCO, CSV): `items` reads the file once, yields an `Item` for each image, and puts the text about
-  that image into `Item.part`, which `read` gets. If the lines about one image are not together, `items` sorts the file through
-  a temporary file first, so that memory does not grow with the number of images.
+  that image into `Item.part`, which `read` gets. `boxcar.records.image_index` finds the images that the file names. If the
+  lines about one image are not together, `items` sorts the file through a temporary file first, so that memory does not grow
+  with the number of objects.
 
 Between the items, `items` yields the faults of files as a whole and of the pairing. The faults of single images are found
 later, in worker processes, when `read` gets their content.
@@ -14,10 +15,10 @@ later, in worker processes, when `read` gets their content.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from boxcar.records.annotation import Annotation
-from boxcar.records.faults import Fault
+from boxcar.records.faults import Fault, FaultyError
 
 
 class Item(NamedTuple):
@@ -26,6 +27,29 @@ class Item(NamedTuple):
     image: str | None  # None if an annotation has no image
     source: str | None  # the annotation file; None if the image has none
     part: bytes | None = None  # this image's part of a file that describes many images
+    split: int | None = None  # the one that the format gives, an index into `check.SPLITS`; None if the folder decides
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """All files of a data folder, local or in a bucket, by which a format is recognized.
+
+    Attributes:
+        names: of all files that are neither hidden nor Boxcar's own, sorted, relative to the folder and with slashes; bytes
+            that are not UTF-8 are surrogates.
+        open: opens a file. Raises FaultyError if it is not a regular file.
+    """
+
+    names: Sequence[str]
+    open: Callable[[str], BinaryIO]
+
+    def beginning(self, name: str, size: int = 4096) -> bytes:
+        """The first bytes of a file; none if it is not a regular file, which its check reports."""
+        try:
+            with self.open(name) as file:
+                return file.read(size)
+        except FaultyError:
+            return b""
 
 
 @dataclass(frozen=True)
@@ -36,14 +60,31 @@ class Listing:
         names: of all images and annotation files, sorted, relative to the folder and with slashes.
         image_names: the images that an annotation file names, as the reader's `image_names` found them. For a bucket, they
             come from the previous listing if the file is unchanged.
+        open: as in `DataFiles`.
     """
 
     names: Sequence[str]
     image_names: Callable[[str], Sequence[str]]
+    open: Callable[[str], BinaryIO]
+
+
+class Recognized(NamedTuple):
+    """That a data folder has labels of a format."""
+
+    reader: "AnnotationReader"
+    file: str  # one of its label files, by which it was recognized
 
 
 class AnnotationReader(Protocol):
-    """Reads one label format. It holds no state and can be sent to another process."""
+    """Reads one label format. It does not change after it was made, and can be sent to another process.
+
+    Attributes:
+        format: its name, as `--format` takes it.
+        title: its name, as people write it.
+    """
+
+    format: str
+    title: str
 
     def is_annotation(self, name: str) -> bool:
         """Whether a file of this name holds annotations of this format."""
@@ -53,6 +94,9 @@ class AnnotationReader(Protocol):
 
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
         """Every image and annotation of a listing, once each, and the faults of their pairing."""
+
+    def labeled_images(self, listing: Listing) -> set[str]:
+        """The images that an annotation describes, found without opening a file. Ambiguous ones may be left out."""
 
     def read(self, content: bytes) -> Annotation:
         """The annotation in an item's part or, without a part, in its whole source.

@@ -8,14 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from boxcar.config.run_settings import LabelFormat
 from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import LARGEST_ANNOTATION, Batch, CheckedBatch, check, read_file
+from boxcar.records.check import LARGEST_ANNOTATION, Batch, CheckedBatch, check, open_data_file, read_file
 from boxcar.records.faults import Fault, FaultyError, shown
+from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
 from boxcar.records.listing import list_names
-from boxcar.records.reader import AnnotationReader, Listing
-from boxcar.records.readers import READER
+from boxcar.records.reader import AnnotationReader, DataFiles, Listing
 from boxcar.records.table import ImageTable
 from boxcar.records.workers import WorkerPool
 from boxcar.run.layout import LABEL_MAP
@@ -39,34 +40,40 @@ class Source(NamedTuple):
 
 
 @contextmanager
-def opened_source(root: Path, output: Path) -> Iterator[Source]:
+def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -> Iterator[Source]:
     """Lists the data folder and starts the processes that read it.
 
     Args:
         root: the data folder.
         output: the step's own folder, which is left out if it is in the data folder.
+        wanted: the format of the labels; by default it is recognized.
 
     Raises:
-        BoxcarError: 65 if the folder contains no image; 69 if it cannot be read.
+        BoxcarError: 64 or 65 as `find_reader`; 65 if the folder contains no image; 69 if it cannot be read.
     """
     # The workers start while the folder is listed.
     with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, WorkerPool(Path(temporary)) as workers:
-        names, own, others = list_names(root, output, READER.is_annotation)
+        files, own, others = list_names(root, output)
+        open_file = partial(open_data_file, root)
+        reader = find_reader(DataFiles(files, open_file), wanted)
+        names = [name for name in files if is_image(name) or reader.is_annotation(name)]
+        del files
         if not any(map(is_image, names)):
-            what = f"{uri_of(root)} holds no image" + (f", only {len(names)} XML files." if names else ".")
+            what = f"{uri_of(root)} holds no image" + (f", only {len(names)} label files." if names else ".")
             if others:
                 what = f"{uri_of(root)} holds no image that Boxcar trains on, only others such as {shown(others[0])}."
             elif own:
                 what = f"{uri_of(root)} holds no image except Boxcar's own outputs, which are never data."
             raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, or WebP images as --data.")
         with closing(ImageTable(names)) as table:
-            yield Source(root, READER, Listing(names, partial(image_names, root, READER)), table, workers, own, others)
+            listing = Listing(names, partial(image_names, root, reader), open_file)
+            yield Source(root, reader, listing, table, workers, own, others)
 
 
 def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
     """The images that an annotation file names; none if it cannot be read, which its check reports."""
     try:
-        content, _ = read_file(root, name, LARGEST_ANNOTATION, "xml_too_large")
+        content, _ = read_file(root, name, LARGEST_ANNOTATION, "labels_too_large")
     except FaultyError:
         return []
     return reader.image_names(content)

@@ -1,16 +1,18 @@
 """What has changed in a folder of images since a model was last trained on it. Only changed files are read."""
 
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from boxcar.config.run_settings import LabelFormat
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
-from boxcar.records.reader import Item, Listing
-from boxcar.records.readers import READER
+from boxcar.records.reader import AnnotationReader, DataFiles, Listing
 from boxcar.run.layout import COMMIT, DRAWINGS, LABEL_MAP, UNFINISHED
 from boxcar.run.own_outputs import is_result
 from boxcar.storage import Missing, Store, StoredObject, open_store
@@ -29,6 +31,7 @@ class IndexedFile(BaseModel):
     tag: str  # of `storage.StoredObject`
     sha256: str
     filename: str = ""  # of an annotation file: the names of the images in it, one per line
+    labeled: bool | None = None  # whether an annotation describes it; None in the indexes of earlier versions
 
 
 class Index(BaseModel):
@@ -38,6 +41,7 @@ class Index(BaseModel):
 
     format: int = Field(default=_FORMAT)
     data: str
+    labels: str = "voc"  # the format of the labels
     files: dict[str, IndexedFile]
 
 
@@ -64,34 +68,43 @@ class Changes(NamedTuple):
         return f"{files or 'no'} files; {self.pictures} new labeled images"
 
 
-def index_files(data: str, known: Index | None) -> Index:
+def index_files(data: str, known: Index | None, format: LabelFormat | None = None) -> Index:
     """The present files of a folder. Only those with another size or tag than before are read.
 
     Args:
         data: URI of the folder.
         known: the previous index. It is not used if it is of another folder.
+        format: of the labels; by default it is recognized.
 
     Raises:
-        BoxcarError: 64 if there is no image, 69 if the folder cannot be read.
+        BoxcarError: 64 if there is no image; 64 or 65 as `find_reader`; 69 if the folder cannot be read.
     """
     store = open_store(data)
-    everything = store.entries()
+    everything = [entry for entry in store.entries() if not _is_hidden(entry.name)]
     own = _own_folders(store, everything)
-    entries = [entry for entry in everything if _is_read(entry.name) and not own & set(_folders(entry.name))]
-    if not any(is_image(entry.name) for entry in entries):
+    entries = {entry.name: entry for entry in everything if not own & set(_folders(entry.name))}
+    if not any(map(is_image, entries)):
         raise BoxcarError(ExitCode.USAGE, f"There are no images at {data}.", "Correct the URI, or upload the images.")
-    before = {} if known is None or known.data != data else known.files
+    reader = find_reader(DataFiles(sorted(entries), lambda name: io.BytesIO(store.read(name))), format)
+    before = {} if known is None or (known.data, known.labels) != (data, reader.format) else known.files
 
     def index(entry: StoredObject) -> tuple[str, IndexedFile]:
         file = before.get(entry.name)
         if file is None or (file.bytes, file.tag) != (entry.bytes, entry.tag):
             content = store.read(entry.name, tag=entry.tag)
-            filename = "\n".join(READER.image_names(content)) if READER.is_annotation(entry.name) else ""
+            filename = "\n".join(reader.image_names(content)) if reader.is_annotation(entry.name) else ""
             sha256 = hashlib.sha256(content).hexdigest()
             file = IndexedFile(bytes=entry.bytes, tag=entry.tag, sha256=sha256, filename=filename)
         return entry.name, file
 
-    return Index(data=data, files=dict(in_order(index, entries)))
+    def is_read(name: str) -> bool:
+        return is_image(name) or reader.is_annotation(name) or PurePosixPath(name).name == LABEL_MAP
+
+    files = dict(in_order(index, (entry for name, entry in entries.items() if is_read(name))))
+    if files != before:  # for 100,000 images this takes seconds
+        labeled = _labeled_images(reader, files)
+        files = {name: file.model_copy(update={"labeled": name in labeled}) for name, file in files.items()}
+    return Index(data=data, labels=reader.format, files=files)
 
 
 def compare(before: Index | None, now: Index) -> Changes:
@@ -100,7 +113,6 @@ def compare(before: Index | None, now: Index) -> Changes:
     added = tuple(name for name in now.files if name not in old)
     changed = tuple(name for name, file in now.files.items() if name in old and old[name].sha256 != file.sha256)
     removed = tuple(name for name in old if name not in now.files)
-    # For 100,000 images this takes seconds, so it is skipped if nothing has changed.
     images = _labeled_content(now.files) - _labeled_content(old) if added or changed or removed else ()
     return Changes(added=added, changed=changed, removed=removed, pictures=len(images))
 
@@ -131,16 +143,19 @@ def write_index(model: Store, index: Index) -> None:
     model.write(INDEX, index.model_dump_json().encode())
 
 
-def labeled_images(files: Mapping[str, IndexedFile]) -> set[str]:
+def _labeled_images(reader: AnnotationReader, files: Mapping[str, IndexedFile]) -> set[str]:
     """The names of the images that an annotation describes. Faulty pairs are ignored; the records step reports them."""
-    names = sorted(name for name in files if is_image(name) or READER.is_annotation(name))
-    items = READER.items(Listing(names, lambda name: files[name].filename.splitlines()))
-    return {item.image for item in items if isinstance(item, Item) and item.image is not None and item.source is not None}
+    names = sorted(name for name in files if is_image(name) or reader.is_annotation(name))
+    return reader.labeled_images(Listing(names, lambda name: files[name].filename.splitlines(), _unread))
+
+
+def _unread(name: str) -> BinaryIO:
+    raise AssertionError(f"{name} is opened to find labeled images")
 
 
 def _labeled_content(files: Mapping[str, IndexedFile]) -> set[str]:
-    """The hashes of the labeled images."""
-    return {files[name].sha256 for name in labeled_images(files)}
+    """The hashes of the labeled images, and of all images of an index that does not say which are."""
+    return {file.sha256 for name, file in files.items() if file.labeled is not False and is_image(name)}
 
 
 def _own_folders(store: Store, entries: Sequence[StoredObject]) -> set[str]:
@@ -158,8 +173,7 @@ def _folders(name: str) -> Iterator[str]:
     yield from (path.as_posix().removeprefix(".") for path in PurePosixPath(name).parents)
 
 
-def _is_read(name: str) -> bool:
-    """Whether the records step reads this file. It skips hidden files and folders."""
-    path = PurePosixPath(name)
-    wanted = is_image(name) or READER.is_annotation(name) or path.name == LABEL_MAP
-    return wanted and not any(part.startswith(".") for part in path.parts)
+def _is_hidden(name: str) -> bool:
+    """Whether the records step skips a file because it or a folder of it is hidden, and it is no mark of Boxcar's."""
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") for part in parts) and parts[-1] not in (DRAWINGS, UNFINISHED)

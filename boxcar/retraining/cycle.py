@@ -97,7 +97,7 @@ def retrain(model: Model, configuration: Configuration, runs: str, launcher: Ret
                 notify_pending(model, configuration)
             check_gate(configuration)
             before = read_index(store)
-            now = index_files(str(configuration.data), before)
+            now = index_files(str(configuration.data), before, configuration.format)
             changes = compare(before, now)
             if (reason := _too_little(changes, configuration)) is not None:
                 if not changes and before != now:

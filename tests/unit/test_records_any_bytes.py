@@ -9,15 +9,15 @@ from PIL import Image
 
 from boxcar.records.annotation import checked_objects
 from boxcar.records.faults import FaultyError
+from boxcar.records.formats.voc import VocReader
 from boxcar.records.images import inspect, stored_bytes
-from boxcar.records.readers import READER
 
 
 @settings(deadline=2000, max_examples=150)
 @given(st.binary(max_size=200) | st.text("<>/abnotation&;! ", max_size=80).map(str.encode))
 def test_any_xml_bytes_give_an_annotation_or_a_fault(content: bytes) -> None:
     try:
-        annotation = READER.read(content)
+        annotation = VocReader().read(content)
     except FaultyError as error:
         assert error.reason
     else:
@@ -30,7 +30,7 @@ _VALUE = st.sampled_from(["", "0", "-3", "12.5", "1e400", "nan", "x", "999999999
 @settings(deadline=2000, max_examples=150)
 @given(st.lists(st.tuples(_VALUE, _VALUE, _VALUE, _VALUE, _VALUE), max_size=3))
 def test_any_values_give_sound_boxes_or_faults(rows: list[tuple[str, str, str, str, str]]) -> None:
-    annotation = READER.read(xml_text("a.jpg", (64, 48), list(rows)).encode())
+    annotation = VocReader().read(xml_text("a.jpg", (64, 48), list(rows)).encode())
     sound, clipped, problems = checked_objects(annotation, 64, 48)
     blamed = {number for number in range(1, len(rows) + 1) if any(f"box {number} " in f"{reason} " for _, reason in problems)}
     assert len(sound) + len(blamed) == len(rows)

@@ -17,11 +17,12 @@ from PIL import Image
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
-from boxcar.records.check import ROW, Batch, Row, check
+from boxcar.records.check import ROW, Batch, Row, check, open_data_file
 from boxcar.records.faults import Fault
+from boxcar.records.formats.voc import VocReader
+from boxcar.records.images import is_image
 from boxcar.records.listing import list_names
 from boxcar.records.reader import Item, Listing
-from boxcar.records.readers import READER
 from boxcar.records.source import image_names
 
 BOMB = (
@@ -104,14 +105,14 @@ def _pipe(folder: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
-    "broken XML": (_text("bad.xml", b"<annotation><object>"), "bad.xml", "broken_xml", "the XML is broken"),
-    "empty XML": (_text("bad.xml", b""), "bad.xml", "broken_xml", "the XML is broken"),
-    "other XML": (_text("bad.xml", b"<svg/>"), "bad.xml", "broken_xml", "<svg>, not <annotation>"),
-    "unknown encoding": (_text("bad.xml", b'<?xml version="1.0" encoding="x-y"?><a/>'), "bad.xml", "broken_xml", ""),
+    "broken XML": (_text("bad.xml", b"<annotation><object>"), "bad.xml", "broken_labels", "the XML is broken"),
+    "empty XML": (_text("bad.xml", b""), "bad.xml", "broken_labels", "the XML is broken"),
+    "other XML": (_text("bad.xml", b"<svg/>"), "bad.xml", "broken_labels", "<svg>, not <annotation>"),
+    "unknown encoding": (_text("bad.xml", b'<?xml version="1.0" encoding="x-y"?><a/>'), "bad.xml", "broken_labels", ""),
     "size in words": (
         _text("bad.xml", b"<annotation><size><width>wide</width></size></annotation>"),
         "bad.xml",
-        "broken_xml",
+        "broken_labels",
         "no whole <width> and <height>",
     ),
     "entity bomb": (_text("bad.xml", BOMB.encode()), "bad.xml", "dangerous_xml", "declares entities"),
@@ -122,7 +123,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
         "dangerous_xml",
         "declares entities",
     ),
-    "huge XML": (_text("bad.xml", b"<annotation>" + b" " * 10_000_000), "bad.xml", "xml_too_large", "10,000,000"),
+    "huge XML": (_text("bad.xml", b"<annotation>" + b" " * 10_000_000), "bad.xml", "labels_too_large", "10,000,000"),
     "missing picture": (
         _without_picture,
         "bad.xml",
@@ -158,10 +159,11 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
 
 def _checked(data: Path) -> tuple[list[Fault], int]:
     """The faults of a folder and the number of its sound images, found in this process instead of the workers."""
-    listing = Listing(list_names(data, data / "none", READER.is_annotation).names, partial(image_names, data, READER))
-    found = list(READER.items(listing))
+    reader, open_file = VocReader(), partial(open_data_file, data)
+    names = [name for name in list_names(data, data / "none").names if is_image(name) or reader.is_annotation(name)]
+    found = list(reader.items(Listing(names, partial(image_names, data, reader), open_file)))
     items = [item for item in found if isinstance(item, Item)]
-    checked = check(Batch(data, READER, items, full_decode=True))
+    checked = check(Batch(data, reader, items, full_decode=True))
     faults = [item for item in found if isinstance(item, Fault)] + checked.faults
     return faults, sum(row.sound for row in map(Row._make, ROW.iter_unpack(checked.rows)))
 

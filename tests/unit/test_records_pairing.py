@@ -1,6 +1,7 @@
 """Which annotation describes which image, from a listing of names, for the folder layouts that people use."""
 
 import time
+from typing import BinaryIO
 
 import pytest
 
@@ -11,11 +12,15 @@ from boxcar.records.reader import Item, Listing
 ALONE = "an annotation without an image"
 
 
+def _never(name: str) -> BinaryIO:
+    raise AssertionError(f"{name} is opened")
+
+
 def _paired(names: str, given: dict[str, str]) -> tuple[dict[str, str | None], list[Fault]]:
     """The annotation of each image (None if it has none), the annotations without an image, and the faults."""
     found: dict[str, str | None] = {}
     faults = []
-    listing = Listing(sorted(names.split()), lambda name: [given[name]] if name in given else [])
+    listing = Listing(sorted(names.split()), lambda name: [given[name]] if name in given else [], _never)
     for item in paired(listing):
         if isinstance(item, Fault):
             faults.append(item)

@@ -2,14 +2,16 @@
 
 import csv
 import hashlib
+import io
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 from labelled import picture, save
 
 from boxcar.records.annotation import Annotation, RawObject
-from boxcar.records.check import ROW, Batch, Row, check
+from boxcar.records.check import ROW, Batch, Row, check, open_data_file
 from boxcar.records.faults import Fault
 from boxcar.records.images import is_image
 from boxcar.records.reader import AnnotationReader, Item, Listing
@@ -18,8 +20,8 @@ from boxcar.records.reader import AnnotationReader, Item, Listing
 class _Csv:
     """One box per line: `image,class,xmin,ymin,xmax,ymax`. The lines of an image are together."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    format = "csv"
+    title = "CSV"
 
     def is_annotation(self, name: str) -> bool:
         return name.endswith(".csv")
@@ -30,7 +32,8 @@ class _Csv:
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
         images = {name for name in listing.names if is_image(name)}
         for source in filter(self.is_annotation, listing.names):
-            with (self.root / source).open() as lines:
+            with listing.open(source) as file:
+                lines = io.TextIOWrapper(file)
                 for image, part in groupby(lines, lambda line: line.split(",")[0]):
                     if image in images:
                         images.remove(image)
@@ -38,6 +41,9 @@ class _Csv:
                     else:
                         yield Fault(source, "missing_picture", f"there is no {image}")
         yield from (Item(image, None) for image in sorted(images))
+
+    def labeled_images(self, listing: Listing) -> set[str]:
+        return {image for name in filter(self.is_annotation, listing.names) for image in listing.image_names(name)}
 
     def read(self, content: bytes) -> Annotation:
         rows = csv.reader(content.decode().splitlines())
@@ -53,9 +59,10 @@ def test_one_file_for_many_images_is_read_in_parts(tmp_path: Path) -> None:
         save(tmp_path / f"{number}.jpg", picture(number))
     lines = ["0.jpg,cat,1,1,9,9", "0.jpg,dog,2,2,8,8", "1.jpg,cat,1,1,9,x", "2.jpg,cat,-1,1,9,9", "7.jpg,cat,1,1,9,9"]
     (tmp_path / "labels.csv").write_text("".join(f"{line}\n" for line in lines))
-    reader: AnnotationReader = _Csv(tmp_path)
+    reader: AnnotationReader = _Csv()
     names = sorted(path.name for path in tmp_path.iterdir())
-    listing = Listing(names, lambda name: reader.image_names((tmp_path / name).read_bytes()))
+    open_file = partial(open_data_file, tmp_path)
+    listing = Listing(names, lambda name: reader.image_names((tmp_path / name).read_bytes()), open_file)
     found = list(reader.items(listing))
     assert [fault.reason for fault in found if isinstance(fault, Fault)] == ["there is no 7.jpg"]
     checked = check(Batch(tmp_path, reader, [item for item in found if isinstance(item, Item)], full_decode=True))

@@ -224,7 +224,7 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
         "records",
         "dataset.json",
         lambda dataset: dataset.update(
-            faults=[{"file": f"{name} & <i>", "kind": "broken_xml", "reason": "<u>not</u> well-formed", "done": "left out"}],
+            faults=[{"file": f"{name} & <i>", "kind": "broken_labels", "reason": "<u>not</u> well-formed", "done": "left out"}],
             warnings=["the class <script>alert(1)</script> has one box"],
             clipped_boxes=2,
         ),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from boxcar.errors import BoxcarError
-from boxcar.retraining.changes import INDEX, compare, index_files, labeled_images, read_index, write_index
+from boxcar.retraining.changes import INDEX, compare, index_files, read_index, write_index
 from boxcar.storage import Store, open_store
 
 
@@ -99,7 +99,7 @@ def test_an_annotation_is_paired_by_the_name_in_it(data: str, reads: list[str]) 
     store.write("pictures/cat.jpg", b"cat")
     store.write("elsewhere/8.xml", b"<annotation><filename>cat.jpg</filename></annotation>")
     before = index_files(data, None)
-    assert "pictures/cat.jpg" in labeled_images(before.files)
+    assert before.files["pictures/cat.jpg"].labeled
     reads.clear()
     assert index_files(data, before).files["elsewhere/8.xml"].filename == "cat.jpg"
     assert reads == []

@@ -4,20 +4,39 @@ labelImg stores the edges of a rectangle in pixels, but writes 1 for an edge at 
 """
 
 import hashlib
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from itertools import islice
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
 from boxcar.records.annotation import SIDES, Annotation, RawObject, parsed_number
 from boxcar.records.faults import Fault, FaultyError
-from boxcar.records.pairing import paired
-from boxcar.records.reader import Item, Listing
+from boxcar.records.pairing import labeled, paired
+from boxcar.records.reader import DataFiles, Item, Listing, Recognized
+
+_ROOT = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")
+_LOOKED_AT = 20  # files, by which another format's XML is noticed
+
+
+def recognize(files: DataFiles) -> Recognized | None:
+    """Recognizes XML files, unless their root is that of CVAT. Files without a readable root are faulty ones of this format."""
+    reader = VocReader()
+    found = (name for name in files.names if reader.is_annotation(name))
+    for name in islice(found, _LOOKED_AT):
+        root = _ROOT.search(files.beginning(name))
+        if root is None or root[1] != b"annotations":
+            return Recognized(reader, name)
+    return None
 
 
 class VocReader:
     """Reads Pascal VOC XML; see `boxcar.records.reader.AnnotationReader`."""
+
+    format = "voc"
+    title = "Pascal VOC"
 
     def is_annotation(self, name: str) -> bool:
         return name[-4:].lower() == ".xml"
@@ -32,6 +51,9 @@ class VocReader:
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
         return paired(listing)
 
+    def labeled_images(self, listing: Listing) -> set[str]:
+        return labeled(self.items(listing))
+
     def digest(self, content: bytes) -> bytes:
         return hashlib.sha256(content).digest()
 
@@ -39,18 +61,18 @@ class VocReader:
         """Parses an XML file's bytes.
 
         Raises:
-            FaultyError: `dangerous_xml` or `broken_xml`.
+            FaultyError: `dangerous_xml` or `broken_labels`.
         """
         try:
             root = _parsed(content)
         except DefusedXmlException as error:
             raise FaultyError("dangerous_xml", "the XML declares entities, which no annotation needs") from error
         except ParseError as error:
-            raise FaultyError("broken_xml", f"the XML is broken ({error})") from error
+            raise FaultyError("broken_labels", f"the XML is broken ({error})") from error
         except (ValueError, LookupError) as error:
-            raise FaultyError("broken_xml", f"the XML's encoding cannot be read ({error})") from error
+            raise FaultyError("broken_labels", f"the XML's encoding cannot be read ({error})") from error
         if root.tag != "annotation":
-            raise FaultyError("broken_xml", f"the XML's root is <{root.tag[:40]}>, not <annotation>")
+            raise FaultyError("broken_labels", f"the XML's root is <{root.tag[:40]}>, not <annotation>")
         filename = _text(root.findtext("filename"))
         # A name from another system may contain that system's folders.
         image = filename.replace("\\", "/").rsplit("/", 1)[-1] if filename else None
@@ -77,7 +99,7 @@ def _size(root: ET.Element) -> tuple[int, int] | None:
         return None
     width, height = (parsed_number(size.findtext(side)) for side in ("width", "height"))
     if width is None or height is None or not (width.is_integer() and height.is_integer()):
-        raise FaultyError("broken_xml", "the XML's <size> has no whole <width> and <height>")
+        raise FaultyError("broken_labels", "the XML's <size> has no whole <width> and <height>")
     return int(width), int(height)
 
 
