@@ -1,7 +1,6 @@
 """What has changed in a folder of images since a model was last trained on it. Only changed files are read."""
 
 import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -16,6 +15,7 @@ from boxcar.records.reader import AnnotationReader, DataFiles, Listing
 from boxcar.run.layout import COMMIT, DRAWINGS, LABEL_MAP, UNFINISHED
 from boxcar.run.own_outputs import is_result
 from boxcar.storage import Missing, Store, StoredObject, open_store
+from boxcar.storage.object_file import open_object
 from boxcar.storage.parallel import in_order
 
 INDEX = "data.json"  # in the model's folder
@@ -85,7 +85,7 @@ def index_files(data: str, known: Index | None, format: LabelFormat | None = Non
     entries = {entry.name: entry for entry in everything if not own & set(_folders(entry.name))}
     if not any(map(is_image, entries)):
         raise BoxcarError(ExitCode.USAGE, f"There are no images at {data}.", "Correct the URI, or upload the images.")
-    reader = find_reader(DataFiles(sorted(entries), lambda name: io.BytesIO(store.read(name))), format)
+    reader = find_reader(DataFiles(sorted(entries), lambda name: open_object(store, entries[name])), format)
     before = {} if known is None or (known.data, known.labels) != (data, reader.format) else known.files
 
     def index(entry: StoredObject) -> tuple[str, IndexedFile]:
