@@ -14,8 +14,8 @@ from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import label_map_text, read_label_map
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import SPLITS, CheckedBatch
-from boxcar.records.faults import shown
+from boxcar.records.check import SPLITS, CheckedBatch, Unlabeled, is_misunderstood_split
+from boxcar.records.faults import grouped, shown
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split import assign_splits
 from boxcar.records.table import Images
@@ -33,6 +33,7 @@ def build_records(
     *,
     format: LabelFormat | None = None,
     on_fault: Literal["stop", "skip"] = "stop",
+    unlabeled: Unlabeled = "stop",
     label_map: str | None = None,
     frozen_test: str | None = None,
     validation_fraction: float = 0.15,
@@ -50,6 +51,8 @@ def build_records(
         output: the step's own folder (URI).
         format: of the labels; by default it is recognized.
         on_fault: stop at faulty images, or leave them out and list them in `dataset.json`.
+        unlabeled: what becomes of images that no label describes: a fault of each, none is used, or each is an image without
+            objects. Those in a folder named `negatives` or `background` have no objects in any case.
         label_map: a `label_map.pbtxt` (URI) whose ids are kept; by default the one in `data`, if any. Classes
             that it lacks are appended.
         frozen_test: a list (URI) of the images that make up the test split, see `boxcar.data.held_out_list`; None if there is
@@ -72,6 +75,8 @@ def build_records(
     }
     if format is not None:
         parameters["format"] = format
+    if unlabeled != "stop":
+        parameters["unlabeled"] = unlabeled
     started = time.monotonic()
     source, result = Mirror(data), Mirror(output)
     if not source.remote:
@@ -93,12 +98,12 @@ def build_records(
         if full_decode and (folder / COMMIT).is_file():
             # To see that nothing has changed, the images need not be decoded.
             with opened_source(root, folder, format) as opened:
-                check_all(opened, full_decode=False)
+                check_all(opened, full_decode=False, unlabeled=unlabeled)
                 committed = step_for(opened).done()
             if committed is not None:
                 return committed
         with opened_source(root, folder, format) as opened:
-            found = check_all(opened, full_decode)
+            found = check_all(opened, full_decode, unlabeled)
             step = step_for(opened)
             committed = step.done()
             if committed is not None:
@@ -107,7 +112,7 @@ def build_records(
                 changed = f"The images in {uri_of(root)}, the label map, or the settings"
                 what = f"{changed} have changed since {uri_of(folder)} was made."
                 raise BoxcarError(ExitCode.USAGE, what, "Choose another --output for a new run.")
-            _check_found(root, found, on_fault)
+            _check_found(opened, found, on_fault)
             images = _split_images(opened, found, validation_fraction, test_fraction, seed, frozen)
             labels, new_labels = _labels(given, found.classes)
             with step.writing():
@@ -136,17 +141,38 @@ def _check_arguments(on_fault: str, validation_fraction: float, test_fraction: f
         )
 
 
-def _check_found(root: Path, found: CheckedBatch, on_fault: str) -> None:
+def _check_found(source: Source, found: CheckedBatch, on_fault: str) -> None:
+    unlabeled = [fault.file for fault in found.faults if fault.kind == "unlabeled"]
+    if not found.classes and len(unlabeled) == len(found.faults):
+        error = _without_boxes(source.root, found)
+        error.what += _likely_reason(unlabeled, source)
+        raise error
     if found.faults and on_fault == "stop":
         faults = "1 fault" if len(found.faults) == 1 else f"{len(found.faults)} faults"
-        raise BoxcarError(
-            ExitCode.DATA,
-            f"The labeled images in {uri_of(root)} have {faults}.",
-            "Correct what is listed above, or leave those images out with --on-fault skip.",
-            tuple(map(str, found.faults)),
-        )
+        what = f"The labeled images in {uri_of(source.root)} have {faults}."
+        do = "Correct what is listed above, or leave those images out with --on-fault skip."
+        if unlabeled:
+            what += _likely_reason(unlabeled, source)
+            do += " Images that show no object need no label with --unlabeled background."
+        raise BoxcarError(ExitCode.DATA, what, do, tuple(grouped(found.faults)))
     if not found.classes:
-        raise _without_boxes(root, found)
+        raise _without_boxes(source.root, found)
+
+
+def _likely_reason(unlabeled: list[str], source: Source) -> str:
+    """Why images have no label, if files that were not read have their names; a sentence, or nothing."""
+    stems = {name.rpartition("/")[2].rpartition(".")[0].lower() for name in unlabeled}
+    beside = [name for name in source.unread if {part.lower() for part in _stems(name)} & stems]
+    if not beside:
+        return ""
+    others = f" and {len(beside) - 1} other files" if len(beside) > 1 else ""
+    return f" Files with their names were not recognized as {source.reader.title} labels: {shown(beside[0])}{others}."
+
+
+def _stems(name: str) -> tuple[str, str]:
+    """A file's name without folders, with and without its suffix."""
+    base = name.rpartition("/")[2]
+    return base, base.rpartition(".")[0]
 
 
 def _without_boxes(root: Path, found: CheckedBatch) -> BoxcarError:
@@ -154,8 +180,8 @@ def _without_boxes(root: Path, found: CheckedBatch) -> BoxcarError:
     return BoxcarError(
         ExitCode.DATA,
         f"{uri_of(root)} contains no labeled box{left}.",
-        "Label your images with labelImg, and save the labels as Pascal VOC.",
-        tuple(map(str, found.faults)),
+        "Label your images, for example with labelImg, or give the folder that also holds the label files as --data.",
+        tuple(grouped(found.faults)),
     )
 
 
@@ -183,6 +209,10 @@ def _left_out(source: Source) -> list[str]:
     if source.others:
         more = f" and {len(source.others) - 1} other images were" if len(source.others) > 1 else " was"
         warnings.append(f"{shown(source.others[0])}{more} left out: save them as JPEG or PNG to train on them.")
+    folders = {part for name in source.listing.names for part in name.split("/")[:-1]}
+    if odd := sorted(filter(is_misunderstood_split, folders)):
+        names = ", ".join(map(shown, odd))
+        warnings.append(f"No split was taken from {names}: Boxcar knows names such as train, valid, and test_images.")
     return warnings
 
 
@@ -194,10 +224,12 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> li
         missing = f"{len(frozen) - present} of {len(frozen)}"
         warnings.append(f"{missing} images of the held-out test split are not in the data.")
     if found.without_annotation:
-        reason = "image has no annotation and counts as an image without objects."
+        reason = "image has no label and counts as an image without objects."
         if found.without_annotation > 1:
-            reason = "images have no annotation and count as images without objects."
+            reason = "images have no label and count as images without objects."
         warnings.append(f"{found.without_annotation} {reason}")
+    if found.skipped:
+        warnings.append(f"{found.skipped} images have no label and were left out.")
     return warnings
 
 

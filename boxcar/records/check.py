@@ -4,11 +4,12 @@ import errno
 import hashlib
 import io
 import os
+import re
 import stat
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import Annotation, LabeledObject, checked_objects, pack
@@ -24,7 +25,21 @@ SPLITS = ("train", "validation", "test")
 TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
 NO_SPLIT = -1
 
-_SPLIT_FOLDERS = {"train": 0, "validation": 1, "val": 1, "test": 2}
+Unlabeled = Literal["stop", "skip", "background"]
+
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), 0),
+    **dict.fromkeys(("validation", "validate", "valid", "val", "evaluation", "eval", "dev", "development"), 1),
+    **dict.fromkeys(("test", "testing", "tests"), 2),
+}
+# What stands beside the split in the name of a folder or a file: `train2017`, `test_images`, `instances_val2017`.
+_BESIDE_SPLIT = frozenset(
+    {"image", "images", "img", "imgs", "pictures", "photos", "jpegimages", "data", "dataset", "set", "split", "label", "labels"}
+    | {"annotation", "annotations", "xml", "xmls", "instances", "coco"}
+)
+_WORDS = re.compile(r"[A-Za-z]+")
+# Folders whose images are negatives although they have no label.
+_NEGATIVES = frozenset({"negatives", "negative", "backgrounds", "background"})
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,7 @@ class Batch:
     reader: AnnotationReader
     items: list[Item]
     full_decode: bool
+    unlabeled: Unlabeled = "stop"  # what becomes of images that no label describes
 
 
 class Row(NamedTuple):
@@ -75,7 +91,8 @@ class CheckedBatch:
     faults: list[Fault] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
     clipped: int = 0
-    without_annotation: int = 0
+    without_annotation: int = 0  # negatives
+    skipped: int = 0  # images without a label that are in no split
 
     def merge(self, other: "CheckedBatch") -> None:
         """Adds another batch's results, except its rows and objects."""
@@ -83,6 +100,7 @@ class CheckedBatch:
         self.classes |= other.classes
         self.clipped += other.clipped
         self.without_annotation += other.without_annotation
+        self.skipped += other.skipped
 
 
 @dataclass
@@ -116,9 +134,31 @@ def check(batch: Batch) -> CheckedBatch:
 def folder_split(path: str) -> int:
     """The split that a folder on the path names, as an index into SPLITS. The innermost such folder decides."""
     for part in reversed(path.split("/")[:-1]):
-        if (split := _SPLIT_FOLDERS.get(part.lower())) is not None:
+        if (split := named_split(part)) != NO_SPLIT:
             return split
     return NO_SPLIT
+
+
+def named_split(name: str) -> int:
+    """The split that the name of a folder or file means, as an index into SPLITS: `valid`, `Test`, `train2017`, `test_images`.
+
+    Only a name of one split and of words that tell nothing else is understood, so that `test-drive` means none.
+    """
+    words = [word.lower() for word in _WORDS.findall(name)]
+    splits = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
+    if len(splits) != 1 or any(word not in _SPLIT_WORDS and word not in _BESIDE_SPLIT for word in words):
+        return NO_SPLIT
+    return splits.pop()
+
+
+def is_misunderstood_split(name: str) -> bool:
+    """Whether the name of a folder looks like a split's, but means none: `test-drive`, `train_and_val`."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    return bool(words) and words[0] in _SPLIT_WORDS and named_split(name) == NO_SPLIT
+
+
+def _is_negative(image: str) -> bool:
+    return any(part.lower() in _NEGATIVES for part in image.split("/")[:-1])
 
 
 def _split(item: Item, image: str) -> int:
@@ -137,6 +177,9 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         stem = shown(source.rpartition("/")[2].rpartition(".")[0])
         also = f' or "{shown(annotation.image)}"' if annotation.image else ""
         found.blame(source, "missing_picture", f'its image is missing: none is named "{stem}"{also}')
+    is_unlabeled = image is not None and source is None and not found.faults and not _is_negative(image)
+    if is_unlabeled and image is not None and batch.unlabeled == "stop":
+        found.blame(image, "unlabeled", "it has no label, which would say whether it shows an object")
     turn, objects, clipped = False, list[LabeledObject](), 0
     if inspected is not None and not found.faults:
         turn = _check_size(annotation, inspected, found)
@@ -148,7 +191,9 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
             found.blame(source, kind, reason)
     result.faults += found.faults
     row = Row(found.sha256, found.source_digest)
-    if not found.faults and image is not None and inspected is not None:
+    if is_unlabeled and batch.unlabeled == "skip":
+        result.skipped += 1
+    elif not found.faults and image is not None and inspected is not None:
         boxes = sorted(item[:5] for item in objects)
         packed = pack(objects)
         row = row._replace(

@@ -1,5 +1,7 @@
 """The faults that labeled images can have."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -7,6 +9,7 @@ Kind = Literal[
     "broken_labels",  # not well-formed, not an <annotation>, or its size is not a number
     "dangerous_xml",  # declares entities, which an entity bomb does
     "labels_too_large",
+    "unlabeled",  # an image that no label describes
     "missing_picture",  # there is an annotation, but no image
     "two_annotations",  # a second annotation for one image
     "same_stem",  # one annotation's name matches two images
@@ -24,6 +27,10 @@ Kind = Literal[
     "duplicate_across_splits",  # byte-identical images in two split folders; never stops the step
     "not_in_frozen_test",  # in a folder named test, although there is a held-out test split; never stops the step
 ]
+
+
+_LISTED = 10  # faults, or those of one kind, that are listed one by one
+_EXAMPLES = 3  # that are named of more
 
 
 @dataclass(frozen=True, order=True)
@@ -46,6 +53,24 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.reason}"
+
+
+def grouped(faults: Sequence[Fault]) -> list[str]:
+    """Faults as lines, the rarest kinds first, so that a single one is not lost among many: one line each or, of a kind that
+    has many, one line with their number and the first few."""
+    if len(faults) <= _LISTED:
+        return list(map(str, faults))
+    kinds = defaultdict[Kind, list[Fault]](list)
+    for fault in faults:
+        kinds[fault.kind].append(fault)
+    lines: list[str] = []
+    for kind, alike in sorted(kinds.items(), key=lambda item: (len(item[1]) > _LISTED, len(item[1]), item[0])):
+        if len(alike) <= _LISTED:
+            lines += map(str, alike)
+        else:
+            some = "; ".join(map(str, alike[:_EXAMPLES]))
+            lines.append(f"{len(alike)} faults of the kind {kind}: {some}; ...")
+    return lines
 
 
 class FaultyError(Exception):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from boxcar.config.run_settings import LabelFormat
 from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import LARGEST_ANNOTATION, Batch, CheckedBatch, check, open_data_file, read_file
+from boxcar.records.check import LARGEST_ANNOTATION, Batch, CheckedBatch, Unlabeled, check, open_data_file, read_file
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
@@ -37,6 +37,7 @@ class Source(NamedTuple):
     workers: WorkerPool
     own: list[str]  # as in `FoundNames`
     others: list[str]
+    unread: list[str]  # the names of all files that are neither images nor label files
 
 
 @contextmanager
@@ -57,9 +58,12 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
         open_file = partial(open_data_file, root)
         reader = find_reader(DataFiles(files, open_file), wanted)
         names = [name for name in files if is_image(name) or reader.is_annotation(name)]
+        unread = [name for name in files if not is_image(name) and not reader.is_annotation(name)]
         del files
         if not any(map(is_image, names)):
-            what = f"{uri_of(root)} holds no image" + (f", only {len(names)} label files." if names else ".")
+            what = f"{uri_of(root)} holds no image" + (
+                f", only {len(names)} label file{'s' if len(names) > 1 else ''}." if names else "."
+            )
             if others:
                 what = f"{uri_of(root)} holds no image that Boxcar trains on, only others such as {shown(others[0])}."
             elif own:
@@ -67,7 +71,7 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
             raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, or WebP images as --data.")
         with closing(ImageTable(names)) as table:
             listing = Listing(names, partial(image_names, root, reader), open_file)
-            yield Source(root, reader, listing, table, workers, own, others)
+            yield Source(root, reader, listing, table, workers, own, others, unread)
 
 
 def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
@@ -104,7 +108,7 @@ def find_labels(root: Path, output: Path) -> dict[int, str]:
     return maps[0] if maps else {}
 
 
-def check_all(source: Source, full_decode: bool) -> CheckedBatch:
+def check_all(source: Source, full_decode: bool, unlabeled: Unlabeled) -> CheckedBatch:
     """Checks all images and annotations. Adds the results of each image to the table, and returns the totals."""
     root, reader, listing, table, workers, *_ = source
     found = CheckedBatch()
@@ -117,9 +121,9 @@ def check_all(source: Source, full_decode: bool) -> CheckedBatch:
                 continue
             items.append(item)
             if len(items) == BATCH:
-                yield Batch(root, reader, items, full_decode)
+                yield Batch(root, reader, items, full_decode, unlabeled)
                 items = []
-        yield Batch(root, reader, items, full_decode)
+        yield Batch(root, reader, items, full_decode, unlabeled)
 
     with Progress("Checking images", sum(map(is_image, listing.names)), "images") as progress:
         for batch, checked in workers.run(check, batches()):

@@ -40,7 +40,7 @@ def test_the_files_and_counts(tmp_path: Path) -> None:
     (data / ".hidden.xml").write_text("<")
     (data / ".git").mkdir()
     (data / ".git" / "broken.xml").write_text("<")
-    committed = build_records(str(data), str(tmp_path / "out"))
+    committed = build_records(str(data), str(tmp_path / "out"), unlabeled="background")
     shards = [f"{split}-00000-of-00001.tfrecord" for split in ("test", "train", "validation")]
     assert sorted(committed.files) == ["box_shapes.json", "dataset.json", "label_map.pbtxt", *shards]
     assert read_label_map(tmp_path / "out" / "label_map.pbtxt") == {1: "cat", 2: "dog"}
@@ -53,11 +53,45 @@ def test_the_files_and_counts(tmp_path: Path) -> None:
     hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in data.iterdir() if path.suffix in (".jpg", ".png")}
     assert {name for split in splits for name in split["images"]} == hashes
     assert dataset["pictures_without_xml"] == 1
-    assert dataset["warnings"][0] == "1 image has no annotation and counts as an image without objects."
+    assert dataset["warnings"][0] == "1 image has no label and counts as an image without objects."
     assert dataset["picture_width"]["median"] == 64
     for split in splits:
         (shard,) = split["shards"]
         assert verify(tmp_path / "out" / shard)[0] == split["pictures"]
+
+
+def test_an_image_without_a_label_is_no_negative(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 12)
+    (data / "p11.xml").rename(data / "p11.txt")
+    save(data / "negatives" / "street.jpg", picture("street"))
+    with pytest.raises(BoxcarError, match=r"not recognized as Pascal VOC labels: p11\.txt.*--unlabeled background") as caught:
+        build_records(str(data), str(tmp_path / "out"))
+    assert caught.value.code == ExitCode.DATA
+    assert [detail.partition(":")[0] for detail in caught.value.details] == ["p11.jpg"]
+    for settings in ({"unlabeled": "skip"}, {"on_fault": "skip"}):
+        build_records(str(data), str(tmp_path / "out"), **settings)  # type: ignore[arg-type]
+        assert sum(_names(tmp_path / "out").values()) == 12
+    build_records(str(data), str(tmp_path / "out"), unlabeled="background")
+    assert sum(_names(tmp_path / "out").values()) == 13
+    assert sum(split["negatives"] for split in _dataset(tmp_path / "out")["splits"].values()) == 2
+
+
+def test_many_equal_faults_do_not_hide_another(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 30)
+    for number in range(28):
+        label(data / f"p{number}.xml", boxes=[("cat", 8, 6, 400, 30)])
+    (data / "p29.xml").write_text("<")
+    with pytest.raises(BoxcarError) as caught:
+        build_records(str(data), str(tmp_path / "out"))
+    single, many = caught.value.details
+    assert single.startswith("p29.xml")
+    assert many.startswith("28 faults of the kind box_outside: p0.xml: box 1 (cat)") and many.count(".xml") == 3
+
+
+def test_a_folder_that_looks_like_a_split_is_named(tmp_path: Path) -> None:
+    data_set(tmp_path / "data" / "test-drive", 6)
+    build_records(str(tmp_path / "data"), str(tmp_path / "out"))
+    assert any("test-drive" in warning for warning in _dataset(tmp_path / "out")["warnings"])
 
 
 def test_the_same_inputs_again_do_nothing_and_others_do(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_one_file_for_many_images_is_read_in_parts(tmp_path: Path) -> None:
     listing = Listing(names, lambda name: reader.image_names((tmp_path / name).read_bytes()), open_file)
     found = list(reader.items(listing))
     assert [fault.reason for fault in found if isinstance(fault, Fault)] == ["there is no 7.jpg"]
-    checked = check(Batch(tmp_path, reader, [item for item in found if isinstance(item, Item)], full_decode=True))
+    checked = check(Batch(tmp_path, reader, [item for item in found if isinstance(item, Item)], True, "background"))
     rows = list(map(Row._make, ROW.iter_unpack(checked.rows)))
     assert [(row.sound, row.boxes) for row in rows] == [(True, 2), (False, 0), (True, 1), (True, 0)]
     assert [str(fault) for fault in checked.faults] == ["labels.csv: box 1 (cat) has 'x' as its ymax"]
