@@ -61,9 +61,8 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
         unread = [name for name in files if not is_image(name) and not reader.is_annotation(name)]
         del files
         if not any(map(is_image, names)):
-            what = f"{uri_of(root)} holds no image" + (
-                f", only {len(names)} label file{'s' if len(names) > 1 else ''}." if names else "."
-            )
+            only = f", only {len(names)} label file{'s' if len(names) > 1 else ''}" if names else ""
+            what = f"{uri_of(root)} holds no image{only}."
             if others:
                 what = f"{uri_of(root)} holds no image that Boxcar trains on, only others such as {shown(others[0])}."
             elif own:

@@ -13,14 +13,19 @@ _WITHOUT_OBJECTS = {
 
 
 def summary_lines(records: Path) -> list[str]:
-    """One line with the splits, one for each split without objects, one for each warning, and one for the images that were left
-    out."""
+    """One line with the format of the labels, one with the splits, one for each split without objects, one for each warning,
+    and one for the images that were left out."""
     dataset = json.loads((records / DATASET).read_text(encoding="utf-8"))
     splits = dataset["splits"]
     counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())
     boxes = sum(split["boxes"] for split in splits.values())
     kinds = len(dataset["label_map"])
-    lines = [f"{counts} images; {boxes} boxes of {kinds} class{'es' if kinds != 1 else ''}."]
+    lines = []
+    if (labels := dataset.get("labels")) is not None:  # which earlier versions did not write
+        lines.append(f"Labels: {labels['format']}, {labels['files']} file{'s' if labels['files'] != 1 else ''}.")
+    lines += [
+        f"{counts} images; {boxes} boxes of {kinds} class{'es' if kinds != 1 else ''}.",
+    ]
     lines += [f"Warning: {sentence}" for name, sentence in _WITHOUT_OBJECTS.items() if not splits[name]["boxes"]]
     lines += [f"Warning: {warning}" for warning in dataset["warnings"]]
     if dataset["faults"]:

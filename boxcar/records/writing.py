@@ -58,6 +58,7 @@ def write_files(
     write_box_shapes(step.folder, summary.train_shapes)
     dataset = {
         "version": _version(images, labels),
+        "labels": {"format": source.reader.title, "files": sum(map(source.reader.is_annotation, source.listing.names))},
         "label_map": {str(number): name for number, name in labels.items()},
         "splits": summary.splits_json(images),
         "faults": [fault.as_json() for fault in found.faults],
