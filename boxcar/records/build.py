@@ -14,10 +14,11 @@ from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import label_map_text, read_label_map
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import SPLITS, CheckedBatch, Unlabeled, is_misunderstood_split
+from boxcar.records.check import CheckedBatch, Unlabeled
 from boxcar.records.faults import grouped, shown
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split import assign_splits
+from boxcar.records.split_names import SPLITS, is_misunderstood_split
 from boxcar.records.table import Images
 from boxcar.records.writing import write_files
 from boxcar.run.layout import COMMIT
@@ -209,6 +210,9 @@ def _left_out(source: Source) -> list[str]:
     if source.others:
         more = f" and {len(source.others) - 1} other images were" if len(source.others) > 1 else " was"
         warnings.append(f"{shown(source.others[0])}{more} left out: save them as JPEG or PNG to train on them.")
+    if source.masks:
+        count = f"{len(source.masks)} files" if len(source.masks) > 1 else "1 file"
+        warnings.append(f"{count} in folders of masks, such as {shown(source.masks[0])}, were left out.")
     folders = {part for name in source.listing.names for part in name.split("/")[:-1]}
     if odd := sorted(filter(is_misunderstood_split, folders)):
         names = ", ".join(map(shown, odd))

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import io
 import os
-import re
 import stat
 import struct
 from dataclasses import dataclass, field
@@ -16,28 +15,16 @@ from boxcar.records.annotation import Annotation, LabeledObject, checked_objects
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect
 from boxcar.records.reader import AnnotationReader, Item
+from boxcar.records.split_names import NO_SPLIT, folder_split
 from boxcar.records.workers import note_image
 from boxcar.run.own_outputs import is_drawn
 
 LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML
 
-SPLITS = ("train", "validation", "test")
 TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
-NO_SPLIT = -1
 
 Unlabeled = Literal["stop", "skip", "background"]
 
-_SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), 0),
-    **dict.fromkeys(("validation", "validate", "valid", "val", "evaluation", "eval", "dev", "development"), 1),
-    **dict.fromkeys(("test", "testing", "tests"), 2),
-}
-# What stands beside the split in the name of a folder or a file: `train2017`, `test_images`, `instances_val2017`.
-_BESIDE_SPLIT = frozenset(
-    {"image", "images", "img", "imgs", "pictures", "photos", "jpegimages", "data", "dataset", "set", "split", "label", "labels"}
-    | {"annotation", "annotations", "xml", "xmls", "instances", "coco"}
-)
-_WORDS = re.compile(r"[A-Za-z]+")
 # Folders whose images are negatives although they have no label.
 _NEGATIVES = frozenset({"negatives", "negative", "backgrounds", "background"})
 
@@ -129,32 +116,6 @@ def check(batch: Batch) -> CheckedBatch:
         note_image(item.image or item.source or "")
         _check_item(batch, _Item(item), result)
     return result
-
-
-def folder_split(path: str) -> int:
-    """The split that a folder on the path names, as an index into SPLITS. The innermost such folder decides."""
-    for part in reversed(path.split("/")[:-1]):
-        if (split := named_split(part)) != NO_SPLIT:
-            return split
-    return NO_SPLIT
-
-
-def named_split(name: str) -> int:
-    """The split that the name of a folder or file means, as an index into SPLITS: `valid`, `Test`, `train2017`, `test_images`.
-
-    Only a name of one split and of words that tell nothing else is understood, so that `test-drive` means none.
-    """
-    words = [word.lower() for word in _WORDS.findall(name)]
-    splits = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
-    if len(splits) != 1 or any(word not in _SPLIT_WORDS and word not in _BESIDE_SPLIT for word in words):
-        return NO_SPLIT
-    return splits.pop()
-
-
-def is_misunderstood_split(name: str) -> bool:
-    """Whether the name of a folder looks like a split's, but means none: `test-drive`, `train_and_val`."""
-    words = [word.lower() for word in _WORDS.findall(name)]
-    return bool(words) and words[0] in _SPLIT_WORDS and named_split(name) == NO_SPLIT
 
 
 def _is_negative(image: str) -> bool:

@@ -8,13 +8,16 @@ from boxcar.records.faults import shown
 from boxcar.records.images import is_other_image
 from boxcar.run.own_outputs import walk_data
 
+_MASKS = ("segmentationclass", "segmentationobject")  # also `SegmentationClassVisualization` and others
+
 
 class FoundNames(NamedTuple):
     """What is below a data folder, by names relative to it, sorted."""
 
-    names: list[str]  # all files but those of `own`
+    names: list[str]  # all files but those of `own` and `masks`
     own: list[str]  # the folders with Boxcar's own outputs, which are left out
     others: list[str]  # the images of formats that records cannot contain, which are left out
+    masks: list[str]  # the images of other images' masks, which are left out
 
 
 def list_names(root: Path, leave_out: Path) -> FoundNames:
@@ -39,4 +42,11 @@ def list_names(root: Path, leave_out: Path) -> FoundNames:
             "Change its permissions so that you can read it.",
             again=True,
         ) from error
-    return FoundNames(names, sorted(own), [name for name in names if is_other_image(name)])
+    masks = [name for name in names if _is_mask(name)]
+    names = [name for name in names if not _is_mask(name)] if masks else names
+    return FoundNames(names, sorted(own), [name for name in names if is_other_image(name)], masks)
+
+
+def _is_mask(name: str) -> bool:
+    """Whether a file is in a folder for masks, of the Pascal VOC tree or of labelme's export to it."""
+    return any(part.startswith(_MASKS) for part in name.lower().split("/")[:-1])

@@ -27,7 +27,7 @@ class Item(NamedTuple):
     image: str | None  # None if an annotation has no image
     source: str | None  # the annotation file; None if the image has none
     part: bytes | None = None  # this image's part of a file that describes many images
-    split: int | None = None  # the one that the format gives, an index into `check.SPLITS`; None if the folder decides
+    split: int | None = None  # the one that the format gives, an index into `split_names.SPLITS`; None if the folder decides
 
 
 @dataclass(frozen=True)

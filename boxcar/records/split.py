@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import NO_SPLIT, SPLITS
 from boxcar.records.faults import Fault, shown
+from boxcar.records.split_names import NO_SPLIT, SPLITS
 from boxcar.records.table import Images, hash_at
 
 _TRAIN, _VALIDATION, _TEST = range(3)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.records.check import SPLITS
 from boxcar.records.shards import ShardCounts
+from boxcar.records.split_names import SPLITS
 from boxcar.records.table import Images, hash_at
 
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)

@@ -11,10 +11,11 @@ import numpy as np
 
 from boxcar.data.box_shapes import write_box_shapes
 from boxcar.data.label_map import label_map_text, write_label_map
-from boxcar.records.check import SPLITS, TREATMENTS, CheckedBatch
+from boxcar.records.check import TREATMENTS, CheckedBatch
 from boxcar.records.shards import Shard, write_shard
 from boxcar.records.source import Source
 from boxcar.records.split import groups
+from boxcar.records.split_names import SPLITS
 from boxcar.records.summary import Summary
 from boxcar.records.table import Images, hash_at
 from boxcar.run.layout import DATASET, LABEL_MAP

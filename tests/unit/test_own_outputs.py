@@ -136,7 +136,7 @@ def test_drawn_copies_are_never_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
     detect("model", ["."], drawn="detections")
     detect("model", ["."], drawn="elsewhere/drawn")
     save(data / "scan.tiff", picture("scan"))
-    names, own, others = list_names(data, tmp_path / "none")
+    names, own, others, _ = list_names(data, tmp_path / "none")
     assert len(names) == 13 and "scan.tiff" in names
     assert others == ["scan.tiff"]
     assert own == ["detections", "elsewhere/drawn"]

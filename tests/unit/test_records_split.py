@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import NO_SPLIT, SPLITS, folder_split
 from boxcar.records.faults import Fault
 from boxcar.records.split import assign_splits, position
+from boxcar.records.split_names import NO_SPLIT, SPLITS, folder_split
 from boxcar.records.table import COLUMNS, hash_at
 
 Rows = list[tuple[int, str | None]]  # (content, folder)

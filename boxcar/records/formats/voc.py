@@ -4,18 +4,22 @@ labelImg stores the edges of a rectangle in pixels, but writes 1 for an edge at 
 """
 
 import hashlib
+import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
+from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import SIDES, Annotation, RawObject, parsed_number
-from boxcar.records.faults import Fault, FaultyError
+from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.pairing import labeled, paired
 from boxcar.records.reader import DataFiles, Item, Listing, Recognized
+from boxcar.records.split_names import NO_SPLIT, named_split
 
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")
 _LOOKED_AT = 20  # files, by which another format's XML is noticed
@@ -23,7 +27,7 @@ _LOOKED_AT = 20  # files, by which another format's XML is noticed
 
 def recognize(files: DataFiles) -> Recognized | None:
     """Recognizes XML files, unless their root is that of CVAT. Files without a readable root are faulty ones of this format."""
-    reader = VocReader()
+    reader = VocReader(tuple(filter(_is_list, files.names)))
     found = (name for name in files.names if reader.is_annotation(name))
     for name in islice(found, _LOOKED_AT):
         root = _ROOT.search(files.beginning(name))
@@ -32,8 +36,15 @@ def recognize(files: DataFiles) -> Recognized | None:
     return None
 
 
+@dataclass(frozen=True)
 class VocReader:
-    """Reads Pascal VOC XML; see `boxcar.records.reader.AnnotationReader`."""
+    """Reads Pascal VOC XML; see `boxcar.records.reader.AnnotationReader`.
+
+    Attributes:
+        lists: the files below `ImageSets/Main` that give the split: `train.txt`, `val.txt`, `test.txt`.
+    """
+
+    lists: tuple[str, ...] = ()
 
     format = "voc"
     title = "Pascal VOC"
@@ -49,10 +60,14 @@ class VocReader:
         return [image] if image else []
 
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
-        return paired(listing)
+        splits = _listed_splits(self.lists, listing)
+        for item in paired(listing):
+            if splits and isinstance(item, Item) and item.image is not None:
+                item = item._replace(split=splits.get(_stem(item.image)))
+            yield item
 
     def labeled_images(self, listing: Listing) -> set[str]:
-        return labeled(self.items(listing))
+        return labeled(paired(listing))
 
     def digest(self, content: bytes) -> bytes:
         return hashlib.sha256(content).digest()
@@ -77,6 +92,36 @@ class VocReader:
         # A name from another system may contain that system's folders.
         image = filename.replace("\\", "/").rsplit("/", 1)[-1] if filename else None
         return Annotation(image, _size(root), [_object(item) for item in root.findall("object")])
+
+
+def _is_list(name: str) -> bool:
+    """Whether a file lists the images of a split. Lists of a class, such as `cat_train.txt`, tell nothing about the split."""
+    folder, _, base = name.rpartition("/")
+    stem, _, suffix = base.rpartition(".")
+    return suffix.lower() == "txt" and folder.lower().endswith("imagesets/main") and named_split(stem) != NO_SPLIT
+
+
+def _listed_splits(lists: Sequence[str], listing: Listing) -> dict[str, int]:
+    """The split of each image that a list names, by the image's name without folders and suffix.
+
+    Raises:
+        BoxcarError: 64 if two lists name an image for different splits.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for name in lists:
+        split = named_split(name.rpartition("/")[2].rpartition(".")[0])
+        with listing.open(name) as file:
+            for line in io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape"):
+                stem = line.strip()
+                other = found.setdefault(stem, (split, name))
+                if stem and other[0] != split:
+                    what = f"{shown(other[1])} and {shown(name)} both list {shown(stem)}, which can be in one split only."
+                    raise BoxcarError(ExitCode.USAGE, what, "Remove it from one of the two lists.")
+    return {stem: split for stem, (split, _) in found.items()}
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[0]
 
 
 def _parsed(content: bytes) -> ET.Element:
