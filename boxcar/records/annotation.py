@@ -63,12 +63,26 @@ def unpack(packed: bytes) -> list[LabeledObject]:
     return [LabeledObject(*item) for item in json.loads(packed)]
 
 
-def checked_objects(annotation: Annotation, width: int, height: int) -> tuple[list[LabeledObject], int, list[tuple[Kind, str]]]:
-    """The objects whose boxes fit an image of this size (pixels), how many of them were clipped, and all problems.
+class CheckedObjects(NamedTuple):
+    """The objects of an annotation, checked.
 
-    An object with a problem is left out. Every problem of an object is listed.
+    Attributes:
+        sound: those whose boxes fit the image, each once.
+        clipped: how many of them were clipped.
+        repeated: how many were left out because the same class and box stood there before.
+        problems: the kind and the reason of every problem. An object with a problem is not sound.
     """
-    sound, clipped = [], 0
+
+    sound: list[LabeledObject]
+    clipped: int
+    repeated: int
+    problems: list[tuple[Kind, str]]
+
+
+def checked_objects(annotation: Annotation, width: int, height: int) -> CheckedObjects:
+    """Checks the objects of an annotation against its image's size in pixels."""
+    sound, clipped, repeated = [], 0, 0
+    seen = set[tuple[str, tuple[float, float, float, float]]]()
     problems: list[tuple[Kind, str]] = []
     scale = (width, height) if annotation.relative else None
     for number, (name, sides, difficult, truncated, pose) in enumerate(annotation.objects, start=1):
@@ -80,10 +94,13 @@ def checked_objects(annotation: Annotation, width: int, height: int) -> tuple[li
         except FaultyError as error:
             problems.append((error.kind, f"{label} {error.reason}"))
             continue
-        if name:
+        if (name, box) in seen:
+            repeated += 1
+        elif name:
+            seen.add((name, box))
             sound.append(LabeledObject(name, *box, difficult, truncated, pose))
             clipped += was_clipped
-    return sound, clipped, problems
+    return CheckedObjects(sound, clipped, repeated, problems)
 
 
 def _checked_box(
@@ -104,6 +121,8 @@ def _checked_box(
     place = f"[{xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}]"
     if not all(map(math.isfinite, numbers)):
         raise FaultyError("box_not_finite", f"{place} is not finite")
+    if scale is None and width > 1 and height > 1 and all(0 <= number <= 1 for number in numbers) and xmin < xmax:
+        raise FaultyError("box_not_pixels", f"{place} is in shares of the image, not in pixels")
     if xmin > xmax or ymin > ymax:
         raise FaultyError("box_upside_down", f"{place} is upside down")
     if xmin == xmax or ymin == ymax:

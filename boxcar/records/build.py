@@ -232,6 +232,9 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> li
         if found.without_annotation > 1:
             reason = "images have no label and count as images without objects."
         warnings.append(f"{found.without_annotation} {reason}")
+    if found.repeated:
+        boxes = "1 box is a copy" if found.repeated == 1 else f"{found.repeated} boxes are copies"
+        warnings.append(f"{boxes} of others in the same label file, such as in {shown(found.repeated_in)}, and left out.")
     if found.skipped:
         warnings.append(f"{found.skipped} images have no label and were left out.")
     return warnings

@@ -78,6 +78,8 @@ class CheckedBatch:
     faults: list[Fault] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
     clipped: int = 0
+    repeated: int = 0  # boxes that stand several times in one annotation
+    repeated_in: str = ""  # one such annotation file
     without_annotation: int = 0  # negatives
     skipped: int = 0  # images without a label that are in no split
 
@@ -88,6 +90,8 @@ class CheckedBatch:
         self.clipped += other.clipped
         self.without_annotation += other.without_annotation
         self.skipped += other.skipped
+        self.repeated += other.repeated
+        self.repeated_in = self.repeated_in or other.repeated_in
 
 
 @dataclass
@@ -141,13 +145,13 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     is_unlabeled = image is not None and source is None and not found.faults and not _is_negative(image)
     if is_unlabeled and image is not None and batch.unlabeled == "stop":
         found.blame(image, "unlabeled", "it has no label, which would say whether it shows an object")
-    turn, objects, clipped = False, list[LabeledObject](), 0
+    turn, objects, clipped, repeated = False, list[LabeledObject](), 0, 0
     if inspected is not None and not found.faults:
         turn = _check_size(annotation, inspected, found)
     width, height = (0, 0) if inspected is None else inspected.size(turn)
     # If the size is wrong, every box would be blamed for the same reason.
     if annotation is not None and source is not None and not found.faults:
-        objects, clipped, problems = checked_objects(annotation, width, height)
+        objects, clipped, repeated, problems = checked_objects(annotation, width, height)
         for kind, reason in problems:
             found.blame(source, kind, reason)
     result.faults += found.faults
@@ -173,6 +177,9 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.objects += packed
         result.classes.update(item.name for item in objects)
         result.clipped += clipped
+        result.repeated += repeated
+        if repeated and source is not None and not result.repeated_in:
+            result.repeated_in = source
         result.without_annotation += source is None
     result.rows += ROW.pack(*row)
 

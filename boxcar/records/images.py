@@ -2,7 +2,8 @@
 
 Every record holds an upright 8-bit RGB image whose EXIF need not be read, as a baseline JPEG or a PNG:
 - A JPEG that already fits is stored byte for byte. If its EXIF orientation must be ignored, its EXIF is removed.
-- Any other JPEG (progressive, gray, CMYK, rotated by EXIF), WebP, and BMP are encoded again as JPEG of quality 95.
+- Any other JPEG (progressive, gray, CMYK, rotated by EXIF), WebP, BMP, TIFF, and the first image of a GIF are encoded again as
+  JPEG of quality 95.
 - A PNG stays a PNG, without loss of what a person sees: it is white where it is transparent. Of 16 bits, the upper 8 are kept.
 """
 
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from PIL import (
-    BmpImagePlugin,  # noqa: F401 - these four register only the needed formats
+    BmpImagePlugin,  # noqa: F401 - these register only the needed formats
+    GifImagePlugin,  # noqa: F401
     Image,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
@@ -24,14 +27,14 @@ from PIL import (
 from boxcar.inference.seen import as_seen
 from boxcar.records.faults import FaultyError
 
-_SUFFIXES = frozenset({"jpg", "jpeg", "png", "bmp", "webp"})
+_SUFFIXES = frozenset({"bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
 # Formats that cameras, scanners and phones write, and records cannot contain.
-_OTHER_SUFFIXES = frozenset({"avif", "cr2", "cr3", "dng", "gif", "heic", "heif", "jfif", "jpe", "jp2", "nef", "tif", "tiff"})
+_OTHER_SUFFIXES = frozenset({"avif", "cr2", "cr3", "dng", "heic", "heif", "jp2", "nef"})
 LARGEST_FILE = 200_000_000  # bytes
 JPEG_QUALITY = 95
 MOST_PIXELS = 89_478_485  # Pillow's limit against decompression bombs: a quarter of a gibibyte of RGB
 
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
 _ORIENTATION = 0x0112
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -146,7 +149,7 @@ def _opened(content: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise FaultyError("picture_too_large", f"the image has more than {MOST_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
-        what = "the file is empty" if not content else "the file is not a JPEG, PNG, BMP or WebP image"
+        what = "the file is empty" if not content else "the file is not a JPEG, PNG, BMP, GIF, TIFF, or WebP image"
         raise FaultyError("not_a_picture", what) from error
     except _DAMAGED as error:
         raise FaultyError("not_a_picture", f"the image cannot be opened ({error})") from error

@@ -2,8 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +69,7 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
                 what = f"{uri_of(root)} holds no image that Boxcar trains on, only others such as {shown(others[0])}."
             elif own:
                 what = f"{uri_of(root)} holds no image except Boxcar's own outputs, which are never data."
-            raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, or WebP images as --data.")
+            raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, GIF, TIFF, or WebP images as --data.")
         with closing(ImageTable(names)) as table:
             listing = Listing(names, partial(image_names, root, reader), open_file)
             yield Source(root, reader, listing, table, workers, own, others, masks, unread)
@@ -131,5 +132,18 @@ def check_all(source: Source, full_decode: bool, unlabeled: Unlabeled) -> Checke
             found.merge(checked)
             progress.advance(sum(item.image is not None for item in batch.items))
         progress.advance(progress.total - progress.done)  # those that only a fault of the pairing names
-    found.faults.sort()
+    others = {_stem(name): name for name in source.others}
+    found.faults = sorted(_of_another_format(fault, others) for fault in found.faults)
     return found
+
+
+def _of_another_format(fault: Fault, others: Mapping[str, str]) -> Fault:
+    """The fault, or what it is about if the missing image is there in a format that records cannot contain."""
+    if fault.kind != "missing_picture" or (image := others.get(_stem(fault.file))) is None:
+        return fault
+    reason = f"its image {shown(image)} is of a format that Boxcar cannot train on; save it as JPEG or PNG"
+    return replace(fault, reason=reason)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[0]

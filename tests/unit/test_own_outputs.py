@@ -135,17 +135,17 @@ def test_drawn_copies_are_never_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(data)
     detect("model", ["."], drawn="detections")
     detect("model", ["."], drawn="elsewhere/drawn")
-    save(data / "scan.tiff", picture("scan"))
+    (data / "scan.heic").write_bytes(b"HEIC")
     names, own, others, _ = list_names(data, tmp_path / "none")
-    assert len(names) == 13 and "scan.tiff" in names
-    assert others == ["scan.tiff"]
+    assert len(names) == 13 and "scan.heic" in names
+    assert others == ["scan.heic"]
     assert own == ["detections", "elsewhere/drawn"]
     assert [name for name in index_files(str(data), None).files if "drawn" in name or "detections" in name] == []
     made = build_records(str(data), str(tmp_path / "records"))
     text = (made.folder / "dataset.json").read_text()
     assert '"pictures_without_xml": 0' in text
     assert "detections" in text
-    assert "scan.tiff" in text
+    assert "scan.heic" in text
 
 
 @pytest.mark.usefixtures("fake_detector")

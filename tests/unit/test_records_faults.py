@@ -133,7 +133,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
     "truncated JPEG": (_truncated, "bad.jpg", "truncated_picture", "cannot be decoded to its end"),
     "truncated PNG": (_truncated_png, "bad.png", "truncated_picture", "cannot be decoded to its end"),
     "empty picture": (_text("bad.jpg", b""), "bad.jpg", "not_a_picture", "the file is empty"),
-    "no picture": (_text("bad.jpg", b"GIF89a, hello"), "bad.jpg", "not_a_picture", "not a JPEG, PNG, BMP or WebP"),
+    "no picture": (_text("bad.jpg", b"hello"), "bad.jpg", "not_a_picture", "not a JPEG, PNG, BMP, GIF, TIFF, or WebP"),
     "picture bomb": (_large_header, "bad.png", "picture_too_large", "10000×10000"),
     "link to nothing": (_dangling, "bad.jpg", "not_a_picture", "a broken link"),
     "link to itself": (_loop, "bad.jpg", "not_a_picture", "a broken link"),
@@ -347,7 +347,7 @@ def test_a_full_disk_is_69_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_full_temporary_folder_is_69_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = data_set(tmp_path / "data", 3)
-    label(data / "p0.xml", boxes=[("cat", 8, 6, 40, 30)] * 500)
+    label(data / "p0.xml", boxes=[("cat", 8, 6, 40 - number / 100, 30) for number in range(500)])
     (tmp_path / "scratch").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     answer = _in_child(data, tmp_path / "out", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)))

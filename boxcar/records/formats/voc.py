@@ -22,6 +22,8 @@ from boxcar.records.reader import DataFiles, Item, Listing, Recognized
 from boxcar.records.split_names import NO_SPLIT, named_split
 
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")
+_DECLARATION = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*?\?>""")
+_ENCODINGS = ("gb", "big5", "euc", "shift", "sjis", "cp932", "cp936", "cp949", "cp950", "iso-2022", "johab", "hz")
 _LOOKED_AT = 20  # files, by which another format's XML is noticed
 
 
@@ -79,19 +81,22 @@ class VocReader:
             FaultyError: `dangerous_xml` or `broken_labels`.
         """
         try:
-            root = _parsed(content)
+            root = _parsed(_as_utf8(content.lstrip()))  # some tools write blanks before the XML declaration
         except DefusedXmlException as error:
             raise FaultyError("dangerous_xml", "the XML declares entities, which no annotation needs") from error
         except ParseError as error:
             raise FaultyError("broken_labels", f"the XML is broken ({error})") from error
         except (ValueError, LookupError) as error:
             raise FaultyError("broken_labels", f"the XML's encoding cannot be read ({error})") from error
+        if "}" in root.tag:
+            for element in root.iter():
+                element.tag = element.tag.rpartition("}")[2]  # a namespace changes nothing
         if root.tag != "annotation":
             raise FaultyError("broken_labels", f"the XML's root is <{root.tag[:40]}>, not <annotation>")
         filename = _text(root.findtext("filename"))
         # A name from another system may contain that system's folders.
         image = filename.replace("\\", "/").rsplit("/", 1)[-1] if filename else None
-        return Annotation(image, _size(root), [_object(item) for item in root.findall("object")])
+        return Annotation(image, _size(root), [found for item in root.iter("object") for found in _objects(item)])
 
 
 def _is_list(name: str) -> bool:
@@ -124,6 +129,17 @@ def _stem(name: str) -> str:
     return name.rpartition("/")[2].rpartition(".")[0]
 
 
+def _as_utf8(content: bytes) -> bytes:
+    """The XML in UTF-8 if its declaration names an encoding of several bytes a sign, such as GBK, which expat does not read."""
+    declared = _DECLARATION.match(content)
+    if declared is None:
+        return content
+    encoding = declared[1].decode("ascii")
+    if not encoding.lower().startswith(_ENCODINGS):
+        return content
+    return content[declared.end() :].decode(encoding).encode()
+
+
 def _parsed(content: bytes) -> ET.Element:
     """The root element. Takes half the time of defusedxml's `fromstring`: its parser refuses the same, but passes the elements
     directly to the tree builder."""
@@ -145,19 +161,21 @@ def _size(root: ET.Element) -> tuple[int, int] | None:
     width, height = (parsed_number(size.findtext(side)) for side in ("width", "height"))
     if width is None or height is None or not (width.is_integer() and height.is_integer()):
         raise FaultyError("broken_labels", "the XML's <size> has no whole <width> and <height>")
-    return int(width), int(height)
+    return (int(width), int(height)) if width and height else None  # some tools write zeros for what they do not know
 
 
-def _object(item: ET.Element) -> RawObject:
-    box = item.find("bndbox")
-    xmin, ymin, xmax, ymax = (None if box is None else box.findtext(side) for side in SIDES)
-    return RawObject(
-        _text(item.findtext("name")) or "",
-        (xmin, ymin, xmax, ymax),
-        _flag(item.findtext("difficult")),
-        _flag(item.findtext("truncated")),
-        _text(item.findtext("pose")) or "Unspecified",
-    )
+def _objects(item: ET.Element) -> Iterator[RawObject]:
+    """One object for each box of an `<object>`; usually there is one."""
+    boxes: Sequence[ET.Element | None] = item.findall("bndbox")
+    for box in boxes or [None]:
+        xmin, ymin, xmax, ymax = (None if box is None else box.findtext(side) for side in SIDES)
+        yield RawObject(
+            _text(item.findtext("name")) or "",
+            (xmin, ymin, xmax, ymax),
+            _flag(item.findtext("difficult")),
+            _flag(item.findtext("truncated")),
+            _text(item.findtext("pose")) or "Unspecified",
+        )
 
 
 def _text(text: str | None) -> str | None:

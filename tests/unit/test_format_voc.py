@@ -1,0 +1,111 @@
+"""Pascal VOC as other tools than labelImg write it: what is plain is read, and what is not is said."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labelled import data_set, label, pair, picture, save, xml_text
+
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records import build_records
+from boxcar.records.formats.voc import VocReader
+
+
+def records(data: Path, output: Path, **settings: Any) -> dict[str, Any]:
+    build_records(str(data), str(output), **settings)
+    dataset: dict[str, Any] = json.loads((output / "dataset.json").read_text())
+    return dataset
+
+
+def voc_tree(root: Path, lists: dict[str, list[str]]) -> Path:
+    for number in range(8):
+        save(root / "JPEGImages" / f"2007_{number}.jpg", picture(number))
+        label(root / "Annotations" / f"2007_{number}.xml")
+        save(root / "SegmentationObject" / f"2007_{number}.png", picture(f"mask {number}"))
+    folder = root / "ImageSets" / "Main"
+    folder.mkdir(parents=True)
+    for name, stems in lists.items():
+        (folder / name).write_text("".join(f"{stem}\n" for stem in stems))
+    return root
+
+
+def test_the_lists_of_the_tree_are_the_split(tmp_path: Path) -> None:
+    stems = [f"2007_{number}" for number in range(8)]
+    lists = {"train.txt": stems[:3], "val.txt": stems[3:5], "trainval.txt": stems[:5], "test.txt": stems[5:]}
+    lists["cat_test.txt"] = [f"{stem}  1" for stem in stems[:5]]
+    dataset = records(voc_tree(tmp_path / "VOC2007", lists), tmp_path / "out")
+    assert {name: split["pictures"] for name, split in dataset["splits"].items()} == {"train": 3, "validation": 2, "test": 3}
+    assert any("SegmentationObject" in warning for warning in dataset["warnings"])
+    assert not dataset["faults"]
+
+
+def test_an_image_in_two_lists_is_a_question(tmp_path: Path) -> None:
+    data = voc_tree(tmp_path / "VOC2007", {"train.txt": ["2007_0", "2007_1"], "val.txt": ["2007_1"]})
+    with pytest.raises(BoxcarError, match=r"Main/train\.txt and .*Main/val\.txt both list 2007_1") as caught:
+        records(data, tmp_path / "out")
+    assert caught.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '<?xml version="1.0" encoding="GBK"?>' + xml_text("a.jpg", (64, 48), [("猫", 1, 2, 30, 40)]),
+        '\n\n <?xml version="1.0" encoding="utf-8"?>' + xml_text("a.jpg", (64, 48), [("猫", 1, 2, 30, 40)]),
+        xml_text("a.jpg", (64, 48), [("猫", 1, 2, 30, 40)]).replace("<annotation>", '<annotation xmlns="http://x/y">'),
+        xml_text("a.jpg", (64, 48), [("猫", 1, 2, 30, 40)])
+        .replace("<object>", "<objects><object>", 1)
+        .replace("</object>", "</object></objects>"),
+    ],
+    ids=["GBK", "blanks before the declaration", "namespace", "a list of objects"],
+)
+def test_what_is_plain_is_read(content: str) -> None:
+    annotation = VocReader().read(content.encode("gbk" if "GBK" in content else "utf-8"))
+    assert annotation.size == (64, 48)
+    assert [(item.name, item.sides) for item in annotation.objects] == [("猫", ("1", "2", "30", "40"))]
+
+
+def test_every_box_of_an_object_is_one() -> None:
+    box = "<bndbox><xmin>5</xmin><ymin>6</ymin><xmax>7</xmax><ymax>8</ymax></bndbox></object>"
+    content = xml_text("a.jpg", (64, 48), [("cat", 1, 2, 30, 40)]).replace("</object>", box)
+    assert [item.sides[0] for item in VocReader().read(content.encode()).objects] == ["1", "5"]
+
+
+def test_a_size_of_zero_is_none() -> None:
+    assert VocReader().read(xml_text("a.jpg", (0, 0), []).encode()).size is None
+
+
+def test_a_box_that_stands_twice_counts_once(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data")
+    label(data / "p0.xml", boxes=[("cat", 1, 1, 9, 9), ("cat", 1, 1, 9, 9), ("dog", 1, 1, 9, 9), ("cat", 1, 1, 9, 9)])
+    dataset = records(data, tmp_path / "out")
+    assert sum(split["boxes"] for split in dataset["splits"].values()) == 7
+    assert "2 boxes are copies of others in the same label file, such as in p0.xml, and left out." in dataset["warnings"]
+
+
+def test_shares_of_the_image_are_no_pixels(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data")
+    label(data / "p0.xml", boxes=[("cat", 0.1, 0.2, 0.5, 0.9)])
+    with pytest.raises(BoxcarError) as caught:
+        records(data, tmp_path / "out")
+    (detail,) = caught.value.details
+    assert detail == "p0.xml: box 1 (cat) [0.1, 0.2, 0.5, 0.9] is in shares of the image, not in pixels"
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("tif", "TIFF"), ("gif", "GIF"), ("jfif", "JPEG"), ("jpe", "JPEG")])
+def test_other_kinds_of_images(tmp_path: Path, suffix: str, kind: str) -> None:
+    data = data_set(tmp_path / "data")
+    save(data / f"other.{suffix}", picture("other"), format=kind)
+    label(data / "other.xml", boxes=[("owl", 8, 6, 40, 30)])
+    dataset = records(data, tmp_path / "out")
+    assert sum(split["per_class"]["owl"] for split in dataset["splits"].values()) == 1
+
+
+def test_an_image_of_another_kind_is_not_called_missing(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data")
+    pair(data, "phone").rename(data / "phone.heic")
+    with pytest.raises(BoxcarError) as caught:
+        records(data, tmp_path / "out")
+    assert caught.value.details == (
+        "phone.xml: its image phone.heic is of a format that Boxcar cannot train on; save it as JPEG or PNG",
+    )
