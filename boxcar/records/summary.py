@@ -1,7 +1,7 @@
 """The content of `dataset.json` and `box_shapes.json`: a data set's splits, classes, and sizes."""
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from boxcar.records.shards import ShardCounts
 from boxcar.records.split_names import SPLITS
 from boxcar.records.table import Images, hash_at
 
+_NAMED = 5  # classes in a warning about many
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -38,24 +39,17 @@ class Summary:
             self.train_shapes.update(counts.shapes)
 
     def warnings(self) -> list[str]:
-        """Warnings about the classes, one sentence each."""
-        warnings = []
+        """Warnings about the classes, one sentence for each kind."""
         counts = {name: sum(count[name] for count in self._per_class.values()) for name in self._labels.values()}
-        absent = [name for name, count in counts.items() if count == 0]
-        if len(absent) == 1:
-            warnings.append(f"The class {absent[0]} of the label map has no example.")
-        elif absent:
-            some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-            warnings.append(f"{len(absent)} classes of the label map have no example: {some}")
-        for name, count in counts.items():
-            if count == 1:
-                warnings.append(f"The class {name} has one example only.")
-            warnings += [
-                f"The class {name} has no example in the {split} split."
-                for split, per_class in self._per_class.items()
-                if count and not per_class[name]
-            ]
-        return warnings
+        found = {"of the label map {} no example": [name for name, count in counts.items() if count == 0]}
+        found["{} one example only"] = [name for name, count in counts.items() if count == 1]
+        for split, per_class in self._per_class.items():
+            found[f"{{}} no example in the {split} split"] = [name for name, n in counts.items() if n and not per_class[name]]
+        warnings = [_about(names, sentence) for sentence, names in found.items() if names]
+        spelled = defaultdict(list)
+        for name in self._labels.values():
+            spelled["".join(name.casefold().split())].append(name)
+        return warnings + [f"{' and '.join(names)} are different classes." for names in spelled.values() if len(names) > 1]
 
     def splits_json(self, images: Images) -> dict[str, Any]:
         """Per split: pictures, negatives, boxes, per_class, shards, and the images' SHA-256 in the records' order."""
@@ -79,6 +73,15 @@ class Summary:
             "picture_height": quantiles(images["height"]),
             "relative_box_size": quantiles(np.array(self._boxes)),
         }
+
+
+def _about(names: list[str], sentence: str) -> str:
+    """A sentence about classes, of which it names some; `{}` is where the verb goes."""
+    if len(names) == 1:
+        before, _, after = sentence.partition("{}")
+        return f"The class {names[0]} {before}has{after}."
+    some = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    return f"{len(names)} classes {sentence.format('have')}: {some}"
 
 
 def quantiles(values: NDArray[Any]) -> dict[str, float]:
