@@ -45,11 +45,18 @@ def read_yaml(file: Path, do: str) -> dict[str, Any]:
     try:
         loaded = load_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise Refused(ExitCode.USAGE, f"{file} cannot be read: {reason}.", do) from error
+        raise Refused(ExitCode.USAGE, f"{file} cannot be read: {_reason(error)}.", do) from error
     if not isinstance(loaded, dict | None) or not all(isinstance(name, str) for name in loaded or {}):
         raise Refused(ExitCode.USAGE, f"{file} is not a mapping of names.", do)
     return loaded or {}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem}, in line {error.problem_mark.line + 1}"
+    return " ".join(str(error).split())
 
 
 def validate(settings: type[_S], values: dict[str, Any], source: str = "") -> _S:

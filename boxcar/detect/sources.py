@@ -104,6 +104,9 @@ def _inside(folder: Path, say: Callable[[str], None]) -> list[str]:
         left_out.append(f"{others.total()} files that are neither images nor videos ({some})")
     if own:
         left_out.append(f"Boxcar's own outputs in {', '.join(sorted(own)[:_SHOWN_KINDS])}")
+    if own == ["."]:
+        what = f"{folder} contains Boxcar's own outputs, which are never read."
+        raise BoxcarError(ExitCode.USAGE, what, "Give the folder of your own images.")
     if not found:
         what = f"{folder} contains no images" + (f", only {' and '.join(left_out)}." if left_out else ".")
         raise BoxcarError(ExitCode.USAGE, what, f"Give a folder with files of {_kinds()}.")

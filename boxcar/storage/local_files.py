@@ -34,7 +34,7 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
         if parts.query or parts.fragment:
             do = "Write %3F for ? and %23 for #, or give a plain path."
             raise BoxcarError(ExitCode.USAGE, f"{text} has a ? or # in its path, which a URI cannot have.", do)
-        return Path(os.fsdecode(unquote_to_bytes(parts.path)))
+        return _without_parents(Path(os.fsdecode(unquote_to_bytes(parts.path))))
     if "://" in text:
         raise BoxcarError(
             ExitCode.USAGE,
@@ -42,13 +42,18 @@ def local_path(uri: str | os.PathLike[str]) -> Path:
             "Give a local path. Where a bucket is allowed, write s3://bucket/folder or gs://bucket/folder.",
         )
     try:
-        return Path(text).expanduser()
+        return _without_parents(Path(text).expanduser())
     except RuntimeError as error:
         raise BoxcarError(
             ExitCode.USAGE,
             f"{text} names the home folder of a user who does not exist here.",
             "Write the folder's whole path.",
         ) from error
+
+
+def _without_parents(path: Path) -> Path:
+    """The same place without `..`. Else `x/../photos` would be no folder until `x` is created, and then be `photos`."""
+    return path.resolve() if ".." in path.parts else path
 
 
 @contextlib.contextmanager

@@ -79,6 +79,14 @@ def test_drawings_never_replace_photographs(photos: Path, spelling: str) -> None
 
 
 @pytest.mark.usefixtures("fake_detector")
+def test_a_way_through_a_folder_that_is_not_there_leads_to_the_photographs_too(photos: Path, tmp_path: Path) -> None:
+    before = snapshot(tmp_path)
+    for spelled in ("x/../detections", "./x/y/../../detections/", (tmp_path / "x" / ".." / "detections").as_uri()):
+        assert "a.jpg" in refused(names=[str(photos)], drawn=spelled).what
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.usefixtures("fake_detector")
 def test_drawings_are_not_mixed_with_files_of_others(photos: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     save(other / "a.jpg", picture("other"))
