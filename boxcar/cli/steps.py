@@ -41,6 +41,21 @@ def records(
     print(*summary_lines(made.folder), f"The records are in {output}.", sep="\n")
 
 
+@command(app, settings=of_configuration("format", "on_fault", "unlabeled"), panel=STEPS)
+def convert_labels(
+    data: Annotated[str, typer.Option(help="Folder with images and their label files.", metavar="URI")],
+    output: Output,
+    to: Annotated[Literal["voc", "coco", "yolo"], typer.Option(help="Format to write.")],
+    given: dict[str, Any],
+) -> None:
+    """Write labeled images of any format as Pascal VOC, COCO, or YOLO."""
+    from boxcar.records import convert_labels as convert
+
+    configuration = make_configuration(None, given)
+    convert(data, output, to, format=configuration.format, on_fault=configuration.on_fault, unlabeled=configuration.unlabeled)
+    print(f"The images and their labels are in {output}.")
+
+
 @command(app, failure_in="run", settings=of_configuration(*TRAINING, "seed"), panel=STEPS)
 def train(
     run: Run,

@@ -6,7 +6,7 @@ item {
 }
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +109,11 @@ def _refusal(path: Path, reason: str) -> BoxcarError:
 def _quoted(name: str) -> str:
     plain = name.replace("\\", "\\\\").replace("'", "\\'")
     return "'" + "".join(f"\\{ord(sign):03o}" if ord(sign) < 32 or ord(sign) == 127 else sign for sign in plain) + "'"
+
+
+def with_classes(labels: Mapping[int, str], classes: Iterable[str]) -> dict[int, str]:
+    """The labels, to which the classes that they lack are appended in alphabetical order."""
+    complete = dict(labels)
+    for name in sorted(set(classes) - set(labels.values())):
+        complete[max(complete, default=0) + 1] = name
+    return complete

@@ -6,18 +6,24 @@ because its worker processes import this package and need neither NumPy nor the 
 
 from typing import TYPE_CHECKING
 
-__all__ = ["build_records", "summary_lines", "take_records"]
+__all__ = ["build_records", "convert_labels", "summary_lines", "take_records"]
 
 if TYPE_CHECKING:
     from boxcar.records.build import build_records
     from boxcar.records.finished import take_records
+    from boxcar.records.label_files import convert_labels
     from boxcar.records.summary_text import summary_lines
 else:
 
     def __getattr__(name):
         from importlib import import_module
 
-        modules = {"build_records": "build", "summary_lines": "summary_text", "take_records": "finished"}
+        modules = {
+            "build_records": "build",
+            "convert_labels": "label_files",
+            "summary_lines": "summary_text",
+            "take_records": "finished",
+        }
         if name not in modules:
             raise AttributeError(name)
         return getattr(import_module(f"boxcar.records.{modules[name]}"), name)

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from boxcar.config.run_settings import LabelFormat
 from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
-from boxcar.data.label_map import label_map_text, read_label_map
+from boxcar.data.label_map import label_map_text, read_label_map, with_classes
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import CheckedBatch, Unlabeled
@@ -81,7 +80,7 @@ def build_records(
     started = time.monotonic()
     source, result = Mirror(data), Mirror(output)
     if not source.remote:
-        _check_folder(source.folder)
+        check_folder(source.folder)
     _check_arguments(on_fault, validation_fraction, test_fraction)
     given = None if label_map is None else read_label_map(fetch_file(label_map))
     frozen = frozenset[str]() if frozen_test is None else read_frozen_test(fetch_file(frozen_test))
@@ -113,9 +112,10 @@ def build_records(
                 changed = f"The images in {uri_of(root)}, the label map, or the settings"
                 what = f"{changed} have changed since {uri_of(folder)} was made."
                 raise BoxcarError(ExitCode.USAGE, what, "Choose another --output for a new run.")
-            _check_found(opened, found, on_fault)
+            check_found(opened, found, on_fault)
             images = _split_images(opened, found, validation_fraction, test_fraction, seed, frozen)
-            labels, new_labels = _labels(given, found.classes)
+            labels = with_classes(given, found.classes)
+            new_labels = [_appended(number, name) for number, name in labels.items() if given and number not in given]
             with step.writing():
                 write_files(
                     opened, step, images, labels, found, _left_out(opened) + _warnings(images, found, frozen) + new_labels
@@ -124,7 +124,8 @@ def build_records(
         return step.committed
 
 
-def _check_folder(root: Path) -> None:
+def check_folder(root: Path) -> None:
+    """Refuses a data folder that is none: 64."""
     if not root.is_dir():
         what = f"{uri_of(root)} is not a folder." if root.exists() else f"There is no folder {uri_of(root)}."
         raise BoxcarError(ExitCode.USAGE, what, "Give the folder of your labeled images as --data.")
@@ -142,7 +143,12 @@ def _check_arguments(on_fault: str, validation_fraction: float, test_fraction: f
         )
 
 
-def _check_found(source: Source, found: CheckedBatch, on_fault: str) -> None:
+def check_found(source: Source, found: CheckedBatch, on_fault: str) -> None:
+    """Refuses faults, unless they are to be skipped, and data without a box.
+
+    Raises:
+        BoxcarError: 65.
+    """
     unlabeled = [fault.file for fault in found.faults if fault.kind == "unlabeled"]
     if not found.classes and len(unlabeled) == len(found.faults):
         error = _without_boxes(source.root, found)
@@ -220,6 +226,10 @@ def _left_out(source: Source) -> list[str]:
     return warnings
 
 
+def _appended(number: int, name: str) -> str:
+    return f"The class {name} was not in the label map and was appended as id {number}."
+
+
 def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> list[str]:
     """Warnings about the images, one sentence each."""
     warnings = []
@@ -238,14 +248,3 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> li
     if found.skipped:
         warnings.append(f"{found.skipped} images have no label and were left out.")
     return warnings
-
-
-def _labels(given: dict[int, str], classes: Iterable[str]) -> tuple[dict[int, str], list[str]]:
-    """All labels, and a warning for each that was appended to given ones."""
-    labels, warnings = dict(given), []
-    for name in sorted(set(classes) - set(given.values())):
-        number = max(labels, default=0) + 1
-        labels[number] = name
-        if given:
-            warnings.append(f"The class {name} was not in the label map and was appended as id {number}.")
-    return labels, warnings

@@ -12,7 +12,7 @@ DRAWN_MARK = b"Boxes drawn by boxcar detect"
 _MARKED_BYTES = 1024  # at the beginning and the end of a file, where the mark is looked for
 
 # Steps whose results are images with label files, which people may train on.
-_DATA_STEPS = frozenset({"shapes"})
+_DATA_STEPS = frozenset({"labels", "shapes"})
 
 
 def is_drawn(content: bytes) -> bool:

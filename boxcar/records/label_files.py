@@ -1,0 +1,281 @@
+"""Writes a data folder's images and labels in the layout of one format, whatever format they are in."""
+
+import json
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, TextIO
+
+import yaml
+
+from boxcar.data.label_map import with_classes
+from boxcar.errors import BoxcarError, ExitCode
+from boxcar.records.annotation import SIDES, LabeledObject, unpack
+from boxcar.records.build import check_folder, check_found
+from boxcar.records.check import TREATMENTS, Row, Unlabeled, read_file
+from boxcar.records.faults import FaultyError, shown
+from boxcar.records.images import LARGEST_FILE, inspect, stored_bytes
+from boxcar.records.source import Source, check_all, find_labels, opened_source
+from boxcar.records.split_names import NO_SPLIT
+from boxcar.run.progress import Progress
+from boxcar.run.step import Committed, Step
+from boxcar.storage.local_files import os_errors, replace_text
+from boxcar.sync.mirror import Mirror
+
+Layout = Literal["voc", "coco", "yolo"]
+STEP = "labels"
+_FOLDERS = ("train", "val", "test")  # by the number of the split
+
+
+def convert_labels(
+    data: str,
+    output: str,
+    layout: Layout,
+    *,
+    format: str | None = None,
+    on_fault: Literal["stop", "skip"] = "stop",
+    unlabeled: Unlabeled = "stop",
+) -> Committed:
+    """Writes the images and labels of a data folder as Pascal VOC, COCO, or YOLO.
+
+    Images are in `images/<split>`, with the folders that they had. `<split>` is train, val, or test where a folder or a list of
+    the data gives it, and is missing elsewhere. Labels are in `annotations/<split>` (Pascal VOC), in
+    `annotations/instances_<split>.json` (COCO), or in `labels/<split>` and `data.yaml` (YOLO). An image's bytes stay the same,
+    except that an EXIF orientation which its labels ignore is removed.
+
+    Args:
+        data: folder (URI) as for `build_records`.
+        output: the folder to create (URI). If it already contains the same, nothing is done.
+        layout: the format to write.
+        format, on_fault, unlabeled: as for `build_records`.
+
+    Raises:
+        BoxcarError: as `build_records`; 65 if an image has changed since it was checked.
+    """
+    parameters = {"layout": layout, "format": format, "on_fault": on_fault, "unlabeled": unlabeled}
+    source, result = Mirror(data), Mirror(output)
+    if not source.remote:
+        check_folder(source.folder)
+    with result.working() as folder:
+        root = source.fetch()
+        given = find_labels(root, folder)
+        with opened_source(root, folder, format) as opened:  # type: ignore[arg-type]
+            found = check_all(opened, full_decode=True, unlabeled=unlabeled)
+            step = Step(STEP, folder, {"data": opened.table.files_digest()}, parameters)
+            if (committed := step.done()) is not None:
+                return committed
+            check_found(opened, found, on_fault)
+            with step.writing():
+                _WRITERS[layout](_Images(opened, folder, with_classes(given, found.classes))).write()
+        assert step.committed is not None
+        return step.committed
+
+
+@dataclass(frozen=True)
+class _Labeled:
+    """An image that was written, with its objects in pixels of the upright image or, without EXIF, of the stored one."""
+
+    number: int  # from 1
+    name: PurePosixPath  # below `images`
+    split: str  # train, val, test, or nothing
+    row: Row
+    objects: list[LabeledObject]
+
+
+@dataclass
+class _Images:
+    """The sound images of a source."""
+
+    source: Source
+    folder: Path
+    labels: dict[int, str]
+    splits: set[str] = field(default_factory=set)  # of the images so far
+
+    def __iter__(self) -> Iterator[_Labeled]:
+        """Writes the images one after the other. Can be used once."""
+        table = self.source.table
+        rows = table.images()
+        rows = rows[rows["image"].argsort()]
+        taken = set[str]()
+        with Progress("Writing labels", len(rows), "images") as progress:
+            for number, item in enumerate(rows, start=1):
+                row = Row(*item.tolist())
+                split = "" if row.split == NO_SPLIT else _FOLDERS[row.split]
+                original = self.source.listing.names[row.image]
+                name = _free_name(PurePosixPath(split, shown(original)), taken)
+                self._copy(original, row, self.folder / "images" / name)
+                self.splits.add(split)
+                yield _Labeled(number, name, split, row, unpack(table.objects(rows[number - 1 : number])))
+                progress.advance()
+
+    def _copy(self, original: str, row: Row, path: Path) -> None:
+        with os_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                content, modified = read_file(self.source.root, original, LARGEST_FILE, "picture_too_large")
+                if (len(content), modified) != (row.size, row.modified):
+                    raise FaultyError("not_a_picture", "it is no longer the file that was checked")
+                if not row.turn and inspect(content, full_decode=False).orientation != 1:
+                    content, _ = stored_bytes(content, TREATMENTS[row.treatment], row.turn)
+            except FaultyError as error:
+                what = f"{shown(original)} changed while it was copied ({error})."
+                raise BoxcarError(ExitCode.DATA, what, "Leave the data folder unchanged.", again=True) from error
+            path.write_bytes(content)
+
+
+def _free_name(name: PurePosixPath, taken: set[str]) -> PurePosixPath:
+    """The name, or one with its suffix before the dot if another image has its stem: their label files need different names."""
+    while (stem := str(name.with_suffix("")).casefold()) in taken:
+        name = name.with_name(f"{name.stem}_{name.suffix[1:]}{name.suffix}")
+    taken.add(stem)
+    return name
+
+
+@dataclass
+class _VocWriter:
+    images: _Images
+
+    def write(self) -> None:
+        for image in self.images:
+            path = self.images.folder / "annotations" / image.name.with_suffix(".xml")
+            with os_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _voc(image).write(path, encoding="utf-8")
+
+
+def _voc(image: _Labeled) -> "ET.ElementTree[ET.Element]":
+    root = ET.Element("annotation")
+    _add(root, "folder", image.name.parent.name)
+    _add(root, "filename", image.name.name)
+    size = _add(root, "size")
+    for name, value in (("width", image.row.width), ("height", image.row.height), ("depth", 3)):
+        _add(size, name, str(value))
+    for item in image.objects:
+        element = _add(root, "object")
+        texts = (item.name, item.pose, str(item.truncated), str(item.difficult))
+        for name, text in zip(("name", "pose", "truncated", "difficult"), texts, strict=True):
+            _add(element, name, text)
+        box = _add(element, "bndbox")
+        for side, number in zip(SIDES, _box(item), strict=True):
+            _add(box, side, _number(number))
+    ET.indent(root, "\t")
+    return ET.ElementTree(root)
+
+
+@dataclass
+class _YoloWriter:
+    images: _Images
+
+    def write(self) -> None:
+        folder = self.images.folder
+        ids = {name: number for number, name in enumerate(self.images.labels.values())}
+        for image in self.images:
+            path = folder / "labels" / image.name.with_suffix(".txt")
+            with os_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("".join(_yolo(item, ids, image.row) for item in image.objects), encoding="utf-8")
+        used = self.images.splits
+        content: dict[str, Any] = {split: f"images/{split}" for split in _FOLDERS if split in used}
+        if used == {""}:  # who reads the file splits them
+            content["train"] = "images"
+        names = {number: name for name, number in ids.items()}
+        text = yaml.safe_dump(content | {"names": names}, allow_unicode=True, sort_keys=False)
+        replace_text(folder / "data.yaml", text)
+
+
+def _yolo(item: LabeledObject, ids: dict[str, int], row: Row) -> str:
+    xmin, ymin, xmax, ymax = _box(item)
+    shares = (
+        (xmin + xmax) / 2 / row.width,
+        (ymin + ymax) / 2 / row.height,
+        (xmax - xmin) / row.width,
+        (ymax - ymin) / row.height,
+    )
+    return f"{ids[item.name]} {' '.join(f'{share:.9g}' for share in shares)}\n"
+
+
+@dataclass
+class _CocoWriter:
+    """Images and annotations go into one file a split. The annotations wait in a second file until all images are there."""
+
+    images: _Images
+    files: dict[str, tuple[TextIO, TextIO]] = field(default_factory=dict)
+    annotations: int = 0
+
+    def write(self) -> None:
+        folder = self.images.folder / "annotations"
+        ids = {name: number for number, name in self.images.labels.items()}
+        categories = [{"id": number, "name": name} for number, name in self.images.labels.items()]
+        with os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                for image in self.images:
+                    self._add(folder, image, ids)
+                for images, annotations in self.files.values():
+                    annotations.seek(0)
+                    images.write('], "annotations": [')
+                    shutil.copyfileobj(annotations, images)
+                    images.write(f'], "categories": {json.dumps(categories, ensure_ascii=False)}}}\n')
+            finally:
+                for pair in self.files.values():
+                    for file in pair:
+                        file.close()
+        for path in folder.glob(".annotations*"):
+            path.unlink()
+
+    def _add(self, folder: Path, image: _Labeled, ids: dict[str, int]) -> None:
+        files = self.files.get(image.split)
+        if files is None:
+            end = f"_{image.split}" if image.split else ""
+            files = self.files[image.split] = (
+                (folder / f"instances{end}.json").open("x", encoding="utf-8"),
+                (folder / f".annotations{end}").open("x+", encoding="utf-8"),
+            )
+            files[0].write('{"images": [')
+        row = image.row
+        entry = {"id": image.number, "file_name": str(image.name), "width": row.width, "height": row.height}
+        _append(files[0], entry)
+        for item in image.objects:
+            self.annotations += 1
+            xmin, ymin, xmax, ymax = _box(item)
+            box = [xmin, ymin, round(xmax - xmin, 9), round(ymax - ymin, 9)]
+            _append(
+                files[1],
+                {
+                    "id": self.annotations,
+                    "image_id": image.number,
+                    "category_id": ids[item.name],
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": 0,
+                },
+            )
+
+
+def _append(file: TextIO, entry: dict[str, Any]) -> None:
+    """Appends an element to a list that is being written."""
+    begins = file.tell() == 0 or file.tell() == len('{"images": [')
+    file.write(f"{'' if begins else ','}\n{json.dumps(entry, ensure_ascii=False)}")
+
+
+_WRITERS: dict[Layout, Callable[[_Images], _VocWriter | _YoloWriter | _CocoWriter]] = {
+    "voc": _VocWriter,
+    "coco": _CocoWriter,
+    "yolo": _YoloWriter,
+}
+
+
+def _box(item: LabeledObject) -> tuple[float, float, float, float]:
+    return item.xmin, item.ymin, item.xmax, item.ymax
+
+
+def _number(value: float) -> str:
+    return f"{value:.10g}"
+
+
+def _add(parent: ET.Element, name: str, text: str | None = None) -> ET.Element:
+    child = ET.SubElement(parent, name)
+    child.text = text
+    return child
