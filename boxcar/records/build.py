@@ -14,6 +14,7 @@ from boxcar.data.label_map import label_map_text, read_label_map, with_classes
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import CheckedBatch, Unlabeled
+from boxcar.records.data_folder import data_folder
 from boxcar.records.faults import grouped, shown
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split import assign_splits
@@ -42,12 +43,12 @@ def build_records(
     full_decode: bool = True,
     replace: bool = True,
 ) -> Committed:
-    """Makes TFRecord shards, `label_map.pbtxt` and `dataset.json` from images with Pascal VOC annotations.
+    """Makes TFRecord shards, `label_map.pbtxt` and `dataset.json` from labeled images.
 
     Does nothing if `output` already contains the records of the same images and settings.
 
     Args:
-        data: folder (URI) of the images and their XML files, in any nesting; see `boxcar.records.pairing`.
+        data: folder (URI) or archive of the images and their label files, in any nesting; see `boxcar.records.data_folder`.
         output: the step's own folder (URI).
         format: of the labels; by default it is recognized.
         on_fault: stop at faulty images, or leave them out and list them in `dataset.json`.
@@ -78,14 +79,10 @@ def build_records(
     if unlabeled != "stop":
         parameters["unlabeled"] = unlabeled
     started = time.monotonic()
-    source, result = Mirror(data), Mirror(output)
-    if not source.remote:
-        check_folder(source.folder)
     _check_arguments(on_fault, validation_fraction, test_fraction)
     given = None if label_map is None else read_label_map(fetch_file(label_map))
     frozen = frozenset[str]() if frozen_test is None else read_frozen_test(fetch_file(frozen_test))
-    with result.working() as folder:
-        root = source.fetch()
+    with data_folder(data) as root, Mirror(output).working() as folder:
         if given is None:
             given = find_labels(root, folder)
         inputs = {"label_map": hashlib.sha256(label_map_text(given).encode()).hexdigest()}
@@ -122,13 +119,6 @@ def build_records(
                 )
         assert step.committed is not None
         return step.committed
-
-
-def check_folder(root: Path) -> None:
-    """Refuses a data folder that is none: 64."""
-    if not root.is_dir():
-        what = f"{uri_of(root)} is not a folder." if root.exists() else f"There is no folder {uri_of(root)}."
-        raise BoxcarError(ExitCode.USAGE, what, "Give the folder of your labeled images as --data.")
 
 
 def _check_arguments(on_fault: str, validation_fraction: float, test_fraction: float) -> None:

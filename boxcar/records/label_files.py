@@ -13,8 +13,9 @@ import yaml
 from boxcar.data.label_map import with_classes
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import SIDES, LabeledObject, unpack
-from boxcar.records.build import check_folder, check_found
+from boxcar.records.build import check_found
 from boxcar.records.check import TREATMENTS, Row, Unlabeled, read_file
+from boxcar.records.data_folder import data_folder
 from boxcar.records.faults import FaultyError, shown
 from boxcar.records.images import LARGEST_FILE, inspect, stored_bytes
 from boxcar.records.source import Source, check_all, find_labels, opened_source
@@ -46,7 +47,7 @@ def convert_labels(
     except that an EXIF orientation which its labels ignore is removed.
 
     Args:
-        data: folder (URI) as for `build_records`.
+        data: folder or archive as for `build_records`.
         output: the folder to create (URI). If it already contains the same, nothing is done.
         layout: the format to write.
         format, on_fault, unlabeled: as for `build_records`.
@@ -55,11 +56,7 @@ def convert_labels(
         BoxcarError: as `build_records`; 65 if an image has changed since it was checked.
     """
     parameters = {"layout": layout, "format": format, "on_fault": on_fault, "unlabeled": unlabeled}
-    source, result = Mirror(data), Mirror(output)
-    if not source.remote:
-        check_folder(source.folder)
-    with result.working() as folder:
-        root = source.fetch()
+    with data_folder(data) as root, Mirror(output).working() as folder:
         given = find_labels(root, folder)
         with opened_source(root, folder, format) as opened:  # type: ignore[arg-type]
             found = check_all(opened, full_decode=True, unlabeled=unlabeled)
