@@ -16,6 +16,7 @@ Kind = Literal[
     "truncated_picture",  # cannot be decoded to its end
     "size_mismatch",  # the annotation's size does not match the image in any orientation
     "no_class_name",
+    "unknown_class",  # a class id that the class list does not have
     "box_incomplete",  # a side is missing or not a number
     "box_not_finite",
     "box_upside_down",

@@ -37,6 +37,7 @@ class Source(NamedTuple):
     workers: WorkerPool
     own: list[str]  # as in `FoundNames`
     others: list[str]
+    notes: tuple[str, ...]  # as in `Recognized`
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
     with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, WorkerPool(Path(temporary)) as workers:
         files, own, others = list_names(root, output)
         open_file = partial(open_data_file, root)
-        reader = find_reader(DataFiles(files, open_file), wanted)
+        reader, _, notes = find_reader(DataFiles(files, open_file), wanted)
         names = [name for name in files if is_image(name) or reader.is_annotation(name)]
         del files
         if not any(map(is_image, names)):
@@ -67,7 +68,7 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
             raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, or WebP images as --data.")
         with closing(ImageTable(names)) as table:
             listing = Listing(names, partial(image_names, root, reader), open_file)
-            yield Source(root, reader, listing, table, workers, own, others)
+            yield Source(root, reader, listing, table, workers, own, others, notes)
 
 
 def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
