@@ -47,18 +47,19 @@ def recognize(files: DataFiles) -> Recognized | None:
     lists = class_files(files.names)
     labels, others = _by_image(files.names, texts)
     labels = [name for name in labels if name not in lists]
-    seen = [_looks_like_labels(files, name) for name in labels[:: max(1, len(labels) // _LOOKED_AT)][:_LOOKED_AT]]
-    if True not in seen:
-        sure = any(name.lower().endswith((".names", ".labels")) or _base(name).lower() != CLASSES for name in lists)
-        if not labels or not lists or not (sure or False not in seen):
-            return None
+    # If there is a class list, labels of images that are all missing are labels, too.
+    texts = labels or (others if lists else [])
+    evident, others_seen = _first_labels(files, texts)
+    sure = any(_base(name).lower() != CLASSES for name in lists)
+    if evident is None and not (labels and lists and (sure or not others_seen)):
+        return None
     layout = read_layout(files)
     if not layout.names:
-        if True not in seen:
+        if evident is None:
             return None
         raise BoxcarError(
             ExitCode.DATA,
-            f"Nothing says what the classes of the YOLO labels are, such as those in {shown(labels[seen.index(True)])}.",
+            f"Nothing says what the classes of the YOLO labels are, such as those in {shown(evident)}.",
             "Add the data.yaml with their names, or a classes.txt with one name per line in the order of their numbers.",
         )
     looks = ((name, _looks_like_labels(files, name)) for name in islice(others, _MOST_OTHERS))
@@ -125,12 +126,12 @@ class YoloReader:
             raise FaultyError("unknown_class", reason)
         numbers = [_share(line, value) for value in values[1:]]
         if len(numbers) in (4, 5) or (self.layout.keypoints and len(numbers) > 5):
+            _require_shares(line, numbers[:4])
             return RawObject(name, _box(*numbers[:4]))
         if len(numbers) < 6 or len(numbers) % 2:
             count = f"{len(numbers)} number{'' if len(numbers) == 1 else 's'} after its class"
-            raise FaultyError(
-                "broken_labels", f"line {line} has {count}, which is neither a box (4) nor an outline (6, 8, ...)"
-            )
+            raise FaultyError("broken_labels", f"line {line} has {count}, neither a box (4) nor an outline (6, 8, ...)")
+        _require_shares(line, numbers)
         across, down = numbers[::2], numbers[1::2]
         return RawObject(name, (min(across), min(down), max(across), max(down)))
 
@@ -166,8 +167,8 @@ class _Splits:
             except FaultyError as error:
                 yield Fault(shown(claim.target), error.kind, error.reason)
             if missing:
-                others = f" and {missing - 1} others, but their images are" if missing > 1 else ", but its image is"
-                yield Fault(shown(claim.target), "missing_picture", f"it names {shown(first)}{others} missing")
+                more = f", and so {'is 1 other' if missing == 2 else f'are {missing - 1} others'}" if missing > 1 else ""
+                yield Fault(shown(claim.target), "missing_picture", f"its image {shown(first[:300])} is missing{more}")
 
     def assigned(self, item: Item, image: str) -> Item | Fault:
         """An item with its split, or a fault if there are two."""
@@ -200,6 +201,12 @@ def _share(line: int, value: str) -> float:
     if not math.isfinite(number):
         raise FaultyError("box_not_finite", f"line {line} has {value[:40]}, which is not finite")
     return number
+
+
+def _require_shares(line: int, numbers: Sequence[float]) -> None:
+    largest = max(numbers, key=abs)
+    if abs(largest) > _LARGEST_SHARE:
+        raise FaultyError("box_outside", f"line {line} has {largest:g}, but numbers must be shares of the image, from 0 to 1")
 
 
 def _box(cx: float, cy: float, width: float, height: float) -> tuple[Side, Side, Side, Side]:
@@ -238,6 +245,17 @@ def _is_stem(names: Sequence[str], stem: str) -> bool:
             return True
         at += 1
     return False
+
+
+def _first_labels(files: DataFiles, texts: Sequence[str]) -> tuple[str | None, bool]:
+    """The first of some texts that looks like labels, and whether one before it looks otherwise."""
+    others = False
+    for name in texts[:: max(1, len(texts) // _LOOKED_AT)][:_LOOKED_AT]:
+        look = _looks_like_labels(files, name)
+        if look:
+            return name, others
+        others |= look is False
+    return None, others
 
 
 def _looks_like_labels(files: DataFiles, name: str) -> bool | None:

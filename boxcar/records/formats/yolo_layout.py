@@ -10,25 +10,24 @@ that is in the folder of the file that has it or, after that, in one of the fold
 """
 
 import hashlib
-import posixpath
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import FaultyError, shown
+from boxcar.records.formats.paths import joined, located
 from boxcar.records.formats.text import decoded
 from boxcar.records.images import is_image
 from boxcar.records.reader import DataFiles
 
 CLASSES = "classes.txt"
-_LARGEST = 1_000_000  # bytes of a file with class names
+_LARGEST = 200_000  # bytes of a file with class names: some 5,000; PyYAML needs seconds for this much
+_SHOWN = 300  # characters of a path
 _MOST_YAML = 100  # files that are looked at; those in the fewest folders first
 SPLIT_KEYS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 _NAMES = re.compile(r"(?:^|[\s{,\"'])names[\"']?\s*[:=]")
-_ABSOLUTE = re.compile(r"[/\\~]|[A-Za-z]:|\w+://")
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -155,7 +154,7 @@ def _of_darknet(files: DataFiles, file: str) -> Iterator[Description]:
     pairs = [line.partition("=") for line in text.splitlines()]
     values = {key.strip(): value.strip() for key, _, value in pairs}
     yield (found := Description(file))
-    named = None if "names" not in values else _located(files.names, file, values["names"])
+    named = None if "names" not in values else located(files.names, file, values["names"])
     if named is not None and named[1]:
         names = _listed_names(_text(files, named[0]))
         _require_count(file, "classes", values.get("classes", ""), len(names), f"{shown(named[0])} names")
@@ -208,6 +207,8 @@ def _named(file: str, node: object) -> dict[int, str]:
         if not isinstance(value, yaml.ScalarNode):
             raise _unreadable(file, f"the name of its class {int(key)} is not a text")
         name = " ".join(value.value.split())
+        if any("\ud800" <= sign <= "\udfff" for sign in name):
+            raise _unreadable(file, f"the name of its class {int(key)} has half a character")
         if names.setdefault(int(key), name) != name:
             what = f"{shown(file)} names the class {int(key)} twice: {shown(names[int(key)])} and {shown(name)}."
             raise BoxcarError(ExitCode.USAGE, what, "Correct its names.")
@@ -249,50 +250,15 @@ def _claim(names: Sequence[str], found: Description, key: str, split: int, path:
 
     `path` is the folder that `given` is relative to, itself relative to the file's folder; "" for that one.
     """
-    given = given if _ABSOLUTE.match(given) or not path else f"{path}/{given}"
-    located = _located(names, found.file, given)
-    if located is None:
-        found.missing.append(f"{key} ({shown(given)})")
+    given = joined(path, given)
+    place = located(names, found.file, given)
+    if place is None:
+        found.missing.append(f"{key} ({shown(given[:_SHOWN])})")
         return
-    target, is_list, exact = located
+    target, is_list, exact = place
     if not exact:
         found.moved.append(f"{shown(target) or 'the data folder'} for {shown(given)}")
     found.claims.append(Claim(found.file, key, target, is_list, split))
-
-
-def _located(names: Sequence[str], file: str, given: str) -> tuple[str, bool, bool] | None:
-    """The folder or file that a path means, whether it is a file, and whether it is where the path says; None if it is missing.
-
-    Args:
-        names: of all files, sorted.
-        file: that has the path.
-        given: the path, absolute or relative to the file's folder.
-    """
-    parts = [part for part in given.replace("\\", "/").split("/") if part not in ("", ".")]
-    folder = file.rpartition("/")[0]
-    if not _ABSOLUTE.match(given):
-        exact = posixpath.normpath("/".join([folder or ".", *parts]))
-        exact = "" if exact == "." else exact
-        if (kind := _kind(names, exact)) is not None:
-            return exact, kind, True
-    parts = [part for part in parts if part != ".."]
-    above = folder.split("/") if folder else []
-    for depth in range(len(above), -1, -1):
-        for start in range(len(parts)):
-            end = "/".join([*above[:depth], *parts[start:]])
-            if (kind := _kind(names, end)) is not None:
-                return end, kind, False
-    return None
-
-
-def _kind(names: Sequence[str], path: str) -> bool | None:
-    """Whether a path is a file, or False for a folder; None if there is neither."""
-    at = bisect_left(names, path)
-    if path and at < len(names) and names[at] == path:
-        return True
-    inside = f"{path}/" if path else ""
-    at = bisect_left(names, inside)
-    return False if at < len(names) and names[at].startswith(inside) else None
 
 
 def _claims(found: Sequence[Description]) -> list[Claim]:
