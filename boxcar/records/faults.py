@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 Kind = Literal[
-    "broken_labels",  # not well-formed, not an <annotation>, or its size is not a number
+    "broken_labels",  # not well-formed, not of its format, or its size is not a number
     "dangerous_xml",  # declares entities, which an entity bomb does
     "labels_too_large",
     "missing_picture",  # there is an annotation, but no image
-    "two_annotations",  # a second annotation for one image
+    "two_annotations",  # a second annotation for one image, or a second split
     "same_stem",  # one annotation's name matches two images
     "not_a_picture",
     "picture_too_large",

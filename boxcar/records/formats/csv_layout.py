@@ -65,15 +65,17 @@ def layout_of(beginning: bytes) -> Layout | None:
     return None
 
 
-def cells_of(row: Sequence[str], layout: Layout, table: str) -> tuple[bool, int | None, str | list[str]]:
-    """What a line says: whether its sides are shares, the split, and class, sides, width and height, or what is wrong."""
-    split = _split_word(table)
+def cells_of(row: Sequence[str], layout: Layout, split: int | None) -> tuple[bool, int | None, str | list[str]]:
+    """What a line says: whether its sides are shares, the split, and class, sides, width and height, or what is wrong.
+
+    `split` is that of lines that do not give one.
+    """
     if layout.split is not None:
         word = cell(row, layout.split)
         if word.lower() not in _SETS:
             return layout.relative, None, f"has the set {shown(word[:40])!r}, which is not TRAIN, VALIDATE, TEST, or UNASSIGNED"
         split = _SETS[word.lower()] if _SETS[word.lower()] is not None else split
-    if layout.length is not None and any(map(str.strip, row[layout.length :])):
+    if layout.length is not None and len(row) > layout.length and any(map(str.strip, row[layout.length :])):
         return layout.relative, split, f"has {len(row)} values, but the table has {layout.length} columns"
     _, name, *sides = (cell(row, column) for column in layout.columns)
     if not _is_text(name):
@@ -84,15 +86,16 @@ def cells_of(row: Sequence[str], layout: Layout, table: str) -> tuple[bool, int 
     return layout.relative, split, [" ".join(name.split()), *sides, *size]
 
 
-def _split_word(table: str) -> int | None:
+def split_of(table: str) -> int | None:
     """The split that a table's name gives."""
     found = {_SPLIT_WORDS[word] for word in re.findall("[a-z]+", table.rpartition("/")[2].lower()) if word in _SPLIT_WORDS}
     return found.pop() if len(found) == 1 else None
 
 
 def cell(row: Sequence[str], column: int) -> str:
+    """The text of a column; empty if the line is too short."""
     return row[column].strip() if column < len(row) else ""
 
 
 def _is_text(text: str) -> bool:
-    return not any("\ud800" <= sign <= "\udfff" for sign in text)
+    return text.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in text)

@@ -23,7 +23,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import SIDES, Annotation, RawObject, parsed_number
 from boxcar.records.check import LARGEST_ANNOTATION, SPLITS
 from boxcar.records.faults import Fault, FaultyError, shown
-from boxcar.records.formats.csv_layout import Layout, cell, cells_of, layout_of
+from boxcar.records.formats.csv_layout import Layout, cell, cells_of, layout_of, split_of
 from boxcar.records.formats.csv_rows import RowStore, StoredRow
 from boxcar.records.formats.text import opened_text
 from boxcar.records.image_index import ImageIndex
@@ -169,6 +169,7 @@ def _store_table(
             layout = layout_of(file.read(4096))
         if layout is None:
             raise FaultyError("broken_labels", "its first line has changed")
+        split = split_of(table)
         for line, row in _rows(listing.open(table), layout):
             wanted = cell(row, layout.columns[0])
             if wanted != given or not given:
@@ -188,11 +189,13 @@ def _store_table(
                     else:
                         more += 1
             if image is not None:
-                store.add(listing.names, image, number, line, [given, *cells_of(row, layout, table)])
+                store.add(listing.names, image, number, line, [given, *cells_of(row, layout, split)])
     except FaultyError as error:
         raise _unreadable(table, error.reason) from error
     except csv.Error as error:
-        raise _unreadable(table, f"after line {line}, it is no table: {error}") from error
+        raise _unreadable(
+            table, f"it is no table from line {max(line, layout.header if layout else 0) + 1} on: {error}"
+        ) from error
     if more:
         yield Fault(shown(table), "missing_picture", f"{more} more lines name images that are not there")
 
@@ -203,36 +206,38 @@ def _unreadable(table: str, reason: str) -> BoxcarError:
 
 def _item(image: str, tables: Sequence[str], rows: Iterator[StoredRow]) -> Item | Fault:
     """An image and its lines, or why they cannot be used."""
-    first, kept, lines, size = None, [], [], 0
+    first = next(rows)
+    given, relative, split, cells = first.cells
+    kept, lines, size = [cells], [first.line], first.bytes
     fault: Fault | None = None
     for row in rows:  # also after a fault, so that the next image's rows follow
-        given, relative, split, cells = row.cells
-        if first is None:
-            first = (row, given, relative, split)
-        size += row.bytes
         if fault is not None:
             continue
-        where = f"line {row.line} of {shown(tables[row.table])}"
-        before = f"line {first[0].line} of {shown(tables[first[0].table])}"
-        if row.table != first[0].table:
-            fault = Fault(shown(image), "two_annotations", f"{before} describes it, and so does {where}")
-        elif given != first[1]:
-            both = f"{before} names {shown(first[1])}, and line {row.line} names {shown(given)}"
-            fault = Fault(shown(image), "two_annotations", f"it is the only image of two names: {both}")
-        elif split != first[3]:
-            both = " and ".join(f"{how} gives it to {_split_name(to)}" for how, to in ((before, first[3]), (where, split)))
-            fault = Fault(shown(image), "two_annotations", both)
+        size += row.bytes
+        if row.table != first.table or row.cells[0] != given or row.cells[2] != split:
+            fault = Fault(shown(image), "two_annotations", _contradiction(tables, first, row))
         elif size > LARGEST_ANNOTATION:
             reason = f"{shown(tables[row.table])} has too many lines about it; the limit is {LARGEST_ANNOTATION:,} bytes"
             fault = Fault(shown(image), "labels_too_large", reason)
         else:
-            kept.append(cells)
+            kept.append(row.cells[3])
             lines.append(row.line)
-    assert first is not None
     if fault is not None:
         return fault
-    part = json.dumps([first[2], first[3], kept]) + "\n" + json.dumps(lines)
-    return Item(image, tables[first[0].table], part.encode(), first[3])
+    part = json.dumps([relative, split, kept]) + "\n" + json.dumps(lines)
+    return Item(image, tables[first.table], part.encode(), split)
+
+
+def _contradiction(tables: Sequence[str], one: StoredRow, other: StoredRow) -> str:
+    """How two lines about one image contradict each other."""
+    before, after = (f"line {row.line} of {shown(tables[row.table])}" for row in (one, other))
+    if one.table != other.table:
+        return f"{before} describes it, and so does {after}"
+    given, named = shown(one.cells[0][:_SHOWN]), shown(other.cells[0][:_SHOWN])
+    if given != named:
+        return f"it is the only image of two names: {before} names {given}, and line {other.line} names {named}"
+    first, second = ("no split" if row.cells[2] is None else SPLITS[row.cells[2]] for row in (one, other))
+    return f"{before} gives it to {first}, and line {other.line} to {second}"
 
 
 def _unlabeled(names: Sequence[str], undecided: set[str]) -> Iterator[Item]:
@@ -281,10 +286,6 @@ def _size(line: int, width: str, height: str) -> tuple[int, int] | None:
         reason = f"line {line} has {shown(width[:40])!r} and {shown(height[:40])!r} as width and height"
         raise FaultyError("broken_labels", reason)
     return (whole[0], whole[1]) if all(whole) else None
-
-
-def _split_name(split: int | None) -> str:
-    return "no split" if split is None else SPLITS[split]
 
 
 def _stem(name: str) -> str:
