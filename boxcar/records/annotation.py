@@ -116,7 +116,8 @@ def _checked_box(
             raise FaultyError("box_incomplete", f"has {str(side).strip()[:40]!r} as its {name}")
         numbers.append(number)
     if scale is not None:
-        numbers = [round(number * scale[at % 2], _DIGITS) for at, number in enumerate(numbers)]
+        # Without the sign of -0.0, by which the same boxes would be another data set.
+        numbers = [round(number * scale[at % 2], _DIGITS) + 0.0 for at, number in enumerate(numbers)]
     xmin, ymin, xmax, ymax = numbers
     place = f"[{xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}]"
     if not all(map(math.isfinite, numbers)):

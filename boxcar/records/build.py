@@ -198,8 +198,8 @@ def _split_images(
 
 
 def _left_out(source: Source) -> list[str]:
-    """Warnings about files that were not read, one sentence each."""
-    warnings = []
+    """Warnings about files that were not read, or not as they say, one sentence each."""
+    warnings = list(source.notes)
     if source.own:
         more = f" and {len(source.own) - 1} other folders were" if len(source.own) > 1 else " was"
         warnings.append(f"The folder {shown(source.own[0])}{more} left out: Boxcar's own outputs are never data.")

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 Kind = Literal[
-    "broken_labels",  # not well-formed, not an <annotation>, or its size is not a number
+    "broken_labels",  # not well-formed, not of its format, or its size is not a number
     "dangerous_xml",  # declares entities, which an entity bomb does
     "labels_too_large",
     "unlabeled",  # an image that no label describes
     "missing_picture",  # there is an annotation, but no image
-    "two_annotations",  # a second annotation for one image
+    "two_annotations",  # a second annotation for one image, or a second split
     "same_stem",  # one annotation's name matches two images
     "not_a_picture",
     "picture_too_large",
@@ -19,6 +19,7 @@ Kind = Literal[
     "truncated_picture",  # cannot be decoded to its end
     "size_mismatch",  # the annotation's size does not match the image in any orientation
     "no_class_name",
+    "unknown_class",  # a class id that the class list does not have
     "box_incomplete",  # a side is missing or not a number
     "box_not_finite",
     "box_upside_down",

@@ -73,6 +73,7 @@ class Recognized(NamedTuple):
 
     reader: "AnnotationReader"
     file: str  # one of its label files, by which it was recognized
+    notes: tuple[str, ...] = ()  # what the person should know about how the files were understood, one sentence each
 
 
 class AnnotationReader(Protocol):

@@ -40,6 +40,7 @@ class Source(NamedTuple):
     others: list[str]
     masks: list[str]
     unread: list[str]  # the names of all files that are neither images nor label files
+    notes: tuple[str, ...]  # as in `Recognized`
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
     with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, WorkerPool(Path(temporary)) as workers:
         files, own, others, masks = list_names(root, output)
         open_file = partial(open_data_file, root)
-        reader = find_reader(DataFiles(files, open_file), wanted)
+        reader, _, notes = find_reader(DataFiles(files, open_file), wanted)
         names = [name for name in files if is_image(name) or reader.is_annotation(name)]
         unread = [name for name in files if not is_image(name) and not reader.is_annotation(name)]
         del files
@@ -72,7 +73,7 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
             raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, GIF, TIFF, or WebP images as --data.")
         with closing(ImageTable(names)) as table:
             listing = Listing(names, partial(image_names, root, reader), open_file)
-            yield Source(root, reader, listing, table, workers, own, others, masks, unread)
+            yield Source(root, reader, listing, table, workers, own, others, masks, unread, notes)
 
 
 def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:

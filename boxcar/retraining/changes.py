@@ -85,7 +85,7 @@ def index_files(data: str, known: Index | None, format: LabelFormat | None = Non
     entries = {entry.name: entry for entry in everything if not own & set(_folders(entry.name))}
     if not any(map(is_image, entries)):
         raise BoxcarError(ExitCode.USAGE, f"There are no images at {data}.", "Correct the URI, or upload the images.")
-    reader = find_reader(DataFiles(sorted(entries), lambda name: open_object(store, entries[name])), format)
+    reader = find_reader(DataFiles(sorted(entries), lambda name: open_object(store, entries[name])), format).reader
     before = {} if known is None or (known.data, known.labels) != (data, reader.format) else known.files
 
     def index(entry: StoredObject) -> tuple[str, IndexedFile]:

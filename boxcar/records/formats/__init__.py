@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
-from boxcar.records.formats import voc
-from boxcar.records.reader import AnnotationReader, DataFiles, Recognized
+from boxcar.records.formats import csv_table, voc, yolo
+from boxcar.records.reader import DataFiles, Recognized
 
 if TYPE_CHECKING:  # at run time, the worker processes would load pydantic
     from boxcar.config.run_settings import LabelFormat
 
 FORMATS: "dict[LabelFormat, Callable[[DataFiles], Recognized | None]]" = {
     "voc": voc.recognize,
+    "yolo": yolo.recognize,
+    "csv": csv_table.recognize,
 }
 
 
-def find_reader(files: DataFiles, wanted: "LabelFormat | None" = None) -> AnnotationReader:
-    """The reader of the format that the labels in a data folder are in. Without any labels, that of Pascal VOC.
+def find_reader(files: DataFiles, wanted: "LabelFormat | None" = None) -> Recognized:
+    """The format that the labels in a data folder are in, and its reader. Without any labels, Pascal VOC.
 
     Args:
         files: of the data folder.
@@ -39,7 +41,7 @@ def find_reader(files: DataFiles, wanted: "LabelFormat | None" = None) -> Annota
         do = f"Choose one with {options}, or move the other files away."
         raise BoxcarError(ExitCode.USAGE, what, do)
     if found:
-        return found[0].reader
+        return found[0]
     if wanted is not None:
         raise BoxcarError(ExitCode.DATA, f"No file has labels of the format {wanted}.", "Correct --format, or leave it out.")
-    return voc.VocReader()
+    return Recognized(voc.VocReader(), "")
