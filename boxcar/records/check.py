@@ -19,7 +19,7 @@ from boxcar.records.split_names import NO_SPLIT, folder_split
 from boxcar.records.workers import note_image
 from boxcar.run.own_outputs import is_drawn
 
-LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML
+LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML; readers may have another limit
 
 TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
 
@@ -108,6 +108,12 @@ class _Item:
     def blame(self, file: str, kind: Kind, reason: str) -> None:
         self.faults.append(Fault(shown(file), kind, reason))
 
+    def blame_source(self, kind: Kind, reason: str) -> None:
+        """Blames the annotation's file. If it describes many images, the reason says which one is meant."""
+        assert self.item.source is not None
+        one_of_many = self.item.part is not None and self.item.image is not None
+        self.blame(self.item.source, kind, f"{shown(self.item.image or '')}: {reason}" if one_of_many else reason)
+
 
 def check(batch: Batch) -> CheckedBatch:
     """Reads and checks the items of a batch.
@@ -141,7 +147,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     if image is None and source is not None and annotation is not None:
         stem = shown(source.rpartition("/")[2].rpartition(".")[0])
         also = f' or "{shown(annotation.image)}"' if annotation.image else ""
-        found.blame(source, "missing_picture", f'its image is missing: none is named "{stem}"{also}')
+        found.blame_source("missing_picture", f'its image is missing: none is named "{stem}"{also}')
     is_unlabeled = image is not None and source is None and not found.faults and not _is_negative(image)
     if is_unlabeled and image is not None and batch.unlabeled == "stop":
         found.blame(image, "unlabeled", "it has no label, which would say whether it shows an object")
@@ -153,7 +159,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     if annotation is not None and source is not None and not found.faults:
         objects, clipped, repeated, problems = checked_objects(annotation, width, height)
         for kind, reason in problems:
-            found.blame(source, kind, reason)
+            found.blame_source(kind, reason)
     result.faults += found.faults
     row = Row(found.sha256, found.source_digest)
     if is_unlabeled and batch.unlabeled == "skip":
@@ -188,11 +194,11 @@ def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | No
     try:
         content = found.item.part
         if content is None:
-            content, _ = read_file(batch.root, source, LARGEST_ANNOTATION, "labels_too_large")
+            content, _ = read_file(batch.root, source, largest_annotation(batch.reader), "labels_too_large")
         found.source_digest = batch.reader.digest(content)
         return batch.reader.read(content)
     except FaultyError as error:
-        found.blame(source, error.kind, error.reason)
+        found.blame_source(error.kind, error.reason)
     return None
 
 
@@ -218,10 +224,14 @@ def _check_size(annotation: Annotation | None, image: InspectedImage, found: _It
     stored, turned = image.size(False), image.size(True)
     if size is not None and size not in (stored, turned):
         also = f", {turned[0]}×{turned[1]} when turned" if stored != turned else ""
-        assert found.item.source is not None
         reason = f"it says {size[0]}×{size[1]}, the image is {stored[0]}×{stored[1]}{also}"
-        found.blame(found.item.source, "size_mismatch", reason)
+        found.blame_source("size_mismatch", reason)
     return size is None or size == turned
+
+
+def largest_annotation(reader: AnnotationReader) -> int:
+    """How many bytes an annotation file may have."""
+    return getattr(reader, "largest_file", LARGEST_ANNOTATION)
 
 
 def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
-from boxcar.records.formats import voc
+from boxcar.records.formats import cvat, label_studio, labelme, via, voc
 from boxcar.records.reader import AnnotationReader, DataFiles, Recognized
 
 if TYPE_CHECKING:  # at run time, the worker processes would load pydantic
@@ -16,6 +16,10 @@ if TYPE_CHECKING:  # at run time, the worker processes would load pydantic
 
 FORMATS: "dict[LabelFormat, Callable[[DataFiles], Recognized | None]]" = {
     "voc": voc.recognize,
+    "cvat": cvat.recognize,
+    "label-studio": label_studio.recognize,
+    "labelme": labelme.recognize,
+    "via": via.recognize,
 }
 
 
