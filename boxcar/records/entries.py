@@ -120,7 +120,7 @@ class _Store:
 
     def __enter__(self) -> "_Store":
         with _os_errors():
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - see `__exit__`
+            self._file = tempfile.TemporaryFile()
         return self
 
     def __exit__(self, *_: object) -> None:

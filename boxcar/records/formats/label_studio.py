@@ -82,11 +82,13 @@ def _entries(file: BinaryIO) -> Iterator[Entry]:
     if not _is_export(found):
         return
     file.seek(0)
-    for number_, task in enumerate(JsonText(file).elements(), start=1):
+    for place, task in enumerate(JsonText(file).elements(), start=1):
         try:
             entry = _entry(task)
         except FaultyError as error:
-            raise FaultyError(error.kind, f"task {number_} {error.reason}") from error
+            raise FaultyError(error.kind, f"task {place} {error.reason}") from error
+        except RecursionError as error:  # of `repr`
+            raise FaultyError("broken_labels", f"task {place} is nested too deeply") from error
         if entry is not None:
             yield entry
 

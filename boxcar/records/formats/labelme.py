@@ -82,9 +82,8 @@ class LabelMeReader:
         shapes, path = found.get("shapes"), found.get("imagePath")
         if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
             raise FaultyError("broken_labels", "the JSON has no list of shapes, so it is not LabelMe's")
-        image = (
-            path.replace("\\", "/").rsplit("/", 1)[-1].encode("utf-8", "replace").decode() if isinstance(path, str) else None
-        )
+        # The path may contain halves of surrogate pairs, which JSON can express.
+        image = path.encode("utf-8", "replace").decode().replace("\\", "/").rpartition("/")[2] if isinstance(path, str) else ""
         return Annotation(image or None, _size(found), _objects(shapes))
 
 
@@ -123,12 +122,14 @@ def _objects(found: list[dict[str, Any]]) -> list[Any]:
     """The objects of shapes, one for each group of a class."""
     shapes = Shapes()
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for number_, shape in enumerate(found):
+    for place, shape in enumerate(found):
         kind, group = shape.get("shape_type", "polygon"), shape.get("group_id")
-        if kind in ("point", "points", "line", "linestrip"):
+        if isinstance(kind, str) and kind in _WITHOUT_AREA:
             shapes.leave_out(_WITHOUT_AREA[kind])
             continue
-        key = (class_name(shape.get("label")), f"shape {number_}" if group is None else f"group {group!r}")
+        if not isinstance(group, int | str | None):
+            raise FaultyError("broken_labels", "a group_id is no number")
+        key = (class_name(shape.get("label")), f"shape {place}" if group is None else f"group {group}")
         groups.setdefault(key, []).append(shape)
     for (name, _), parts in groups.items():
         shapes.add(name, partial(_box, parts), any(part.get("difficult") is True for part in parts))

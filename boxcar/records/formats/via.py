@@ -183,7 +183,7 @@ def _annotation(image: dict[str, Any], attribute: str) -> Annotation:
     for region in _regions(image):
         shape = region.get("shape_attributes")
         shape = shape if isinstance(shape, dict) else {}
-        kind = str(shape.get("name"))
+        kind = class_name(shape.get("name"))
         if kind in _WITHOUT_AREA:
             shapes.leave_out(_WITHOUT_AREA[kind])
             continue
@@ -212,4 +212,4 @@ def _sides(kind: str, shape: dict[str, Any]) -> Sides:
             if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys) or not xs:
                 raise FaultyError("box_incomplete", "has no all_points_x and all_points_y of the same length")
             return around((number(x, "x"), number(y, "y")) for x, y in zip(xs, ys, strict=True))
-    return without_box(class_name(kind)[:40] or "shape without a name")
+    return without_box(kind[:40] or "shape without a name")
