@@ -106,13 +106,9 @@ class _Item:
     modified: int = 0
 
     def blame(self, file: str, kind: Kind, reason: str) -> None:
+        if self.item.part is not None and self.item.image is not None and file == self.item.source:
+            reason = f"for {shown(self.item.image)}, {reason}"  # the file describes many images
         self.faults.append(Fault(shown(file), kind, reason))
-
-    def blame_source(self, kind: Kind, reason: str) -> None:
-        """Blames the annotation's file. If it describes many images, the reason says which one is meant."""
-        assert self.item.source is not None
-        one_of_many = self.item.part is not None and self.item.image is not None
-        self.blame(self.item.source, kind, f"{shown(self.item.image or '')}: {reason}" if one_of_many else reason)
 
 
 def check(batch: Batch) -> CheckedBatch:
@@ -147,7 +143,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     if image is None and source is not None and annotation is not None:
         stem = shown(source.rpartition("/")[2].rpartition(".")[0])
         also = f' or "{shown(annotation.image)}"' if annotation.image else ""
-        found.blame_source("missing_picture", f'its image is missing: none is named "{stem}"{also}')
+        found.blame(source, "missing_picture", f'its image is missing: none is named "{stem}"{also}')
     is_unlabeled = image is not None and source is None and not found.faults and not _is_negative(image)
     if is_unlabeled and image is not None and batch.unlabeled == "stop":
         found.blame(image, "unlabeled", "it has no label, which would say whether it shows an object")
@@ -159,7 +155,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     if annotation is not None and source is not None and not found.faults:
         objects, clipped, repeated, problems = checked_objects(annotation, width, height)
         for kind, reason in problems:
-            found.blame_source(kind, reason)
+            found.blame(source, kind, reason)
     result.faults += found.faults
     row = Row(found.sha256, found.source_digest)
     if is_unlabeled and batch.unlabeled == "skip":
@@ -198,7 +194,7 @@ def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | No
         found.source_digest = batch.reader.digest(content)
         return batch.reader.read(content)
     except FaultyError as error:
-        found.blame_source(error.kind, error.reason)
+        found.blame(source, error.kind, error.reason)
     return None
 
 
@@ -224,8 +220,9 @@ def _check_size(annotation: Annotation | None, image: InspectedImage, found: _It
     stored, turned = image.size(False), image.size(True)
     if size is not None and size not in (stored, turned):
         also = f", {turned[0]}×{turned[1]} when turned" if stored != turned else ""
+        assert found.item.source is not None
         reason = f"it says {size[0]}×{size[1]}, the image is {stored[0]}×{stored[1]}{also}"
-        found.blame_source("size_mismatch", reason)
+        found.blame(found.item.source, "size_mismatch", reason)
     return size is None or size == turned
 
 

@@ -140,7 +140,7 @@ class _Store:
             if image is None:
                 raise FaultyError("missing_picture", f"the image {shown(names[0][:_SHOWN])} is missing")
             if isinstance(entry.annotation, FaultyError):
-                reason = f"{shown(image)}: {entry.annotation.reason}"
+                reason = f"for {shown(image)}, {entry.annotation.reason}"
                 raise FaultyError(entry.annotation.kind, reason) from entry.annotation
             self._claim(image, packed(entry.annotation), _NO_SPLIT if entry.split is None else entry.split, source, sources)
         except FaultyError as error:

@@ -41,7 +41,7 @@ def cvat_image(name: str, shapes: str, extra: str = "") -> str:
 def cvat_box(name: str, *sides: object, extra: str = "") -> str:
     xmin, ymin, xmax, ymax = sides
     return (
-        f'<box label="{name}" source="manual" occluded="0" xtl="{xmin}" ytl="{ymin}" xbr="{xmax}" ybr="{ymax}" z_order="0" {extra}>'
+        f'<box label="{name}" occluded="0" xtl="{xmin}" ytl="{ymin}" xbr="{xmax}" ybr="{ymax}" {extra} z_order="0">'
         f'<attribute name="colour">red</attribute></box>'
     )
 
@@ -119,10 +119,8 @@ def via_region(attributes: object, shape: str = "rect", **numbers: object) -> di
 
 
 def via_images(images: dict[str, Any]) -> dict[str, Any]:
-    return {
-        f"{name}-1": {"filename": name, "size": -1, "regions": regions, "file_attributes": {}}
-        for name, regions in images.items()
-    }
+    rest = {"size": -1, "file_attributes": {}}
+    return {f"{name}-1": {"filename": name, **rest, "regions": regions} for name, regions in images.items()}
 
 
 def via_all() -> dict[str, Any]:
