@@ -6,6 +6,8 @@ from typing import Any
 
 from labelled import label, picture, save
 
+from boxcar.records import build_records
+
 SIZE = (64, 48)
 PICTURES: dict[str, list[tuple[str, int, int, int, int]]] = {  # boxes of each; the last picture shows no object
     "p0.jpg": [("cat", 8, 6, 40, 30)],
@@ -22,6 +24,13 @@ def draw(folder: Path, below: str = "") -> Path:
     for name in PICTURES:
         save(folder / below / name, picture(name, SIZE), quality=90)
     return folder
+
+
+def version(data: Path) -> str:
+    """The data set's version of the records of a folder."""
+    output = data.with_name(f"{data.name}-records")
+    build_records(str(data), str(output))
+    return str(json.loads((output / "dataset.json").read_text())["version"])
 
 
 def voc(folder: Path) -> Path:

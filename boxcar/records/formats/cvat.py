@@ -16,14 +16,15 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from boxcar.records.annotation import Annotation, parsed_number
-from boxcar.records.check import LARGEST_ANNOTATION, NO_SPLIT, folder_split
+from boxcar.records.check import LARGEST_ANNOTATION
 from boxcar.records.entries import Entry, described, digest, items_of, names_in, unpacked
 from boxcar.records.faults import Fault, FaultyError
 from boxcar.records.images import is_image
 from boxcar.records.reader import DataFiles, Item, Listing, Recognized
 from boxcar.records.shapes import Point, Shapes, Sides, around, number, oval, turned, without_box
+from boxcar.records.split_names import NO_SPLIT, named_split
 
-_ROOT = re.compile(rb"<annotations[\s>]")
+_ROOT = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")  # as for Pascal VOC, so that no file is of both formats
 _LOOKED_AT = 20  # files
 _CHUNK = 262_144  # bytes: a long attribute is read again for every chunk that it is in
 _LONGEST_NAME = 1000  # characters, of a task
@@ -35,7 +36,8 @@ def recognize(files: DataFiles) -> Recognized | None:
     """Recognizes XML files by their root."""
     reader = CvatReader()
     for name in islice(filter(reader.is_annotation, files.names), _LOOKED_AT):
-        if _ROOT.search(files.beginning(name)):
+        root = _ROOT.search(files.beginning(name))
+        if root is not None and root[1] == b"annotations":
             return Recognized(reader, name)
     return None
 
@@ -160,7 +162,7 @@ class _Document:
 
 def _split_named(*names: str | None) -> int | None:
     """The split of the first name that is a usual one."""
-    splits = [folder_split(f"{name}/") for name in names if name]
+    splits = [named_split(name) for name in names if name]
     return next((split for split in splits if split != NO_SPLIT), None)
 
 

@@ -101,28 +101,26 @@ def _entry(task: Any) -> Entry | None:
     """
     if not isinstance(task, dict):
         raise FaultyError("broken_labels", "is no object")
-    results: list[list[Any]]
     if "annotations" in task:
         data = task.get("data")
-        results = [_results(one) for one in _list(task["annotations"], "annotations") if not _was_cancelled(one)]
+        annotations = [one for one in _list(task["annotations"], "annotations") if not _was_cancelled(one)]
     elif "data" in task:  # only predictions
         return None
-    else:
-        data = task
-        # The labels of each tag are a list. Choices and texts are not, or have no place.
-        lists = [value for value in task.values() if isinstance(value, list)]
-        results = [[one for value in lists for one in value if isinstance(one, dict)]]
-    if not results:
+    else:  # JSON-MIN: beside the image, each tag has a list of its values, unless it is a choice or a text
+        data, lists = task, [tag for tag in task.values() if isinstance(tag, list)]
+        annotations = [{"result": [{"value": one} for tag in lists for one in tag if isinstance(one, dict)]}]
+    if not annotations:
         return None
-    images = _images(data, results)
+    images = _images(data, annotations)
     try:
-        annotations = [_annotation(one) for one in results]
+        labels = [_annotation(_values(one)) for one in annotations]
     except FaultyError as error:
         return Entry(images, error)
-    if any(sorted(one.objects, key=repr) != sorted(annotations[0].objects, key=repr) for one in annotations):
-        reason = f"{len(annotations)} annotations of it differ; keep the one that counts"
-        return Entry(images, FaultyError("two_annotations", reason))
-    return Entry(images, annotations[0])
+    if any(sorted(one.objects, key=repr) != sorted(labels[0].objects, key=repr) for one in labels):
+        return Entry(
+            images, FaultyError("two_annotations", f"{len(labels)} annotations of it differ; keep the one that counts")
+        )
+    return Entry(images, labels[0])
 
 
 def _list(value: Any, what: str) -> list[Any]:
@@ -135,21 +133,33 @@ def _was_cancelled(annotation: Any) -> bool:
     return isinstance(annotation, dict) and bool(annotation.get("was_cancelled"))
 
 
-def _results(annotation: Any) -> list[Any]:
-    """An annotation's results, each with its value's keys as in JSON-MIN."""
-    results = _list(annotation.get("result") if isinstance(annotation, dict) else None, "results")
-    if not all(isinstance(result, dict) for result in results):
-        raise FaultyError("broken_labels", "has a result that is no object")
-    values = [result for result in results if result.get("type") != "relation"]
-    if not all(isinstance(result.get("value"), dict) for result in values):
-        raise FaultyError("broken_labels", "has a result without a value")
-    return [{**result, **result["value"]} for result in values]
+def _values(annotation: Any) -> list[dict[str, Any]]:
+    """An annotation's results, each with its value's keys, which is what JSON-MIN has of them.
+
+    Raises:
+        FaultyError: there are none.
+    """
+    results = annotation.get("result") if isinstance(annotation, dict) else None
+    if not isinstance(results, list):
+        raise FaultyError("broken_labels", "it has no list of results")
+    values = []
+    for result in results:
+        if not isinstance(result, dict):
+            raise FaultyError("broken_labels", "it has a result that is no object")
+        value = result.get("value")
+        if isinstance(value, dict):
+            values.append({**result, **value})
+        elif result.get("type") != "relation":
+            raise FaultyError("broken_labels", "it has a result without a value")
+    return values
 
 
-def _images(data: Any, results: list[list[Any]]) -> list[str]:
+def _images(data: Any, annotations: list[Any]) -> list[str]:
     """The paths of a task's image: that of the key that the results point to, or the key `image`, or the only image."""
     texts = {key: value for key, value in data.items() if isinstance(value, str)} if isinstance(data, dict) else {}
-    pointed = {result.get("to_name") for one in results for result in one if isinstance(result.get("to_name"), str)}
+    results = [one.get("result") for one in annotations if isinstance(one, dict)]
+    each = [result for some in results if isinstance(some, list) for result in some if isinstance(result, dict)]
+    pointed = {name for result in each if isinstance(name := result.get("to_name"), str)}
     for keys in (pointed, {"image"}, {key for key, value in texts.items() if any(map(is_image, _paths(value)))}):
         found = {texts[key] for key in keys if key in texts}
         if len(found) == 1:
