@@ -19,7 +19,7 @@ from boxcar.records.split_names import NO_SPLIT, folder_split
 from boxcar.records.workers import note_image
 from boxcar.run.own_outputs import is_drawn
 
-LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML
+LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML; readers may have another limit
 
 TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
 
@@ -106,6 +106,8 @@ class _Item:
     modified: int = 0
 
     def blame(self, file: str, kind: Kind, reason: str) -> None:
+        if self.item.part is not None and self.item.image is not None and file == self.item.source:
+            reason = f"for {shown(self.item.image)}, {reason}"  # the file describes many images
         self.faults.append(Fault(shown(file), kind, reason))
 
 
@@ -188,7 +190,7 @@ def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | No
     try:
         content = found.item.part
         if content is None:
-            content, _ = read_file(batch.root, source, LARGEST_ANNOTATION, "labels_too_large")
+            content, _ = read_file(batch.root, source, largest_annotation(batch.reader), "labels_too_large")
         found.source_digest = batch.reader.digest(content)
         return batch.reader.read(content)
     except FaultyError as error:
@@ -222,6 +224,11 @@ def _check_size(annotation: Annotation | None, image: InspectedImage, found: _It
         reason = f"it says {size[0]}×{size[1]}, the image is {stored[0]}×{stored[1]}{also}"
         found.blame(found.item.source, "size_mismatch", reason)
     return size is None or size == turned
+
+
+def largest_annotation(reader: AnnotationReader) -> int:
+    """How many bytes an annotation file may have."""
+    return getattr(reader, "largest_file", LARGEST_ANNOTATION)
 
 
 def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes, int]:

@@ -18,6 +18,7 @@ Kind = Literal[
     "own_output",  # an image that `boxcar detect` has drawn boxes on
     "truncated_picture",  # cannot be decoded to its end
     "size_mismatch",  # the annotation's size does not match the image in any orientation
+    "not_a_box",  # a shape that marks an object, but gives no box, or only shapes without area
     "no_class_name",
     "unknown_class",  # a class id that the class list does not have
     "box_incomplete",  # a side is missing or not a number

@@ -82,6 +82,9 @@ class AnnotationReader(Protocol):
     Attributes:
         format: its name, as `--format` takes it.
         title: its name, as people write it.
+
+    A reader of one file per image may have an attribute `largest_file`: how many bytes such a file may have, if other than
+    `check.LARGEST_ANNOTATION`.
     """
 
     format: str

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from boxcar.config.run_settings import LabelFormat
 from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import LARGEST_ANNOTATION, Batch, CheckedBatch, Unlabeled, check, open_data_file, read_file
+from boxcar.records.check import Batch, CheckedBatch, Unlabeled, check, largest_annotation, open_data_file, read_file
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
@@ -79,7 +79,7 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
 def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
     """The images that an annotation file names; none if it cannot be read, which its check reports."""
     try:
-        content, _ = read_file(root, name, LARGEST_ANNOTATION, "labels_too_large")
+        content, _ = read_file(root, name, largest_annotation(reader), "labels_too_large")
     except FaultyError:
         return []
     return reader.image_names(content)
