@@ -70,6 +70,9 @@ def grouped(faults: Sequence[Fault]) -> list[str]:
     for kind, alike in sorted(kinds.items(), key=lambda item: (len(item[1]) > _LISTED, len(item[1]), item[0])):
         if len(alike) <= _LISTED:
             lines += map(str, alike)
+        elif len({fault.reason for fault in alike}) == 1:
+            files = ", ".join(fault.file for fault in alike[:_EXAMPLES])
+            lines.append(f"{files}, ... ({len(alike)} files): {alike[0].reason}")
         else:
             some = "; ".join(map(str, alike[:_EXAMPLES]))
             lines.append(f"{len(alike)} faults of the kind {kind}: {some}; ...")
