@@ -10,7 +10,6 @@ import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
 from typing import BinaryIO, NamedTuple
 
 from boxcar.errors import BoxcarError, ExitCode
@@ -89,7 +88,7 @@ def names_in(entries: Iterable[Entry]) -> list[str]:
 
 def packed(annotation: Annotation) -> bytes:
     """An annotation as an item's part."""
-    return json.dumps(astuple(annotation)).encode()
+    return json.dumps((annotation.image, annotation.size, annotation.objects, annotation.relative)).encode()
 
 
 def unpacked(part: bytes) -> Annotation:
