@@ -19,7 +19,7 @@ from boxcar.storage import bucket_location, local_path, replace_text
 MOST_STEPS = 1_000_000_000  # far more than anyone trains; larger numbers do not fit into TensorFlow's counters
 DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
 
-LabelFormat = Literal["voc"]
+LabelFormat = Literal["voc", "coco"]
 Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mosaic"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]

@@ -97,6 +97,8 @@ class _Item:
     modified: int = 0
 
     def blame(self, file: str, kind: Kind, reason: str) -> None:
+        if self.item.part is not None and self.item.image is not None and file == self.item.source:
+            reason = f"for {shown(self.item.image)}, {reason}"  # the file describes many images
         self.faults.append(Fault(shown(file), kind, reason))
 
 

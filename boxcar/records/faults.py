@@ -9,6 +9,8 @@ Kind = Literal[
     "labels_too_large",
     "missing_picture",  # there is an annotation, but no image
     "two_annotations",  # a second annotation for one image
+    "unknown_id",  # a label's image or class is not in the lists that its file has of them
+    "only_crowds",  # all labels of an image are regions with many objects
     "same_stem",  # one annotation's name matches two images
     "not_a_picture",
     "picture_too_large",

@@ -68,7 +68,7 @@ def test_one_file_for_many_images_is_read_in_parts(tmp_path: Path) -> None:
     checked = check(Batch(tmp_path, reader, [item for item in found if isinstance(item, Item)], full_decode=True))
     rows = list(map(Row._make, ROW.iter_unpack(checked.rows)))
     assert [(row.sound, row.boxes) for row in rows] == [(True, 2), (False, 0), (True, 1), (True, 0)]
-    assert [str(fault) for fault in checked.faults] == ["labels.csv: box 1 (cat) has 'x' as its ymax"]
+    assert [str(fault) for fault in checked.faults] == ["labels.csv: for 1.jpg, box 1 (cat) has 'x' as its ymax"]
     assert (checked.classes, checked.clipped, checked.without_annotation) == ({"cat", "dog"}, 1, 1)
     digests = [row.source_digest for row in rows]
     assert len(set(digests)) == 4 and not any(digests[3]), "each image has the digest of its own lines"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
-from boxcar.records.formats import voc
+from boxcar.records.formats import coco, voc
 from boxcar.records.reader import AnnotationReader, DataFiles, Recognized
 
 if TYPE_CHECKING:  # at run time, the worker processes would load pydantic
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # at run time, the worker processes would load pydantic
 
 FORMATS: "dict[LabelFormat, Callable[[DataFiles], Recognized | None]]" = {
     "voc": voc.recognize,
+    "coco": coco.recognize,
 }
 
 
