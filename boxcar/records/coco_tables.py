@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import parsed_number
-from boxcar.records.faults import shown
+from boxcar.records.faults import FaultyError, shown
 from boxcar.records.json_stream import list_elements
 from boxcar.records.outline import as_float, outline_box
 
@@ -25,6 +25,8 @@ _ROWS = 1000  # that are inserted at once
 # set.
 _DIGITS = 6
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
 # A label file has a number. `number` is the order of the entries. `size` and `box` are JSON: [width, height] or null, and the
 # four sides without brackets. `name` is JSON, too, in ASCII.
 _TABLES = """
@@ -36,6 +38,7 @@ CREATE TABLE annotations (
     number INTEGER PRIMARY KEY, file INTEGER, image TEXT, category TEXT, crowd INTEGER, box TEXT, problem TEXT
 );
 CREATE TABLE categories (file INTEGER, id TEXT, name TEXT, PRIMARY KEY (file, id)) WITHOUT ROWID;
+BEGIN;
 """
 _INDEXES = """
 CREATE INDEX image_ids ON images (file, id);
@@ -105,8 +108,10 @@ class CocoTables:
                     if len(rows) == _ROWS:
                         self._insert(rows)
                         rows.clear()
-        finally:
+        except FaultyError:
             self._insert(rows)
+            raise
+        self._insert(rows)
         if is_label_file(begun, labels, others):
             return True
         for table in LISTS:
@@ -203,7 +208,7 @@ def _image(entry: Any) -> tuple[str | None, bytes | None, str]:
     given = entry.get("file_name")
     path = given.encode("utf-8", "surrogatepass") if isinstance(given, str) and 0 < len(given) <= _LONGEST_NAME else None
     size = [_side(entry.get(name)) for name in ("width", "height")]
-    return text_of(entry.get("id")), path, "null" if None in size else json.dumps(size)
+    return text_of(entry.get("id")), path, "null" if None in size else _compact(size)
 
 
 def _side(value: Any) -> int | None:
@@ -218,7 +223,7 @@ def _annotation(entry: Any) -> tuple[str | None, str | None, bool, str | None, s
         return None, None, False, None, "is no object"
     crowd = entry.get("iscrowd")
     sides, problem = _sides(entry.get("bbox"), entry.get("segmentation"))
-    box = None if sides is None else json.dumps(sides)[1:-1]
+    box = None if sides is None else _compact(sides)[1:-1]
     return text_of(entry.get("image_id")), text_of(entry.get("category_id")), crowd == 1 or crowd == "1", box, problem
 
 

@@ -15,6 +15,7 @@ from boxcar.records.faults import FaultyError
 LONGEST_VALUE = 4_000_000  # characters: more than 200,000 points of an outline, and at most 120 MB as Python objects
 _PIECE = 1 << 17  # bytes that are read at once
 _UNSURE = 10  # characters at the end of a piece in which an error may be due to what follows, such as "-Infinity"
+_NUMBER_CUT = 2  # characters that a number may have before the end of a piece and after what seems to be its end, such as "e+"
 
 _decode = json.JSONDecoder().raw_decode
 _blanks = re.compile(r"[ \t\r\n]*").match
@@ -112,10 +113,10 @@ class _Window:
             except ValueError as error:  # Python refuses to convert so many digits
                 raise self._broken("a number is too long", self._at) from error
             else:
-                if end < len(self._text) or self._ended:
+                if end + _NUMBER_CUT < len(self._text) or self._ended:
                     self._at = end
                     return value
-                self._more()  # a number may go on
+                self._more()
 
     def _more(self) -> bool:
         """Reads another piece, at least as long as what is left, so that a long value takes linear time. False at the end."""
