@@ -12,6 +12,8 @@ Kind = Literal[
     "unlabeled",  # an image that no label describes
     "missing_picture",  # there is an annotation, but no image
     "two_annotations",  # a second annotation for one image, or a second split
+    "unknown_id",  # a label's image or class is not in the lists that its file has of them
+    "only_crowds",  # all labels of an image are regions with many objects
     "same_stem",  # one annotation's name matches two images
     "not_a_picture",
     "picture_too_large",
@@ -90,5 +92,8 @@ class FaultyError(Exception):
 
 def shown(name: str) -> str:
     """A file's name as printable text: replaces bytes that are not UTF-8, and escapes control characters."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # a half of a character, which JSON can hold and no file's name
+        text = name.encode("utf-8", "replace").decode()
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

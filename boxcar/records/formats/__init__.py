@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
-from boxcar.records.formats import csv_table, cvat, label_studio, labelme, via, voc, yolo
+from boxcar.records.formats import coco, csv_table, cvat, label_studio, labelme, via, voc, yolo
 from boxcar.records.reader import DataFiles, Recognized
 
 if TYPE_CHECKING:  # at run time, the worker processes would load pydantic
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # at run time, the worker processes would load pydantic
 
 FORMATS: "dict[LabelFormat, Callable[[DataFiles], Recognized | None]]" = {
     "voc": voc.recognize,
+    "coco": coco.recognize,
     "yolo": yolo.recognize,
     "csv": csv_table.recognize,
     "cvat": cvat.recognize,
