@@ -236,7 +236,7 @@ def test_files_of_other_weights_are_refused_by_name(
         # Whatever AP50 it costs, INT8 is not made again: that would take the true SavedModel.
         _convert(run, output, formats=["tflite_float32", "tflite_int8"], limits={"ap50_loss": 1}, int8_max_drop=1)
     assert caught.value.code == ExitCode.DEFECT
-    assert "tflite_float32" in caught.value.what and "checkpoint_sha256" in caught.value.what
+    assert "tflite_float32" in caught.value.what and "detector.json" in caught.value.what
     assert not output.exists()
 
 
