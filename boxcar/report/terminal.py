@@ -56,7 +56,7 @@ def print_summary(run: str) -> None:
     say(f"Report       {folder / REPORT / PAGE}")
     say(f"TensorBoard  {_command('tensorboard')} --logdir={shlex.quote(str(folder))}")
     say(f"Next         {_command('boxcar')} run --data DIR --output runs/mine")
-    say("             (DIR: a folder with your own images and labelImg's XML files)")
+    say("             (DIR: a folder with your own images and their labels)")
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
