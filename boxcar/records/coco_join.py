@@ -69,7 +69,6 @@ class _Join:
     def __init__(self, listing: Listing, sources: Sequence[str], tables: CocoTables) -> None:
         self._names, self._open = listing.names, listing.open
         self._sources, self._tables = sources, tables
-        self._index = ImageIndex(listing.names)
         self._places = array("q", [_NO_PLACE])  # in the listing, of each entry's image; entries are counted from 1
         self._owners = array("i", [_NO_FILE]) * len(listing.names)  # the number of the file that lists an image
         self._left_out: set[int] = set()  # places of images
@@ -105,6 +104,7 @@ class _Join:
 
     def _assign(self) -> Iterator[Fault]:
         """Finds the image of each entry."""
+        index = ImageIndex(self._names)
         nameless: Counter[int] = Counter()
         for entry in self._tables.images():
             place = _NO_PLACE
@@ -112,7 +112,7 @@ class _Join:
                 nameless[entry.file] += 1
             else:
                 try:
-                    place = self._claimed(entry, entry.given)
+                    place = self._claimed(index, entry, entry.given)
                 except FaultyError as error:
                     yield from self._faults(entry.file, error.kind, error.reason)
             self._places.append(place)
@@ -121,14 +121,14 @@ class _Join:
             which = "1 of its images has" if count == 1 else f"{count:,} of its images have"
             yield from self._faults(number, "broken_labels", f"{which} no file_name", _REST_LEFT_OUT)
 
-    def _claimed(self, entry: ImageEntry, given: str) -> int:
+    def _claimed(self, index: ImageIndex, entry: ImageEntry, given: str) -> int:
         """The place of an entry's image.
 
         Raises:
             FaultyError: it has none, several, or one that another entry has claimed, or the entry has no id.
         """
         try:
-            name = self._index.find(given, self._sources[entry.file])
+            name = index.find(given, self._sources[entry.file])
         except FaultyError:
             self._alike.add(_base(given.replace("\\", "/")))
             raise
