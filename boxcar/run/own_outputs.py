@@ -62,7 +62,8 @@ def walk_data(root: Path, own: list[str], leave_out: Path | None = None) -> Iter
         folders[:] = [name for name in folders if not name.startswith(".")]
         folders.sort()  # if links lead to one folder twice, the first by name counts
         above = "" if parent == str(root) else os.path.relpath(parent, root) + "/"
-        yield from (above + name for name in names if not name.startswith("."))
+        marker = {COMMIT} if COMMIT in names and _step_of(Path(parent, COMMIT)) in _DATA_STEPS else set()
+        yield from (above + name for name in names if not name.startswith(".") and name not in marker)
 
 
 def _is_own(folder: Path, names: list[str], *, is_root: bool) -> bool:
@@ -79,17 +80,27 @@ def _is_own(folder: Path, names: list[str], *, is_root: bool) -> bool:
 
 def is_result(marker: bytes) -> bool:
     """Whether the marker in a folder, `step.json` or `.unfinished`, is that of a step whose results are not data."""
+    step = _named_step(marker)
+    return step is not None and step not in _DATA_STEPS
+
+
+def _named_step(marker: bytes) -> str | None:
+    """The step that a marker names; None if it is another program's file."""
     try:
         found = json.loads(marker)
-    except ValueError:
-        return False
-    is_marker = isinstance(found, dict) and {"step", "inputs", "parameters"} <= found.keys()  # else another program's file
-    return is_marker and found["step"] not in _DATA_STEPS
+    except (ValueError, RecursionError):
+        return None
+    is_marker = isinstance(found, dict) and {"step", "inputs", "parameters"} <= found.keys()
+    return str(found["step"]) if is_marker else None
+
+
+def _step_of(path: Path) -> str | None:
+    return _named_step(path.read_bytes()) if path.is_file() else None
 
 
 def _holds_results(folder: Path) -> bool:
     markers = [folder / name for name in (COMMIT, UNFINISHED)]
-    return any(is_result(marker.read_bytes()) for marker in markers if marker.is_file())
+    return any(step is not None and step not in _DATA_STEPS for step in map(_step_of, markers))
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:

@@ -193,7 +193,7 @@ def test_images_below_drawings_and_steps_are_not_read(tmp_path: Path) -> None:
 def test_the_images_of_shapes_are_data(tmp_path: Path) -> None:
     with Step("shapes", tmp_path / "shapes", {}, {}).writing() as folder:
         pair(folder, "shapes-0001")
-    assert {"shapes/shapes-0001.jpg", "shapes/shapes-0001.xml"} <= set(list_names(tmp_path, tmp_path / "none").names)
+    assert list_names(tmp_path, tmp_path / "none").names == ["shapes/shapes-0001.jpg", "shapes/shapes-0001.xml"]
 
 
 def test_a_finished_step_does_not_remove_what_a_person_added(tmp_path: Path) -> None:
