@@ -52,7 +52,14 @@ def convert_labels(
     from boxcar.records import convert_labels as convert
 
     configuration = make_configuration(None, given)
-    convert(data, output, to, format=configuration.format, on_fault=configuration.on_fault, unlabeled=configuration.unlabeled)
+    convert(
+        data,
+        output,
+        to,
+        format=configuration.format,
+        on_fault=configuration.on_fault,
+        unlabeled=configuration.unlabeled or "stop",
+    )
     print(f"The images and their labels are in {output}.")
 
 

@@ -93,8 +93,10 @@ class Configuration(Conversion):
         None, description="List of the images that make up the test split: a model's frozen-test.txt."
     )
     on_fault: Literal["stop", "skip"] = Field("stop", description="Stop at faulty images, or skip them.")
-    unlabeled: Literal["stop", "skip", "background"] = Field(
-        "stop", description="Images without a label: stop, skip them, or take them as background, without objects."
+    unlabeled: Literal["stop", "skip", "background"] | None = Field(
+        None,
+        description="Images without a label: stop, skip them, or take them as background, without objects. [default: stop, but "
+        "skip in a retraining, for which images may wait for their labels]",
     )
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used to choose the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used only for the final scores.")
@@ -142,7 +144,7 @@ class Configuration(Conversion):
     def of_records(self) -> dict[str, Any]:
         """The settings that `build_records` takes, by the names of its arguments."""
         names = {"format", "on_fault", "unlabeled", "label_map", "frozen_test", "validation_fraction", "test_fraction", "seed"}
-        return self.model_dump(include=names)
+        return self.model_dump(include=names, exclude_none=True)
 
     @property
     def size(self) -> int:

@@ -168,7 +168,8 @@ def _attempt(entry: Entry) -> int:
 
 def _train(model: Model, configuration: Configuration, entry: Entry, launcher: RetrainingLauncher) -> Entry:
     """Trains and compares, or resumes that, and writes the result into the ledger."""
-    update = {"init": entry.start, "label_map": entry.label_map, "frozen_test": entry.frozen_test}
+    unlabeled = configuration.unlabeled or "skip"  # images arrive before their labels
+    update = {"unlabeled": unlabeled, "init": entry.start, "label_map": entry.label_map, "frozen_test": entry.frozen_test}
     settings = configuration.model_copy(update=update)
     gpus = launcher.gpus(settings)
     number = entry.version

@@ -129,3 +129,18 @@ def test_a_floor_that_no_test_image_can_show_is_named_before_training(
     cats.retrain({"gate": {"class_floors": {"cat": 0.1, "dog": 0.1}}})
     said = capsys.readouterr().err
     assert "no object of dog" in said and "no object of cat" not in said, "the test images of these runs show cats"
+
+
+def test_a_retraining_leaves_out_images_that_wait_for_their_labels(cats: RetrainedModel) -> None:
+    settings: list[str | None] = []
+    train = cats.train
+
+    def noted(configuration: Configuration, run: str) -> None:
+        settings.append(configuration.unlabeled)
+        train(configuration, run)
+
+    cats.train = noted
+    cats.retrain()
+    cats.label(1)
+    cats.retrain({"unlabeled": "background"})
+    assert settings == ["skip", "background"]
