@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from boxcar.records.check import LARGEST_ANNOTATION
 from boxcar.records.faults import FaultyError
 
+LARGEST_VALUE = 4_000_000  # characters: 4,000 boxes of Label Studio, and at most 120 MB as Python objects
 BEGINNING = 65_536  # bytes by which a file is told apart
 _LONGEST_WORD = 32  # characters of what cannot be told from an error if the text ends within it: -Infinity, an escape
 _CHUNK = 65_536
@@ -49,7 +49,7 @@ class JsonText:
     """The text of a JSON file, of which only the values that are asked for are built.
 
     Every method raises FaultyError: `broken_labels` if the text is not JSON or not what is asked for, `labels_too_large` if a
-    value is larger than a label file may be.
+    value has more than LARGEST_VALUE characters.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -106,9 +106,10 @@ class JsonText:
                     self._at = end
                     return value
             left = len(self._text) - self._at
-            if left > LARGEST_ANNOTATION:
-                raise FaultyError("labels_too_large", f"one entry has more than {LARGEST_ANNOTATION:,} characters")
-            self._more(max(_CHUNK, left))  # twice as much, so that the time does not grow with the square of the size
+            if left > LARGEST_VALUE:
+                raise FaultyError("labels_too_large", f"one entry has more than {LARGEST_VALUE:,} characters")
+            # Twice as much, so that the time does not grow with the square of the size.
+            self._more(min(max(_CHUNK, left), LARGEST_VALUE + 1 - left))
 
     def _peek(self) -> str:
         """The next sign that is not blank; empty at the end."""

@@ -98,6 +98,7 @@ WHOLE = {
         cvat_xml('<track id="0" label="car"/>').encode(),
         "tracks of a video; export it from CVAT as CVAT for images 1.1",
     ),
+    "deep": (b"<annotations>" + b"<a>" * 100_000, "nested too deeply"),
     "encoding": (b'<?xml version="1.0" encoding="x-y"?><annotations >', "encoding"),
     "half an encoding": (cvat_xml("").encode().replace(b"1.1<", b"\xff<"), "the XML is broken"),
 }

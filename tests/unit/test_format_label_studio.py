@@ -239,7 +239,7 @@ def test_memory_does_not_grow_with_the_file() -> None:
 
 def test_a_task_that_is_too_large_is_refused() -> None:
     content = b'[{"id": 1, "annotations": [], "data": "' + b"x" * 30_000_000
-    with pytest.raises(FaultyError, match="more than 10,000,000 characters"):
+    with pytest.raises(FaultyError, match="more than 4,000,000 characters"):
         list(_entries(io.BytesIO(content)))
 
 

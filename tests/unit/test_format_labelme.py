@@ -83,6 +83,7 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {
     "other JSON": (b'{"name": "x", "version": "1.0"}', "no list of shapes"),
     "shape of a number": (lm_text("a.jpg", [7]), "no list of shapes"),  # type: ignore[list-item]
     "a list": (b"[]", "no object"),
+    "many shapes": (b'{"shapes": [' + b"[]," * 4_000_000 + b"[]]}", "it has 12,000,016 bytes without its image"),
     "empty": (b"", "the JSON is broken"),
     "cut off": (lm_text("a.jpg", [CAT])[:-20].encode(), "the JSON is broken"),
     "not UTF-8": (lm_text("a.jpg", [CAT]).encode().replace(b"cat", b"c\xe4t"), "the JSON is broken"),

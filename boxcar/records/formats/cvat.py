@@ -27,6 +27,7 @@ from boxcar.records.split_names import NO_SPLIT, named_split
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")  # as for Pascal VOC, so that no file is of both formats
 _LOOKED_AT = 20  # files
 _CHUNK = 262_144  # bytes: a long attribute is read again for every chunk that it is in
+_DEEPEST = 100  # elements in each other; each takes memory
 _LONGEST_NAME = 1000  # characters, of a task
 _WITHOUT_AREA = {"points": "points", "polyline": "polylines", "skeleton": "skeletons"}
 _SUFFIXES = (".jpg", ".png")  # of the frames of a video, which CVAT may name without
@@ -115,6 +116,8 @@ class _Document:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         self._path.append(tag)
         self._text = ""
+        if len(self._path) > _DEEPEST:
+            raise FaultyError("broken_labels", "the XML is nested too deeply")
         if len(self._path) == 1 and tag != "annotations":
             raise FaultyError("broken_labels", f"the XML's root is <{tag[:40]}>, not <annotations>")
         if len(self._path) == 2 and tag == "track":

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 from boxcar.records.annotation import Annotation
+from boxcar.records.check import LARGEST_ANNOTATION
 from boxcar.records.faults import Fault, FaultyError
 from boxcar.records.json_text import BEGINNING, Beginning, beginning
 from boxcar.records.pairing import labeled, paired
@@ -98,8 +99,12 @@ def _may_be(listing: Listing, name: str) -> bool:
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
+    content = _IMAGE_DATA.sub(b'"imageData": null', content)
+    if len(content) > LARGEST_ANNOTATION:
+        reason = f"it has {len(content):,} bytes without its image; the limit is {LARGEST_ANNOTATION:,}"
+        raise FaultyError("labels_too_large", reason)
     try:
-        found = json.loads(_IMAGE_DATA.sub(b'"imageData": null', content))
+        found = json.loads(content)
     except RecursionError as error:
         raise FaultyError("broken_labels", "the JSON is broken (it is nested too deeply)") from error
     except ValueError as error:  # also of an encoding, and of a number of too many digits
