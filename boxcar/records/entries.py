@@ -5,8 +5,10 @@ contradict it. Until then their content is in a temporary file. Memory holds the
 """
 
 import hashlib
+import io
 import json
 import tempfile
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +32,43 @@ class Entry(NamedTuple):
     images: Sequence[str]  # paths of the image as the file gives it, the most likely first
     annotation: Annotation | FaultyError
     split: int | None = None  # as in `Item`
+
+
+class EntriesReader(ABC):
+    """Reads a format with one file for many images; see `boxcar.records.reader.AnnotationReader`."""
+
+    format: str
+    title: str
+    suffix: str  # of its files, in lower case
+
+    @abstractmethod
+    def entries(self, listing: Listing | None) -> Callable[[BinaryIO], Iterator[Entry]]:
+        """What yields the entries of a file, each as soon as it is read, and raises FaultyError for a file that is broken.
+
+        Args:
+            listing: all files, which may say how to read each; None if only the names of images are needed.
+
+        Raises:
+            BoxcarError: 64 if the files do not say which of two meanings they have.
+        """
+
+    def is_annotation(self, name: str) -> bool:
+        return name.lower().endswith(self.suffix)
+
+    def image_names(self, content: bytes) -> list[str]:
+        return names_in(self.entries(None)(io.BytesIO(content)))
+
+    def items(self, listing: Listing) -> Iterator[Item | Fault]:
+        return items_of(listing, self.entries(listing))
+
+    def labeled_images(self, listing: Listing) -> set[str]:
+        return described(listing)
+
+    def digest(self, content: bytes) -> bytes:
+        return digest(content)
+
+    def read(self, content: bytes) -> Annotation:
+        return unpacked(content)
 
 
 def items_of(listing: Listing, entries: Callable[[BinaryIO], Iterator[Entry]]) -> Iterator[Item | Fault]:

@@ -1,4 +1,4 @@
-"""Reads the lists in a JSON object one element at a time, so that a file of any size needs the memory of one element.
+"""Reads JSON one value at a time, so that a file of any size needs the memory of one.
 
 The parsers that call back for each value (ijson) keep the path of every open bracket, which takes gigabytes for JSON that is
 nested 100,000 deep, and refuse NaN, which Python's `json` writes.
@@ -25,7 +25,7 @@ def list_elements(file: BinaryIO, wanted: Collection[str], begun: set[str]) -> I
     """The elements of some lists that are members of a JSON object, each with its list's name, in the order of the file.
 
     Args:
-        file: UTF-8, or UTF-16 with a byte order mark.
+        file: as for `JsonText`.
         wanted: the names of the lists.
         begun: the name of each wanted list is added when it begins, even if it is empty.
 
@@ -33,47 +33,38 @@ def list_elements(file: BinaryIO, wanted: Collection[str], begun: set[str]) -> I
         Nothing if the JSON is no object. Numbers may be NaN and infinite; of two equal names in an element, the last counts.
 
     Raises:
-        FaultyError: `broken_labels`, or `labels_too_large` for a value with more than LONGEST_VALUE characters.
+        FaultyError: as `JsonText`.
     """
-    text = _Window(file)
+    text = JsonText(file)
     if text.sign() != "{":
         if text.sign() != "[":
             text.value()
         return
-    text.take("{")
-    if text.sign() == "}":
-        return
-    while True:
-        name = text.value()
-        text.take(":")
+    for name in text.members():
         if text.sign() != "[":
             text.value()
-        else:
-            text.take("[")
-            is_wanted = isinstance(name, str) and name in wanted
-            if is_wanted:
-                begun.add(name)
-            if text.sign() == "]":
-                text.take("]")
-            else:
-                while True:
-                    element = text.value()
-                    if is_wanted:
-                        yield name, element
-                    if text.take(",]") == "]":
-                        break
-        if text.take(",}") == "}":
-            return
+            continue
+        if name in wanted:
+            begun.add(name)
+        for element in text.elements():
+            if name in wanted:
+                yield name, element
 
 
-class _Window:
-    """The part of a file that is being parsed."""
+class JsonText:
+    """The text of a JSON file, of which only the values that are asked for are built, one at a time.
+
+    Args:
+        file: UTF-8, UTF-16, or UTF-32, with or without a byte order mark.
+
+    Every method raises FaultyError: `broken_labels` if the text is not JSON or not what is asked for, `labels_too_large` for a
+    value with more than LONGEST_VALUE characters.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         piece = file.read(_PIECE)
-        encoding = "utf-16" if piece[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._decoder = codecs.getincrementaldecoder(json.detect_encoding(piece))()
         self._text, self._at = self._decoded(piece), 0
         self._before = 0  # characters that are no longer in the window
         self._ended = False  # whether the file ends with the window
@@ -96,6 +87,37 @@ class _Window:
             raise self._broken(f"{' or '.join(signs)} is missing", self._at)
         self._at += 1
         return sign
+
+    def elements(self) -> Iterator[Any]:
+        """Passes a list, and yields its values."""
+        self.take("[")
+        if self.sign() == "]":
+            self.take("]")
+            return
+        while True:
+            yield self.value()
+            if self.take(",]") == "]":
+                return
+
+    def members(self) -> Iterator[str]:
+        """Passes an object, and yields its names. Before the next one, the caller must pass the value."""
+        self.take("{")
+        if self.sign() == "}":
+            self.take("}")
+            return
+        while True:
+            name = self.value()
+            if not isinstance(name, str):
+                raise self._broken("a name is no text", self._at)
+            self.take(":")
+            yield name
+            if self.take(",}") == "}":
+                return
+
+    def end(self) -> None:
+        """Refuses what comes after the value that was passed last."""
+        if self.sign():
+            raise self._broken("it goes on after its end", self._at)
 
     def value(self) -> Any:
         """Passes a value of any kind, and returns it."""

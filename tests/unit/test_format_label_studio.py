@@ -148,10 +148,10 @@ def test_each_fault_names_its_image(tmp_path: Path, name: str) -> None:
 
 GOOD = json.dumps([ls_task("a.jpg", [CAT]), ls_task("b.jpg", [CAT])]).encode()
 WHOLE = {
-    "cut off": (GOOD[:-30], "the JSON is broken"),
+    "cut off": (GOOD[:-30], "the JSON is cut off"),
     "more after its end": (GOOD + b"]", "it goes on after its end"),
-    "not UTF-8": (GOOD.replace(b"cat", b"c\xe4t"), "it is not utf-8"),
-    "deep": (GOOD[:-1] + b', {"data": ' + b"[" * 100_000, "nested too deeply"),
+    "not UTF-8": (GOOD.replace(b"cat", b"c\xe4t"), "its text is not UTF-8"),
+    "deep": (GOOD[:-1] + b', {"data": ' + b"[" * 100_000, "nested too deep"),
     "no object": (GOOD[:-1] + b", 3]", "task 3 is no object"),
     "no image": (GOOD[:-1] + b', {"annotations": [{"result": []}], "data": {"text": "x"}}]', "task 3 names no image"),
     "annotations of an object": (GOOD[:-1] + b', {"annotations": {}}]', "task 3 has no list of annotations"),
@@ -239,7 +239,7 @@ def test_memory_does_not_grow_with_the_file() -> None:
 
 def test_a_task_that_is_too_large_is_refused() -> None:
     content = b'[{"id": 1, "annotations": [], "data": "' + b"x" * 30_000_000
-    with pytest.raises(FaultyError, match="more than 4,000,000 characters"):
+    with pytest.raises(FaultyError, match="over 4,000,000 characters"):
         list(_entries(io.BytesIO(content)))
 
 

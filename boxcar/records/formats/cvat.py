@@ -5,9 +5,8 @@ rectangles, polygons, ellipses, and masks, the box is the one around them. Point
 are left out where the image also has a box. Tags, which describe the image as a whole, are ignored.
 """
 
-import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import BinaryIO
 from xml.etree.ElementTree import ParseError
@@ -17,10 +16,10 @@ from defusedxml.ElementTree import DefusedXMLParser
 
 from boxcar.records.annotation import Annotation, parsed_number
 from boxcar.records.check import LARGEST_ANNOTATION
-from boxcar.records.entries import Entry, described, digest, items_of, names_in, unpacked
-from boxcar.records.faults import Fault, FaultyError
+from boxcar.records.entries import EntriesReader, Entry
+from boxcar.records.faults import FaultyError
 from boxcar.records.images import is_image
-from boxcar.records.reader import DataFiles, Item, Listing, Recognized
+from boxcar.records.reader import DataFiles, Listing, Recognized
 from boxcar.records.shapes import Point, Shapes, Sides, around, number, oval, turned, without_box
 from boxcar.records.split_names import NO_SPLIT, named_split
 
@@ -43,29 +42,15 @@ def recognize(files: DataFiles) -> Recognized | None:
     return None
 
 
-class CvatReader:
-    """Reads CVAT XML; see `boxcar.records.reader.AnnotationReader`."""
+class CvatReader(EntriesReader):
+    """Reads CVAT XML."""
 
     format = "cvat"
     title = "CVAT"
+    suffix = ".xml"
 
-    def is_annotation(self, name: str) -> bool:
-        return name[-4:].lower() == ".xml"
-
-    def image_names(self, content: bytes) -> list[str]:
-        return names_in(_entries(io.BytesIO(content)))
-
-    def items(self, listing: Listing) -> Iterator[Item | Fault]:
-        return items_of(listing, _entries)
-
-    def labeled_images(self, listing: Listing) -> set[str]:
-        return described(listing)
-
-    def digest(self, content: bytes) -> bytes:
-        return digest(content)
-
-    def read(self, content: bytes) -> Annotation:
-        return unpacked(content)
+    def entries(self, listing: Listing | None) -> Callable[[BinaryIO], Iterator[Entry]]:
+        return _entries
 
 
 def _entries(file: BinaryIO) -> Iterator[Entry]:

@@ -8,20 +8,20 @@ A task without an annotation is an image without a label; a task with an empty o
 annotations, those that were cancelled do not count. The others must agree.
 """
 
-import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from boxcar.records.annotation import Annotation
-from boxcar.records.entries import Entry, described, digest, items_of, names_in, unpacked
-from boxcar.records.faults import Fault, FaultyError
+from boxcar.records.entries import EntriesReader, Entry
+from boxcar.records.faults import FaultyError
 from boxcar.records.images import is_image
-from boxcar.records.json_text import BEGINNING, Beginning, JsonText, beginning
-from boxcar.records.reader import DataFiles, Item, Listing, Recognized
+from boxcar.records.json_beginning import BEGINNING, Beginning, beginning
+from boxcar.records.json_stream import JsonText
+from boxcar.records.reader import DataFiles, Listing, Recognized
 from boxcar.records.shapes import Box, Shapes, around, number, oval, points_of, turned, without_box
 
 _LOOKED_AT = 20  # files
@@ -45,29 +45,15 @@ def _is_export(found: Beginning) -> bool:
     return found.first == "[" and (full or tasks_only or "annotation_id" in task or "rectanglelabels" in result)
 
 
-class LabelStudioReader:
-    """Reads Label Studio's exports; see `boxcar.records.reader.AnnotationReader`."""
+class LabelStudioReader(EntriesReader):
+    """Reads Label Studio's exports."""
 
     format = "label-studio"
     title = "Label Studio"
+    suffix = ".json"
 
-    def is_annotation(self, name: str) -> bool:
-        return name[-5:].lower() == ".json"
-
-    def image_names(self, content: bytes) -> list[str]:
-        return names_in(_entries(io.BytesIO(content)))
-
-    def items(self, listing: Listing) -> Iterator[Item | Fault]:
-        return items_of(listing, _entries)
-
-    def labeled_images(self, listing: Listing) -> set[str]:
-        return described(listing)
-
-    def digest(self, content: bytes) -> bytes:
-        return digest(content)
-
-    def read(self, content: bytes) -> Annotation:
-        return unpacked(content)
+    def entries(self, listing: Listing | None) -> Callable[[BinaryIO], Iterator[Entry]]:
+        return _entries
 
 
 def _entries(file: BinaryIO) -> Iterator[Entry]:
@@ -82,7 +68,8 @@ def _entries(file: BinaryIO) -> Iterator[Entry]:
     if not _is_export(found):
         return
     file.seek(0)
-    for place, task in enumerate(JsonText(file).elements(), start=1):
+    text = JsonText(file)
+    for place, task in enumerate(text.elements(), start=1):
         try:
             entry = _entry(task)
         except FaultyError as error:
@@ -91,6 +78,7 @@ def _entries(file: BinaryIO) -> Iterator[Entry]:
             raise FaultyError("broken_labels", f"task {place} is nested too deeply") from error
         if entry is not None:
             yield entry
+    text.end()
 
 
 def _entry(task: Any) -> Entry | None:

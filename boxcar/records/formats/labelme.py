@@ -18,7 +18,7 @@ from typing import Any
 from boxcar.records.annotation import Annotation
 from boxcar.records.check import LARGEST_ANNOTATION
 from boxcar.records.faults import Fault, FaultyError
-from boxcar.records.json_text import BEGINNING, Beginning, beginning
+from boxcar.records.json_beginning import BEGINNING, Beginning, beginning
 from boxcar.records.pairing import labeled, paired
 from boxcar.records.reader import DataFiles, Item, Listing, Recognized
 from boxcar.records.shapes import Box, Shapes, around, class_name, points_of, without_box

@@ -4,9 +4,8 @@ VIA stores pixels. Of polygons, circles, and ellipses, the box is the one around
 left out where the image also has a box. The class is in one of the regions' attributes, whose names the person has chosen.
 """
 
-import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from math import degrees
@@ -14,11 +13,12 @@ from typing import Any, BinaryIO
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import Annotation
-from boxcar.records.entries import Entry, described, digest, items_of, names_in, unpacked
-from boxcar.records.faults import Fault, FaultyError, shown
+from boxcar.records.entries import EntriesReader, Entry
+from boxcar.records.faults import FaultyError, shown
 from boxcar.records.images import is_image
-from boxcar.records.json_text import BEGINNING, Beginning, JsonText, beginning
-from boxcar.records.reader import DataFiles, Item, Listing, Recognized
+from boxcar.records.json_beginning import BEGINNING, Beginning, beginning
+from boxcar.records.json_stream import JsonText
+from boxcar.records.reader import DataFiles, Listing, Recognized
 from boxcar.records.shapes import Shapes, Sides, around, class_name, number, oval, without_box
 
 _LOOKED_AT = 20  # files
@@ -46,34 +46,15 @@ def _is_project(found: Beginning) -> bool:
     return any(key.startswith("_via_") for key in found.keys[1])
 
 
-class ViaReader:
-    """Reads VIA's JSON; see `boxcar.records.reader.AnnotationReader`."""
+class ViaReader(EntriesReader):
+    """Reads VIA's JSON."""
 
     format = "via"
     title = "VIA"
+    suffix = ".json"
 
-    def is_annotation(self, name: str) -> bool:
-        return name[-5:].lower() == ".json"
-
-    def image_names(self, content: bytes) -> list[str]:
-        return names_in(_entries("", io.BytesIO(content)))
-
-    def items(self, listing: Listing) -> Iterator[Item | Fault]:
-        """As in `AnnotationReader`.
-
-        Raises:
-            BoxcarError: 64 if several attributes could be the class.
-        """
-        return items_of(listing, partial(_entries, _class_attribute(listing)))
-
-    def labeled_images(self, listing: Listing) -> set[str]:
-        return described(listing)
-
-    def digest(self, content: bytes) -> bytes:
-        return digest(content)
-
-    def read(self, content: bytes) -> Annotation:
-        return unpacked(content)
+    def entries(self, listing: Listing | None) -> Callable[[BinaryIO], Iterator[Entry]]:
+        return partial(_entries, "" if listing is None else _class_attribute(listing))
 
 
 def _class_attribute(listing: Listing) -> str:
@@ -139,9 +120,9 @@ def _images(file: BinaryIO) -> Iterator[dict[str, Any]]:
         return
     file.seek(0)
     text = JsonText(file)
-    for key in text.keys():  # noqa: SIM118 - no dictionary
+    for key in text.members():
         if key == _PROJECT:
-            for _ in text.keys():  # noqa: SIM118
+            for _ in text.members():
                 yield _image(text.value())
             return  # nothing after it describes images
         value = text.value()
