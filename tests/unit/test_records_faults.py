@@ -305,9 +305,9 @@ def _in_child(data: Path, output: Path, before: Callable[[], None]) -> subproces
         "import sys\nfrom boxcar.errors import BoxcarError\nfrom boxcar.records import build_records\n"
         "try:\n    build_records(*sys.argv[1:])\nexcept BoxcarError as error:\n    print(int(error.code), error.what)\n"
     )
-    return subprocess.run(
-        [sys.executable, "-c", code, str(data), str(output)], preexec_fn=before, capture_output=True, text=True, check=True
-    )
+    # -B: under a limit for files, Python would write bytecode that is cut off, and others would read it.
+    command = [sys.executable, "-B", "-c", code, str(data), str(output)]
+    return subprocess.run(command, preexec_fn=before, capture_output=True, text=True, check=True)
 
 
 def _obey_permissions() -> None:
