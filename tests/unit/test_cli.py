@@ -14,7 +14,7 @@ from command import boxcar, boxcar_here, last_words
 
 FIRST_DAY = ("doctor", "shapes", "run", "detect", "demo-page")
 LATER = (
-    *("records", "train", "evaluate", "freeze", "convert", "report"),
+    *("records", "convert-labels", "train", "evaluate", "freeze", "convert", "report"),
     *("architectures", "retrain", "models", "runs", "show", "sign", "verify", "submit", "schedule"),
 )
 OF_PODS = ("fetch", "upload", "follow", "take-records")

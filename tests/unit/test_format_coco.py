@@ -208,7 +208,7 @@ def _compressed(runs: dict[str, Any]) -> dict[str, Any]:
     [
         ({"bbox": [1, 2, 3, 4.5]}, (1, 2, 4, 6.5)),
         ({"bbox": ["1", "2", " 3 ", "4"]}, (1, 2, 4, 6)),
-        ({"bbox": [10.1, 20.2, 0.2, 0.1]}, (10.1, 20.2, 10.3, 20.3)),
+        ({"bbox": [0.1, 0.2, 10.2, 10.1]}, (0.1, 0.2, 10.3, 10.3)),
         ({"bbox": [1, 2, 3, 4], "segmentation": [POLYGON]}, (1, 2, 4, 6)),
         ({"segmentation": [POLYGON]}, (10, 5, 20.5, 30)),
         ({"segmentation": POLYGON}, (10, 5, 20.5, 30)),
@@ -315,7 +315,7 @@ def _add(name: str, *entries: object) -> Change:
 # What is done to a set of a.jpg with a box, b.jpg without one, and c.jpg that is not listed; the fault; the images that stay.
 FAULTS: dict[str, tuple[Change, str, str]] = {
     "no image": (_image_of(file_name="gone/x.jpg"), "missing_picture a.json: its image gone/x.jpg is missing", "abc"),
-    "TIFF": (_image_of(file_name="x.heic"), "missing_picture a.json: its image x.heic is in no format that Boxcar", "abc"),
+    "HEIC": (_image_of(file_name="x.heic"), "missing_picture a.json: its image x.heic is in no format that Boxcar", "abc"),
     "several images": (_image_of(file_name="d.jpg"), "same_stem a.json: d.jpg could be x/d.jpg or y/d.jpg", "abc"),
     "no file_name": (_image_of(file_name=None), "broken_labels a.json: 1 of its images has no file_name", "b"),
     "empty file_name": (_image_of(file_name=""), "broken_labels a.json: 1 of its images has no file_name", "b"),

@@ -35,9 +35,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     label(data / "p0.xml", boxes=[("cat", 16, 12, 48, 36), ("dog's", 0, 0, 64, 48)])
     label(data / "p1.xml", boxes=[])
     save(data / "long.png", picture("long", (300, 20)).convert("L"))
-    label(data / "long.xml", (300, 20), [("Bär", 0.5, 1.5, 299.5, 20)] * 130)
+    label(data / "long.xml", (300, 20), [("Bär", 0.5, 1.5, 299.5 - number, 20) for number in range(130)])
     save(data / "cmyk.jpg", picture("cmyk").convert("CMYK"))
-    build_records(str(data), str(folder / "out"))
+    build_records(str(data), str(folder / "out"), unlabeled="background")
     return folder
 
 
