@@ -1,7 +1,6 @@
 """Which image each entry of COCO files is about, and what is wrong with the entries."""
 
 import json
-import re
 from array import array
 from bisect import bisect_left
 from collections import Counter
@@ -16,8 +15,8 @@ from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.image_index import ImageIndex
 from boxcar.records.images import is_image, is_other_image
 from boxcar.records.reader import Item, Listing
+from boxcar.records.split_names import NO_SPLIT, folder_split, mentioned_split
 
-_SPLITS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2}
 _NO_FILE = _NO_PLACE = -1
 _PROBLEMS = 20  # of an image that are listed
 _SHOWN = 200  # characters of a path in a sentence
@@ -55,12 +54,10 @@ def read_part(content: bytes) -> Annotation:
 
 
 def _split(source: str) -> int | None:
-    """The split that a label file's name gives or, without one, its innermost folder with such a name; None without any."""
-    *folders, base = source.lower().split("/")
-    given = {_SPLITS[word] for word in re.findall("[a-z]+", base) if word in _SPLITS}
-    if len(given) == 1:
-        return given.pop()
-    return next((_SPLITS[folder] for folder in reversed(folders) if folder in _SPLITS), None)
+    """The split that a label file's name or, without one, a folder of it gives; None without any."""
+    split = mentioned_split(source.rpartition("/")[2])
+    split = folder_split(source) if split == NO_SPLIT else split
+    return None if split == NO_SPLIT else split
 
 
 class _Join:

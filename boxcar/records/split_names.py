@@ -38,6 +38,12 @@ def named_split(name: str) -> int:
     return splits.pop()
 
 
+def mentioned_split(name: str) -> int:
+    """The only split that words of a label file's name mean, as an index into SPLITS: `my_cats_train.json`."""
+    splits = {_SPLIT_WORDS[word] for word in map(str.lower, _WORDS.findall(name)) if word in _SPLIT_WORDS}
+    return splits.pop() if len(splits) == 1 else NO_SPLIT
+
+
 def is_misunderstood_split(name: str) -> bool:
     """Whether the name of a folder looks like a split's, but means none: `test-drive`, `train_and_val`."""
     words = [word.lower() for word in _WORDS.findall(name)]
