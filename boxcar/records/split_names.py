@@ -40,7 +40,10 @@ def named_split(name: str) -> int:
 
 def mentioned_split(name: str) -> int:
     """The only split that words of a label file's name mean, as an index into SPLITS: `my_cats_train.json`."""
-    splits = {_SPLIT_WORDS[word] for word in map(str.lower, _WORDS.findall(name)) if word in _SPLIT_WORDS}
+    words = {word.lower() for word in _WORDS.findall(name)} & _SPLIT_WORDS.keys()
+    if "test" in words:
+        words.discard("dev")  # COCO's test-dev is a part of its test set
+    splits = {_SPLIT_WORDS[word] for word in words}
     return splits.pop() if len(splits) == 1 else NO_SPLIT
 
 
