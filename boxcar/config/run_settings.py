@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from boxcar.config.class_choice import class_choice
 from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.config.conversion_settings import Conversion
 from boxcar.config.gate_settings import GateSettings
@@ -96,6 +97,11 @@ class Configuration(Conversion):
     unlabeled: Literal["stop", "skip", "background"] = Field(
         "stop", description="Images without a label: stop, skip them, or take them as background, without objects."
     )
+    classes: Annotated[tuple[str, ...] | None, BeforeValidator(split_words)] = Field(
+        None,
+        description="Classes to use: NAME keeps one, OLD=NEW renames or merges, -NAME drops one. Others stay only if all words "
+        "drop one. [default: all]",
+    )
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used to choose the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used only for the final scores.")
     # Not stored in a run, which may be resumed elsewhere or for another purpose.
@@ -128,6 +134,13 @@ class Configuration(Conversion):
             raise ValueError("Input should name each augmentation once")
         return value
 
+    @field_validator("classes")
+    @classmethod
+    def _is_choice(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None:
+            class_choice(value)
+        return value
+
     def check(self) -> None:
         """Checks combinations of settings.
 
@@ -141,8 +154,8 @@ class Configuration(Conversion):
 
     def of_records(self) -> dict[str, Any]:
         """The settings that `build_records` takes, by the names of its arguments."""
-        names = {"format", "on_fault", "unlabeled", "label_map", "frozen_test", "validation_fraction", "test_fraction", "seed"}
-        return self.model_dump(include=names)
+        names = {"format", "on_fault", "unlabeled", "classes", "label_map", "frozen_test"}
+        return self.model_dump(include=names | {"validation_fraction", "test_fraction", "seed"})
 
     @property
     def size(self) -> int:

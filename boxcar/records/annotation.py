@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from boxcar.config.class_choice import ClassChoice
 from boxcar.records.faults import FaultyError, Kind
 
 CLIPPED = 2.0  # a box that extends this many pixels beyond its image is clipped, not refused
@@ -70,6 +71,7 @@ class CheckedObjects(NamedTuple):
         sound: those whose boxes fit the image, each once.
         clipped: how many of them were clipped.
         repeated: how many were left out because the same class and box stood there before.
+        dropped: how many were left out because their class is not chosen. Their boxes are not checked.
         problems: the kind and the reason of every problem. An object with a problem is not sound.
     """
 
@@ -77,16 +79,23 @@ class CheckedObjects(NamedTuple):
     clipped: int
     repeated: int
     problems: list[tuple[Kind, str]]
+    dropped: int = 0
 
 
-def checked_objects(annotation: Annotation, width: int, height: int) -> CheckedObjects:
-    """Checks the objects of an annotation against its image's size in pixels."""
-    sound, clipped, repeated = [], 0, 0
+def checked_objects(annotation: Annotation, width: int, height: int, classes: ClassChoice | None = None) -> CheckedObjects:
+    """Checks the objects of an annotation against its image's size in pixels, and gives them the names that were chosen."""
+    sound, clipped, repeated, dropped = [], 0, 0, 0
     seen = set[tuple[str, tuple[float, float, float, float]]]()
     problems: list[tuple[Kind, str]] = []
     scale = (width, height) if annotation.relative else None
     for number, (name, sides, difficult, truncated, pose) in enumerate(annotation.objects, start=1):
         label = f"box {number} ({name})" if name else f"box {number}"
+        if name and classes is not None:
+            chosen = classes.name_of(name)
+            if chosen is None:
+                dropped += 1
+                continue
+            name = chosen
         if not name:
             problems.append(("no_class_name", f"{label} has no class name"))
         try:
@@ -100,7 +109,7 @@ def checked_objects(annotation: Annotation, width: int, height: int) -> CheckedO
             seen.add((name, box))
             sound.append(LabeledObject(name, *box, difficult, truncated, pose))
             clipped += was_clipped
-    return CheckedObjects(sound, clipped, repeated, problems)
+    return CheckedObjects(sound, clipped, repeated, problems, dropped)
 
 
 def _checked_box(

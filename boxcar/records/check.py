@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from boxcar.config.class_choice import ClassChoice
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import Annotation, LabeledObject, checked_objects, pack
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
@@ -38,6 +39,7 @@ class Batch:
     items: list[Item]
     full_decode: bool
     unlabeled: Unlabeled = "stop"  # what becomes of images that no label describes
+    classes: ClassChoice | None = None  # None for all, as they are
 
 
 class Row(NamedTuple):
@@ -77,19 +79,23 @@ class CheckedBatch:
     objects: bytearray = field(default_factory=bytearray)  # packed, one image's after the other's
     faults: list[Fault] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)  # the classes of all objects, before the choice; only if there is one
     clipped: int = 0
     repeated: int = 0  # boxes that stand several times in one annotation
     repeated_in: str = ""  # one such annotation file
     without_annotation: int = 0  # negatives
     skipped: int = 0  # images without a label that are in no split
+    emptied: int = 0  # images all of whose objects were dropped, because of their classes
 
     def merge(self, other: "CheckedBatch") -> None:
         """Adds another batch's results, except its rows and objects."""
         self.faults += other.faults
         self.classes |= other.classes
+        self.named |= other.named
         self.clipped += other.clipped
         self.without_annotation += other.without_annotation
         self.skipped += other.skipped
+        self.emptied += other.emptied
         self.repeated += other.repeated
         self.repeated_in = self.repeated_in or other.repeated_in
 
@@ -147,13 +153,15 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     is_unlabeled = image is not None and source is None and not found.faults and not _is_negative(image)
     if is_unlabeled and image is not None and batch.unlabeled == "stop":
         found.blame(image, "unlabeled", "it has no label, which would say whether it shows an object")
-    turn, objects, clipped, repeated = False, list[LabeledObject](), 0, 0
+    if annotation is not None and batch.classes is not None:
+        result.named.update(item.name for item in annotation.objects)
+    turn, objects, clipped, repeated, dropped = False, list[LabeledObject](), 0, 0, 0
     if inspected is not None and not found.faults:
         turn = _check_size(annotation, inspected, found)
     width, height = (0, 0) if inspected is None else inspected.size(turn)
     # If the size is wrong, every box would be blamed for the same reason.
     if annotation is not None and source is not None and not found.faults:
-        objects, clipped, repeated, problems = checked_objects(annotation, width, height)
+        objects, clipped, repeated, problems, dropped = checked_objects(annotation, width, height, batch.classes)
         for kind, reason in problems:
             found.blame(source, kind, reason)
     result.faults += found.faults
@@ -179,6 +187,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.objects += packed
         result.classes.update(item.name for item in objects)
         result.clipped += clipped
+        result.emptied += dropped > 0 and not objects
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:
             result.repeated_in = source
