@@ -19,6 +19,7 @@ from boxcar.records.check import CheckedBatch, Unlabeled
 from boxcar.records.chosen_classes import check_chosen, emptied_warning
 from boxcar.records.data_folder import data_folder
 from boxcar.records.faults import grouped, shown
+from boxcar.records.groups import find_groups
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split import assign_splits
 from boxcar.records.split_names import SPLITS, is_misunderstood_split
@@ -41,6 +42,7 @@ def build_records(
     classes: Sequence[str] | None = None,
     label_map: str | None = None,
     frozen_test: str | None = None,
+    group_by: str | None = None,
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
@@ -63,6 +65,7 @@ def build_records(
             classes is applied. Classes that it lacks are appended.
         frozen_test: a list (URI) of the images that make up the test split, see `boxcar.data.held_out_list`; None if there is
             none.
+        group_by: which images are in one split, as for `boxcar.records.groups`.
         validation_fraction, test_fraction: shares in (0, 1) of the images for a split that no folder defines, chosen by hash.
         seed: seed of that hash.
         full_decode: decode every image to its end, so that a damaged one is found here and not in training.
@@ -86,6 +89,8 @@ def build_records(
         parameters["unlabeled"] = unlabeled
     if classes is not None:
         parameters["classes"] = list(classes)
+    if group_by is not None:
+        parameters["group_by"] = group_by
     choice = None if classes is None else class_choice(classes)
     started = time.monotonic()
     _check_arguments(on_fault, validation_fraction, test_fraction)
@@ -110,7 +115,7 @@ def build_records(
             if committed is not None:
                 return committed
         with opened_source(root, folder, format) as opened:
-            found = check_all(opened, full_decode, unlabeled, choice)
+            found = check_all(opened, full_decode, unlabeled, choice, times=group_by == "time")
             step = step_for(opened)
             committed = step.done()
             if committed is not None:
@@ -120,13 +125,12 @@ def build_records(
                 what = f"{changed} have changed since {uri_of(folder)} was made."
                 raise BoxcarError(ExitCode.USAGE, what, "Choose another --output for a new run.")
             check_found(opened, found, on_fault, choice)
-            images = _split_images(opened, found, validation_fraction, test_fraction, seed, frozen)
+            images, said, grouped_as = _split_images(opened, found, group_by, validation_fraction, test_fraction, seed, frozen)
             labels = with_classes(given, found.classes)
             new_labels = [_appended(number, name) for number, name in labels.items() if given and number not in given]
+            warnings = _left_out(opened) + said + _warnings(images, found, frozen) + new_labels
             with step.writing():
-                write_files(
-                    opened, step, images, labels, found, _left_out(opened) + _warnings(images, found, frozen) + new_labels
-                )
+                write_files(opened, step, images, labels, found, warnings, grouped_as)
         assert step.committed is not None
         return step.committed
 
@@ -195,18 +199,30 @@ def _without_boxes(root: Path, found: CheckedBatch) -> BoxcarError:
 
 
 def _split_images(
-    source: Source, found: CheckedBatch, validation_fraction: float, test_fraction: float, seed: int, frozen: frozenset[str]
-) -> Images:
-    """The images to write, ordered by split, then by hash. Adds a fault for each one that is in no split."""
-    images = source.table.images()
-    found.faults += assign_splits(images, source.listing.names, validation_fraction, test_fraction, seed, frozen)
+    source: Source,
+    found: CheckedBatch,
+    group_by: str | None,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+    frozen: frozenset[str],
+) -> tuple[Images, list[str], dict[str, Any] | None]:
+    """The images to write, ordered by split, then by hash; warnings about groups; and what `dataset.json` says about these.
+
+    Adds a fault for each image that is in no split.
+    """
+    images, names = source.table.images(), source.listing.names
+    groups = find_groups(images, names, group_by, found.classes)
+    found.faults += assign_splits(images, names, validation_fraction, test_fraction, seed, frozen, groups)
+    warnings = [] if groups is None else groups.warnings(images["split"])
+    grouped_as = None if groups is None else groups.as_json(images["split"])
     images = images[np.argsort(images["split"], kind="stable")]
     images = images[np.searchsorted(images["split"], 0) :]  # without those of NO_SPLIT, which come first
     if not images["boxes"].any():
         raise _without_boxes(source.root, found)  # the labeled ones were copies of others
     boxes = {name: int(images["boxes"][images["split"] == number].sum()) for number, name in enumerate(SPLITS)}
     require_training_objects(boxes, uri_of(source.root))
-    return images
+    return images, warnings, grouped_as
 
 
 def _left_out(source: Source) -> list[str]:

@@ -14,13 +14,15 @@ from boxcar.config.class_choice import ClassChoice
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import Annotation, LabeledObject, checked_objects, pack
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
-from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect
+from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect, taken
 from boxcar.records.reader import AnnotationReader, Item
 from boxcar.records.split_names import NO_SPLIT, folder_split
 from boxcar.records.workers import note_image
 from boxcar.run.own_outputs import is_drawn
 
 LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML; readers may have another limit
+
+NO_TIME = -(2**63)
 
 TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
 
@@ -40,6 +42,7 @@ class Batch:
     full_decode: bool
     unlabeled: Unlabeled = "stop"  # what becomes of images that no label describes
     classes: ClassChoice | None = None  # None for all, as they are
+    times: bool = False  # whether it matters when images were taken
 
 
 class Row(NamedTuple):
@@ -61,6 +64,7 @@ class Row(NamedTuple):
     turn: bool = False
     boxes: int = 0
     packed: int = 0  # bytes of the packed objects
+    taken: int = NO_TIME  # seconds of the camera's clock since 1970, if it matters
     # Set by the process that collects the rows.
     image: int = -1  # its place in the listing
     source: int = -1  # that of its annotation file
@@ -68,7 +72,7 @@ class Row(NamedTuple):
     occurrence: int = 0  # its number among byte-identical images of its split
 
 
-ROW = struct.Struct("=32s32s?b32sqqiib?iiiiqi")  # the fields of Row
+ROW = struct.Struct("=32s32s?b32sqqiib?iiqiiqi")  # the fields of Row
 
 
 @dataclass
@@ -110,6 +114,7 @@ class _Item:
     sha256: bytes = b""
     size: int = 0
     modified: int = 0
+    taken: int = NO_TIME
 
     def blame(self, file: str, kind: Kind, reason: str) -> None:
         if self.item.part is not None and self.item.image is not None and file == self.item.source:
@@ -183,6 +188,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
             turn=turn,
             boxes=len(objects),
             packed=len(packed),
+            taken=found.taken,
         )
         result.objects += packed
         result.classes.update(item.name for item in objects)
@@ -213,7 +219,10 @@ def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:
         found.sha256, found.size = hashlib.sha256(content).digest(), len(content)
         if is_drawn(content):
             raise FaultyError("own_output", "`boxcar detect` has drawn boxes on it, so it is no data")
-        return inspect(content, batch.full_decode)
+        inspected = inspect(content, batch.full_decode)
+        if batch.times and (time := taken(content)) is not None:
+            found.taken = time
+        return inspected
     except FaultyError as error:
         found.blame(name, error.kind, error.reason)
     return None
