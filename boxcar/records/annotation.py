@@ -71,7 +71,6 @@ class CheckedObjects(NamedTuple):
         sound: those whose boxes fit the image, each once.
         clipped: how many of them were clipped.
         repeated: how many were left out because the same class and box stood there before.
-        dropped: how many were left out because their class is not chosen. Their boxes are not checked.
         problems: the kind and the reason of every problem. An object with a problem is not sound.
     """
 
@@ -79,12 +78,14 @@ class CheckedObjects(NamedTuple):
     clipped: int
     repeated: int
     problems: list[tuple[Kind, str]]
-    dropped: int = 0
 
 
 def checked_objects(annotation: Annotation, width: int, height: int, classes: ClassChoice | None = None) -> CheckedObjects:
-    """Checks the objects of an annotation against its image's size in pixels, and gives them the names that were chosen."""
-    sound, clipped, repeated, dropped = [], 0, 0, 0
+    """Checks the objects of an annotation against its image's size in pixels, and gives them the names that were chosen.
+
+    Those of dropped classes are neither sound nor a problem, whatever their boxes are.
+    """
+    sound, clipped, repeated = [], 0, 0
     seen = set[tuple[str, tuple[float, float, float, float]]]()
     problems: list[tuple[Kind, str]] = []
     scale = (width, height) if annotation.relative else None
@@ -93,7 +94,6 @@ def checked_objects(annotation: Annotation, width: int, height: int, classes: Cl
         if name and classes is not None:
             chosen = classes.name_of(name)
             if chosen is None:
-                dropped += 1
                 continue
             name = chosen
         if not name:
@@ -109,7 +109,7 @@ def checked_objects(annotation: Annotation, width: int, height: int, classes: Cl
             seen.add((name, box))
             sound.append(LabeledObject(name, *box, difficult, truncated, pose))
             clipped += was_clipped
-    return CheckedObjects(sound, clipped, repeated, problems, dropped)
+    return CheckedObjects(sound, clipped, repeated, problems)
 
 
 def _checked_box(

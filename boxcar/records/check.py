@@ -22,7 +22,7 @@ from boxcar.run.own_outputs import is_drawn
 
 LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML; readers may have another limit
 
-NO_TIME = -(2**63)
+NO_TIME = -(2**63)  # of an image that does not say when it was taken, or where it does not matter
 
 TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
 
@@ -159,14 +159,14 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     if is_unlabeled and image is not None and batch.unlabeled == "stop":
         found.blame(image, "unlabeled", "it has no label, which would say whether it shows an object")
     if annotation is not None and batch.classes is not None:
-        result.named.update(item.name for item in annotation.objects)
-    turn, objects, clipped, repeated, dropped = False, list[LabeledObject](), 0, 0, 0
+        result.named.update(item.name for item in annotation.objects if item.name)
+    turn, objects, clipped, repeated = False, list[LabeledObject](), 0, 0
     if inspected is not None and not found.faults:
         turn = _check_size(annotation, inspected, found)
     width, height = (0, 0) if inspected is None else inspected.size(turn)
     # If the size is wrong, every box would be blamed for the same reason.
     if annotation is not None and source is not None and not found.faults:
-        objects, clipped, repeated, problems, dropped = checked_objects(annotation, width, height, batch.classes)
+        objects, clipped, repeated, problems = checked_objects(annotation, width, height, batch.classes)
         for kind, reason in problems:
             found.blame(source, kind, reason)
     result.faults += found.faults
@@ -193,7 +193,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.objects += packed
         result.classes.update(item.name for item in objects)
         result.clipped += clipped
-        result.emptied += dropped > 0 and not objects
+        result.emptied += annotation is not None and len(annotation.objects) > 0 and not objects
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:
             result.repeated_in = source

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class Groups:
         return _digest(self.name_of(number))
 
     def straddling(self, splits: NDArray[np.int8]) -> list[int]:
-        """The groups with images in several splits.
+        """The groups with images in several splits, in the order of their names.
 
         Args:
             splits: of each image, as in the column `split`.
@@ -69,7 +70,8 @@ class Groups:
         lowest, highest = np.full(count, len(SPLITS), np.int8), np.full(count, NO_SPLIT, np.int8)
         np.minimum.at(lowest, self.number[inside], splits[inside])
         np.maximum.at(highest, self.number[inside], splits[inside])
-        return [number for number in np.flatnonzero(lowest < highest).tolist() if self.name_of(number)]
+        found = [number for number in np.flatnonzero(lowest < highest).tolist() if self.name_of(number)]
+        return sorted(found, key=self.name_of)
 
     def as_json(self, splits: NDArray[np.int8]) -> dict[str, Any]:
         """What `dataset.json` says about the groups: their number, their least and most images, and the images by themselves.
@@ -125,7 +127,7 @@ def find_groups(images: Images, names: Sequence[str], group_by: str | None, clas
         return None
     if group_by == "time":
         return _bursts(images)
-    places = images["image"].tolist()
+    places = images["image"]
     key_of = _key_function(group_by or "name")
     # Hashes of the groups' names, because 100,000 names would need 15 MB.
     hashes = np.fromiter((_short(key_of(names[place])) for place in places), np.uint64, len(places))
@@ -211,7 +213,12 @@ def _key_function(group_by: str) -> _KeyOf:
 
 def _folder(path: str) -> str:
     """The image's folder, without those that name a split."""
-    return "/".join(part for part in path.split("/")[:-1] if named_split(part) == NO_SPLIT)
+    return _without_splits(path.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1024)
+def _without_splits(folder: str) -> str:
+    return "/".join(part for part in folder.split("/") if named_split(part) == NO_SPLIT)
 
 
 def _series(path: str) -> str:

@@ -282,3 +282,23 @@ def test_groups_in_several_splits_are_a_warning(tmp_path: Path) -> None:
     (warning,) = [sentence for sentence in dataset(tmp_path / "out")["warnings"] if "group" in sentence]
     assert warning.startswith("The images of the group street_ are in the splits train and validation and test")
     assert any("except" in line for line in summary_lines(tmp_path / "out")[:2])
+
+
+def test_a_held_out_test_split_goes_before_the_groups_and_its_clips_are_a_warning() -> None:
+    images, places = rows_of(frames(40, 5))
+    found = find_groups(images, places, "name", set())
+    assert found is not None
+    held_out = {content(f"clip{clip}_0000.jpg").hex() for clip in (3, 4)}
+    assign_splits(images, places, 0.15, 0.15, 0, held_out, found)
+    test = {places[image] for image in images["image"][images["split"] == 2]}
+    assert test == {"clip3_0000.jpg", "clip4_0000.jpg"}
+    assert [found.name_of(number) for number in found.straddling(images["split"])] == ["clip3_", "clip4_"]
+
+
+def test_automatic_groups_that_are_too_few_are_not_used() -> None:
+    images, places = rows_of(frames(12, 8))
+    found = find_groups(images, places, None, set())
+    # All but the frames of one clip are held out.
+    held_out = {content(name).hex() for name in places if not name.startswith("clip5_")}
+    assign_splits(images, places, 0.15, 0.15, 0, held_out, found)
+    assert set(images["split"].tolist()) == {0, 1, 2}
