@@ -35,7 +35,7 @@ VerifyKey = Annotated[
 # The settings that are options, by their section in the help. All others are set in the file of --config.
 TRAINING = ("architecture", "image_size", "steps", "batch_size", "learning_rate", "optimizer", "init", "gpus", "on_divergence")
 CONVERSION = ("formats", "limits", "parity_pictures", "int8_pictures", "int8_input", "int8_max_drop")
-DATA = ("format", "label_map", "frozen_test", "on_fault", "unlabeled", "seed")
+DATA = ("format", "label_map", "frozen_test", "on_fault", "unlabeled", "classes", "group_by", "seed")
 _SECTIONS = {"Training": TRAINING, "Exported files": CONVERSION, "Data": DATA}
 _METAVARS = {
     "architecture": "NAME",
@@ -46,6 +46,8 @@ _METAVARS = {
     "label_map": "URI",
     "frozen_test": "URI",
     "format": "NAME",
+    "classes": "WORDS",
+    "group_by": "folder|name|time|none|REGEX",
     "min_gain": "AP50",
     "confidence": "SHARE",
     "class_floors": "CLASS=AP50",
@@ -100,7 +102,8 @@ def _annotation(name: str, field: Any) -> Any:
     option, kind = "--" + name.replace("_", "-"), _plain(field.annotation)
     text = field.description
     if get_origin(kind) is tuple:  # given as one text, separated by commas
-        text = f"{text} Comma-separated names: {', '.join(get_args(get_args(kind)[0]))}."
+        names = get_args(get_args(kind)[0])
+        text = f"{text} Comma-separated names: {', '.join(names)}." if names else text
         kind = str
     elif get_origin(kind) is dict or hasattr(kind, "model_fields"):  # a table: one option for each of its rows
         text = f"{text} Can be given more than once."

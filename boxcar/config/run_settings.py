@@ -1,11 +1,13 @@
 """The configuration of a run, the same for the command, Kubeflow, and Jobs. It is validated once; unknown keys are refused."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from boxcar.config.class_choice import class_choice
 from boxcar.config.cluster_settings import ClusterSettings
 from boxcar.config.conversion_settings import Conversion
 from boxcar.config.gate_settings import GateSettings
@@ -98,6 +100,16 @@ class Configuration(Conversion):
         description="Images without a label: stop, skip them, or take them as background, without objects. [default: stop, but "
         "skip in a retraining, for which images may wait for their labels]",
     )
+    classes: Annotated[tuple[str, ...] | None, BeforeValidator(split_words)] = Field(
+        None,
+        description="Classes to use: NAME keeps one, OLD=NEW renames or merges, -NAME drops one. Others stay only if all words "
+        "drop one. [default: all]",
+    )
+    group_by: str | None = Field(
+        None,
+        description="Images that stay in one split: of one folder, of one name without its running number (name), of one time, "
+        "or with the same match of REGEX in their paths. [default: name for frames of video, else none]",
+    )
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used to choose the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used only for the final scores.")
     # Not stored in a run, which may be resumed elsewhere or for another purpose.
@@ -130,6 +142,23 @@ class Configuration(Conversion):
             raise ValueError("Input should name each augmentation once")
         return value
 
+    @field_validator("classes")
+    @classmethod
+    def _is_choice(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None:
+            class_choice(value)
+        return value
+
+    @field_validator("group_by")
+    @classmethod
+    def _is_pattern(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                re.compile(value)
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"It is no regular expression ({error})") from error
+        return value
+
     def check(self) -> None:
         """Checks combinations of settings.
 
@@ -143,7 +172,8 @@ class Configuration(Conversion):
 
     def of_records(self) -> dict[str, Any]:
         """The settings that `build_records` takes, by the names of its arguments."""
-        names = {"format", "on_fault", "unlabeled", "label_map", "frozen_test", "validation_fraction", "test_fraction", "seed"}
+        names = {"format", "on_fault", "unlabeled", "classes", "label_map", "frozen_test", "group_by"}
+        names |= {"validation_fraction", "test_fraction", "seed"}
         return self.model_dump(include=names, exclude_none=True)
 
     @property

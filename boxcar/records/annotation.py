@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from boxcar.config.class_choice import ClassChoice
 from boxcar.records.faults import FaultyError, Kind
 
 CLIPPED = 2.0  # a box that extends this many pixels beyond its image is clipped, not refused
@@ -79,14 +80,22 @@ class CheckedObjects(NamedTuple):
     problems: list[tuple[Kind, str]]
 
 
-def checked_objects(annotation: Annotation, width: int, height: int) -> CheckedObjects:
-    """Checks the objects of an annotation against its image's size in pixels."""
+def checked_objects(annotation: Annotation, width: int, height: int, classes: ClassChoice | None = None) -> CheckedObjects:
+    """Checks the objects of an annotation against its image's size in pixels, and gives them the names that were chosen.
+
+    Those of dropped classes are neither sound nor a problem, whatever their boxes are.
+    """
     sound, clipped, repeated = [], 0, 0
     seen = set[tuple[str, tuple[float, float, float, float]]]()
     problems: list[tuple[Kind, str]] = []
     scale = (width, height) if annotation.relative else None
     for number, (name, sides, difficult, truncated, pose) in enumerate(annotation.objects, start=1):
         label = f"box {number} ({name})" if name else f"box {number}"
+        if name and classes is not None:
+            chosen = classes.name_of(name)
+            if chosen is None:
+                continue
+            name = chosen
         if not name:
             problems.append(("no_class_name", f"{label} has no class name"))
         try:

@@ -3,19 +3,23 @@
 import hashlib
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from boxcar.config.class_choice import ClassChoice, class_choice
 from boxcar.config.run_settings import LabelFormat
 from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import label_map_text, read_label_map, with_classes
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import CheckedBatch, Unlabeled
+from boxcar.records.chosen_classes import check_chosen, emptied_warning
 from boxcar.records.data_folder import data_folder
 from boxcar.records.faults import grouped, shown
+from boxcar.records.groups import find_groups
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split import assign_splits
 from boxcar.records.split_names import SPLITS, is_misunderstood_split
@@ -35,8 +39,10 @@ def build_records(
     format: LabelFormat | None = None,
     on_fault: Literal["stop", "skip"] = "stop",
     unlabeled: Unlabeled = "stop",
+    classes: Sequence[str] | None = None,
     label_map: str | None = None,
     frozen_test: str | None = None,
+    group_by: str | None = None,
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
@@ -54,20 +60,23 @@ def build_records(
         on_fault: stop at faulty images, or leave them out and list them in `dataset.json`.
         unlabeled: what becomes of images that no label describes: a fault of each, none is used, or each is an image without
             objects. Those in a folder named `negatives` or `background` have no objects in any case.
-        label_map: a `label_map.pbtxt` (URI) whose ids are kept; by default the one in `data`, if any. Classes
-            that it lacks are appended.
+        classes: words for `boxcar.config.class_choice`; by default all classes are used.
+        label_map: a `label_map.pbtxt` (URI) whose ids are kept; by default the one in `data`, if any, to which the choice of
+            classes is applied. Classes that it lacks are appended.
         frozen_test: a list (URI) of the images that make up the test split, see `boxcar.data.held_out_list`; None if there is
             none.
+        group_by: which images are in one split, as for `boxcar.records.groups`.
         validation_fraction, test_fraction: shares in (0, 1) of the images for a split that no folder defines, chosen by hash.
         seed: seed of that hash.
         full_decode: decode every image to its end, so that a damaged one is found here and not in training.
         replace: whether finished records of other images or settings in `output` are replaced, or an error.
 
     Raises:
-        BoxcarError: 64 for a wrong argument, and for labels of several formats; 65 for faulty data, with one line per fault in
-            `details`, and for a train split without an object; 69 if something cannot be read or written.
+        BoxcarError: 64 for a wrong argument, such as a class that no object has, and for labels of several formats; 65 for
+            faulty data, with one line per fault in `details`, and for a train split without an object; 69 if something cannot
+            be read or written.
     """
-    parameters: dict[str, str | float] = {
+    parameters: dict[str, Any] = {
         "on_fault": on_fault,
         "validation_fraction": validation_fraction,
         "test_fraction": test_fraction,
@@ -78,6 +87,11 @@ def build_records(
         parameters["format"] = format
     if unlabeled != "stop":
         parameters["unlabeled"] = unlabeled
+    if classes is not None:
+        parameters["classes"] = list(classes)
+    if group_by is not None:
+        parameters["group_by"] = group_by
+    choice = None if classes is None else class_choice(classes)
     started = time.monotonic()
     _check_arguments(on_fault, validation_fraction, test_fraction)
     given = None if label_map is None else read_label_map(fetch_file(label_map))
@@ -85,6 +99,7 @@ def build_records(
     with data_folder(data) as root, Mirror(output).working() as folder:
         if given is None:
             given = find_labels(root, folder)
+            given = given if choice is None else choice.applied_to(given)
         inputs = {"label_map": hashlib.sha256(label_map_text(given).encode()).hexdigest()}
         if frozen:
             inputs["frozen_test"] = frozen_test_digest(frozen)
@@ -95,12 +110,12 @@ def build_records(
         if full_decode and (folder / COMMIT).is_file():
             # To see that nothing has changed, the images need not be decoded.
             with opened_source(root, folder, format) as opened:
-                check_all(opened, full_decode=False, unlabeled=unlabeled)
+                check_all(opened, full_decode=False, unlabeled=unlabeled, classes=choice)
                 committed = step_for(opened).done()
             if committed is not None:
                 return committed
         with opened_source(root, folder, format) as opened:
-            found = check_all(opened, full_decode, unlabeled)
+            found = check_all(opened, full_decode, unlabeled, choice, times=group_by == "time")
             step = step_for(opened)
             committed = step.done()
             if committed is not None:
@@ -109,14 +124,13 @@ def build_records(
                 changed = f"The images in {uri_of(root)}, the label map, or the settings"
                 what = f"{changed} have changed since {uri_of(folder)} was made."
                 raise BoxcarError(ExitCode.USAGE, what, "Choose another --output for a new run.")
-            check_found(opened, found, on_fault)
-            images = _split_images(opened, found, validation_fraction, test_fraction, seed, frozen)
+            check_found(opened, found, on_fault, choice)
+            images, said, grouped_as = _split_images(opened, found, group_by, validation_fraction, test_fraction, seed, frozen)
             labels = with_classes(given, found.classes)
             new_labels = [_appended(number, name) for number, name in labels.items() if given and number not in given]
+            warnings = _left_out(opened) + said + _warnings(images, found, frozen) + new_labels
             with step.writing():
-                write_files(
-                    opened, step, images, labels, found, _left_out(opened) + _warnings(images, found, frozen) + new_labels
-                )
+                write_files(opened, step, images, labels, found, warnings, grouped_as)
         assert step.committed is not None
         return step.committed
 
@@ -133,12 +147,14 @@ def _check_arguments(on_fault: str, validation_fraction: float, test_fraction: f
         )
 
 
-def check_found(source: Source, found: CheckedBatch, on_fault: str) -> None:
+def check_found(source: Source, found: CheckedBatch, on_fault: str, classes: ClassChoice | None = None) -> None:
     """Refuses faults, unless they are to be skipped, and data without a box.
 
     Raises:
-        BoxcarError: 65.
+        BoxcarError: 64 if the choice of classes does not fit the objects; 65.
     """
+    if classes is not None:
+        check_chosen(classes, found)
     unlabeled = [fault.file for fault in found.faults if fault.kind == "unlabeled"]
     if not found.classes and len(unlabeled) == len(found.faults):
         error = _without_boxes(source.root, found)
@@ -183,18 +199,30 @@ def _without_boxes(root: Path, found: CheckedBatch) -> BoxcarError:
 
 
 def _split_images(
-    source: Source, found: CheckedBatch, validation_fraction: float, test_fraction: float, seed: int, frozen: frozenset[str]
-) -> Images:
-    """The images to write, ordered by split, then by hash. Adds a fault for each one that is in no split."""
-    images = source.table.images()
-    found.faults += assign_splits(images, source.listing.names, validation_fraction, test_fraction, seed, frozen)
+    source: Source,
+    found: CheckedBatch,
+    group_by: str | None,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+    frozen: frozenset[str],
+) -> tuple[Images, list[str], dict[str, Any] | None]:
+    """The images to write, ordered by split, then by hash; warnings about groups; and what `dataset.json` says about these.
+
+    Adds a fault for each image that is in no split.
+    """
+    images, names = source.table.images(), source.listing.names
+    groups = find_groups(images, names, group_by, found.classes)
+    found.faults += assign_splits(images, names, validation_fraction, test_fraction, seed, frozen, groups)
+    warnings = [] if groups is None else groups.warnings(images["split"])
+    grouped_as = None if groups is None else groups.as_json(images["split"])
     images = images[np.argsort(images["split"], kind="stable")]
     images = images[np.searchsorted(images["split"], 0) :]  # without those of NO_SPLIT, which come first
     if not images["boxes"].any():
         raise _without_boxes(source.root, found)  # the labeled ones were copies of others
     boxes = {name: int(images["boxes"][images["split"] == number].sum()) for number, name in enumerate(SPLITS)}
     require_training_objects(boxes, uri_of(source.root))
-    return images
+    return images, warnings, grouped_as
 
 
 def _left_out(source: Source) -> list[str]:
@@ -237,4 +265,4 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> li
         warnings.append(f"{boxes} of others in the same label file, such as in {shown(found.repeated_in)}, and left out.")
     if found.skipped:
         warnings.append(f"{found.skipped} images have no label and were left out.")
-    return warnings
+    return warnings + emptied_warning(found)

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from boxcar.config.class_choice import ClassChoice
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import Annotation, LabeledObject, checked_objects, pack
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
-from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect
+from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect, taken
 from boxcar.records.reader import AnnotationReader, Item
 from boxcar.records.split_names import NO_SPLIT, folder_split
 from boxcar.records.workers import note_image
 from boxcar.run.own_outputs import is_drawn
 
 LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML; readers may have another limit
+
+NO_TIME = -(2**63)  # of an image that does not say when it was taken, or where it does not matter
 
 TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
 
@@ -38,6 +41,8 @@ class Batch:
     items: list[Item]
     full_decode: bool
     unlabeled: Unlabeled = "stop"  # what becomes of images that no label describes
+    classes: ClassChoice | None = None  # None for all, as they are
+    times: bool = False  # whether it matters when images were taken
 
 
 class Row(NamedTuple):
@@ -59,6 +64,7 @@ class Row(NamedTuple):
     turn: bool = False
     boxes: int = 0
     packed: int = 0  # bytes of the packed objects
+    taken: int = NO_TIME  # seconds of the camera's clock since 1970, if it matters
     # Set by the process that collects the rows.
     image: int = -1  # its place in the listing
     source: int = -1  # that of its annotation file
@@ -66,7 +72,7 @@ class Row(NamedTuple):
     occurrence: int = 0  # its number among byte-identical images of its split
 
 
-ROW = struct.Struct("=32s32s?b32sqqiib?iiiiqi")  # the fields of Row
+ROW = struct.Struct("=32s32s?b32sqqiib?iiqiiqi")  # the fields of Row
 
 
 @dataclass
@@ -77,19 +83,23 @@ class CheckedBatch:
     objects: bytearray = field(default_factory=bytearray)  # packed, one image's after the other's
     faults: list[Fault] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)  # the classes of all objects, before the choice; only if there is one
     clipped: int = 0
     repeated: int = 0  # boxes that stand several times in one annotation
     repeated_in: str = ""  # one such annotation file
     without_annotation: int = 0  # negatives
     skipped: int = 0  # images without a label that are in no split
+    emptied: int = 0  # images all of whose objects were dropped, because of their classes
 
     def merge(self, other: "CheckedBatch") -> None:
         """Adds another batch's results, except its rows and objects."""
         self.faults += other.faults
         self.classes |= other.classes
+        self.named |= other.named
         self.clipped += other.clipped
         self.without_annotation += other.without_annotation
         self.skipped += other.skipped
+        self.emptied += other.emptied
         self.repeated += other.repeated
         self.repeated_in = self.repeated_in or other.repeated_in
 
@@ -104,6 +114,7 @@ class _Item:
     sha256: bytes = b""
     size: int = 0
     modified: int = 0
+    taken: int = NO_TIME
 
     def blame(self, file: str, kind: Kind, reason: str) -> None:
         if self.item.part is not None and self.item.image is not None and file == self.item.source:
@@ -147,13 +158,15 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     is_unlabeled = image is not None and source is None and not found.faults and not _is_negative(image)
     if is_unlabeled and image is not None and batch.unlabeled == "stop":
         found.blame(image, "unlabeled", "it has no label, which would say whether it shows an object")
+    if annotation is not None and batch.classes is not None:
+        result.named.update(item.name for item in annotation.objects if item.name)
     turn, objects, clipped, repeated = False, list[LabeledObject](), 0, 0
     if inspected is not None and not found.faults:
         turn = _check_size(annotation, inspected, found)
     width, height = (0, 0) if inspected is None else inspected.size(turn)
     # If the size is wrong, every box would be blamed for the same reason.
     if annotation is not None and source is not None and not found.faults:
-        objects, clipped, repeated, problems = checked_objects(annotation, width, height)
+        objects, clipped, repeated, problems = checked_objects(annotation, width, height, batch.classes)
         for kind, reason in problems:
             found.blame(source, kind, reason)
     result.faults += found.faults
@@ -175,10 +188,12 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
             turn=turn,
             boxes=len(objects),
             packed=len(packed),
+            taken=found.taken,
         )
         result.objects += packed
         result.classes.update(item.name for item in objects)
         result.clipped += clipped
+        result.emptied += annotation is not None and len(annotation.objects) > 0 and not objects
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:
             result.repeated_in = source
@@ -204,7 +219,10 @@ def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:
         found.sha256, found.size = hashlib.sha256(content).digest(), len(content)
         if is_drawn(content):
             raise FaultyError("own_output", "`boxcar detect` has drawn boxes on it, so it is no data")
-        return inspect(content, batch.full_decode)
+        inspected = inspect(content, batch.full_decode)
+        if batch.times and (time := taken(content)) is not None:
+            found.taken = time
+        return inspected
     except FaultyError as error:
         found.blame(name, error.kind, error.reason)
     return None

@@ -11,6 +11,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from PIL import (
@@ -36,6 +37,7 @@ MOST_PIXELS = 89_478_485  # Pillow's limit against decompression bombs: a quarte
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
 _ORIENTATION = 0x0112
+_EXIF_IFD, _TAKEN = 0x8769, 0x9003
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -174,6 +176,27 @@ def _orientation(exif: bytes | None) -> int:
     except _DAMAGED:
         return 1  # an unreadable EXIF rotates nothing
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def taken(content: bytes) -> int | None:
+    """When a photograph was taken by EXIF's DateTimeOriginal, in seconds of the camera's clock since 1970; None if it has none.
+
+    Args:
+        content: the whole file, which passed `inspect`.
+    """
+    exif = _opened(content).info.get("exif")
+    if not exif:
+        return None
+    fields = Image.Exif()
+    try:
+        fields.load(exif)
+        value = fields.get_ifd(_EXIF_IFD).get(_TAKEN)
+        if not isinstance(value, str):
+            return None
+        time = datetime.strptime(value.strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except _DAMAGED:
+        return None
+    return int((time - datetime(1970, 1, 1)).total_seconds())
 
 
 def _jpeg_segments(content: bytes) -> list[tuple[int, int, int]]:

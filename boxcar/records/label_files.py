@@ -3,13 +3,14 @@
 import json
 import shutil
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TextIO
 
 import yaml
 
+from boxcar.config.class_choice import class_choice
 from boxcar.data.label_map import with_classes
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import SIDES, LabeledObject, unpack
@@ -38,6 +39,7 @@ def convert_labels(
     format: str | None = None,
     on_fault: Literal["stop", "skip"] = "stop",
     unlabeled: Unlabeled = "stop",
+    classes: Sequence[str] | None = None,
 ) -> Committed:
     """Writes the images and labels of a data folder as Pascal VOC, COCO, or YOLO.
 
@@ -50,20 +52,24 @@ def convert_labels(
         data: folder or archive as for `build_records`.
         output: the folder to create (URI). If it already contains the same, nothing is done.
         layout: the format to write.
-        format, on_fault, unlabeled: as for `build_records`.
+        format, on_fault, unlabeled, classes: as for `build_records`.
 
     Raises:
         BoxcarError: as `build_records`; 65 if an image has changed since it was checked.
     """
-    parameters = {"layout": layout, "format": format, "on_fault": on_fault, "unlabeled": unlabeled}
+    parameters: dict[str, Any] = {"layout": layout, "format": format, "on_fault": on_fault, "unlabeled": unlabeled}
+    if classes is not None:
+        parameters["classes"] = list(classes)
+    choice = None if classes is None else class_choice(classes)
     with data_folder(data) as root, Mirror(output).working() as folder:
         given = find_labels(root, folder)
+        given = given if choice is None else choice.applied_to(given)
         with opened_source(root, folder, format) as opened:  # type: ignore[arg-type]
-            found = check_all(opened, full_decode=True, unlabeled=unlabeled)
+            found = check_all(opened, full_decode=True, unlabeled=unlabeled, classes=choice)
             step = Step(STEP, folder, {"data": opened.table.files_digest()}, parameters)
             if (committed := step.done()) is not None:
                 return committed
-            check_found(opened, found, on_fault)
+            check_found(opened, found, on_fault, choice)
             with step.writing():
                 _WRITERS[layout](_Images(opened, folder, with_classes(given, found.classes))).write()
         assert step.committed is not None

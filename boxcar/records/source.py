@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from boxcar.config.class_choice import ClassChoice
 from boxcar.config.run_settings import LabelFormat
 from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError, ExitCode
@@ -110,8 +111,10 @@ def find_labels(root: Path, output: Path) -> dict[int, str]:
     return maps[0] if maps else {}
 
 
-def check_all(source: Source, full_decode: bool, unlabeled: Unlabeled) -> CheckedBatch:
-    """Checks all images and annotations. Adds the results of each image to the table, and returns the totals."""
+def check_all(
+    source: Source, full_decode: bool, unlabeled: Unlabeled, classes: ClassChoice | None = None, times: bool = False
+) -> CheckedBatch:
+    """Checks all images and annotations, as `Batch` says. Adds each image's results to the table, and returns the totals."""
     root, reader, listing, table, workers, *_ = source
     found = CheckedBatch()
 
@@ -123,9 +126,9 @@ def check_all(source: Source, full_decode: bool, unlabeled: Unlabeled) -> Checke
                 continue
             items.append(item)
             if len(items) == BATCH:
-                yield Batch(root, reader, items, full_decode, unlabeled)
+                yield Batch(root, reader, items, full_decode, unlabeled, classes, times)
                 items = []
-        yield Batch(root, reader, items, full_decode, unlabeled)
+        yield Batch(root, reader, items, full_decode, unlabeled, classes, times)
 
     with Progress("Checking images", sum(map(is_image, listing.names)), "images") as progress:
         for batch, checked in workers.run(check, batches()):

@@ -5,6 +5,10 @@ are one pool; a split that no folder gives is taken out of it by a seeded hash o
 number in [0, 1), test has the lowest, validation the next, train the rest. An image therefore keeps its split when others
 are added, and byte-identical images stay together.
 
+The images of a group (`boxcar.records.groups`) go to one split, by the hash of the group's name. If groups in different splits
+have byte-identical images, such as a black frame, those of the split that is kept first stay, and the others are in no split.
+Joining such groups instead would move one when an image is added.
+
 A given held-out test split replaces the test split. Its images are found by content, in any folder. An image in a folder
 named test that is not in its list is in no split, because it was not meant for training.
 """
@@ -17,6 +21,7 @@ from numpy.typing import NDArray
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import Fault, shown
+from boxcar.records.groups import ALONE, Groups
 from boxcar.records.split_names import NO_SPLIT, SPLITS
 from boxcar.records.table import Images, hash_at
 
@@ -37,6 +42,7 @@ def assign_splits(
     test_fraction: float,
     seed: int,
     held_out: Set[str] = frozenset(),
+    clips: Groups | None = None,
 ) -> list[Fault]:
     """Sets the column `split`, which holds the split that an image's folder names: an index into SPLITS, or NO_SPLIT.
 
@@ -47,12 +53,14 @@ def assign_splits(
         validation_fraction, test_fraction: shares of the pool, each used if no folder gives that split.
         seed: another seed gives another split.
         held_out: hexadecimal SHA-256 of the images that make up the test split; empty if there is no held-out test split.
+        clips: groups that are in one split each; None if every image is by itself. Groups that nobody asked for are ignored if
+            there are too few.
 
     Returns:
         One fault for each image that is in no split.
 
     Raises:
-        BoxcarError: 65 if there are too few distinct images for the splits, or no image of the held-out test split.
+        BoxcarError: 65 if there are too few distinct images or groups for the splits, or no image of the held-out test split.
     """
     folders = images["split"].copy()
     starts, group = groups(images)
@@ -63,7 +71,7 @@ def assign_splits(
     splits = np.maximum.reduceat(ranks, starts)
     kept = ranks == splits[group]
     given = set(folders[kept].tolist())
-    faults = _duplicates(images, names, kept, splits, group)
+    faults = _duplicates(images, names, ~kept, kept, splits[group])
     if held_out:
         if not is_held_out.any():
             raise BoxcarError(
@@ -76,9 +84,57 @@ def assign_splits(
         found = sorted(names[number] for number in images["image"][others])
         faults += [Fault(shown(name), "not_in_frozen_test", reason, "in no split") for name in found]
         kept &= ~others
-    _divide_pool(splits, contents, given, {_TEST: test_fraction, _VALIDATION: validation_fraction}, seed)
+    wanted = [split for split in (_TEST, _VALIDATION) if split not in given]
+    shares = {_TEST: test_fraction, _VALIDATION: validation_fraction}
+    pool = np.flatnonzero(splits == _TRAIN)
+    if len(pool) < 1 + len(wanted):
+        raise _too_few("distinct images", len(pool), wanted, "Add labeled images.")
+    if clips is None or (divided := _divided_clips(images, clips, splits, group, wanted, shares, seed)) is None:
+        splits[pool] = _divided(np.array([position(contents[number], seed) for number in pool]), wanted, shares)
+    else:
+        np.maximum.at(splits, group[divided >= 0], divided[divided >= 0])
+        copies = kept & (divided >= 0) & (divided != splits[group])
+        kept &= ~copies
+        faults += _duplicates(images, names, copies, kept, splits[group])
+        left = set(splits[group][kept].tolist())
+        if missing := [SPLITS[split] for split in (_TRAIN, *wanted) if split not in left]:
+            what = f"All images of the {missing[0]} split are byte-identical to images of other groups in another split."
+            raise BoxcarError(ExitCode.DATA, what, "Choose another --group-by, or remove the copies.")
     images["split"] = np.where(kept, splits[group], NO_SPLIT)
     return faults
+
+
+def _divided_clips(
+    images: Images,
+    clips: Groups,
+    splits: _Splits,
+    group: NDArray[np.intp],
+    wanted: list[int],
+    shares: dict[int, float],
+    seed: int,
+) -> _Splits | None:
+    """The split of each image of the pool, the same for all of a clip; NO_SPLIT for other images.
+
+    Returns:
+        None if there are too few clips, and nobody asked for them.
+
+    Raises:
+        BoxcarError: 65 if there are too few.
+    """
+    pool = np.flatnonzero(splits[group] == _TRAIN)
+    alone = clips.number[pool] == ALONE
+    # Images by themselves are numbered after the clips, the same number for byte-identical ones.
+    unit = np.where(alone, clips.number.max() + 1 + group[pool], clips.number[pool])
+    _, first, number = np.unique(unit, return_index=True, return_inverse=True)
+    if len(first) < 1 + len(wanted):
+        if clips.automatic:
+            return None
+        do = "Choose another --group-by, or put the images into folders named train, validation, and test."
+        raise _too_few("groups of images", len(first), wanted, do)
+    keys = [hash_at(images["sha256"][pool[at]]) if alone[at] else clips.key(clips.number[pool[at]]) for at in first]
+    divided = np.full(len(images), NO_SPLIT, np.int8)
+    divided[pool] = _divided(np.array([position(key, seed) for key in keys]), wanted, shares)[number]
+    return divided
 
 
 def groups(images: Images) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -89,39 +145,34 @@ def groups(images: Images) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def _duplicates(
-    images: Images, names: Sequence[str], kept: NDArray[np.bool_], splits: _Splits, group: NDArray[np.intp]
+    images: Images, names: Sequence[str], left_out: NDArray[np.bool_], kept: NDArray[np.bool_], splits: _Splits
 ) -> list[Fault]:
-    """A fault for each image that is not kept."""
+    """A fault for each image that is left out, because a byte-identical one is kept in another split, that of `splits`."""
     faults = []
-    for number in np.flatnonzero(~kept):
-        same = images["image"][kept & (group == group[number])]
-        split = SPLITS[splits[group[number]]]
+    for number in np.flatnonzero(left_out):
+        same = images["image"][kept & (images["sha256"] == images["sha256"][number])]
+        split = SPLITS[splits[number]]
         reason = f"it is byte-identical to {shown(names[same.min()])}, which is in the {split} split"
         file = shown(names[images["image"][number]])
         faults.append(Fault(file, "duplicate_across_splits", reason, f"kept in {split} only"))
     return sorted(faults)
 
 
-def _divide_pool(splits: _Splits, contents: list[bytes], given: set[int], shares: dict[int, float], seed: int) -> None:
-    """Takes the splits that no folder gives out of the groups whose split is train."""
-    pool = np.flatnonzero(splits == _TRAIN)
-    wanted = [split for split in (_TEST, _VALIDATION) if split not in given]
-    if len(pool) < 1 + len(wanted):
-        raise BoxcarError(
-            ExitCode.DATA,
-            f"There are too few distinct images: {len(pool)}, but train"
-            f"{''.join(f' and {SPLITS[split]}' for split in wanted)} need one each.",
-            "Add labeled images.",
-        )
-    positions = np.array([position(contents[number], seed) for number in pool])
-    divided = np.full(len(pool), _TRAIN, np.int8)
+def _too_few(what: str, count: int, wanted: list[int], do: str) -> BoxcarError:
+    splits = "".join(f" and {SPLITS[split]}" for split in wanted)
+    return BoxcarError(ExitCode.DATA, f"There are too few {what}: {count}, but train{splits} need one each.", do)
+
+
+def _divided(positions: NDArray[np.float64], wanted: list[int], shares: dict[int, float]) -> _Splits:
+    """The split of each unit of the pool: train, or one of those that are wanted."""
+    divided = np.full(len(positions), _TRAIN, np.int8)
     lowest = {_TEST: 0.0, _VALIDATION: shares[_TEST]}
     for split in wanted:
         divided[(positions >= lowest[split]) & (positions < lowest[split] + shares[split])] = split
     for split in (*wanted, _TRAIN):
         share = shares.get(split, 1 - sum(shares[other] for other in wanted))
-        _fill(divided, positions, split, [*wanted, _TRAIN], round(share * len(pool)))
-    splits[pool] = divided
+        _fill(divided, positions, split, [*wanted, _TRAIN], round(share * len(positions)))
+    return divided
 
 
 def _fill(divided: _Splits, positions: NDArray[np.float64], split: int, pool: list[int], wish: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from boxcar.run.layout import DATASET
 
@@ -12,9 +13,17 @@ _WITHOUT_OBJECTS = {
 }
 
 
+# What a group is, and by what it is known.
+_GROUPS = {
+    "folder": ("folder", "as --group-by asks"),
+    "name": ("clip", "by their file names"),
+    "time": ("series", "by the time at which they were taken"),
+}
+
+
 def summary_lines(records: Path) -> list[str]:
-    """One line with the format of the labels, one with the splits, one for each split without objects, one for each warning,
-    and one for the images that were left out."""
+    """Lines about the format of the labels, the groups, the splits, each split without objects, each warning, and the images
+    that were left out."""
     dataset = json.loads((records / DATASET).read_text(encoding="utf-8"))
     splits = dataset["splits"]
     counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())
@@ -23,6 +32,8 @@ def summary_lines(records: Path) -> list[str]:
     lines = []
     if (labels := dataset.get("labels")) is not None:  # which earlier versions did not write
         lines.append(f"Labels: {labels['format']}, {labels['files']} file{'s' if labels['files'] != 1 else ''}.")
+    if (groups := dataset.get("groups")) is not None:
+        lines.append(_groups(groups))
     lines += [
         f"{counts} images; {boxes} boxes of {kinds} class{'es' if kinds != 1 else ''}.",
     ]
@@ -33,3 +44,20 @@ def summary_lines(records: Path) -> list[str]:
         files = "1 faulty file is" if count == 1 else f"{count} faulty files are"
         lines.append(f"{files} listed in {records / 'dataset.json'}, with the action taken for each.")
     return lines
+
+
+def _groups(groups: dict[str, Any]) -> str:
+    """A sentence about the groups, as `Groups.as_json` describes them: what was done, and why."""
+    kind, why = _GROUPS.get(groups["by"], ("group", f"by {groups['by']}"))
+    count, fewest, most = groups["groups"], groups["fewest_pictures"], groups["most_pictures"]
+    kinds = kind if count == 1 or kind.endswith("s") else f"{kind}s"
+    sizes = f"{fewest} images" if fewest == most else f"{fewest} to {most} images"
+    single = ""
+    if alone := groups["single_pictures"]:
+        single = f" and {alone} single image{'s' if alone > 1 else ''}"
+    if groups["automatic"]:
+        why += ", which look like frames of video"
+    where = "each is in one split"
+    if straddling := groups["in_several_splits"]:
+        where += f", except {straddling} that folders or lists divide"
+    return f"Groups: {count} {kinds} of {sizes}{single}, {why}; {where}."

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,13 @@ SHARD_IMAGES = 5_000  # of very small images; a shard's list of images is held i
 
 
 def write_files(
-    source: Source, step: Step, images: Images, labels: dict[int, str], found: CheckedBatch, warnings: list[str]
+    source: Source,
+    step: Step,
+    images: Images,
+    labels: dict[int, str],
+    found: CheckedBatch,
+    warnings: list[str],
+    groups: dict[str, Any] | None = None,
 ) -> None:
     """Writes everything into the step's folder.
 
@@ -39,6 +46,7 @@ def write_files(
         labels: the classes by id.
         found: the totals of the checks.
         warnings: sentences for `dataset.json`.
+        groups: as `Groups.as_json`, for `dataset.json`; None if each image is by itself.
 
     Raises:
         BoxcarError: 65 if an image has changed since it was checked; 69 if a file cannot be read or written.
@@ -61,6 +69,7 @@ def write_files(
         "version": _version(images, labels),
         "labels": {"format": source.reader.title, "files": sum(map(source.reader.is_annotation, source.listing.names))},
         "label_map": {str(number): name for number, name in labels.items()},
+        **({} if groups is None else {"groups": groups}),
         "splits": summary.splits_json(images),
         "faults": [fault.as_json() for fault in found.faults],
         "warnings": warnings + summary.warnings(),
