@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from boxcar.run.layout import DATASET
+from boxcar.run.layout import DATASET, PAGE
+from boxcar.storage.cache import uri_of
 
 # What follows if a whole split contains no object. Without one in the train split, there are no records.
 _WITHOUT_OBJECTS = {
@@ -14,7 +15,7 @@ _WITHOUT_OBJECTS = {
 
 def summary_lines(records: Path) -> list[str]:
     """One line with the format of the labels, one with the splits, one for each split without objects, one for each warning,
-    and one for the images that were left out."""
+    one for the images that were left out, and one with the place of the health page."""
     dataset = json.loads((records / DATASET).read_text(encoding="utf-8"))
     splits = dataset["splits"]
     counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())
@@ -32,4 +33,6 @@ def summary_lines(records: Path) -> list[str]:
         count = len({fault["file"] for fault in dataset["faults"]})
         files = "1 faulty file is" if count == 1 else f"{count} faulty files are"
         lines.append(f"{files} listed in {records / 'dataset.json'}, with the action taken for each.")
+    if (records / PAGE).exists():  # which earlier versions did not write
+        lines.append(f"Health page: {uri_of(records / PAGE)}")
     return lines
