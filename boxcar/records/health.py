@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from boxcar.config.run_settings import DEFAULT_ARCHITECTURE
+from boxcar.detectors.catalog import ARCHITECTURES
 from boxcar.records.annotation import LabeledObject, unpack
 from boxcar.records.table import Images, ImageTable
 
@@ -16,13 +18,13 @@ SIZE_BARS = range(2, 17)  # bar n is from 2^(n/2) pixels on at the input; the fi
 RATIO_BARS = range(-7, 8)  # the middle of bar n is 2^(n/2), width by height; the first and the last hold all beyond
 GRID = 16  # fields of the map of box centers, across and down
 SMALL = 16  # pixels at the input
-INPUT = 320  # pixels: side of the input that most architectures have by default
+INPUT = ARCHITECTURES[DEFAULT_ARCHITECTURE].image_size  # pixels; training may choose another
 
 # A box is odd if its size is this far from its class's median, in median absolute deviations and as a factor.
 DEVIATIONS, FACTOR = 5.0, 3.0
 FEWEST = 10  # boxes of a class; the median of fewer says little
 NEAR_COPY = 0.9  # the IoU above which two boxes nearly coincide
-_COMPARED = 32  # boxes that each is compared with, so that an image of a million boxes takes seconds
+_COMPARED = 16  # boxes that each is compared with, so that an image of a million boxes takes seconds
 LISTED = 100  # suspicious labels of each kind; more are counted
 _CHUNK = 256  # images
 _LEAST = 2.0**-20  # of an image's side; a smaller box counts as this
@@ -113,7 +115,7 @@ def examine(table: ImageTable, images: Images, names: Sequence[str]) -> Health:
         size_counts=_counted(np.floor(2 * np.log2(pixels)), SIZE_BARS).tolist(),
         ratio_counts=ratio_counts.tolist(),
         centers=centers,
-        odd_sizes=[_odd(table, images, boxes, place, octaves) for place, octaves in odd[:LISTED]],
+        odd_sizes=_suspects(table, images, boxes, odd[:LISTED]),
         odd_count=len(odd),
         near_copies=near_copies,
         near_count=near_count,
@@ -167,25 +169,32 @@ def odd_octaves(sizes: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.where(odd, away, 0.0)
 
 
-def _odd(table: ImageTable, images: Images, boxes: _Boxes, place: int, octaves: float) -> Suspect:
-    row = int(boxes.rows[place])
-    objects = unpack(table.objects(images[row : row + 1]))
-    item = objects[place - int(np.searchsorted(boxes.rows, row))]
-    than = "larger" if octaves > 0 else "smaller"
-    return Suspect(row, (item,), f"{2 ** abs(octaves):.3g} times {than} than is typical of its class")
+def _suspects(table: ImageTable, images: Images, boxes: _Boxes, odd: Sequence[tuple[int, float]]) -> list[Suspect]:
+    """The boxes at these places, in their order."""
+    found: dict[int, Suspect] = {}
+    rows: NDArray[np.int32] = boxes.rows[[place for place, _ in odd]]
+    for row in np.unique(rows).tolist():
+        objects = unpack(table.objects(images[row : row + 1]))
+        first = int(np.searchsorted(boxes.rows, row))
+        for place, octaves in odd:
+            if boxes.rows[place] == row:
+                factor, than = 2 ** abs(octaves), "larger" if octaves > 0 else "smaller"
+                times = f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"
+                found[place] = Suspect(row, (objects[place - first],), f"{times} times {than} than is typical of its class")
+    return [found[place] for place, _ in odd]
 
 
 def near_copies_of(row: int, objects: Sequence[LabeledObject]) -> Iterator[Suspect]:
     """The pairs of an image's boxes that nearly coincide, of one class or of two."""
     ordered = sorted(objects, key=lambda item: item[1:5])
     for number, one in enumerate(ordered):
-        # Boxes whose IoU is above 0.9 begin within a ninth of the width.
-        farthest = one.xmin + (one.xmax - one.xmin) * (1 / NEAR_COPY - 1)
+        # The sides of boxes whose IoU is above 0.9 differ by less than a ninth of the box's.
+        across, down = ((high - low) * (1 / NEAR_COPY - 1) for low, high in ((one.xmin, one.xmax), (one.ymin, one.ymax)))
+        farthest = one.xmin + across
         for other in ordered[number + 1 : number + 1 + _COMPARED]:
             if other.xmin > farthest:
                 break
-            overlap = iou(one, other)
-            if overlap > NEAR_COPY:
+            if abs(other.ymin - one.ymin) <= down and (overlap := iou(one, other)) > NEAR_COPY:
                 kind = "one object labeled twice" if one.name == other.name else "one object with two classes"
                 yield Suspect(row, (one, other), f"{kind}? The boxes have an IoU of {math.floor(overlap * 100) / 100:.2f}")
 

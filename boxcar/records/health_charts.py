@@ -118,7 +118,7 @@ def _histogram(
         description=". ".join(bar.text for bar in bars),
         bars=bars,
         x_ticks=[Tick(round(LEFT + at * wide, 1), text) for at, text in ticks],
-        y_ticks=[Tick(down(percent), f"{percent} %") for percent in range(0, top + 1, step)],
+        y_ticks=[Tick(down(percent), f"{percent}%") for percent in range(0, top + 1, step)],
     )
 
 

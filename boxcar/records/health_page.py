@@ -191,7 +191,7 @@ def _name(name: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as text; only all are 100 %, and only none are 0 %."""
+    """A share as text; only all are 100%, and only none are 0%."""
     if 0 < share < 0.005:
-        return "under 1 %"
-    return "over 99 %" if 0.995 <= share < 1 else f"{share * 100:.0f} %"
+        return "under 1%"
+    return "over 99%" if 0.995 <= share < 1 else f"{share * 100:.0f}%"
