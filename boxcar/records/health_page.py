@@ -23,7 +23,8 @@ OPEN_ROWS, MOST_ROWS = 30, 1_000  # classes that a table shows, and those that i
 EXAMPLES = 3  # of a kind of fault
 MOST_WARNINGS = 200
 MOST_SIZES = 6  # of images
-_LONGEST = 80  # characters of a class's name
+_LONGEST = 300  # characters of a sentence
+_JOINERS = "\u200c\u200d"  # zero-width non-joiner and joiner, which some scripts need
 
 
 class _ClassRow(NamedTuple):
@@ -80,7 +81,7 @@ def write_health_page(
     rows = _class_rows(dataset["splits"], health)
     listed, warnings = rows[:MOST_ROWS], dataset["warnings"]
     environment = page_environment("boxcar.records")
-    environment.filters |= {"name": _name, "percent": percent}
+    environment.filters |= {"name": _name, "sentence": lambda text: _name(text, _LONGEST), "percent": percent}
     text = environment.get_template("health.html.jinja").render(
         labels=dataset["labels"],
         splits=dataset["splits"],
@@ -90,12 +91,12 @@ def write_health_page(
         class_count=len(rows),
         tables=[(listed[:OPEN_ROWS], False), (listed[OPEN_ROWS:], True)],
         unlisted=len(rows) - len(listed),
-        smallest=sorted((row for row in listed if row.small), key=lambda row: -(row.small or 0))[:3],
+        smallest=sorted((row for row in listed if row.small and row.boxes >= FEWEST), key=lambda row: -(row.small or 0))[:3],
         thumbnails=thumbnails,
         suspicious=[_suspicious(source, images, suspect) for suspect in (*health.odd_sizes, *health.near_copies)],
         fault_rows=_fault_rows(faults),
         fault_count=len(faults),
-        warnings=[shown(warning) for warning in warnings[:MOST_WARNINGS]],
+        warnings=[_name(warning, _LONGEST) for warning in warnings[:MOST_WARNINGS]],
         more_warnings=max(0, len(warnings) - MOST_WARNINGS),
         histograms=[size_histogram(health, INPUT), ratio_histogram(health)],
         cells=center_cells(health),
@@ -109,7 +110,6 @@ def write_health_page(
         limit=SMALL,
         rule=f"more than {FACTOR:g} times larger or smaller than the median of their class, and more than "
         f"{DEVIATIONS:g} median absolute deviations away from it",
-        fewest=FEWEST,
         near_copy=NEAR_COPY,
     )
     replace_text(folder / PAGE, text)
@@ -184,10 +184,10 @@ def _fault_rows(faults: Sequence[Fault]) -> list[_FaultRow]:
     return sorted(rows, key=lambda row: (row.number, row.kind, row.done))
 
 
-def _name(name: str) -> str:
-    """A class's name as printable text, shortened."""
-    text = shown(name)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def _name(name: str, most: int = 80) -> str:
+    """A name or a sentence with names as printable text, with at most `most` characters."""
+    text = "".join(sign if sign in _JOINERS else shown(sign) for sign in name[: most + 1])
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def percent(share: float) -> str:

@@ -110,22 +110,26 @@ HOSTILE = [
     "日本語",
     "مرحبا",
     "&lt;",
+    "می\u200cخواهم",
     "x" * 80 + "y",
 ]
 
 
 def test_class_names_are_text(tmp_path: Path) -> None:
     data = data_set(tmp_path / "data", 8)
-    boxes: list[Box] = [(escape(name), 1, 1, 9 + 5 * number, 20) for number, name in enumerate(HOSTILE)]
-    # Each a second time, so that it is on a thumbnail too.
-    copies: list[Box] = [(name, 1, 1, 9 + 5 * number, 20.1) for number, (name, *_) in enumerate(boxes)]
-    label(data / "p0.xml", boxes=boxes + copies)
+    # Each twice, so that it is on a thumbnail too.
+    boxes: list[Box] = [
+        (escape(name), 1, 4 * number, xmax, 4 * number + 4) for number, name in enumerate(HOSTILE) for xmax in (30, 30.5)
+    ]
+    label(data / "p0.xml", boxes=boxes)
     made = build_records(str(data), str(tmp_path / "out"))
     page, words = _page(made.folder), _words(_page(made.folder))
     assert all(name in words for name in HOSTILE[:-1])
     assert "x" * 79 + "…" in words and "xy" not in words.partition("Suspicious labels They")[2]
-    assert page.all("script") == [] and not any("onload" in attributes for _, attributes in page.elements)
-    assert len(page.all("image")) == 9
+    assert (
+        page.all("script") == [] and page.all("b") == [] and not any("onload" in attributes for _, attributes in page.elements)
+    )
+    assert len(page.all("image")) == 10
 
 
 def test_ninety_classes_stay_readable(tmp_path: Path) -> None:
@@ -141,11 +145,13 @@ def test_ninety_classes_stay_readable(tmp_path: Path) -> None:
 def test_small_boxes_are_counted_at_the_size_of_the_input(tmp_path: Path) -> None:
     data = data_set(tmp_path / "data", 6)
     # 320 × 320 stretches 64 × 48 pixels by 5 and 6.67: 2 × 2 pixels become 11.5, 3 × 3 become 17.3.
-    label(data / "p0.xml", boxes=[("dot", 1, 1, 3, 3), ("dot", 9, 9, 11, 11), ("dot", 20, 20, 22, 22), ("dot", 40, 20, 43, 23)])
+    small: list[Box] = [("dot", 4 * number, 1, 4 * number + 2, 3) for number in range(9)]
+    larger: list[Box] = [("dot", 4 * number, 20, 4 * number + 3, 23) for number in range(3)]
+    label(data / "p0.xml", boxes=[*small, *larger, ("speck", 50, 40, 51, 41)])
     words = _words(_page(build_records(str(data), str(tmp_path / "out")).folder))
-    assert "33% of the boxes are under 16 px at 320 × 320 pixels" in words
+    assert "56% of the boxes are under 16 px at 320 × 320 pixels" in words
     assert "The largest shares of such boxes: 75% of your dot ." in words
-    assert "12 px 75%" in words
+    assert "12 px 75%" in words and "6 px 100%" in words  # one box says little about its class
 
 
 def test_suspicious_boxes_are_drawn(tmp_path: Path) -> None:
