@@ -106,6 +106,7 @@ def examine(table: ImageTable, images: Images, names: Sequence[str]) -> Health:
         sizes = np.maximum(np.sqrt((shape / extent).prod(1)), _LEAST)
         pieces.append(_Boxes(np.array(classes, np.int32), sizes.astype(np.float32), at))
     boxes = _Boxes(*map(np.concatenate, zip(*pieces, strict=True)))
+    pieces.clear()  # twice the boxes need not be in memory
     pixels = boxes.sizes * INPUT
     odd = _odd_sizes(boxes)
     return Health(
