@@ -1,7 +1,7 @@
 """The records step: turns a folder of labeled photographs into TFRecord shards, a label map, and `dataset.json`.
 
-May import config, data, sync, run, storage, and errors, but never TensorFlow. The step's modules are loaded on first use,
-because its worker processes import this package and need neither NumPy nor the bucket clients.
+May import config, data, sync, run, storage, pages, and errors, but never TensorFlow. The step's modules are loaded on first
+use, because its worker processes import this package and need neither NumPy nor the bucket clients.
 """
 
 from typing import TYPE_CHECKING

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
+from typing import Literal
 
 from boxcar.data.box_shapes import grid_steps
 from boxcar.data.tfrecord import verify, write_record
@@ -98,18 +99,7 @@ def write_shard(shard: Shard) -> WrittenShard:
 
 
 def _record(shard: Shard, name: str, row: Row, objects: list[LabeledObject], counts: ShardCounts) -> list[bytes]:
-    try:
-        content, modified = read_file(shard.root, name, LARGEST_FILE, "picture_too_large")
-        if (len(content), modified) != (row.size, row.modified):
-            raise FaultyError("not_a_picture", "it is no longer the file that was checked")
-        encoded, image_format = stored_bytes(content, TREATMENTS[row.treatment], row.turn)
-    except FaultyError as error:
-        raise BoxcarError(
-            ExitCode.DATA,
-            f"{shown(name)} changed while its record was being written ({error}).",
-            "Leave the data folder unchanged.",
-            again=True,
-        ) from error
+    encoded, image_format = stored_image(shard.root, name, row)
     counts.add(row.width, row.height, objects)
     return encoded_example(
         encoded,
@@ -122,6 +112,31 @@ def _record(shard: Shard, name: str, row: Row, objects: list[LabeledObject], cou
         objects,
         shard.ids,
     )
+
+
+def stored_image(root: Path, name: str, row: Row) -> tuple[bytes, Literal["jpeg", "png"]]:
+    """The bytes of an image as its record stores it, and their format.
+
+    Args:
+        root: the data folder.
+        name: of the image's file there.
+        row: what its check found.
+
+    Raises:
+        BoxcarError: 65 if the file has changed since; 69 if it cannot be read.
+    """
+    try:
+        content, modified = read_file(root, name, LARGEST_FILE, "picture_too_large")
+        if (len(content), modified) != (row.size, row.modified):
+            raise FaultyError("not_a_picture", "it is no longer the file that was checked")
+        return stored_bytes(content, TREATMENTS[row.treatment], row.turn)
+    except FaultyError as error:
+        raise BoxcarError(
+            ExitCode.DATA,
+            f"{shown(name)} changed while its record was being written ({error}).",
+            "Leave the data folder unchanged.",
+            again=True,
+        ) from error
 
 
 def source_id(sha256: bytes, occurrence: int) -> int:

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from boxcar.run.layout import DATASET
+from boxcar.run.layout import DATASET, PAGE
+from boxcar.storage.cache import uri_of
 
 # What follows if a whole split contains no object. Without one in the train split, there are no records.
 _WITHOUT_OBJECTS = {
@@ -22,8 +23,8 @@ _GROUPS = {
 
 
 def summary_lines(records: Path) -> list[str]:
-    """Lines about the format of the labels, the groups, the splits, each split without objects, each warning, and the images
-    that were left out."""
+    """Lines about the format of the labels, the groups, the splits, each split without objects, each warning, the images that
+    were left out, and the place of the health page."""
     dataset = json.loads((records / DATASET).read_text(encoding="utf-8"))
     splits = dataset["splits"]
     counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())
@@ -43,6 +44,8 @@ def summary_lines(records: Path) -> list[str]:
         count = len({fault["file"] for fault in dataset["faults"]})
         files = "1 faulty file is" if count == 1 else f"{count} faulty files are"
         lines.append(f"{files} listed in {records / 'dataset.json'}, with the action taken for each.")
+    if (records / PAGE).exists():  # which earlier versions did not write
+        lines.append(f"Health page: {uri_of(records / PAGE)}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Writes the step's files: shards, label map, `dataset.json`, and `box_shapes.json`."""
+"""Writes the step's files: shards, label map, `dataset.json`, `box_shapes.json`, and the health page."""
 
 import hashlib
 import json
@@ -13,6 +13,8 @@ import numpy as np
 from boxcar.data.box_shapes import write_box_shapes
 from boxcar.data.label_map import label_map_text, write_label_map
 from boxcar.records.check import TREATMENTS, CheckedBatch
+from boxcar.records.health import examine
+from boxcar.records.health_page import suspicious_thumbnails, write_health_page
 from boxcar.records.shards import Shard, write_shard
 from boxcar.records.source import Source
 from boxcar.records.split import groups
@@ -62,6 +64,8 @@ def write_files(
             # Before the step clears its folder: nothing may be written into it after that.
             source.workers.kill()
             raise
+    health = examine(source.table, images, list(labels.values()))
+    thumbnails = suspicious_thumbnails(source, images, health)
     source.workers.close()  # frees their memory before `dataset.json` needs some
     write_label_map(step.folder / LABEL_MAP, labels)
     write_box_shapes(step.folder, summary.train_shapes)
@@ -81,6 +85,7 @@ def write_files(
     # In pieces: the text of all hashes need not be in memory at once.
     pieces = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False).iterencode(dataset)
     replace_bytes(step.folder / DATASET, (piece.encode() for piece in chain(pieces, ["\n"])))
+    write_health_page(step.folder, source, dataset, found.faults, images, health, thumbnails)
 
 
 def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str]) -> Iterator[Shard]:

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from boxcar.detectors.catalog import ARCHITECTURES
 from boxcar.inference.drawing import SHOWN_SCORE
 from boxcar.inference.specification import Specification
+from boxcar.pages.environment import page_environment
 from boxcar.report.advice import advise
 from boxcar.report.charts import Chart, Line, line_chart
 from boxcar.report.evidence import Dataset, Evidence
@@ -68,14 +67,8 @@ def render(evidence: Evidence) -> str:
     Raises:
         BoxcarError: 65 if the records do not contain the images that the scores were measured on.
     """
-    environment = Environment(
-        loader=PackageLoader("boxcar.report", "."),
-        autoescape=True,  # names of files and classes are not trusted
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"score": score_text, "duration": duration_text, "count": lambda number: f"{number:,}"}
+    environment = page_environment("boxcar.report")
+    environment.filters |= {"score": score_text, "duration": duration_text}
     return environment.get_template("index.html.jinja").render(_content(evidence))
 
 

@@ -1,11 +1,9 @@
-"""The images on the page: thumbnails as data URIs, and the boxes over them."""
+"""The images on the page, with ground truth and detections."""
 
-import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,37 +13,10 @@ from boxcar.data.example import Example, read_examples
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.drawing import SHOWN_SCORE, choose_images
+from boxcar.pages.thumbnails import CANVAS, JPEG_QUALITY, SIDE, Drawn, Thumbnail, canvas_width, drawn, jpeg_uri
 from boxcar.report.evidence import ImageDetections
 
-SIDE = 320  # maximum of a thumbnail's longer side, in pixels
-CANVAS = 240  # height of the canvas over each thumbnail; equal, so that lines and letters have one size in a row
 CONSIDERED = 200  # training images from which the examples are chosen
-
-
-class Drawn(NamedTuple):
-    """A box on the canvas over a thumbnail, with its caption."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    text: str
-    text_x: float
-    text_y: float
-    anchor: str  # SVG's text-anchor: whether the caption starts or ends at `text_x`
-
-
-class Thumbnail(NamedTuple):
-    """A thumbnail with boxes to draw over it on a canvas of `width` x `height`."""
-
-    uri: str
-    width: float
-    height: float
-    name: str
-    true: tuple[Drawn, ...]
-    found: tuple[Drawn, ...]
-    caption: str
-    description: str  # for screen readers
 
 
 def labeled_thumbnails(shards: Sequence[Path], labels: Mapping[int, str], most: int) -> list[Thumbnail]:
@@ -98,14 +69,14 @@ def _scored(example: Example, found: ImageDetections, labels: Mapping[int, str])
     texts = [f"{labels.get(d.id, f'id {d.id}')} {d.score:.2f}" for d in shown]
     # Of overlapping detections only the best one has a caption.
     covered: list[bool] = np.any(np.triu(iou_matrix(boxes, boxes) > 0.5, 1), axis=0).tolist()
-    drawn = tuple(
+    detections = tuple(
         _drawn(box, "" if hidden else text, thumbnail.width, thumbnail.height)
         for box, text, hidden in zip(boxes, texts, covered, strict=True)
     )
     verdict = _verdict(len(example.boxes), len(hits), len(shown) - len(hits))
     return thumbnail._replace(
         true=true,
-        found=drawn,
+        found=detections,
         caption=verdict,
         description=f"{thumbnail.description} Found: {', '.join(texts) or 'nothing'}; {verdict}.",
     )
@@ -130,20 +101,13 @@ def _shrunk(example: Example) -> tuple[str, float, float]:
     """A data URI of a JPEG of at most `SIDE` pixels, and the width and height of the canvas."""
     small = pixels.thumbnail(example, SIDE)
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=82, optimize=True)
-    uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return uri, round(CANVAS * small.width / small.height, 1), CANVAS
+    small.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    return jpeg_uri(buffer.getvalue()), canvas_width(small.width, small.height), CANVAS
 
 
 def _drawn(box: NDArray[np.float32], text: str, width: float, height: float) -> Drawn:
-    """A normalized box on a canvas, clipped at its edges."""
-    top, left, bottom, right = (float(edge) for edge in np.clip(box, 0, 1))
-    x, y = round(left * width, 1), round(top * height, 1)
-    w, h = round(max(right - left, 0) * width, 1), round(max(bottom - top, 0) * height, 1)
-    # The caption is above the box if there is room, else inside. On the right, it ends where the box ends.
-    text_y = round(y - 5 if y > 18 else y + 16, 1)
-    anchor, text_x = ("end", x + w - 2) if left > 0.6 else ("start", x + 2)
-    return Drawn(x, y, w, h, text, round(text_x, 1), text_y, anchor)
+    top, left, bottom, right = box.tolist()
+    return drawn((top, left, bottom, right), text, width, height)
 
 
 def counted(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The names in a run's folder, written here and nowhere else.
 
     config.yaml  run.json  failure.json  decision.json  .lock  .stop.json  .evaluator.log
-    records/             dataset.json  box_shapes.json  label_map.pbtxt  <split>-00000-of-00004.tfrecord
+    records/             dataset.json  box_shapes.json  label_map.pbtxt  index.html  <split>-00000-of-00004.tfrecord
     train/               status.json  history.jsonl  ckpt-<step>.index, .data-*, .json  event files
     eval/                scores.jsonl  test.json  confusion.json  curves.json  verdict.json  event files
     export/              manifest.json  sbom.cdx.json  tflite/  tfjs/

@@ -3,7 +3,7 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
-VOID = {"meta", "image", "rect", "line", "path", "circle", "br"}
+VOID = {"meta", "br"}
 
 
 class Page(HTMLParser):

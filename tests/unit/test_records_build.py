@@ -42,7 +42,7 @@ def test_the_files_and_counts(tmp_path: Path) -> None:
     (data / ".git" / "broken.xml").write_text("<")
     committed = build_records(str(data), str(tmp_path / "out"), unlabeled="background")
     shards = [f"{split}-00000-of-00001.tfrecord" for split in ("test", "train", "validation")]
-    assert sorted(committed.files) == ["box_shapes.json", "dataset.json", "label_map.pbtxt", *shards]
+    assert sorted(committed.files) == ["box_shapes.json", "dataset.json", "index.html", "label_map.pbtxt", *shards]
     assert read_label_map(tmp_path / "out" / "label_map.pbtxt") == {1: "cat", 2: "dog"}
     dataset = _dataset(tmp_path / "out")
     splits = dataset["splits"].values()
@@ -229,7 +229,8 @@ def test_golden_bytes(tmp_path: Path) -> None:
     golden = json.loads(GOLDEN.read_text())
     hashes = {name: entry["sha256"] for name, entry in committed.files.items()}
     assert {name: hashes[name] for name in golden["sha256"]} == golden["sha256"]
-    assert hashes.keys() - golden["sha256"].keys() == {"box_shapes.json"}  # its text is in test_box_shapes.py
+    # Their content is in test_box_shapes.py and test_records_page.py.
+    assert hashes.keys() - golden["sha256"].keys() == {"box_shapes.json", "index.html"}
     assert shard.hex() == golden["test shard"]
 
 

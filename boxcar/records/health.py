@@ -1,0 +1,217 @@
+"""What a data set's boxes look like in numbers, and the labels that stand out. Needs no model."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boxcar.config.run_settings import DEFAULT_ARCHITECTURE
+from boxcar.detectors.catalog import ARCHITECTURES
+from boxcar.records.annotation import LabeledObject, unpack
+from boxcar.records.table import Images, ImageTable
+
+# Histograms of sizes and aspect ratios have two bars for each doubling.
+SIZE_BARS = range(2, 17)  # bar n is from 2^(n/2) pixels on at the input; the first and the last hold all beyond
+RATIO_BARS = range(-7, 8)  # the middle of bar n is 2^(n/2), width by height; the first and the last hold all beyond
+GRID = 16  # fields of the map of box centers, across and down
+SMALL = 16  # pixels at the input
+INPUT = ARCHITECTURES[DEFAULT_ARCHITECTURE].image_size  # pixels; training may choose another
+
+# A box is odd if its size is this far from its class's median, in median absolute deviations and as a factor.
+DEVIATIONS, FACTOR = 5.0, 3.0
+FEWEST = 10  # boxes of a class; the median of fewer says little
+NEAR_COPY = 0.9  # the IoU above which two boxes nearly coincide
+_COMPARED = 16  # boxes that each is compared with, so that an image of a million boxes takes seconds
+LISTED = 100  # suspicious labels of each kind; more are counted
+_CHUNK = 256  # images
+_LEAST = 2.0**-20  # of an image's side; a smaller box counts as this
+
+
+class Suspect(NamedTuple):
+    """A label that stands out."""
+
+    row: int  # of its image
+    objects: tuple[LabeledObject, ...]  # the odd box, or the two that nearly coincide
+    reason: str  # a clause without the class names
+
+
+class ClassSizes(NamedTuple):
+    """The sizes of a class's boxes."""
+
+    boxes: int
+    median: float  # square root of the area, pixels at the input
+    small: float  # share of the boxes under `SMALL` pixels, in [0, 1]
+
+
+class Health(NamedTuple):
+    """The boxes of a data set in numbers, and the first `LISTED` suspicious labels of each kind."""
+
+    boxes: int
+    small: float  # as in `ClassSizes`, of all boxes
+    sizes: Mapping[str, ClassSizes]  # of each class that has a box
+    size_counts: Sequence[int]  # boxes, for each of SIZE_BARS
+    ratio_counts: Sequence[int]  # boxes, for each of RATIO_BARS
+    centers: NDArray[np.int64]  # [GRID, GRID]: boxes by the place of their center, from the top left
+    odd_sizes: Sequence[Suspect]  # the largest deviation first
+    odd_count: int
+    near_copies: Sequence[Suspect]  # in the order of the images
+    near_count: int  # pairs
+
+
+class _Boxes(NamedTuple):
+    """All boxes of the data set, 12 bytes each."""
+
+    classes: NDArray[np.int32]  # [N], index into the names
+    sizes: NDArray[np.float32]  # [N], square root of box area / image area
+    rows: NDArray[np.int32]  # [N], of the image, ascending
+
+
+def examine(table: ImageTable, images: Images, names: Sequence[str]) -> Health:
+    """Looks at all boxes once.
+
+    Args:
+        table: holds the objects of the images.
+        images: those that are written.
+        names: of the classes.
+    """
+    numbers = {name: number for number, name in enumerate(names)}
+    ratio_counts = np.zeros(len(RATIO_BARS), np.int64)
+    centers = np.zeros((GRID, GRID), np.int64)
+    pieces: list[_Boxes] = []
+    near_copies: list[Suspect] = []
+    near_count = 0
+    for begin in range(0, len(images), _CHUNK):
+        classes, sides, rows = [], [], []
+        for row, objects in _objects(table, images, begin):
+            classes += [numbers[item.name] for item in objects]
+            sides += [item[1:5] for item in objects]
+            rows += [row] * len(objects)
+            for suspect in near_copies_of(row, objects):
+                near_count += 1
+                if len(near_copies) < LISTED:
+                    near_copies.append(suspect)
+        if not rows:
+            continue
+        at = np.array(rows, np.int32)
+        corners = np.array(sides, np.float64).reshape(-1, 2, 2)  # [N, lower and upper, x and y]
+        extent = np.stack([images["width"][at], images["height"][at]], 1).astype(np.float64)
+        shape = corners[:, 1] - corners[:, 0]
+        across, down = np.minimum(corners.mean(1) / extent * GRID, GRID - 1).astype(np.int64).T
+        np.add.at(centers, (down, across), 1)
+        ratios = np.rint(2 * np.log2(np.maximum(shape[:, 0], _LEAST) / np.maximum(shape[:, 1], _LEAST)))
+        ratio_counts += _counted(ratios, RATIO_BARS)
+        sizes = np.maximum(np.sqrt((shape / extent).prod(1)), _LEAST)
+        pieces.append(_Boxes(np.array(classes, np.int32), sizes.astype(np.float32), at))
+    boxes = _Boxes(*map(np.concatenate, zip(*pieces, strict=True)))
+    pieces.clear()  # twice the boxes need not be in memory
+    pixels = boxes.sizes * INPUT
+    odd = _odd_sizes(boxes)
+    return Health(
+        boxes=len(pixels),
+        small=float((pixels < SMALL).mean()),
+        sizes={names[number]: _class_sizes(pixels[inside]) for number, inside in _by_class(boxes.classes)},
+        size_counts=_counted(np.floor(2 * np.log2(pixels)), SIZE_BARS).tolist(),
+        ratio_counts=ratio_counts.tolist(),
+        centers=centers,
+        odd_sizes=_suspects(table, images, boxes, odd[:LISTED]),
+        odd_count=len(odd),
+        near_copies=near_copies,
+        near_count=near_count,
+    )
+
+
+def _objects(table: ImageTable, images: Images, begin: int) -> Iterator[tuple[int, list[LabeledObject]]]:
+    """The row and the objects of each image of a chunk that has any."""
+    for row in range(begin, min(begin + _CHUNK, len(images))):
+        if images["boxes"][row]:
+            yield row, unpack(table.objects(images[row : row + 1]))
+
+
+def _counted(values: NDArray[np.floating], bars: range) -> NDArray[np.int64]:
+    places = np.clip(values, bars.start, bars.stop - 1).astype(np.int64) - bars.start
+    return np.bincount(places, minlength=len(bars))
+
+
+def _by_class(classes: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Each class that has a box, and the places of its boxes, ascending."""
+    order = np.argsort(classes, kind="stable")
+    starts = np.flatnonzero(np.diff(classes[order], prepend=-1))
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        yield int(classes[order[start]]), order[start:end]
+
+
+def _class_sizes(pixels: NDArray[np.float32]) -> ClassSizes:
+    return ClassSizes(len(pixels), float(np.median(pixels)), float((pixels < SMALL).mean()))
+
+
+def _odd_sizes(boxes: _Boxes) -> list[tuple[int, float]]:
+    """The places of boxes that are far larger or smaller than their class's others, and how many octaves; the farthest
+    first."""
+    found: list[tuple[int, float]] = []
+    for _, inside in _by_class(boxes.classes):
+        octaves = odd_octaves(boxes.sizes[inside])
+        found += [(int(inside[at]), float(octaves[at])) for at in np.flatnonzero(octaves)]
+    return sorted(found, key=lambda item: (-abs(item[1]), item[0]))
+
+
+def odd_octaves(sizes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How far each odd size of a class is from the median, in octaves; 0 for those that are not odd.
+
+    Args:
+        sizes: [N], above 0, in any unit.
+    """
+    octaves = np.log2(sizes.astype(np.float64))
+    away = octaves - np.median(octaves)
+    limit = max(DEVIATIONS * float(np.median(np.abs(away))), math.log2(FACTOR))
+    odd = (np.abs(away) > limit) & (len(sizes) >= FEWEST)
+    return np.where(odd, away, 0.0)
+
+
+def _suspects(table: ImageTable, images: Images, boxes: _Boxes, odd: Sequence[tuple[int, float]]) -> list[Suspect]:
+    """The boxes at these places, in their order."""
+    found: dict[int, Suspect] = {}
+    rows: NDArray[np.int32] = boxes.rows[[place for place, _ in odd]]
+    for row in np.unique(rows).tolist():
+        objects = unpack(table.objects(images[row : row + 1]))
+        first = int(np.searchsorted(boxes.rows, row))
+        for place, octaves in odd:
+            if boxes.rows[place] == row:
+                factor, than = 2 ** abs(octaves), "larger" if octaves > 0 else "smaller"
+                times = f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"
+                found[place] = Suspect(row, (objects[place - first],), f"{times} times {than} than is typical of its class")
+    return [found[place] for place, _ in odd]
+
+
+def near_copies_of(row: int, objects: Sequence[LabeledObject]) -> Iterator[Suspect]:
+    """The pairs of an image's boxes that nearly coincide, of one class or of two."""
+    ordered = sorted(objects, key=lambda item: item[1:5])
+    for number, one in enumerate(ordered):
+        # The sides of boxes whose IoU is above 0.9 differ by less than a ninth of the box's.
+        across, down = ((high - low) * (1 / NEAR_COPY - 1) for low, high in ((one.xmin, one.xmax), (one.ymin, one.ymax)))
+        farthest = one.xmin + across
+        for other in ordered[number + 1 : number + 1 + _COMPARED]:
+            if other.xmin > farthest:
+                break
+            if abs(other.ymin - one.ymin) <= down and (overlap := iou(one, other)) > NEAR_COPY:
+                kind = "one object labeled twice" if one.name == other.name else "one object with two classes"
+                yield Suspect(row, (one, other), f"{kind}? The boxes have an IoU of {math.floor(overlap * 100) / 100:.2f}")
+
+
+def iou(one: LabeledObject, other: LabeledObject) -> float:
+    """Intersection over union of two boxes with areas above 0."""
+    width = min(one.xmax, other.xmax) - max(one.xmin, other.xmin)
+    height = min(one.ymax, other.ymax) - max(one.ymin, other.ymin)
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = sum((item.xmax - item.xmin) * (item.ymax - item.ymin) for item in (one, other))
+    return width * height / (areas - width * height)
+
+
+def image_sizes(images: Images, most: int) -> tuple[list[tuple[int, int, int]], int]:
+    """The most frequent sizes of images as (width, height, number of images), and how many sizes there are."""
+    counts = Counter(zip(images["width"].tolist(), images["height"].tolist(), strict=True))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(width, height, count) for (width, height), count in ordered[:most]], len(counts)
