@@ -11,17 +11,16 @@ import tempfile
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
-from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import Annotation, RawObject
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.image_index import ImageIndex
 from boxcar.records.images import is_image
 from boxcar.records.reader import Item, Listing
+from boxcar.records.split_names import NO_SPLIT
+from boxcar.records.temporary_files import temporary_file_errors
 
-_NO_SPLIT = -1
 _LEFT_OUT = -1
 _SHOWN = 300  # characters of an image's name, which may be the image itself in base64
 
@@ -157,7 +156,7 @@ class _Store:
         self._end = 0
 
     def __enter__(self) -> "_Store":
-        with _os_errors():
+        with temporary_file_errors():
             self._file = tempfile.TemporaryFile()
         return self
 
@@ -180,7 +179,7 @@ class _Store:
             if isinstance(entry.annotation, FaultyError):
                 reason = f"for {shown(image)}, {entry.annotation.reason}"
                 raise FaultyError(entry.annotation.kind, reason) from entry.annotation
-            self._claim(image, packed(entry.annotation), _NO_SPLIT if entry.split is None else entry.split, source, sources)
+            self._claim(image, packed(entry.annotation), NO_SPLIT if entry.split is None else entry.split, source, sources)
         except FaultyError as error:
             if image is not None:
                 self._numbers[image] = _LEFT_OUT
@@ -196,7 +195,7 @@ class _Store:
             self._sources.append(source)
             self._splits.append(split)
             self._begins.append(self._end)
-            with _os_errors():
+            with temporary_file_errors():
                 self._file.write(part)
             self._end += len(part)
             return
@@ -214,26 +213,13 @@ class _Store:
         for image, number in self._numbers.items():
             if number != _LEFT_OUT:
                 split = self._splits[number]
-                yield Item(image, sources[self._sources[number]], self._part(number), None if split == _NO_SPLIT else split)
+                yield Item(image, sources[self._sources[number]], self._part(number), None if split == NO_SPLIT else split)
 
     def _part(self, number: int) -> bytes:
         begin = self._begins[number]
         end = self._begins[number + 1] if number + 1 < len(self._begins) else self._end
-        with _os_errors():
+        with temporary_file_errors():
             self._file.seek(begin)
             part = self._file.read(end - begin)
             self._file.seek(0, 2)
         return part
-
-
-@contextmanager
-def _os_errors() -> Iterator[None]:
-    """Turns a failure to write the temporary file into exit 69 with its folder."""
-    try:
-        yield
-    except OSError as error:
-        raise BoxcarError(
-            ExitCode.ENVIRONMENT,
-            f"Temporary files in {tempfile.gettempdir()} cannot be written: {error.strerror or error}.",
-            "Free space there, or set the environment variable TMPDIR to a folder that has some.",
-        ) from error

@@ -15,10 +15,11 @@ from boxcar.data.label_map import with_classes
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import SIDES, LabeledObject, unpack
 from boxcar.records.build import check_found
-from boxcar.records.check import TREATMENTS, Row, Unlabeled, read_file
+from boxcar.records.check import TREATMENTS, Row, Unlabeled
 from boxcar.records.data_folder import data_folder
 from boxcar.records.faults import FaultyError, shown
-from boxcar.records.images import LARGEST_FILE, inspect, stored_bytes
+from boxcar.records.images import inspect, stored_bytes
+from boxcar.records.shards import checked_content
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split_names import NO_SPLIT
 from boxcar.run.progress import Progress
@@ -117,9 +118,7 @@ class _Images:
         with os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                content, modified = read_file(self.source.root, original, LARGEST_FILE, "picture_too_large")
-                if (len(content), modified) != (row.size, row.modified):
-                    raise FaultyError("not_a_picture", "it is no longer the file that was checked")
+                content = checked_content(self.source.root, original, row)
                 if not row.turn and inspect(content, full_decode=False).orientation != 1:
                     content, _ = stored_bytes(content, TREATMENTS[row.treatment], row.turn)
             except FaultyError as error:

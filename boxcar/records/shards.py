@@ -114,6 +114,19 @@ def _record(shard: Shard, name: str, row: Row, objects: list[LabeledObject], cou
     )
 
 
+def checked_content(root: Path, name: str, row: Row) -> bytes:
+    """The bytes of an image's file in the data folder `root`.
+
+    Raises:
+        FaultyError: they are no longer those that were checked, or the file is gone.
+        BoxcarError: 69 if it cannot be read.
+    """
+    content, modified = read_file(root, name, LARGEST_FILE, "picture_too_large")
+    if (len(content), modified) != (row.size, row.modified):
+        raise FaultyError("not_a_picture", "it is no longer the file that was checked")
+    return content
+
+
 def stored_image(root: Path, name: str, row: Row) -> tuple[bytes, Literal["jpeg", "png"]]:
     """The bytes of an image as its record stores it, and their format.
 
@@ -126,10 +139,7 @@ def stored_image(root: Path, name: str, row: Row) -> tuple[bytes, Literal["jpeg"
         BoxcarError: 65 if the file has changed since; 69 if it cannot be read.
     """
     try:
-        content, modified = read_file(root, name, LARGEST_FILE, "picture_too_large")
-        if (len(content), modified) != (row.size, row.modified):
-            raise FaultyError("not_a_picture", "it is no longer the file that was checked")
-        return stored_bytes(content, TREATMENTS[row.treatment], row.turn)
+        return stored_bytes(checked_content(root, name, row), TREATMENTS[row.treatment], row.turn)
     except FaultyError as error:
         raise BoxcarError(
             ExitCode.DATA,

@@ -7,15 +7,14 @@ import hashlib
 import os
 import tempfile
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import ROW, CheckedBatch, Row
 from boxcar.records.reader import Item
+from boxcar.records.temporary_files import temporary_file_errors
 
 _TYPES = [
     "S32",
@@ -56,7 +55,7 @@ class ImageTable:
         self.names = names
         self._rows = bytearray()  # unlike an array, it grows without being copied
         self._end = 0
-        with _os_errors():
+        with temporary_file_errors():
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see `close`
 
     def close(self) -> None:
@@ -74,7 +73,7 @@ class ImageTable:
         rows["begin"] = self._end + np.cumsum(rows["packed"]) - rows["packed"]
         self._rows += checked.rows
         left = memoryview(checked.objects)
-        with _os_errors():
+        with temporary_file_errors():
             while left:  # an unbuffered file may take a part of it only
                 written = self._file.write(left)
                 self._end += written
@@ -113,16 +112,3 @@ class ImageTable:
 def hash_at(content: bytes) -> bytes:
     """A hash with the trailing zeros that NumPy strips; empty if none was written."""
     return content and content.ljust(32, b"\0")
-
-
-@contextmanager
-def _os_errors() -> Iterator[None]:
-    """Turns a failure to write the temporary file into exit 69 with its folder."""
-    try:
-        yield
-    except OSError as error:
-        raise BoxcarError(
-            ExitCode.ENVIRONMENT,
-            f"Temporary files in {tempfile.gettempdir()} cannot be written: {error.strerror or error}.",
-            "Free space there, or set the environment variable TMPDIR to a folder that has some.",
-        ) from error
