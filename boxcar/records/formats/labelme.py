@@ -6,7 +6,6 @@ LabelMe stores pixels. Of polygons, circles, and masks, the box is the one aroun
 The file may contain the image itself, which is removed before the JSON is parsed.
 """
 
-import hashlib
 import json
 import math
 import re
@@ -19,7 +18,8 @@ from boxcar.records.annotation import Annotation
 from boxcar.records.check import LARGEST_ANNOTATION
 from boxcar.records.faults import Fault, FaultyError
 from boxcar.records.json_beginning import BEGINNING, Beginning, beginning
-from boxcar.records.pairing import labeled, paired
+from boxcar.records.paired_reader import PairedReader
+from boxcar.records.pairing import paired
 from boxcar.records.reader import DataFiles, Item, Listing, Recognized
 from boxcar.records.shapes import Box, Shapes, around, class_name, points_of, without_box
 
@@ -44,7 +44,7 @@ def _is_labelme(found: Beginning) -> bool:
     return found.first == "{" and (shapes or image)
 
 
-class LabelMeReader:
+class LabelMeReader(PairedReader):
     """Reads LabelMe's JSON; see `boxcar.records.reader.AnnotationReader`."""
 
     format = "labelme"
@@ -54,24 +54,11 @@ class LabelMeReader:
     def is_annotation(self, name: str) -> bool:
         return name[-5:].lower() == ".json"
 
-    def image_names(self, content: bytes) -> list[str]:
-        try:
-            image = self.read(content).image
-        except FaultyError:
-            return []  # the check of the file reports it
-        return [image] if image else []
-
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
         """As in `AnnotationReader`. JSON files that describe no image and are not LabelMe's are left out."""
         for item in paired(listing):
             if not isinstance(item, Item) or item.image is not None or item.source is None or _may_be(listing, item.source):
                 yield item
-
-    def labeled_images(self, listing: Listing) -> set[str]:
-        return labeled(paired(listing))
-
-    def digest(self, content: bytes) -> bytes:
-        return hashlib.sha256(content).digest()
 
     def read(self, content: bytes) -> Annotation:
         """Parses a JSON file's bytes.

@@ -3,7 +3,6 @@
 labelImg stores the edges of a rectangle in pixels, but writes 1 for an edge at 0.
 """
 
-import hashlib
 import io
 import re
 import xml.etree.ElementTree as ET
@@ -17,7 +16,8 @@ from defusedxml.ElementTree import DefusedXMLParser, ParseError
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import SIDES, Annotation, RawObject, parsed_number
 from boxcar.records.faults import Fault, FaultyError, shown
-from boxcar.records.pairing import labeled, paired
+from boxcar.records.paired_reader import PairedReader
+from boxcar.records.pairing import paired
 from boxcar.records.reader import DataFiles, Item, Listing, Recognized
 from boxcar.records.split_names import NO_SPLIT, named_split
 
@@ -39,7 +39,7 @@ def recognize(files: DataFiles) -> Recognized | None:
 
 
 @dataclass(frozen=True)
-class VocReader:
+class VocReader(PairedReader):
     """Reads Pascal VOC XML; see `boxcar.records.reader.AnnotationReader`.
 
     Attributes:
@@ -54,25 +54,12 @@ class VocReader:
     def is_annotation(self, name: str) -> bool:
         return name[-4:].lower() == ".xml"
 
-    def image_names(self, content: bytes) -> list[str]:
-        try:
-            image = self.read(content).image
-        except FaultyError:
-            return []  # the check of the file reports it
-        return [image] if image else []
-
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
         splits = _listed_splits(self.lists, listing)
         for item in paired(listing):
             if splits and isinstance(item, Item) and item.image is not None:
                 item = item._replace(split=splits.get(_stem(item.image)))
             yield item
-
-    def labeled_images(self, listing: Listing) -> set[str]:
-        return labeled(paired(listing))
-
-    def digest(self, content: bytes) -> bytes:
-        return hashlib.sha256(content).digest()
 
     def read(self, content: bytes) -> Annotation:
         """Parses an XML file's bytes.
