@@ -43,9 +43,8 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
         The network; its checkpoint tree has the names of Model Garden's `RetinaNetModel`.
     """
     import tf_keras
-    from official.vision.modeling.backbones.resnet import ResNet
-    from official.vision.modeling.decoders.fpn import FPN
-    from official.vision.modeling.heads.dense_prediction_heads import RetinaNetHead
+
+    from boxcar.detectors.model_garden import FPN, ResNet, RetinaNetHead
 
     size, anchors = specification.image_size, specification.anchors
     ratios, scales = len(anchors.aspect_ratios), anchors.scales_per_octave

@@ -19,7 +19,8 @@ from boxcar.inference.specification import Anchors, BoxCoder, Specification
 if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
-    from official.vision.modeling.backbones.mobilenet import MobileNet
+
+    from boxcar.detectors.model_garden import MobileNet
 
 CHANNELS = 128
 TOWER_DEPTH = 4
@@ -47,8 +48,8 @@ def build(specification: Specification, batch_norm_momentum: float, synchronized
         The network; its checkpoint tree has the zoo's names.
     """
     import tf_keras
-    from official.vision.modeling.backbones.mobilenet import MobileNet
 
+    from boxcar.detectors.model_garden import MobileNet
     from boxcar.detectors.upsampling import NearestUpSampling
 
     size = specification.image_size
