@@ -72,8 +72,8 @@ demo: $(READY) ## Draw a small data set, train on it, and export the detector: 2
 
 ##@ Development
 
-# Two processes: many tests start a Python process with TensorFlow, which uses one CPU only while it starts.
-PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three processes on two cores: tests often wait for a process or a server that they started.
+PYTEST := $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: $(READY) ## Run the everyday tests: about 13 minutes on 2 cores

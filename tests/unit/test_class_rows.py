@@ -90,21 +90,35 @@ def test_equal_classes_load_everything(old: Network, prefix: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "number", "clause"),
     [
-        ({1: "dog", 2: "cat", 3: "raccoon"}, 384, "."),
-        ({1: "cat", 2: "dog"}, 384, "; the class predictor keeps cat, dog; raccoon is dropped."),
-        (
+        pytest.param({1: "dog", 2: "cat", 3: "raccoon"}, 384, ".", id="ids shifted", marks=pytest.mark.slow),
+        pytest.param(
+            {1: "cat", 2: "dog"},
+            384,
+            "; the class predictor keeps cat, dog; raccoon is dropped.",
+            id="dropped",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             {1: "raccoon", 2: "dog", 3: "bird", 4: "cat"},
             382,
             "; the class predictor keeps raccoon, dog, cat; bird is new and starts from random weights.",
+            id="added",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {1: "fox", 2: "badger", 3: "dog"},
             382,
             "; the class predictor keeps dog; fox, badger are new and start from random weights; raccoon, cat are dropped.",
+            id="renamed",
         ),
-        ({1: "fox"}, 381, "; the class predictor starts from random weights, because it knows none of these classes."),
+        pytest.param(
+            {1: "fox"},
+            381,
+            "; the class predictor starts from random weights, because it knows none of these classes.",
+            id="all others",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["ids shifted", "dropped", "added", "renamed", "all others"],
 )
 def test_a_class_that_stays_scores_as_before(
     labels: dict[int, str], number: int, clause: str, old: Network, prefix: Path, image: Floats

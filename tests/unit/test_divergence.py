@@ -181,7 +181,9 @@ def test_noise_and_a_start_from_a_good_detector_are_no_divergence(losses: list[f
         assert judged(losses, resumed_after=20) is None
 
 
-@pytest.mark.parametrize(("rate", "lower"), [(100.0, "such as 0.008"), (0.001, "such as 0.0001")])
+@pytest.mark.parametrize(
+    ("rate", "lower"), [(100.0, "such as 0.008"), pytest.param(0.001, "such as 0.0001", marks=pytest.mark.slow)]
+)
 def test_a_loss_that_rises_ends_the_training_and_names_the_rate(
     tmp_path: Path, shapes_records: Path, monkeypatch: pytest.MonkeyPatch, rate: float, lower: str
 ) -> None:

@@ -18,6 +18,7 @@ def images() -> list[np.ndarray]:
     return [rng.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32) for _ in range(3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_inference_stays_the_same(architecture: str, images: list[np.ndarray]) -> None:
     network = build_network(find_architecture(architecture).specify(64, {1: "raccoon"}))

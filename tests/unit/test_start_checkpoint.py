@@ -22,6 +22,7 @@ from boxcar.training.trainer import Trainer
 
 SETTINGS: dict[str, Any] = {"image_size": 64, "steps": 3, "batch_size": 4, "checkpoint_interval_steps": 2, "init": "none"}
 
+pytestmark = pytest.mark.slow
 
 Floats = npt.NDArray[np.float32]
 
@@ -77,7 +78,6 @@ def test_the_start_is_scored_and_can_be_chosen(continued: Path, detector: Path, 
     assert json.loads((continued / "eval" / "test.json").read_text())["step"] == best["step"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "labels",
     [
@@ -93,7 +93,6 @@ def test_with_a_class_that_is_new_the_start_is_no_detector(
     assert [checkpoint.step for checkpoint in list_checkpoints(run / "train")] == [1]
 
 
-@pytest.mark.slow
 def test_stopped_before_the_first_step_it_resumes_from_its_start(
     tmp_path: Path, shapes_records: Path, continued: Path, detector: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -115,7 +114,6 @@ def test_stopped_before_the_first_step_it_resumes_from_its_start(
     check_equal(stored(run / "train" / "ckpt-3"), stored(continued / "train" / "ckpt-3"))
 
 
-@pytest.mark.slow
 def test_averages_come_along_and_go_on(tmp_path: Path, shapes_records: Path) -> None:
     """At a rate near zero the weights stay, and each step brings the averages nearer to them by the decay that was set."""
     old = train_in(tmp_path / "old", shapes_records, ema_decay=0.9, learning_rate=0.02) / "train" / "ckpt-3"
@@ -129,7 +127,6 @@ def test_averages_come_along_and_go_on(tmp_path: Path, shapes_records: Path) -> 
     np.testing.assert_allclose(stored(new / "ckpt-2")[name], nearer, rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_good_detector_stays_good(tmp_path: Path, shapes_records: Path) -> None:
     """Continued for 5 steps at a rate of 1e-7, it is what it was."""
     good = {"steps": 80, "batch_size": 8, "checkpoint_interval_steps": 80, "learning_rate": 0.002, "optimizer": "adamw"}

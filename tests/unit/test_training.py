@@ -135,6 +135,7 @@ def test_stopped_by_sigterm_and_resumed_it_is_what_it_would_have_been(
     assert {20, 40} <= {checkpoint.step for checkpoint in list_checkpoints(run / "train")}
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_the_anchors_that_it_was_started_with(tmp_path: Path, undisturbed: Path) -> None:
     run = shutil.copytree(undisturbed, tmp_path / "run")
     folder = run / "train"
