@@ -11,7 +11,7 @@ from boxcar.records.faults import Fault
 from boxcar.records.formats import FORMATS, find_reader
 from boxcar.records.images import is_image
 from boxcar.records.listing import list_names
-from boxcar.records.reader import AnnotationReader, DataFiles, Item, Listing
+from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Item, Listing
 from boxcar.records.source import image_names
 
 
@@ -59,7 +59,10 @@ def formats_of(folder: Path) -> list[str]:
 def read_data(folder: Path, wanted: LabelFormat | None = None) -> Read:
     files = data_files(folder)
     reader, _, notes = find_reader(files, wanted)
-    names = [name for name in files.names if is_image(name) or reader.is_annotation(name)]
+    holder = reader if isinstance(reader, ImageHolder) else None
+    names = [name for name in files.names if (holder is None and is_image(name)) or reader.is_annotation(name)]
+    if holder is not None:
+        names = sorted(names + holder.held_images(names, files.open))
     listing = Listing(names, partial(image_names, folder, reader), files.open)
     found = list(reader.items(listing))
     items = [item for item in found if isinstance(item, Item)]
