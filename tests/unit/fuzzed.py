@@ -169,7 +169,7 @@ _LABEL_STUDIO = [
                 "result": [
                     _studio(
                         "rectanglelabels",
-                        {"x": 1, "y": 2, "width": 30, "height": 40, "rotation": 9, "rectanglelabels": ["cat"]},
+                        {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 9, "rectanglelabels": ["cat"]},
                     ),
                     _studio("polygonlabels", {"points": [[1, 1], [9, 1], [9, 9.5]], "polygonlabels": ["dog"]}),
                     _studio("ellipselabels", {"x": 9, "y": 9, "radiusX": 3, "radiusY": 4, "ellipselabels": ["cat"]}),
@@ -273,8 +273,15 @@ def folders(format: str, count: int, seed: int) -> Iterator[tuple[int, Folder]]:
         count -= size
 
 
-def read_folder(format: str, folder: Folder) -> int:
-    """Reads labels of a format. Returns the number of sound boxes.
+class Found(NamedTuple):
+    """What a folder gave."""
+
+    boxes: int  # that are sound
+    kinds: set[str]  # of the faults
+
+
+def read_folder(format: str, folder: Folder) -> Found:
+    """Reads labels of a format.
 
     Raises:
         BoxcarError: they cannot be read at all.
@@ -291,20 +298,23 @@ def read_folder(format: str, folder: Folder) -> int:
     else:
         listed = sorted({*labels, *filter(is_image, names)})
     listing = Listing(listed, lambda name: reader.image_names(folder[name]), opened)
-    images, boxes = set(), 0
+    images, boxes, kinds = set(), 0, set()
     for item in reader.items(listing):
         if isinstance(item, Fault):
             assert item.reason and str(item).encode("utf-8", "surrogateescape"), item
+            kinds.add(item.kind)
             continue
         assert item.image not in images or item.image is None, item
         images.add(item.image)
         if item.source is not None:
-            boxes += _read(reader, item, folder[item.source])
+            found = _read(reader, item, folder[item.source])
+            boxes += found.boxes
+            kinds |= found.kinds
     reader.labeled_images(listing)
-    return boxes
+    return Found(boxes, kinds)
 
 
-def _read(reader: AnnotationReader, item: Item, source: bytes) -> int:
+def _read(reader: AnnotationReader, item: Item, source: bytes) -> Found:
     content = source if item.part is None else item.part
     if item.extent is not None:
         begin, size = item.extent
@@ -318,12 +328,12 @@ def _read(reader: AnnotationReader, item: Item, source: bytes) -> int:
         found = checked_objects(annotation, WIDTH, HEIGHT)
     except FaultyError as error:
         assert error.reason
-        return 0
+        return Found(0, {error.kind})
     assert len(found.sound) + found.repeated + len(found.problems) >= len(annotation.objects), annotation
     for one in found.sound:
         assert one.name and one.name == " ".join(one.name.split()) and one.name.encode(), one
         assert 0 <= one.xmin < one.xmax <= WIDTH and 0 <= one.ymin < one.ymax <= HEIGHT, one
-    return len(found.sound)
+    return Found(len(found.sound), {kind for kind, _ in found.problems})
 
 
 def _too_slow(*_: object) -> None:
@@ -337,7 +347,7 @@ def main(format: str, count: int, seed: int) -> None:
     for size, folder in folders(format, count, seed):
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
-            boxes += read_folder(format, folder)
+            boxes += read_folder(format, folder).boxes
         except BoxcarError as error:
             assert error.what and error.code in (64, 65), error
             refused += size
