@@ -21,7 +21,7 @@ from boxcar.storage import bucket_location, local_path, replace_text
 MOST_STEPS = 1_000_000_000  # far more than anyone trains; larger numbers do not fit into TensorFlow's counters
 DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
 
-LabelFormat = Literal["voc", "coco", "yolo", "csv", "cvat", "label-studio", "labelme", "via"]
+LabelFormat = Literal["voc", "coco", "yolo", "csv", "cvat", "label-studio", "labelme", "via", "tfrecord"]
 Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mosaic"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]

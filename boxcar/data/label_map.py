@@ -25,12 +25,10 @@ def read_label_map(path: Path) -> dict[int, str]:
             is missing or used twice, or an id is below 1.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         what = f"There is no label map {uri_of(path)}."
         raise BoxcarError(ExitCode.USAGE, what, "Give a label_map.pbtxt that exists.") from error
-    except UnicodeDecodeError as error:
-        raise _refusal(path, "it is not UTF-8 text") from error
     except OSError as error:
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
@@ -38,6 +36,15 @@ def read_label_map(path: Path) -> dict[int, str]:
             "Change its permissions so that you can read it.",
             again=True,
         ) from error
+    return parsed_label_map(content, uri_of(path))
+
+
+def parsed_label_map(content: bytes, where: str) -> dict[int, str]:
+    """The classes' names by id, in ascending order of ids, in the content of a label map, which messages call `where`.
+
+    Raises:
+        BoxcarError: 65 as `read_label_map`.
+    """
     # protobuf takes 10 MB of memory, which the records step does without unless it is given a label map.
     from google.protobuf.text_format import Parse, ParseError
 
@@ -45,20 +52,22 @@ def read_label_map(path: Path) -> dict[int, str]:
 
     try:
         # Items may have fields that are not needed here, such as keypoints.
-        items = Parse(text, LabelMap(), allow_unknown_field=True).item
+        items = Parse(content.decode("utf-8-sig"), LabelMap(), allow_unknown_field=True).item
+    except UnicodeDecodeError as error:
+        raise _refusal(where, "it is not UTF-8 text") from error
     except (ParseError, ValueError, RecursionError) as error:
         place, _, reason = str(error).partition(" : ")
         line = place.partition(":")[0]
         plain = "".join(sign if sign.isprintable() else "?" for sign in reason)[:200].rstrip(".")
-        raise _refusal(path, f"line {line}: {plain}" if line.isdecimal() and plain else "it is not a label map") from error
+        raise _refusal(where, f"line {line}: {plain}" if line.isdecimal() and plain else "it is not a label map") from error
     labels: dict[int, str] = {}
     for number, item in enumerate(items, 1):
         name = item.name or item.display_name
         if reason := _fault(item, name, labels):
-            raise _refusal(path, f"item {number} {reason}")
+            raise _refusal(where, f"item {number} {reason}")
         labels[item.id] = name
     if not labels:
-        raise _refusal(path, "it contains no item")
+        raise _refusal(where, "it contains no item")
     return dict(sorted(labels.items()))
 
 
@@ -100,9 +109,9 @@ def label_map_text(labels: Mapping[int, str]) -> str:
     return "".join(f"item {{\n  id: {number}\n  name: {_quoted(labels[number])}\n}}\n" for number in sorted(labels))
 
 
-def _refusal(path: Path, reason: str) -> BoxcarError:
+def _refusal(where: str, reason: str) -> BoxcarError:
     return BoxcarError(
-        ExitCode.DATA, f"The label map {uri_of(path)} cannot be used: {reason}.", "Fix the file, or give another label map."
+        ExitCode.DATA, f"The label map {where} cannot be used: {reason}.", "Fix the file, or give another label map."
     )
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import google_crc32c
 
-HEADER, _FOOTER = struct.Struct("<QI"), struct.Struct("<I")
+HEADER, FOOTER = struct.Struct("<QI"), struct.Struct("<I")
 _LENGTH = struct.Struct("<Q")
 
 
@@ -51,13 +51,24 @@ def find_records(file: BinaryIO) -> Iterator[tuple[int, int]]:
         file.seek(offset)
         header = file.read(HEADER.size)
         length, checksum = HEADER.unpack(header) if len(header) == HEADER.size else (size, None)
-        end = offset + HEADER.size + length + _FOOTER.size
-        if checksum not in (None, _masked_crc32c(header[: _LENGTH.size])):
+        end = offset + HEADER.size + length + FOOTER.size
+        if checksum is not None and not is_header(header):
             raise DamagedRecordError(offset, "its length does not fit its checksum")
         if end > size:
             raise DamagedRecordError(offset, "the file ends in the middle of it")
         yield offset + HEADER.size, length
         offset = end
+
+
+def is_header(content: bytes) -> bool:
+    """Whether bytes begin with the header of a record, by its checksum."""
+    header = content[: HEADER.size]
+    return len(header) == HEADER.size and HEADER.unpack(header)[1] == _masked_crc32c(header[: _LENGTH.size])
+
+
+def fits_checksum(data: bytes, footer: bytes) -> bool:
+    """Whether the bytes after the data of a record are their checksum."""
+    return footer == FOOTER.pack(_masked_crc32c(data))
 
 
 def read_records(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -69,7 +80,7 @@ def read_records(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     for start, length in find_records(file):
         file.seek(start)
         data = file.read(length)
-        if file.read(_FOOTER.size) != _FOOTER.pack(_masked_crc32c(data)):
+        if not fits_checksum(data, file.read(FOOTER.size)):
             raise DamagedRecordError(start - HEADER.size, "its checksum does not fit its content")
         yield start - HEADER.size, data
 
@@ -98,7 +109,7 @@ def verify(path: Path) -> tuple[int, int, str]:
 
 def _framed(data: bytes) -> tuple[bytes, bytes, bytes]:
     length = _LENGTH.pack(len(data))
-    return length + _FOOTER.pack(_masked_crc32c(length)), data, _FOOTER.pack(_masked_crc32c(data))
+    return length + FOOTER.pack(_masked_crc32c(length)), data, FOOTER.pack(_masked_crc32c(data))
 
 
 def _masked_crc32c(content: bytes) -> int:

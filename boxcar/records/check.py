@@ -15,7 +15,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import Annotation, LabeledObject, checked_objects, pack
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect, taken
-from boxcar.records.reader import AnnotationReader, Item
+from boxcar.records.reader import AnnotationReader, ImageHolder, Item
 from boxcar.records.split_names import NO_SPLIT, folder_split
 from boxcar.records.workers import note_image
 from boxcar.run.own_outputs import is_drawn
@@ -65,6 +65,7 @@ class Row(NamedTuple):
     boxes: int = 0
     packed: int = 0  # bytes of the packed objects
     taken: int = NO_TIME  # seconds of the camera's clock since 1970, if it matters
+    offset: int = -1  # where its bytes begin in its annotation file; -1 if it is a file of its own
     # Set by the process that collects the rows.
     image: int = -1  # its place in the listing
     source: int = -1  # that of its annotation file
@@ -72,7 +73,7 @@ class Row(NamedTuple):
     occurrence: int = 0  # its number among byte-identical images of its split
 
 
-ROW = struct.Struct("=32s32s?b32sqqiib?iiqiiqi")  # the fields of Row
+ROW = struct.Struct("=32s32s?b32sqqiib?iiqqiiqi")  # the fields of Row
 
 
 @dataclass
@@ -115,10 +116,13 @@ class _Item:
     size: int = 0
     modified: int = 0
     taken: int = NO_TIME
+    place: tuple[int, int] | None = None  # of an image that is in its annotation file: the first byte, and how many
 
     def blame(self, file: str, kind: Kind, reason: str) -> None:
-        if self.item.part is not None and self.item.image is not None and file == self.item.source:
-            reason = f"for {shown(self.item.image)}, {reason}"  # the file describes many images
+        image, source, part, _, extent = self.item
+        if image is not None and source is not None and (extent is not None or (part is not None and file == source)):
+            file = source
+            reason = f"for {shown(image)}, {reason}"  # the file describes many images
         self.faults.append(Fault(shown(file), kind, reason))
 
 
@@ -150,7 +154,9 @@ def _split(item: Item, image: str) -> int:
 def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     image, source = found.item.image, found.item.source
     annotation = None if source is None else _read_annotation(batch, source, found)
-    inspected = None if image is None else _read_image(batch, image, found)
+    # If an image is in its annotation, it is found only with that.
+    readable = image is not None and (found.item.extent is None or found.place is not None)
+    inspected = _read_image(batch, image, found) if readable and image is not None else None
     if image is None and source is not None and annotation is not None:
         stem = shown(source.rpartition("/")[2].rpartition(".")[0])
         also = f' or "{shown(annotation.image)}"' if annotation.image else ""
@@ -189,6 +195,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
             boxes=len(objects),
             packed=len(packed),
             taken=found.taken,
+            offset=-1 if found.place is None else found.place[0],
         )
         result.objects += packed
         result.classes.update(item.name for item in objects)
@@ -205,9 +212,14 @@ def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | No
     try:
         content = found.item.part
         if content is None:
-            content, _ = read_file(batch.root, source, largest_annotation(batch.reader), "labels_too_large")
+            limit = largest_annotation(batch.reader)
+            content, _ = read_file(batch.root, source, limit, "labels_too_large", found.item.extent)
         found.source_digest = batch.reader.digest(content)
-        return batch.reader.read(content)
+        annotation = batch.reader.read(content)
+        if found.item.extent is not None and isinstance(batch.reader, ImageHolder):
+            begin, size = batch.reader.image_place(content)
+            found.place = found.item.extent[0] + begin, size
+        return annotation
     except FaultyError as error:
         found.blame(source, error.kind, error.reason)
     return None
@@ -215,7 +227,9 @@ def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | No
 
 def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:
     try:
-        content, found.modified = read_file(batch.root, name, LARGEST_FILE, "picture_too_large")
+        file = name if found.place is None else found.item.source
+        assert file is not None
+        content, found.modified = read_file(batch.root, file, LARGEST_FILE, "picture_too_large", found.place)
         found.sha256, found.size = hashlib.sha256(content).digest(), len(content)
         if is_drawn(content):
             raise FaultyError("own_output", "`boxcar detect` has drawn boxes on it, so it is no data")
@@ -249,8 +263,15 @@ def largest_annotation(reader: AnnotationReader) -> int:
     return getattr(reader, "largest_file", LARGEST_ANNOTATION)
 
 
-def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes, int]:
+def read_file(root: Path, name: str, limit: int, too_large: Kind, place: tuple[int, int] | None = None) -> tuple[bytes, int]:
     """A data file's bytes, and its modification time in nanoseconds, modulo 2^63 (a file may be dated after the year 2262).
+
+    Args:
+        root: the data folder.
+        name: of the file.
+        limit: how many bytes may be read.
+        too_large: the fault if there are more.
+        place: the first byte to read, and how many; None for the whole file. If the file ends before, there are fewer.
 
     Raises:
         FaultyError: if it is gone, not a regular file, or larger than `limit` bytes.
@@ -259,10 +280,13 @@ def read_file(root: Path, name: str, limit: int, too_large: Kind) -> tuple[bytes
     unusable: Kind = "broken_labels" if too_large == "labels_too_large" else "not_a_picture"
     with open_data_file(root, name, unusable) as file:
         status = os.fstat(file.fileno())
-        if status.st_size > limit:
-            raise FaultyError(too_large, f"it has {status.st_size:,} bytes; the limit is {limit:,}")
+        begin, size = place or (0, status.st_size)
+        if size > limit:
+            raise FaultyError(too_large, f"it has {size:,} bytes; the limit is {limit:,}")
         try:
-            return file.readall(), status.st_mtime_ns % 2**63
+            file.seek(begin)
+            content = file.readall() if place is None else file.read(size)
+            return content, status.st_mtime_ns % 2**63
         except OSError as error:
             raise _unreadable(f"{root}/{name}", error) from error
 

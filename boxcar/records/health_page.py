@@ -124,12 +124,12 @@ def suspicious_thumbnails(source: Source, images: Images, health: Health) -> lis
     copies = min(len(health.near_copies), max(THUMBNAILS // 2, THUMBNAILS - len(health.odd_sizes)))
     chosen = [*health.odd_sizes[: THUMBNAILS - copies], *health.near_copies[:copies]]
     found = {suspect.row: Row._make(next(ROW.iter_unpack(images[suspect.row].tobytes()))) for suspect in chosen}
-    tasks = [Preview(source.root, source.listing.names[row.image], row) for row in found.values()]
-    small = {task.name: jpeg for task, jpeg in source.workers.run(preview, tasks)}
+    tasks = [Preview(source.root, source.file_of(row), row) for row in found.values()]
+    small = {task.row.image: jpeg for task, jpeg in source.workers.run(preview, tasks)}
     return [_thumbnail(source.listing.names[found[one.row].image], found[one.row], one, small) for one in chosen]
 
 
-def _thumbnail(file: str, row: Row, suspect: Suspect, small: Mapping[str, bytes]) -> Thumbnail:
+def _thumbnail(file: str, row: Row, suspect: Suspect, small: Mapping[int, bytes]) -> Thumbnail:
     width = canvas_width(row.width, row.height)
     boxes = [
         drawn(
@@ -143,7 +143,9 @@ def _thumbnail(file: str, row: Row, suspect: Suspect, small: Mapping[str, bytes]
     # Two captions at one place would not be legible.
     others = tuple(box._replace(text="") for box in boxes[1:])
     words = f"{_classes(suspect.objects)}: {suspect.reason}"
-    return Thumbnail(jpeg_uri(small[file]), width, CANVAS, shown(file), (boxes[0],), others, words, f"{shown(file)}. {words}.")
+    return Thumbnail(
+        jpeg_uri(small[row.image]), width, CANVAS, shown(file), (boxes[0],), others, words, f"{shown(file)}. {words}."
+    )
 
 
 def _suspicious(source: Source, images: Images, suspect: Suspect) -> _Suspicious:

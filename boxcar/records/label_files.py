@@ -109,20 +109,20 @@ class _Images:
                 split = "" if row.split == NO_SPLIT else _FOLDERS[row.split]
                 original = self.source.listing.names[row.image]
                 name = _free_name(PurePosixPath(split, shown(original)), taken)
-                self._copy(original, row, self.folder / "images" / name)
+                self._copy(self.source.file_of(row), row, self.folder / "images" / name)
                 self.splits.add(split)
                 yield _Labeled(number, name, split, row, unpack(table.objects(rows[number - 1 : number])))
                 progress.advance()
 
-    def _copy(self, original: str, row: Row, path: Path) -> None:
+    def _copy(self, file: str, row: Row, path: Path) -> None:
         with os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                content = checked_content(self.source.root, original, row)
+                content = checked_content(self.source.root, file, row)
                 if not row.turn and inspect(content, full_decode=False).orientation != 1:
                     content, _ = stored_bytes(content, TREATMENTS[row.treatment], row.turn)
             except FaultyError as error:
-                what = f"{shown(original)} changed while it was copied ({error})."
+                what = f"{shown(file)} changed while it was copied ({error})."
                 raise BoxcarError(ExitCode.DATA, what, "Leave the data folder unchanged.", again=True) from error
             path.write_bytes(content)
 

@@ -16,7 +16,7 @@ class Preview(NamedTuple):
     """A task: one image to make small. It has been checked and is without faults."""
 
     root: Path  # the data folder
-    name: str
+    file: str  # in which the image is, as `Source.file_of` returned it
     row: Row
 
 
@@ -26,8 +26,8 @@ def preview(task: Preview) -> bytes:
     Raises:
         BoxcarError: 65 if the file has changed since it was checked; 69 if it cannot be read.
     """
-    note_image(task.name)
-    encoded, _ = stored_image(task.root, task.name, task.row)
+    note_image(task.file)
+    encoded, _ = stored_image(task.root, task.file, task.row)
     with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
         image.draft("RGB", (2 * SIDE, 2 * SIDE))
         small = image.convert("RGB")

@@ -1,6 +1,6 @@
 """What the records step and retraining need from an annotation format.
 
-A format is one file in `boxcar.records.formats`. There are two kinds:
+A format is one file in `boxcar.records.formats`. There are three kinds:
 
 - One file per image (Pascal VOC, YOLO): `items` pairs images and annotation files by their names, with
   `boxcar.records.pairing`, and `read` gets the whole file.
@@ -9,13 +9,15 @@ A format is one file in `boxcar.records.formats`. There are two kinds:
   lines about one image are not together, `items` sorts the file through a temporary file first, so that memory does not grow
   with the number of objects.
 
+- A file with the images themselves (TFRecord): the reader is an `ImageHolder`.
+
 Between the items, `items` yields the faults of files as a whole and of the pairing. The faults of single images are found
 later, in worker processes, when `read` gets their content.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from boxcar.records.annotation import Annotation
 from boxcar.records.faults import Fault, FaultyError
@@ -28,6 +30,7 @@ class Item(NamedTuple):
     source: str | None  # the annotation file; None if the image has none
     part: bytes | None = None  # this image's part of a file that describes many images
     split: int | None = None  # the one that the format gives, an index into `split_names.SPLITS`; None if the folder decides
+    extent: tuple[int, int] | None = None  # where the image and its annotation are in the source: the first byte, and how many
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class AnnotationReader(Protocol):
         """The images that an annotation describes, found without opening a file. Ambiguous ones may be left out."""
 
     def read(self, content: bytes) -> Annotation:
-        """The annotation in an item's part or, without a part, in its whole source.
+        """The annotation in an item's part or, without a part, in its extent or its whole source.
 
         Raises:
             FaultyError: it cannot be understood.
@@ -111,3 +114,25 @@ class AnnotationReader(Protocol):
 
     def digest(self, content: bytes) -> bytes:
         """A digest of 32 bytes that is equal for items with the same content."""
+
+
+@runtime_checkable
+class ImageHolder(AnnotationReader, Protocol):
+    """Reads a format whose files hold the images themselves, so that files with images beside them are not data.
+
+    An item of it has an extent instead of a part. The names of its images are not those of files, but may look like them.
+    `labeled_images` returns the files that hold images.
+    """
+
+    def held_images(self, names: Sequence[str], open: Callable[[str], BinaryIO]) -> list[str]:
+        """The names of the images in the annotation files among `names`, each once: those that `items` yields."""
+
+    def image_place(self, content: bytes) -> tuple[int, int]:
+        """Where the image is in an item's extent: the first byte, and how many.
+
+        Raises:
+            FaultyError: there is no image.
+        """
+
+    def hashes(self, file: BinaryIO) -> tuple[str, list[str]]:
+        """The hexadecimal SHA-256 of all that a file holds, and of each image in it."""

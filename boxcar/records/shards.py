@@ -29,6 +29,7 @@ class Shard:
         path: the file to write.
         root: the data folder.
         names: of its images, in their order.
+        files: in which they are; the same names, except for images that are in annotation files.
         rows: of these images, packed with `check.ROW`.
         objects: theirs, packed, one image's after the other's.
         ids: each class's id.
@@ -37,15 +38,17 @@ class Shard:
     path: Path
     root: Path
     names: list[str]
+    files: list[str]
     rows: bytes
     objects: bytes
     ids: dict[str, int]
 
-    def images(self) -> Iterator[tuple[str, Row, bytes]]:
-        """Each image's name, row, and packed objects."""
+    def images(self) -> Iterator[tuple[str, str, Row, bytes]]:
+        """Each image's name, file, row, and packed objects."""
         begin = 0
-        for name, row in zip(self.names, map(Row._make, ROW.iter_unpack(self.rows)), strict=True):
-            yield name, row, self.objects[begin : begin + row.packed]
+        rows = map(Row._make, ROW.iter_unpack(self.rows))
+        for name, file, row in zip(self.names, self.files, rows, strict=True):
+            yield name, file, row, self.objects[begin : begin + row.packed]
             begin += row.packed
 
 
@@ -89,17 +92,20 @@ def write_shard(shard: Shard) -> WrittenShard:
     counts = ShardCounts()
     with os_errors(shard.path):
         with shard.path.open("xb", buffering=0) as file:
-            for name, row, packed in shard.images():
+            for name, source, row, packed in shard.images():
                 note_image(name)
-                write_record(file, _record(shard, name, row, unpack(packed), counts))
+                image = stored_image(shard.root, source, row)
+                write_record(file, _record(shard, name, row, image, unpack(packed), counts))
         records, size, digest = verify(shard.path)
         if records != len(shard.names):
             raise OSError(f"{shard.path} holds {records} records instead of {len(shard.names)}")
     return WrittenShard(shard.path.name, size, digest, counts)
 
 
-def _record(shard: Shard, name: str, row: Row, objects: list[LabeledObject], counts: ShardCounts) -> list[bytes]:
-    encoded, image_format = stored_image(shard.root, name, row)
+def _record(
+    shard: Shard, name: str, row: Row, image: tuple[bytes, str], objects: list[LabeledObject], counts: ShardCounts
+) -> list[bytes]:
+    encoded, image_format = image
     counts.add(row.width, row.height, objects)
     return encoded_example(
         encoded,
@@ -114,36 +120,40 @@ def _record(shard: Shard, name: str, row: Row, objects: list[LabeledObject], cou
     )
 
 
-def checked_content(root: Path, name: str, row: Row) -> bytes:
-    """The bytes of an image's file in the data folder `root`.
+def checked_content(root: Path, file: str, row: Row) -> bytes:
+    """The bytes of an image in the data folder `root`.
+
+    Args:
+        root: the data folder.
+        file: in which the image is, as `Source.file_of` returned it.
+        row: what its check found.
 
     Raises:
         FaultyError: they are no longer those that were checked, or the file is gone.
         BoxcarError: 69 if it cannot be read.
     """
-    content, modified = read_file(root, name, LARGEST_FILE, "picture_too_large")
+    place = None if row.offset < 0 else (row.offset, row.size)
+    content, modified = read_file(root, file, LARGEST_FILE, "picture_too_large", place)
     if (len(content), modified) != (row.size, row.modified):
         raise FaultyError("not_a_picture", "it is no longer the file that was checked")
     return content
 
 
-def stored_image(root: Path, name: str, row: Row) -> tuple[bytes, Literal["jpeg", "png"]]:
+def stored_image(root: Path, file: str, row: Row) -> tuple[bytes, Literal["jpeg", "png"]]:
     """The bytes of an image as its record stores it, and their format.
 
     Args:
-        root: the data folder.
-        name: of the image's file there.
-        row: what its check found.
+        root, file, row: as for `checked_content`.
 
     Raises:
         BoxcarError: 65 if the file has changed since; 69 if it cannot be read.
     """
     try:
-        return stored_bytes(checked_content(root, name, row), TREATMENTS[row.treatment], row.turn)
+        return stored_bytes(checked_content(root, file, row), TREATMENTS[row.treatment], row.turn)
     except FaultyError as error:
         raise BoxcarError(
             ExitCode.DATA,
-            f"{shown(name)} changed while its record was being written ({error}).",
+            f"{shown(file)} changed while its record was being written ({error}).",
             "Leave the data folder unchanged.",
             again=True,
         ) from error

@@ -13,12 +13,12 @@ from boxcar.config.class_choice import ClassChoice
 from boxcar.config.run_settings import LabelFormat
 from boxcar.data.label_map import read_label_map
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import Batch, CheckedBatch, Unlabeled, check, largest_annotation, open_data_file, read_file
+from boxcar.records.check import Batch, CheckedBatch, Row, Unlabeled, check, largest_annotation, open_data_file, read_file
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
 from boxcar.records.listing import list_names
-from boxcar.records.reader import AnnotationReader, DataFiles, Listing
+from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Listing
 from boxcar.records.table import ImageTable
 from boxcar.records.workers import WorkerPool
 from boxcar.run.layout import LABEL_MAP
@@ -43,6 +43,10 @@ class Source(NamedTuple):
     unread: list[str]  # the names of all files that are neither images nor label files
     notes: tuple[str, ...]  # as in `Recognized`
 
+    def file_of(self, row: Row) -> str:
+        """The file that an image is in: its own, or its annotation's."""
+        return self.listing.names[row.image if row.offset < 0 else row.source]
+
 
 @contextmanager
 def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -> Iterator[Source]:
@@ -61,10 +65,13 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
         files, own, others, masks = list_names(root, output)
         open_file = partial(open_data_file, root)
         reader, _, notes = find_reader(DataFiles(files, open_file), wanted)
-        names = [name for name in files if is_image(name) or reader.is_annotation(name)]
+        holder = reader if isinstance(reader, ImageHolder) else None
+        names = [name for name in files if (holder is None and is_image(name)) or reader.is_annotation(name)]
         unread = [name for name in files if not is_image(name) and not reader.is_annotation(name)]
         del files
-        if not any(map(is_image, names)):
+        if holder is not None:
+            names = sorted(names + holder.held_images(names, open_file))
+        elif not any(map(is_image, names)):
             only = f", only {len(names)} label file{'s' if len(names) > 1 else ''}" if names else ""
             what = f"{uri_of(root)} holds no image{only}."
             if others:
@@ -99,7 +106,9 @@ def find_labels(root: Path, output: Path) -> dict[int, str]:
     _, names, _ = next(os.walk(root), ("", [], []))
     folders = [root, *(root / name for name in sorted(names) if not name.startswith("."))]
     # This step's output of an earlier start, and those of other steps, may be in the data folder. They are not data.
-    places = [folder / LABEL_MAP for folder in folders if folder.resolve() != output.resolve() and not is_own_folder(folder)]
+    # Finished records may be the data folder itself.
+    others = [folder for folder in folders if folder.resolve() != output.resolve()]
+    places = [folder / LABEL_MAP for folder in others if folder == root or not is_own_folder(folder)]
     found = [path for path in places if path.is_file()]
     maps = [read_label_map(path) for path in found]
     if any(other != maps[0] for other in maps):

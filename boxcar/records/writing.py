@@ -100,7 +100,8 @@ def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str]
             some = rows[len(rows) * index // number : len(rows) * (index + 1) // number]
             path = folder / f"{name}-{index:05d}-of-{number:05d}.tfrecord"
             names = [source.listing.names[place] for place in some["image"]]
-            yield Shard(path, source.root, names, some.tobytes(), source.table.objects(some), ids)
+            files = [source.listing.names[place] for place in np.where(some["offset"] < 0, some["image"], some["source"])]
+            yield Shard(path, source.root, names, files, some.tobytes(), source.table.objects(some), ids)
 
 
 def _version(images: Images, labels: dict[int, str]) -> str:

@@ -11,7 +11,7 @@ from boxcar.config.run_settings import LabelFormat
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
-from boxcar.records.reader import AnnotationReader, DataFiles, Listing
+from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Listing
 from boxcar.run.layout import COMMIT, DRAWINGS, LABEL_MAP, UNFINISHED
 from boxcar.run.own_outputs import is_result
 from boxcar.storage import Missing, Store, StoredObject, open_store
@@ -30,7 +30,8 @@ class IndexedFile(BaseModel):
     bytes: int
     tag: str  # of `storage.StoredObject`
     sha256: str
-    filename: str = ""  # of an annotation file: the names of the images in it, one per line
+    # Of an annotation file: the names of the images that it describes, one per line, or the SHA-256 of those that it holds.
+    filename: str = ""
     labeled: bool | None = None  # whether an annotation describes it; None in the indexes of earlier versions
 
 
@@ -83,14 +84,19 @@ def index_files(data: str, known: Index | None, format: LabelFormat | None = Non
     everything = [entry for entry in store.entries() if not _is_hidden(entry.name)]
     own = _own_folders(store, everything)
     entries = {entry.name: entry for entry in everything if not own & set(_folders(entry.name))}
-    if not any(map(is_image, entries)):
-        raise BoxcarError(ExitCode.USAGE, f"There are no images at {data}.", "Correct the URI, or upload the images.")
     reader = find_reader(DataFiles(sorted(entries), lambda name: open_object(store, entries[name])), format).reader
+    holder = reader if isinstance(reader, ImageHolder) else None
+    if holder is None and not any(map(is_image, entries)):
+        raise BoxcarError(ExitCode.USAGE, f"There are no images at {data}.", "Correct the URI, or upload the images.")
     before = {} if known is None or (known.data, known.labels) != (data, reader.format) else known.files
 
     def index(entry: StoredObject) -> tuple[str, IndexedFile]:
         file = before.get(entry.name)
         if file is None or (file.bytes, file.tag) != (entry.bytes, entry.tag):
+            if holder is not None and reader.is_annotation(entry.name):
+                with open_object(store, entry) as opened:
+                    sha256, images = holder.hashes(opened)
+                return entry.name, IndexedFile(bytes=entry.bytes, tag=entry.tag, sha256=sha256, filename="\n".join(images))
             content = store.read(entry.name, tag=entry.tag)
             filename = "\n".join(reader.image_names(content)) if reader.is_annotation(entry.name) else ""
             sha256 = hashlib.sha256(content).hexdigest()
@@ -98,7 +104,7 @@ def index_files(data: str, known: Index | None, format: LabelFormat | None = Non
         return entry.name, file
 
     def is_read(name: str) -> bool:
-        return is_image(name) or reader.is_annotation(name) or PurePosixPath(name).name == LABEL_MAP
+        return (holder is None and is_image(name)) or reader.is_annotation(name) or PurePosixPath(name).name == LABEL_MAP
 
     files = dict(in_order(index, (entry for name, entry in entries.items() if is_read(name))))
     if files != before:  # for 100,000 images this takes seconds
@@ -155,7 +161,13 @@ def _unread(name: str) -> BinaryIO:
 
 def _labeled_content(files: Mapping[str, IndexedFile]) -> set[str]:
     """The hashes of the labeled images, and of all images of an index that does not say which are."""
-    return {file.sha256 for name, file in files.items() if file.labeled is not False and is_image(name)}
+    found = set[str]()
+    for name, file in files.items():
+        if is_image(name) and file.labeled is not False:
+            found.add(file.sha256)
+        elif not is_image(name) and file.labeled:
+            found.update(file.filename.splitlines())
+    return found
 
 
 def _own_folders(store: Store, entries: Sequence[StoredObject]) -> set[str]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from boxcar.run.layout import COMMIT, DRAWINGS, DRAWINGS_FOLDER, UNFINISHED
+from boxcar.run.layout import COMMIT, DRAWINGS, DRAWINGS_FOLDER, RECORDS, UNFINISHED
 
 # In every image and video that `boxcar detect` writes: a JPEG's comment, and the content of an MP4's last box.
 DRAWN_MARK = b"Boxes drawn by boxcar detect"
@@ -38,7 +38,8 @@ def is_own_folder(folder: Path) -> bool:
 def walk_data(root: Path, own: list[str], leave_out: Path | None = None) -> Iterator[str]:
     """The names of a person's files below `root`, relative to it.
 
-    Hidden files and folders are skipped. Links to folders are followed, each folder once. Boxcar's own outputs are left out.
+    Hidden files and folders are skipped. Links to folders are followed, each folder once. Boxcar's own outputs are left out,
+    except finished records that are `root` itself.
 
     Args:
         root: the folder.
@@ -55,7 +56,8 @@ def walk_data(root: Path, own: list[str], leave_out: Path | None = None) -> Iter
             folders.clear()
             continue
         seen.add(identity)
-        if _is_own(Path(parent), names, is_root=parent == str(root)):
+        are_records = parent == str(root) and UNFINISHED not in names and _step_of(Path(parent, COMMIT)) == RECORDS
+        if not are_records and _is_own(Path(parent), names, is_root=parent == str(root)):
             own.append(os.path.relpath(parent, root))
             folders.clear()
             continue

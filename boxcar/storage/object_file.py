@@ -15,6 +15,16 @@ class _Parts(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._entry.bytes}[whence]
+        return self._at
+
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
         length = min(len(buffer), self._entry.bytes - self._at)
         if length <= 0:

@@ -55,9 +55,9 @@ def example(**changes: tuple[int, bytes] | None) -> bytes:
 
 def frame(payload: bytes) -> bytes:
     length = struct.pack("<Q", len(payload))
-    return length + struct.pack("<I", _checksum(length)) + payload + struct.pack("<I", _checksum(payload))
+    return length + struct.pack("<I", checksum(length)) + payload + struct.pack("<I", checksum(payload))
 
 
-def _checksum(content: bytes) -> int:
-    crc = google_crc32c.value(content)
+def checksum(content: bytes) -> int:
+    crc: int = google_crc32c.value(content)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) % (1 << 32)

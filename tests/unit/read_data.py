@@ -11,53 +11,69 @@ from boxcar.records.faults import Fault
 from boxcar.records.formats import FORMATS, find_reader
 from boxcar.records.images import is_image
 from boxcar.records.listing import list_names
-from boxcar.records.reader import DataFiles, Item, Listing
+from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Item, Listing
 from boxcar.records.source import image_names
 
 
 class Read(NamedTuple):
     """What was found in a data folder."""
 
-    format: str
-    boxes: dict[str, list[tuple[str, float, float, float, float]]]  # by image; of the sound ones only
-    splits: dict[str, int | None]
-    unlabeled: list[str]
+    reader: AnnotationReader
+    notes: tuple[str, ...]
+    items: list[Item]
     faults: list[Fault]
+    objects: dict[str, list[LabeledObject]]  # of each image without a fault
     described: set[str]  # by `labeled_images`
 
+    @property
+    def boxes(self) -> dict[str, list[tuple[str, float, float, float, float]]]:
+        return {image: [item[:5] for item in objects] for image, objects in self.objects.items()}
+
+    @property
+    def splits(self) -> dict[str, int | None]:
+        return {item.image: item.split for item in self.items if item.image in self.objects}
+
+    @property
+    def unlabeled(self) -> list[str]:
+        return [item.image for item in self.items if item.image is not None and item.source is None]
+
+    @property
+    def kinds(self) -> list[str]:
+        return sorted(fault.kind for fault in self.faults)
+
+    @property
     def reasons(self) -> list[str]:
-        return list(map(str, self.faults))
+        return sorted(map(str, self.faults))
+
+
+def data_files(folder: Path) -> DataFiles:
+    return DataFiles(list_names(folder, folder / "none").names, partial(open_data_file, folder))
 
 
 def formats_of(folder: Path) -> list[str]:
     """The formats that recognize a folder's files."""
-    files = DataFiles(list_names(folder, folder / "none").names, partial(open_data_file, folder))
+    files = data_files(folder)
     return [name for name, recognize in FORMATS.items() if recognize(files) is not None]
 
 
 def read_data(folder: Path, wanted: LabelFormat | None = None) -> Read:
-    names = list_names(folder, folder / "none").names
-    open_file = partial(open_data_file, folder)
-    reader = find_reader(DataFiles(names, open_file), wanted).reader
-    listed = [name for name in names if is_image(name) or reader.is_annotation(name)]
-    listing = Listing(listed, partial(image_names, folder, reader), open_file)
-    everything = list(reader.items(listing))
-    items = [item for item in everything if isinstance(item, Item)]
+    files = data_files(folder)
+    reader, _, notes = find_reader(files, wanted)
+    holder = reader if isinstance(reader, ImageHolder) else None
+    names = [name for name in files.names if (holder is None and is_image(name)) or reader.is_annotation(name)]
+    if holder is not None:
+        names = sorted(names + holder.held_images(names, files.open))
+    listing = Listing(names, partial(image_names, folder, reader), files.open)
+    found = list(reader.items(listing))
+    items = [item for item in found if isinstance(item, Item)]
     images = [item.image for item in items if item.image is not None]
     assert len(images) == len(set(images)), "an image is in one item"
-    faults = [item for item in everything if isinstance(item, Fault)]
-    boxes: dict[str, list[tuple[str, float, float, float, float]]] = {}
-    splits: dict[str, int | None] = {}
+    faults = [item for item in found if isinstance(item, Fault)]
+    objects = {}
     for item in items:
         checked = check(Batch(folder, reader, [item], False, "background"))
         faults += checked.faults
-        (row,) = map(Row._make, ROW.iter_unpack(checked.rows))
-        if row.sound and item.image is not None:
-            boxes[item.image] = [_box(one) for one in unpack(bytes(checked.objects))]
-            splits[item.image] = item.split
-    unlabeled = [item.image for item in items if item.image is not None and item.source is None]
-    return Read(reader.format, boxes, splits, unlabeled, sorted(faults), reader.labeled_images(listing))
-
-
-def _box(one: LabeledObject) -> tuple[str, float, float, float, float]:
-    return one.name, one.xmin, one.ymin, one.xmax, one.ymax
+        if Row._make(next(ROW.iter_unpack(checked.rows))).sound:
+            assert item.image is not None
+            objects[item.image] = unpack(bytes(checked.objects))
+    return Read(reader, notes, items, sorted(faults), objects, reader.labeled_images(listing))

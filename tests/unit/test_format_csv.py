@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import Box, pair, picture, save
-from read_folder import data_files, read_folder
+from read_data import data_files, read_data
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
@@ -115,9 +115,9 @@ TABLES: dict[str, str] = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables(tmp_path: Path, name: str) -> None:
-    found = read_folder(tree(tmp_path, {"labels.CSV": TABLES[name]}))
+    found = read_data(tree(tmp_path, {"labels.CSV": TABLES[name]}))
     assert found.reader.format == "csv"
-    assert found.faults == []
+    assert found.reasons == []
     assert found.boxes == {"a.jpg": [BOX], "b.jpg": [], "c.jpg": []}
     assert {item.image for item in found.items if item.source is None} == {"b.jpg"} | ({"c.jpg"} - _named(name))
 
@@ -130,31 +130,31 @@ def test_a_table_in_utf_16_and_class_names_with_commas(tmp_path: Path) -> None:
     tree(tmp_path, {})
     text = f'{COURSE}\na.jpg,64,48,"Köter,  black",8,6,40,30\n'
     (tmp_path / "labels.csv").write_text(text, "utf-16")
-    assert read_folder(tmp_path).boxes["a.jpg"] == [("Köter, black", *BOX[1:])]
+    assert read_data(tmp_path).boxes["a.jpg"] == [("Köter, black", *BOX[1:])]
 
 
 def test_splits(tmp_path: Path) -> None:
     tables = {
         f"{name}.csv": f"{COURSE}\n{stem}.jpg,{CAT}\n" for stem, name in zip("abc", ("train_labels", "Test", "x"), strict=True)
     }
-    found = read_folder(tree(tmp_path / "names", tables))
+    found = read_data(tree(tmp_path / "names", tables))
     assert found.splits == {"a.jpg": 0, "b.jpg": 2, "c.jpg": None}
     rows = (
         "TRAIN,a.jpg,cat,0,0,,,1,1,,\nvalidate,b.jpg,,,,,,,,,\nTEST,c.jpg,cat,0,0,,,1,1,,\nUNASSIGNED,d.jpg,cat,0,0,,,1,1,,\n"
     )
-    found = read_folder(tree(tmp_path / "sets", {"import.csv": rows}, ("a.jpg", "b.jpg", "c.jpg", "d.jpg")))
+    found = read_data(tree(tmp_path / "sets", {"import.csv": rows}, ("a.jpg", "b.jpg", "c.jpg", "d.jpg")))
     assert found.splits == {"a.jpg": 0, "b.jpg": 1, "c.jpg": 2, "d.jpg": None}
     assert found.boxes["b.jpg"] == []
     table = {
         "validation-annotations-bbox.csv": f"{OPEN_IMAGES}\na,xclick,cat,1,0,1,0,1,0\n",
         "train_or_test.csv": f"{COURSE}\n",
     }
-    assert read_folder(tree(tmp_path / "open", table)).splits == {"a.jpg": 1, "b.jpg": None, "c.jpg": None}
+    assert read_data(tree(tmp_path / "open", table)).splits == {"a.jpg": 1, "b.jpg": None, "c.jpg": None}
 
 
 def test_an_image_whose_lines_have_no_class_and_no_box_is_a_negative(tmp_path: Path) -> None:
-    found = read_folder(tree(tmp_path, {"labels.csv": f"{COURSE}\na.jpg,64,48,,,,,\nb.jpg,{CAT}\nb.jpg,,,,,,,\n"}))
-    assert found.faults == []
+    found = read_data(tree(tmp_path, {"labels.csv": f"{COURSE}\na.jpg,64,48,,,,,\nb.jpg,{CAT}\nb.jpg,,,,,,,\n"}))
+    assert found.reasons == []
     assert found.boxes == {"a.jpg": [], "b.jpg": [BOX], "c.jpg": []}
     assert found.splits.keys() == {"a.jpg", "b.jpg", "c.jpg"}
     assert [item.image for item in found.items if item.source is None] == ["c.jpg"]
@@ -186,16 +186,16 @@ BAD: dict[str, tuple[str, str, str]] = {
 def test_bad_lines_are_named_and_their_image_is_left_out(tmp_path: Path, name: str) -> None:
     line, kind, reason = BAD[name]
     table = {"labels.csv": f"{COURSE}\na.jpg,{CAT}\nbad.jpg,{line}\n"}
-    found = read_folder(tree(tmp_path, table, ("a.jpg", "bad.jpg")))
+    found = read_data(tree(tmp_path, table, ("a.jpg", "bad.jpg")))
     assert found.kinds == [kind]
-    assert found.faults[0].startswith("labels.csv: ") and reason in found.faults[0]
+    assert found.reasons[0].startswith("labels.csv: ") and reason in found.reasons[0]
     assert set(found.objects) == {"a.jpg"}
 
 
 def test_images_that_are_missing_or_several(tmp_path: Path) -> None:
     table = f"{COURSE}\na.jpg,{CAT}\nx.jpg,{CAT}\nx.jpg,{CAT}\n,{CAT}\nb.jpg,{CAT}\nc,{CAT}\n"
-    found = read_folder(tree(tmp_path, {"labels.csv": table}, ("a.jpg", "1/b.jpg", "2/b.jpg", "c.jpg", "c.png")))
-    assert found.faults == [
+    found = read_data(tree(tmp_path, {"labels.csv": table}, ("a.jpg", "1/b.jpg", "2/b.jpg", "c.jpg", "c.png")))
+    assert found.reasons == [
         "labels.csv: line 3 names x.jpg, but there is no such image",
         "labels.csv: line 5 names no image",
         "labels.csv: line 6: b.jpg could be 1/b.jpg or 2/b.jpg",
@@ -206,9 +206,9 @@ def test_images_that_are_missing_or_several(tmp_path: Path) -> None:
 
 def test_a_million_missing_images_are_a_thousand_faults(tmp_path: Path) -> None:
     rows = "".join(f"{number:016x},xclick,cat,1,0,1,0,1,0\n" for number in range(3000))
-    found = read_folder(tree(tmp_path, {"labels.csv": f"{OPEN_IMAGES}\n{rows}"}))
-    assert len(found.faults) == 1001
-    assert "labels.csv: 2000 more lines name images that are not there" in found.faults
+    found = read_data(tree(tmp_path, {"labels.csv": f"{OPEN_IMAGES}\n{rows}"}))
+    assert len(found.reasons) == 1001
+    assert "labels.csv: 2000 more lines name images that are not there" in found.reasons
 
 
 TWICE: dict[str, tuple[dict[str, str], str]] = {
@@ -230,16 +230,16 @@ TWICE: dict[str, tuple[dict[str, str], str]] = {
 @pytest.mark.parametrize("name", TWICE)
 def test_an_image_that_is_described_twice_is_in_no_item(tmp_path: Path, name: str) -> None:
     tables, fault = TWICE[name]
-    found = read_folder(tree(tmp_path, tables))
-    assert found.faults == [fault]
+    found = read_data(tree(tmp_path, tables))
+    assert found.reasons == [fault]
     assert found.kinds == ["two_annotations"]
     assert set(found.splits) == {"b.jpg", "c.jpg"}
 
 
 def test_an_unknown_set_is_named(tmp_path: Path) -> None:
     rows = "TRAIN,a.jpg,cat,0,0,,,1,1,,\n" * 200 + "HOLDOUT,b.jpg,cat,0,0,,,1,1,,\n"
-    found = read_folder(tree(tmp_path, {"1.csv": rows}))
-    assert "line 201 has the set 'HOLDOUT', which is not TRAIN, VALIDATE, TEST, or UNASSIGNED" in found.faults[0]
+    found = read_data(tree(tmp_path, {"1.csv": rows}))
+    assert "line 201 has the set 'HOLDOUT', which is not TRAIN, VALIDATE, TEST, or UNASSIGNED" in found.reasons[0]
     assert set(found.objects) == {"a.jpg", "c.jpg"}
 
 
@@ -259,7 +259,7 @@ def test_a_table_that_cannot_be_read_to_its_end_is_65(tmp_path: Path, content: b
     tree(tmp_path, {})
     (tmp_path / "labels.csv").write_bytes(content)
     with pytest.raises(BoxcarError) as caught:
-        read_folder(tmp_path)
+        read_data(tmp_path)
     assert caught.value.code == ExitCode.DATA
     assert caught.value.what.startswith("labels.csv cannot be read: ")
     assert reason in caught.value.what
@@ -268,16 +268,16 @@ def test_a_table_that_cannot_be_read_to_its_end_is_65(tmp_path: Path, content: b
 def test_a_class_that_is_not_in_utf_8_is_named(tmp_path: Path) -> None:
     tree(tmp_path, {})
     (tmp_path / "labels.csv").write_bytes(f"{COURSE}\na.jpg,{CAT}\nb.jpg,64,48,Köter,8,6,40,30\n".encode("latin-1"))
-    found = read_folder(tmp_path)
-    assert "line 3 has the class K\ufffdter, which is not in UTF-8" in found.faults[0]
+    found = read_data(tmp_path)
+    assert "line 3 has the class K\ufffdter, which is not in UTF-8" in found.reasons[0]
     assert set(found.objects) == {"a.jpg", "c.jpg"}
 
 
 def test_too_many_lines_about_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_table, "LARGEST_ANNOTATION", 10_000)
     table = f"{COURSE}\n" + f"a.jpg,{CAT}\n" * 200 + f"b.jpg,{CAT}\n"
-    found = read_folder(tree(tmp_path, {"labels.csv": table}))
-    assert found.faults == ["a.jpg: labels.csv has too many lines about it; the limit is 10,000 bytes"]
+    found = read_data(tree(tmp_path, {"labels.csv": table}))
+    assert found.reasons == ["a.jpg: labels.csv has too many lines about it; the limit is 10,000 bytes"]
     assert found.boxes == {"b.jpg": [BOX], "c.jpg": []}
 
 
@@ -286,9 +286,9 @@ def test_a_full_temporary_folder_is_69(tmp_path: Path) -> None:
     tree(tmp_path, {"labels.csv": f"{COURSE}\n" + "".join(f"{name},{CAT}\n" for name in names) * 40_000}, tuple(names))
     # The limit comes after the imports, and -B: Python would leave cut off bytecode in the environment.
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom read_folder import read_folder\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom read_data import read_data\n"
         "from boxcar.errors import BoxcarError\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try:\n    read_folder(Path(sys.argv[1]))\nexcept BoxcarError as error:\n    print(int(error.code), error.what)\n"
+        "try:\n    read_data(Path(sys.argv[1]))\nexcept BoxcarError as error:\n    print(int(error.code), error.what)\n"
     )
     here = Path(__file__).parent
     answer = subprocess.run(
@@ -333,7 +333,7 @@ def test_a_changed_table_is_noticed(tmp_path: Path) -> None:
 def test_a_digest_is_of_the_lines_and_not_of_their_place(tmp_path: Path) -> None:
     def digest(text: str, name: str = "labels.csv") -> bytes:
         folder = tree(tmp_path / str(len(list(tmp_path.iterdir()))), {name: text})
-        found = read_folder(folder)
+        found = read_data(folder)
         (part,) = [item.part for item in found.items if item.image == "a.jpg"]
         assert part is not None
         return found.reader.digest(part)
@@ -362,10 +362,10 @@ def test_any_table_gives_items_or_an_error(tmp_path_factory: pytest.TempPathFact
         tree(folder, {})
     (folder / "labels.csv").write_bytes(head.encode() + b"\n" + rows)
     try:
-        found = read_folder(folder)
+        found = read_data(folder)
     except BoxcarError as error:
         assert error.code == ExitCode.DATA
         return
     images = [item.image for item in found.items]
     assert len(images) == len(set(images)) and set(images) <= {"a.jpg", "b.jpg", "c.jpg"}
-    assert len(set(images)) == 3 or found.faults
+    assert len(set(images)) == 3 or found.reasons

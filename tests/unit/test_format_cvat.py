@@ -46,7 +46,7 @@ SHAPES = {
 def test_each_shape_has_the_box_around_it(tmp_path: Path, name: str) -> None:
     shape, box = SHAPES[name]
     found = read_data(_data(tmp_path, cvat_image("a.jpg", shape) + cvat_image("b.jpg", "<tag label='x'/>")))
-    assert found.format == "cvat"
+    assert found.reader.format == "cvat"
     assert found.boxes == {"a.jpg": [box], "b.jpg": []}
     assert (found.faults, found.unlabeled, found.described) == ([], [], {"a.jpg", "b.jpg"})
 
@@ -56,7 +56,7 @@ def test_points_beside_a_box_are_left_out_and_alone_are_a_fault(tmp_path: Path) 
     images = cvat_image("a.jpg", points + cvat_box("cat", 1, 1, 9, 9)) + cvat_image("b.jpg", points)
     found = read_data(_data(tmp_path, images))
     assert found.boxes == {"a.jpg": [("cat", 1, 1, 9, 9)]}
-    assert found.reasons() == ["annotations.xml: for b.jpg, it has 1 points and 1 polylines, but no box"]
+    assert found.reasons == ["annotations.xml: for b.jpg, it has 1 points and 1 polylines, but no box"]
     assert found.unlabeled == []
 
 
@@ -81,7 +81,7 @@ FAULTS = {
 def test_each_fault_names_its_image(tmp_path: Path, name: str) -> None:
     shape, reason = FAULTS[name]
     found = read_data(_data(tmp_path, cvat_image("a.jpg", shape) + cvat_image("b.jpg", cvat_box("cat", 1, 1, 9, 9))))
-    (fault,) = found.reasons()
+    (fault,) = found.reasons
     assert fault.startswith("annotations.xml: for a.jpg, ")
     assert reason in fault
     assert list(found.boxes) == ["b.jpg"] and not found.unlabeled
@@ -142,7 +142,7 @@ def test_images_are_found_in_folders_and_frames_without_their_suffix(tmp_path: P
 
 def test_a_missing_image_is_a_fault_and_an_image_that_is_not_in_the_file_is_unlabeled(tmp_path: Path) -> None:
     found = read_data(_data(tmp_path, cvat_image("a.jpg", "") + cvat_image("z.jpg", "")))
-    assert found.reasons() == ["annotations.xml: the image z.jpg is missing"]
+    assert found.reasons == ["annotations.xml: the image z.jpg is missing"]
     assert found.unlabeled == ["b.jpg"]
 
 
@@ -150,7 +150,7 @@ def test_xml_of_another_program_beside_it_is_a_fault(tmp_path: Path) -> None:
     data = _data(tmp_path, cvat_image("a.jpg", ""))
     (data / "more.xml").write_text("<svg/>")
     found = read_data(data, "cvat")
-    assert found.reasons()[0].startswith("more.xml: the XML's root is <svg>, not <annotations>; images that no other label")
+    assert found.reasons[0].startswith("more.xml: the XML's root is <svg>, not <annotations>; images that no other label")
     assert found.boxes == {"a.jpg": []}
 
 
@@ -158,7 +158,7 @@ def test_files_that_differ_about_an_image_are_a_fault_and_equal_ones_are_one(tmp
     data = _data(tmp_path, cvat_image("a.jpg", cvat_box("cat", 1, 1, 9, 9)) + cvat_image("b.jpg", ""))
     (data / "more.xml").write_text(cvat_xml(cvat_image("a.jpg", cvat_box("cat", 1, 1, 9, 8)) + cvat_image("b.jpg", "")))
     found = read_data(data)
-    assert found.reasons() == ["more.xml: a.jpg is in it and annotations.xml labels it otherwise"]
+    assert found.reasons == ["more.xml: a.jpg is in it and annotations.xml labels it otherwise"]
     assert found.boxes == {"b.jpg": []} and not found.unlabeled
 
 

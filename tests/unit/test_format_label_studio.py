@@ -71,7 +71,7 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], list[tuple[Any, ...]]]] = {
 def test_each_shape_has_the_box_around_it(tmp_path: Path, name: str) -> None:
     results, boxes = SHAPES[name]
     found = read_data(_data(tmp_path, [ls_task("a.jpg", results)]))
-    assert found.format == "label-studio"
+    assert found.reader.format == "label-studio"
     assert found.boxes["a.jpg"] == boxes
     assert (found.faults, found.unlabeled, found.described) == ([], ["b.jpg"], {"a.jpg"})
 
@@ -95,7 +95,7 @@ def test_annotators_must_agree(tmp_path: Path) -> None:
     other = ls_result("cat", 1, 1, 9, 8)
     tasks = [ls_task("a.jpg", [CAT, other], [other, CAT]), ls_task("b.jpg", [CAT], [other])]
     found = read_data(_data(tmp_path, tasks))
-    assert found.reasons() == ["export.json: for b.jpg, 2 annotations of it differ; keep the one that counts"]
+    assert found.reasons == ["export.json: for b.jpg, 2 annotations of it differ; keep the one that counts"]
     assert list(found.boxes) == ["a.jpg"] and not found.unlabeled
 
 
@@ -104,7 +104,7 @@ def test_records_of_json_min_for_one_image_must_agree(tmp_path: Path) -> None:
     task = {"image": "a.jpg", "label": [value], "annotator": 1, "annotation_id": 1, "choice": "x", "weather": ["wet", "cold"]}
     second = {**task, "image": "b.jpg"}
     found = read_data(_data(tmp_path, [task, {**task, "annotation_id": 2}, second, {**second, "label": []}]))
-    assert found.reasons() == ["export.json: b.jpg is in it twice, and the second time labels it otherwise"]
+    assert found.reasons == ["export.json: b.jpg is in it twice, and the second time labels it otherwise"]
     assert found.boxes == {"a.jpg": [("cat", 1, 1, 9, 9)]}
 
 
@@ -140,7 +140,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
 def test_each_fault_names_its_image(tmp_path: Path, name: str) -> None:
     result, reason = FAULTS[name]
     found = read_data(_data(tmp_path, [ls_task("a.jpg", [result]), ls_task("b.jpg", [CAT])]))
-    (fault,) = found.reasons()
+    (fault,) = found.reasons
     assert fault.startswith("export.json: for a.jpg, ")
     assert reason in fault
     assert list(found.boxes) == ["b.jpg"] and not found.unlabeled
@@ -166,7 +166,7 @@ def test_of_a_broken_file_no_image_becomes_a_negative(tmp_path: Path, name: str)
     data = _data(tmp_path, [ls_task("c.jpg", [CAT])], ("a.jpg", "b.jpg", "c.jpg", "d.jpg"))
     (data / "more.json").write_bytes(content)
     found = read_data(data)
-    (fault,) = found.reasons()
+    (fault,) = found.reasons
     assert fault.startswith("more.json: ")
     assert reason in fault
     assert "c.jpg" in found.boxes and not found.unlabeled
@@ -204,7 +204,7 @@ def test_the_key_of_the_image_is_the_one_that_the_results_point_to(tmp_path: Pat
     assert read_data(_data(tmp_path, [pointing, only])).boxes.keys() == {"a.jpg", "b.jpg"}
     two = ls_task("", [CAT])
     two["data"] = {"left": "a.jpg", "right": "b.jpg"}
-    assert "task 1 has several images" in read_data(_data(tmp_path, [two])).reasons()[0]
+    assert "task 1 has several images" in read_data(_data(tmp_path, [two])).reasons[0]
 
 
 def test_a_byte_order_mark_and_utf_16_are_read(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], list[tuple[Any, ...]]]] = {
 def test_each_shape_has_the_box_around_it(tmp_path: Path, name: str) -> None:
     shapes, boxes = SHAPES[name]
     found = read_data(_data(tmp_path, lm_text("a.jpg", shapes)))
-    assert found.format == "labelme"
+    assert found.reader.format == "labelme"
     assert found.boxes["a.jpg"] == boxes
     assert (found.faults, found.unlabeled, found.described) == ([], [], {"a.jpg", "b.jpg"})
 
@@ -109,7 +109,7 @@ def test_json_of_other_programs_that_describes_no_image_is_ignored(tmp_path: Pat
     (data / "list.json").write_text('[{"shapes": 1}]')
     (data / "broken.json").write_text("")
     (data / "alone.json").write_text(lm_text("nowhere.jpg", []))
-    assert read_data(data).reasons() == [
+    assert read_data(data).reasons == [
         'alone.json: its image is missing: none is named "alone" or "nowhere.jpg"',
         "broken.json: the JSON is broken (Expecting value: line 1 column 1 (char 0))",
     ]

@@ -52,7 +52,7 @@ SHAPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 def test_each_shape_has_the_box_around_it(tmp_path: Path, name: str) -> None:
     region, box = SHAPES[name]
     found = read_data(_data(tmp_path, via_images({"a.jpg": {"0": region}, "b.jpg": []})))
-    assert found.format == "via"
+    assert found.reader.format == "via"
     assert found.boxes == {"a.jpg": [box], "b.jpg": []}
     assert (found.faults, found.unlabeled, found.described) == ([], [], {"a.jpg", "b.jpg"})
 
@@ -102,7 +102,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
 def test_each_fault_names_its_image(tmp_path: Path, name: str) -> None:
     region, reason = FAULTS[name]
     found = read_data(_data(tmp_path, via_images({"a.jpg": [region], "b.jpg": [CAT]})))
-    (fault,) = found.reasons()
+    (fault,) = found.reasons
     assert fault.startswith("via.json: for a.jpg, ")
     assert reason in fault
     assert list(found.boxes) == ["b.jpg"] and not found.unlabeled

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import Box, label, pair, picture, save
 from PIL import Image
-from read_folder import data_files, read_folder
+from read_data import data_files, read_data
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
@@ -172,9 +172,9 @@ SETS: dict[str, tuple[dict[str, str], dict[str, int | None], tuple[str, ...]]] =
 @pytest.mark.parametrize("name", SETS)
 def test_classes_splits_and_pairs_of_exports(tmp_path: Path, name: str) -> None:
     files, splits, notes = SETS[name]
-    found = read_folder(tree(tmp_path, files))
+    found = read_data(tree(tmp_path, files))
     assert found.reader.format == "yolo"
-    assert found.faults == []
+    assert found.reasons == []
     assert found.splits == splits
     assert found.notes == notes
     boxes = {image: [CAT_BOX] for image in splits}
@@ -198,8 +198,8 @@ def test_classes_splits_and_pairs_of_exports(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_lines(tmp_path: Path, text: str, box: Box) -> None:
-    found = read_folder(tree(tmp_path, {"a.jpg": "", "a.txt": text, "obj.names": "cat\ndog"}))
-    assert found.faults == []
+    found = read_data(tree(tmp_path, {"a.jpg": "", "a.txt": text, "obj.names": "cat\ndog"}))
+    assert found.reasons == []
     assert found.boxes == {"a.jpg": [box]}
     assert "-0.0" not in repr(found.boxes)
 
@@ -208,12 +208,12 @@ def test_labels_in_utf_16(tmp_path: Path) -> None:
     tree(tmp_path, {"a.jpg": ""})
     (tmp_path / "a.txt").write_text(CAT, "utf-16")
     (tmp_path / "classes.txt").write_text("Köter\n", "utf-16")
-    assert read_folder(tmp_path).boxes == {"a.jpg": [("Köter", *CAT_BOX[1:])]}
+    assert read_data(tmp_path).boxes == {"a.jpg": [("Köter", *CAT_BOX[1:])]}
 
 
 def test_key_points_are_no_outline(tmp_path: Path) -> None:
     files = {"a.jpg": "", "a.txt": CAT.strip() + " 0.9 0.9 2 0.1 0.1 1", "data.yaml": "kpt_shape: [2, 3]\nnames: [cat]"}
-    assert read_folder(tree(tmp_path, files)).boxes == {"a.jpg": [CAT_BOX]}
+    assert read_data(tree(tmp_path, files)).boxes == {"a.jpg": [CAT_BOX]}
 
 
 def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     save(tmp_path / "a.jpg", picture("a"), exif=exif)
-    assert read_folder(tmp_path).boxes == {"a.jpg": [("cat", 12.0, 0.0, 36.0, 32.0)]}
+    assert read_data(tmp_path).boxes == {"a.jpg": [("cat", 12.0, 0.0, 36.0, 32.0)]}
 
 
 BAD: dict[str, tuple[str, str, str]] = {
@@ -254,41 +254,41 @@ BAD: dict[str, tuple[str, str, str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_lines_are_named_and_their_image_is_left_out(tmp_path: Path, name: str) -> None:
     text, kind, reason = BAD[name]
-    found = read_folder(tree(tmp_path, FLAT | {"classes.txt": "cat\ndog\n", "bad.jpg": "", "bad.txt": text}))
+    found = read_data(tree(tmp_path, FLAT | {"classes.txt": "cat\ndog\n", "bad.jpg": "", "bad.txt": text}))
     assert found.kinds == [kind]
-    assert found.faults[0].startswith("bad.txt: ") and reason in found.faults[0]
+    assert found.reasons[0].startswith("bad.txt: ") and reason in found.reasons[0]
     assert set(found.objects) == {"a.jpg", "b.jpg"}
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     tree(tmp_path, FLAT | {"classes.txt": "cat\ndog\n", "bad.jpg": ""})
     (tmp_path / "bad.txt").write_bytes(b"0 0.5 0.5 0.1 \xff")
-    assert read_folder(tmp_path).faults == ["bad.txt: it is not text in UTF-8 (byte 15)"]
+    assert read_data(tmp_path).reasons == ["bad.txt: it is not text in UTF-8 (byte 15)"]
 
 
 def test_labels_without_image_and_images_without_labels(tmp_path: Path) -> None:
-    found = read_folder(tree(tmp_path, FLAT | {"classes.txt": "cat\n", "c.jpg": "", "d.txt": CAT, "e.txt": ""}))
+    found = read_data(tree(tmp_path, FLAT | {"classes.txt": "cat\n", "c.jpg": "", "d.txt": CAT, "e.txt": ""}))
     assert found.kinds == ["missing_picture", "missing_picture"]
-    assert [fault.partition(":")[0] for fault in found.faults] == ["d.txt", "e.txt"]
+    assert [fault.partition(":")[0] for fault in found.reasons] == ["d.txt", "e.txt"]
     assert next(item for item in found.items if item.image == "c.jpg").source is None
 
 
 def test_labels_of_images_that_are_all_missing(tmp_path: Path) -> None:
-    found = read_folder(tree(tmp_path, {"classes.txt": "cat\n", "c.jpg": "", "d.txt": CAT}))
+    found = read_data(tree(tmp_path, {"classes.txt": "cat\n", "c.jpg": "", "d.txt": CAT}))
     assert found.kinds == ["missing_picture"]
 
 
 def test_an_image_in_two_splits_is_in_none(tmp_path: Path) -> None:
     files = FLAT | {"classes.txt": "cat\n", "train.txt": "a.jpg\nb.jpg\nc.jpg\nd.jpg", "val.txt": "b.jpg\n"}
-    found = read_folder(tree(tmp_path, files))
+    found = read_data(tree(tmp_path, files))
     assert found.splits == {"a.jpg": 0}
-    assert found.faults == [
+    assert found.reasons == [
         "b.jpg: train.txt gives it to train, and val.txt to validation",
         "train.txt: its image c.jpg is missing, and so is 1 other",
     ]
     data = ULTRALYTICS | {"data.yaml": "train: images\nval: images/val\nnames: [cat]\n"}
-    found = read_folder(tree(tmp_path / "nested", data))
-    assert found.faults == ["images/val/c.jpg: train in data.yaml gives it to train, and val in data.yaml to validation"]
+    found = read_data(tree(tmp_path / "nested", data))
+    assert found.reasons == ["images/val/c.jpg: train in data.yaml gives it to train, and val in data.yaml to validation"]
     assert found.splits == {"images/train/a.jpg": 0, "images/train/deep/b.jpg": 0}
 
 
@@ -342,7 +342,7 @@ QUESTIONS: dict[str, tuple[dict[str, str], ExitCode, str]] = {
 def test_contradictions_and_broken_class_lists(tmp_path: Path, name: str) -> None:
     files, code, words = QUESTIONS[name]
     with pytest.raises(BoxcarError) as caught:
-        read_folder(tree(tmp_path, FLAT | files))
+        read_data(tree(tmp_path, FLAT | files))
     assert caught.value.code == code
     assert words in caught.value.what
 
@@ -351,12 +351,12 @@ def test_a_class_list_that_is_not_in_utf_8(tmp_path: Path) -> None:
     tree(tmp_path, FLAT)
     (tmp_path / "classes.txt").write_bytes("Köter".encode("latin-1"))
     with pytest.raises(BoxcarError, match=r"classes.txt cannot be read: it is not text in UTF-8 \(byte 2\)"):
-        read_folder(tmp_path)
+        read_data(tmp_path)
 
 
 def test_a_path_without_end(tmp_path: Path) -> None:
-    found = read_folder(tree(tmp_path, FLAT | {"data.yaml": f"train: {'a/' * 50_000}\nnames: [cat, dog]\n"}))
-    assert found.faults == []
+    found = read_data(tree(tmp_path, FLAT | {"data.yaml": f"train: {'a/' * 50_000}\nnames: [cat, dog]\n"}))
+    assert found.reasons == []
     assert len(found.notes[0]) < 500
 
 
@@ -379,18 +379,18 @@ def test_half_of_a_folder_in_each_format_is_a_question(tmp_path: Path) -> None:
     label(tmp_path / "c.xml")
     tree(tmp_path, FLAT | {"classes.txt": "cat\n", "c.jpg": ""})
     with pytest.raises(BoxcarError, match="labels of 2 formats") as caught:
-        read_folder(tmp_path)
+        read_data(tmp_path)
     assert caught.value.code == ExitCode.USAGE
 
 
 def test_empty_labels_are_recognized_by_their_class_list(tmp_path: Path) -> None:
-    found = read_folder(tree(tmp_path, {"a.jpg": "", "a.txt": "", "classes.txt": "cat"}))
+    found = read_data(tree(tmp_path, {"a.jpg": "", "a.txt": "", "classes.txt": "cat"}))
     assert found.objects == {"a.jpg": []}
     assert found.items[0].source == "a.txt"
 
 
 def test_damaged_labels_are_recognized_by_their_class_list(tmp_path: Path) -> None:
-    assert read_folder(tree(tmp_path, {"a.jpg": "", "a.txt": "?", "obj.names": "cat"})).kinds == ["broken_labels"]
+    assert read_data(tree(tmp_path, {"a.jpg": "", "a.txt": "?", "obj.names": "cat"})).kinds == ["broken_labels"]
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,7 @@ def test_changed_classes_and_splits_are_other_data(
     tree(tmp_path, files | {"data.yaml": "train: [train]\nval: val.txt\nnames: [cat]"})
 
     def digests() -> list[bytes]:
-        found = read_folder(tmp_path)
+        found = read_data(tmp_path)
         return [found.reader.digest((tmp_path / item.source).read_bytes()) for item in found.items if item.source]
 
     before, known = digests(), index_files(str(tmp_path), None)
@@ -486,6 +486,6 @@ def test_any_class_lists_give_a_reader_or_an_error(tmp_path_factory: pytest.Temp
     for name, content in files.items():
         (folder / name).write_bytes(content)
     try:
-        read_folder(folder)
+        read_data(folder)
     except BoxcarError as error:
         assert error.code in (ExitCode.USAGE, ExitCode.DATA)

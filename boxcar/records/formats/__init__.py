@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
-from boxcar.records.formats import coco, csv_table, cvat, label_studio, labelme, via, voc, yolo
+from boxcar.records.formats import coco, csv_table, cvat, label_studio, labelme, tfrecord, via, voc, yolo
 from boxcar.records.reader import DataFiles, Recognized
 
 if TYPE_CHECKING:  # at run time, the worker processes would load pydantic
@@ -23,6 +23,7 @@ FORMATS: "dict[LabelFormat, Callable[[DataFiles], Recognized | None]]" = {
     "label-studio": label_studio.recognize,
     "labelme": labelme.recognize,
     "via": via.recognize,
+    "tfrecord": tfrecord.recognize,
 }
 
 
