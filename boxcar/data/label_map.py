@@ -14,7 +14,8 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.storage import replace_text
 from boxcar.storage.cache import uri_of
 
-LARGEST_ID = 2**31 - 1  # the message's id is an int32
+# The message's id is an int32, but SavedModels return classes as float32, in which larger numbers are not all exact.
+LARGEST_ID = 2**24
 
 
 def read_label_map(path: Path) -> dict[int, str]:
@@ -71,11 +72,32 @@ def parsed_label_map(content: bytes, where: str) -> dict[int, str]:
     return dict(sorted(labels.items()))
 
 
+def read_given_label_map(path: Path) -> tuple[dict[int, str], list[str]]:
+    """A label map that a person gives, with the white space in its names as in the names that label files give.
+
+    Returns:
+        The classes as `read_label_map` returns them, and a sentence if there was other white space in their names.
+
+    Raises:
+        BoxcarError: as `read_label_map`; 65 also if two names differ in white space only.
+    """
+    given = read_label_map(path)
+    labels = {number: " ".join(name.split()) for number, name in given.items()}
+    changed = [name for number, name in given.items() if name != labels[number]]
+    if len(set(labels.values())) < len(labels):
+        twice = next(name for name in labels.values() if list(labels.values()).count(name) > 1)
+        raise _refusal(path, f"the name {twice!r} appears twice, apart from white space")
+    if not changed:
+        return labels, []
+    count = "1 class name" if len(changed) == 1 else f"{len(changed)} class names"
+    return labels, [f"White space was removed from {count} of the label map, such as {changed[0]!r}."]
+
+
 def _fault(item: Any, name: str, labels: Mapping[int, str]) -> str:
     """What is wrong with an item, after the items that gave `labels`; empty if nothing is."""
     if not item.HasField("id"):
         return "has no id"
-    if item.id < 1:
+    if not 1 <= item.id <= LARGEST_ID:
         return f"has the id {item.id}; ids range from 1 to {LARGEST_ID}"
     if not name.strip():
         return f"with id {item.id} has no name"
@@ -121,8 +143,16 @@ def _quoted(name: str) -> str:
 
 
 def with_classes(labels: Mapping[int, str], classes: Iterable[str]) -> dict[int, str]:
-    """The labels, to which the classes that they lack are appended in alphabetical order."""
+    """The labels, to which the classes that they lack are appended in alphabetical order.
+
+    Raises:
+        BoxcarError: 65 if the labels' ids leave no id for them.
+    """
     complete = dict(labels)
     for name in sorted(set(classes) - set(labels.values())):
-        complete[max(complete, default=0) + 1] = name
+        number = max(complete, default=0) + 1
+        if number > LARGEST_ID:
+            what = f"The class {name} is not in the label map, and no id is left after {LARGEST_ID}."
+            raise BoxcarError(ExitCode.DATA, what, "Give the label map lower ids, or add the class to it.")
+        complete[number] = name
     return complete

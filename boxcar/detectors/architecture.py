@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from boxcar.detectors.network import Network
-from boxcar.inference.specification import Anchors, BoxCoder, Specification, TaskName
+from boxcar.inference.specification import Anchors, BoxCoder, Specification, TaskName, has_gaps
 
 # The words of `--formats` and of the manifest.
 Format = Literal[
@@ -69,13 +69,14 @@ class Architecture:
     exports: tuple[Format, ...] = EXPORTS
 
     def specify(self, image_size: int, labels: dict[int, str], dataset_version: str | None = None) -> Specification:
-        """The specification of a detector of this architecture, before training."""
+        """The specification of a detector of this architecture, before training. Its class slots have no gaps."""
         return Specification(
             architecture=self.name,
             task=self.task,
             image_size=image_size,
             value_range=self.value_range,
             labels=labels,
+            dense_slots=has_gaps(labels),
             anchors=self.anchors,
             box_coder=self.box_coder,
             dataset_version=dataset_version,

@@ -14,7 +14,10 @@ from boxcar.scoring import score
 
 def _targets(objects: Tensors, specification: Specification) -> dict[str, tf.Tensor]:
     anchors = make_anchors(specification.image_size, specification.anchors)
-    boxes, classes = assign_targets(objects["boxes"], objects["labels"], anchors, specification.box_coder)
+    slots = objects["labels"]
+    if specification.dense_slots:
+        slots = tf.searchsorted(tf.constant(specification.slot_ids, slots.dtype), slots)
+    boxes, classes = assign_targets(objects["boxes"], slots, anchors, specification.box_coder)
     return {"box_targets": boxes, "class_targets": classes}
 
 

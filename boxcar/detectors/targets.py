@@ -20,7 +20,7 @@ def assign_targets(
 
     Args:
         boxes: [N, 4] float32 (ymin, xmin, ymax, xmax), normalized; N may be 0.
-        labels: [N] int, ids from 1.
+        labels: [N] int, class slots from 1.
         anchors: [A, 4] float32, normalized.
         coder: the scales of the encodings.
 

@@ -21,6 +21,7 @@ from boxcar.run.checkpoints import (
     read_status,
 )
 from boxcar.run.layout import COMMIT, CONFUSION, CURVES, DATASET, EVAL, RECORDS, TEST_SCORES, TRAIN, VERDICT
+from boxcar.run.memory import memory_errors
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step, require_commit, started_identity
 from boxcar.scoring import confusion_matrix, precision_recall_curves
@@ -52,7 +53,8 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
 
     Raises:
         BoxcarError: 64 without records or training, or if the scores or the records there are of another training; 65 if a
-            checkpoint is missing or does not fit; 69 if training failed, or its trainer has no heartbeat for 5 minutes.
+            checkpoint is missing or does not fit; 69 if memory runs out, training failed, or its trainer has no heartbeat for 5
+            minutes.
     """
     folder = Mirror(run).folder
     train_folder = folder / TRAIN
@@ -84,8 +86,8 @@ def evaluate(run: str, *, sidecar: bool = False) -> Committed:
         tf.config.set_visible_devices([], "GPU")
         specification = read_specification(train_folder)
         _check_records(records.folder, specification)
-        scorer = Scorer(specification)
-        with SummaryWriter(step.folder) as summaries:
+        with memory_errors("Evaluation"), SummaryWriter(step.folder) as summaries:
+            scorer = Scorer(specification)
             _score_all(scorer, records.folder, train_folder, step.folder, watch, summaries)
             _score_chosen(scorer, records.folder, train_folder, step.folder, summaries)
     return require_commit(step.folder, "evaluate")

@@ -235,7 +235,7 @@ def _describe(kinds: Sequence[str], specification: Specification, folder: Path) 
         place = folder / place_of(kind)
         replace_text((place.parent if place.is_file() else place) / SPECIFICATION, specification_json(specification))
     if (folder / TFLITE).is_dir():
-        replace_text(folder / TFLITE / LABELS, labels_text(specification.labels))
+        replace_text(folder / TFLITE / LABELS, labels_text(specification.labels, dense=specification.dense_slots))
 
 
 def _failures(found: CheckedFile, provenance: Provenance) -> list[Failure]:

@@ -20,7 +20,9 @@ from boxcar.inference.specification import (
     SPECIFICATION,
     Specification,
     Thresholds,
+    has_gaps,
     read_specification,
+    slot_ids,
     specification_json,
 )
 from boxcar.run.layout import LABEL_MAP, RECORDS, TRAIN
@@ -158,7 +160,7 @@ def write_frozen(network: Network, specification: Specification, provenance: Pro
     }
     served = tf.Module()
     served.held = folded.weights
-    assets = {LABELS: labels_text(specification.labels), PROVENANCE: provenance.text()}
+    assets = {LABELS: labels_text(specification.labels, dense=specification.dense_slots), PROVENANCE: provenance.text()}
     try:
         # TensorFlow copies them from files. Names with a dot are never part of a step.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".assets-") as originals:
@@ -233,12 +235,14 @@ def _specify(
 
     slots = count_class_slots(prefix, row.class_predictor_bias, anchors)
     label_file, labels = _find_labels(prefix, label_map, trained, slots)
-    if max(labels) + 1 != slots:
+    # Only a detector of ours may have fewer slots than its highest id.
+    dense = trained.dense_slots if trained else has_gaps(labels) and slots == len(labels) + 1
+    if len(slot_ids(labels, dense=dense)) != slots:
         source = label_file or description or prefix
         raise BoxcarError(
             ExitCode.DATA,
-            f"The label map {uri_of(source)} does not fit the checkpoint {uri_of(prefix)}: its highest id is {max(labels)}, "
-            f"and the checkpoint has {slots - 1} classes.",
+            f"The label map {uri_of(source)} does not fit the checkpoint {uri_of(prefix)}: it has {len(labels)} classes with "
+            f"ids up to {max(labels)}, and the checkpoint has {slots - 1} class slots.",
             "Give --label-map the label map that the checkpoint was trained with.",
         )
     place, own = _own_labels(prefix, trained) or ("", labels)
@@ -253,7 +257,8 @@ def _specify(
             else "Restore the file that was changed.",
         )
     described = trained or row.specify(size, labels)
-    return described.model_copy(update={"image_size": size, "labels": labels, "thresholds": thresholds}), label_file
+    update = {"image_size": size, "labels": labels, "dense_slots": dense, "thresholds": thresholds}
+    return described.model_copy(update=update), label_file
 
 
 def _find_labels(

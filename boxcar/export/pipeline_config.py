@@ -19,10 +19,13 @@ conv_hyperparams {
         batch_norm { decay: 0.997 scale: true epsilon: 0.001 }
       }"""
 
+# The API numbers classes from 1 without gaps, and knows no other ids.
+_NUMBERING = "  # class n of the API is the n-th of label_map.pbtxt, in the order of ids"
+
 _TEXT = Template("""\
 model {
   ssd {
-    num_classes: $classes
+    num_classes: $classes$numbering
     image_resizer { fixed_shape_resizer { height: $size width: $size } }
     feature_extractor {
       type: "$feature_extractor"
@@ -154,6 +157,7 @@ def pipeline_config(specification: Specification, feature_extractor: str) -> str
     return _TEXT.substitute(
         feature_extractor=feature_extractor,
         classes=specification.class_slots - 1,
+        numbering=_NUMBERING if specification.dense_slots else "",
         size=specification.image_size,
         convolutions=_CONVOLUTIONS,
         min_level=anchors.min_level,

@@ -47,6 +47,7 @@ def convert(kind: str, frozen: Path, folder: Path) -> None:
             quantization_dtype_map=None if stored == "float32" else {stored: "*"},
             metadata={
                 "labels": specification.labels,
+                **({"dense_slots": True} if specification.dense_slots else {}),
                 "normalization": {"mean": mean, "std": deviation},
                 "provenance": read_provenance(frozen).model_dump(mode="json"),
             },

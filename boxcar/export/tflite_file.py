@@ -42,7 +42,7 @@ def complete(content: bytes, kind: str, specification: Specification, provenance
     stream = io.BytesIO(packed)
     # Uncompressed, because readers on phones map the bytes directly.
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
-        for name, text in associated_files(specification.labels, provenance, outputs).items():
+        for name, text in associated_files(specification, provenance, outputs).items():
             entry = zipfile.ZipInfo(name, _ZIP_DATE)
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, text)

@@ -5,7 +5,7 @@ tensorflow/tflite-support, tensorflow_lite_support/metadata/metadata_schema.fbs.
 the task library reads: metadata/python/metadata_writers/object_detector.py and cc/task/vision/object_detector.cc there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,9 @@ from boxcar.inference.specification import Specification
 
 NAME = "TFLITE_METADATA"  # of the entry in the model
 CLASS_SLOTS = "class_slots.txt"  # the labels of raw class logits, the background's slot first
+
+# What a line of the labels names, by whether class slots are dense.
+_LINES = {False: "Line n, from 1, names the class with id n.", True: "Line n, from 1, names the class of slot n."}
 
 _IDENTIFIER = b"M001"
 _PARSER_VERSION = "1.2.0"  # the first that knows groups of tensors; nothing younger is used
@@ -79,7 +82,7 @@ def describe(specification: Specification, provenance: Provenance, outputs: Sequ
     subgraph = table(None, None, inputs, described, None, None, None, None, groups)
     files = [table(PROVENANCE, "What this model was made from, and by what.", _DESCRIPTIONS)]
     if not returns_boxes:
-        files.append(table(LABELS, "Line n, from 1, names the class with id n.", _DESCRIPTIONS))
+        files.append(table(LABELS, _LINES[specification.dense_slots], _DESCRIPTIONS))
     size = specification.image_size
     return write.finish(
         table(
@@ -118,9 +121,9 @@ def _describe_image(write: "_Writer", specification: Specification) -> "_Offset"
     )
 
 
-def associated_files(labels: Mapping[int, str], provenance: Provenance, outputs: Sequence[str]) -> dict[str, str]:
+def associated_files(specification: Specification, provenance: Provenance, outputs: Sequence[str]) -> dict[str, str]:
     """The texts of the files that `describe` names."""
-    text = labels_text(labels)
+    text = labels_text(specification.labels, dense=specification.dense_slots)
     files = {LABELS: text, PROVENANCE: provenance.text()}
     if "detection_boxes" in outputs:
         return files

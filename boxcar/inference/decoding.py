@@ -1,6 +1,7 @@
 """Decodes raw heads to boxes on the host, for TFLite, TensorFlow.js, and evaluation."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,7 @@ def _decode(
     scores: Floats,
     specification: Specification,
 ) -> Detections:
-    """Detections from candidates: anchor, class and score [N] of each, earlier anchors and lower classes first."""
+    """Detections from candidates: anchor, class slot and score [N] of each, earlier anchors and lower slots first."""
     boxes = decode_boxes(box_encodings[anchor_index], anchors[anchor_index], specification.box_coder)
     clipped = np.clip(boxes, 0.0, 1.0)
     visible = np.flatnonzero((clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1]))
@@ -83,7 +84,13 @@ def _decode(
         boxes[order], classes[order], thresholds.iou, thresholds.max_detections_per_class, thresholds.max_detections
     )
     chosen = order[kept]
-    return Detections(boxes=clipped[chosen], scores=scores[chosen], classes=classes[chosen].astype(np.int64))
+    return Detections(boxes=clipped[chosen], scores=scores[chosen], classes=classes_of(classes[chosen], specification))
+
+
+def classes_of(slots: npt.NDArray[Any], specification: Specification) -> npt.NDArray[np.int64]:
+    """The class ids of class slots [M]."""
+    ids = specification.slot_ids
+    return np.array([ids[int(slot)] for slot in slots], np.int64)
 
 
 def decode_boxes(encodings: Floats, anchors: Floats, coder: BoxCoder) -> Floats:

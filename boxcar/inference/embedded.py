@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.inference.specification import Specification
+from boxcar.inference.specification import Specification, slot_ids
 from boxcar.storage.cache import uri_of
 
 LABELS = "labels.txt"
@@ -44,22 +44,28 @@ def read_embedded(path: Path) -> Embedded:
         if (path / "model.json").is_file():
             metadata = _object((path / "model.json").read_bytes())["userDefinedMetadata"]
             labels = {int(number): str(name) for number, name in metadata["labels"].items()}
-            return Embedded(labels_text(labels), dict(metadata["provenance"]))
+            text = labels_text(labels, dense=bool(metadata.get("dense_slots")))
+            return Embedded(text, dict(metadata["provenance"]))
         assets = path / ASSETS
         return Embedded((assets / LABELS).read_text(encoding="utf-8"), _object((assets / PROVENANCE).read_bytes()))
     except (zipfile.BadZipFile, FileNotFoundError, KeyError, ValueError, TypeError, AttributeError):
         return Embedded(None, None)
 
 
-def labels_text(labels: Mapping[int, str]) -> str:
-    """The text of `labels.txt`: line n is the class with id n, or `???` if there is none, as in TFLite's own files."""
-    names = [" ".join(labels.get(number, "???").splitlines()) for number in range(1, max(labels) + 1)]
+def labels_text(labels: Mapping[int, str], *, dense: bool) -> str:
+    """The text of `labels.txt`: line n names class slot n. It is `???` for an id of no class, as in TFLite's own files.
+
+    Args:
+        labels: the classes' names by id.
+        dense: as the `dense_slots` of a specification.
+    """
+    names = [" ".join(labels.get(number, "???").splitlines()) for number in slot_ids(labels, dense=dense)[1:]]
     return "".join(f"{name}\n" for name in names)
 
 
 def differing_labels(path: Path, specification: Specification) -> str | None:
     """A clause that says how a file's labels differ from the specification's; None if they are the same."""
-    found, wanted = read_embedded(path).labels, labels_text(specification.labels)
+    found, wanted = read_embedded(path).labels, labels_text(specification.labels, dense=specification.dense_slots)
     if found == wanted:
         return None
     if found is None:
@@ -67,7 +73,7 @@ def differing_labels(path: Path, specification: Specification) -> str | None:
     inside, described = found.splitlines(), wanted.splitlines()
     for number, (one, other) in enumerate(zip(inside, described, strict=False), start=1):
         if one != other:
-            return f"id {number} is {one} in the labels inside it, but {other} in its detector.json"
+            return f"class {number} is {one} in the labels inside it, but {other} in its detector.json"
     return f"it has {len(inside)} labels, but its detector.json has {len(described)}"
 
 

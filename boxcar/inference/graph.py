@@ -55,7 +55,7 @@ def detect(heads: Mapping[str, tf.Tensor], specification: Specification) -> dict
 
     Returns:
         The zoo's outputs, float32: `detection_boxes` [B, M, 4] normalized, `detection_scores` [B, M], `detection_classes`
-        [B, M] from 1, `num_detections` [B]; rows after `num_detections` are zeros (their class 1 has no meaning).
+        [B, M] from 1, `num_detections` [B]; rows after `num_detections` are zeros (their class, the first, has no meaning).
     """
     thresholds = specification.thresholds
     decoded = decode_boxes(heads["box_encodings"], specification)
@@ -73,6 +73,13 @@ def detect(heads: Mapping[str, tf.Tensor], specification: Specification) -> dict
     return {
         "detection_boxes": boxes,
         "detection_scores": scores,
-        "detection_classes": classes + 1.0,
+        "detection_classes": _ids(classes + 1.0, specification),
         "num_detections": tf.cast(count, tf.float32),
     }
+
+
+def _ids(slots: tf.Tensor, specification: Specification) -> tf.Tensor:
+    """The class ids of class slots, both float32 of any shape. Every id up to `label_map.LARGEST_ID` is exact."""
+    if not specification.dense_slots:
+        return slots
+    return tf.gather(tf.constant(specification.slot_ids, tf.float32), tf.cast(slots, tf.int32))

@@ -1,6 +1,7 @@
 """`detector.json`: everything besides the weights that is needed to turn an image into detections."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -93,6 +94,9 @@ class Specification(BaseModel):
     image_size: int = Field(ge=64, le=2048)  # S, pixels; images are resized to S x S without keeping their aspect
     value_range: tuple[Finite, Finite] = (-1.0, 1.0)  # what black (byte 0) and white (byte 255) become
     labels: dict[int, str]  # class id, from 1, to name
+    # Whether class slots are numbered without the gaps between ids, or by id, as the zoo's detectors of COCO are, and as all
+    # were that Boxcar trained before there was this field. Left out of the file where it makes no difference.
+    dense_slots: bool = Field(False, exclude_if=lambda dense: not dense)
     anchors: Anchors = Anchors()
     box_coder: BoxCoder = BoxCoder()
     thresholds: Thresholds = Thresholds()
@@ -114,9 +118,29 @@ class Specification(BaseModel):
         return (high - low) / 255
 
     @property
+    def slot_ids(self) -> Sequence[int]:
+        """As the function `slot_ids`."""
+        return slot_ids(self.labels, dense=self.dense_slots)
+
+    @property
+    def slots(self) -> dict[int, int]:
+        """The class slot of each class id."""
+        return {number: slot if self.dense_slots else number for slot, number in enumerate(sorted(self.labels), start=1)}
+
+    @property
     def class_slots(self) -> int:
-        """C, the number of class logits an anchor has: the highest id and the background in slot 0."""
-        return max(self.labels) + 1
+        """C, the number of class logits an anchor has, the background's included."""
+        return len(self.slot_ids)
+
+
+def slot_ids(labels: Mapping[int, str], *, dense: bool) -> Sequence[int]:
+    """The class id of each class slot, ascending, and 0 for slot 0, the background's. By id, some may be those of no class."""
+    return (0, *sorted(labels)) if dense else range(max(labels) + 1)
+
+
+def has_gaps(labels: Mapping[int, str]) -> bool:
+    """Whether the ids of classes are other than 1, 2, 3, and so on."""
+    return max(labels) > len(labels)
 
 
 def read_specification(folder: Path) -> Specification:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.decoding import classes_of
 from boxcar.inference.detections import Detections
 from boxcar.inference.heads import Floats, Heads
 from boxcar.inference.preprocessing import check_value_range, to_bytes
@@ -114,14 +115,14 @@ class TFLiteDetectionsRunner(Runner):
             raise unusable(self.path, f"it returns {count} detections, more than the maximum of {len(scores)}")
         # The other rows were never written.
         boxes, classes, scores = boxes[: int(count)], classes[: int(count)], scores[: int(count)]
-        known = np.arange(self.specification.class_slots - 1)
-        in_order = np.isin(classes, known).all() and (scores >= 0).all() and (scores <= 1).all()
+        known = (classes >= 0) & (classes < self.specification.class_slots - 1) & (classes == np.floor(classes))
+        in_order = known.all() and (scores >= 0).all() and (scores <= 1).all()
         if not in_order or np.isnan(boxes).any():
             raise unusable(self.path, "its outputs are not boxes, classes, scores and their count, in this order")
         clipped = np.clip(boxes, 0.0, 1.0)
         visible = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
         try:
-            return Detections(clipped[visible], scores[visible], classes[visible].astype(np.int64) + 1)
+            return Detections(clipped[visible], scores[visible], classes_of(classes[visible] + 1, self.specification))
         except ValueError as error:
             raise unusable(self.path, str(error)) from error
 

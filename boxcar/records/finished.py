@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
-from boxcar.data.label_map import read_label_map
+from boxcar.data.label_map import read_given_label_map, read_label_map
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.run.layout import COMMIT, DATASET, LABEL_MAP
@@ -37,7 +37,7 @@ def take_records(records: str, output: str, *, label_map: str | None = None, fro
     splits = json.loads((found.folder / DATASET).read_text(encoding="utf-8"))["splits"]
     require_training_objects({name: split["boxes"] for name, split in splits.items()}, records)
     if label_map is not None:
-        _check_labels(records, found, read_label_map(fetch_file(label_map)))
+        _check_labels(records, found, read_given_label_map(fetch_file(label_map))[0])
     if frozen_test is not None:
         digest = frozen_test_digest(read_frozen_test(fetch_file(frozen_test)))
         if found.inputs.get("frozen_test") != digest:

@@ -63,7 +63,8 @@ def convert_labels(
         parameters["classes"] = list(classes)
     choice = None if classes is None else class_choice(classes)
     with data_folder(data) as root, Mirror(output).working() as folder:
-        given = find_labels(root, folder)
+        Step(STEP, folder, {}, parameters).check_folder()  # before minutes of checking
+        given, _ = find_labels(root, folder)
         given = given if choice is None else choice.applied_to(given)
         with opened_source(root, folder, format) as opened:  # type: ignore[arg-type]
             found = check_all(opened, full_decode=True, unlabeled=unlabeled, classes=choice)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from boxcar.config.class_choice import ClassChoice
 from boxcar.config.run_settings import LabelFormat
-from boxcar.data.label_map import read_label_map
+from boxcar.data.label_map import read_given_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import Batch, CheckedBatch, Row, Unlabeled, check, largest_annotation, open_data_file, read_file
 from boxcar.records.faults import Fault, FaultyError, shown
@@ -93,14 +93,14 @@ def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
     return reader.image_names(content)
 
 
-def find_labels(root: Path, output: Path) -> dict[int, str]:
-    """The classes by id of the label maps in the data folder or directly below it; empty if there is none.
+def find_labels(root: Path, output: Path) -> tuple[dict[int, str], list[str]]:
+    """The label map in the data folder or directly below it, as `read_given_label_map`; empty if there is none.
 
     Args:
         root, output: as for `opened_source`.
 
     Raises:
-        BoxcarError: 65 if two label maps differ; what `read_label_map` raises.
+        BoxcarError: 65 if two label maps differ; what `read_given_label_map` raises.
     """
     # Not with `glob`, which takes 500 bytes per file of a folder.
     _, names, _ = next(os.walk(root), ("", [], []))
@@ -110,14 +110,14 @@ def find_labels(root: Path, output: Path) -> dict[int, str]:
     others = [folder for folder in folders if folder.resolve() != output.resolve()]
     places = [folder / LABEL_MAP for folder in others if folder == root or not is_own_folder(folder)]
     found = [path for path in places if path.is_file()]
-    maps = [read_label_map(path) for path in found]
-    if any(other != maps[0] for other in maps):
+    maps = [read_given_label_map(path) for path in found]
+    if any(labels != maps[0][0] for labels, _ in maps):
         raise BoxcarError(
             ExitCode.DATA,
             f"{uri_of(root)} holds label maps that differ: {', '.join(map(str, found))}.",
             "Give the one to use as --label-map.",
         )
-    return maps[0] if maps else {}
+    return maps[0] if maps else ({}, [])
 
 
 def check_all(

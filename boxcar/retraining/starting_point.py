@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from boxcar.config.run_settings import Configuration
 from boxcar.data.held_out_list import read_frozen_test
-from boxcar.data.label_map import read_label_map
+from boxcar.data.label_map import read_given_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.registry import Model, fetch_version, held_out_list, read_aliases, read_held_out, read_version, shortage
 from boxcar.registry.aliases import NoModelError
@@ -63,7 +63,7 @@ def _check_label_map(configuration: Configuration, champion: dict[int, str]) -> 
     """Refuses a configured label map that gives one of the champion's ids to another class. The champion's map replaces it."""
     if configuration.label_map is None:
         return
-    for number, name in read_label_map(fetch_file(configuration.label_map)).items():
+    for number, name in read_given_label_map(fetch_file(configuration.label_map))[0].items():
         if champion.get(number, name) != name:
             what = f"Class {number} is {name} in {configuration.label_map}, but {champion[number]} in the champion."
             do = "Leave out label_map, because the champion's is used, or create another model."

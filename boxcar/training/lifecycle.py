@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from boxcar.config.run_settings import Configuration
+from boxcar.run.memory import memory_errors
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, require_commit
 from boxcar.training.backlog import wait_for_evaluator
@@ -31,8 +32,8 @@ def train(run: str, configuration: Configuration, *, evaluator: bool = True) -> 
 
     Raises:
         BoxcarError: 64 without records or for another configuration than the one the run was started with; 65 if training
-            diverges; 69 if nothing can be written, a GPU that was asked for is not seen or the evaluator does not keep up;
-            75 after SIGTERM, 130 after SIGINT, both with a checkpoint, and 75 if another worker was lost.
+            diverges; 69 if nothing can be written, memory runs out, a GPU that was asked for is not seen, or the evaluator does
+            not keep up; 75 after SIGTERM, 130 after SIGINT, both with a checkpoint, and 75 if another worker was lost.
     """
     workers = read_workers()
     plan = make_plan(run, configuration)
@@ -63,7 +64,7 @@ def check_training(run: str, configuration: Configuration) -> None:
 def _run_loop(
     plan: TrainingPlan, stop: StopRequest, heartbeat: Heartbeat | None, evaluator: bool
 ) -> "tuple[CheckpointStore, int]":
-    with Progress("Training", plan.settings.steps, "steps") as progress:
+    with memory_errors("Training"), Progress("Training", plan.settings.steps, "steps") as progress:
         progress.note("starting TensorFlow")
         from boxcar.training.loop import run_training
 

@@ -179,12 +179,6 @@ def run_training(
             f"Another worker of this training was lost after step {step}.",
             "Start all workers again; they resume from the last checkpoint.",
         ) from error
-    except tf.errors.ResourceExhaustedError as error:
-        raise BoxcarError(
-            ExitCode.ENVIRONMENT,
-            f"Memory ran out after step {step}: {error.message.splitlines()[0]}.",
-            "Start another run with a smaller --batch-size or --image-size.",
-        ) from error
     finally:
         if history is not None:
             history.close()

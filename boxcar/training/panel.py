@@ -5,7 +5,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from boxcar.inference.anchors import make_anchors
-from boxcar.inference.decoding import decode_boxes
+from boxcar.inference.decoding import classes_of, decode_boxes
 from boxcar.inference.drawing import draw
 from boxcar.inference.preprocessing import to_bytes
 from boxcar.inference.specification import Specification
@@ -29,7 +29,7 @@ def make_panel(batches: tf.data.Dataset, specification: Specification) -> npt.ND
         boxes = decode_boxes(targets[matched], anchors[matched], specification.box_coder)
         # Each object was given to many anchors: rounded, they all say the same.
         objects = np.unique(np.column_stack([boxes.round(3), classes[matched]]), axis=0)
-        names = [specification.labels.get(int(label), str(int(label))) for label in objects[:, 4]]
+        names = [specification.labels[label] for label in classes_of(objects[:, 4], specification).tolist()]
         pixels = to_bytes(image, specification)
         panel.append(draw(pixels, objects[:, :4].astype(np.float32), names, side=SIDE))
     return np.stack(panel[:MOST])

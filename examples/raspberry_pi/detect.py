@@ -29,6 +29,9 @@ class Detector:
         self.size = self.info["image_size"]
         self.lowest = self.info["thresholds"]["score"] if score is None else score
         self.anchors = make_anchors(self.size, self.info["anchors"])
+        ids = sorted(map(int, self.info["labels"]))
+        # The class id of each class slot; slot 0 is the background. Without `dense_slots`, every id up to the highest has one.
+        self.ids = np.array([0, *ids] if self.info.get("dense_slots") else range(ids[-1] + 1))
         # Its only signature names the outputs: raw ones, or the detections of a file with NMS, which takes 15 threads at most.
         self.run = Interpreter(model_path=str(model), num_threads=min(threads, 15)).get_signature_runner()
 
@@ -45,11 +48,11 @@ class Detector:
         ]
 
     def select(self, outputs: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes, scores, and class ids from the detections of a file with NMS; ids there begin at 0."""
+        """Boxes, scores, and class ids from the detections of a file with NMS; classes there are slots from 0."""
         boxes, scores = np.clip(outputs["detection_boxes"], 0, 1), outputs["detection_scores"]
         seen = (np.arange(len(scores)) < outputs["num_detections"]) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         seen &= scores > self.lowest
-        return boxes[seen], scores[seen], outputs["detection_classes"][seen].astype(int) + 1
+        return boxes[seen], scores[seen], self.ids[outputs["detection_classes"][seen].astype(int) + 1]
 
     def decode(self, outputs: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes, scores, and class ids from the raw outputs [A, 4] and [A, C]; slot 0 of C is the background."""
@@ -62,7 +65,7 @@ class Detector:
         seen = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
         order = seen[np.lexsort((classes[seen], -scores[seen]))]
         kept = order[self.suppress(boxes[order], classes[order])]
-        return clipped[kept], scores[kept], classes[kept]
+        return clipped[kept], scores[kept], self.ids[classes[kept]]
 
     def suppress(self, boxes: np.ndarray, classes: np.ndarray) -> list[int]:
         """Indices of the boxes to keep; the boxes are sorted by score. Drops those that overlap a better one of their class."""
@@ -159,6 +162,8 @@ def main() -> None:
         parser.error("--threads takes a number from 1 to 64")
     if options.score is not None and not 0 <= options.score < 1:
         parser.error("--score takes a number from 0 to below 1")
+    if options.json and not options.json.absolute().parent.is_dir():
+        parser.error(f"there is no folder {options.json.parent} for {options.json}")
     if options.json and options.json.exists() and not options.json.read_bytes().startswith(b'[{"path": '):
         parser.error(f"{options.json} is not a list of an earlier call, and would be replaced")
     paths = [path for given in options.images for path in (sorted(given.iterdir()) if given.is_dir() else [given])]

@@ -13,7 +13,7 @@ import tf_keras
 
 from boxcar.detectors.architecture import Format
 from boxcar.detectors.catalog import ARCHITECTURES, build_network
-from boxcar.detectors.coco_labels import COCO_LABELS
+from boxcar.detectors.coco_labels import COCO_SLOTS
 from boxcar.detectors.network import Network
 from boxcar.detectors.tasks import find_task
 from boxcar.inference.anchors import make_anchors
@@ -59,7 +59,7 @@ def test_the_table_has_every_format_there_is() -> None:
 def test_the_tables_figures_are_the_networks(name: str) -> None:
     """At the default size and with the 91 slots of the published weights."""
     row = ARCHITECTURES[name]
-    network = build_network(row.specify(row.image_size, COCO_LABELS))
+    network = build_network(row.specify(row.image_size, {number: str(number) for number in range(1, COCO_SLOTS)}))
     assert sum(variable.shape.num_elements() for variable in network.model.variables) == row.parameters
     traced = tf.function(network.model).get_concrete_function(tf.TensorSpec([1, row.image_size, row.image_size, 3]))
     multiply_adds = 0

@@ -10,6 +10,7 @@ from finished_run import write_run
 from boxcar.data.own_names import own_name
 from boxcar.evaluation import panels
 from boxcar.export.tflite_metadata import CLASS_SLOTS, associated_files
+from boxcar.inference.specification import Specification
 from boxcar.kfp.artifacts import _summary
 from boxcar.report.terminal import print_summary
 
@@ -24,8 +25,8 @@ def test_the_slots_of_a_file_have_different_names() -> None:
         def text(self) -> str:
             return "{}"
 
-    labels = {1: "background", 2: "cat"}
-    slots = associated_files(labels, Provenance(), ["class_logits"])[CLASS_SLOTS].splitlines()  # type: ignore[arg-type]
+    specification = Specification(architecture="any", image_size=64, labels={1: "background", 2: "cat"})
+    slots = associated_files(specification, Provenance(), ["class_logits"])[CLASS_SLOTS].splitlines()  # type: ignore[arg-type]
     assert slots == ["(background)", "background", "cat"]
 
 

@@ -75,7 +75,8 @@ def load(network: Network, initial: InitialWeights) -> Loaded:
 def logits(network: Network, image: Floats) -> dict[str, Floats]:
     """Of every class, by its name."""
     found = network.model(image, training=False)["class_logits"].numpy()
-    return {name: found[..., label] for label, name in network.specification.labels.items()}
+    specification = network.specification
+    return {name: found[..., specification.slots[label]] for label, name in specification.labels.items()}
 
 
 def test_equal_classes_load_everything(old: Network, prefix: Path) -> None:
@@ -140,13 +141,20 @@ def test_a_class_that_stays_scores_as_before(
 
 
 def test_a_published_detector_keeps_its_classes_of_coco(image: Floats, tmp_path: Path) -> None:
-    coco = stir(build_network(specify(COCO_LABELS)), seed=2)
+    coco = stir(build_network(specify(COCO_LABELS, dense_slots=False)), seed=2)
     published = find_checkpoint(tf.train.Checkpoint(model=coco.trackable()).write(str(tmp_path / "ckpt-0")))
     network = build_network(specify({1: "raccoon", 2: "dog"}))
     sentence = load(network, published).sentence
     assert sentence.startswith(f"Loaded 382 of 384 variables of {published.source}; the class predictor keeps dog; raccoon is")
     assert sentence.endswith("; person, bicycle, car, motorcycle, airplane, bus, train, truck, and 71 more are dropped.")
     np.testing.assert_allclose(logits(network, image)["dog"], logits(coco, image)["dog"], rtol=1e-5, atol=1e-5)
+    # Its own classes are all loaded, into slots without the gaps of their ids.
+    network = build_network(specify(COCO_LABELS))
+    assert network.specification.class_slots == 81
+    assert load(network, published).complete
+    wanted, found = logits(coco, image), logits(network, image)
+    for name in COCO_LABELS.values():
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-5)
 
 
 def test_other_shapes_of_anchors_keep_no_class(prefix: Path) -> None:

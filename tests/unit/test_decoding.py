@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from boxcar.data.label_map import LARGEST_ID
 from boxcar.inference import decoding, graph
 from boxcar.inference.anchors import feature_sizes, make_anchors
 from boxcar.inference.boxes import iou_matrix
@@ -66,6 +67,21 @@ def both(encodings: np.ndarray, logits: np.ndarray, chosen: Specification) -> tu
     rows = np.column_stack([ours.scores, ours.classes, ours.boxes])
     names = ("detection_scores", "detection_classes")
     return rows, np.column_stack([*(theirs[name][0, :count].numpy() for name in names), theirs["detection_boxes"][0, :count]])
+
+
+def test_dense_slots_have_no_gaps_and_give_the_ids() -> None:
+    """A class with a high id costs no slots, and what is found has the ids of the label map."""
+    encodings, logits = random_heads(0)
+    labels = {11: "a", 578: "b", 2_000_000: "c", LARGEST_ID: "d"}
+    dense = Specification(architecture="any", image_size=64, labels=labels, dense_slots=True)
+    assert dense.class_slots == 5
+    # The same as of a detector whose ids have no gaps.
+    plain = Specification(architecture="any", image_size=64, labels=dict(enumerate(labels.values(), 1)))
+    wanted, found = both(encodings, logits, plain)[0], both(encodings, logits, dense)
+    wanted[:, 1] = [sorted(labels)[int(slot) - 1] for slot in wanted[:, 1]]
+    assert set(wanted[:, 1]) == set(labels)
+    for rows in found:
+        np.testing.assert_allclose(rows, wanted, atol=2e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -135,7 +135,9 @@ def test_outputs_keep_their_names_however_the_converter_calls_them() -> None:
 
 
 def test_labels_with_gaps() -> None:
-    assert labels_text({1: "ant", 4: "two\nlines"}) == "ant\n???\n???\ntwo lines\n"
+    labels = {1: "ant", 4: "two\nlines"}
+    assert labels_text(labels, dense=False) == "ant\n???\n???\ntwo lines\n"
+    assert labels_text(labels, dense=True) == "ant\ntwo lines\n"
 
 
 def test_inputs_that_are_not_finished_or_were_changed(exported_run: ExportedRun, tmp_path: Path) -> None:

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxcar.data.label_map import label_map_text, read_label_map, write_label_map
+from boxcar.data.label_map import (
+    LARGEST_ID,
+    label_map_text,
+    read_given_label_map,
+    read_label_map,
+    with_classes,
+    write_label_map,
+)
 from boxcar.errors import BoxcarError, ExitCode
 
 
@@ -18,7 +25,7 @@ def test_written_text_is_the_api_s(tmp_path: Path) -> None:
     assert read_label_map(tmp_path / "label_map.pbtxt") == {1: "cat", 2: "dog's"}
 
 
-@given(st.dictionaries(st.integers(1, 2**31 - 1), st.text(min_size=1).filter(str.strip), max_size=5))
+@given(st.dictionaries(st.integers(1, LARGEST_ID), st.text(min_size=1).filter(str.strip), max_size=5))
 def test_any_names_come_back(tmp_path_factory: pytest.TempPathFactory, labels: dict[int, str]) -> None:
     labels = {number: name for number, name in labels.items() if name.isprintable() or name.isascii()}
     labels = {number: name for number, name in labels.items() if list(labels.values()).count(name) == 1}
@@ -68,6 +75,7 @@ def test_every_way_of_writing_is_read(tmp_path: Path, text: str, labels: dict[in
         (b"item { id: 1 id: 2 name: 'a' }", 'multiple "id" fields'),
         (b"item { id: 0 name: 'a' }", "has the id 0"),
         (b"item { id: -1 name: 'a' }", "has the id -1"),
+        (b"item { id: 2147483647 name: 'a' }", "has the id 2147483647"),
         (b"item { id: 99999999999 name: 'a' }", "out of range: 99999999999"),
         (b"item { id: 1.5 name: 'a' }", "integer: 1.5"),
         (b"item { id: '1' name: 'a' }", "integer: '1'"),
@@ -108,3 +116,24 @@ def test_a_missing_file_is_64(tmp_path: Path) -> None:
     with pytest.raises(BoxcarError) as caught:
         read_label_map(tmp_path / "label_map.pbtxt")
     assert caught.value.code == ExitCode.USAGE
+
+
+def test_white_space_around_names_is_removed_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "label_map.pbtxt"
+    path.write_text("item { id: 1 name: 'apple ' } item { id: 2 name: 'hot\\t dog' } item { id: 3 name: 'pear' }")
+    labels, notes = read_given_label_map(path)
+    assert labels == {1: "apple", 2: "hot dog", 3: "pear"}
+    assert len(notes) == 1 and "'apple '" in notes[0]
+    path.write_text("item { id: 1 name: 'apple' }")
+    assert read_given_label_map(path) == ({1: "apple"}, [])
+    path.write_text("item { id: 1 name: 'apple' } item { id: 2 name: 'apple ' }")
+    with pytest.raises(BoxcarError, match="'apple' appears twice") as caught:
+        read_given_label_map(path)
+    assert caught.value.code == ExitCode.DATA
+
+
+def test_no_id_is_left_after_the_largest() -> None:
+    assert with_classes({LARGEST_ID - 1: "cat"}, ["dog"])[LARGEST_ID] == "dog"
+    with pytest.raises(BoxcarError, match="dog") as caught:
+        with_classes({LARGEST_ID: "cat"}, ["dog"])
+    assert caught.value.code == ExitCode.DATA

@@ -78,6 +78,20 @@ def small(**thresholds: float) -> Specification:
 
 
 COUNT = len(make_anchors(64, Anchors()))
+
+
+def test_dense_slots_give_the_ids_of_the_label_map() -> None:
+    labels = {11: "a", 578: "b", 2_000_000: "c"}
+    dense = Specification(architecture="any", image_size=64, labels=labels, dense_slots=True)
+    random = np.random.default_rng(0)
+    heads = {
+        "box_encodings": random.normal(0, 1, (COUNT, 4)).astype(np.float32),
+        "class_logits": random.normal(-3, 2, (COUNT, 4)).astype(np.float32),
+    }
+    (found,) = check_same(dense, [heads])
+    assert set(found.classes.tolist()) == set(labels)
+
+
 SLOTS = small().class_slots
 
 

@@ -19,10 +19,10 @@ export function outputShapes(specification) {
  *
  * It returns, best score first, of equals the lower class, then the earlier anchor: `boxes` Float32Array of M x 4 (ymin, xmin,
  * ymax, xmax, normalized by the image's height and width, clipped to it), `scores` Float32Array of M, `classes` Int32Array of
- * M. It throws an Error for heads that do not fit the specification, or numbers that are not finite.
+ * M, the ids of the label map. It throws an Error for heads that do not fit the specification, or numbers that are not finite.
  */
 export function makeDecoder(specification) {
-  const { box_coder: coder, thresholds, classSlots } = specification;
+  const { box_coder: coder, thresholds, classSlots, slotIds } = specification;
   const corners = makeAnchors(specification.image_size, specification.anchors);
   const count = corners.length / 4;
   const { score, max_detections_per_class: mostPerClass } = thresholds;
@@ -74,7 +74,9 @@ export function makeDecoder(specification) {
       perClass[label] += 1;
       found += 1;
     }
-    return { boxes: clipped.slice(0, 4 * found), scores: scores.slice(0, found), classes: classes.slice(0, found) };
+    const slots = classes.subarray(0, found);
+    const ids = slotIds ? slots.map((slot) => slotIds[slot]) : slots.slice();
+    return { boxes: clipped.slice(0, 4 * found), scores: scores.slice(0, found), classes: ids };
   };
 
   // Greedy suppression within a class: whether a better box overlaps `box` by more than the threshold.

@@ -1,7 +1,8 @@
 // `detector.json`: everything besides the weights that is needed to turn an image into detections.
 
 /**
- * Checks a parsed `detector.json` and returns it with `task` and `classSlots`, the number of class logits per anchor.
+ * Checks a parsed `detector.json` and returns it with `task`, `classSlots`, the number of class logits per anchor, and
+ * `slotIds`, each slot's class id, if class slots are numbered without the gaps between ids; without them, a slot is an id.
  * Throws an Error that names what is missing or unknown.
  */
 export function readSpecification(value) {
@@ -20,7 +21,8 @@ export function readSpecification(value) {
   if (!Array.isArray(ratios) || !ratios.length || !ratios.every((ratio) => ratio > 0)) {
     throw new Error('it has no anchors.aspect_ratios');
   }
-  return { task: 'boxes', ...value, classSlots: Math.max(...ids) + 1 }; // logit slot 0 is background
+  const slotIds = value.dense_slots ? [0, ...ids.toSorted((a, b) => a - b)] : null;
+  return { task: 'boxes', ...value, slotIds, classSlots: slotIds?.length ?? Math.max(...ids) + 1 }; // slot 0 is background
 }
 
 const NUMBERS = {

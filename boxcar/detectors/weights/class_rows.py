@@ -23,7 +23,7 @@ class ClassRows:
     Attributes:
         slots: the checkpoint's class slot for each slot of the network that takes its rows; empty if none does.
         kept, new, dropped: names of classes.
-        whole: whether both have the same classes with the same ids, so that every slot is taken.
+        whole: whether both have the same classes in the same slots, so that every slot is taken.
         reason: why no slot is taken, as the end of a clause; empty if that is not known.
     """
 
@@ -88,17 +88,24 @@ def match_classes(network: Network, values: Mapping[str, Array], before: Specifi
         raise BoxcarError(ExitCode.DATA, what, "Give a checkpoint that is with its own detector.json.")
     if before is None and widths != {COCO_SLOTS * anchors.per_cell}:
         return ClassRows({})
-    theirs, ours = COCO_LABELS if before is None else before.labels, network.specification.labels
-    ids = {name: label for label, name in theirs.items()}
-    kept = {label: ids[name] for label, name in ours.items() if name in ids}
+    specification = network.specification
+    ours = _named_slots(specification)
+    theirs = {name: number for number, name in COCO_LABELS.items()} if before is None else _named_slots(before)
+    kept = [name for name in ours if name in theirs]
+    same_width = widths == {specification.class_slots * anchors.per_cell}
     return ClassRows(
-        {0: 0, **kept} if kept else {},
-        kept=tuple(ours[label] for label in kept),
-        new=tuple(name for name in ours.values() if name not in ids),
-        dropped=tuple(name for name in ids if name not in ours.values()),
-        whole=theirs == ours,
+        {0: 0, **{ours[name]: theirs[name] for name in kept}} if kept else {},
+        kept=tuple(kept),
+        new=tuple(name for name in ours if name not in theirs),
+        dropped=tuple(name for name in theirs if name not in ours),
+        whole=same_width and theirs == ours,
         reason=", because it knows none of these classes",
     )
+
+
+def _named_slots(specification: Specification) -> dict[str, int]:
+    """The class slot of each class, by its name."""
+    return {specification.labels[number]: slot for number, slot in specification.slots.items()}
 
 
 def class_row_names(network: Network) -> set[str]:
