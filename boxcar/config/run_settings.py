@@ -22,6 +22,7 @@ MOST_STEPS = 1_000_000_000  # far more than anyone trains; larger numbers do not
 DEFAULT_ARCHITECTURE = "ssd_mobilenet_v2_fpnlite_320x320"
 
 LabelFormat = Literal["voc", "coco", "yolo", "csv", "cvat", "label-studio", "labelme", "via", "tfrecord"]
+Difficult = Literal["score", "ignore"]
 Augmentation = Literal["horizontal_flip", "crop", "scale_jitter", "colour", "mosaic"]
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
@@ -110,6 +111,11 @@ class Configuration(Conversion):
         description="Images that stay in one split: of one folder, of one name without its running number (name), of one time, "
         "or with the same match of REGEX in their paths. [default: name for frames of video, else none]",
     )
+    difficult: Difficult = Field(
+        "score",
+        description="Objects that labels mark as difficult, which training uses in any case: score them, or ignore them in "
+        "scores, as Pascal VOC does.",
+    )
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used to choose the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used only for the final scores.")
     # Not stored in a run, which may be resumed elsewhere or for another purpose.
@@ -172,7 +178,7 @@ class Configuration(Conversion):
 
     def of_records(self) -> dict[str, Any]:
         """The settings that `build_records` takes, by the names of its arguments."""
-        names = {"format", "on_fault", "unlabeled", "classes", "label_map", "frozen_test", "group_by"}
+        names = {"format", "on_fault", "unlabeled", "classes", "label_map", "frozen_test", "group_by", "difficult"}
         names |= {"validation_fraction", "test_fraction", "seed"}
         return self.model_dump(include=names, exclude_none=True)
 

@@ -37,6 +37,7 @@ class Example:
     boxes: NDArray[np.float32]  # [N, 4]: ymin, xmin, ymax, xmax, normalized by height and width
     labels: NDArray[np.int64]  # [N], from 1, as in the label map
     is_crowd: NDArray[np.bool_]  # [N]
+    is_ignored: NDArray[np.bool_]  # [N]: objects that are left out of scores; none if the records do not say
     area: NDArray[np.float32]  # [N], square pixels of the stored image; the box's own if the records have none
 
 
@@ -128,11 +129,12 @@ def _labeled_image(features: Any) -> Example:
     if any(label < 1 for label in labels):
         raise _UnfitError("a label is below 1")
     is_crowd = _many(features, "image/object/is_crowd", "int64_list") or [0] * len(labels)
+    is_ignored = _many(features, "image/object/ignore", "int64_list") or [0] * len(labels)
     area = _many(features, "image/object/area", "float_list") or (
         (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * (height * width)
     )
-    if len(is_crowd) != len(labels) or len(area) != len(labels):
-        raise _UnfitError("its lists of boxes, areas and crowd marks differ in length")
+    if {len(is_crowd), len(is_ignored), len(area)} != {len(labels)}:
+        raise _UnfitError("its lists of boxes, areas and marks differ in length")
     return Example(
         encoded=encoded,
         filename=_text(features, "image/filename"),
@@ -143,6 +145,7 @@ def _labeled_image(features: Any) -> Example:
         boxes=boxes,
         labels=np.array(labels, np.int64),
         is_crowd=np.array(is_crowd, np.bool_),
+        is_ignored=np.array(is_ignored, np.bool_),
         area=np.asarray(area, np.float32),
     )
 

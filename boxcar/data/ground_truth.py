@@ -6,4 +6,4 @@ from boxcar.scoring import GroundTruth
 
 def ground_truth_of(example: Example) -> GroundTruth:
     """The labeled boxes of an image."""
-    return GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd)
+    return GroundTruth(example.width, example.height, example.boxes, example.labels, example.is_crowd, example.is_ignored)

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from boxcar.config.class_choice import ClassChoice, class_choice
-from boxcar.config.run_settings import LabelFormat
+from boxcar.config.run_settings import Difficult, LabelFormat
 from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
-from boxcar.data.label_map import label_map_text, read_label_map, with_classes
+from boxcar.data.label_map import label_map_text, read_given_label_map, with_classes
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import CheckedBatch, Unlabeled
@@ -43,6 +43,7 @@ def build_records(
     label_map: str | None = None,
     frozen_test: str | None = None,
     group_by: str | None = None,
+    difficult: Difficult = "score",
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
@@ -66,6 +67,7 @@ def build_records(
         frozen_test: a list (URI) of the images that make up the test split, see `boxcar.data.held_out_list`; None if there is
             none.
         group_by: which images are in one split, as for `boxcar.records.groups`.
+        difficult: whether objects that are marked so, on which a detector is trained in any case, count in scores.
         validation_fraction, test_fraction: shares in (0, 1) of the images for a split that no folder defines, chosen by hash.
         seed: seed of that hash.
         full_decode: decode every image to its end, so that a damaged one is found here and not in training.
@@ -91,14 +93,17 @@ def build_records(
         parameters["classes"] = list(classes)
     if group_by is not None:
         parameters["group_by"] = group_by
+    if difficult != "score":
+        parameters["difficult"] = difficult
     choice = None if classes is None else class_choice(classes)
     started = time.monotonic()
     _check_arguments(on_fault, validation_fraction, test_fraction)
-    given = None if label_map is None else read_label_map(fetch_file(label_map))
+    given, label_notes = (None, []) if label_map is None else read_given_label_map(fetch_file(label_map))
     frozen = frozenset[str]() if frozen_test is None else read_frozen_test(fetch_file(frozen_test))
     with data_folder(data) as root, Mirror(output).working() as folder:
+        Step("records", folder, {}, parameters).check_folder()  # before minutes of checking
         if given is None:
-            given = find_labels(root, folder)
+            given, label_notes = find_labels(root, folder)
             given = given if choice is None else choice.applied_to(given)
         inputs = {"label_map": hashlib.sha256(label_map_text(given).encode()).hexdigest()}
         if frozen:
@@ -128,9 +133,10 @@ def build_records(
             images, said, grouped_as = _split_images(opened, found, group_by, validation_fraction, test_fraction, seed, frozen)
             labels = with_classes(given, found.classes)
             new_labels = [_appended(number, name) for number, name in labels.items() if given and number not in given]
-            warnings = _left_out(opened) + said + _warnings(images, found, frozen) + new_labels
+            warnings = label_notes + _left_out(opened) + said + _warnings(images, found, frozen, difficult) + new_labels
+            ignores = difficult == "ignore"
             with step.writing():
-                write_files(opened, step, images, labels, found, warnings, grouped_as)
+                write_files(opened, step, images, labels, found, warnings, grouped_as, ignores_difficult=ignores)
         assert step.committed is not None
         return step.committed
 
@@ -248,7 +254,7 @@ def _appended(number: int, name: str) -> str:
     return f"The class {name} was not in the label map and was appended as id {number}."
 
 
-def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> list[str]:
+def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str], difficult: Difficult) -> list[str]:
     """Warnings about the images, one sentence each."""
     warnings = []
     present = len(np.unique(images["sha256"][images["split"] == SPLITS.index("test")]))
@@ -265,4 +271,8 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> li
         warnings.append(f"{boxes} of others in the same label file, such as in {shown(found.repeated_in)}, and left out.")
     if found.skipped:
         warnings.append(f"{found.skipped} images have no label and were left out.")
+    if found.difficult:
+        objects = "1 object is" if found.difficult == 1 else f"{found.difficult} objects are"
+        fate = "they are left out of scores" if difficult == "ignore" else "--difficult ignore leaves them out of scores"
+        warnings.append(f"{objects} marked difficult. Training uses them, and {fate}.")
     return warnings + emptied_warning(found)

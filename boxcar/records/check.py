@@ -90,6 +90,7 @@ class CheckedBatch:
     repeated_in: str = ""  # one such annotation file
     without_annotation: int = 0  # negatives
     skipped: int = 0  # images without a label that are in no split
+    difficult: int = 0  # objects that are marked so
     emptied: int = 0  # images all of whose objects were dropped, because of their classes
 
     def merge(self, other: "CheckedBatch") -> None:
@@ -100,6 +101,7 @@ class CheckedBatch:
         self.clipped += other.clipped
         self.without_annotation += other.without_annotation
         self.skipped += other.skipped
+        self.difficult += other.difficult
         self.emptied += other.emptied
         self.repeated += other.repeated
         self.repeated_in = self.repeated_in or other.repeated_in
@@ -200,6 +202,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.objects += packed
         result.classes.update(item.name for item in objects)
         result.clipped += clipped
+        result.difficult += sum(item.difficult > 0 for item in objects)
         result.emptied += annotation is not None and len(annotation.objects) > 0 and not objects
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:

@@ -31,6 +31,7 @@ def encoded_example(
     sha256: str,
     objects: Sequence[LabeledObject],
     ids: dict[str, int],
+    ignores_difficult: bool = False,
 ) -> list[bytes]:
     """Encodes one record. The pieces only need to be joined.
 
@@ -43,6 +44,7 @@ def encoded_example(
         sha256: of the source file, hexadecimal.
         objects: with boxes in pixels of this image.
         ids: each class's id.
+        ignores_difficult: whether the objects that are marked difficult are left out of scores.
     """
     boxes = {
         "image/object/bbox/xmin": [item.xmin / width for item in objects],
@@ -63,6 +65,8 @@ def encoded_example(
         *_integers("image/object/class/label", [ids[item.name] for item in objects]),
         *_bytes("image/object/class/text", [item.name.encode() for item in objects]),
         *_integers("image/object/difficult", [item.difficult for item in objects]),
+        # A key of ours, which the API does not read.
+        *(_integers("image/object/ignore", [item.difficult for item in objects]) if ignores_difficult else ()),
         *_integers("image/object/is_crowd", [0] * len(objects)),
         *_integers("image/object/truncated", [item.truncated for item in objects]),
         *_bytes("image/object/view", [item.pose.encode() for item in objects]),

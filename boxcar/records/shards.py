@@ -33,6 +33,7 @@ class Shard:
         rows: of these images, packed with `check.ROW`.
         objects: theirs, packed, one image's after the other's.
         ids: each class's id.
+        ignores_difficult: as for `encoded_example`.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Shard:
     rows: bytes
     objects: bytes
     ids: dict[str, int]
+    ignores_difficult: bool = False
 
     def images(self) -> Iterator[tuple[str, str, Row, bytes]]:
         """Each image's name, file, row, and packed objects."""
@@ -117,6 +119,7 @@ def _record(
         row.sha256.hex(),
         objects,
         shard.ids,
+        shard.ignores_difficult,
     )
 
 

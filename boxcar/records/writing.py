@@ -12,6 +12,7 @@ import numpy as np
 
 from boxcar.data.box_shapes import write_box_shapes
 from boxcar.data.label_map import label_map_text, write_label_map
+from boxcar.inference.specification import Thresholds
 from boxcar.records.check import TREATMENTS, CheckedBatch
 from boxcar.records.health import examine
 from boxcar.records.health_page import suspicious_thumbnails, write_health_page
@@ -38,6 +39,8 @@ def write_files(
     found: CheckedBatch,
     warnings: list[str],
     groups: dict[str, Any] | None = None,
+    *,
+    ignores_difficult: bool = False,
 ) -> None:
     """Writes everything into the step's folder.
 
@@ -49,6 +52,7 @@ def write_files(
         found: the totals of the checks.
         warnings: sentences for `dataset.json`.
         groups: as `Groups.as_json`, for `dataset.json`; None if each image is by itself.
+        ignores_difficult: whether objects that are marked difficult are left out of scores.
 
     Raises:
         BoxcarError: 65 if an image has changed since it was checked; 69 if a file cannot be read or written.
@@ -56,7 +60,9 @@ def write_files(
     summary = Summary(labels)
     with Progress("Writing records", len(images), "images") as progress:
         try:
-            for shard, written in source.workers.run(write_shard, _shards(source, step.folder, images, labels)):
+            for shard, written in source.workers.run(
+                write_shard, _shards(source, step.folder, images, labels, ignores_difficult)
+            ):
                 step.hashed[written.name] = {"bytes": written.bytes, "sha256": written.sha256}
                 summary.add(written.name, written.counts)
                 progress.advance(len(shard.names))
@@ -79,6 +85,7 @@ def write_files(
         "warnings": warnings + summary.warnings(),
         "clipped_boxes": found.clipped,
         "pictures_without_xml": found.without_annotation,
+        **({"most_boxes": most} if (most := int(images["boxes"].max())) > Thresholds().max_detections else {}),
         "encoded_anew": int((images["treatment"] != TREATMENTS.index("keep")).sum()),
         **summary.sizes_json(images),
     }
@@ -88,7 +95,7 @@ def write_files(
     write_health_page(step.folder, source, dataset, found.faults, images, health, thumbnails)
 
 
-def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str]) -> Iterator[Shard]:
+def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str], ignores_difficult: bool) -> Iterator[Shard]:
     """The shards to write. Their images come in the order of their hashes, which is as good as shuffled."""
     ids = {name: number for number, name in labels.items()}
     for split, name in enumerate(SPLITS):
@@ -101,7 +108,7 @@ def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str]
             path = folder / f"{name}-{index:05d}-of-{number:05d}.tfrecord"
             names = [source.listing.names[place] for place in some["image"]]
             files = [source.listing.names[place] for place in np.where(some["offset"] < 0, some["image"], some["source"])]
-            yield Shard(path, source.root, names, files, some.tobytes(), source.table.objects(some), ids)
+            yield Shard(path, source.root, names, files, some.tobytes(), source.table.objects(some), ids, ignores_difficult)
 
 
 def _version(images: Images, labels: dict[int, str]) -> str:

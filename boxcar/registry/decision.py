@@ -182,12 +182,12 @@ def _check_ids(labels: Mapping[int, str], challenger: Measured, champion: Measur
 def _of_classes(measured: Measured, classes: Mapping[int, str]) -> list[Detections]:
     """The detections of these classes, with the test split's ids."""
     ids = {name: label for label, name in classes.items()}
-    renamed = np.zeros(max(measured.labels) + 1, np.int64)
-    for label, name in measured.labels.items():
-        renamed[label] = ids.get(name, 0)
+    own = np.array(sorted(measured.labels))
+    renamed = np.array([ids.get(measured.labels[label], 0) for label in own.tolist()])
     result = []
     for found in measured.detections:
-        classes_of = renamed[found.classes]
+        places = np.minimum(np.searchsorted(own, found.classes), len(own) - 1)
+        classes_of = np.where(own[places] == found.classes, renamed[places], 0)
         kept = classes_of > 0
         result.append(Detections(found.boxes[kept], found.scores[kept], classes_of[kept]))
     return result
@@ -196,4 +196,5 @@ def _of_classes(measured: Measured, classes: Mapping[int, str]) -> list[Detectio
 def _only(truth: GroundTruth, classes: Mapping[int, str]) -> GroundTruth:
     """An image's ground truth for these classes."""
     kept = np.isin(truth.labels, list(classes))
-    return GroundTruth(truth.width, truth.height, truth.boxes[kept], truth.labels[kept], truth.is_crowd[kept])
+    ignored = None if truth.is_ignored is None else truth.is_ignored[kept]
+    return GroundTruth(truth.width, truth.height, truth.boxes[kept], truth.labels[kept], truth.is_crowd[kept], ignored)

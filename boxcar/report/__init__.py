@@ -66,6 +66,7 @@ def _write_run_file(evidence: Evidence, report: Committed) -> None:
         },
         # How many images of which splits each score is of.
         "scored_on": {"test": test.pictures},
+        **({"ignored_objects": test.ignored} if test.ignored else {}),
         "chosen": {"AP": evidence.chosen_ap, "on": evidence.chosen_on},
         "compared_on": evidence.manifest.pictures,
         "seconds": {name: committed.seconds for name, committed in steps.items()},

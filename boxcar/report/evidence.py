@@ -114,6 +114,7 @@ class ChosenScore(Score):
     """`eval/test.json`: the scores of the chosen checkpoint on the test images."""
 
     pictures: Count
+    ignored: Count = 0  # objects that are left out of the scores
     examples: tuple[ImageDetections, ...] = ()
 
 

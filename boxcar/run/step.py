@@ -194,6 +194,31 @@ class Step:
 
         A resumable step may only continue with the same inputs and parameters, so that hours of work are not removed.
         """
+        self.check_folder()
+        started = _read_started(self.folder)
+        if started is None:
+            return
+        if not self.resumable and (added := self._added()):
+            raise BoxcarError(
+                ExitCode.USAGE,
+                f"{uri_of(self.folder)} contains files that {self.name} did not write and would remove, such as {added[0]}.",
+                "Move them away, or choose another folder.",
+            )
+        if self.resumable and (changed := self._changed(started)):
+            raise BoxcarError(
+                ExitCode.USAGE,
+                f"{uri_of(self.folder)} was started with other settings or data: {', '.join(changed)}.",
+                self.if_changed,
+            )
+
+    def check_folder(self) -> None:
+        """The part of `check` that does not depend on inputs and parameters, for steps that work before they know them.
+
+        Raises:
+            BoxcarError: 64 if the folder is a file or contains files of others.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise BoxcarError(ExitCode.USAGE, f"{uri_of(self.folder)} is a file.", "Choose a folder to write into.")
         started = _read_started(self.folder)
         if started is None:
             # A killed process may have left the temporary file of the first marker, and nothing else.
@@ -209,18 +234,6 @@ class Step:
                 ExitCode.USAGE,
                 f"{uri_of(self.folder)} contains the results of the step {started['step']}, which {self.name} would remove.",
                 "Choose another folder.",
-            )
-        elif not self.resumable and (added := self._added()):
-            raise BoxcarError(
-                ExitCode.USAGE,
-                f"{uri_of(self.folder)} contains files that {self.name} did not write and would remove, such as {added[0]}.",
-                "Move them away, or choose another folder.",
-            )
-        elif self.resumable and (changed := self._changed(started)):
-            raise BoxcarError(
-                ExitCode.USAGE,
-                f"{uri_of(self.folder)} was started with other settings or data: {', '.join(changed)}.",
-                self.if_changed,
             )
 
     def _added(self) -> list[str]:

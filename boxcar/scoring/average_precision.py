@@ -1,11 +1,11 @@
 """COCO average precision and recall, by hotcoco, to the numbers that pycocotools gives.
 
 The protocol is that of https://cocodataset.org/#detection-eval: ten IoU thresholds from 0.50 to 0.95, 101 recall
-points, at most 100 detections per image and class, sizes divided at areas of 32 * 32 and 96 * 96 pixels.
+points, at most 100 detections per image and class, sizes divided at areas of 32 * 32 and 96 * 96 pixels. If an image has more
+than 100 objects, AP counts as many detections, because COCO's limit would leave out objects that are found.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import hotcoco
@@ -13,36 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.inference.detections import Detections
+from boxcar.scoring.ground_truth import GroundTruth, count_ignored, without_ignored
 
 # Indices into the arrays of an evaluation: IoU threshold, area range, limit of detections.
 IOU_50, IOU_75 = 0, 5
 AREAS = {"all": 0, "small": 1, "medium": 2, "large": 3}
 LIMITS = {1: 0, 10: 1, 100: 2}
-
-
-@dataclass(frozen=True, eq=False)
-class GroundTruth:
-    """The labeled boxes of one image, of which there may be none.
-
-    Raises:
-        ValueError: if shapes do not fit together, a size is not positive or a coordinate is not finite.
-    """
-
-    width: int  # pixels of the stored image
-    height: int
-    boxes: NDArray[np.float32]  # [N, 4]: ymin, xmin, ymax, xmax, normalized by height and width
-    labels: NDArray[np.int64]  # [N], from 1
-    is_crowd: NDArray[np.bool_]  # [N]: a box around many objects; detections in it do not count
-
-    def __post_init__(self) -> None:
-        count = len(self.labels)
-        if self.labels.shape != (count,) or self.boxes.shape != (count, 4) or self.is_crowd.shape != (count,):
-            shapes = f"boxes {self.boxes.shape}, labels {self.labels.shape}, is_crowd {self.is_crowd.shape}"
-            raise ValueError(f"GroundTruth needs boxes [N, 4], labels [N] and is_crowd [N], not {shapes}.")
-        if self.width < 1 or self.height < 1:
-            raise ValueError(f"An image cannot be {self.width} by {self.height} pixels.")
-        if not np.isfinite(self.boxes).all():
-            raise ValueError("GroundTruth contains a coordinate that is not finite.")
 
 
 def score(truths: Sequence[GroundTruth], detections: Sequence[Detections], labels: Mapping[int, str]) -> dict[str, Any]:
@@ -57,13 +33,16 @@ def score(truths: Sequence[GroundTruth], detections: Sequence[Detections], label
         `AP`, `AP50`, `AP75`, `AP_small`, `AP_medium`, `AP_large`, `AR_1`, `AR_10`, `AR_100`, `AR_small`, `AR_medium`,
         `AR_large`, each 0 to 1, or None if there is no ground truth to measure it by; and `per_class`, name to
         `{"AP", "AP50", "boxes"}`, where `boxes` counts the ground truth boxes that are no crowds. If two ids have
-        one name, the later one's key is `<name> (id <id>)`.
+        one name, the later one's key is `<name> (id <id>)`. `ignored`, if there are any, counts the objects that were left
+        out.
 
     Raises:
         ValueError: if the two sequences differ in length or an id is not in the label map.
     """
     if len(truths) != len(detections):
         raise ValueError(f"There is ground truth for {len(truths)} images, but there are detections for {len(detections)}.")
+    ignored = count_ignored(truths)
+    truths, detections = without_ignored(truths, detections)
     ids = sorted(labels)
     truth_labels = _joined((truth.labels for truth in truths), np.int64)
     found_classes = _joined((found.classes for found in detections), np.int64)
@@ -92,7 +71,12 @@ def score(truths: Sequence[GroundTruth], detections: Sequence[Detections], label
         of_class = precision[:, :, place, AREAS["all"]]
         boxes = int(np.count_nonzero((truth_labels == label) & ~is_crowd))
         per_class[name] = {"AP": _mean(of_class), "AP50": _mean(of_class[IOU_50]), "boxes": boxes}
-    return result | {"per_class": per_class}
+    return result | ({"ignored": ignored} if ignored else {}) | {"per_class": per_class}
+
+
+def detection_limit(truths: Sequence[GroundTruth]) -> int:
+    """How many detections per image and class count: COCO's 100, or as many as the image with the most objects has."""
+    return max(max(LIMITS), *(len(truth.labels) for truth in truths), 0)
 
 
 def _accumulate(
@@ -103,7 +87,7 @@ def _accumulate(
     found_classes: NDArray[np.int64],
     is_crowd: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision [IoU threshold, recall point, class, area] at limit 100 and recall [IoU threshold, class, area, limit].
+    """Precision [IoU threshold, recall point, class, area] at `detection_limit`, and recall [threshold, class, area, limit].
 
     Classes are in ascending order of id. -1 means that there is no ground truth.
     """
@@ -129,10 +113,12 @@ def _accumulate(
         ]
     )
     evaluation = hotcoco.COCOeval(reference, reference.load_res(results), "bbox")
+    if (limit := detection_limit(truths)) > max(LIMITS):
+        evaluation.params.max_dets = [*LIMITS, limit]
     evaluation.evaluate()
     evaluation.accumulate()
     arrays: Any = evaluation.eval
-    return arrays["precision"][..., LIMITS[100]], arrays["recall"]
+    return arrays["precision"][..., -1], arrays["recall"]
 
 
 def pixel_boxes(boxes: NDArray[np.float32], truth: GroundTruth) -> NDArray[np.float64]:

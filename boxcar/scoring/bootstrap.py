@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.inference.detections import Detections
-from boxcar.scoring.average_precision import GroundTruth
+from boxcar.scoring.average_precision import detection_limit
+from boxcar.scoring.ground_truth import GroundTruth, without_ignored
 from boxcar.scoring.matching import Overlaps
 
 RESAMPLES = 1000
@@ -97,9 +98,11 @@ def _ap50(
 ) -> NDArray[np.float64]:
     """COCO's AP50 for each row of weights [R, P] over images, [R]; NaN if there is no object."""
     total, measured = np.zeros(len(weights)), np.zeros(len(weights), np.int64)
+    truths, detections = without_ignored(truths, detections)
+    limit = detection_limit(truths)
     overlapping = [Overlaps(truth, found) for truth, found in zip(truths, detections, strict=True)]
     for label in labels if truths else ():
-        answers = _Answers(overlapping, label)
+        answers = _Answers(overlapping, label, limit)
         if answers.objects.any():
             precision, there = answers.average_precision(weights)
             total += np.where(there, precision, 0.0)
@@ -111,8 +114,8 @@ def _ap50(
 class _Answers:
     """The detections of one class on all images, best score first."""
 
-    def __init__(self, images: Sequence[Overlaps], label: int) -> None:
-        matched = [image.match(label) for image in images]
+    def __init__(self, images: Sequence[Overlaps], label: int, limit: int) -> None:
+        matched = [image.match(label, limit) for image in images]
         order = np.argsort(-np.concatenate([scores for scores, _, _ in matched]), kind="stable")
         self.image = np.repeat(np.arange(len(matched)), [len(scores) for scores, _, _ in matched])[order]
         self.hit = np.concatenate([hit for _, hit, _ in matched])[order]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.inference.detections import Detections
-from boxcar.scoring.average_precision import GroundTruth
+from boxcar.scoring.ground_truth import GroundTruth, without_ignored
 from boxcar.scoring.matching import IOU, Overlaps, greedy_partners
 
 
@@ -32,6 +32,7 @@ def confusion_matrix(
     Raises:
         ValueError: if the two sequences differ in length.
     """
+    truths, detections = without_ignored(truths, detections)
     place = {label: index for index, label in enumerate(sorted(labels))}
     background = len(place)
     counts = np.zeros((background + 1, background + 1), np.int64)

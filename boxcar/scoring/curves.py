@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.inference.detections import Detections
-from boxcar.scoring.average_precision import GroundTruth
+from boxcar.scoring.average_precision import detection_limit
+from boxcar.scoring.ground_truth import GroundTruth, without_ignored
 from boxcar.scoring.matching import Overlaps
 
 THRESHOLDS = 201  # evenly from 0 to 1, as TensorBoard's curves have them
@@ -48,8 +49,10 @@ def precision_recall_curves(
     Raises:
         ValueError: if the two sequences differ in length.
     """
+    truths, detections = without_ignored(truths, detections)
     images = [Overlaps(truth, found) for truth, found in zip(truths, detections, strict=True)]
-    return {label: _curve([image.match(label) for image in images]) for label in labels}
+    limit = detection_limit(truths)
+    return {label: _curve([image.match(label, limit) for image in images]) for label in labels}
 
 
 def _curve(matched: list[tuple[NDArray[np.float32], NDArray[np.bool_], int]]) -> Curve:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from boxcar.inference.boxes import iou_matrix
 from boxcar.inference.detections import Detections
-from boxcar.scoring.average_precision import LIMITS, GroundTruth, pixel_boxes
+from boxcar.scoring.average_precision import pixel_boxes
+from boxcar.scoring.ground_truth import GroundTruth
 
 IOU = 0.5  # the overlap from which a detection counts as one of an object
 
@@ -49,14 +50,18 @@ class Overlaps:
         labeled = pixel_boxes(truth.boxes, truth).round(3)
         self.iou: NDArray[np.float64] = bbox_iou(pixel_boxes(found.boxes, truth), labeled, truth.is_crowd)
 
-    def match(self, label: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
+    def match(self, label: int, limit: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
         """Matches the detections of one class as pycocotools does it (cocoeval.py, evaluateImg), at an IoU of 0.5.
+
+        Args:
+            label: the class's id.
+            limit: the number of detections that count, of all images' `detection_limit`.
 
         Returns:
             Of the detections that count, their scores, best first, and whether each hits an object; and the number of objects.
             A detection that meets only a crowd does not count.
         """
-        chosen = np.flatnonzero(self.found.classes == label)[: max(LIMITS)]
+        chosen = np.flatnonzero(self.found.classes == label)[:limit]
         of_label = self.truth.labels == label
         objects, crowds = np.flatnonzero(of_label & ~self.truth.is_crowd), np.flatnonzero(of_label & self.truth.is_crowd)
         hit = greedy_partners(self.iou[np.ix_(chosen, objects)], IOU, last_of_equals=True) >= 0

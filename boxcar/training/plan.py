@@ -13,13 +13,23 @@ from boxcar.data.trainable import require_training_objects
 from boxcar.detectors.anchor_fitting import fit_anchors
 from boxcar.detectors.catalog import find_architecture, larger_input
 from boxcar.detectors.checkpoint_sources import InitialWeights
-from boxcar.inference.specification import SPECIFICATION, Anchors, InitialCheckpoint, Specification, read_specification
+from boxcar.inference.anchors import make_anchors
+from boxcar.inference.specification import (
+    SPECIFICATION,
+    Anchors,
+    InitialCheckpoint,
+    Specification,
+    Thresholds,
+    read_specification,
+)
 from boxcar.run.checkpoints import has_stalled, list_checkpoints, read_scores
 from boxcar.run.layout import DATASET, EVAL, LABEL_MAP, RECORDS, TRAIN
 from boxcar.run.step import Committed, Step, require_commit
 from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
 from boxcar.training.settings import TrainingSettings, derive_patience, derive_settings
+
+MOST_DETECTIONS = 1000  # per image; suppression takes time with their square
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,8 @@ def make_plan(run: str, configuration: Configuration) -> TrainingPlan:
         configuration.size, read_label_map(records.folder / LABEL_MAP), dataset["version"]
     )
     anchors = _choose_anchors(folder / TRAIN, shapes, specification)
-    specification = specification.model_copy(update={"anchors": anchors})
+    thresholds = _fit_detections(dataset.get("most_boxes", 0), specification)
+    specification = specification.model_copy(update={"anchors": anchors, "thresholds": thresholds})
     step = Step(
         "train",
         folder / TRAIN,
@@ -93,8 +104,19 @@ def _choose_anchors(train: Path, shapes: BoxShapes, specification: Specification
     return fit_anchors(shapes, specification.image_size, specification.anchors)
 
 
+def _fit_detections(most_boxes: int, specification: Specification) -> Thresholds:
+    """Thresholds that leave room for the objects of the image that has the most, up to `MOST_DETECTIONS`."""
+    usual = specification.thresholds
+    anchors = len(make_anchors(specification.image_size, specification.anchors))
+    wanted = min(-(-most_boxes // 100) * 100, MOST_DETECTIONS, anchors)
+    if wanted <= usual.max_detections:
+        return usual
+    return usual.model_copy(update={"max_detections": wanted, "max_detections_per_class": wanted})
+
+
 def box_sentences(shapes: BoxShapes, specification: Specification) -> list[str]:
-    """Sentences for the log about anchors that are not the architecture's, and about boxes that are too small for the input."""
+    """Sentences for the log about anchors that are not the architecture's, about more detections than usual, and about boxes
+    that are too small for the input."""
     sentences = []
     usual = find_architecture(specification.architecture).anchors
     anchors, size = specification.anchors, specification.image_size
@@ -102,6 +124,12 @@ def box_sentences(shapes: BoxShapes, specification: Specification) -> list[str]:
         fitted = anchors == fit_anchors(shapes, size, usual)
         why = "fitted to the data's boxes" if fitted else "as before"
         sentences.append(f"Anchors from {anchors.smallest_side:g} pixels up instead of {usual.smallest_side:g}, {why}.")
+    most, usually = specification.thresholds.max_detections, Thresholds().max_detections
+    if most > usually:
+        limit = ", the largest number there can be" if most == MOST_DETECTIONS else ""
+        sentences.append(
+            f"Up to {most} detections per image instead of {usually}{limit}, because images have more than {usually} objects."
+        )
     narrow, options = narrowest_class(shapes, size), larger_input(specification)
     if narrow is not None and options is not None:
         name, share = narrow
