@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pi_heif import register_heif_opener
-from PIL import Image, ImageOps
+from PIL import Image
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.inference.seen import as_seen
+from boxcar.inference.seen import UnseenError, as_seen, exif_orientation
 from boxcar.run.own_outputs import walk_data
 from boxcar.storage import local_path
 from boxcar.storage.plain_path import plain_path
@@ -135,10 +135,13 @@ def _still(path: Path, say: Callable[[str], None]) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             count = getattr(image, "n_frames", 1) if image.format in _SEQUENCES else 1
-            pixels = np.asarray(as_seen(ImageOps.exif_transpose(image)))
+            orientation = exif_orientation(image)
+            pixels = np.asarray(as_seen(image, orientation))
     # What Pillow raises for damaged files and for files that are too large for the machine's memory.
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, Image.DecompressionBombError) as error:
         reason = "it is damaged, or its name has the wrong suffix"
+        if isinstance(error, UnseenError):
+            reason = str(error)
         if isinstance(error, OSError) and error.strerror:
             reason = error.strerror
         elif isinstance(error, Image.DecompressionBombError):

@@ -8,8 +8,6 @@ Every record holds an upright 8-bit RGB image whose EXIF need not be read, as a 
 """
 
 import io
-import struct
-import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -25,7 +23,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from boxcar.inference.seen import as_seen
+from boxcar.inference.seen import DAMAGED, UnseenError, as_seen, exif_orientation, has_brightness
 from boxcar.records.faults import FaultyError
 
 _SUFFIXES = frozenset({"bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
@@ -36,20 +34,8 @@ JPEG_QUALITY = 95
 MOST_PIXELS = 89_478_485  # Pillow's limit against decompression bombs: a quarter of a gibibyte of RGB
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
-_ORIENTATION = 0x0112
+_TIFF = (b"II*\0", b"MM\0*")
 _EXIF_IFD, _TAKEN = 0x8769, 0x9003
-_TRANSPOSED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# What Pillow's decoders and its EXIF reader raise on damaged files.
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, EOFError, struct.error, zlib.error)
-
 Treatment = Literal["keep", "strip", "encode"]
 
 
@@ -101,7 +87,7 @@ def inspect(content: bytes, full_decode: bool) -> InspectedImage:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise FaultyError("picture_too_large", f"the image has {width}×{height} pixels; the limit is {MOST_PIXELS:,}")
-    orientation = _orientation(image.info.get("exif"))
+    orientation = exif_orientation(image)
     png = image.format == "PNG"
     if png:
         # IHDR's bit depth 8 and color type 2, which is RGB.
@@ -111,6 +97,8 @@ def inspect(content: bytes, full_decode: bool) -> InspectedImage:
         frame, scan = _jpeg_frame(content) if image.format in ("JPEG", "MPO") else (0, 0)
         # SOF0 and SOF1: sequential Huffman coding, which every decoder of JPEG reads.
         plain = image.mode == "RGB" and frame in (0xC0, 0xC1)
+    if not has_brightness(image):
+        raise FaultyError("not_a_picture", str(UnseenError()))
     if full_decode or not plain or png:
         _decode(image)
     elif content.rfind(b"\xff\xd9") < scan:
@@ -132,10 +120,8 @@ def stored_bytes(content: bytes, treatment: Treatment, turn: bool) -> tuple[byte
         return _without_exif(content), "jpeg"
     image = _opened(content)
     png = image.format == "PNG"
-    orientation = _orientation(image.info.get("exif")) if turn else 1
-    upright = as_seen(image)
-    if orientation != 1:
-        upright = upright.transpose(_TRANSPOSED[orientation])
+    orientation = exif_orientation(image)  # in any case, because it keeps Pillow from turning a TIFF
+    upright = as_seen(image, orientation if turn else 1)
     upright.info.clear()  # without EXIF, profiles and transparency
     file = io.BytesIO()
     if png:
@@ -151,9 +137,13 @@ def _opened(content: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise FaultyError("picture_too_large", f"the image has more than {MOST_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
-        what = "the file is empty" if not content else "the file is not a JPEG, PNG, BMP, GIF, TIFF, or WebP image"
+        what = "the file is not a JPEG, PNG, BMP, GIF, TIFF, or WebP image"
+        if not content:
+            what = "the file is empty"
+        elif content.startswith(_TIFF):
+            what = "the file is a TIFF of a kind that cannot be read; save it as PNG"
         raise FaultyError("not_a_picture", what) from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise FaultyError("not_a_picture", f"the image cannot be opened ({error})") from error
 
 
@@ -162,20 +152,8 @@ def _decode(image: Image.Image) -> None:
         # At an eighth of its size, a JPEG is still read to its end, with less arithmetic and a 64th of the memory.
         image.draft(image.mode, (1, 1))
         image.load()
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise FaultyError("truncated_picture", f"the image cannot be decoded to its end ({error})") from error
-
-
-def _orientation(exif: bytes | None) -> int:
-    if not exif:
-        return 1
-    fields = Image.Exif()
-    try:
-        fields.load(exif)
-        value = fields.get(_ORIENTATION)
-    except _DAMAGED:
-        return 1  # an unreadable EXIF rotates nothing
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def taken(content: bytes) -> int | None:
@@ -194,7 +172,7 @@ def taken(content: bytes) -> int | None:
         if not isinstance(value, str):
             return None
         time = datetime.strptime(value.strip("\0 "), "%Y:%m:%d %H:%M:%S")
-    except _DAMAGED:
+    except DAMAGED:
         return None
     return int((time - datetime(1970, 1, 1)).total_seconds())
 

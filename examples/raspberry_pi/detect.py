@@ -87,7 +87,8 @@ def read(path: Path) -> np.ndarray:
     """An image as a person sees it, uint8 [H, W, 3]: upright, of 16 bits the upper 8, and on white where it is transparent."""
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode.startswith("I"):
-        image = image.point(lambda gray: gray / 256).convert("L")
+        values = np.asarray(image).astype(np.uint16)
+        image = Image.fromarray(np.where(values == image.info.get("transparency"), 255, values >> 8).astype(np.uint8))
     colors, seen = image.convert("RGBA"), Image.new("RGB", image.size, "white")
     seen.paste(colors, mask=colors.getchannel("A"))
     return np.asarray(seen)

@@ -3,6 +3,8 @@
 import base64
 import importlib.util
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +56,64 @@ def _upright(orientation: int) -> Pixels:
     return rows[::-1] if orientation in (3, 4, 7, 8) else rows
 
 
+def _png(values: npt.NDArray[np.uint16], color_type: int, chunks: bytes = b"") -> bytes:
+    """A PNG of 16 bits, of which Pillow writes gray ones only."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width = values.shape[:2]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values.reshape(height, -1))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunks + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def _tiff(values: npt.NDArray[np.uint16], order: str = "<", white_is_zero: bool = False) -> bytes:
+    """A TIFF of 16 bits, in either order of bytes."""
+    height, width = values.shape[:2]
+    channels = values.size // (width * height)
+    content = values.astype(f"{order}u2").tobytes()
+    entries = {256: width, 257: height, 258: 16, 259: 1, 262: 0 if white_is_zero else 1, 273: 0, 277: channels, 278: height}
+    entries[279] = len(content)
+    begin = 8 + 2 + 12 * len(entries) + 4
+    if channels == 3:  # the bits of each channel do not fit into an entry
+        entries |= {258: begin, 262: 2}
+    after = struct.pack(f"{order}3H", 16, 16, 16)
+    entries[273] = begin + len(after)
+    directory = struct.pack(f"{order}H", len(entries))
+    for tag, value in sorted(entries.items()):
+        count = 3 if tag == 258 and channels == 3 else 1
+        kind = 3 if tag == 258 else 4
+        short = struct.pack(f"{order}HH", value, 0) if kind == 3 and count == 1 else struct.pack(f"{order}I", value)
+        directory += struct.pack(f"{order}HHI", tag, kind, count) + short
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    return magic + struct.pack(f"{order}I", 8) + directory + bytes(4) + after + content
+
+
+def _of_16_bits(rows: Pixels) -> dict[str, tuple[bytes, Pixels]]:
+    """Images whose lower 8 bits are anything: the upper ones are seen."""
+    low = np.random.default_rng(2).integers(0, 256, (*rows.shape[:2], 4), np.uint16)
+    deep = np.dstack([rows, _colors(1)[..., 0]]).astype(np.uint16) * 256 + low
+    gray, alpha = deep[..., 0], deep[..., 3]
+    three = np.stack([rows[..., 0]] * 3, -1)
+    seen_through = (alpha >> 8)[..., None] / 255
+    on_white = np.rint(rows * seen_through + 255 * (1 - seen_through)).astype(np.uint8)
+    gray_on_white = np.rint(three * seen_through + 255 * (1 - seen_through)).astype(np.uint8)
+    hole = np.where((gray == gray[0, 0])[..., None], 255, three).astype(np.uint8)
+    key = struct.pack(">I", 2) + b"tRNS" + struct.pack(">H", int(gray[0, 0]))
+    return {
+        "16 bits of gray, all used": (_png(gray, 0), three),
+        "16 bits of color": (_png(deep[..., :3], 2), rows),
+        "16 bits of gray and alpha": (_png(deep[..., [0, 3]], 4), gray_on_white),
+        "16 bits of color and alpha": (_png(deep, 6), on_white),
+        "16 bits of gray with a hole": (_png(gray, 0, key + struct.pack(">I", zlib.crc32(key[4:]))), hole),
+        "TIFF of 16 bits": (_tiff(gray), three),
+        "TIFF of 16 bits, big endian": (_tiff(gray, ">"), three),
+        "TIFF of 16 bits, white is zero": (_tiff(gray ^ 0xFFFF, white_is_zero=True), three),
+        "TIFF of 16 bits of color": (_tiff(deep[..., :3]), rows),
+    }
+
+
 def _table() -> dict[str, tuple[bytes, Pixels]]:
     """Each file with what a person sees."""
     rows, gray = _colors(), _colors()[..., 0]
@@ -80,6 +140,8 @@ def _table() -> dict[str, tuple[bytes, Pixels]]:
         "palette": (_file(palette, "PNG"), palette_seen),
         "palette with a hole": (_file(palette, "PNG", transparency=int(index[0, 0])), palette_holes),
         "a color that is transparent": (_file(image, "PNG", transparency=key), keyed),
+        **_of_16_bits(rows),
+        **{f"TIFF turned by {o}": (_turned(o, "TIFF"), _upright(o)) for o in (3, 6)},
         "16 bits of gray": (_file(Image.fromarray(gray.astype(np.uint16) * 257), "PNG"), three(gray)),
         "1 bit": (_file(Image.fromarray(gray > 127), "PNG"), three(np.where(gray > 127, 255, 0).astype(np.uint8))),
         "gray JPEG": (_file(Image.fromarray(gray), "JPEG", quality=100), three(gray)),
@@ -90,18 +152,20 @@ def _table() -> dict[str, tuple[bytes, Pixels]]:
 
 TABLE = _table()
 each = pytest.mark.parametrize("name", TABLE)
+# What everybody reads. TIFF is read by the records and by `boxcar detect`.
+COMMON = {name: case for name, case in TABLE.items() if "TIFF" not in name}
 
 
 def check(name: str, found: Pixels) -> None:
     wanted = TABLE[name][1]
     assert found.shape == wanted.shape
-    most = 8 if "JPEG" in name else 1  # its colors are rounded
+    most = 8 if "JPEG" in name or "TIFF" in name else 1  # its colors are rounded; records store a TIFF as JPEG
     assert np.abs(found.astype(int) - wanted).max() <= most
 
 
 @each
 def test_detect(name: str, tmp_path: Path) -> None:
-    path = tmp_path / f"image.{'jpg' if 'JPEG' in name else 'png'}"
+    path = tmp_path / f"image.{'jpg' if 'JPEG' in name else 'tif' if 'TIFF' in name else 'png'}"
     path.write_bytes(TABLE[name][0])
     (source,) = find_sources([str(path)], None)
     check(name, next(read_frames(source)).pixels)
@@ -117,7 +181,7 @@ def test_records(name: str) -> None:
     check(name, np.asarray(opened))
 
 
-@each
+@pytest.mark.parametrize("name", COMMON)
 def test_raspberry_pi(name: str, tmp_path: Path) -> None:
     specification = importlib.util.spec_from_file_location("detect_on_a_pi", PI)
     assert specification is not None and specification.loader is not None
@@ -134,7 +198,7 @@ def test_graph_of_serve_bytes() -> None:
     from boxcar.inference.decode_graph import decode_file
 
     decode = tf.function(decode_file, input_signature=[tf.TensorSpec([], tf.string)])
-    for name, (content, _) in TABLE.items():
+    for name, (content, _) in COMMON.items():
         check(name, decode(content).numpy())
     exif = b"Exif\0\0"
     plain = _file(Image.fromarray(_colors()), "JPEG", quality=100, subsampling=0)
@@ -164,7 +228,7 @@ def test_browser_page(chromium: "Browser") -> None:
       const { width, height, data } = await readImage(new Blob([bytes]), document.querySelector('canvas'));
       return [width, height, [...data]];
     }"""
-    for name, (content, _) in TABLE.items():
+    for name, (content, _) in COMMON.items():
         if name == "PNG turned by 6":
             continue  # not in every version of Chromium
         width, height, data = page.evaluate(read, base64.b64encode(content).decode())
