@@ -16,10 +16,13 @@ from boxcar.storage.cache import uri_of
 
 # The message's id is an int32, but SavedModels return classes as float32, in which larger numbers are not all exact.
 LARGEST_ID = 2**24
+BACKGROUND = "background"
 
 
 def read_label_map(path: Path) -> dict[int, str]:
     """The classes' names by id (1 or more), in ascending order of ids. The `display_name` counts if there is no `name`.
+
+    An item `background` with id 0 is left out, because it is no class: the Object Detection API reserves this id.
 
     Raises:
         BoxcarError: 64 if there is no such file; 69 if it cannot be read; 65 if it is not a label map, is empty, an id or name
@@ -64,6 +67,8 @@ def parsed_label_map(content: bytes, where: str) -> dict[int, str]:
     labels: dict[int, str] = {}
     for number, item in enumerate(items, 1):
         name = item.name or item.display_name
+        if item.HasField("id") and item.id == 0 and name == BACKGROUND:
+            continue  # it is no class: the API allows this name for id 0, which it reserves
         if reason := _fault(item, name, labels):
             raise _refusal(where, f"item {number} {reason}")
         labels[item.id] = name

@@ -250,6 +250,11 @@ def _left_out(source: Source) -> list[str]:
     return warnings
 
 
+def _named(images: Sequence[str], count: int) -> str:
+    """Some images of a number of them, by their names."""
+    return ", ".join(map(shown, images)) + (", ..." if count > len(images) else "")
+
+
 def _appended(number: int, name: str) -> str:
     return f"The class {name} was not in the label map and was appended as id {number}."
 
@@ -262,15 +267,16 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str], diffi
         missing = f"{len(frozen) - present} of {len(frozen)}"
         warnings.append(f"{missing} images of the held-out test split are not in the data.")
     if found.without_annotation:
-        reason = "image has no label and counts as an image without objects."
-        if found.without_annotation > 1:
-            reason = "images have no label and count as images without objects."
-        warnings.append(f"{found.without_annotation} {reason}")
+        count, named = found.without_annotation, _named(found.unlabeled, found.without_annotation)
+        fate = "has no label and counts as an image" if count == 1 else "have no label and count as images"
+        warnings.append(f"{count} image{'s' if count > 1 else ''} ({named}) {fate} without objects.")
     if found.repeated:
         boxes = "1 box is a copy" if found.repeated == 1 else f"{found.repeated} boxes are copies"
         warnings.append(f"{boxes} of others in the same label file, such as in {shown(found.repeated_in)}, and left out.")
     if found.skipped:
-        warnings.append(f"{found.skipped} images have no label and were left out.")
+        count, named = found.skipped, _named(found.unlabeled, found.skipped)
+        fate = "has no label and was left out" if count == 1 else "have no label and were left out"
+        warnings.append(f"{count} image{'s' if count > 1 else ''} ({named}) {fate}.")
     if found.difficult:
         objects = "1 object is" if found.difficult == 1 else f"{found.difficult} objects are"
         fate = "they are left out of scores" if difficult == "ignore" else "--difficult ignore leaves them out of scores"

@@ -22,6 +22,8 @@ from boxcar.run.own_outputs import is_drawn
 
 LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML; readers may have another limit
 
+NAMED = 3  # images in a warning about many
+
 NO_TIME = -(2**63)  # of an image that does not say when it was taken, or where it does not matter
 
 TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
@@ -90,6 +92,7 @@ class CheckedBatch:
     repeated_in: str = ""  # one such annotation file
     without_annotation: int = 0  # negatives
     skipped: int = 0  # images without a label that are in no split
+    unlabeled: list[str] = field(default_factory=list)  # a few of both
     difficult: int = 0  # objects that are marked so
     emptied: int = 0  # images all of whose objects were dropped, because of their classes
 
@@ -101,6 +104,7 @@ class CheckedBatch:
         self.clipped += other.clipped
         self.without_annotation += other.without_annotation
         self.skipped += other.skipped
+        self.unlabeled = (self.unlabeled + other.unlabeled)[:NAMED]
         self.difficult += other.difficult
         self.emptied += other.emptied
         self.repeated += other.repeated
@@ -181,6 +185,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     row = Row(found.sha256, found.source_digest)
     if is_unlabeled and batch.unlabeled == "skip":
         result.skipped += 1
+        result.unlabeled += [image][: NAMED - len(result.unlabeled)]
     elif not found.faults and image is not None and inspected is not None:
         boxes = sorted(item[:5] for item in objects)
         packed = pack(objects)
@@ -207,7 +212,9 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:
             result.repeated_in = source
-        result.without_annotation += source is None
+        if source is None:
+            result.without_annotation += 1
+            result.unlabeled += [image][: NAMED - len(result.unlabeled)]
     result.rows += ROW.pack(*row)
 
 

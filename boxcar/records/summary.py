@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boxcar.data.label_map import BACKGROUND
 from boxcar.records.shards import ShardCounts
 from boxcar.records.split_names import SPLITS
 from boxcar.records.table import Images, hash_at
@@ -46,6 +47,12 @@ class Summary:
         for split, per_class in self._per_class.items():
             found[f"{{}} no example in the {split} split"] = [name for name, n in counts.items() if n and not per_class[name]]
         warnings = [_about(names, sentence) for sentence, names in found.items() if names]
+        warnings += [
+            f"The class {name} is learned like every other class. If it stands for places without an object, leave it out with "
+            f"--classes=-{name}, because such images need no class."
+            for name in self._labels.values()
+            if "".join(filter(str.isalpha, name)).casefold() == BACKGROUND
+        ]
         spelled = defaultdict(list)
         for name in self._labels.values():
             spelled["".join(name.casefold().split())].append(name)

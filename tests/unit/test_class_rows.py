@@ -198,10 +198,10 @@ def test_averages_and_trained_weights_go_where_they_came_from(tmp_path: Path) ->
     # A class that stays and one that is new, in the averages, too.
     other, _, found = averaging(tmp_path / "other", {1: "cat", 2: "fox"})
     load_initial(other, initial, (), found)
-    bias = other.class_rows[1]
-    wanted = averages[id(old.class_rows[1])].numpy().reshape(6, -1)[:, 4]
+    bias, slot = other.class_rows[1], old.specification.slots[4]
+    wanted = averages[id(old.class_rows[1])].numpy().reshape(6, -1)[:, slot]
     np.testing.assert_array_equal(found[id(bias)].numpy().reshape(6, -1)[:, 1], wanted)
-    np.testing.assert_array_equal(bias.numpy().reshape(6, -1)[:, 1], old.class_rows[1].numpy().reshape(6, -1)[:, 4])
+    np.testing.assert_array_equal(bias.numpy().reshape(6, -1)[:, 1], old.class_rows[1].numpy().reshape(6, -1)[:, slot])
     np.testing.assert_allclose(found[id(bias)].numpy().reshape(6, -1)[:, 2], PRIOR, rtol=1e-6)
 
 

@@ -91,7 +91,8 @@ def test_a_savedmodel_answers_with_the_ids(exported_run: ExportedRun, image: np.
     freeze(ARCHITECTURE, str(train / exported_run.checkpoint.name), str(tmp_path / "frozen"))
     assert read_specification(tmp_path / "frozen").dense_slots
     assert (tmp_path / "frozen" / "saved_model" / "assets" / "labels.txt").read_text() == "circle\nsquare\ntriangle\n"
-    assert set(found_in(tmp_path / "frozen", image).classes.tolist()) == set(IDS.values())
+    found = set(found_in(tmp_path / "frozen", image).classes.tolist())
+    assert 2_000_000 in found <= set(IDS.values())
 
 
 def test_targets_are_slots() -> None:

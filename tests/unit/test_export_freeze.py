@@ -176,8 +176,8 @@ def test_a_label_map_that_does_not_fit(exported_run: ExportedRun, tmp_path: Path
         freeze(ARCHITECTURE, str(exported_run.checkpoint), str(tmp_path / "out"), label_map=str(label_map))
     assert caught.value.code == ExitCode.DATA
     assert str(label_map) in caught.value.what
-    assert "highest id is 2" in caught.value.what
-    assert "has 3 classes" in caught.value.what
+    assert "ids up to 2" in caught.value.what
+    assert "has 3 class slots" in caught.value.what
     assert not (tmp_path / "out").exists()
 
 

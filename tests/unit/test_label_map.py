@@ -45,6 +45,7 @@ def test_any_names_come_back(tmp_path_factory: pytest.TempPathFactory, labels: d
         (r"item { id: 1 name: '\x41\102\n\'\"\\' }", {1: "AB\n'\"\\"}),
         ("item { id: 1 name: 'a' keypoints { id: 7 label: '}' } keypoints: < id: 8 > }", {1: "a"}),
         ("\ufeffitem { id: 90 name: 'toothbrush' } item { id: 1 name: 'Bär' }", {1: "Bär", 90: "toothbrush"}),
+        ("item { id: 0 name: 'background' } item { id: 1 name: 'cat' }", {1: "cat"}),
         (r"item { id: 1 name: 'B\303\244r' }", {1: "Bär"}),
     ],
 )
@@ -74,6 +75,7 @@ def test_every_way_of_writing_is_read(tmp_path: Path, text: str, labels: dict[in
         (b"item { id: 1 name: 'a' }\nitem { id: 2 name: 'a' }", "item 2 has the name 'a', which appears twice"),
         (b"item { id: 1 id: 2 name: 'a' }", 'multiple "id" fields'),
         (b"item { id: 0 name: 'a' }", "has the id 0"),
+        (b"item { id: 0 name: 'background' }", "contains no item"),
         (b"item { id: -1 name: 'a' }", "has the id -1"),
         (b"item { id: 2147483647 name: 'a' }", "has the id 2147483647"),
         (b"item { id: 99999999999 name: 'a' }", "out of range: 99999999999"),

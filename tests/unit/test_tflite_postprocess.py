@@ -110,6 +110,23 @@ def test_a_threshold_that_lets_everything_through_is_raised(exported_run: Export
     assert high[3][0] == np.count_nonzero(usual[2][0, : int(usual[3][0])] >= np.float32(score)) < usual[3][0]
 
 
+def test_as_many_detections_as_the_detector_may_have(exported_run: ExportedRun, images: list[np.ndarray]) -> None:
+    """Of crowded images, more than a hundred; the operator and the host's decoder find the same."""
+    from boxcar.inference.decoding import decode
+    from boxcar.inference.runner import HeadsRunner
+
+    specification = read_specification(exported_run.frozen)
+    thresholds = Thresholds(score=0.01, iou=0.99, max_detections=500, max_detections_per_class=500)
+    crowded = specification.model_copy(update={"thresholds": thresholds})
+    pixels = preprocess(images[0], specification)
+    _, _, scores, count = _answers(_with_postprocess(_file(exported_run, "float32"), crowded, True), pixels)
+    with open_runner(_file(exported_run, "float32")) as runner:
+        assert isinstance(runner, HeadsRunner)
+        wanted = decode(runner.heads(pixels), crowded)
+    assert int(count[0]) >= len(wanted.scores) > 100
+    np.testing.assert_allclose(scores[0, :100], wanted.scores[:100], rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_signature(exported_run: ExportedRun, kind: str) -> None:
     from ai_edge_litert.interpreter import Interpreter

@@ -13,7 +13,7 @@ from boxcar.detectors.catalog import ARCHITECTURES, larger_input
 from boxcar.inference.specification import SPECIFICATION, Anchors, Specification, specification_json
 from boxcar.records.build import build_records
 from boxcar.run.step import Step, read_commit
-from boxcar.training.plan import TrainingPlan, box_sentences, make_plan
+from boxcar.training.plan import MOST_DETECTIONS, TrainingPlan, _fit_detections, box_sentences, make_plan
 
 SSD, SSD_640 = "ssd_mobilenet_v2_fpnlite_320x320", "ssd_mobilenet_v2_fpnlite_640x640"
 SMALL = [("cell", 4, 4, 8, 7)]  # 20 pixels of 320: a sixteenth of the image's sides
@@ -150,3 +150,39 @@ def test_detector_json_says_them(run: Path) -> None:
         "aspect_ratios": [1.0, 2.0, 0.5],
         "scales_per_octave": 2,
     }
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose records have an image with 230 objects, and a label map with gaps."""
+    run = tmp_path_factory.mktemp("crowded") / "run"
+    data = run.parent / "data"
+    boxes = [("cell", 2 * column, 2 * row, 2 * column + 2, 2 * row + 1) for row in range(10) for column in range(23)]
+    for split in ("train", "val", "test"):
+        pair(data / split, split, boxes if split == "val" else SMALL)  # type: ignore[arg-type]
+    (data / "label_map.pbtxt").write_text("item { id: 11 name: 'cell' } item { id: 2000000 name: 'pear' }")
+    build_records(str(data), str(run / "records"))
+    return run
+
+
+def test_there_is_room_for_all_objects_of_an_image(crowded: Path, run: Path) -> None:
+    found = plan(crowded).specification
+    assert (found.thresholds.max_detections, found.thresholds.max_detections_per_class) == (300, 300)
+    assert any("300 detections" in sentence for sentence in box_sentences({}, found))
+    usual = plan(run).specification
+    assert usual.thresholds.max_detections == 100
+    assert not any("detections" in sentence for sentence in box_sentences({}, usual))
+
+
+def test_there_is_a_limit(crowded: Path) -> None:
+    dataset = crowded / "records" / "dataset.json"
+    content = json.loads(dataset.read_text())
+    assert content["most_boxes"] == 230
+    for most in (1_000_000, 999):
+        assert _fit_detections(most, plan(crowded).specification).max_detections == MOST_DETECTIONS
+
+
+def test_gaps_between_ids_cost_no_class_slot(crowded: Path) -> None:
+    found = plan(crowded).specification
+    assert found.class_slots == 3
+    assert found.labels == {11: "cell", 2_000_000: "pear"}
