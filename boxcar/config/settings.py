@@ -33,6 +33,7 @@ def split_words(value: Any) -> Any:
 
 
 _S = TypeVar("_S", bound=Settings)
+_SHOWN = 30  # signs of a number
 _FEW = 10  # names that a sentence can list
 
 
@@ -117,5 +118,7 @@ def _problem(error: ErrorDetails) -> str:
         return f"There is no setting {name}"
     if error["type"] == "missing":
         return f"{name} is missing"
+    if error["type"] == "int_parsing_size":
+        return f"{name} cannot be {str(error['input'])[:_SHOWN]}: the number is too large"
     cause = error.get("ctx", {}).get("error")  # a validator's own sentence, without pydantic's "Value error, "
     return f"{name} cannot be {error['input']!r}: {cause or error['msg']}"

@@ -15,7 +15,7 @@ from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import label_map_text, read_given_label_map, with_classes
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import CheckedBatch, Unlabeled
+from boxcar.records.check import NAMED, CheckedBatch, Unlabeled
 from boxcar.records.chosen_classes import check_chosen, emptied_warning
 from boxcar.records.data_folder import data_folder
 from boxcar.records.faults import grouped, shown
@@ -132,7 +132,7 @@ def build_records(
             check_found(opened, found, on_fault, choice)
             images, said, grouped_as = _split_images(opened, found, group_by, validation_fraction, test_fraction, seed, frozen)
             labels = with_classes(given, found.classes)
-            new_labels = [_appended(number, name) for number, name in labels.items() if given and number not in given]
+            new_labels = _appended({number: name for number, name in labels.items() if given and number not in given})
             warnings = label_notes + _left_out(opened) + said + _warnings(images, found, frozen, difficult) + new_labels
             ignores = difficult == "ignore"
             with step.writing():
@@ -255,8 +255,14 @@ def _named(images: Sequence[str], count: int) -> str:
     return ", ".join(map(shown, images)) + (", ..." if count > len(images) else "")
 
 
-def _appended(number: int, name: str) -> str:
-    return f"The class {name} was not in the label map and was appended as id {number}."
+def _appended(labels: dict[int, str]) -> list[str]:
+    """A warning about the classes that were appended to the label map, by their ids; none if there are none."""
+    if len(labels) == 1:
+        ((number, name),) = labels.items()
+        return [f"The class {name} was not in the label map and was appended as id {number}."]
+    listed = ", ".join(f"{name} as {number}" for number, name in list(labels.items())[:NAMED])
+    more = ", ..." if len(labels) > NAMED else ""
+    return [f"{len(labels)} classes were not in the label map and were appended: {listed}{more}"] if labels else []
 
 
 def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str], difficult: Difficult) -> list[str]:

@@ -146,15 +146,28 @@ def check_all(
             progress.advance(sum(item.image is not None for item in batch.items))
         progress.advance(progress.total - progress.done)  # those that only a fault of the pairing names
     others = {_stem(name): name for name in source.others}
-    found.faults = sorted(_of_another_format(fault, others) for fault in found.faults)
+    unread = {_stem(name): name for name in source.unread}
+    found.faults = sorted(_of_another_format(fault, others, unread) for fault in found.faults)
     return found
 
 
-def _of_another_format(fault: Fault, others: Mapping[str, str]) -> Fault:
-    """The fault, or what it is about if the missing image is there in a format that records cannot contain."""
-    if fault.kind != "missing_picture" or (image := others.get(_stem(fault.file))) is None:
+def _of_another_format(fault: Fault, others: Mapping[str, str], unread: Mapping[str, str]) -> Fault:
+    """The fault, or what it is about if the missing image is there, but not as an image that records can contain.
+
+    Args:
+        fault: of any kind.
+        others: images of other formats, by their names without suffix.
+        unread: files that are neither images nor labels, by their names without suffix.
+    """
+    if fault.kind != "missing_picture":
         return fault
-    reason = f"its image {shown(image)} is of a format that Boxcar cannot train on; save it as JPEG or PNG"
+    stem = _stem(fault.file)
+    if stem in others:
+        reason = f"its image {shown(others[stem])} is of a format that Boxcar cannot train on; save it as JPEG or PNG"
+    elif stem in unread:
+        reason = f"its image is missing; {shown(unread[stem])} has its name, but no suffix of an image"
+    else:
+        return fault
     return replace(fault, reason=reason)
 
 

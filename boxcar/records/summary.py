@@ -56,7 +56,10 @@ class Summary:
         spelled = defaultdict(list)
         for name in self._labels.values():
             spelled["".join(name.casefold().split())].append(name)
-        return warnings + [f"{' and '.join(names)} are different classes." for names in spelled.values() if len(names) > 1]
+        alike = [" and ".join(names) for names in spelled.values() if len(names) > 1]
+        if len(alike) > _NAMED:
+            return [*warnings, f"Names of classes differ only in case or white space {len(alike)} times: {alike[0]}, ..."]
+        return warnings + [f"{names} are different classes." for names in alike]
 
     def splits_json(self, images: Images) -> dict[str, Any]:
         """Per split: pictures, negatives, boxes, per_class, shards, and the images' SHA-256 in the records' order."""

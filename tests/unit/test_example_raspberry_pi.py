@@ -121,3 +121,7 @@ def test_what_cannot_be_used_is_said_in_a_sentence(exported_run: ExportedRun, pi
         assert done.returncode == 1
         assert words in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
+    # Before it detects anything.
+    done = detect(model, pictures, "--json", tmp_path / "missing" / "found.json")
+    assert done.returncode == 2 and "there is no folder" in done.stderr
+    assert not done.stdout

@@ -16,7 +16,7 @@ from labelled import data_set, label, pair, picture, records_of, save
 from boxcar.data.label_map import read_label_map, write_label_map
 from boxcar.data.tfrecord import verify, write_record
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records import build_records
+from boxcar.records import build_records, convert_labels
 from boxcar.records.summary import quantiles
 from boxcar.records.summary_text import summary_lines
 from boxcar.run.step import read_commit
@@ -74,6 +74,33 @@ def test_an_image_without_a_label_is_no_negative(tmp_path: Path) -> None:
     build_records(str(data), str(tmp_path / "out"), unlabeled="background")
     assert sum(_names(tmp_path / "out").values()) == 13
     assert sum(split["negatives"] for split in _dataset(tmp_path / "out")["splits"].values()) == 2
+    # They are named, because a label may be missing by mistake.
+    assert any("p11.jpg" in warning and "street.jpg" in warning for warning in _dataset(tmp_path / "out")["warnings"])
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_a_folder_that_cannot_be_written_is_found_before_the_images_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, convert: bool
+) -> None:
+    data, other, file = data_set(tmp_path / "data", 3), tmp_path / "other", tmp_path / "file"
+    other.mkdir()
+    (other / "mine.txt").touch()
+    file.touch()
+    for module in ("build", "label_files"):
+        monkeypatch.setattr(f"boxcar.records.{module}.check_all", lambda *_, **__: pytest.fail("it checks"))
+    for output in (other, file):
+        with pytest.raises(BoxcarError, match=str(output)) as caught:
+            convert_labels(str(data), str(output), "coco") if convert else build_records(str(data), str(output))
+        assert caught.value.code == ExitCode.USAGE
+
+
+def test_a_file_with_the_name_of_a_missing_image_is_named(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 3)
+    (data / "p1.jpg").rename(data / "p1.jpgx")
+    with pytest.raises(BoxcarError) as caught:
+        build_records(str(data), str(tmp_path / "out"))
+    (detail,) = caught.value.details
+    assert "p1.xml" in detail and "p1.jpgx" in detail
 
 
 def test_many_equal_faults_do_not_hide_another(tmp_path: Path) -> None:
@@ -199,7 +226,7 @@ def test_given_labels_are_kept_and_new_ones_appended(tmp_path: Path) -> None:
     build_records(str(data), str(tmp_path / "out"))
     assert read_label_map(tmp_path / "out" / "label_map.pbtxt") == {2: "zebra", 7: "mouse", 8: "ant", 9: "cat"}
     warnings = _dataset(tmp_path / "out")["warnings"]
-    assert "The class ant was not in the label map and was appended as id 8." in warnings
+    assert "2 classes were not in the label map and were appended: ant as 8, cat as 9" in warnings
     assert "The class mouse of the label map has no example." in warnings
 
     write_label_map(tmp_path / "given.pbtxt", {5: "cat"})

@@ -150,3 +150,22 @@ def test_words_that_say_nothing_are_refused(words: str) -> None:
     with pytest.raises(BoxcarError, match="classes cannot be") as caught:
         make_configuration(None, {"classes": words})
     assert caught.value.code == ExitCode.USAGE
+
+
+def test_a_class_background_is_an_object_and_said(tmp_path: Path) -> None:
+    for number in range(3):
+        pair(tmp_path / "data", f"p{number}", [("Background", 1, 1, 9, 9), ("cat", 20, 20, 40, 40)])
+    build_records(str(tmp_path / "data"), str(tmp_path / "out"))
+    dataset = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert dataset["label_map"] == {"1": "Background", "2": "cat"}
+    assert any("--classes=-Background" in warning for warning in dataset["warnings"])
+
+
+def test_many_new_classes_are_one_warning(tmp_path: Path) -> None:
+    for number in range(3):
+        pair(tmp_path / "data", f"p{number}", [(f"c{place}", place, 1, place + 1, 9) for place in range(20)])
+    (tmp_path / "data" / "label_map.pbtxt").write_text("item { id: 5 name: 'c0' }")
+    build_records(str(tmp_path / "data"), str(tmp_path / "out"))
+    dataset = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    (warning,) = [one for one in dataset["warnings"] if "label map" in one]
+    assert warning.startswith("19 classes") and "c1 as 6" in warning
