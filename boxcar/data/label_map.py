@@ -91,7 +91,7 @@ def read_given_label_map(path: Path) -> tuple[dict[int, str], list[str]]:
     changed = [name for number, name in given.items() if name != labels[number]]
     if len(set(labels.values())) < len(labels):
         twice = next(name for name in labels.values() if list(labels.values()).count(name) > 1)
-        raise _refusal(path, f"the name {twice!r} appears twice, apart from white space")
+        raise _refusal(uri_of(path), f"the name {twice!r} appears twice, apart from white space")
     if not changed:
         return labels, []
     count = "1 class name" if len(changed) == 1 else f"{len(changed)} class names"

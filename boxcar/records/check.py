@@ -183,7 +183,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
             found.blame(source, kind, reason)
     result.faults += found.faults
     row = Row(found.sha256, found.source_digest)
-    if is_unlabeled and batch.unlabeled == "skip":
+    if is_unlabeled and image is not None and batch.unlabeled == "skip":
         result.skipped += 1
         result.unlabeled += [image][: NAMED - len(result.unlabeled)]
     elif not found.faults and image is not None and inspected is not None:
