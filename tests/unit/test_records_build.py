@@ -53,7 +53,7 @@ def test_the_files_and_counts(tmp_path: Path) -> None:
     hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in data.iterdir() if path.suffix in (".jpg", ".png")}
     assert {name for split in splits for name in split["images"]} == hashes
     assert dataset["pictures_without_xml"] == 1
-    assert dataset["warnings"][0] == "1 image has no label and counts as an image without objects."
+    assert dataset["warnings"][0] == "1 image (plain.png) has no label and counts as an image without objects."
     assert dataset["picture_width"]["median"] == 64
     for split in splits:
         (shard,) = split["shards"]
