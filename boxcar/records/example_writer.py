@@ -31,6 +31,7 @@ def encoded_example(
     sha256: str,
     objects: Sequence[LabeledObject],
     ids: dict[str, int],
+    masks: Sequence[bytes] | None = None,
 ) -> list[bytes]:
     """Encodes one record. The pieces only need to be joined.
 
@@ -43,6 +44,7 @@ def encoded_example(
         sha256: of the source file, hexadecimal.
         objects: with boxes in pixels of this image.
         ids: each class's id.
+        masks: a PNG for each object; None if the records have none.
     """
     boxes = {
         "image/object/bbox/xmin": [item.xmin / width for item in objects],
@@ -64,13 +66,14 @@ def encoded_example(
         *_bytes("image/object/class/text", [item.name.encode() for item in objects]),
         *_integers("image/object/difficult", [item.difficult for item in objects]),
         *_integers("image/object/is_crowd", [0] * len(objects)),
+        *([] if masks is None else _bytes("image/object/mask", masks)),
         *_integers("image/object/truncated", [item.truncated for item in objects]),
         *_bytes("image/object/view", [item.pose.encode() for item in objects]),
     ]
     return [_FIELD_1, _varint(sum(map(len, features))), *features]
 
 
-def _bytes(key: str, values: list[bytes]) -> list[bytes]:
+def _bytes(key: str, values: Sequence[bytes]) -> list[bytes]:
     # The image is not copied here. All pieces are joined once, at the end.
     pieces = [piece for value in values for piece in (_FIELD_1, _varint(len(value)), value)]
     return _feature(key, _FIELD_1, pieces)

@@ -27,6 +27,7 @@ class Summary:
         self._shards: dict[str, list[str]] = {split: [] for split in SPLITS}
         self._per_class = {split: Counter[str]() for split in SPLITS}
         self._boxes = array("f")  # square roots of box area / image area
+        self.outlines = 0  # objects that have one
         self.train_shapes = Counter[tuple[str, int, int]]()  # as `box_shapes.write_box_shapes` takes them
 
     def add(self, shard: str, counts: ShardCounts) -> None:
@@ -35,6 +36,7 @@ class Summary:
         self._shards[split].append(shard)
         self._per_class[split].update(counts.per_class)
         self._boxes.extend(counts.boxes)
+        self.outlines += counts.outlines
         if split == "train":
             self.train_shapes.update(counts.shapes)
 
@@ -50,6 +52,17 @@ class Summary:
         for name in self._labels.values():
             spelled["".join(name.casefold().split())].append(name)
         return warnings + [f"{' and '.join(names)} are different classes." for names in spelled.values() if len(names) > 1]
+
+    def outline_warnings(self) -> list[str]:
+        """A warning about the objects without an outline, if there are any."""
+        objects = len(self._boxes)
+        without = objects - self.outlines
+        if not without:
+            return []
+        which = "1 has no outline; its box is its mask"
+        if without > 1:
+            which = f"{without} have no outline; their boxes are their masks"
+        return [f"Of {objects} objects, {which}."]
 
     def splits_json(self, images: Images) -> dict[str, Any]:
         """Per split: pictures, negatives, boxes, per_class, shards, and the images' SHA-256 in the records' order."""

@@ -56,7 +56,9 @@ def write_files(
     summary = Summary(labels)
     with Progress("Writing records", len(images), "images") as progress:
         try:
-            for shard, written in source.workers.run(write_shard, _shards(source, step.folder, images, labels)):
+            for shard, written in source.workers.run(
+                write_shard, _shards(source, step.folder, images, labels, found.outlines > 0)
+            ):
                 step.hashed[written.name] = {"bytes": written.bytes, "sha256": written.sha256}
                 summary.add(written.name, written.counts)
                 progress.advance(len(shard.names))
@@ -76,7 +78,8 @@ def write_files(
         **({} if groups is None else {"groups": groups}),
         "splits": summary.splits_json(images),
         "faults": [fault.as_json() for fault in found.faults],
-        "warnings": warnings + summary.warnings(),
+        **({"outlines": summary.outlines} if found.outlines else {}),
+        "warnings": warnings + (summary.outline_warnings() if found.outlines else []) + summary.warnings(),
         "clipped_boxes": found.clipped,
         "pictures_without_xml": found.without_annotation,
         "encoded_anew": int((images["treatment"] != TREATMENTS.index("keep")).sum()),
@@ -88,20 +91,21 @@ def write_files(
     write_health_page(step.folder, source, dataset, found.faults, images, health, thumbnails)
 
 
-def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str]) -> Iterator[Shard]:
+def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str], masks: bool) -> Iterator[Shard]:
     """The shards to write. Their images come in the order of their hashes, which is as good as shuffled."""
     ids = {name: number for number, name in labels.items()}
     for split, name in enumerate(SPLITS):
         rows = images[slice(*np.searchsorted(images["split"], (split, split + 1)))]
         starts, group = groups(rows)
         rows["occurrence"] = np.arange(len(rows)) - starts[group]
-        number = max(1, math.ceil(int(rows["size"].sum()) / SHARD_BYTES), math.ceil(len(rows) / SHARD_IMAGES))
+        size = int(rows["size"].sum() + (rows["packed"].sum() if masks else 0))
+        number = max(1, math.ceil(size / SHARD_BYTES), math.ceil(len(rows) / SHARD_IMAGES))
         for index in range(number):
             some = rows[len(rows) * index // number : len(rows) * (index + 1) // number]
             path = folder / f"{name}-{index:05d}-of-{number:05d}.tfrecord"
             names = [source.listing.names[place] for place in some["image"]]
             files = [source.listing.names[place] for place in np.where(some["offset"] < 0, some["image"], some["source"])]
-            yield Shard(path, source.root, names, files, some.tobytes(), source.table.objects(some), ids)
+            yield Shard(path, source.root, names, files, some.tobytes(), source.table.objects(some), ids, masks)
 
 
 def _version(images: Images, labels: dict[int, str]) -> str:
