@@ -125,7 +125,7 @@ class _Item:
     place: tuple[int, int] | None = None  # of an image that is in its annotation file: the first byte, and how many
 
     def blame(self, file: str, kind: Kind, reason: str) -> None:
-        image, source, part, _, extent = self.item
+        image, source, part, _, extent, _ = self.item
         if image is not None and source is not None and (extent is not None or (part is not None and file == source)):
             file = source
             reason = f"for {shown(image)}, {reason}"  # the file describes many images

@@ -105,7 +105,9 @@ class OutlineCheck:
             raise _UnusableError("has an outline with a coordinate of too many digits") from error
         if not np.isfinite(points).all():
             raise _UnusableError("has an outline with a coordinate that is not finite")
-        return np.round(points * self._scale, _DIGITS).ravel() + 0.0
+        with np.errstate(over="ignore"):
+            # Without the sign of -0.0, by which the same outlines would be another data set.
+            return np.round(points * self._scale, _DIGITS).ravel() + 0.0
 
     def _cropped(self, mask: Mask) -> Mask | None:
         """A mask without the empty columns and rows at its sides; None if it is empty."""

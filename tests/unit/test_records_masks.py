@@ -430,6 +430,15 @@ def test_what_has_no_outline_or_one_that_cannot_be_used_is_said(mixed: Path) -> 
     assert "Of 5 objects, 3 have no outline" in about[1]
 
 
+def test_masks_are_read_from_records(mixed: Path) -> None:
+    found = {name.partition("/")[2]: objects for name, objects in read_data(mixed).objects.items()}
+    for name, feature in features(mixed).items():
+        outlines = [item.outline for item in found[name]]
+        width, height = (feature[f"image/{side}"].int64_list.value[0] for side in ("width", "height"))
+        for outline, mask in zip(outlines, masks_in(feature), strict=True):
+            assert outline is not None and (whole(outline, width, height) == mask).all()
+
+
 def test_data_without_outlines_has_no_masks(tmp_path: Path) -> None:
     for number in range(3):
         pair(tmp_path / "data", f"p{number}")
