@@ -40,11 +40,12 @@ def shapes(
     pictures: Annotated[int, typer.Option(help="Number of images.")] = 640,
     image_size: Annotated[int, typer.Option(help="Width and height of each image in pixels.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed for the drawings.")] = 0,
+    masks: Annotated[bool, typer.Option("--masks", help="Write the outlines of the shapes, too.")] = False,
 ) -> None:
     """Draw a small labeled data set to try Boxcar with."""
     from boxcar.shapes import make_shapes
 
-    made = make_shapes(output, pictures=pictures, image_size=image_size, seed=seed)
+    made = make_shapes(output, pictures=pictures, image_size=image_size, seed=seed, masks=masks)
     print(f"The images are in {output if '://' in output else made}.")
 
 

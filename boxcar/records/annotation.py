@@ -3,14 +3,19 @@
 A box consists of the edges of a rectangle in pixels. The top left corner of the image is (0, 0).
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from boxcar.config.class_choice import ClassChoice
 from boxcar.records.faults import FaultyError, Kind
+from boxcar.records.outline import Outline, restored
+
+if TYPE_CHECKING:
+    from boxcar.records.masks import OutlineCheck
 
 CLIPPED = 2.0  # a box that extends this many pixels beyond its image is clipped, not refused
 # Of a side that was a share, in pixels: files keep six digits of a share, so that the third digit of a pixel is noise, and the
@@ -29,6 +34,7 @@ class RawObject(NamedTuple):
     difficult: int = 0
     truncated: int = 0
     pose: str = "Unspecified"
+    outline: Outline | None = None  # in the unit of the sides; masks in pixels
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Annotation:
 
 
 class LabeledObject(NamedTuple):
-    """One object whose box is inside its image: its class and its box in pixels."""
+    """One object whose box is inside its image: its class, its box in pixels, and its outline if it has one."""
 
     name: str
     xmin: float
@@ -52,16 +58,26 @@ class LabeledObject(NamedTuple):
     difficult: int
     truncated: int
     pose: str
+    outline: Outline | None = None
 
 
 def pack(objects: Sequence[LabeledObject]) -> bytes:
     """Encodes objects as bytes, which are stored until the records are written."""
-    return json.dumps(objects).encode()
+    return json.dumps([item[:-1] if item.outline is None else item for item in objects]).encode()
 
 
 def unpack(packed: bytes) -> list[LabeledObject]:
     """Decodes the objects that `pack` encoded."""
-    return [LabeledObject(*item) for item in json.loads(packed)]
+    outline = len(LabeledObject._fields) - 1
+    return [LabeledObject(*item[:outline], *map(restored, item[outline:])) for item in json.loads(packed)]
+
+
+def objects_digest(sha256: bytes, objects: Sequence[LabeledObject]) -> bytes:
+    """The hash of an image, given its own, and of its objects, in any order. Outlines count only where there are any."""
+    content = repr(sorted(item[:5] for item in objects))
+    if outlines := sorted(json.dumps((*item[:5], item.outline)) for item in objects if item.outline is not None):
+        content += repr(outlines)
+    return hashlib.sha256(sha256 + content.encode()).digest()
 
 
 class CheckedObjects(NamedTuple):
@@ -72,12 +88,14 @@ class CheckedObjects(NamedTuple):
         clipped: how many of them were clipped.
         repeated: how many were left out because the same class and box stood there before.
         problems: the kind and the reason of every problem. An object with a problem is not sound.
+        unused: why outlines of sound objects cannot be used.
     """
 
     sound: list[LabeledObject]
     clipped: int
     repeated: int
     problems: list[tuple[Kind, str]]
+    unused: list[str]
 
 
 def checked_objects(annotation: Annotation, width: int, height: int, classes: ClassChoice | None = None) -> CheckedObjects:
@@ -89,7 +107,8 @@ def checked_objects(annotation: Annotation, width: int, height: int, classes: Cl
     seen = set[tuple[str, tuple[float, float, float, float]]]()
     problems: list[tuple[Kind, str]] = []
     scale = (width, height) if annotation.relative else None
-    for number, (name, sides, difficult, truncated, pose) in enumerate(annotation.objects, start=1):
+    outlines: OutlineCheck | None = None
+    for number, (name, sides, difficult, truncated, pose, outline) in enumerate(annotation.objects, start=1):
         label = f"box {number} ({name})" if name else f"box {number}"
         if name and classes is not None:
             chosen = classes.name_of(name)
@@ -107,9 +126,18 @@ def checked_objects(annotation: Annotation, width: int, height: int, classes: Cl
             repeated += 1
         elif name:
             seen.add((name, box))
-            sound.append(LabeledObject(name, *box, difficult, truncated, pose))
+            checked = None
+            if outline is not None:
+                if outlines is None:
+                    from boxcar.records import masks  # which loads NumPy
+
+                    outlines = masks.OutlineCheck(width, height, scale)
+                checked = outlines.checked(outline, box, label)
+            sound.append(LabeledObject(name, *box, difficult, truncated, pose, checked))
             clipped += was_clipped
-    return CheckedObjects(sound, clipped, repeated, problems)
+    if outlines is not None:
+        problems += outlines.problems(len(sound))
+    return CheckedObjects(sound, clipped, repeated, problems, [] if outlines is None else outlines.unused)
 
 
 def _checked_box(

@@ -6,13 +6,13 @@ import io
 import os
 import stat
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from boxcar.config.class_choice import ClassChoice
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.annotation import Annotation, LabeledObject, checked_objects, pack
+from boxcar.records.annotation import Annotation, LabeledObject, checked_objects, objects_digest, pack
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect, taken
 from boxcar.records.reader import AnnotationReader, ImageHolder, Item
@@ -95,6 +95,9 @@ class CheckedBatch:
     unlabeled: list[str] = field(default_factory=list)  # a few of both
     difficult: int = 0  # objects that are marked so
     emptied: int = 0  # images all of whose objects were dropped, because of their classes
+    outlines: int = 0  # objects that have one
+    unused_outlines: int = 0  # outlines that cannot be used, of objects with a box
+    unused_outline: str = ""  # where one is, and why, as a clause
 
     def merge(self, other: "CheckedBatch") -> None:
         """Adds another batch's results, except its rows and objects."""
@@ -107,6 +110,9 @@ class CheckedBatch:
         self.unlabeled = (self.unlabeled + other.unlabeled)[:NAMED]
         self.difficult += other.difficult
         self.emptied += other.emptied
+        self.outlines += other.outlines
+        self.unused_outlines += other.unused_outlines
+        self.unused_outline = self.unused_outline or other.unused_outline
         self.repeated += other.repeated
         self.repeated_in = self.repeated_in or other.repeated_in
 
@@ -125,7 +131,7 @@ class _Item:
     place: tuple[int, int] | None = None  # of an image that is in its annotation file: the first byte, and how many
 
     def blame(self, file: str, kind: Kind, reason: str) -> None:
-        image, source, part, _, extent = self.item
+        image, source, part, _, extent, _ = self.item
         if image is not None and source is not None and (extent is not None or (part is not None and file == source)):
             file = source
             reason = f"for {shown(image)}, {reason}"  # the file describes many images
@@ -160,6 +166,8 @@ def _split(item: Item, image: str) -> int:
 def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     image, source = found.item.image, found.item.source
     annotation = None if source is None else _read_annotation(batch, source, found)
+    if annotation is not None and found.item.masks is not None:
+        annotation = _with_masks(batch.root, found.item.masks, annotation, found, result)
     # If an image is in its annotation, it is found only with that.
     readable = image is not None and (found.item.extent is None or found.place is not None)
     inspected = _read_image(batch, image, found) if readable and image is not None else None
@@ -178,21 +186,23 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     width, height = (0, 0) if inspected is None else inspected.size(turn)
     # If the size is wrong, every box would be blamed for the same reason.
     if annotation is not None and source is not None and not found.faults:
-        objects, clipped, repeated, problems = checked_objects(annotation, width, height, batch.classes)
+        objects, clipped, repeated, problems, unused = checked_objects(annotation, width, height, batch.classes)
         for kind, reason in problems:
             found.blame(source, kind, reason)
+        if unused and not problems:
+            result.unused_outlines += len(unused)
+            result.unused_outline = result.unused_outline or f"{shown(image or source)}: {unused[0]}"
     result.faults += found.faults
     row = Row(found.sha256, found.source_digest)
     if is_unlabeled and image is not None and batch.unlabeled == "skip":
         result.skipped += 1
         result.unlabeled += [image][: NAMED - len(result.unlabeled)]
     elif not found.faults and image is not None and inspected is not None:
-        boxes = sorted(item[:5] for item in objects)
         packed = pack(objects)
         row = row._replace(
             sound=True,
             split=_split(found.item, image),
-            digest=hashlib.sha256(found.sha256 + repr(boxes).encode()).digest(),
+            digest=objects_digest(found.sha256, objects),
             size=found.size,
             modified=found.modified,
             width=width,
@@ -208,6 +218,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.classes.update(item.name for item in objects)
         result.clipped += clipped
         result.difficult += sum(item.difficult > 0 for item in objects)
+        result.outlines += sum(item.outline is not None for item in objects)
         result.emptied += annotation is not None and len(annotation.objects) > 0 and not objects
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:
@@ -233,6 +244,22 @@ def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | No
     except FaultyError as error:
         found.blame(source, error.kind, error.reason)
     return None
+
+
+def _with_masks(root: Path, name: str, annotation: Annotation, found: _Item, result: CheckedBatch) -> Annotation:
+    """The annotation with the outlines that a PNG has of its objects."""
+    from boxcar.records.mask_images import instance_outlines  # which loads NumPy
+
+    try:
+        content, _ = read_file(root, name, LARGEST_FILE, "labels_too_large")
+        found.source_digest = hashlib.sha256(found.source_digest + hashlib.sha256(content).digest()).digest()
+        outlines = instance_outlines(content, annotation.size, len(annotation.objects))
+    except (FaultyError, ValueError) as error:
+        result.unused_outlines += len(annotation.objects)
+        result.unused_outline = result.unused_outline or f"{shown(name)}: {error}"
+        return annotation
+    with_outlines = zip(annotation.objects, outlines, strict=True)
+    return replace(annotation, objects=[item._replace(outline=outline) for item, outline in with_outlines])
 
 
 def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:

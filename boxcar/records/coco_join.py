@@ -6,14 +6,16 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.annotation import Annotation, RawObject
+from boxcar.records.annotation import Annotation, RawObject, Side
 from boxcar.records.check import LARGEST_ANNOTATION
 from boxcar.records.coco_tables import CocoTables, ImageEntry, Label
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.image_index import ImageIndex
 from boxcar.records.images import is_image, is_other_image
+from boxcar.records.outline import coco_outline
 from boxcar.records.reader import Item, Listing
 from boxcar.records.split_names import NO_SPLIT, folder_split, mentioned_split
 
@@ -47,10 +49,14 @@ def read_part(content: bytes) -> Annotation:
     try:
         part = json.loads(content)
         size = None if part["size"] is None else (int(part["size"][0]), int(part["size"][1]))
-        objects = [RawObject(name, (x0, y0, x1, y1)) for name, x0, y0, x1, y1 in part["objects"]]
+        objects = [_object(*found) for found in part["objects"]]
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise FaultyError("broken_labels", "it is no part of a COCO file") from error
     return Annotation(None, size, objects)
+
+
+def _object(name: str, x0: Side, y0: Side, x1: Side, y1: Side, outline: Any = None) -> RawObject:
+    return RawObject(name, (x0, y0, x1, y1), outline=outline and coco_outline(outline))
 
 
 def _split(source: str) -> int | None:
@@ -198,7 +204,7 @@ def _part(size: str, labels: Iterable[Label]) -> tuple[bytes, list[tuple[Kind, s
         elif label.box is None:
             problem = "box_incomplete", label.problem or ""
         elif length <= LARGEST_ANNOTATION:
-            objects.append(f"[{label.name},{label.box}]")
+            objects.append(f"[{label.name},{label.box}{f',{label.outline}' if label.outline else ''}]")
             length += len(objects[-1])
         if problem is not None and (problem in problems or len(problems) < _PROBLEMS):
             name = json.loads(label.name or '""')
@@ -206,7 +212,7 @@ def _part(size: str, labels: Iterable[Label]) -> tuple[bytes, list[tuple[Kind, s
             problems[problem] = box, others + 1
     found = [(kind, f"{box} {reason}{_and_others(others)}") for (kind, reason), (box, others) in problems.items()]
     if length > LARGEST_ANNOTATION:
-        found.append(("labels_too_large", f"its boxes have more than {LARGEST_ANNOTATION:,} bytes"))
+        found.append(("labels_too_large", f"its boxes and outlines have more than {LARGEST_ANNOTATION:,} bytes"))
     if crowds and not count:
         found.append(("only_crowds", "all of its annotations are crowds"))
     return f'{{"size":{size},"objects":[{",".join(objects)}]}}'.encode(), found

@@ -35,7 +35,7 @@ PRAGMA synchronous = OFF;
 PRAGMA cache_size = -16000;
 CREATE TABLE images (number INTEGER PRIMARY KEY, file INTEGER, id TEXT, given BLOB, size TEXT);
 CREATE TABLE annotations (
-    number INTEGER PRIMARY KEY, file INTEGER, image TEXT, category TEXT, crowd INTEGER, box TEXT, problem TEXT
+    number INTEGER PRIMARY KEY, file INTEGER, image TEXT, category TEXT, crowd INTEGER, box TEXT, outline TEXT, problem TEXT
 );
 CREATE TABLE categories (file INTEGER, id TEXT, name TEXT, PRIMARY KEY (file, id)) WITHOUT ROWID;
 BEGIN;
@@ -45,7 +45,7 @@ CREATE INDEX image_ids ON images (file, id);
 CREATE INDEX annotation_images ON annotations (file, image, number);
 """
 _LABELS = """
-SELECT images.number, size, annotations.number, category, crowd, box, problem, name FROM images
+SELECT images.number, size, annotations.number, category, crowd, box, outline, problem, name FROM images
 LEFT JOIN annotations ON annotations.file = images.file AND image = images.id
 LEFT JOIN categories ON categories.file = annotations.file AND categories.id = category
 ORDER BY images.number, annotations.number
@@ -67,6 +67,7 @@ class Label(NamedTuple):
     category: str | None  # its id
     crowd: bool
     box: str | None  # the numbers of its sides in pixels, as JSON without brackets
+    outline: str | None  # the `segmentation`, as JSON, whatever it contains
     problem: str | None  # why there is no box, as a clause
     name: str | None  # of its class, as JSON; None if there is no such category
 
@@ -160,7 +161,7 @@ class CocoTables:
             yield ImageEntry(number, file, key, None if given is None else given.decode("utf-8", "surrogatepass"))
 
     def _insert(self, rows: list[tuple[object, ...]]) -> None:
-        self._database.executemany("INSERT INTO annotations VALUES (NULL, ?, ?, ?, ?, ?, ?)", rows)
+        self._database.executemany("INSERT INTO annotations VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _add_category(self, number: int, source: str, entry: Any) -> None:
         key = text_of(entry.get("id")) if isinstance(entry, dict) else None
@@ -217,14 +218,25 @@ def _side(value: Any) -> int | None:
     return int(value) if whole and 0 < value <= _LARGEST_SIDE else None
 
 
-def _annotation(entry: Any) -> tuple[str | None, str | None, bool, str | None, str | None]:
-    """The ids of the image and category, whether it is a crowd, its box, and why it has none."""
+def _annotation(entry: Any) -> tuple[str | None, str | None, bool, str | None, str | None, str | None]:
+    """The ids of the image and category, whether it is a crowd, its box, its outline, and why it has no box."""
     if not isinstance(entry, dict):
-        return None, None, False, None, "is no object"
-    crowd = entry.get("iscrowd")
+        return None, None, False, None, None, "is no object"
+    crowd = entry.get("iscrowd") in (1, "1")
     sides, problem = _sides(entry.get("bbox"), entry.get("segmentation"))
     box = None if sides is None else _compact(sides)[1:-1]
-    return text_of(entry.get("image_id")), text_of(entry.get("category_id")), crowd == 1 or crowd == "1", box, problem
+    outline = None if crowd or sides is None else _outline(entry.get("segmentation"))
+    return text_of(entry.get("image_id")), text_of(entry.get("category_id")), crowd, box, outline, problem
+
+
+def _outline(segmentation: Any) -> str | None:
+    """An outline as JSON; None if there is none, as exports of boxes write it in several ways."""
+    if not isinstance(segmentation, list | dict) or segmentation in ([], {}, [[]]):
+        return None
+    try:
+        return _compact(segmentation)
+    except RecursionError:
+        return "[0]"  # none that has a meaning
 
 
 def _sides(box: Any, outline: Any) -> tuple[tuple[float, ...] | None, str | None]:

@@ -17,11 +17,13 @@ from boxcar.records.annotation import Annotation, RawObject
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.image_index import ImageIndex
 from boxcar.records.images import is_image
+from boxcar.records.outline import restored
 from boxcar.records.reader import Item, Listing
 from boxcar.records.split_names import NO_SPLIT
 from boxcar.records.temporary_files import temporary_file_errors
 
 _LEFT_OUT = -1
+_OUTLINE = RawObject._fields.index("outline")
 _SHOWN = 300  # characters of an image's name, which may be the image itself in base64
 
 
@@ -126,7 +128,8 @@ def names_in(entries: Iterable[Entry]) -> list[str]:
 
 def packed(annotation: Annotation) -> bytes:
     """An annotation as an item's part."""
-    return json.dumps((annotation.image, annotation.size, annotation.objects, annotation.relative)).encode()
+    objects = [item[:-1] if item.outline is None else item for item in annotation.objects]
+    return json.dumps((annotation.image, annotation.size, objects, annotation.relative)).encode()
 
 
 def unpacked(part: bytes) -> Annotation:
@@ -137,7 +140,8 @@ def unpacked(part: bytes) -> Annotation:
     """
     try:
         image, size, objects, relative = json.loads(part)
-        return Annotation(image, size and (size[0], size[1]), [RawObject(*item) for item in objects], relative)
+        found = [RawObject(*item[:_OUTLINE], *map(restored, item[_OUTLINE:])) for item in objects]
+        return Annotation(image, size and (size[0], size[1]), found, relative)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise FaultyError("broken_labels", f"its part for this image is broken ({error})") from error
 

@@ -32,6 +32,7 @@ def encoded_example(
     objects: Sequence[LabeledObject],
     ids: dict[str, int],
     ignores_difficult: bool = False,
+    masks: Sequence[bytes] | None = None,
 ) -> list[bytes]:
     """Encodes one record. The pieces only need to be joined.
 
@@ -45,6 +46,7 @@ def encoded_example(
         objects: with boxes in pixels of this image.
         ids: each class's id.
         ignores_difficult: whether the objects that are marked difficult are left out of scores.
+        masks: a PNG for each object; None if the records have none.
     """
     boxes = {
         "image/object/bbox/xmin": [item.xmin / width for item in objects],
@@ -68,13 +70,14 @@ def encoded_example(
         # A key of ours, which the API does not read.
         *(_integers("image/object/ignore", [item.difficult for item in objects]) if ignores_difficult else ()),
         *_integers("image/object/is_crowd", [0] * len(objects)),
+        *([] if masks is None else _bytes("image/object/mask", masks)),
         *_integers("image/object/truncated", [item.truncated for item in objects]),
         *_bytes("image/object/view", [item.pose.encode() for item in objects]),
     ]
     return [_FIELD_1, _varint(sum(map(len, features))), *features]
 
 
-def _bytes(key: str, values: list[bytes]) -> list[bytes]:
+def _bytes(key: str, values: Sequence[bytes]) -> list[bytes]:
     # The image is not copied here. All pieces are joined once, at the end.
     pieces = [piece for value in values for piece in (_FIELD_1, _varint(len(value)), value)]
     return _feature(key, _FIELD_1, pieces)

@@ -22,6 +22,7 @@ from boxcar.records.images import inspect, stored_bytes
 from boxcar.records.shards import checked_content
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split_names import NO_SPLIT
+from boxcar.records.written_outlines import coco_segmentation, one_polygon
 from boxcar.run.progress import Progress
 from boxcar.run.step import Committed, Step
 from boxcar.storage.local_files import os_errors, replace_text
@@ -47,7 +48,8 @@ def convert_labels(
     Images are in `images/<split>`, with the folders that they had. `<split>` is train, val, or test where a folder or a list of
     the data gives it, and is missing elsewhere. Labels are in `annotations/<split>` (Pascal VOC), in
     `annotations/instances_<split>.json` (COCO), or in `labels/<split>` and `data.yaml` (YOLO). An image's bytes stay the same,
-    except that an EXIF orientation which its labels ignore is removed.
+    except that an EXIF orientation which its labels ignore is removed. Outlines are kept where the format has a form for them:
+    COCO for all, Pascal VOC for polygons, and YOLO for polygons whose extent is the box.
 
     Args:
         data: folder or archive as for `build_records`.
@@ -97,6 +99,7 @@ class _Images:
     folder: Path
     labels: dict[int, str]
     splits: set[str] = field(default_factory=set)  # of the images so far
+    left_out: int = 0  # outlines that cannot be written
 
     def __iter__(self) -> Iterator[_Labeled]:
         """Writes the images one after the other. Can be used once."""
@@ -114,6 +117,9 @@ class _Images:
                 self.splits.add(split)
                 yield _Labeled(number, name, split, row, unpack(table.objects(rows[number - 1 : number])))
                 progress.advance()
+            if self.left_out:
+                outlines = "1 outline" if self.left_out == 1 else f"{self.left_out} outlines"
+                progress.say(f"The format has no form for {outlines}. Only the boxes of these objects were written.")
 
     def _copy(self, file: str, row: Row, path: Path) -> None:
         with os_errors(path):
@@ -146,6 +152,7 @@ class _VocWriter:
             with os_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _voc(image).write(path, encoding="utf-8")
+            self.images.left_out += sum(item.outline is not None and bool(item.outline.masks) for item in image.objects)
 
 
 def _voc(image: _Labeled) -> "ET.ElementTree[ET.Element]":
@@ -163,6 +170,13 @@ def _voc(image: _Labeled) -> "ET.ElementTree[ET.Element]":
         box = _add(element, "bndbox")
         for side, number in zip(SIDES, _box(item), strict=True):
             _add(box, side, _number(number))
+        polygons = item.outline.polygons if item.outline is not None and not item.outline.masks else []
+        for points in polygons:
+            polygon = _add(element, "polygon")
+            for x, y in zip(points[::2], points[1::2], strict=True):
+                point = _add(polygon, "pt")
+                _add(point, "x", _number(x))
+                _add(point, "y", _number(y))
     ET.indent(root, "\t")
     return ET.ElementTree(root)
 
@@ -178,7 +192,7 @@ class _YoloWriter:
             path = folder / "labels" / image.name.with_suffix(".txt")
             with os_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text("".join(_yolo(item, ids, image.row) for item in image.objects), encoding="utf-8")
+                path.write_text("".join(self._line(item, ids, image.row) for item in image.objects), encoding="utf-8")
         used = self.images.splits
         content: dict[str, Any] = {split: f"images/{split}" for split in _FOLDERS if split in used}
         if used == {""}:  # who reads the file splits them
@@ -187,15 +201,22 @@ class _YoloWriter:
         text = yaml.safe_dump(content | {"names": names}, allow_unicode=True, sort_keys=False)
         replace_text(folder / "data.yaml", text)
 
+    def _line(self, item: LabeledObject, ids: dict[str, int], row: Row) -> str:
+        polygon = None if item.outline is None else one_polygon(item, row.width, row.height)
+        self.images.left_out += item.outline is not None and polygon is None
+        return _yolo(item, polygon, ids, row)
 
-def _yolo(item: LabeledObject, ids: dict[str, int], row: Row) -> str:
+
+def _yolo(item: LabeledObject, polygon: list[float] | None, ids: dict[str, int], row: Row) -> str:
     xmin, ymin, xmax, ymax = _box(item)
-    shares = (
+    shares: list[float] = [
         (xmin + xmax) / 2 / row.width,
         (ymin + ymax) / 2 / row.height,
         (xmax - xmin) / row.width,
         (ymax - ymin) / row.height,
-    )
+    ]
+    if polygon is not None:
+        shares = [side / (row.height if place % 2 else row.width) for place, side in enumerate(polygon)]
     return f"{ids[item.name]} {' '.join(f'{share:.9g}' for share in shares)}\n"
 
 
@@ -244,17 +265,17 @@ class _CocoWriter:
             self.annotations += 1
             xmin, ymin, xmax, ymax = _box(item)
             box = [xmin, ymin, round(xmax - xmin, 9), round(ymax - ymin, 9)]
-            _append(
-                files[1],
-                {
-                    "id": self.annotations,
-                    "image_id": image.number,
-                    "category_id": ids[item.name],
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "iscrowd": 0,
-                },
-            )
+            found: dict[str, Any] = {
+                "id": self.annotations,
+                "image_id": image.number,
+                "category_id": ids[item.name],
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": 0,
+            }
+            if item.outline is not None:
+                found["segmentation"], found["area"] = coco_segmentation(item.outline, row.width, row.height)
+            _append(files[1], found)
 
 
 def _append(file: TextIO, entry: dict[str, Any]) -> None:

@@ -47,6 +47,12 @@ def list_names(root: Path, leave_out: Path) -> FoundNames:
     return FoundNames(names, sorted(own), [name for name in names if is_other_image(name)], masks)
 
 
+def is_object_mask(name: str) -> bool:
+    """Whether a file's pixels say to which object of an image they belong, as in the Pascal VOC tree."""
+    folder, _, base = name.lower().rpartition("/")
+    return folder.rpartition("/")[2] == "segmentationobject" and base.endswith(".png")
+
+
 def _is_mask(name: str) -> bool:
     """Whether a file is in a folder for masks, of the Pascal VOC tree or of labelme's export to it."""
     return any(part.startswith(_MASKS) for part in name.lower().split("/")[:-1])

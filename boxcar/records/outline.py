@@ -1,4 +1,4 @@
-"""The box of an object's outline: of polygons, and of a run-length encoded mask as COCO has it.
+"""An object's outline as a label gives it, and the box of one as COCO has it.
 
 A mask's runs alternate between background and object, and go down the columns, from left to right. As text, a run is a number
 with 5 bits per character, the lowest first, from the fourth run on less the run before the last.
@@ -6,11 +6,54 @@ with 5 bits per character, the lowest first, from the fourth run on less the run
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 _LARGEST = 2**31 - 1  # pixels of a side
 
 Sides = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax in pixels
+
+
+class Mask(NamedTuple):
+    """The pixels of an object in a part of its image."""
+
+    width: int  # of the part, pixels
+    height: int
+    runs: Sequence[int] | str  # their lengths, or COCO's text of them
+    left: int | None = None  # where the part is in the image; None if it is the whole image
+    top: int | None = None
+
+
+class Outline(NamedTuple):
+    """What an object covers: all that its polygons and masks cover together.
+
+    `boxcar.records.masks` checks what comes from a label. Before that, the elements may be of any type and have any value.
+    """
+
+    polygons: Sequence[Sequence[float]] = ()  # each x, y, x, y, ... in pixels or, before the check, in the unit of the boxes
+    masks: Sequence[Mask] = ()
+
+
+def restored(outline: Any) -> Outline:
+    """An outline that went through JSON.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    polygons, masks = outline
+    return Outline(polygons, [Mask(*mask) for mask in masks])
+
+
+def coco_outline(segmentation: Any) -> Outline:
+    """A COCO `segmentation` of any content, unchecked.
+
+    Args:
+        segmentation: polygons, each [x, y, x, y, ...], or one of them; or {"size": [height, width], "counts": list or text}.
+    """
+    if isinstance(segmentation, dict):
+        size = segmentation.get("size")
+        height, width = size if isinstance(size, list) and len(size) == 2 else (0, 0)
+        return Outline((), [Mask(width, height, segmentation.get("counts", ""))])
+    return Outline(segmentation if isinstance(segmentation[0], list) else [segmentation])
 
 
 def outline_box(outline: Any) -> Sides | None:
@@ -52,7 +95,7 @@ def _mask_box(mask: dict[str, Any]) -> Sides | None:
     size, counts = mask.get("size"), mask.get("counts")
     if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and 0 < side <= _LARGEST for side in size):
         return None
-    runs = _decoded_runs(counts) if isinstance(counts, str) else counts
+    runs = decoded_runs(counts) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         return None
     height, width = size
@@ -71,7 +114,7 @@ def _mask_box(mask: dict[str, Any]) -> Sides | None:
     return (float(xmin), float(ymin), float(xmax), float(ymax)) if xmin < xmax else None
 
 
-def _decoded_runs(text: str) -> Sequence[int] | None:
+def decoded_runs(text: str) -> Sequence[int] | None:
     """The lengths of the runs in a compressed mask; None if it is not one."""
     runs: list[int] = []
     value = shift = 0

@@ -31,6 +31,7 @@ class Item(NamedTuple):
     part: bytes | None = None  # this image's part of a file that describes many images
     split: int | None = None  # the one that the format gives, an index into `split_names.SPLITS`; None if the folder decides
     extent: tuple[int, int] | None = None  # where the image and its annotation are in the source: the first byte, and how many
+    masks: str | None = None  # a PNG with the masks of the objects, as `mask_images.instance_outlines` reads it
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,13 @@ class Listing:
         image_names: the images that an annotation file names, as the reader's `image_names` found them. For a bucket, they
             come from the previous listing if the file is unchanged.
         open: as in `DataFiles`.
+        masks: the PNG files with masks of objects, for a reader that uses them.
     """
 
     names: Sequence[str]
     image_names: Callable[[str], Sequence[str]]
     open: Callable[[str], BinaryIO]
+    masks: Sequence[str] = ()
 
 
 class Recognized(NamedTuple):
@@ -87,7 +90,7 @@ class AnnotationReader(Protocol):
         title: its name, as people write it.
 
     A reader of one file per image may have an attribute `largest_file`: how many bytes such a file may have, if other than
-    `check.LARGEST_ANNOTATION`.
+    `check.LARGEST_ANNOTATION`. One that gives its items `masks` has an attribute `uses_masks`.
     """
 
     format: str

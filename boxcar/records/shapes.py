@@ -1,4 +1,4 @@
-"""Turns the shapes that labeling tools draw into boxes, for the formats that have more shapes than boxes.
+"""Turns the shapes that labeling tools draw into boxes and outlines, for the formats that have more shapes than boxes.
 
 Edges are in the unit of the shape's numbers: pixels or shares. Angles are in degrees, clockwise.
 """
@@ -6,11 +6,13 @@ Edges are in the unit of the shape's numbers: pixels or shares. Angles are in de
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
+from typing import NamedTuple
 
 from boxcar.records.annotation import RawObject, Side, parsed_number
 from boxcar.records.faults import FaultyError
+from boxcar.records.outline import Outline
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax
@@ -18,6 +20,15 @@ Sides = tuple[Side, Side, Side, Side]  # as in `RawObject`
 
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # what JSON can contain, but no label map
 _DIGITS = 2  # of edges that were calculated from an angle: the sine of 180 degrees is not 0 exactly
+_ROUGHNESS = 0.1  # the most that the polygon of an ellipse is away from it, pixels
+_MOST_CORNERS = 10_000  # of such a polygon
+
+
+class Shape(NamedTuple):
+    """A shape that has a box."""
+
+    sides: Sides
+    outline: Outline | None = None  # in the unit of the sides
 
 
 class Shapes:
@@ -28,24 +39,24 @@ class Shapes:
         self._without_area: Counter[str] = Counter()
         self._count = 0
 
-    def add(self, name: object, sides: Callable[[], Sides], difficult: bool = False) -> None:
+    def add(self, name: object, shape: Callable[[], Shape], difficult: bool = False) -> None:
         """Adds a shape.
 
         Args:
             name: of its class.
-            sides: calculates its box.
+            shape: calculates its box and its outline.
 
         Raises:
-            FaultyError: what `sides` raises, with the shape in front.
+            FaultyError: what `shape` raises, with the shape in front.
         """
         self._count += 1
         label = class_name(name)
         try:
-            box = sides()
+            sides, outline = shape()
         except FaultyError as error:
-            shape = f"shape {self._count} ({label})" if label else f"shape {self._count}"
-            raise FaultyError(error.kind, f"{shape} {error.reason}") from error
-        self._objects.append(RawObject(label, box, int(difficult)))
+            which = f"shape {self._count} ({label})" if label else f"shape {self._count}"
+            raise FaultyError(error.kind, f"{which} {error.reason}") from error
+        self._objects.append(RawObject(label, sides, int(difficult), outline=outline))
 
     def leave_out(self, kind: str) -> None:
         """Leaves out a shape without area: points and lines mark something within an object."""
@@ -64,13 +75,9 @@ class Shapes:
         return self._objects
 
 
-def without_box(kind: str) -> Box:
-    """For a shape that marks an object, but gives no box.
-
-    Raises:
-        FaultyError: `not_a_box`, always.
-    """
-    raise FaultyError("not_a_box", f"is a {kind}, which gives no box")
+def not_a_box(kind: str) -> FaultyError:
+    """The fault of a shape that marks an object, but gives no box."""
+    return FaultyError("not_a_box", f"is a {kind}, which gives no box")
 
 
 def class_name(name: object) -> str:
@@ -112,6 +119,15 @@ def points_of(value: object) -> list[Point]:
     return [(number(x, "x"), number(y, "y")) for x, y in pairs]
 
 
+def polygon(points: Sequence[Point]) -> Shape:
+    """A polygon of points, as `points_of` returns them.
+
+    Raises:
+        FaultyError: as `around`.
+    """
+    return Shape(around(points), Outline([[side for point in points for side in point]]))
+
+
 def around(points: Iterable[Point]) -> Box:
     """The box around points.
 
@@ -131,6 +147,24 @@ def turned(box: Box, degrees: float, about: Point) -> Box:
     sine, cosine = _direction(degrees)
     corners = [(x - about[0], y - about[1]) for x, y in product(box[::2], box[1::2])]
     return _rounded(around((about[0] + x * cosine - y * sine, about[1] + x * sine + y * cosine) for x, y in corners))
+
+
+def ellipse(center: Point, radii: Point, degrees: float = 0) -> Shape:
+    """An ellipse (pixels) that is turned about its center."""
+    return Shape(oval(center, radii, degrees), Outline([oval_polygon(center, radii, degrees)]))
+
+
+def oval_polygon(center: Point, radii: Point, degrees: float = 0) -> list[float]:
+    """A polygon [x, y, x, y, ...] that is nearly the same as an ellipse (pixels)."""
+    corners = math.pi * math.sqrt(max(map(abs, radii)) / 2 / _ROUGHNESS)
+    number = math.ceil(min(max(12, corners), _MOST_CORNERS))
+    sine, cosine = _direction(degrees)
+    points: list[float] = []
+    for corner in range(number):
+        angle = 2 * math.pi * corner / number
+        x, y = radii[0] * math.cos(angle), radii[1] * math.sin(angle)
+        points += (center[0] + x * cosine - y * sine, center[1] + x * sine + y * cosine)
+    return points
 
 
 def oval(center: Point, radii: Point, degrees: float = 0) -> Box:

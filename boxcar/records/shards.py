@@ -34,6 +34,7 @@ class Shard:
         objects: theirs, packed, one image's after the other's.
         ids: each class's id.
         ignores_difficult: as for `encoded_example`.
+        masks: whether the records have a mask of each object.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Shard:
     objects: bytes
     ids: dict[str, int]
     ignores_difficult: bool = False
+    masks: bool = False
 
     def images(self) -> Iterator[tuple[str, str, Row, bytes]]:
         """Each image's name, file, row, and packed objects."""
@@ -60,11 +62,13 @@ class ShardCounts:
 
     per_class: Counter[str] = field(default_factory=Counter)
     boxes: "array[float]" = field(default_factory=lambda: array("f"))  # square roots of box area / image area
+    outlines: int = 0  # objects that have one
     shapes: Counter[tuple[str, int, int]] = field(default_factory=Counter)  # as `box_shapes.write_box_shapes` takes them
 
     def add(self, width: int, height: int, objects: Sequence[LabeledObject]) -> None:
         """Counts the objects of an image of `width` × `height` pixels."""
         self.per_class.update([item.name for item in objects])
+        self.outlines += sum(item.outline is not None for item in objects)
         area = width * height
         self.boxes.extend([sqrt((item.xmax - item.xmin) * (item.ymax - item.ymin) / area) for item in objects])
         self.shapes.update(
@@ -120,7 +124,24 @@ def _record(
         objects,
         shard.ids,
         shard.ignores_difficult,
+        _masks(name, row, objects) if shard.masks else None,
     )
+
+
+def _masks(name: str, row: Row, objects: Sequence[LabeledObject]) -> list[bytes]:
+    """The PNGs of the objects' masks.
+
+    Raises:
+        BoxcarError: 65 if they are too large, which is found here for images without any outline.
+    """
+    from boxcar.records.mask_png import mask_png  # which loads NumPy
+    from boxcar.records.masks import MOST_MASK_PIXELS
+
+    if (pixels := len(objects) * row.width * row.height) > MOST_MASK_PIXELS:
+        limit = f"the limit is {MOST_MASK_PIXELS:,}"
+        what = f"The masks of the {len(objects):,} objects in {shown(name)} have {pixels:,} pixels; {limit}."
+        raise BoxcarError(ExitCode.DATA, what, "Remove the image, or the outlines of the others.")
+    return [mask_png(item.outline, item[1:5], row.width, row.height) for item in objects]
 
 
 def checked_content(root: Path, file: str, row: Row) -> bytes:

@@ -17,7 +17,7 @@ from boxcar.records.check import Batch, CheckedBatch, Row, Unlabeled, check, lar
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
-from boxcar.records.listing import list_names
+from boxcar.records.listing import is_object_mask, list_names
 from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Listing
 from boxcar.records.table import ImageTable
 from boxcar.records.workers import WorkerPool
@@ -39,7 +39,7 @@ class Source(NamedTuple):
     workers: WorkerPool
     own: list[str]  # as in `FoundNames`
     others: list[str]
-    masks: list[str]
+    masks: list[str]  # as in `FoundNames`, but only those that the reader does not use
     unread: list[str]  # the names of all files that are neither images nor label files
     notes: tuple[str, ...]  # as in `Recognized`
 
@@ -80,7 +80,9 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
                 what = f"{uri_of(root)} holds no image except Boxcar's own outputs, which are never data."
             raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, GIF, TIFF, or WebP images as --data.")
         with closing(ImageTable(names)) as table:
-            listing = Listing(names, partial(image_names, root, reader), open_file)
+            used = list(filter(is_object_mask, masks)) if getattr(reader, "uses_masks", False) else []
+            masks = [name for name in masks if not is_object_mask(name)] if used else masks
+            listing = Listing(names, partial(image_names, root, reader), open_file, used)
             yield Source(root, reader, listing, table, workers, own, others, masks, unread, notes)
 
 

@@ -28,6 +28,7 @@ class Summary:
         self._shards: dict[str, list[str]] = {split: [] for split in SPLITS}
         self._per_class = {split: Counter[str]() for split in SPLITS}
         self._boxes = array("f")  # square roots of box area / image area
+        self.outlines = 0  # objects that have one
         self.train_shapes = Counter[tuple[str, int, int]]()  # as `box_shapes.write_box_shapes` takes them
 
     def add(self, shard: str, counts: ShardCounts) -> None:
@@ -36,6 +37,7 @@ class Summary:
         self._shards[split].append(shard)
         self._per_class[split].update(counts.per_class)
         self._boxes.extend(counts.boxes)
+        self.outlines += counts.outlines
         if split == "train":
             self.train_shapes.update(counts.shapes)
 
@@ -60,6 +62,17 @@ class Summary:
         if len(alike) > _NAMED:
             return [*warnings, f"Names of classes differ only in case or white space {len(alike)} times: {alike[0]}, ..."]
         return warnings + [f"{names} are different classes." for names in alike]
+
+    def outline_warnings(self) -> list[str]:
+        """A warning about the objects without an outline, if there are any."""
+        objects = len(self._boxes)
+        without = objects - self.outlines
+        if not without:
+            return []
+        which = "1 has no outline; its box is its mask"
+        if without > 1:
+            which = f"{without} have no outline; their boxes are their masks"
+        return [f"Of {objects} objects, {which}."]
 
     def splits_json(self, images: Images) -> dict[str, Any]:
         """Per split: pictures, negatives, boxes, per_class, shards, and the images' SHA-256 in the records' order."""

@@ -61,7 +61,7 @@ def write_files(
     with Progress("Writing records", len(images), "images") as progress:
         try:
             for shard, written in source.workers.run(
-                write_shard, _shards(source, step.folder, images, labels, ignores_difficult)
+                write_shard, _shards(source, step.folder, images, labels, ignores_difficult, masks=found.outlines > 0)
             ):
                 step.hashed[written.name] = {"bytes": written.bytes, "sha256": written.sha256}
                 summary.add(written.name, written.counts)
@@ -82,7 +82,8 @@ def write_files(
         **({} if groups is None else {"groups": groups}),
         "splits": summary.splits_json(images),
         "faults": [fault.as_json() for fault in found.faults],
-        "warnings": warnings + summary.warnings(),
+        **({"outlines": summary.outlines} if found.outlines else {}),
+        "warnings": warnings + (summary.outline_warnings() if found.outlines else []) + summary.warnings(),
         "clipped_boxes": found.clipped,
         "pictures_without_xml": found.without_annotation,
         **({"most_boxes": most} if (most := int(images["boxes"].max())) > Thresholds().max_detections else {}),
@@ -95,20 +96,24 @@ def write_files(
     write_health_page(step.folder, source, dataset, found.faults, images, health, thumbnails)
 
 
-def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str], ignores_difficult: bool) -> Iterator[Shard]:
+def _shards(
+    source: Source, folder: Path, images: Images, labels: dict[int, str], ignores_difficult: bool, masks: bool
+) -> Iterator[Shard]:
     """The shards to write. Their images come in the order of their hashes, which is as good as shuffled."""
     ids = {name: number for number, name in labels.items()}
     for split, name in enumerate(SPLITS):
         rows = images[slice(*np.searchsorted(images["split"], (split, split + 1)))]
         starts, group = groups(rows)
         rows["occurrence"] = np.arange(len(rows)) - starts[group]
-        number = max(1, math.ceil(int(rows["size"].sum()) / SHARD_BYTES), math.ceil(len(rows) / SHARD_IMAGES))
+        size = int(rows["size"].sum() + (rows["packed"].sum() if masks else 0))
+        number = max(1, math.ceil(size / SHARD_BYTES), math.ceil(len(rows) / SHARD_IMAGES))
         for index in range(number):
             some = rows[len(rows) * index // number : len(rows) * (index + 1) // number]
             path = folder / f"{name}-{index:05d}-of-{number:05d}.tfrecord"
             names = [source.listing.names[place] for place in some["image"]]
             files = [source.listing.names[place] for place in np.where(some["offset"] < 0, some["image"], some["source"])]
-            yield Shard(path, source.root, names, files, some.tobytes(), source.table.objects(some), ids, ignores_difficult)
+            packed = source.table.objects(some)
+            yield Shard(path, source.root, names, files, some.tobytes(), packed, ids, ignores_difficult, masks)
 
 
 def _version(images: Images, labels: dict[int, str]) -> str:

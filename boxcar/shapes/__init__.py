@@ -23,7 +23,7 @@ __all__ = ["CLASSES", "Scene", "draw_scenes", "make_shapes"]
 MOST_SHAPES = 4
 
 
-def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed: int = 0) -> Path:
+def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed: int = 0, masks: bool = False) -> Path:
     """Writes `pictures` JPEG images, each with its Pascal VOC XML; `step.json` lists them.
 
     The same arguments give the same bytes, except that `folder` and `path` in the XML name the folder, as in labelImg's
@@ -35,6 +35,7 @@ def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed
         pictures: the number of images, 1 to 100,000.
         image_size: their side in pixels, 64 to 2048.
         seed: 0 to 4294967295.
+        masks: add each shape's outline to the XML, as a polygon. It contains what another shape covers, as the box does.
 
     Returns:
         The folder's absolute path; for a bucket, that of its copy on this machine.
@@ -52,11 +53,12 @@ def make_shapes(output: str, *, pictures: int = 640, image_size: int = 256, seed
             raise BoxcarError(ExitCode.USAGE, f"{name} {value} is out of range.", f"Give a number from {low} to {high}.")
     parameters = {"pictures": pictures, "image_size": image_size, "seed": seed}
     with Mirror(output).working() as working:
-        return _draw(working.resolve(), parameters)
+        return _draw(working.resolve(), parameters, masks)
 
 
-def _draw(folder: Path, parameters: dict[str, int]) -> Path:
-    pictures = parameters["pictures"]
+def _draw(folder: Path, drawing: dict[str, int], masks: bool) -> Path:
+    pictures = drawing["pictures"]
+    parameters = {**drawing, "masks": masks} if masks else drawing
     with Progress("Drawing shapes", pictures, "images") as progress:
         if Step("shapes", folder, {}, parameters).done():
             progress.advance(pictures)
@@ -66,11 +68,11 @@ def _draw(folder: Path, parameters: dict[str, int]) -> Path:
         make_folder(folder.parent)
         step = Step("shapes", folder.with_name(f".{folder.name}.unfinished"), {}, parameters)
         with step.writing() as unfinished:
-            for number, scene in enumerate(draw_scenes(**parameters), 1):
+            for number, scene in enumerate(draw_scenes(**drawing), 1):
                 name = f"shapes-{number:04d}"
                 with os_errors(unfinished):
                     Image.fromarray(scene.pixels).save(unfinished / f"{name}.jpg", quality=92)
-                    _annotation(scene, folder / f"{name}.jpg").write(unfinished / f"{name}.xml", encoding="unicode")
+                    _annotation(scene, folder / f"{name}.jpg", masks).write(unfinished / f"{name}.xml", encoding="unicode")
                 progress.advance()
     with os_errors(folder):
         step.folder.replace(folder)
@@ -101,8 +103,8 @@ def _require_free(folder: Path) -> None:
     raise BoxcarError(ExitCode.USAGE, f"{folder} {what}.", "Choose another --output, or move its files away.")
 
 
-def _annotation(scene: Scene, image: Path) -> "ET.ElementTree[ET.Element]":
-    """The XML that labelImg writes for an image at `image`."""
+def _annotation(scene: Scene, image: Path, masks: bool) -> "ET.ElementTree[ET.Element]":
+    """The XML that labelImg writes for an image at `image`, with outlines as LabelMe has them if there are to be masks."""
     height, width, depth = scene.pixels.shape
     root = ET.Element("annotation")
     _add(root, "folder", image.parent.name)
@@ -120,6 +122,12 @@ def _annotation(scene: Scene, image: Path) -> "ET.ElementTree[ET.Element]":
         box = _add(item, "bndbox")
         for name, edge in zip(("xmin", "ymin", "xmax", "ymax"), shape.box, strict=True):
             _add(box, name, str(edge))
+        if masks:
+            polygon = _add(item, "polygon")
+            for x, y in shape.outline.round(2).tolist():
+                point = _add(polygon, "pt")
+                _add(point, "x", str(x))
+                _add(point, "y", str(y))
     ET.indent(root, "\t")
     return ET.ElementTree(root)
 

@@ -13,6 +13,7 @@ from boxcar.shapes.background import Floats, draw_background, octave_noise
 CLASSES = ("circle", "square", "triangle")
 SMALLEST, LARGEST = 0.18, 0.45  # a box's longer side, as a share of the image's
 COVERED = 0.4  # the maximum share of a box that is in other boxes, and of a shape that is behind others
+_CIRCLE_CORNERS = 64  # of a circle's outline
 MARGIN = 2  # pixels between shapes and the image's edges
 
 Box = tuple[int, int, int, int]  # xmin, ymin, xmax, ymax in pixels; xmax and ymax are one more than the last pixel
@@ -25,6 +26,7 @@ class Shape:
     label: str
     box: Box
     mask: npt.NDArray[np.bool_]
+    outline: npt.NDArray[np.float64]  # [N, 2]: x and y of the corners in pixels, of the whole shape
 
 
 @dataclass(frozen=True)
@@ -37,37 +39,41 @@ class Scene:
 
 def draw_scene(rng: np.random.Generator, size: int, labels: list[str]) -> Scene:
     """Draws one image with one shape for each of `labels`."""
-    outlines, boxes = _place(rng, size, labels)
+    coverages, boxes, outlines = _place(rng, size, labels)
     canvas = draw_background(rng, size)
     light = _unit(rng.uniform(0, 2 * np.pi))
     shapes = []
-    for label, coverage, box in zip(labels, outlines, boxes, strict=True):
+    for label, coverage, box, outline in zip(labels, coverages, boxes, outlines, strict=True):
         _paint(rng, canvas, coverage, box, light)
-        shapes.append(Shape(label, box, coverage >= 0.5))
+        shapes.append(Shape(label, box, coverage >= 0.5, outline))
     return Scene(_photograph(rng, canvas), tuple(shapes))
 
 
-def _place(rng: np.random.Generator, size: int, labels: list[str]) -> tuple[list[Floats], list[Box]]:
-    """Outlines as coverage maps, float32 [size, size], 0 to 1, and boxes, so placed that every shape is visible enough."""
-    outlines: list[Floats] = []
+def _place(
+    rng: np.random.Generator, size: int, labels: list[str]
+) -> tuple[list[Floats], list[Box], list[npt.NDArray[np.float64]]]:
+    """Coverage maps, float32 [size, size], 0 to 1, boxes, and outlines [N, 2], so placed that every shape is visible enough."""
+    coverages: list[Floats] = []
     boxes: list[Box] = []
+    outlines: list[npt.NDArray[np.float64]] = []
     tries = 0
     while len(boxes) < len(labels):
         # If large shapes leave no room, smaller ones are tried; after 100 tries, all shapes are placed again.
         tries += 1
         if tries % 100 == 0:
-            outlines, boxes = [], []
+            coverages, boxes, outlines = [], [], []
         largest = max(SMALLEST, LARGEST - 0.01 * (tries % 100) / len(labels))
         extent = size * rng.uniform(SMALLEST, largest)
         angle = rng.uniform(-np.pi / 12, np.pi / 12)
         room = size - extent - 2 * MARGIN - 2
         corner = MARGIN + 1 + rng.uniform(0, 1, 2) * room
-        coverage, box = _outline(labels[len(boxes)], corner, extent, angle, size)
-        if not _side_by_side([*boxes, box]) or not _visible([*outlines, coverage]):
+        coverage, box, outline = _outline(labels[len(boxes)], corner, extent, angle, size)
+        if not _side_by_side([*boxes, box]) or not _visible([*coverages, coverage]):
             continue
-        outlines.append(coverage)
+        coverages.append(coverage)
         boxes.append(box)
-    return outlines, boxes
+        outlines.append(outline)
+    return coverages, boxes, outlines
 
 
 def _side_by_side(boxes: list[Box]) -> bool:
@@ -79,10 +85,10 @@ def _side_by_side(boxes: list[Box]) -> bool:
     return bool(((shared.sum(axis=1) - areas) / areas <= COVERED).all())
 
 
-def _visible(outlines: list[Floats]) -> bool:
+def _visible(coverages: list[Floats]) -> bool:
     """Whether those in front hide at most `COVERED` of each shape; the last is the nearest."""
-    in_front = np.zeros(outlines[0].shape, bool)
-    for coverage in reversed(outlines):
+    in_front = np.zeros(coverages[0].shape, bool)
+    for coverage in reversed(coverages):
         mask = coverage >= 0.5
         if np.count_nonzero(mask & in_front) > COVERED * np.count_nonzero(mask):
             return False
@@ -90,7 +96,9 @@ def _visible(outlines: list[Floats]) -> bool:
     return True
 
 
-def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: float, size: int) -> tuple[Floats, Box]:
+def _outline(
+    label: str, corner: npt.NDArray[np.float64], extent: float, angle: float, size: int
+) -> tuple[Floats, Box, npt.NDArray[np.float64]]:
     """A shape turned by `angle` whose box has its upper left corner at `corner` and a longer side of `extent` pixels.
 
     The coverage is computed from the signed distance to the outline, so that edges are smooth.
@@ -100,6 +108,8 @@ def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: 
         radius = extent / 2
         x, y = centers - (corner[0] + radius), centers - (corner[1] + radius)
         distance = np.hypot(x[None, :], y[:, None]) - radius
+        spokes = np.arange(_CIRCLE_CORNERS) * 2 * np.pi / _CIRCLE_CORNERS
+        points = corner + radius + radius * np.stack([np.cos(spokes), np.sin(spokes)], axis=1)
     else:
         # A triangle's angles vary a little through a squeeze along one axis; a square stays one.
         spokes = np.arange(4) * np.pi / 2 + np.pi / 4 if label == "square" else np.arange(3) * 2 * np.pi / 3 - np.pi / 2
@@ -116,7 +126,7 @@ def _outline(label: str, corner: npt.NDArray[np.float64], extent: float, angle: 
         distance = np.maximum.reduce(sides)
     coverage = np.clip(0.5 - distance, 0, 1).astype(np.float32)
     rows, columns = np.flatnonzero((coverage >= 0.5).any(axis=1)), np.flatnonzero((coverage >= 0.5).any(axis=0))
-    return coverage, (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return coverage, (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1), points
 
 
 def _paint(rng: np.random.Generator, canvas: Floats, coverage: Floats, box: Box, light: Floats) -> None:

@@ -10,7 +10,7 @@ from boxcar.records.check import ROW, Batch, Row, check, open_data_file
 from boxcar.records.faults import Fault
 from boxcar.records.formats import FORMATS, find_reader
 from boxcar.records.images import is_image
-from boxcar.records.listing import list_names
+from boxcar.records.listing import is_object_mask, list_names
 from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Item, Listing
 from boxcar.records.source import image_names
 
@@ -24,6 +24,7 @@ class Read(NamedTuple):
     faults: list[Fault]
     objects: dict[str, list[LabeledObject]]  # of each image without a fault
     described: set[str]  # by `labeled_images`
+    unused: list[str]  # one of the outlines that cannot be used, of each image with any
 
     @property
     def boxes(self) -> dict[str, list[tuple[str, float, float, float, float]]]:
@@ -63,17 +64,19 @@ def read_data(folder: Path, wanted: LabelFormat | None = None) -> Read:
     names = [name for name in files.names if (holder is None and is_image(name)) or reader.is_annotation(name)]
     if holder is not None:
         names = sorted(names + holder.held_images(names, files.open))
-    listing = Listing(names, partial(image_names, folder, reader), files.open)
+    masks = list(filter(is_object_mask, list_names(folder, folder / "none").masks))
+    listing = Listing(names, partial(image_names, folder, reader), files.open, masks)
     found = list(reader.items(listing))
     items = [item for item in found if isinstance(item, Item)]
     images = [item.image for item in items if item.image is not None]
     assert len(images) == len(set(images)), "an image is in one item"
     faults = [item for item in found if isinstance(item, Fault)]
-    objects = {}
+    objects, unused = {}, []
     for item in items:
         checked = check(Batch(folder, reader, [item], False, "background"))
         faults += checked.faults
+        unused += [checked.unused_outline] if checked.unused_outlines else []
         if Row._make(next(ROW.iter_unpack(checked.rows))).sound:
             assert item.image is not None
             objects[item.image] = unpack(bytes(checked.objects))
-    return Read(reader, notes, items, sorted(faults), objects, reader.labeled_images(listing))
+    return Read(reader, notes, items, sorted(faults), objects, reader.labeled_images(listing), unused)

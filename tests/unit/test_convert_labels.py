@@ -5,14 +5,20 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from labelled import data_set, label, pair, picture, save
+from read_data import Read, read_data
 
 from boxcar.cli.main import app
 from boxcar.errors import BoxcarError
 from boxcar.process import call_command
 from boxcar.records import build_records, convert_labels
+from boxcar.records.annotation import LabeledObject
 from boxcar.records.label_files import Layout
+from boxcar.records.mask_png import mask_png
+from boxcar.records.outline import Outline
+from boxcar.records.written_outlines import one_polygon
 
 
 def dataset_of(data: Path, output: Path) -> dict[str, Any]:
@@ -65,6 +71,67 @@ def boxes_of_stems(root: Path) -> dict[str, list[tuple[str, ...]]]:
 
 
 SIDES = ("bndbox/xmin", "bndbox/ymin", "bndbox/xmax", "bndbox/ymax")
+
+
+@pytest.fixture(scope="module")
+def outlines(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Read]:
+    """Images with a polygon, two polygons, a mask, and a box, as COCO, and what is read from them."""
+    data = tmp_path_factory.mktemp("outlines")
+    polygon, other = [10, 5, 40.5, 8, 30, 30, 12, 28.25], [50, 40, 60, 40, 60, 45]
+    labels: list[dict[str, Any]] = [
+        {"bbox": [10.2, 5, 30, 25], "segmentation": [polygon]},
+        {"segmentation": [polygon, other]},
+        {"segmentation": {"size": [48, 64], "counts": [48 * 10 + 5, 20, 28, 10, 48 * 64 - 48 * 11 - 15]}},
+        {"bbox": [1, 2, 3, 4]},
+    ]
+    for number in range(4):
+        save(data / f"p{number}.jpg", picture(number))
+    content = {
+        "images": [{"id": n, "file_name": f"p{n}.jpg", "width": 64, "height": 48} for n in range(4)],
+        "annotations": [{"image_id": number, "category_id": 1, **one} for number, one in enumerate(labels)],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (data / "a.json").write_text(json.dumps(content))
+    return data, read_data(data)
+
+
+@pytest.mark.parametrize(
+    ("layout", "same"), [("coco", ["p0", "p1", "p2", "p3"]), ("voc", ["p0", "p1", "p3"]), ("yolo", ["p1", "p3"])]
+)
+def test_a_round_trip_keeps_outlines(
+    outlines: tuple[Path, Read],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    layout: Layout,
+    same: list[str],
+) -> None:
+    data, before = outlines
+    convert_labels(str(data), str(tmp_path), layout)
+    after = read_data(tmp_path)
+    assert (after.faults, after.unused) == ([], [])
+    for stem in ("p0", "p1", "p2", "p3"):
+        (one,), (other,) = before.objects[f"{stem}.jpg"], after.objects[f"images/{stem}.jpg"]
+        if stem in same:
+            assert np.allclose(one[1:5], other[1:5])
+            assert pixels(one) == pixels(other)
+    if layout == "yolo":  # its boxes are those of the outlines
+        (found,) = after.objects["images/p0.jpg"]
+        assert found[1:5] == (10, 5, 40.5, 30)
+        assert pixels(found) == pixels(before.objects["p0.jpg"][0])
+    left_out = sum(item.outline is None for (item,) in after.objects.values()) - 1
+    assert ("Only the boxes" in capsys.readouterr().err) == (left_out > 0)
+
+
+def pixels(item: LabeledObject) -> bytes:
+    return mask_png(item.outline, item[1:5], 64, 48)
+
+
+def test_polygons_that_overlap_are_no_single_polygon() -> None:
+    square = [0.0, 0.0, 20.0, 0.0, 20.0, 20.0, 0.0, 20.0]
+    for shift, joined in ((10, False), (30, True)):
+        outline = Outline([square, [side + shift for side in square]])
+        item = LabeledObject("cat", 0, 0, 20 + shift, 20 + shift, 0, 0, "", outline)
+        assert (one_polygon(item, 64, 64) is not None) == joined
 
 
 def test_the_same_again_does_nothing_and_its_result_is_data(data: Path, tmp_path: Path) -> None:

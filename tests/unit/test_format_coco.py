@@ -469,7 +469,7 @@ def test_too_many_boxes_of_an_image_are_a_fault(tmp_path: Path, monkeypatch: pyt
     drawn(tmp_path, "a.jpg", "b.jpg")
     write(tmp_path / "a.json", [image(1, "a.jpg"), image(2, "b.jpg")], [box(1)] * 1000 + [box(2)])
     items, faults = found(tmp_path)
-    assert faults == ["labels_too_large a.json: for a.jpg, its boxes have more than 1,000 bytes"]
+    assert faults == ["labels_too_large a.json: for a.jpg, its boxes and outlines have more than 1,000 bytes"]
     assert set(items) == {"b.jpg"}
 
 

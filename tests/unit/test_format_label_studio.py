@@ -109,7 +109,7 @@ def test_records_of_json_min_for_one_image_must_agree(tmp_path: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Any, str]] = {
-    "brush": (_shape("brushlabels", rle=[1, 2], format="rle"), "shape 1 (cat) is a brush stroke, which gives no box"),
+    "brush": (_shape("brushlabels", rle=[1, 2], format="rle"), "shape 1 (cat) is a brush stroke that cannot be read"),
     "only key points": (_shape("keypointlabels", x=1, y=1, width=1), "it has 1 key points, but no box"),
     "text": (_shape("hypertextlabels", start=1, end=2), "shape 1 (cat) has no x"),
     "video": (_shape("videorectangle", sequence=[]), "it has boxes of a video"),

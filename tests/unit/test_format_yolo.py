@@ -436,7 +436,7 @@ def test_any_bytes_give_an_annotation_or_a_fault(content: bytes) -> None:
     except FaultyError as error:
         assert error.reason
         return
-    sound, _, _, problems = checked_objects(annotation, 64, 48)
+    sound, _, _, problems, _ = checked_objects(annotation, 64, 48)
     assert len(sound) + len(problems) == len(annotation.objects)
     for item in sound:
         assert 0 <= item.xmin < item.xmax <= 64

@@ -31,7 +31,7 @@ _VALUE = st.sampled_from(["", "0", "-3", "12.5", "1e400", "nan", "x", "999999999
 @given(st.lists(st.tuples(_VALUE, _VALUE, _VALUE, _VALUE, _VALUE), max_size=3))
 def test_any_values_give_sound_boxes_or_faults(rows: list[tuple[str, str, str, str, str]]) -> None:
     annotation = VocReader().read(xml_text("a.jpg", (64, 48), list(rows)).encode())
-    sound, clipped, repeated, problems = checked_objects(annotation, 64, 48)
+    sound, clipped, repeated, problems, _ = checked_objects(annotation, 64, 48)
     blamed = {number for number in range(1, len(rows) + 1) if any(f"box {number} " in f"{reason} " for _, reason in problems)}
     assert len(sound) + repeated + len(blamed) == len(rows)
     assert clipped <= len(sound)

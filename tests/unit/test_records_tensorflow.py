@@ -103,3 +103,23 @@ def test_model_garden_decodes_them(built: Path) -> None:
         assert bool(tf.reduce_all((decoded["groundtruth_boxes"] >= 0) & (decoded["groundtruth_boxes"] <= 1)))
         boxes += decoded["groundtruth_boxes"].shape[0]
     assert boxes == 2 + 4 + 130
+
+
+def test_model_garden_decodes_masks(tmp_path: Path) -> None:
+    decoder_module = pytest.importorskip("official.vision.dataloaders.tf_example_decoder")
+    data = data_set(tmp_path / "data", 3)
+    polygon = "<polygon><pt><x>8</x><y>6</y></pt><pt><x>40</x><y>6</y></pt><pt><x>40</x><y>30</y></pt></polygon>"
+    text = (data / "p0.xml").read_text().replace("</object>", f"{polygon}</object>")
+    (data / "p0.xml").write_text(text)
+    label(data / "p1.xml", boxes=[("cat", 8, 6, 40, 30), ("cat", 1, 1, 3, 3)])
+    save(data / "empty.jpg", picture("empty"))
+    build_records(str(data), str(tmp_path / "out"), unlabeled="background")
+    decoder = decoder_module.TfExampleDecoder(include_mask=True)
+    sums = []
+    for record in tf.data.TFRecordDataset(_shards(tmp_path)):
+        decoded = decoder.decode(record)
+        masks = decoded["groundtruth_instance_masks"].numpy()
+        assert masks.shape == (len(decoded["groundtruth_boxes"]), 48, 64)
+        assert set(np.unique(masks)) <= {0.0, 1.0}
+        sums.append(sorted(masks.sum((1, 2)).tolist()))
+    assert sorted(sums, key=lambda found: (len(found), found)) == [[], [384.0], [768.0], [4.0, 768.0]]

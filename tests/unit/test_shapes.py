@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from defusedxml import ElementTree
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import boxcar.shapes
 from boxcar.errors import BoxcarError
@@ -103,6 +103,19 @@ def test_files_are_those_of_labelimg(folder: Path) -> None:
         assert root.findtext("object/pose") == "Unspecified"
         assert root.findtext("object/truncated") == "0"
         assert root.findtext("object/difficult") == "0"
+
+
+def test_outlines_are_those_of_the_shapes(folder: Path, tmp_path: Path) -> None:
+    made = make_shapes(str(tmp_path / "shapes"), pictures=12, image_size=SIZE, seed=3, masks=True)
+    assert (made / "shapes-0001.jpg").read_bytes() == (folder / "shapes-0001.jpg").read_bytes()
+    for number, scene in enumerate(draw_scenes(12, SIZE, seed=3), 1):
+        objects = ElementTree.parse(made / f"shapes-{number:04d}.xml").getroot().findall("object")
+        for item, shape in zip(objects, scene.shapes, strict=True):
+            points = [(float(pt.findtext("x")), float(pt.findtext("y"))) for pt in item.findall("polygon/pt")]
+            drawn = Image.new("1", (SIZE * 4, SIZE * 4))
+            ImageDraw.Draw(drawn).polygon([(x * 4, y * 4) for x, y in points], fill=1)
+            inside = np.asarray(drawn.resize((SIZE, SIZE), Image.Resampling.NEAREST))
+            assert (inside & shape.mask).sum() / (inside | shape.mask).sum() > 0.93
 
 
 def test_same_seed_same_bytes_and_another_seed_other_pictures(folder: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """CVAT for images 1.1: one XML file for all images of a task or a project.
 
-CVAT stores the edges of a rectangle in pixels, and its rotation in degrees, clockwise, about its center. Of rotated
-rectangles, polygons, ellipses, and masks, the box is the one around them. Points, polylines, and skeletons have no area. They
-are left out where the image also has a box. Tags, which describe the image as a whole, are ignored.
+CVAT stores the edges of a rectangle in pixels, and its rotation in degrees, clockwise, about its center. Polygons, ellipses,
+and masks are outlines. Their box, and that of a rotated rectangle, is the one around them. Points, polylines, and skeletons
+have no area. They are left out where the image also has a box. Tags, which describe the image as a whole, are ignored.
 """
 
 import re
@@ -19,12 +19,14 @@ from boxcar.records.check import LARGEST_ANNOTATION
 from boxcar.records.entries import EntriesReader, Entry
 from boxcar.records.faults import FaultyError
 from boxcar.records.images import is_image
+from boxcar.records.outline import Mask, Outline
 from boxcar.records.reader import DataFiles, Listing, Recognized
-from boxcar.records.shapes import Point, Shapes, Sides, around, number, oval, turned, without_box
+from boxcar.records.shapes import Point, Shape, Shapes, ellipse, not_a_box, number, polygon, turned
 from boxcar.records.split_names import NO_SPLIT, named_split
 
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")  # as for Pascal VOC, so that no file is of both formats
 _LOOKED_AT = 20  # files
+_WHOLE = re.compile(r"\d{1,9}", re.ASCII)
 _CHUNK = 262_144  # bytes: a long attribute is read again for every chunk that it is in
 _DEEPEST = 100  # elements in each other; each takes memory
 _LONGEST_NAME = 1000  # characters, of a task
@@ -168,10 +170,10 @@ def _add(shapes: Shapes, tag: str, attributes: dict[str, str]) -> None:
     if tag in _WITHOUT_AREA:
         shapes.leave_out(_WITHOUT_AREA[tag])
     elif tag != "tag":
-        shapes.add(attributes.get("label"), lambda: _sides(tag, attributes))
+        shapes.add(attributes.get("label"), lambda: _shape(tag, attributes))
 
 
-def _sides(tag: str, attributes: dict[str, str]) -> Sides:
+def _shape(tag: str, attributes: dict[str, str]) -> Shape:
     def value(name: str) -> float:
         return number(attributes.get(name), name)
 
@@ -179,18 +181,33 @@ def _sides(tag: str, attributes: dict[str, str]) -> Sides:
     match tag:
         case "box" if degrees == 0:
             xmin, ymin, xmax, ymax = (attributes.get(name) for name in ("xtl", "ytl", "xbr", "ybr"))
-            return xmin, ymin, xmax, ymax
+            return Shape((xmin, ymin, xmax, ymax))
         case "box":
             box = value("xtl"), value("ytl"), value("xbr"), value("ybr")
-            return turned(box, degrees, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
+            return Shape(turned(box, degrees, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)))
         case "polygon":
-            return around(_points(attributes.get("points", "")))
+            return polygon(_points(attributes.get("points", "")))
         case "ellipse":
-            return oval((value("cx"), value("cy")), (value("rx"), value("ry")), degrees)
+            return ellipse((value("cx"), value("cy")), (value("rx"), value("ry")), degrees)
         case "mask":
-            left, top = value("left"), value("top")
-            return left, top, left + value("width"), top + value("height")
-    return without_box(tag[:40])
+            left, top, width, height = (value(name) for name in ("left", "top", "width", "height"))
+            return Shape((left, top, left + width, top + height), _mask(left, top, width, height, attributes.get("rle")))
+    raise not_a_box(tag[:40])
+
+
+def _mask(left: float, top: float, width: float, height: float, runs: str | None) -> Outline:
+    """The outline of a mask, unchecked.
+
+    Args:
+        left, top, width, height: of the part of the image that it describes, pixels.
+        runs: their lengths, alternately of background and object, along the rows.
+    """
+    from boxcar.records.masks import mask_of_rows  # which loads NumPy
+
+    if not all(side.is_integer() for side in (left, top, width, height)):
+        return Outline((), [Mask(0, 0, "")])  # the check of the outline reports it
+    lengths = [int(run) if _WHOLE.fullmatch(run.strip()) else 0 for run in (runs or "").split(",")]
+    return Outline((), [mask_of_rows(lengths, int(width), int(height), int(left), int(top))])
 
 
 def _points(text: str) -> list[Point]:

@@ -1,8 +1,9 @@
 """Label Studio's JSON and JSON-MIN: one file for all tasks, each with one image.
 
 Label Studio stores percentages of the image's width and height, and a rotation in degrees, clockwise, about the rectangle's
-top left corner, of which the pixels count. Of rotated rectangles, polygons, and ellipses, the box is the one around them. Key
-points have no area and are left out where the image also has a box. Choices and texts are ignored.
+top left corner, of which the pixels count. Polygons, ellipses, and what a brush painted are outlines. Their box, and that of a
+rotated rectangle, is the one around them. Key points have no area and are left out where the image also has a box. Choices and
+texts are ignored.
 
 A task without an annotation is an image without a label; a task with an empty one is an image without objects. Of several
 annotations, those that were cancelled do not count. The others must agree.
@@ -21,8 +22,9 @@ from boxcar.records.faults import FaultyError
 from boxcar.records.images import is_image
 from boxcar.records.json_beginning import BEGINNING, Beginning, beginning
 from boxcar.records.json_stream import JsonText
+from boxcar.records.outline import Outline
 from boxcar.records.reader import DataFiles, Listing, Recognized
-from boxcar.records.shapes import Box, Shapes, around, number, oval, points_of, turned, without_box
+from boxcar.records.shapes import Shape, Shapes, number, oval, oval_polygon, points_of, polygon, turned
 
 _LOOKED_AT = 20  # files
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")  # the name of an uploaded file
@@ -200,7 +202,7 @@ def _annotation(results: list[Any]) -> Annotation:
         if _is_key_point(result):
             shapes.leave_out("key points")
         else:
-            shapes.add(names[0] if names else None, partial(_sides, result, own))
+            shapes.add(names[0] if names else None, partial(_shape, result, own))
     return Annotation(None, size, shapes.objects(), relative=True)
 
 
@@ -233,23 +235,45 @@ def _size(result: dict[str, Any]) -> tuple[int, int] | None:
     return width, height
 
 
-def _sides(result: dict[str, Any], size: tuple[int, int] | None) -> Box:
-    """The box of a result, in shares of the image's sides."""
+def _brush(packed: Any, size: tuple[int, int] | None) -> Shape:
+    """What a brush painted, whose box is the one around its pixels."""
+    from boxcar.records.mask_images import brush_pixels  # which loads NumPy
+    from boxcar.records.masks import box_of, mask_of
+
+    if size is None:
+        raise FaultyError("box_incomplete", "is a brush stroke, but has no original_width and original_height")
+    try:
+        pixels = brush_pixels(packed, *size)
+    except ValueError as error:
+        raise FaultyError("not_a_box", f"is a brush stroke that {error}") from error
+    box = box_of(pixels)
+    if box is None:
+        raise FaultyError("box_without_area", "is a brush stroke without a pixel")
+    width, height = size
+    sides = box[0] / width, box[1] / height, box[2] / width, box[3] / height
+    return Shape(sides, Outline((), [mask_of(pixels)]))
+
+
+def _shape(result: dict[str, Any], size: tuple[int, int] | None) -> Shape:
+    """The box and the outline of a result, in shares of the image's sides."""
 
     def pixels(name: str, side: int) -> float:
         return number(result.get(name), name) / 100 * side
 
     if "rle" in result:
-        return without_box("brush stroke")
+        return _brush(result["rle"], size)
     if "points" in result:
-        return around((x / 100, y / 100) for x, y in points_of(result["points"]))
+        return polygon([(x / 100, y / 100) for x, y in points_of(result["points"])])
     degrees = number(result.get("rotation") or 0, "rotation")
     if size is None and (degrees or "radiusX" in result):
         raise FaultyError("box_incomplete", "is turned or round, but has no original_width and original_height")
     width, height = size or (100, 100)
     x, y = pixels("x", width), pixels("y", height)
     if "radiusX" in result:
-        box = oval((x, y), (pixels("radiusX", width), pixels("radiusY", height)), degrees)
+        radii = pixels("radiusX", width), pixels("radiusY", height)
+        box, outline = oval((x, y), radii, degrees), oval_polygon((x, y), radii, degrees)
     else:
-        box = turned((x, y, x + pixels("width", width), y + pixels("height", height)), degrees, (x, y))
-    return box[0] / width, box[1] / height, box[2] / width, box[3] / height
+        box, outline = turned((x, y, x + pixels("width", width), y + pixels("height", height)), degrees, (x, y)), []
+    sides = box[0] / width, box[1] / height, box[2] / width, box[3] / height
+    shares = [side / (height if place % 2 else width) for place, side in enumerate(outline)]
+    return Shape(sides, Outline([shares]) if shares else None)

@@ -1,11 +1,13 @@
 """LabelMe's JSON: one file per image.
 
-LabelMe stores pixels. Of polygons, circles, and masks, the box is the one around them. Shapes of one class with the same
-`group_id` are parts of one object. Points and lines have no area and are left out where the image also has a box.
+LabelMe stores pixels. Polygons, circles, and masks are outlines, whose box is the one around them. Shapes of one class with the
+same `group_id` are parts of one object, which has an outline if all of its parts have one. Points and lines have no area and
+are left out where the image also has a box.
 
 The file may contain the image itself, which is removed before the JSON is parsed.
 """
 
+import base64
 import json
 import math
 import re
@@ -18,10 +20,11 @@ from boxcar.records.annotation import Annotation
 from boxcar.records.check import LARGEST_ANNOTATION
 from boxcar.records.faults import Fault, FaultyError
 from boxcar.records.json_beginning import BEGINNING, Beginning, beginning
+from boxcar.records.outline import Mask, Outline
 from boxcar.records.paired_reader import PairedReader
 from boxcar.records.pairing import paired
 from boxcar.records.reader import DataFiles, Item, Listing, Recognized
-from boxcar.records.shapes import Box, Shapes, around, class_name, points_of, without_box
+from boxcar.records.shapes import Box, Shape, Shapes, around, class_name, not_a_box, oval_polygon, points_of
 
 _LOOKED_AT = 20  # files
 _IMAGE_DATA = re.compile(rb'"imageData"\s*:\s*"[^"\\]*"')  # base64
@@ -124,28 +127,46 @@ def _objects(found: list[dict[str, Any]]) -> list[Any]:
         key = (class_name(shape.get("label")), f"shape {place}" if group is None else f"group {group}")
         groups.setdefault(key, []).append(shape)
     for (name, _), parts in groups.items():
-        shapes.add(name, partial(_box, parts), any(part.get("difficult") is True for part in parts))
+        shapes.add(name, partial(_joined, parts), any(part.get("difficult") is True for part in parts))
     return shapes.objects()
 
 
-def _box(shapes: list[dict[str, Any]]) -> Box:
-    """The box around all shapes of an object."""
-    boxes = [_shape_box(shape) for shape in shapes]
-    return around([corner for xmin, ymin, xmax, ymax in boxes for corner in ((xmin, ymin), (xmax, ymax))])
+def _joined(shapes: list[dict[str, Any]]) -> Shape:
+    """All shapes of an object as one."""
+    boxes, outlines = zip(*map(_part, shapes), strict=True)
+    box = around([corner for xmin, ymin, xmax, ymax in boxes for corner in ((xmin, ymin), (xmax, ymax))])
+    found = [outline for outline in outlines if outline is not None]
+    if len(found) < len(shapes):
+        return Shape(box)
+    polygons = [points for outline in found for points in outline.polygons]
+    return Shape(box, Outline(polygons, [mask for outline in found for mask in outline.masks]))
 
 
-def _shape_box(shape: dict[str, Any]) -> Box:
+def _part(shape: dict[str, Any]) -> tuple[Box, Outline | None]:
+    """The box and the outline of a shape."""
     kind = shape.get("shape_type", "polygon")
     if kind not in ("rectangle", "rotation", "polygon", "circle", "mask"):
-        return without_box(class_name(kind)[:40] or "shape without a type")
+        raise not_a_box(class_name(kind)[:40] or "shape without a type")
     points = points_of(shape.get("points"))
-    xmin, ymin, xmax, ymax = around(points)
+    xmin, ymin, xmax, ymax = box = around(points)
     if kind == "circle":
         if len(points) != 2:
             raise FaultyError("box_incomplete", f"has {len(points)} points, a circle has 2")
         (x, y), rim = points
         radius = math.dist((x, y), rim)
-        return x - radius, y - radius, x + radius, y + radius
+        return (x - radius, y - radius, x + radius, y + radius), Outline([oval_polygon((x, y), (radius, radius))])
     if kind == "mask":  # its corners are the first and the last pixel
-        return xmin, ymin, xmax + 1, ymax + 1
-    return xmin, ymin, xmax, ymax
+        return (xmin, ymin, xmax + 1, ymax + 1), _mask(xmin, ymin, shape.get("mask"))
+    return box, Outline([[side for point in points for side in point]]) if kind == "polygon" else None
+
+
+def _mask(left: float, top: float, encoded: Any) -> Outline:
+    """The outline of a mask, which is a PNG in base64."""
+    from boxcar.records.mask_images import decoded_mask  # which loads NumPy
+    from boxcar.records.masks import mask_of
+
+    try:
+        pixels = decoded_mask(base64.b64decode(encoded))
+    except (ValueError, TypeError):
+        return Outline((), [Mask(0, 0, "")])  # the check of the outline reports it
+    return Outline((), [mask_of(pixels != 0, round(left), round(top))])

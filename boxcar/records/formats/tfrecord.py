@@ -1,7 +1,7 @@
 """TFRecords of the Object Detection API: files with the images and their labels, and a label map (.pbtxt) beside them.
 
 Each record is a `tf.train.Example`. Boxes are shares of the stored image's width and height. The class of a box is its name in
-`image/object/class/text` or else its number in the label map. Crowds are left out, and masks are not read.
+`image/object/class/text` or else its number in the label map. Crowds are left out. `image/object/mask` has a PNG for each box.
 
 Images are read at their places in the files, which are not unpacked. An image has the name of the file without its suffix and
 number, as a folder, and then the name that the record gives: `train/cam1/a.jpg` in `train.record-00003-of-00010`.
@@ -23,6 +23,7 @@ from boxcar.records.example_reader import Features, NoExampleError, Place, bytes
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.formats.label_maps import read_label_maps
 from boxcar.records.images import LARGEST_FILE, is_image
+from boxcar.records.outline import Mask, Outline
 from boxcar.records.reader import DataFiles, Item, Listing, Recognized
 from boxcar.records.shapes import class_name
 from boxcar.records.split_names import NO_SPLIT, folder_split, mentioned_split
@@ -200,13 +201,15 @@ class TfRecordReader:
         crowds = features.flags("image/object/is_crowd", count)
         difficult, truncated = (features.flags(f"image/object/{name}", count) for name in ("difficult", "truncated"))
         views = features.texts("image/object/view") if count else []
+        outlines = _outlines(features.texts("image/object/mask"), crowds) if count else []
         objects = []
         for at in range(count):
             if not crowds[at]:
                 name = self._class(at, texts[at] if texts else "", numbers[at] if numbers else None)
                 view = class_name(views[at].decode("utf-8", "replace")) if len(views) == count else ""
                 box = (sides[0][at], sides[1][at], sides[2][at], sides[3][at])
-                objects.append(RawObject(name, box, difficult[at], truncated[at], view or "Unspecified"))
+                outline = outlines[at] if outlines else None
+                objects.append(RawObject(name, box, difficult[at], truncated[at], view or "Unspecified", outline))
         if count and not objects:
             raise FaultyError("only_crowds", "it has only crowds")
         height, width = (features.integers(f"image/{side}") for side in ("height", "width"))
@@ -225,6 +228,32 @@ class TfRecordReader:
             why = f"which {where} does not have" if where else "and no label map says which that is"
             raise FaultyError("unknown_class", f"box {at + 1} has the class {number} without a text, {why}")
         return text or known or ""
+
+
+def _outlines(masks: Sequence[bytes], crowds: Sequence[int]) -> list[Outline | None]:
+    """The outline of each object, unchecked, from the PNGs of the masks; nothing unless there is one for each.
+
+    Raises:
+        FaultyError: `labels_too_large`.
+    """
+    if len(masks) != len(crowds):
+        return []
+    from boxcar.records.mask_images import decoded_mask  # which loads NumPy
+    from boxcar.records.masks import MOST_MASK_PIXELS, mask_of
+
+    found: list[Outline | None] = []
+    total = 0
+    for png, crowd in zip(masks, crowds, strict=True):
+        try:
+            pixels = None if crowd else decoded_mask(png)
+        except ValueError:
+            found.append(Outline((), [Mask(0, 0, "")]))  # the check of the outline reports it
+            continue
+        found.append(None if pixels is None else Outline((), [mask_of(pixels != 0)]))
+        total += 0 if pixels is None else pixels.size
+        if total > MOST_MASK_PIXELS:
+            raise FaultyError("labels_too_large", f"its masks have more than {MOST_MASK_PIXELS:,} pixels")
+    return found
 
 
 class _FreeNames:

@@ -1,7 +1,8 @@
 """JSON of the VGG Image Annotator (VIA) 1 and 2: one file for many images, its annotations alone or a project.
 
-VIA stores pixels. Of polygons, circles, and ellipses, the box is the one around them. Points and polylines have no area and are
-left out where the image also has a box. The class is in one of the regions' attributes, whose names the person has chosen.
+VIA stores pixels. Polygons, circles, and ellipses are outlines, whose box is the one around them. Points and polylines
+have no area and are left out where the image also has a box. The class is in one of the regions' attributes, whose names the
+person has chosen.
 """
 
 import re
@@ -19,7 +20,7 @@ from boxcar.records.images import is_image
 from boxcar.records.json_beginning import BEGINNING, Beginning, beginning
 from boxcar.records.json_stream import JsonText
 from boxcar.records.reader import DataFiles, Listing, Recognized
-from boxcar.records.shapes import Shapes, Sides, around, class_name, number, oval, without_box
+from boxcar.records.shapes import Shape, Shapes, class_name, ellipse, not_a_box, number, polygon
 
 _LOOKED_AT = 20  # files
 _MOST_ATTRIBUTES = 1000  # of which the names are kept
@@ -171,26 +172,26 @@ def _annotation(image: dict[str, Any], attribute: str) -> Annotation:
         classes = _classes(_attributes(region).get(attribute))
         if len(classes) > 1:
             raise FaultyError("no_class_name", f"a region has {len(classes)} classes: {', '.join(classes[:5])[:200]}")
-        shapes.add(classes[0] if classes else None, partial(_sides, kind, shape))
+        shapes.add(classes[0] if classes else None, partial(_shape, kind, shape))
     return Annotation(None, None, shapes.objects())
 
 
-def _sides(kind: str, shape: dict[str, Any]) -> Sides:
+def _shape(kind: str, shape: dict[str, Any]) -> Shape:
     def value(name: str) -> float:
         return number(shape.get(name), name)
 
     match kind:
         case "rect":
             x, y = value("x"), value("y")
-            return x, y, x + value("width"), y + value("height")
+            return Shape((x, y, x + value("width"), y + value("height")))
         case "circle":
-            return oval((value("cx"), value("cy")), (value("r"), value("r")))
+            return ellipse((value("cx"), value("cy")), (value("r"), value("r")))
         case "ellipse":  # since VIA 2.0.8 turned by an angle in radians
             angle = degrees(number(shape.get("theta", 0), "theta"))
-            return oval((value("cx"), value("cy")), (value("rx"), value("ry")), angle)
+            return ellipse((value("cx"), value("cy")), (value("rx"), value("ry")), angle)
         case "polygon":
             xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
             if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys) or not xs:
                 raise FaultyError("box_incomplete", "has no all_points_x and all_points_y of the same length")
-            return around((number(x, "x"), number(y, "y")) for x, y in zip(xs, ys, strict=True))
-    return without_box(kind[:40] or "shape without a name")
+            return polygon([(number(x, "x"), number(y, "y")) for x, y in zip(xs, ys, strict=True)])
+    raise not_a_box(kind[:40] or "shape without a name")

@@ -1,21 +1,24 @@
 """Pascal VOC as labelImg writes it: one XML file per image.
 
-labelImg stores the edges of a rectangle in pixels, but writes 1 for an edge at 0.
+labelImg stores the edges of a rectangle in pixels, but writes 1 for an edge at 0. Roboflow adds polygons. The LabelMe of the
+MIT writes only polygons. In the Pascal VOC tree, a PNG in `SegmentationObject` has the masks of an image's objects.
 """
 
 import io
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.annotation import SIDES, Annotation, RawObject, parsed_number
+from boxcar.records.annotation import SIDES, Annotation, RawObject, Side, parsed_number
 from boxcar.records.faults import Fault, FaultyError, shown
+from boxcar.records.outline import Outline
 from boxcar.records.paired_reader import PairedReader
 from boxcar.records.pairing import paired
 from boxcar.records.reader import DataFiles, Item, Listing, Recognized
@@ -50,15 +53,19 @@ class VocReader(PairedReader):
 
     format = "voc"
     title = "Pascal VOC"
+    uses_masks = True
 
     def is_annotation(self, name: str) -> bool:
         return name[-4:].lower() == ".xml"
 
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
         splits = _listed_splits(self.lists, listing)
+        masks = {(_tree(name), _stem(name)): name for name in listing.masks}
         for item in paired(listing):
             if splits and isinstance(item, Item) and item.image is not None:
                 item = item._replace(split=splits.get(_stem(item.image)))
+            if masks and isinstance(item, Item) and item.image is not None and item.source is not None:
+                item = item._replace(masks=masks.get((_tree(item.image), _stem(item.image))))
             yield item
 
     def read(self, content: bytes) -> Annotation:
@@ -116,6 +123,11 @@ def _stem(name: str) -> str:
     return name.rpartition("/")[2].rpartition(".")[0]
 
 
+def _tree(name: str) -> str:
+    """The folder that contains a file's folder."""
+    return name.rpartition("/")[0].rpartition("/")[0]
+
+
 def _as_utf8(content: bytes) -> bytes:
     """The XML in UTF-8 if its declaration names an encoding of several bytes a sign, such as GBK, which expat does not read."""
     declared = _DECLARATION.match(content)
@@ -152,17 +164,39 @@ def _size(root: ET.Element) -> tuple[int, int] | None:
 
 
 def _objects(item: ET.Element) -> Iterator[RawObject]:
-    """One object for each box of an `<object>`; usually there is one."""
+    """One object for each box of an `<object>`; usually there is one. Without any, the box of its polygons."""
     boxes: Sequence[ET.Element | None] = item.findall("bndbox")
+    polygons = [_points(polygon) for polygon in item.iterfind("polygon")]
+    around: tuple[Side, Side, Side, Side] = (None, None, None, None)
+    if polygons and not boxes:
+        if _flag(item.findtext("deleted")):  # LabelMe keeps objects that were removed
+            return
+        xs, ys = ([side for points in polygons for side in points[at::2]] for at in (0, 1))
+        finite = xs and all(map(math.isfinite, (*xs, *ys)))
+        around = (min(xs), min(ys), max(xs), max(ys)) if finite else (math.nan,) * 4
     for box in boxes or [None]:
-        xmin, ymin, xmax, ymax = (None if box is None else box.findtext(side) for side in SIDES)
+        xmin, ymin, xmax, ymax = around if box is None else map(box.findtext, SIDES)
         yield RawObject(
             _text(item.findtext("name")) or "",
             (xmin, ymin, xmax, ymax),
             _flag(item.findtext("difficult")),
             _flag(item.findtext("truncated")),
             _text(item.findtext("pose")) or "Unspecified",
+            Outline(polygons) if polygons and len(boxes) < 2 else None,
         )
+
+
+def _points(polygon: ET.Element) -> list[float]:
+    """The points [x, y, x, y, ...] of `<pt><x>1</x><y>2</y></pt>...` or `<x1>1</x1><y1>2</y1>...`.
+
+    What is no number is NaN.
+    """
+    texts = [point.findtext(side) for point in polygon.iterfind("pt") for side in ("x", "y")]
+    if not texts:
+        found = {child.tag: child.text for child in polygon}
+        last = next(number for number in count(1) if f"x{number}" not in found)
+        texts = [found.get(f"{side}{number}") for number in range(1, last) for side in ("x", "y")]
+    return [math.nan if number is None else number for number in map(parsed_number, texts)]
 
 
 def _text(text: str | None) -> str | None:

@@ -21,6 +21,7 @@ from boxcar.records.formats.text import decoded, encoding_of, opened_text
 from boxcar.records.formats.yolo_layout import CLASSES, SPLIT_KEYS, Claim, Layout, class_files, read_layout
 from boxcar.records.image_index import ImageIndex
 from boxcar.records.images import is_image
+from boxcar.records.outline import Outline
 from boxcar.records.pairing import labeled, paired
 from boxcar.records.reader import DataFiles, Item, Listing, Recognized
 from boxcar.records.split_names import SPLITS
@@ -133,7 +134,7 @@ class YoloReader:
             raise FaultyError("broken_labels", f"line {line} has {count}, neither a box (4) nor an outline (6, 8, ...)")
         _require_shares(line, numbers)
         across, down = numbers[::2], numbers[1::2]
-        return RawObject(name, (min(across), min(down), max(across), max(down)))
+        return RawObject(name, (min(across), min(down), max(across), max(down)), outline=Outline([numbers]))
 
 
 class _Splits:
