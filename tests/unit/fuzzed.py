@@ -23,7 +23,7 @@ from example_bytes import checksum, example, floats, frame, integers, texts
 
 from boxcar.errors import BoxcarError
 from boxcar.records.annotation import checked_objects
-from boxcar.records.faults import Fault, FaultyError
+from boxcar.records.faults import Fault, FaultyError, Kind
 from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
 from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Item, Listing
@@ -249,7 +249,7 @@ SEEDS: dict[str, Seed] = {
     "via": Seed(damaged, (("via.json", _json(_VIA)), ("via.json", _json({"_via_settings": {}, "_via_img_metadata": _VIA})))),
     "tfrecord": Seed(
         damaged_records,
-        (("train.record", frame(example(**_FEATURES))), ("train.record", b"")),  # type: ignore[arg-type]
+        (("train.record", frame(example(**_FEATURES))), ("train.record", b"")),
         {"label_map.pbtxt": _LABEL_MAP},
         together=5,
     ),
@@ -277,7 +277,7 @@ class Found(NamedTuple):
     """What a folder gave."""
 
     boxes: int  # that are sound
-    kinds: set[str]  # of the faults
+    kinds: set[Kind]  # of the faults
 
 
 def read_folder(format: str, folder: Folder) -> Found:
@@ -298,7 +298,7 @@ def read_folder(format: str, folder: Folder) -> Found:
     else:
         listed = sorted({*labels, *filter(is_image, names)})
     listing = Listing(listed, lambda name: reader.image_names(folder[name]), opened)
-    images, boxes, kinds = set(), 0, set()
+    images, boxes, kinds = set[str | None](), 0, set[Kind]()
     for item in reader.items(listing):
         if isinstance(item, Fault):
             assert item.reason and str(item).encode("utf-8", "surrogateescape"), item
