@@ -20,6 +20,7 @@ from boxcar.records.chosen_classes import check_chosen, emptied_warning
 from boxcar.records.data_folder import data_folder
 from boxcar.records.faults import grouped, shown
 from boxcar.records.groups import find_groups
+from boxcar.records.near_duplicates import find_near_duplicates, near_duplicates_json, near_duplicates_warning
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split import assign_splits
 from boxcar.records.split_names import SPLITS, is_misunderstood_split
@@ -125,12 +126,12 @@ def build_records(
                 what = f"{changed} have changed since {uri_of(folder)} was made."
                 raise BoxcarError(ExitCode.USAGE, what, "Choose another --output for a new run.")
             check_found(opened, found, on_fault, choice)
-            images, said, grouped_as = _split_images(opened, found, group_by, validation_fraction, test_fraction, seed, frozen)
+            images, said, alike_as = _split_images(opened, found, group_by, validation_fraction, test_fraction, seed, frozen)
             labels = with_classes(given, found.classes)
             new_labels = [_appended(number, name) for number, name in labels.items() if given and number not in given]
             warnings = _left_out(opened) + said + _warnings(images, found, frozen) + new_labels
             with step.writing():
-                write_files(opened, step, images, labels, found, warnings, grouped_as)
+                write_files(opened, step, images, labels, found, warnings, alike_as)
         assert step.committed is not None
         return step.committed
 
@@ -206,23 +207,29 @@ def _split_images(
     test_fraction: float,
     seed: int,
     frozen: frozenset[str],
-) -> tuple[Images, list[str], dict[str, Any] | None]:
-    """The images to write, ordered by split, then by hash; warnings about groups; and what `dataset.json` says about these.
+) -> tuple[Images, list[str], dict[str, Any]]:
+    """The images to write, ordered by split, then by hash; warnings about images that are alike; and what `dataset.json` says
+    about these.
 
     Adds a fault for each image that is in no split.
     """
     images, names = source.table.images(), source.listing.names
-    groups = find_groups(images, names, group_by, found.classes)
-    found.faults += assign_splits(images, names, validation_fraction, test_fraction, seed, frozen, groups)
+    groups, alike = find_groups(images, names, group_by, found.classes), find_near_duplicates(source.table, images)
+    together = None if group_by == "none" else alike
+    found.faults += assign_splits(images, names, validation_fraction, test_fraction, seed, frozen, groups, together)
     warnings = [] if groups is None else groups.warnings(images["split"])
-    grouped_as = None if groups is None else groups.as_json(images["split"])
+    warnings += near_duplicates_warning(images, names, alike)
+    alike_as = {
+        "groups": None if groups is None else groups.as_json(images["split"]),
+        "near_duplicates": near_duplicates_json(images, names, alike),
+    }
     images = images[np.argsort(images["split"], kind="stable")]
     images = images[np.searchsorted(images["split"], 0) :]  # without those of NO_SPLIT, which come first
     if not images["boxes"].any():
         raise _without_boxes(source.root, found)  # the labeled ones were copies of others
     boxes = {name: int(images["boxes"][images["split"] == number].sum()) for number, name in enumerate(SPLITS)}
     require_training_objects(boxes, uri_of(source.root))
-    return images, warnings, grouped_as
+    return images, warnings, {name: said for name, said in alike_as.items() if said is not None}
 
 
 def _left_out(source: Source) -> list[str]:

@@ -64,6 +64,7 @@ class Row(NamedTuple):
     turn: bool = False
     boxes: int = 0
     packed: int = 0  # bytes of the packed objects
+    look: int = 0  # bytes that follow them: what the image looks like, if it was decoded
     taken: int = NO_TIME  # seconds of the camera's clock since 1970, if it matters
     offset: int = -1  # where its bytes begin in its annotation file; -1 if it is a file of its own
     # Set by the process that collects the rows.
@@ -73,7 +74,7 @@ class Row(NamedTuple):
     occurrence: int = 0  # its number among byte-identical images of its split
 
 
-ROW = struct.Struct("=32s32s?b32sqqiib?iiqqiiqi")  # the fields of Row
+ROW = struct.Struct("=32s32s?b32sqqiib?iihqqiiqi")  # the fields of Row
 
 
 @dataclass
@@ -81,7 +82,7 @@ class CheckedBatch:
     """The results for many items, in their order."""
 
     rows: bytearray = field(default_factory=bytearray)  # packed with ROW: smaller to send and to keep than objects
-    objects: bytearray = field(default_factory=bytearray)  # packed, one image's after the other's
+    objects: bytearray = field(default_factory=bytearray)  # packed, one image's after the other's, each with the image's look
     faults: list[Fault] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)  # the classes of all objects, before the choice; only if there is one
@@ -181,7 +182,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.skipped += 1
     elif not found.faults and image is not None and inspected is not None:
         boxes = sorted(item[:5] for item in objects)
-        packed = pack(objects)
+        packed, look = pack(objects), inspected.look_when(turn)
         row = row._replace(
             sound=True,
             split=_split(found.item, image),
@@ -194,10 +195,11 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
             turn=turn,
             boxes=len(objects),
             packed=len(packed),
+            look=len(look),
             taken=found.taken,
             offset=-1 if found.place is None else found.place[0],
         )
-        result.objects += packed
+        result.objects += packed + look
         result.classes.update(item.name for item in objects)
         result.clipped += clipped
         result.emptied += annotation is not None and len(annotation.objects) > 0 and not objects

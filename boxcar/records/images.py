@@ -27,6 +27,7 @@ from PIL import (
 
 from boxcar.inference.seen import as_seen
 from boxcar.records.faults import FaultyError
+from boxcar.records.looks import DECODED_SIDE, look_of, turned_look
 
 _SUFFIXES = frozenset({"bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
 # Formats that cameras, scanners and phones write, and records cannot contain.
@@ -72,10 +73,15 @@ class InspectedImage:
     orientation: int  # EXIF's, 1 to 8; 1 if there is none or it is not valid
     plain: bool  # an 8-bit RGB baseline JPEG or 8-bit RGB PNG: its pixels can be stored as they are
     png: bool
+    look: bytes = b""  # as stored; empty if it was not decoded
 
     def size(self, turn: bool) -> tuple[int, int]:
         """(width, height) in pixels, with the EXIF orientation applied or not."""
         return (self.height, self.width) if turn and self.orientation >= 5 else (self.width, self.height)
+
+    def look_when(self, turn: bool) -> bytes:
+        """What it looks like with the EXIF orientation applied or not, as in `boxcar.records.looks`; empty if not decoded."""
+        return turned_look(self.look, _TRANSPOSED[self.orientation]) if turn and self.look and self.orientation != 1 else self.look
 
     def treatment(self, turn: bool) -> Treatment:
         """How the file's bytes become those of the record."""
@@ -111,11 +117,12 @@ def inspect(content: bytes, full_decode: bool) -> InspectedImage:
         frame, scan = _jpeg_frame(content) if image.format in ("JPEG", "MPO") else (0, 0)
         # SOF0 and SOF1: sequential Huffman coding, which every decoder of JPEG reads.
         plain = image.mode == "RGB" and frame in (0xC0, 0xC1)
+    look = b""
     if full_decode or not plain or png:
-        _decode(image)
+        look = _decoded_look(image)
     elif content.rfind(b"\xff\xd9") < scan:
         raise FaultyError("truncated_picture", "the JPEG is cut off: it has no end marker")
-    return InspectedImage(width, height, orientation, plain, png)
+    return InspectedImage(width, height, orientation, plain, png, look)
 
 
 def stored_bytes(content: bytes, treatment: Treatment, turn: bool) -> tuple[bytes, Literal["jpeg", "png"]]:
@@ -157,11 +164,17 @@ def _opened(content: bytes) -> Image.Image:
         raise FaultyError("not_a_picture", f"the image cannot be opened ({error})") from error
 
 
-def _decode(image: Image.Image) -> None:
+def _decoded_look(image: Image.Image) -> bytes:
+    """Decodes an image to its end.
+
+    Raises:
+        FaultyError: `truncated_picture`.
+    """
     try:
         # At an eighth of its size, a JPEG is still read to its end, with less arithmetic and a 64th of the memory.
-        image.draft(image.mode, (1, 1))
+        reduced = image.draft(image.mode, (DECODED_SIDE, DECODED_SIDE))
         image.load()
+        return look_of(image, None if reduced is None else reduced[1][2:])
     except _DAMAGED as error:
         raise FaultyError("truncated_picture", f"the image cannot be decoded to its end ({error})") from error
 

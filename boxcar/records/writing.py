@@ -37,7 +37,7 @@ def write_files(
     labels: dict[int, str],
     found: CheckedBatch,
     warnings: list[str],
-    groups: dict[str, Any] | None = None,
+    alike: dict[str, Any],
 ) -> None:
     """Writes everything into the step's folder.
 
@@ -48,7 +48,7 @@ def write_files(
         labels: the classes by id.
         found: the totals of the checks.
         warnings: sentences for `dataset.json`.
-        groups: as `Groups.as_json`, for `dataset.json`; None if each image is by itself.
+        alike: what `dataset.json` says about groups and near-duplicates.
 
     Raises:
         BoxcarError: 65 if an image has changed since it was checked; 69 if a file cannot be read or written.
@@ -73,7 +73,7 @@ def write_files(
         "version": _version(images, labels),
         "labels": {"format": source.reader.title, "files": sum(map(source.reader.is_annotation, source.listing.names))},
         "label_map": {str(number): name for number, name in labels.items()},
-        **({} if groups is None else {"groups": groups}),
+        **alike,
         "splits": summary.splits_json(images),
         "faults": [fault.as_json() for fault in found.faults],
         "warnings": warnings + summary.warnings(),
