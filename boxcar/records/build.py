@@ -18,9 +18,16 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.check import CheckedBatch, Unlabeled
 from boxcar.records.chosen_classes import check_chosen, emptied_warning
 from boxcar.records.data_folder import data_folder
+from boxcar.records.duplicates import (
+    Duplicates,
+    different_labels_warning,
+    find_duplicates,
+    near_duplicates_json,
+    near_duplicates_warning,
+)
 from boxcar.records.faults import grouped, shown
 from boxcar.records.groups import find_groups
-from boxcar.records.near_duplicates import find_near_duplicates, near_duplicates_json, near_duplicates_warning
+from boxcar.records.near_duplicates import find_near_duplicates
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split import assign_splits
 from boxcar.records.split_names import SPLITS, is_misunderstood_split
@@ -126,12 +133,14 @@ def build_records(
                 what = f"{changed} have changed since {uri_of(folder)} was made."
                 raise BoxcarError(ExitCode.USAGE, what, "Choose another --output for a new run.")
             check_found(opened, found, on_fault, choice)
-            images, said, alike_as = _split_images(opened, found, group_by, validation_fraction, test_fraction, seed, frozen)
+            images, said, alike, duplicates = _split_images(
+                opened, found, group_by, validation_fraction, test_fraction, seed, frozen
+            )
             labels = with_classes(given, found.classes)
             new_labels = [_appended(number, name) for number, name in labels.items() if given and number not in given]
             warnings = _left_out(opened) + said + _warnings(images, found, frozen) + new_labels
             with step.writing():
-                write_files(opened, step, images, labels, found, warnings, alike_as)
+                write_files(opened, step, images, labels, found, warnings, alike, duplicates)
         assert step.committed is not None
         return step.committed
 
@@ -207,9 +216,9 @@ def _split_images(
     test_fraction: float,
     seed: int,
     frozen: frozenset[str],
-) -> tuple[Images, list[str], dict[str, Any]]:
-    """The images to write, ordered by split, then by hash; warnings about images that are alike; and what `dataset.json` says
-    about these.
+) -> tuple[Images, list[str], dict[str, Any], Duplicates]:
+    """The images to write, ordered by split, then by hash; warnings about images that are alike; what `dataset.json` says about
+    these; and what the health page does.
 
     Adds a fault for each image that is in no split.
     """
@@ -218,7 +227,8 @@ def _split_images(
     together = None if group_by == "none" else alike
     found.faults += assign_splits(images, names, validation_fraction, test_fraction, seed, frozen, groups, together)
     warnings = [] if groups is None else groups.warnings(images["split"])
-    warnings += near_duplicates_warning(images, names, alike)
+    warnings += different_labels_warning(images, names) + near_duplicates_warning(images, names, alike)
+    duplicates = find_duplicates(images, alike)
     alike_as = {
         "groups": None if groups is None else groups.as_json(images["split"]),
         "near_duplicates": near_duplicates_json(images, names, alike),
@@ -229,7 +239,7 @@ def _split_images(
         raise _without_boxes(source.root, found)  # the labeled ones were copies of others
     boxes = {name: int(images["boxes"][images["split"] == number].sum()) for number, name in enumerate(SPLITS)}
     require_training_objects(boxes, uri_of(source.root))
-    return images, warnings, {name: said for name, said in alike_as.items() if said is not None}
+    return images, warnings, {name: said for name, said in alike_as.items() if said is not None}, duplicates
 
 
 def _left_out(source: Source) -> list[str]:

@@ -81,7 +81,9 @@ class InspectedImage:
 
     def look_when(self, turn: bool) -> bytes:
         """What it looks like with the EXIF orientation applied or not, as in `boxcar.records.looks`; empty if not decoded."""
-        return turned_look(self.look, _TRANSPOSED[self.orientation]) if turn and self.look and self.orientation != 1 else self.look
+        return (
+            turned_look(self.look, _TRANSPOSED[self.orientation]) if turn and self.look and self.orientation != 1 else self.look
+        )
 
     def treatment(self, turn: bool) -> Treatment:
         """How the file's bytes become those of the record."""
@@ -171,8 +173,8 @@ def _decoded_look(image: Image.Image) -> bytes:
         FaultyError: `truncated_picture`.
     """
     try:
-        # At an eighth of its size, a JPEG is still read to its end, with less arithmetic and a 64th of the memory.
-        reduced = image.draft(image.mode, (DECODED_SIDE, DECODED_SIDE))
+        # At an eighth of its size and in gray, a JPEG is still read to its end, with less arithmetic and memory.
+        reduced = image.draft("L" if image.mode == "RGB" else image.mode, (DECODED_SIDE, DECODED_SIDE))
         image.load()
         return look_of(image, None if reduced is None else reduced[1][2:])
     except _DAMAGED as error:

@@ -8,6 +8,7 @@ LOOK_SIDE = 16  # pixels
 LOOK_BYTES = LOOK_SIDE**2
 DECODED_SIDE = 2 * LOOK_SIDE  # the least that a JPEG may be reduced to while it is decoded
 
+
 def look_of(image: Image.Image, extent: tuple[float, float] | None) -> bytes:
     """The look of a decoded image as it is stored: rows of gray values from the top.
 

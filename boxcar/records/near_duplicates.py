@@ -1,28 +1,25 @@
 """Finds near-duplicates: images that look alike although their files differ, such as an image and its smaller copy.
 
 Two images look alike if two measures of their 16 × 16 gray pixels say so (`boxcar.records.looks`). At most `_BITS` of 64 bits
-differ that say which of two neighboring places is clearly brighter (a difference hash). The mean absolute difference of the pixels is
-at most `_DIFFERENCE`, after each image's mean is subtracted and its contrast made equal. Among 200 photographs of raccoons,
-which are 19,900 pairs, and 18 of nuts, these measures find every copy and no other pair; the closest other pair has a
+differ that say which of two neighboring places is clearly brighter (a difference hash). The mean absolute difference of the
+pixels is at most `_DIFFERENCE`, after each image's mean is subtracted and its contrast made equal. Among 200 photographs of
+raccoons, which are 19,900 pairs, and 18 of nuts, these measures find every copy and no other pair; the closest other pair has a
 difference of 0.41. Images of nearly one color have no look, because their noise would decide.
 
 Hashes are compared as in multi-index hashing (Norouzi, Punjani, Fleet: Fast Search in Hamming Space with Multi-Index Hashing,
-2012): if at most 7 bits differ, at most one bit differs in one of four parts of 16 bits. 100,000 images need seconds.
+2012): if at most 9 bits differ, at most two bits differ in one of four parts of 16 bits. 100,000 images need seconds.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.records.faults import shown
 from boxcar.records.groups import ALONE, joined
 from boxcar.records.split import groups
-from boxcar.records.split_names import NO_SPLIT, SPLITS
 from boxcar.records.table import Images, ImageTable
 
-_BITS = 7
+_BITS = 9
 _DIFFERENCE = 0.2  # of images with a contrast of 1
 _MARGIN = 1 / 8  # of the contrast, which is the standard deviation
 _FLAT = 4.0  # gray levels; an image with less contrast has no look
@@ -63,53 +60,6 @@ def find_near_duplicates(table: ImageTable, images: Images) -> NDArray[np.int64]
     return number[group]
 
 
-def near_duplicates_json(images: Images, names: Sequence[str], alike: NDArray[np.int64]) -> dict[str, Any] | None:
-    """What `dataset.json` says about near-duplicates: how many sets and images there are, and the files of each set; None if
-    there are none.
-
-    Args:
-        images: all that are sound; their column `split` is final.
-        names: those that the column `image` points to.
-        alike: as `find_near_duplicates` returns it.
-    """
-    inside = np.flatnonzero(alike != ALONE)
-    if not len(inside):
-        return None
-    order = inside[np.lexsort((images["image"][inside], alike[inside]))]
-    begins = np.flatnonzero(np.diff(alike[order], prepend=ALONE))
-    sets = [[shown(names[place]) for place in part] for part in np.split(images["image"][order], begins[1:])]
-    return {
-        "sets": len(sets),
-        "pictures": len(order),
-        "in_several_splits": len(_divided(images, alike)),
-        "files": sorted(sets),
-    }
-
-
-def near_duplicates_warning(images: Images, names: Sequence[str], alike: NDArray[np.int64]) -> list[str]:
-    """A sentence about the sets in several splits; none if there is no such set.
-
-    Args:
-        images, names, alike: as for `near_duplicates_json`.
-    """
-    divided = _divided(images, alike)
-    if not len(divided):
-        return []
-    inside = np.flatnonzero((alike == divided[0]) & (images["split"] != NO_SPLIT))
-    one = inside[0]
-    other = inside[images["split"][inside] != images["split"][one]][0]
-    some = " and ".join(f"{shown(names[images['image'][at]])} ({SPLITS[images['split'][at]]})" for at in (one, other))
-    sets = "1 set of near-duplicates is" if len(divided) == 1 else f"{len(divided)} sets of near-duplicates are"
-    return [f"{sets} in several splits, such as {some}. Such images are alike, so scores may be too high."]
-
-
-def _divided(images: Images, alike: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sets with images in several splits."""
-    inside = (alike != ALONE) & (images["split"] != NO_SPLIT)
-    found = np.unique(np.stack([alike[inside], images["split"][inside].astype(np.int64)], 1), axis=0)[:, 0]
-    return np.unique(found[1:][found[1:] == found[:-1]])
-
-
 def _hashes(table: ImageTable, rows: Images) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """The difference hash of each image, and whether it has enough contrast for one."""
     hashes, textured = np.zeros(len(rows), np.uint64), np.zeros(len(rows), np.bool_)
@@ -135,25 +85,28 @@ def _candidates(hashes: NDArray[np.uint64]) -> Iterator[tuple[_Places, _Places]]
     order = np.argsort(hashes, kind="stable")
     equal = hashes[order[1:]] == hashes[order[:-1]]
     yield order[:-1][equal], order[1:][equal]  # first, so that images with equal looks are a set before all are compared
+    flips = sorted({1 << one | 1 << other for one in range(_PART) for other in range(_PART)})
     for part in range(0, 64, _PART):
         keys = ((hashes >> np.uint64(part)) & np.uint64(2**_PART - 1)).astype(np.int64)
         order = np.lexsort((hashes, keys))
         keys = keys[order]
         starts = np.searchsorted(keys, np.arange(2**_PART + 1))
+        sizes = np.diff(starts)
         rank = np.arange(len(keys)) - starts[keys]
-        for flipped in (0, *(1 << bit for bit in range(_PART))):
+        yield from _near(hashes, order, order, starts[keys] + rank + 1, np.minimum(sizes[keys] - rank - 1, _MOST))
+        for flipped in flips:
             wanted = keys ^ flipped
-            begin, end = starts[wanted], starts[wanted + 1]
-            if flipped:
-                begin = np.clip(begin + rank - _MOST // 2, begin, np.maximum(begin, end - _MOST))
-            else:
-                begin = begin + rank + 1
-            count = np.where(wanted < keys, 0, np.clip(end - begin, 0, _MOST))  # each pair once
-            yield from _near(hashes, order, begin, count)
+            some = np.flatnonzero((wanted > keys) & (sizes[wanted] > 0))  # each pair once
+            wanted = wanted[some]
+            count = np.minimum(sizes[wanted], _MOST)
+            begin = starts[wanted] + np.clip(rank[some] - _MOST // 2, 0, sizes[wanted] - count)
+            yield from _near(hashes, order[some], order, begin, count)
 
 
-def _near(hashes: NDArray[np.uint64], order: _Places, begin: _Places, count: _Places) -> Iterator[tuple[_Places, _Places]]:
-    """The pairs of each image of `order` and the `count` ones from `begin` on whose hashes differ by at most `_BITS` bits."""
+def _near(
+    hashes: NDArray[np.uint64], images: _Places, order: _Places, begin: _Places, count: _Places
+) -> Iterator[tuple[_Places, _Places]]:
+    """The pairs of each of `images` and `count` ones of `order`, from `begin` on, whose hashes differ by at most `_BITS`."""
     ends = np.cumsum(count)
     if not (total := int(count.sum())):
         return
@@ -161,7 +114,7 @@ def _near(hashes: NDArray[np.uint64], order: _Places, begin: _Places, count: _Pl
     for low, high in zip(bounds, [*bounds[1:], len(count)], strict=True):
         one = np.repeat(np.arange(low, high), count[low:high])
         other = np.arange(len(one)) - np.repeat(ends[low:high] - count[low:high] - (ends[low] - count[low]), count[low:high])
-        one, other = order[one], order[other + np.repeat(begin[low:high], count[low:high])]
+        one, other = images[one], order[other + np.repeat(begin[low:high], count[low:high])]
         close = np.bitwise_count(hashes[one] ^ hashes[other]) <= _BITS
         yield one[close], other[close]
 

@@ -23,8 +23,8 @@ _GROUPS = {
 
 
 def summary_lines(records: Path) -> list[str]:
-    """Lines about the format of the labels, the groups, near-duplicates, the splits, each split without objects, each warning, the images that
-    were left out, and the place of the health page."""
+    """Lines about the format of the labels, the groups, near-duplicates, the splits, each split without objects, each warning,
+    the images that were left out, and the place of the health page."""
     dataset = json.loads((records / DATASET).read_text(encoding="utf-8"))
     splits = dataset["splits"]
     counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())

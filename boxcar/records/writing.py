@@ -13,7 +13,9 @@ import numpy as np
 from boxcar.data.box_shapes import write_box_shapes
 from boxcar.data.label_map import label_map_text, write_label_map
 from boxcar.records.check import TREATMENTS, CheckedBatch
+from boxcar.records.duplicates import Duplicates
 from boxcar.records.health import examine
+from boxcar.records.health_duplicates import duplicate_thumbnails
 from boxcar.records.health_page import suspicious_thumbnails, write_health_page
 from boxcar.records.shards import Shard, write_shard
 from boxcar.records.source import Source
@@ -38,6 +40,7 @@ def write_files(
     found: CheckedBatch,
     warnings: list[str],
     alike: dict[str, Any],
+    duplicates: Duplicates,
 ) -> None:
     """Writes everything into the step's folder.
 
@@ -49,6 +52,7 @@ def write_files(
         found: the totals of the checks.
         warnings: sentences for `dataset.json`.
         alike: what `dataset.json` says about groups and near-duplicates.
+        duplicates: for the health page.
 
     Raises:
         BoxcarError: 65 if an image has changed since it was checked; 69 if a file cannot be read or written.
@@ -65,7 +69,7 @@ def write_files(
             source.workers.kill()
             raise
     health = examine(source.table, images, list(labels.values()))
-    thumbnails = suspicious_thumbnails(source, images, health)
+    thumbnails, pairs = suspicious_thumbnails(source, images, health), duplicate_thumbnails(source, duplicates)
     source.workers.close()  # frees their memory before `dataset.json` needs some
     write_label_map(step.folder / LABEL_MAP, labels)
     write_box_shapes(step.folder, summary.train_shapes)
@@ -85,7 +89,7 @@ def write_files(
     # In pieces: the text of all hashes need not be in memory at once.
     pieces = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False).iterencode(dataset)
     replace_bytes(step.folder / DATASET, (piece.encode() for piece in chain(pieces, ["\n"])))
-    write_health_page(step.folder, source, dataset, found.faults, images, health, thumbnails)
+    write_health_page(step.folder, source, dataset, found.faults, images, health, thumbnails, duplicates, pairs)
 
 
 def _shards(source: Source, folder: Path, images: Images, labels: dict[int, str]) -> Iterator[Shard]:
