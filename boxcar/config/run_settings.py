@@ -15,6 +15,7 @@ from boxcar.config.retraining_settings import RetrainingSettings
 from boxcar.config.settings import read_yaml, split_words, validate
 from boxcar.detectors.catalog import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import ExitCode, Refused
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.run.layout import CONFIGURATION
 from boxcar.storage import bucket_location, local_path, replace_text
 
@@ -110,6 +111,12 @@ class Configuration(Conversion):
         description="Images that stay in one split: of one folder, of one name without its running number (name), of one time, "
         "or with the same match of REGEX in their paths. [default: name for frames of video, else none]",
     )
+    max_megapixels: int = Field(
+        MOST_MEGAPIXELS,
+        ge=1,
+        le=10_000,
+        description="Megapixels that an image may have. Decoding takes 4 to 8 MB of memory for each.",
+    )
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used to choose the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used only for the final scores.")
     # Not stored in a run, which may be resumed elsewhere or for another purpose.
@@ -173,6 +180,7 @@ class Configuration(Conversion):
     def of_records(self) -> dict[str, Any]:
         """The settings that `build_records` takes, by the names of its arguments."""
         names = {"format", "on_fault", "unlabeled", "classes", "label_map", "frozen_test", "group_by"}
+        names.add("max_megapixels")
         names |= {"validation_fraction", "test_fraction", "seed"}
         return self.model_dump(include=names, exclude_none=True)
 

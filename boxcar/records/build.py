@@ -15,6 +15,7 @@ from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import label_map_text, read_label_map, with_classes
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.records.check import CheckedBatch, Unlabeled
 from boxcar.records.chosen_classes import check_chosen, emptied_warning
 from boxcar.records.data_folder import data_folder
@@ -39,6 +40,8 @@ from boxcar.storage import fetch_file
 from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
 
+_EXAMPLES = 3  # that a warning names
+
 
 def build_records(
     data: str,
@@ -54,6 +57,7 @@ def build_records(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
+    max_megapixels: int = MOST_MEGAPIXELS,
     full_decode: bool = True,
     replace: bool = True,
 ) -> Committed:
@@ -76,6 +80,7 @@ def build_records(
         group_by: which images are in one split, as for `boxcar.records.groups`.
         validation_fraction, test_fraction: shares in (0, 1) of the images for a split that no folder defines, chosen by hash.
         seed: seed of that hash.
+        max_megapixels: of an image; larger ones are faults.
         full_decode: decode every image to its end, so that a damaged one is found here and not in training.
         replace: whether finished records of other images or settings in `output` are replaced, or an error.
 
@@ -99,6 +104,8 @@ def build_records(
         parameters["classes"] = list(classes)
     if group_by is not None:
         parameters["group_by"] = group_by
+    if max_megapixels != MOST_MEGAPIXELS:
+        parameters["max_megapixels"] = max_megapixels
     choice = None if classes is None else class_choice(classes)
     started = time.monotonic()
     _check_arguments(on_fault, validation_fraction, test_fraction)
@@ -118,12 +125,12 @@ def build_records(
         if full_decode and (folder / COMMIT).is_file():
             # To see that nothing has changed, the images need not be decoded.
             with opened_source(root, folder, format) as opened:
-                check_all(opened, full_decode=False, unlabeled=unlabeled, classes=choice)
+                check_all(opened, False, unlabeled, choice, most_megapixels=max_megapixels)
                 committed = step_for(opened).done()
             if committed is not None:
                 return committed
         with opened_source(root, folder, format) as opened:
-            found = check_all(opened, full_decode, unlabeled, choice, times=group_by == "time")
+            found = check_all(opened, full_decode, unlabeled, choice, group_by == "time", max_megapixels)
             step = step_for(opened)
             committed = step.done()
             if committed is not None:
@@ -280,6 +287,9 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> li
     if found.repeated:
         boxes = "1 box is a copy" if found.repeated == 1 else f"{found.repeated} boxes are copies"
         warnings.append(f"{boxes} of others in the same label file, such as in {shown(found.repeated_in)}, and left out.")
+    if odd := sorted(found.odd_orientations):
+        some = ", ".join(odd[:_EXAMPLES]) + (f", and {len(odd) - _EXAMPLES} more" if len(odd) > _EXAMPLES else "")
+        warnings.append(f"An EXIF orientation must be 1 to 8. These images are taken as they are stored: {some}.")
     if found.skipped:
         warnings.append(f"{found.skipped} images have no label and were left out.")
     return warnings + emptied_warning(found)

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 from boxcar.config.class_choice import ClassChoice
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.annotation import Annotation, LabeledObject, checked_objects, pack
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
+from boxcar.records.annotation import SIDES, Annotation, LabeledObject, checked_objects, pack
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect, taken
 from boxcar.records.reader import AnnotationReader, ImageHolder, Item
@@ -43,6 +44,7 @@ class Batch:
     unlabeled: Unlabeled = "stop"  # what becomes of images that no label describes
     classes: ClassChoice | None = None  # None for all, as they are
     times: bool = False  # whether it matters when images were taken
+    most_megapixels: int = MOST_MEGAPIXELS  # of an image
 
 
 class Row(NamedTuple):
@@ -91,6 +93,7 @@ class CheckedBatch:
     repeated_in: str = ""  # one such annotation file
     without_annotation: int = 0  # negatives
     skipped: int = 0  # images without a label that are in no split
+    odd_orientations: list[str] = field(default_factory=list)  # images with an EXIF orientation that is none of 1 to 8
     emptied: int = 0  # images all of whose objects were dropped, because of their classes
 
     def merge(self, other: "CheckedBatch") -> None:
@@ -102,6 +105,7 @@ class CheckedBatch:
         self.without_annotation += other.without_annotation
         self.skipped += other.skipped
         self.emptied += other.emptied
+        self.odd_orientations += other.odd_orientations
         self.repeated += other.repeated
         self.repeated_in = self.repeated_in or other.repeated_in
 
@@ -181,6 +185,9 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     if is_unlabeled and batch.unlabeled == "skip":
         result.skipped += 1
     elif not found.faults and image is not None and inspected is not None:
+        if (factor := inspected.reduction) > 1:
+            objects = [item._replace(**{side: getattr(item, side) / factor for side in SIDES}) for item in objects]
+            width, height = -(-width // factor), -(-height // factor)
         boxes = sorted(item[:5] for item in objects)
         packed, look = pack(objects), inspected.look_when(turn)
         row = row._replace(
@@ -202,6 +209,8 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.objects += packed + look
         result.classes.update(item.name for item in objects)
         result.clipped += clipped
+        if inspected.odd_orientation:
+            result.odd_orientations.append(f"{shown(image)} ({shown(inspected.odd_orientation)})")
         result.emptied += annotation is not None and len(annotation.objects) > 0 and not objects
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:
@@ -235,7 +244,7 @@ def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:
         found.sha256, found.size = hashlib.sha256(content).digest(), len(content)
         if is_drawn(content):
             raise FaultyError("own_output", "`boxcar detect` has drawn boxes on it, so it is no data")
-        inspected = inspect(content, batch.full_decode)
+        inspected = inspect(content, batch.full_decode, batch.most_megapixels)
         if batch.times and (time := taken(content)) is not None:
             found.taken = time
         return inspected
