@@ -19,11 +19,10 @@ def duplicate_thumbnails(source: Source, duplicates: Duplicates) -> list[tuple[s
         BoxcarError: 65 if an image has changed since it was checked; 69 if it cannot be read.
     """
     rows = [list(map(Row._make, ROW.iter_unpack(twins.rows.tobytes()))) for twins in duplicates.drawn]
-    names = source.listing.names
-    tasks = {names[row.image]: Preview(source.root, names[row.image], row) for pair in rows for row in pair}
-    small = {task.name: jpeg for task, jpeg in source.workers.run(preview, tasks.values())}
+    tasks = {row.image: Preview(source.root, source.file_of(row), row) for pair in rows for row in pair}
+    small = {task.row.image: jpeg for task, jpeg in source.workers.run(preview, tasks.values())}
     return [
-        (_heading(twins), [_thumbnail(source, twins, at, row, small[names[row.image]]) for at, row in enumerate(pair)])
+        (_heading(twins), [_thumbnail(source, twins, at, row, small[row.image]) for at, row in enumerate(pair)])
         for twins, pair in zip(duplicates.drawn, rows, strict=True)
     ]
 
