@@ -288,8 +288,13 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str]) -> li
         boxes = "1 box is a copy" if found.repeated == 1 else f"{found.repeated} boxes are copies"
         warnings.append(f"{boxes} of others in the same label file, such as in {shown(found.repeated_in)}, and left out.")
     if odd := sorted(found.odd_orientations):
-        some = ", ".join(odd[:_EXAMPLES]) + (f", and {len(odd) - _EXAMPLES} more" if len(odd) > _EXAMPLES else "")
-        warnings.append(f"An EXIF orientation must be 1 to 8. These images are taken as they are stored: {some}.")
+        warnings.append(f"An EXIF orientation must be 1 to 8. These images are taken as they are stored: {_some(odd)}.")
     if found.skipped:
         warnings.append(f"{found.skipped} images have no label and were left out.")
+    if found.not_labeled:
+        warnings.append(f"Without a label: {_some(sorted(found.not_labeled))}.")
     return warnings + emptied_warning(found)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_EXAMPLES]) + (f", and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else "")

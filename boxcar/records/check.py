@@ -93,6 +93,7 @@ class CheckedBatch:
     repeated_in: str = ""  # one such annotation file
     without_annotation: int = 0  # negatives
     skipped: int = 0  # images without a label that are in no split
+    not_labeled: list[str] = field(default_factory=list)  # images of the two kinds above
     odd_orientations: list[str] = field(default_factory=list)  # images with an EXIF orientation that is none of 1 to 8
     emptied: int = 0  # images all of whose objects were dropped, because of their classes
 
@@ -105,6 +106,7 @@ class CheckedBatch:
         self.without_annotation += other.without_annotation
         self.skipped += other.skipped
         self.emptied += other.emptied
+        self.not_labeled += other.not_labeled
         self.odd_orientations += other.odd_orientations
         self.repeated += other.repeated
         self.repeated_in = self.repeated_in or other.repeated_in
@@ -184,6 +186,7 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
     row = Row(found.sha256, found.source_digest)
     if is_unlabeled and batch.unlabeled == "skip":
         result.skipped += 1
+        result.not_labeled.append(shown(image or ""))
     elif not found.faults and image is not None and inspected is not None:
         if (factor := inspected.reduction) > 1:
             objects = [item._replace(**{side: getattr(item, side) / factor for side in SIDES}) for item in objects]
@@ -215,7 +218,9 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:
             result.repeated_in = source
-        result.without_annotation += source is None
+        if source is None:
+            result.without_annotation += 1
+            result.not_labeled.append(shown(image))
     result.rows += ROW.pack(*row)
 
 

@@ -81,6 +81,7 @@ def write_files(
         "splits": summary.splits_json(images),
         "faults": [fault.as_json() for fault in found.faults],
         "warnings": warnings + summary.warnings(),
+        **({"not_labeled": sorted(found.not_labeled)} if found.not_labeled else {}),
         **({"odd_orientations": sorted(found.odd_orientations)} if found.odd_orientations else {}),
         "clipped_boxes": found.clipped,
         "pictures_without_xml": found.without_annotation,

@@ -78,7 +78,7 @@ def index_files(data: str, known: Index | None, format: LabelFormat | None = Non
         format: of the labels; by default it is recognized.
 
     Raises:
-        BoxcarError: 64 if there is no image, or `data` is an archive; 64 or 65 as `find_reader`; 69 if the folder cannot be read.
+        BoxcarError: 64 if there is no image, or `data` is a file; 64 or 65 as `find_reader`; 69 if the folder cannot be read.
     """
     if bucket_location(data) is None and local_path(data).is_file():
         what = f"{data} is a file. A retraining reads the files of a folder that have changed."

@@ -305,3 +305,13 @@ def test_raccoon_runs_through_as_it_is(tmp_path: Path) -> None:
     assert dataset["faults"] == []
     assert dataset["label_map"] == {"1": "raccoon"}
     assert dataset["encoded_anew"] > 0  # the gray ones
+
+
+def test_images_without_a_label_are_named(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 8)
+    for number in range(5):
+        save(data / f"new{number}.png", picture(f"new{number}"))
+    build_records(str(data), str(tmp_path / "out"), unlabeled="skip")
+    dataset = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert "Without a label: new0.png, new1.png, new2.png, and 2 more." in dataset["warnings"]
+    assert dataset["not_labeled"] == [f"new{number}.png" for number in range(5)]
