@@ -182,7 +182,7 @@ def _across_splits(alike: NDArray[np.int64], kept: NDArray[np.bool_], splits: _S
     inside = kept & (alike != ALONE)
     first = np.full(len(alike), NO_SPLIT, np.int8)
     np.maximum.at(first, alike[inside], splits[inside])  # a set is known by the place of an image
-    copies = inside & (splits < first[alike])
+    copies: NDArray[np.bool_] = inside & (splits < first[alike])
     for split in (_TRAIN, _VALIDATION):
         of_split = copies & (splits == split)
         if of_split.sum() > _MOST_LEFT_OUT * (kept & (splits == split)).sum():
