@@ -7,6 +7,7 @@ import typer
 
 from boxcar.cli.command import FILES, START, command, counted, make_app, say
 from boxcar.cli.options import Run, VerifyKey, verify_model
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.run.layout import DRAWINGS_FOLDER
 
 app = make_app()
@@ -33,6 +34,9 @@ def detect(
         int | None, typer.Option(help="Number of a camera to read from until Ctrl-C; the first is 0.", min=0, max=99)
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.", min=1, max=64)] = 2,
+    max_megapixels: Annotated[
+        int, typer.Option(help="Megapixels that an image may have.", min=1, max=10_000)
+    ] = MOST_MEGAPIXELS,
     verify_key: VerifyKey = None,
 ) -> None:
     """Detect objects in images, videos, or camera frames, with any exported file."""
@@ -50,6 +54,7 @@ def detect(
         table=csv,
         score=score,
         threads=threads,
+        max_megapixels=max_megapixels,
         say=say,
     )
     found_in = f"{counted(found.objects, 'object')} in {counted(found.images, 'image')}"

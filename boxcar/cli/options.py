@@ -35,7 +35,10 @@ VerifyKey = Annotated[
 # The settings that are options, by their section in the help. All others are set in the file of --config.
 TRAINING = ("architecture", "image_size", "steps", "batch_size", "learning_rate", "optimizer", "init", "gpus", "on_divergence")
 CONVERSION = ("formats", "limits", "parity_pictures", "int8_pictures", "int8_input", "int8_max_drop")
-DATA = ("format", "label_map", "frozen_test", "on_fault", "unlabeled", "classes", "group_by", "difficult", "seed")
+DATA = (
+    *("format", "label_map", "frozen_test", "on_fault", "unlabeled", "classes", "group_by", "difficult", "max_megapixels"),
+    "seed",
+)
 _SECTIONS = {"Training": TRAINING, "Exported files": CONVERSION, "Data": DATA}
 _METAVARS = {
     "architecture": "NAME",

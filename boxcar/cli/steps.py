@@ -41,7 +41,7 @@ def records(
     print(*summary_lines(made.folder), f"The records are in {output}.", sep="\n")
 
 
-@command(app, settings=of_configuration("format", "on_fault", "unlabeled", "classes"), panel=STEPS)
+@command(app, settings=of_configuration("format", "on_fault", "unlabeled", "classes", "max_megapixels"), panel=STEPS)
 def convert_labels(
     data: Annotated[str, typer.Option(help="Folder with images and their label files.", metavar="URI")],
     output: Output,
@@ -52,7 +52,7 @@ def convert_labels(
     from boxcar.records import convert_labels as convert
 
     configuration = make_configuration(None, given)
-    names = {"format", "on_fault", "unlabeled", "classes"}
+    names = {"format", "on_fault", "unlabeled", "classes", "max_megapixels"}
     convert(data, output, to, **configuration.model_dump(include=names, exclude_none=True))
     print(f"The images and their labels are in {output}.")
 

@@ -15,6 +15,7 @@ from boxcar.config.retraining_settings import RetrainingSettings
 from boxcar.config.settings import read_yaml, split_words, validate
 from boxcar.detectors.catalog import ARCHITECTURES, check_image_size, find_architecture
 from boxcar.errors import ExitCode, Refused
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.run.layout import CONFIGURATION
 from boxcar.storage import bucket_location, local_path, replace_text
 
@@ -116,6 +117,12 @@ class Configuration(Conversion):
         description="Objects that labels mark as difficult, which training uses in any case: score them, or ignore them in "
         "scores, as Pascal VOC does.",
     )
+    max_megapixels: int = Field(
+        MOST_MEGAPIXELS,
+        ge=1,
+        le=10_000,
+        description="Megapixels that an image may have. Decoding takes 4 to 8 MB of memory for each.",
+    )
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used to choose the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used only for the final scores.")
     # Not stored in a run, which may be resumed elsewhere or for another purpose.
@@ -179,6 +186,7 @@ class Configuration(Conversion):
     def of_records(self) -> dict[str, Any]:
         """The settings that `build_records` takes, by the names of its arguments."""
         names = {"format", "on_fault", "unlabeled", "classes", "label_map", "frozen_test", "group_by", "difficult"}
+        names.add("max_megapixels")
         names |= {"validation_fraction", "test_fraction", "seed"}
         return self.model_dump(include=names, exclude_none=True)
 

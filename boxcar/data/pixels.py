@@ -8,6 +8,7 @@ from PIL import Image
 
 from boxcar.data.example import Example
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.seen import as_seen
 
 
 def decode_picture(example: Example) -> npt.NDArray[np.uint8]:
@@ -18,8 +19,8 @@ def decode_picture(example: Example) -> npt.NDArray[np.uint8]:
     """
     try:
         with Image.open(io.BytesIO(example.encoded), formats=("JPEG", "PNG")) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            pixels = np.asarray(as_seen(image))
+    except (OSError, ValueError, SyntaxError) as error:
         raise _unusable(example, str(error).rstrip(".")) from error
     if pixels.shape != (example.height, example.width, 3):
         raise _unusable(example, f"its pixels are {pixels.shape[1]} x {pixels.shape[0]}")
@@ -35,9 +36,9 @@ def thumbnail(example: Example, side: int) -> Image.Image:
     try:
         with Image.open(io.BytesIO(example.encoded)) as image:
             image.draft("RGB", (2 * side, 2 * side))
-            small = image.convert("RGB")
+            small = as_seen(image)
             small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError) as error:
         raise BoxcarError(
             ExitCode.DATA,
             f"The image {example.filename or example.sha256} in the records cannot be decoded: {error}.",

@@ -13,6 +13,7 @@ from boxcar.detect.lists import JsonLines, Table, as_listed, check_files
 from boxcar.detect.sources import Frame, find_sources, read_frames
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.drawing import SHOWN_SCORE, captions
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.inference.open_runner import open_runner
 from boxcar.storage import bucket_location, local_path
 from boxcar.sync.mirror import Mirror
@@ -40,6 +41,7 @@ def detect(
     table: str | None = None,
     score: float = SHOWN_SCORE,
     threads: int = 2,
+    max_megapixels: int = MOST_MEGAPIXELS,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> DetectSummary:
     """Detects objects in images, folders of images, videos, and a camera's images.
@@ -56,6 +58,7 @@ def detect(
         table: file for the same as CSV, one line per box.
         score: the minimum score of a detection, 0 to 1.
         threads: CPU threads, 1 to 64.
+        max_megapixels: of an image file; a larger one cannot be read.
         say: called with a line for each image or video.
 
     Raises:
@@ -83,7 +86,7 @@ def detect(
             if name is not None
         ]
         for source in sources:
-            frames = read_frames(source, say)
+            frames = read_frames(source, say, max_megapixels)
             first = images
             try:
                 while (frame := _next(frames, faults)) is not None:

@@ -12,6 +12,7 @@ from pi_heif import register_heif_opener
 from PIL import Image
 
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.inference.seen import UnseenError, as_seen, exif_orientation
 from boxcar.run.own_outputs import walk_data
 from boxcar.storage import local_path
@@ -115,12 +116,15 @@ def _inside(folder: Path, say: Callable[[str], None]) -> list[str]:
     return found
 
 
-def read_frames(source: Source, say: Callable[[str], None] = lambda sentence: None) -> Iterator[Frame]:
+def read_frames(
+    source: Source, say: Callable[[str], None] = lambda sentence: None, max_megapixels: int = MOST_MEGAPIXELS
+) -> Iterator[Frame]:
     """The source's frames, one after the other.
 
     Args:
         source: what to read.
         say: called with a sentence if a file has more images or frames than can be read.
+        max_megapixels: what an image file may have.
 
     Raises:
         BoxcarError: 65 if it cannot be decoded, 69 if the camera cannot be used, or returns no more images.
@@ -128,24 +132,25 @@ def read_frames(source: Source, say: Callable[[str], None] = lambda sentence: No
     if source.moves:
         yield from _moving(source, say)
     else:
-        yield Frame(source, _still(Path(source.path), say), None, None)
+        yield Frame(source, _still(Path(source.path), say, max_megapixels), None, None)
 
 
-def _still(path: Path, say: Callable[[str], None]) -> npt.NDArray[np.uint8]:
+def _still(path: Path, say: Callable[[str], None], max_megapixels: int) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
+            if image.width * image.height > max_megapixels * 1_000_000:
+                limit = f"the limit is {max_megapixels} megapixels (--max-megapixels)"
+                raise _unreadable(str(path), f"it has {image.width}×{image.height} pixels; {limit}")
             count = getattr(image, "n_frames", 1) if image.format in _SEQUENCES else 1
             orientation = exif_orientation(image)
             pixels = np.asarray(as_seen(image, orientation))
     # What Pillow raises for damaged files and for files that are too large for the machine's memory.
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError) as error:
         reason = "it is damaged, or its name has the wrong suffix"
         if isinstance(error, UnseenError):
             reason = str(error)
         if isinstance(error, OSError) and error.strerror:
             reason = error.strerror
-        elif isinstance(error, Image.DecompressionBombError):
-            reason = "it has too many pixels"
         raise _unreadable(str(path), reason) from error
     if count > 1:
         say(f"{path} contains {count} images. Only the first is read.")

@@ -8,11 +8,14 @@ import zlib
 import numpy as np
 from PIL import Image
 
+# Pillow refuses photographs of 200 megapixels wherever an image is opened. Boxcar checks its own limit where files come in.
+Image.MAX_IMAGE_PIXELS = None
+
 # What Pillow's decoders and its EXIF reader raise on damaged files.
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, EOFError, struct.error, zlib.error)
 
-_ORIENTATION = 0x0112  # EXIF's tag
-_TRANSPOSED = {
+# How Pillow turns an image upright, by EXIF's orientation.
+TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -21,6 +24,7 @@ _TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ORIENTATION = 0x0112  # EXIF's tag
 _WHITE_IS_ZERO = (262, 0)  # TIFF's tag PhotometricInterpretation, and its value for images in which 0 is white
 
 
@@ -41,6 +45,16 @@ def exif_orientation(image: Image.Image) -> int:
 
     Pillow turns a TIFF by itself when it decodes it. After a call of this, it does not.
     """
+    return valid_orientation(stored_orientation(image))
+
+
+def valid_orientation(value: object) -> int:
+    """What EXIF has as the orientation if it is 1 to 8, else 1."""
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def stored_orientation(image: Image.Image) -> object:
+    """As `exif_orientation`, but of any value; None if EXIF has none."""
     try:
         if image.format == "TIFF":
             fields = image.getexif()
@@ -52,8 +66,8 @@ def exif_orientation(image: Image.Image) -> int:
             fields.load(image.info.get("exif") or b"")
             value = fields.get(_ORIENTATION)
     except DAMAGED:
-        return 1  # an unreadable EXIF rotates nothing
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        return None  # an unreadable EXIF rotates nothing
+    return value
 
 
 def as_seen(image: Image.Image, orientation: int = 1) -> Image.Image:
@@ -64,7 +78,7 @@ def as_seen(image: Image.Image, orientation: int = 1) -> Image.Image:
         OSError, ValueError, and what else Pillow raises: if it cannot be decoded.
     """
     seen = _in_rgb(image)
-    return seen.transpose(_TRANSPOSED[orientation]) if orientation in _TRANSPOSED else seen
+    return seen.transpose(TRANSPOSED[orientation]) if orientation in TRANSPOSED else seen
 
 
 def _in_rgb(image: Image.Image) -> Image.Image:

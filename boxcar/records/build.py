@@ -15,11 +15,20 @@ from boxcar.data.held_out_list import frozen_test_digest, read_frozen_test
 from boxcar.data.label_map import label_map_text, read_given_label_map, with_classes
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.records.check import NAMED, CheckedBatch, Unlabeled
 from boxcar.records.chosen_classes import check_chosen, emptied_warning
 from boxcar.records.data_folder import data_folder
+from boxcar.records.duplicates import (
+    Duplicates,
+    different_labels_warning,
+    find_duplicates,
+    near_duplicates_json,
+    near_duplicates_warning,
+)
 from boxcar.records.faults import grouped, shown
 from boxcar.records.groups import find_groups
+from boxcar.records.near_duplicates import find_near_duplicates
 from boxcar.records.source import Source, check_all, find_labels, opened_source
 from boxcar.records.split import assign_splits
 from boxcar.records.split_names import SPLITS, is_misunderstood_split
@@ -30,6 +39,8 @@ from boxcar.run.step import Committed, Step, read_commit
 from boxcar.storage import fetch_file
 from boxcar.storage.cache import uri_of
 from boxcar.sync.mirror import Mirror
+
+_EXAMPLES = 3  # that a warning names
 
 
 def build_records(
@@ -47,6 +58,7 @@ def build_records(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
+    max_megapixels: int = MOST_MEGAPIXELS,
     full_decode: bool = True,
     replace: bool = True,
 ) -> Committed:
@@ -70,6 +82,7 @@ def build_records(
         difficult: whether objects that are marked so, on which a detector is trained in any case, count in scores.
         validation_fraction, test_fraction: shares in (0, 1) of the images for a split that no folder defines, chosen by hash.
         seed: seed of that hash.
+        max_megapixels: of an image; larger ones are faults.
         full_decode: decode every image to its end, so that a damaged one is found here and not in training.
         replace: whether finished records of other images or settings in `output` are replaced, or an error.
 
@@ -95,6 +108,8 @@ def build_records(
         parameters["group_by"] = group_by
     if difficult != "score":
         parameters["difficult"] = difficult
+    if max_megapixels != MOST_MEGAPIXELS:
+        parameters["max_megapixels"] = max_megapixels
     choice = None if classes is None else class_choice(classes)
     started = time.monotonic()
     _check_arguments(on_fault, validation_fraction, test_fraction)
@@ -115,12 +130,12 @@ def build_records(
         if full_decode and (folder / COMMIT).is_file():
             # To see that nothing has changed, the images need not be decoded.
             with opened_source(root, folder, format) as opened:
-                check_all(opened, full_decode=False, unlabeled=unlabeled, classes=choice)
+                check_all(opened, False, unlabeled, choice, most_megapixels=max_megapixels)
                 committed = step_for(opened).done()
             if committed is not None:
                 return committed
         with opened_source(root, folder, format) as opened:
-            found = check_all(opened, full_decode, unlabeled, choice, times=group_by == "time")
+            found = check_all(opened, full_decode, unlabeled, choice, group_by == "time", max_megapixels)
             step = step_for(opened)
             committed = step.done()
             if committed is not None:
@@ -130,13 +145,15 @@ def build_records(
                 what = f"{changed} have changed since {uri_of(folder)} was made."
                 raise BoxcarError(ExitCode.USAGE, what, "Choose another --output for a new run.")
             check_found(opened, found, on_fault, choice)
-            images, said, grouped_as = _split_images(opened, found, group_by, validation_fraction, test_fraction, seed, frozen)
+            images, said, alike, duplicates = _split_images(
+                opened, found, group_by, validation_fraction, test_fraction, seed, frozen
+            )
             labels = with_classes(given, found.classes)
             new_labels = _appended({number: name for number, name in labels.items() if given and number not in given})
             warnings = label_notes + _left_out(opened) + said + _warnings(images, found, frozen, difficult) + new_labels
             ignores = difficult == "ignore"
             with step.writing():
-                write_files(opened, step, images, labels, found, warnings, grouped_as, ignores_difficult=ignores)
+                write_files(opened, step, images, labels, found, warnings, alike, duplicates, ignores_difficult=ignores)
         assert step.committed is not None
         return step.committed
 
@@ -212,23 +229,30 @@ def _split_images(
     test_fraction: float,
     seed: int,
     frozen: frozenset[str],
-) -> tuple[Images, list[str], dict[str, Any] | None]:
-    """The images to write, ordered by split, then by hash; warnings about groups; and what `dataset.json` says about these.
+) -> tuple[Images, list[str], dict[str, Any], Duplicates]:
+    """The images to write, ordered by split, then by hash; warnings about images that are alike; what `dataset.json` says about
+    these; and what the health page does.
 
     Adds a fault for each image that is in no split.
     """
     images, names = source.table.images(), source.listing.names
-    groups = find_groups(images, names, group_by, found.classes)
-    found.faults += assign_splits(images, names, validation_fraction, test_fraction, seed, frozen, groups)
+    groups, alike = find_groups(images, names, group_by, found.classes), find_near_duplicates(source.table, images)
+    together = None if group_by == "none" else alike
+    found.faults += assign_splits(images, names, validation_fraction, test_fraction, seed, frozen, groups, together)
     warnings = [] if groups is None else groups.warnings(images["split"])
-    grouped_as = None if groups is None else groups.as_json(images["split"])
+    warnings += different_labels_warning(images, names) + near_duplicates_warning(images, names, alike)
+    duplicates = find_duplicates(images, alike)
+    alike_as = {
+        "groups": None if groups is None else groups.as_json(images["split"]),
+        "near_duplicates": near_duplicates_json(images, names, alike),
+    }
     images = images[np.argsort(images["split"], kind="stable")]
     images = images[np.searchsorted(images["split"], 0) :]  # without those of NO_SPLIT, which come first
     if not images["boxes"].any():
         raise _without_boxes(source.root, found)  # the labeled ones were copies of others
     boxes = {name: int(images["boxes"][images["split"] == number].sum()) for number, name in enumerate(SPLITS)}
     require_training_objects(boxes, uri_of(source.root))
-    return images, warnings, grouped_as
+    return images, warnings, {name: said for name, said in alike_as.items() if said is not None}, duplicates
 
 
 def _left_out(source: Source) -> list[str]:
@@ -282,6 +306,8 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str], diffi
     if found.unused_outlines:
         outlines = "1 outline" if found.unused_outlines == 1 else f"{found.unused_outlines} outlines"
         warnings.append(f"{outlines} could not be used, such as in {found.unused_outline}. Only the boxes are used.")
+    if odd := sorted(found.odd_orientations):
+        warnings.append(f"An EXIF orientation must be 1 to 8. These images are taken as they are stored: {_some(odd)}.")
     if found.skipped:
         count, named = found.skipped, _named(found.unlabeled, found.skipped)
         fate = "has no label and was left out" if count == 1 else "have no label and were left out"
@@ -291,3 +317,7 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str], diffi
         fate = "they are left out of scores" if difficult == "ignore" else "--difficult ignore leaves them out of scores"
         warnings.append(f"{objects} marked difficult. Training uses them, and {fate}.")
     return warnings + emptied_warning(found)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_EXAMPLES]) + (f", and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else "")

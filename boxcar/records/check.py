@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 from boxcar.config.class_choice import ClassChoice
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.annotation import Annotation, LabeledObject, checked_objects, objects_digest, pack
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
+from boxcar.records.annotation import SIDES, Annotation, LabeledObject, checked_objects, objects_digest, pack
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
 from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect, taken
 from boxcar.records.reader import AnnotationReader, ImageHolder, Item
@@ -45,6 +46,7 @@ class Batch:
     unlabeled: Unlabeled = "stop"  # what becomes of images that no label describes
     classes: ClassChoice | None = None  # None for all, as they are
     times: bool = False  # whether it matters when images were taken
+    most_megapixels: int = MOST_MEGAPIXELS  # of an image
 
 
 class Row(NamedTuple):
@@ -66,6 +68,7 @@ class Row(NamedTuple):
     turn: bool = False
     boxes: int = 0
     packed: int = 0  # bytes of the packed objects
+    look: int = 0  # bytes that follow them: what the image looks like, if it was decoded
     taken: int = NO_TIME  # seconds of the camera's clock since 1970, if it matters
     offset: int = -1  # where its bytes begin in its annotation file; -1 if it is a file of its own
     # Set by the process that collects the rows.
@@ -75,7 +78,7 @@ class Row(NamedTuple):
     occurrence: int = 0  # its number among byte-identical images of its split
 
 
-ROW = struct.Struct("=32s32s?b32sqqiib?iiqqiiqi")  # the fields of Row
+ROW = struct.Struct("=32s32s?b32sqqiib?iihqqiiqi")  # the fields of Row
 
 
 @dataclass
@@ -83,7 +86,7 @@ class CheckedBatch:
     """The results for many items, in their order."""
 
     rows: bytearray = field(default_factory=bytearray)  # packed with ROW: smaller to send and to keep than objects
-    objects: bytearray = field(default_factory=bytearray)  # packed, one image's after the other's
+    objects: bytearray = field(default_factory=bytearray)  # packed, one image's after the other's, each with the image's look
     faults: list[Fault] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)  # the classes of all objects, before the choice; only if there is one
@@ -94,6 +97,7 @@ class CheckedBatch:
     skipped: int = 0  # images without a label that are in no split
     unlabeled: list[str] = field(default_factory=list)  # a few of both
     difficult: int = 0  # objects that are marked so
+    odd_orientations: list[str] = field(default_factory=list)  # images with an EXIF orientation that is none of 1 to 8
     emptied: int = 0  # images all of whose objects were dropped, because of their classes
     outlines: int = 0  # objects that have one
     unused_outlines: int = 0  # outlines that cannot be used, of objects with a box
@@ -113,6 +117,7 @@ class CheckedBatch:
         self.outlines += other.outlines
         self.unused_outlines += other.unused_outlines
         self.unused_outline = self.unused_outline or other.unused_outline
+        self.odd_orientations += other.odd_orientations
         self.repeated += other.repeated
         self.repeated_in = self.repeated_in or other.repeated_in
 
@@ -198,7 +203,10 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.skipped += 1
         result.unlabeled += [image][: NAMED - len(result.unlabeled)]
     elif not found.faults and image is not None and inspected is not None:
-        packed = pack(objects)
+        if (factor := inspected.reduction) > 1:
+            objects = [_reduced(item, factor) for item in objects]
+            width, height = -(-width // factor), -(-height // factor)
+        packed, look = pack(objects), inspected.look_when(turn)
         row = row._replace(
             sound=True,
             split=_split(found.item, image),
@@ -211,14 +219,17 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
             turn=turn,
             boxes=len(objects),
             packed=len(packed),
+            look=len(look),
             taken=found.taken,
             offset=-1 if found.place is None else found.place[0],
         )
-        result.objects += packed
+        result.objects += packed + look
         result.classes.update(item.name for item in objects)
         result.clipped += clipped
         result.difficult += sum(item.difficult > 0 for item in objects)
         result.outlines += sum(item.outline is not None for item in objects)
+        if inspected.odd_orientation:
+            result.odd_orientations.append(f"{shown(image)} ({shown(inspected.odd_orientation)})")
         result.emptied += annotation is not None and len(annotation.objects) > 0 and not objects
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:
@@ -227,6 +238,11 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
             result.without_annotation += 1
             result.unlabeled += [image][: NAMED - len(result.unlabeled)]
     result.rows += ROW.pack(*row)
+
+
+def _reduced(item: LabeledObject, factor: int) -> LabeledObject:
+    """An object in an image that is stored at a fraction of its size. It has no outline, because its pixels are others."""
+    return item._replace(**{side: getattr(item, side) / factor for side in SIDES}, outline=None)
 
 
 def _read_annotation(batch: Batch, source: str, found: _Item) -> Annotation | None:
@@ -270,7 +286,7 @@ def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:
         found.sha256, found.size = hashlib.sha256(content).digest(), len(content)
         if is_drawn(content):
             raise FaultyError("own_output", "`boxcar detect` has drawn boxes on it, so it is no data")
-        inspected = inspect(content, batch.full_decode)
+        inspected = inspect(content, batch.full_decode, batch.most_megapixels)
         if batch.times and (time := taken(content)) is not None:
             found.taken = time
         return inspected

@@ -30,6 +30,7 @@ Kind = Literal[
     "box_outside",
     "box_not_pixels",  # all sides are from 0 to 1
     "duplicate_across_splits",  # byte-identical images in two split folders; never stops the step
+    "near_duplicate_across_splits",  # looks like an image of another split that is given; never stops the step
     "not_in_frozen_test",  # in a folder named test, although there is a held-out test split; never stops the step
 ]
 

@@ -144,6 +144,27 @@ def find_groups(images: Images, names: Sequence[str], group_by: str | None, clas
     return groups
 
 
+def joined(root: NDArray[np.intp], one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Joins sets by pairs of their members.
+
+    Args:
+        root: the least member of each member's set, [members].
+        one, other: the pairs, [pairs] each.
+
+    Returns:
+        `root` after the sets of each pair have become one.
+    """
+    while len(one):
+        low, high = np.minimum(root[one], root[other]), np.maximum(root[one], root[other])
+        apart = low < high
+        one, other = one[apart], other[apart]
+        root = root.copy()
+        np.minimum.at(root, high[apart], low[apart])
+        while (root != root[root]).any():
+            root = root[root]
+    return root
+
+
 def _bursts(images: Images) -> Groups:
     """Images that follow one another by at most a minute are a group, whose name is the earliest time.
 

@@ -9,6 +9,7 @@ from boxcar.pages.environment import page_environment
 from boxcar.pages.thumbnails import CANVAS, Thumbnail, canvas_width, drawn, jpeg_uri
 from boxcar.records.annotation import LabeledObject
 from boxcar.records.check import ROW, Row
+from boxcar.records.duplicates import Duplicates
 from boxcar.records.faults import Fault, shown
 from boxcar.records.health import DEVIATIONS, FACTOR, FEWEST, GRID, INPUT, NEAR_COPY, SMALL, Health, Suspect, image_sizes
 from boxcar.records.health_charts import center_cells, center_words, ratio_histogram, size_histogram
@@ -62,6 +63,8 @@ def write_health_page(
     images: Images,
     health: Health,
     thumbnails: Sequence[Thumbnail],
+    duplicates: Duplicates,
+    pairs: Sequence[tuple[str, Sequence[Thumbnail]]],
 ) -> None:
     """Writes the page. The same data gives the same bytes.
 
@@ -73,6 +76,7 @@ def write_health_page(
         images: those that were written.
         health: of their boxes.
         thumbnails: of suspicious labels.
+        duplicates, pairs: the sets of duplicates, and what `duplicate_thumbnails` makes of them.
 
     Raises:
         BoxcarError: 69 if it cannot be written.
@@ -93,6 +97,8 @@ def write_health_page(
         unlisted=len(rows) - len(listed),
         smallest=sorted((row for row in listed if row.small and row.boxes >= FEWEST), key=lambda row: -(row.small or 0))[:3],
         thumbnails=thumbnails,
+        duplicates=duplicates,
+        pairs=pairs,
         suspicious=[_suspicious(source, images, suspect) for suspect in (*health.odd_sizes, *health.near_copies)],
         fault_rows=_fault_rows(faults),
         fault_count=len(faults),

@@ -13,6 +13,7 @@ import yaml
 from boxcar.config.class_choice import class_choice
 from boxcar.data.label_map import with_classes
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.records.annotation import SIDES, LabeledObject, unpack
 from boxcar.records.build import check_found
 from boxcar.records.check import TREATMENTS, Row, Unlabeled
@@ -42,20 +43,22 @@ def convert_labels(
     on_fault: Literal["stop", "skip"] = "stop",
     unlabeled: Unlabeled = "stop",
     classes: Sequence[str] | None = None,
+    max_megapixels: int = MOST_MEGAPIXELS,
 ) -> Committed:
     """Writes the images and labels of a data folder as Pascal VOC, COCO, or YOLO.
 
     Images are in `images/<split>`, with the folders that they had. `<split>` is train, val, or test where a folder or a list of
     the data gives it, and is missing elsewhere. Labels are in `annotations/<split>` (Pascal VOC), in
     `annotations/instances_<split>.json` (COCO), or in `labels/<split>` and `data.yaml` (YOLO). An image's bytes stay the same,
-    except that an EXIF orientation which its labels ignore is removed. Outlines are kept where the format has a form for them:
-    COCO for all, Pascal VOC for polygons, and YOLO for polygons whose extent is the box.
+    except that an EXIF orientation which its labels ignore is removed, and that very large images are reduced as in records.
+    Outlines are kept where the format has a form for them: COCO for all, Pascal VOC for polygons, and YOLO for polygons whose
+    extent is the box.
 
     Args:
         data: folder or archive as for `build_records`.
         output: the folder to create (URI). If it already contains the same, nothing is done.
         layout: the format to write.
-        format, on_fault, unlabeled, classes: as for `build_records`.
+        format, on_fault, unlabeled, classes, max_megapixels: as for `build_records`.
 
     Raises:
         BoxcarError: as `build_records`; 65 if an image has changed since it was checked.
@@ -69,13 +72,13 @@ def convert_labels(
         given, _ = find_labels(root, folder)
         given = given if choice is None else choice.applied_to(given)
         with opened_source(root, folder, format) as opened:  # type: ignore[arg-type]
-            found = check_all(opened, full_decode=True, unlabeled=unlabeled, classes=choice)
+            found = check_all(opened, True, unlabeled, choice, most_megapixels=max_megapixels)
             step = Step(STEP, folder, {"data": opened.table.files_digest()}, parameters)
             if (committed := step.done()) is not None:
                 return committed
             check_found(opened, found, on_fault, choice)
             with step.writing():
-                _WRITERS[layout](_Images(opened, folder, with_classes(given, found.classes))).write()
+                _WRITERS[layout](_Images(opened, folder, with_classes(given, found.classes), max_megapixels)).write()
         assert step.committed is not None
         return step.committed
 
@@ -98,6 +101,7 @@ class _Images:
     source: Source
     folder: Path
     labels: dict[int, str]
+    max_megapixels: int
     splits: set[str] = field(default_factory=set)  # of the images so far
     left_out: int = 0  # outlines that cannot be written
 
@@ -126,7 +130,8 @@ class _Images:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 content = checked_content(self.source.root, file, row)
-                if not row.turn and inspect(content, full_decode=False).orientation != 1:
+                inspected = inspect(content, full_decode=False, most_megapixels=self.max_megapixels)
+                if inspected.reduction > 1 or (not row.turn and inspected.orientation != 1):
                     content, _ = stored_bytes(content, TREATMENTS[row.treatment], row.turn)
             except FaultyError as error:
                 what = f"{shown(file)} changed while it was copied ({error})."

@@ -4,22 +4,18 @@ Imports NumPy, which the processes that read images load only if there are outli
 """
 
 import io
-import struct
-import zlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin  # noqa: F401 - which registers PNG
 
-from boxcar.records.images import MOST_PIXELS
-from boxcar.records.masks import mask_of
+from boxcar.inference.seen import DAMAGED
+from boxcar.records.masks import MOST_PIXELS, mask_of
 from boxcar.records.outline import Outline
 
 _MODES = ("1", "L", "P")  # one number per pixel
 _VOID = 255  # pixels at the edges of objects
-# What Pillow raises for damaged files.
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, EOFError, struct.error, zlib.error)
 
 
 def decoded_mask(content: bytes) -> NDArray[np.uint8]:
@@ -35,7 +31,7 @@ def decoded_mask(content: bytes) -> NDArray[np.uint8]:
             if image.mode in _MODES:
                 return np.asarray(image, np.uint8)
             mode = image.mode
-    except (*_DAMAGED, Image.DecompressionBombError) as error:
+    except DAMAGED as error:
         raise ValueError(f"the mask cannot be read ({error})") from error
     raise ValueError(f"the mask has colors ({mode}) instead of the numbers of objects")
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.records.faults import Kind
-from boxcar.records.images import MOST_PIXELS
 from boxcar.records.outline import Mask, Outline, decoded_runs
 
 Pixels = NDArray[np.bool_]  # [height, width]
 Box = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax in pixels
 
+MOST_PIXELS = 120_000_000  # of one mask that is read
 MOST_MASK_PIXELS = 40_000_000_000  # of all masks of an image, each of which has the image's size: about 40 MB as PNG
 _MOST_DRAWN = 2_000_000_000  # pixels in the boxes around an image's outlines: about 10 seconds
 _COLUMN = 100  # pixels that are drawn in the time that it takes to find where an edge crosses a column of pixels

@@ -13,12 +13,13 @@ from boxcar.config.class_choice import ClassChoice
 from boxcar.config.run_settings import LabelFormat
 from boxcar.data.label_map import read_given_label_map
 from boxcar.errors import BoxcarError, ExitCode
+from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.records.check import Batch, CheckedBatch, Row, Unlabeled, check, largest_annotation, open_data_file, read_file
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
 from boxcar.records.listing import is_object_mask, list_names
-from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Listing
+from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Item, Listing
 from boxcar.records.table import ImageTable
 from boxcar.records.workers import WorkerPool
 from boxcar.run.layout import LABEL_MAP
@@ -123,11 +124,19 @@ def find_labels(root: Path, output: Path) -> tuple[dict[int, str], list[str]]:
 
 
 def check_all(
-    source: Source, full_decode: bool, unlabeled: Unlabeled, classes: ClassChoice | None = None, times: bool = False
+    source: Source,
+    full_decode: bool,
+    unlabeled: Unlabeled,
+    classes: ClassChoice | None = None,
+    times: bool = False,
+    most_megapixels: int = MOST_MEGAPIXELS,
 ) -> CheckedBatch:
     """Checks all images and annotations, as `Batch` says. Adds each image's results to the table, and returns the totals."""
     root, reader, listing, table, workers, *_ = source
     found = CheckedBatch()
+
+    def batch_of(items: list[Item]) -> Batch:
+        return Batch(root, reader, items, full_decode, unlabeled, classes, times, most_megapixels)
 
     def batches() -> Iterator[Batch]:
         items = []
@@ -137,9 +146,9 @@ def check_all(
                 continue
             items.append(item)
             if len(items) == BATCH:
-                yield Batch(root, reader, items, full_decode, unlabeled, classes, times)
+                yield batch_of(items)
                 items = []
-        yield Batch(root, reader, items, full_decode, unlabeled, classes, times)
+        yield batch_of(items)
 
     with Progress("Checking images", sum(map(is_image, listing.names)), "images") as progress:
         for batch, checked in workers.run(check, batches()):

@@ -23,8 +23,8 @@ _GROUPS = {
 
 
 def summary_lines(records: Path) -> list[str]:
-    """Lines about the format of the labels, the groups, the splits, each split without objects, each warning, the images that
-    were left out, and the place of the health page."""
+    """Lines about the format of the labels, the groups, near-duplicates, the splits, each split without objects, each warning,
+    the images that were left out, and the place of the health page."""
     dataset = json.loads((records / DATASET).read_text(encoding="utf-8"))
     splits = dataset["splits"]
     counts = ", ".join(f"{split['pictures']} {name}" for name, split in splits.items())
@@ -35,6 +35,8 @@ def summary_lines(records: Path) -> list[str]:
         lines.append(f"Labels: {labels['format']}, {labels['files']} file{'s' if labels['files'] != 1 else ''}.")
     if (groups := dataset.get("groups")) is not None:
         lines.append(_groups(groups))
+    if (alike := dataset.get("near_duplicates")) is not None:
+        lines.append(_near_duplicates(alike))
     lines += [
         f"{counts} images; {boxes} boxes of {kinds} class{'es' if kinds != 1 else ''}.",
     ]
@@ -64,3 +66,13 @@ def _groups(groups: dict[str, Any]) -> str:
     if straddling := groups["in_several_splits"]:
         where += f", except {straddling} that folders or lists divide"
     return f"Groups: {count} {kinds} of {sizes}{single}, {why}; {where}."
+
+
+def _near_duplicates(alike: dict[str, Any]) -> str:
+    """A sentence about near-duplicates, as `near_duplicates_json` describes them."""
+    sets = "1 set" if alike["sets"] == 1 else f"{alike['sets']} sets"
+    where = "each set is in one split"
+    if divided := alike["in_several_splits"]:
+        where += f", except {divided}"
+    one, other, *_ = alike["files"][0]
+    return f"Near-duplicates: {alike['pictures']} images in {sets}, such as {one} and {other}; {where}."

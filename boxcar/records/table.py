@@ -1,4 +1,5 @@
-"""The results of the checks, kept until the records are written: one row per image in a NumPy array, and objects in a file.
+"""The results of the checks, kept until the records are written: one row per image in a NumPy array, and objects and looks in a
+file.
 
 100,000 images need 17 MB of memory.
 """
@@ -13,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.records.check import ROW, CheckedBatch, Row
+from boxcar.records.looks import LOOK_BYTES, LOOK_SIDE
 from boxcar.records.reader import Item
 from boxcar.records.temporary_files import temporary_file_errors
 
 _TYPES = (
-    *("S32", "S32", "?", "i1", "S32", "i8", "i8", "i4", "i4", "i1", "?", "i4", "i4", "i8", "i8"),
+    *("S32", "S32", "?", "i1", "S32", "i8", "i8", "i4", "i4", "i1", "?", "i4", "i4", "i2", "i8", "i8"),
     *("i4", "i4", "i8", "i4"),
 )  # as in ROW
 COLUMNS = np.dtype(list(zip(Row._fields, _TYPES, strict=True)))  # its hashes are read with `hash_at`
@@ -54,7 +56,8 @@ class ImageTable:
         rows = np.frombuffer(checked.rows, COLUMNS)
         rows["image"] = [self._place(item.image) for item in items]
         rows["source"] = [self._place(item.source) for item in items]
-        rows["begin"] = self._end + np.cumsum(rows["packed"]) - rows["packed"]
+        lengths = rows["packed"] + rows["look"]
+        rows["begin"] = self._end + np.cumsum(lengths) - lengths
         self._rows += checked.rows
         left = memoryview(checked.objects)
         with temporary_file_errors():
@@ -76,6 +79,12 @@ class ImageTable:
         """The packed objects of images, one image's after the other's."""
         places = zip(rows["packed"].tolist(), rows["begin"].tolist(), strict=True)
         return b"".join([os.pread(self._file.fileno(), packed, begin) for packed, begin in places])
+
+    def looks(self, rows: Images) -> NDArray[np.uint8]:
+        """What images look like, all of which have been decoded: [N, LOOK_SIDE, LOOK_SIDE], gray."""
+        places = (rows["begin"] + rows["packed"]).tolist()
+        content = b"".join([os.pread(self._file.fileno(), LOOK_BYTES, place) for place in places])
+        return np.frombuffer(content, np.uint8).reshape(-1, LOOK_SIDE, LOOK_SIDE)
 
     def files_digest(self) -> str:
         """The hash of the names and content of everything that was read. Call it before `images`."""

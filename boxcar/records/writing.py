@@ -14,7 +14,9 @@ from boxcar.data.box_shapes import write_box_shapes
 from boxcar.data.label_map import label_map_text, write_label_map
 from boxcar.inference.specification import Thresholds
 from boxcar.records.check import TREATMENTS, CheckedBatch
+from boxcar.records.duplicates import Duplicates
 from boxcar.records.health import examine
+from boxcar.records.health_duplicates import duplicate_thumbnails
 from boxcar.records.health_page import suspicious_thumbnails, write_health_page
 from boxcar.records.shards import Shard, write_shard
 from boxcar.records.source import Source
@@ -38,7 +40,8 @@ def write_files(
     labels: dict[int, str],
     found: CheckedBatch,
     warnings: list[str],
-    groups: dict[str, Any] | None = None,
+    alike: dict[str, Any],
+    duplicates: Duplicates,
     *,
     ignores_difficult: bool = False,
 ) -> None:
@@ -51,7 +54,8 @@ def write_files(
         labels: the classes by id.
         found: the totals of the checks.
         warnings: sentences for `dataset.json`.
-        groups: as `Groups.as_json`, for `dataset.json`; None if each image is by itself.
+        alike: what `dataset.json` says about groups and near-duplicates.
+        duplicates: for the health page.
         ignores_difficult: whether objects that are marked difficult are left out of scores.
 
     Raises:
@@ -71,7 +75,7 @@ def write_files(
             source.workers.kill()
             raise
     health = examine(source.table, images, list(labels.values()))
-    thumbnails = suspicious_thumbnails(source, images, health)
+    thumbnails, pairs = suspicious_thumbnails(source, images, health), duplicate_thumbnails(source, duplicates)
     source.workers.close()  # frees their memory before `dataset.json` needs some
     write_label_map(step.folder / LABEL_MAP, labels)
     write_box_shapes(step.folder, summary.train_shapes)
@@ -79,11 +83,12 @@ def write_files(
         "version": _version(images, labels),
         "labels": {"format": source.reader.title, "files": sum(map(source.reader.is_annotation, source.listing.names))},
         "label_map": {str(number): name for number, name in labels.items()},
-        **({} if groups is None else {"groups": groups}),
+        **alike,
         "splits": summary.splits_json(images),
         "faults": [fault.as_json() for fault in found.faults],
         **({"outlines": summary.outlines} if found.outlines else {}),
         "warnings": warnings + (summary.outline_warnings() if found.outlines else []) + summary.warnings(),
+        **({"odd_orientations": sorted(found.odd_orientations)} if found.odd_orientations else {}),
         "clipped_boxes": found.clipped,
         "pictures_without_xml": found.without_annotation,
         **({"most_boxes": most} if (most := int(images["boxes"].max())) > Thresholds().max_detections else {}),
@@ -93,7 +98,7 @@ def write_files(
     # In pieces: the text of all hashes need not be in memory at once.
     pieces = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False).iterencode(dataset)
     replace_bytes(step.folder / DATASET, (piece.encode() for piece in chain(pieces, ["\n"])))
-    write_health_page(step.folder, source, dataset, found.faults, images, health, thumbnails)
+    write_health_page(step.folder, source, dataset, found.faults, images, health, thumbnails, duplicates, pairs)
 
 
 def _shards(

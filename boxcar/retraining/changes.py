@@ -14,7 +14,7 @@ from boxcar.records.images import is_image
 from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Listing
 from boxcar.run.layout import COMMIT, DRAWINGS, LABEL_MAP, UNFINISHED
 from boxcar.run.own_outputs import is_result
-from boxcar.storage import Missing, Store, StoredObject, open_store
+from boxcar.storage import Missing, Store, StoredObject, bucket_location, local_path, open_store
 from boxcar.storage.object_file import open_object
 from boxcar.storage.parallel import in_order
 
@@ -78,8 +78,11 @@ def index_files(data: str, known: Index | None, format: LabelFormat | None = Non
         format: of the labels; by default it is recognized.
 
     Raises:
-        BoxcarError: 64 if there is no image; 64 or 65 as `find_reader`; 69 if the folder cannot be read.
+        BoxcarError: 64 if there is no image, or `data` is a file; 64 or 65 as `find_reader`; 69 if the folder cannot be read.
     """
+    if bucket_location(data) is None and local_path(data).is_file():
+        what = f"{data} is a file. A retraining reads the files of a folder that have changed."
+        raise BoxcarError(ExitCode.USAGE, what, "Unpack it, and give the folder as --data.")
     store = open_store(data)
     everything = [entry for entry in store.entries() if not _is_hidden(entry.name)]
     own = _own_folders(store, everything)

@@ -5,8 +5,10 @@ import json
 import os
 import resource
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -53,7 +55,11 @@ def _no_box(folder: Path) -> None:
 
 
 def _large_header(folder: Path) -> None:
-    save(folder / "bad.png", Image.new("1", (10_000, 10_000)))
+    """A PNG that says it has 100,000 × 100,000 pixels."""
+    save(folder / "bad.png", Image.new("L", (1, 1)))
+    content = (folder / "bad.png").read_bytes()
+    header = b"IHDR" + struct.pack(">II", 100_000, 100_000) + content[24:29]
+    (folder / "bad.png").write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
 
 
 def _text(name: str, content: bytes) -> Callable[[Path], None]:
@@ -134,7 +140,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
     "truncated PNG": (_truncated_png, "bad.png", "truncated_picture", "cannot be decoded to its end"),
     "empty picture": (_text("bad.jpg", b""), "bad.jpg", "not_a_picture", "the file is empty"),
     "no picture": (_text("bad.jpg", b"hello"), "bad.jpg", "not_a_picture", "not a JPEG, PNG, BMP, GIF, TIFF, or WebP"),
-    "picture bomb": (_large_header, "bad.png", "picture_too_large", "10000×10000"),
+    "picture bomb": (_large_header, "bad.png", "picture_too_large", "100000×100000"),
     "link to nothing": (_dangling, "bad.jpg", "not_a_picture", "a broken link"),
     "link to itself": (_loop, "bad.jpg", "not_a_picture", "a broken link"),
     "named pipe": (_pipe, "bad.jpg", "not_a_picture", "it is not a file"),

@@ -193,6 +193,27 @@ def test_an_image_is_drawn_as_its_record_stores_it(tmp_path: Path) -> None:
     assert (image["width"], image["height"]) == ("180.0", "240")
 
 
+def test_duplicates_are_side_by_side(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 8)
+    for name, original in (("same", "p0"), ("other", "p1")):
+        (data / f"{name}.jpg").write_bytes((data / f"{original}.jpg").read_bytes())
+        label(data / f"{name}.xml")
+    label(data / "other.xml", boxes=[("cat", 12, 6, 40, 30)])
+    save(data / "poor.jpg", picture("p2"), quality=40)
+    label(data / "poor.xml")
+    folder = build_records(str(data), str(tmp_path / "out")).folder
+    page, words = _page(folder), _words(_page(folder))
+    assert {"id": "duplicates"} in page.all("h2")
+    assert "1 set of images that look alike (near-duplicates). 2 sets of byte-identical images. Two images of each." in words
+    order = ["Byte-identical, but labeled differently", "Near-duplicates", "poor.jpg 64 × 48 pixels, 1 box", "same.jpg"]
+    places = [words.rindex(text) for text in order]
+    assert places == sorted(places)
+    assert len(page.all("image")) == 6
+    warnings = json.loads((folder / "dataset.json").read_text())["warnings"]
+    (warning,) = [text for text in warnings if "byte-identical" in text]
+    assert "other.jpg" in warning and "p1.jpg" in warning and "same.jpg" not in warning
+
+
 def save_turned(path: Path) -> int:
     image = picture("turned", (64, 48))
     exif = image.getexif()

@@ -1,6 +1,7 @@
 """Every record contains an upright RGB image. A file that already is one is kept byte for byte."""
 
 import io
+import json
 import struct
 from pathlib import Path
 
@@ -8,9 +9,15 @@ import pytest
 from labelled import data_set, label, picture, save
 from PIL import Image, ImageChops
 
+from boxcar.detect.sources import Source, read_frames
 from boxcar.errors import BoxcarError
-from boxcar.records import build_records
+from boxcar.records import build_records, images
+from boxcar.records.annotation import unpack
+from boxcar.records.check import ROW, TREATMENTS, Batch, Row, check
+from boxcar.records.faults import FaultyError
+from boxcar.records.formats.voc import VocReader
 from boxcar.records.images import InspectedImage, inspect, stored_bytes
+from boxcar.records.reader import Item
 
 QUARTER = Image.new("RGB", (64, 48), "white")
 QUARTER.paste("red", (0, 0, 32, 24))  # its top left corner tells how it was turned
@@ -137,3 +144,58 @@ def test_the_xml_s_size_says_which_way_up_boxes_were_drawn(tmp_path: Path) -> No
     with pytest.raises(BoxcarError) as caught:
         build_records(str(data), str(tmp_path / "out"))
     assert caught.value.details == ("neither.xml: it says 50×60, the image is 64×48, 48×64 when turned",)
+
+
+@pytest.mark.slow
+def test_a_photograph_of_200_megapixels_is_reduced_to_what_can_be_trained_on(tmp_path: Path) -> None:
+    """TensorFlow decodes at most 178 megapixels."""
+    save(tmp_path / "large.jpg", Image.new("RGB", (16320, 12240), "red"), quality=30)
+    found = inspect((tmp_path / "large.jpg").read_bytes(), full_decode=True)
+    assert (found.reduction, found.treatment(turn=True)) == (2, "encode")
+    encoded, _ = stored_bytes((tmp_path / "large.jpg").read_bytes(), "encode", turn=True)
+    with Image.open(io.BytesIO(encoded)) as image:
+        assert image.size == (8160, 6120)
+
+
+def test_the_boxes_of_a_reduced_image_fit_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_MOST_STORED", 33 * 25)
+    save(tmp_path / "a.jpg", picture("a", (65, 49)))
+    label(tmp_path / "a.xml", (65, 49), [("cat", 10, 20, 60, 49)])
+    checked = check(Batch(tmp_path, VocReader(), [Item("a.jpg", "a.xml")], full_decode=True))
+    (row,) = map(Row._make, ROW.iter_unpack(checked.rows))
+    (box,) = unpack(bytes(checked.objects[: row.packed]))
+    encoded, _ = stored_bytes((tmp_path / "a.jpg").read_bytes(), TREATMENTS[row.treatment], row.turn)
+    with Image.open(io.BytesIO(encoded)) as image:
+        assert image.size == (row.width, row.height) == (33, 25)
+    assert box[1:5] == (5, 10, 30, 24.5)
+
+
+def test_the_limit_of_pixels_can_be_chosen() -> None:
+    content = _file(picture(1, (1200, 900)))
+    assert inspect(content, full_decode=True, most_megapixels=2).width == 1200
+    with pytest.raises(FaultyError, match="1200×900 pixels; the limit is 1 megapixels") as caught:
+        inspect(content, full_decode=True, most_megapixels=1)
+    assert caught.value.kind == "picture_too_large"
+
+
+def test_detection_has_the_same_limit(tmp_path: Path) -> None:
+    save(tmp_path / "a.jpg", picture(1, (1200, 900)))
+    source = Source(str(tmp_path / "a.jpg"))
+    (frame,) = read_frames(source, max_megapixels=2)
+    assert frame.pixels.shape == (900, 1200, 3)
+    with pytest.raises(BoxcarError, match="1200×900 pixels; the limit is 1 megapixels") as caught:
+        next(read_frames(source, max_megapixels=1))
+    assert caught.value.code == 65
+
+
+def test_orientations_that_are_none_are_named(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 8)
+    # The types 3 and 2 are numbers of 16 bits and text.
+    for number, (kind, count, value) in enumerate([(3, 1, b"\0\0"), (3, 1, b"\x09\0"), (2, 4, b"abc\0")]):
+        entry = struct.pack("<HHHI4s", 1, 0x0112, kind, count, value)
+        save(data / f"p{number}.jpg", picture(number), exif=b"Exif\0\0II*\0\x08\0\0\0" + entry + bytes(4))
+    build_records(str(data), str(tmp_path / "out"))
+    dataset = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    (warning,) = [text for text in dataset["warnings"] if "EXIF" in text]
+    assert "p0.jpg (0), p1.jpg (9), p2.jpg ('abc')" in warning
+    assert dataset["odd_orientations"] == ["p0.jpg (0)", "p1.jpg (9)", "p2.jpg ('abc')"]

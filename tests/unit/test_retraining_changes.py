@@ -137,3 +137,10 @@ def test_an_index_of_another_format_is_refused(tmp_path: Path, content: str, cod
         read_index(open_store(str(tmp_path)))
     assert raised.value.code == code
     assert os.fspath(tmp_path) in raised.value.what
+
+
+def test_an_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.zip").write_bytes(b"PK")
+    with pytest.raises(BoxcarError, match=r"data\.zip is a file\. A retraining reads the files of a folder") as caught:
+        index_files(str(tmp_path / "data.zip"), None)
+    assert caught.value.code == 64
