@@ -203,13 +203,14 @@ def measure(*, count: int = 20_000, megabytes: int = 1_000, repetitions: int = 2
         what = f"peak memory with a COCO file of {megabytes / 1000:g} GB, {boxes:,} boxes with outlines"
         result.rows.append(_memory(what, memory["large COCO"], MOST_MEGABYTES))
     size = f"{SIZE[0]}×{SIZE[1]}, {total / count / 1000:.0f} kB each"
+    decoded = count / median(rates["voc, fully decoded"])
     result.notes = [
-        f"The images are JPEGs of {size}, with four boxes each. Both sides run as whole commands, {repetitions} times, "
-        "alternating, and Boxcar with `--no-full-decode`, because Model Garden decodes nothing. The figure is the median. Model "
-        "Garden's side is `create_coco_tf_record` on the same boxes in COCO's JSON, the converter that its package has. Boxcar is compared "
-        "with the better of its rates with one process and with two more.",
-        f"Fully decoded, the same images take {count / median(rates['voc, fully decoded']):.0f} s. Memory is the largest sum "
-        "over all processes, in which shared pages count once.",
+        f"The images are JPEGs of {size}, with four boxes each. Both sides run as whole commands, alternating "
+        f"({repetitions} of each), and Boxcar with `--no-full-decode`, because Model Garden decodes nothing. The figure is "
+        "the median. Model Garden's side is `create_coco_tf_record` on the same boxes in COCO's JSON, the converter that "
+        "its package has. Boxcar is compared with the better of its rates with one process and with two more.",
+        f"Fully decoded, the same images take {decoded:.0f} s. Memory is the largest sum over all processes, in which "
+        "shared pages count once.",
     ]
     return result
 

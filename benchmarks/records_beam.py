@@ -52,10 +52,11 @@ def measure(*, count: int = 1_000_000) -> Result:
                     f"{rate / local[0]:.2f} times",
                 )
             )
+    size = f"{SIZE[0]}×{SIZE[1]}"
     result.notes = [
-        f"The images are JPEGs of {SIZE[0]}×{SIZE[1]} with one box each, in one COCO file, and all are decoded. Beam runs "
-        "on its DirectRunner, on the same machine. Memory is the largest sum over all processes, in which shared pages count once. All "
-        "sides wrote the same bytes."
+        f"The images are JPEGs of {size} with one box each, in one COCO file, and all are decoded. Beam runs on its "
+        "DirectRunner, on the same machine. Memory is the largest sum over all processes, in which shared pages count "
+        "once. All sides wrote the same bytes.",
     ]
     return result
 

@@ -36,7 +36,8 @@ def records(
         Literal["local", "beam"], typer.Option(help="Work in processes on this machine, or in an Apache Beam pipeline.")
     ] = "local",
     beam_options: Annotated[
-        list[str] | None, typer.Argument(help="With --runner beam: Beam's pipeline options, after --.", metavar="[-- OPTIONS]")
+        list[str] | None,
+        typer.Argument(help="With --runner beam, after --: pipeline options of Apache Beam.", metavar="BEAM_OPTION"),
     ] = None,
 ) -> None:
     """Check labeled images, split them, and write TFRecord shards."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from boxcar.errors import BoxcarError
-from boxcar.storage import bucket_location, open_store
+from boxcar.storage import bucket_location, local_path, open_store
 
 
 class Scratch:
@@ -53,14 +53,14 @@ def scratch_folder(output: str, temporary: str | None) -> Iterator[Scratch]:
 
     Args:
         output: URI of the step's folder. If it is in a bucket, so is the scratch folder, hidden below it.
-        temporary: URI of a folder to make it in instead.
+        temporary: URI of a folder to make it in instead; None for the output's bucket, or this machine's temporary folder.
     """
-    name = f".boxcar-beam-{secrets.token_hex(8)}"
-    if temporary is None and bucket_location(output) is None:
-        with tempfile.TemporaryDirectory(prefix="boxcar-") as folder:
+    place = temporary or (output if bucket_location(output) is not None else None)
+    if place is None or bucket_location(place) is None:
+        with tempfile.TemporaryDirectory(prefix="boxcar-", dir=None if place is None else local_path(place)) as folder:
             yield Scratch(folder)
         return
-    scratch = Scratch(f"{(temporary or output).rstrip('/')}/{name}")
+    scratch = Scratch(f"{place.rstrip('/')}/.boxcar-beam-{secrets.token_hex(8)}")
     try:
         yield scratch
     finally:
