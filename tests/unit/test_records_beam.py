@@ -83,13 +83,12 @@ class TestInBeam:
         assert (tmp_path / "out" / "step.json").read_bytes() == before
 
     def test_workers_read_and_write_a_bucket(self, bucket_uri: str, tmp_path: Path) -> None:
-        for name in ("coco", "voc"):
+        for name, seed in (("coco", 1), ("tfrecord", 1), ("voc", 1), ("voc", 2)):  # the last replaces
             data, output = f"{bucket_uri}/{name}", f"{bucket_uri}/out-{name}"
             send_folder(DATA / name, open_store(data))
-            for _ in range(2):  # the second replaces
-                ended = beam("--data", data, "--output", output, "--seed", "1")
-                assert ended.returncode == 0, ended.stderr
-            build_records(str(DATA / name), str(tmp_path / name), seed=1)
+            ended = beam("--data", data, "--output", output, "--seed", str(seed))
+            assert ended.returncode == 0, ended.stderr
+            build_records(str(DATA / name), str(tmp_path / name), seed=seed)
             store = open_store(output)
             there = {entry.name: store.read(entry.name) for entry in store.entries()}
             assert there.pop("step.json")

@@ -127,7 +127,7 @@ class _BeamWorkers:
         shards = dict[str, Shard]()
         for task in tasks:
             if isinstance(task, Preview):
-                with self._place.files([task.name]) as root:
+                with self._place.files([task.file]) as root:
                     yield task, function(cast(Task, task._replace(root=root)))
             else:
                 assert isinstance(task, Shard)

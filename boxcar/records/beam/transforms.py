@@ -105,7 +105,7 @@ def check_images(name: str, scratch_uri: str) -> str:
 
     def work(value: tuple[Place, Batch, tuple[Fault, ...]]) -> CheckedItems:
         place, batch, faults = value
-        names = [name for item in batch.items for name in (item.image, None if item.part is not None else item.source) if name]
+        names = [name for item in batch.items for name in _files(item)]
         with place.files(names) as root:
             checked = check(replace(batch, root=root))
         checked.faults += faults
@@ -144,7 +144,7 @@ def write_records(name: str, scratch_uri: str) -> str:
         path, remote = task.shard.path, bucket_location(task.output) is not None
         # In a folder of its own: another attempt may write the same shard at the same time.
         temporary = tempfile.TemporaryDirectory(prefix=".", dir=None if remote else path.parent)
-        with os_errors(path), task.place.files(task.shard.names) as root, temporary as folder:
+        with os_errors(path), task.place.files(task.shard.files) as root, temporary as folder:
             file = Path(folder, path.name)
             written = write_shard(replace(task.shard, root=root, path=file))
             if remote:
@@ -175,6 +175,14 @@ def _explained(error: Exception) -> BoxcarError:
 def _source(job: Job) -> Iterator[Source]:
     with closing(ImageTable(job.contents.names)) as table:
         yield located_source(job.place, job.contents, table, _NoWorkers())
+
+
+def _files(item: Item) -> Iterator[str]:
+    """The files that the check of an item reads."""
+    if item.image is not None and item.extent is None:
+        yield item.image
+    if item.source is not None and item.part is None:
+        yield item.source
 
 
 def _image_names(place: Place, reader: AnnotationReader, name: str) -> list[str]:
