@@ -72,7 +72,7 @@ class BeamEngine:
             yield folder
             mirror.send(uploaded=self._workers.uploaded)
 
-    def find_labels(self, root: Path, output: Path) -> dict[int, str]:
+    def find_labels(self, root: Path, output: Path) -> tuple[dict[int, str], list[str]]:
         """As `source.find_labels`."""
         if not self._place.remote:
             return find_labels(root, output)
