@@ -57,7 +57,10 @@ class _NoWorkers:
 def located_source(place: Place, contents: Contents, table: ImageTable, workers: Workers) -> Source:
     """A data folder whose content is known, wherever its files are."""
     return source_of(
-        contents, Listing(contents.names, partial(_image_names, place, contents.reader), place.open), table, workers
+        contents,
+        Listing(contents.names, partial(_image_names, place, contents.reader), place.open, contents.used_masks),
+        table,
+        workers,
     )
 
 
@@ -183,6 +186,8 @@ def _files(item: Item) -> Iterator[str]:
         yield item.image
     if item.source is not None and item.part is None:
         yield item.source
+    if item.masks is not None:
+        yield item.masks
 
 
 def _image_names(place: Place, reader: AnnotationReader, name: str) -> list[str]:
