@@ -83,6 +83,21 @@ test: $(READY) ## Run the everyday tests: about 13 minutes on 2 cores
 test-all: $(READY) ## Run all tests except those on a cluster: about 45 minutes
 	@$(PYTEST) -m "not cluster"
 
+.PHONY: beam-setup
+beam-setup: .tools/beam/.ready ## Install Apache Beam into .tools/beam, which has its own environment
+
+# Apache Beam needs older versions of packages that TensorFlow's tools need new.
+.tools/beam/.ready: images/records-beam/requirements.txt $(UV)
+	@echo "Setting up .tools/beam (about 450 MB) ..."
+	@test -x .tools/beam/bin/python || $(UV) venv --quiet --python $(PYTHON_VERSION) .tools/beam
+	@$(UV) pip sync --quiet --python .tools/beam/bin/python --require-hashes images/records-beam/requirements.txt
+	@echo $(CURDIR) > .tools/beam/lib/python$(PYTHON_VERSION)/site-packages/boxcar.pth
+	@touch $@
+
+.PHONY: test-beam
+test-beam: $(READY) .tools/beam/.ready ## Run the tests of the Apache Beam pipeline: about 3 minutes
+	@$(PYTHON) -m pytest tests/unit/test_records_beam.py
+
 .PHONY: minio
 minio: .tools/bin/minio ## Build the MinIO server for the bucket tests; needs Go
 
@@ -109,10 +124,11 @@ lint: $(READY) ## Check style, types, and the direction of imports
 
 ##@ Images
 
-IMAGES := records train convert ops tensorboard
+IMAGES := records records-beam train convert ops tensorboard
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-IMAGE_LOCK := $(UV) pip compile --constraint requirements/requirements.txt --quiet --universal \
-	--python-version $(PYTHON_VERSION) --generate-hashes --no-emit-index-url --no-header
+IMAGE_COMPILE := $(UV) pip compile --quiet --universal --python-version $(PYTHON_VERSION) --generate-hashes \
+	--no-emit-index-url --no-header
+IMAGE_LOCK := $(IMAGE_COMPILE) --constraint requirements/requirements.txt
 
 .PHONY: images
 images: ## Build all container images of this commit with Docker
@@ -123,12 +139,15 @@ images: ## Build all container images of this commit with Docker
 
 .PHONY: images-lock
 images-lock: $(UV) ## Update the container images' lock files to the versions in requirements.txt
-	@for name in $(IMAGES) weights; do \
+	@for name in $(filter-out records-beam,$(IMAGES)) weights; do \
 		$(IMAGE_LOCK) --upgrade --override requirements/overrides.txt images/$$name/requirements.in \
 			--output-file images/$$name/requirements.txt || exit 1; \
 	done
 	@sed '/^tensorflow==/d' requirements/overrides.txt | $(IMAGE_LOCK) --upgrade --override /dev/stdin \
 		images/train/requirements-gpu.in --output-file images/train/requirements-gpu.txt
+	@grep -E '^[a-z0-9-]+==' requirements/requirements.txt | sed 's/ *\\$$//' | grep -vE '^(pyarrow|python-dateutil)==' | \
+		$(IMAGE_COMPILE) --constraint /dev/stdin --upgrade --override images/records-beam/overrides.txt --no-annotate \
+		images/records-beam/requirements.in --output-file images/records-beam/requirements.txt
 	@echo hatchling | $(IMAGE_LOCK) --no-annotate - --output-file images/build.txt
 	@echo kfp | $(IMAGE_LOCK) --no-annotate --no-deps - --output-file images/kfp.txt
 	@printf 'setuptools\nwheel\n' | $(IMAGE_LOCK) --no-annotate - --output-file images/setuptools.txt
@@ -181,7 +200,7 @@ minikube-up: ## Start the whole platform in minikube
 bench-setup: $(READY) .bench/object_detection_api/.ready .bench/ultralytics/.ready ## Install the tools that Boxcar is compared with into .bench
 
 .PHONY: bench
-bench: bench-setup ## Run all benchmarks and update docs/reference/benchmarks.md: two hours on 2 idle cores
+bench: bench-setup beam-setup ## Run all benchmarks and update docs/reference/benchmarks.md: two hours on 2 idle cores
 	@$(PYTHON) benchmarks/run.py
 
 BENCHMARKS := bench-training bench-input bench-evaluator bench-checkpoints bench-learning bench-storage bench-exports
@@ -198,8 +217,12 @@ bench-storage: ## Measure MinIO transfers against the SDK in a loop (BOXCAR_MINI
 bench-exports: ## Measure speed, size, and accuracy of exported files against the stock exports
 
 .PHONY: bench-records
-bench-records: $(READY) ## Measure the records step against Model Garden's
-	@$(PYTHON) benchmarks/records.py
+bench-records: $(READY) ## Measure the records step against Model Garden's, in several label formats
+	@$(PYTHON) benchmarks/run.py records
+
+.PHONY: bench-beam
+bench-beam: $(READY) .tools/beam/.ready ## Measure the records step in Apache Beam against local processes
+	@$(PYTHON) benchmarks/run.py beam
 
 .PHONY: bench-golden
 bench-golden: .bench/object_detection_api/.ready ## Regenerate the tests' golden outputs with the Object Detection API

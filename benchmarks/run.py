@@ -1,6 +1,6 @@
 """Runs benchmarks and writes docs/reference/benchmarks.md; ends with 1 where a figure is not reached.
 
-Usage: python benchmarks/run.py [training] [input] [evaluator] [checkpoints] [learning] [storage] [exports]
+Usage: python benchmarks/run.py [training] [input] [evaluator] [checkpoints] [learning] [storage] [exports] [records] [beam]
 """
 
 import argparse
@@ -21,6 +21,8 @@ BENCHMARKS = {
     "learning": ("Learning", "learning", 60),
     "storage": ("Storage", "storage", 3),
     "exports": ("Exports", "exports", 25),
+    "records": ("Records", "records", 10),
+    "beam": ("Records in Apache Beam", "records_beam", 30),
 }
 
 

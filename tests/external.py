@@ -52,6 +52,7 @@ ZOO = External(
 OBJECT_DETECTION_API = External(
     ROOT / ".bench" / "object_detection_api" / "bin" / "python", "There is no Object Detection API: make bench-setup"
 )
+BEAM = External(ROOT / ".tools" / "beam" / "bin" / "python", "There is no Apache Beam: make beam-setup")
 
 # A machine that checks changes must have these: there, a test that is skipped without one fails.
 REQUIRED = (MINIO, CHROMIUM, RACCOON, ZOO)

@@ -32,12 +32,29 @@ def records(
     given: dict[str, Any],
     config: Config = None,
     full_decode: Annotated[bool, typer.Option(help="Decode every image completely to find damaged ones.")] = True,
+    runner: Annotated[
+        Literal["local", "beam"], typer.Option(help="Work in processes on this machine, or in an Apache Beam pipeline.")
+    ] = "local",
+    beam_options: Annotated[
+        list[str] | None,
+        typer.Argument(help="With --runner beam, after --: pipeline options of Apache Beam.", metavar="BEAM_OPTION"),
+    ] = None,
 ) -> None:
     """Check labeled images, split them, and write TFRecord shards."""
     from boxcar.records import build_records, summary_lines
 
     configuration = make_configuration(config, given)
-    made = build_records(data, output, **configuration.of_records(), full_decode=full_decode)
+    if runner == "beam":
+        from boxcar.records.beam.engine import BeamEngine
+
+        made = build_records(
+            data, output, **configuration.of_records(), full_decode=full_decode, engine=BeamEngine(beam_options or ())
+        )
+    elif beam_options:
+        what = f"{beam_options[0]} would be a pipeline option of Apache Beam, which --runner beam asks for."
+        raise BoxcarError(ExitCode.USAGE, what, "Add --runner beam, or leave it out.")
+    else:
+        made = build_records(data, output, **configuration.of_records(), full_decode=full_decode)
     print(*summary_lines(made.folder), f"The records are in {output}.", sep="\n")
 
 

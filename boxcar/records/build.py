@@ -18,7 +18,6 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.records.check import NAMED, CheckedBatch, Unlabeled
 from boxcar.records.chosen_classes import check_chosen, emptied_warning
-from boxcar.records.data_folder import data_folder
 from boxcar.records.duplicates import (
     Duplicates,
     different_labels_warning,
@@ -26,10 +25,11 @@ from boxcar.records.duplicates import (
     near_duplicates_json,
     near_duplicates_warning,
 )
+from boxcar.records.engine import LOCAL, Checked, Engine, Plan, Settings
 from boxcar.records.faults import grouped, shown
 from boxcar.records.groups import find_groups
 from boxcar.records.near_duplicates import find_near_duplicates
-from boxcar.records.source import Source, check_all, find_labels, opened_source
+from boxcar.records.source import Source
 from boxcar.records.split import assign_splits
 from boxcar.records.split_names import SPLITS, is_misunderstood_split
 from boxcar.records.table import Images
@@ -38,7 +38,6 @@ from boxcar.run.layout import COMMIT
 from boxcar.run.step import Committed, Step, read_commit
 from boxcar.storage import fetch_file
 from boxcar.storage.cache import uri_of
-from boxcar.sync.mirror import Mirror
 
 _EXAMPLES = 3  # that a warning names
 
@@ -61,6 +60,7 @@ def build_records(
     max_megapixels: int = MOST_MEGAPIXELS,
     full_decode: bool = True,
     replace: bool = True,
+    engine: Engine = LOCAL,
 ) -> Committed:
     """Makes TFRecord shards, `label_map.pbtxt` and `dataset.json` from labeled images.
 
@@ -85,6 +85,7 @@ def build_records(
         max_megapixels: of an image; larger ones are faults.
         full_decode: decode every image to its end, so that a damaged one is found here and not in training.
         replace: whether finished records of other images or settings in `output` are replaced, or an error.
+        engine: what does the work on the images. All write the same bytes.
 
     Raises:
         BoxcarError: 64 for a wrong argument, such as a class that no object has, and for labels of several formats; 65 for
@@ -115,28 +116,41 @@ def build_records(
     _check_arguments(on_fault, validation_fraction, test_fraction)
     given, label_notes = (None, []) if label_map is None else read_given_label_map(fetch_file(label_map))
     frozen = frozenset[str]() if frozen_test is None else read_frozen_test(fetch_file(frozen_test))
-    with data_folder(data) as root, Mirror(output).working() as folder:
+    with engine.data(data) as root, engine.working(output) as folder:
         Step("records", folder, {}, parameters).check_folder()  # before minutes of checking
         if given is None:
-            given, label_notes = find_labels(root, folder)
+            given, label_notes = engine.find_labels(root, folder)
             given = given if choice is None else choice.applied_to(given)
         inputs = {"label_map": hashlib.sha256(label_map_text(given).encode()).hexdigest()}
         if frozen:
             inputs["frozen_test"] = frozen_test_digest(frozen)
+        settings = Settings(
+            on_fault,
+            unlabeled,
+            choice,
+            given,
+            frozen,
+            group_by,
+            validation_fraction,
+            test_fraction,
+            seed,
+            full_decode,
+            difficult,
+            max_megapixels,
+        )
 
-        def step_for(opened: Source) -> Step:
-            return Step("records", folder, {"data": opened.table.files_digest(), **inputs}, parameters, started=started)
+        def step_for(checked: Checked) -> Step:
+            return Step("records", folder, {"data": checked.files_digest, **inputs}, parameters, started=started)
 
         if full_decode and (folder / COMMIT).is_file():
             # To see that nothing has changed, the images need not be decoded.
-            with opened_source(root, folder, format) as opened:
-                check_all(opened, False, unlabeled, choice, most_megapixels=max_megapixels)
-                committed = step_for(opened).done()
+            with engine.opened(root, folder, format) as opened:
+                committed = step_for(engine.check(opened, settings.without_decoding(), make_plan)).done()
             if committed is not None:
                 return committed
-        with opened_source(root, folder, format) as opened:
-            found = check_all(opened, full_decode, unlabeled, choice, group_by == "time", max_megapixels)
-            step = step_for(opened)
+        with engine.opened(root, folder, format) as opened:
+            checked = engine.check(opened, settings, make_plan)
+            step = step_for(checked)
             committed = step.done()
             if committed is not None:
                 return committed
@@ -144,18 +158,38 @@ def build_records(
                 changed = f"The images in {uri_of(root)}, the label map, or the settings"
                 what = f"{changed} have changed since {uri_of(folder)} was made."
                 raise BoxcarError(ExitCode.USAGE, what, "Choose another --output for a new run.")
-            check_found(opened, found, on_fault, choice)
-            images, said, alike, duplicates = _split_images(
-                opened, found, group_by, validation_fraction, test_fraction, seed, frozen
-            )
-            labels = with_classes(given, found.classes)
-            new_labels = _appended({number: name for number, name in labels.items() if given and number not in given})
-            warnings = label_notes + _left_out(opened) + said + _warnings(images, found, frozen, difficult) + new_labels
+            plan = checked.plan()
+            warnings = label_notes + plan.warnings
             ignores = difficult == "ignore"
             with step.writing():
-                write_files(opened, step, images, labels, found, warnings, alike, duplicates, ignores_difficult=ignores)
+                write_files(
+                    opened,
+                    step,
+                    plan.images,
+                    plan.labels,
+                    plan.found,
+                    warnings,
+                    plan.alike,
+                    plan.duplicates,
+                    ignores_difficult=ignores,
+                )
         assert step.committed is not None
         return step.committed
+
+
+def make_plan(source: Source, found: CheckedBatch, settings: Settings) -> Plan:
+    """Refuses faults, unless they are to be skipped; splits the images, and gives each class an id.
+
+    Raises:
+        BoxcarError: 64 if the choice of classes does not fit the objects; 65.
+    """
+    check_found(source, found, settings.on_fault, settings.classes)
+    images, said, alike, duplicates = _split_images(source, found, settings)
+    labels = with_classes(settings.label_map, found.classes)
+    had = settings.label_map
+    new_labels = _appended({number: name for number, name in labels.items() if had and number not in had})
+    warnings = _left_out(source) + said + _warnings(images, found, settings.frozen, settings.difficult) + new_labels
+    return Plan(images, labels, found, warnings, alike, duplicates)
 
 
 def _check_arguments(on_fault: str, validation_fraction: float, test_fraction: float) -> None:
@@ -222,13 +256,7 @@ def _without_boxes(root: Path, found: CheckedBatch) -> BoxcarError:
 
 
 def _split_images(
-    source: Source,
-    found: CheckedBatch,
-    group_by: str | None,
-    validation_fraction: float,
-    test_fraction: float,
-    seed: int,
-    frozen: frozenset[str],
+    source: Source, found: CheckedBatch, settings: Settings
 ) -> tuple[Images, list[str], dict[str, Any], Duplicates]:
     """The images to write, ordered by split, then by hash; warnings about images that are alike; what `dataset.json` says about
     these; and what the health page does.
@@ -236,9 +264,11 @@ def _split_images(
     Adds a fault for each image that is in no split.
     """
     images, names = source.table.images(), source.listing.names
-    groups, alike = find_groups(images, names, group_by, found.classes), find_near_duplicates(source.table, images)
-    together = None if group_by == "none" else alike
-    found.faults += assign_splits(images, names, validation_fraction, test_fraction, seed, frozen, groups, together)
+    groups = find_groups(images, names, settings.group_by, found.classes)
+    alike = find_near_duplicates(source.table, images)
+    together = None if settings.group_by == "none" else alike
+    fractions = settings.validation_fraction, settings.test_fraction
+    found.faults += assign_splits(images, names, *fractions, settings.seed, settings.frozen, groups, together)
     warnings = [] if groups is None else groups.warnings(images["split"])
     warnings += different_labels_warning(images, names) + near_duplicates_warning(images, names, alike)
     duplicates = find_duplicates(images, alike)

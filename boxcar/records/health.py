@@ -26,7 +26,8 @@ FEWEST = 10  # boxes of a class; the median of fewer says little
 NEAR_COPY = 0.9  # the IoU above which two boxes nearly coincide
 _COMPARED = 16  # boxes that each is compared with, so that an image of a million boxes takes seconds
 LISTED = 100  # suspicious labels of each kind; more are counted
-_CHUNK = 256  # images
+_CHUNK = 64  # images
+_SORTED = 1 << 16  # boxes
 _LEAST = 2.0**-20  # of an image's side; a smaller box counts as this
 
 
@@ -79,8 +80,11 @@ def examine(table: ImageTable, images: Images, names: Sequence[str]) -> Health:
     """
     numbers = {name: number for number, name in enumerate(names)}
     ratio_counts = np.zeros(len(RATIO_BARS), np.int64)
+    size_counts = np.zeros(len(SIZE_BARS), np.int64)
     centers = np.zeros((GRID, GRID), np.int64)
-    pieces: list[_Boxes] = []
+    count, small = int(images["boxes"].sum()), 0
+    boxes = _Boxes(np.empty(count, np.int32), np.empty(count, np.float32), np.empty(count, np.int32))
+    end = 0
     near_copies: list[Suspect] = []
     near_count = 0
     for begin in range(0, len(images), _CHUNK):
@@ -103,17 +107,19 @@ def examine(table: ImageTable, images: Images, names: Sequence[str]) -> Health:
         np.add.at(centers, (down, across), 1)
         ratios = np.rint(2 * np.log2(np.maximum(shape[:, 0], _LEAST) / np.maximum(shape[:, 1], _LEAST)))
         ratio_counts += _counted(ratios, RATIO_BARS)
-        sizes = np.maximum(np.sqrt((shape / extent).prod(1)), _LEAST)
-        pieces.append(_Boxes(np.array(classes, np.int32), sizes.astype(np.float32), at))
-    boxes = _Boxes(*map(np.concatenate, zip(*pieces, strict=True)))
-    pieces.clear()  # twice the boxes need not be in memory
-    pixels = boxes.sizes * INPUT
+        sizes = np.maximum(np.sqrt((shape / extent).prod(1)), _LEAST).astype(np.float32)
+        pixels = sizes * INPUT
+        size_counts += _counted(np.floor(2 * np.log2(pixels)), SIZE_BARS)
+        small += int((pixels < SMALL).sum())
+        for column, values in zip(boxes, (classes, sizes, at), strict=True):
+            column[end : end + len(rows)] = values
+        end += len(rows)
     odd = _odd_sizes(boxes)
     return Health(
-        boxes=len(pixels),
-        small=float((pixels < SMALL).mean()),
-        sizes={names[number]: _class_sizes(pixels[inside]) for number, inside in _by_class(boxes.classes)},
-        size_counts=_counted(np.floor(2 * np.log2(pixels)), SIZE_BARS).tolist(),
+        boxes=count,
+        small=small / count,
+        sizes={names[number]: _class_sizes(boxes.sizes[inside] * INPUT) for number, inside in _by_class(boxes.classes)},
+        size_counts=size_counts.tolist(),
         ratio_counts=ratio_counts.tolist(),
         centers=centers,
         odd_sizes=_suspects(table, images, boxes, odd[:LISTED]),
@@ -135,12 +141,20 @@ def _counted(values: NDArray[np.floating], bars: range) -> NDArray[np.int64]:
     return np.bincount(places, minlength=len(bars))
 
 
-def _by_class(classes: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+def _by_class(classes: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.int32]]]:
     """Each class that has a box, and the places of its boxes, ascending."""
-    order = np.argsort(classes, kind="stable")
-    starts = np.flatnonzero(np.diff(classes[order], prepend=-1))
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        yield int(classes[order[start]]), order[start:end]
+    counts = np.bincount(classes)
+    ends = np.cumsum(counts)
+    order = np.empty(len(classes), np.int32)  # NumPy's own sort of all places would take four times its memory
+    free = ends - counts
+    for begin in range(0, len(classes), _SORTED):
+        some = classes[begin : begin + _SORTED]
+        ascending = np.argsort(some, kind="stable")
+        number = np.bincount(some, minlength=len(counts))
+        order[np.repeat(free - (np.cumsum(number) - number), number) + np.arange(len(some))] = begin + ascending
+        free += number
+    for found in np.flatnonzero(counts).tolist():
+        yield found, order[ends[found] - counts[found] : ends[found]]
 
 
 def _class_sizes(pixels: NDArray[np.float32]) -> ClassSizes:
@@ -163,11 +177,11 @@ def odd_octaves(sizes: NDArray[np.float32]) -> NDArray[np.float64]:
     Args:
         sizes: [N], above 0, in any unit.
     """
-    octaves = np.log2(sizes.astype(np.float64))
-    away = octaves - np.median(octaves)
-    limit = max(DEVIATIONS * float(np.median(np.abs(away))), math.log2(FACTOR))
-    odd = (np.abs(away) > limit) & (len(sizes) >= FEWEST)
-    return np.where(odd, away, 0.0)
+    away = np.log2(sizes, dtype=np.float64)
+    away -= np.median(away)
+    limit = max(DEVIATIONS * float(np.median(np.abs(away), overwrite_input=True)), math.log2(FACTOR))
+    away[(np.abs(away) <= limit) | (len(sizes) < FEWEST)] = 0.0
+    return away
 
 
 def _suspects(table: ImageTable, images: Images, boxes: _Boxes, odd: Sequence[tuple[int, float]]) -> list[Suspect]:

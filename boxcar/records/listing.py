@@ -6,7 +6,10 @@ from typing import NamedTuple
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.faults import shown
 from boxcar.records.images import is_other_image
-from boxcar.run.own_outputs import walk_data
+from boxcar.run.layout import COMMIT, DRAWINGS, UNFINISHED
+from boxcar.run.own_outputs import enclosing, is_hidden_object, own_folders, walk_data
+from boxcar.storage import Store
+from boxcar.storage.names import check_names
 
 _MASKS = ("segmentationclass", "segmentationobject")  # also `SegmentationClassVisualization` and others
 
@@ -42,6 +45,30 @@ def list_names(root: Path, leave_out: Path) -> FoundNames:
             "Change its permissions so that you can read it.",
             again=True,
         ) from error
+    return _told_apart(names, own)
+
+
+def list_objects(store: Store, leave_out: str | None) -> FoundNames:
+    """`list_names` for a folder in a bucket.
+
+    Args:
+        store: the folder.
+        leave_out: the step's own output, by its name in the folder; None if it is elsewhere.
+
+    Raises:
+        BoxcarError: 65 if an object has a name that no file can have; 69 if the bucket cannot be read.
+    """
+    entries = [entry for entry in store.entries() if not is_hidden_object(entry.name)]
+    check_names((entry.name for entry in entries), store.uri)
+    entries = [entry for entry in entries if leave_out is None or leave_out not in enclosing(entry.name)]
+    found = own_folders(store, entries)
+    own = sorted(name or "." for name in found if not found & set(enclosing(name)) - {name})
+    marks = (COMMIT, UNFINISHED, DRAWINGS)
+    names = [entry.name for entry in entries if not found & set(enclosing(entry.name))]
+    return _told_apart(sorted(name for name in names if name.rpartition("/")[2] not in marks), own)
+
+
+def _told_apart(names: list[str], own: list[str]) -> FoundNames:
     masks = [name for name in names if _is_mask(name)]
     names = [name for name in names if not _is_mask(name)] if masks else names
     return FoundNames(names, sorted(own), [name for name in names if is_other_image(name)], masks)

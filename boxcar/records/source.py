@@ -2,12 +2,12 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 from boxcar.config.class_choice import ClassChoice
 from boxcar.config.run_settings import LabelFormat
@@ -18,7 +18,7 @@ from boxcar.records.check import Batch, CheckedBatch, Row, Unlabeled, check, lar
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
-from boxcar.records.listing import is_object_mask, list_names
+from boxcar.records.listing import FoundNames, is_object_mask, list_names
 from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Item, Listing
 from boxcar.records.table import ImageTable
 from boxcar.records.workers import WorkerPool
@@ -29,15 +29,28 @@ from boxcar.storage.cache import uri_of
 
 BATCH = 32
 
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Workers(Protocol):
+    """What does the work on images, as `WorkerPool` describes it."""
+
+    def run(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]: ...
+
+    def close(self) -> None: ...
+
+    def kill(self) -> None: ...
+
 
 class Source(NamedTuple):
-    """A data folder, with the processes that read it and what they found."""
+    """A data folder, with what works on its images and what that found."""
 
     root: Path
     reader: AnnotationReader
     listing: Listing
     table: ImageTable
-    workers: WorkerPool
+    workers: Workers
     own: list[str]  # as in `FoundNames`
     others: list[str]
     masks: list[str]  # as in `FoundNames`, but only those that the reader does not use
@@ -47,6 +60,20 @@ class Source(NamedTuple):
     def file_of(self, row: Row) -> str:
         """The file that an image is in: its own, or its annotation's."""
         return self.listing.names[row.image if row.offset < 0 else row.source]
+
+
+class Contents(NamedTuple):
+    """What a data folder holds. The fields are those of `Source`, with the names of all images and label files, sorted."""
+
+    root: Path
+    reader: AnnotationReader
+    names: list[str]
+    used_masks: list[str]  # those that the reader reads
+    own: list[str]
+    others: list[str]
+    masks: list[str]
+    unread: list[str]
+    notes: tuple[str, ...]
 
 
 @contextmanager
@@ -63,28 +90,49 @@ def opened_source(root: Path, output: Path, wanted: LabelFormat | None = None) -
     """
     # The workers start while the folder is listed.
     with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary, WorkerPool(Path(temporary)) as workers:
-        files, own, others, masks = list_names(root, output)
         open_file = partial(open_data_file, root)
-        reader, _, notes = find_reader(DataFiles(files, open_file), wanted)
-        holder = reader if isinstance(reader, ImageHolder) else None
-        names = [name for name in files if (holder is None and is_image(name)) or reader.is_annotation(name)]
-        unread = [name for name in files if not is_image(name) and not reader.is_annotation(name)]
-        del files
-        if holder is not None:
-            names = sorted(names + holder.held_images(names, open_file))
-        elif not any(map(is_image, names)):
-            only = f", only {len(names)} label file{'s' if len(names) > 1 else ''}" if names else ""
-            what = f"{uri_of(root)} holds no image{only}."
-            if others:
-                what = f"{uri_of(root)} holds no image that Boxcar trains on, only others such as {shown(others[0])}."
-            elif own:
-                what = f"{uri_of(root)} holds no image except Boxcar's own outputs, which are never data."
-            raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, GIF, TIFF, or WebP images as --data.")
-        with closing(ImageTable(names)) as table:
-            used = list(filter(is_object_mask, masks)) if getattr(reader, "uses_masks", False) else []
-            masks = [name for name in masks if not is_object_mask(name)] if used else masks
-            listing = Listing(names, partial(image_names, root, reader), open_file, used)
-            yield Source(root, reader, listing, table, workers, own, others, masks, unread, notes)
+        contents = find_contents(root, list_names(root, output), open_file, wanted)
+        listing = Listing(contents.names, partial(image_names, root, contents.reader), open_file, contents.used_masks)
+        with closing(ImageTable(listing.names)) as table:
+            yield source_of(contents, listing, table, workers)
+
+
+def source_of(contents: Contents, listing: Listing, table: ImageTable, workers: Workers) -> Source:
+    """A data folder whose content is known."""
+    root, reader, _, _, own, others, masks, unread, notes = contents
+    return Source(root, reader, listing, table, workers, own, others, masks, unread, notes)
+
+
+def find_contents(root: Path, found: FoundNames, open_file: Callable[[str], BinaryIO], wanted: LabelFormat | None) -> Contents:
+    """Recognizes the format of a data folder's labels, and tells its files apart.
+
+    Args:
+        root: the data folder.
+        found: its files.
+        open_file: opens one, as in `DataFiles`.
+        wanted: the format of the labels; by default it is recognized.
+
+    Raises:
+        BoxcarError: 64 or 65 as `find_reader`; 65 if the folder contains no image.
+    """
+    files, own, others, masks = found
+    reader, _, notes = find_reader(DataFiles(files, open_file), wanted)
+    holder = reader if isinstance(reader, ImageHolder) else None
+    names = [name for name in files if (holder is None and is_image(name)) or reader.is_annotation(name)]
+    unread = [name for name in files if not is_image(name) and not reader.is_annotation(name)]
+    if holder is not None:
+        names = sorted(names + holder.held_images(names, open_file))
+    elif not any(map(is_image, names)):
+        only = f", only {len(names)} label file{'s' if len(names) > 1 else ''}" if names else ""
+        what = f"{uri_of(root)} holds no image{only}."
+        if others:
+            what = f"{uri_of(root)} holds no image that Boxcar trains on, only others such as {shown(others[0])}."
+        elif own:
+            what = f"{uri_of(root)} holds no image except Boxcar's own outputs, which are never data."
+        raise BoxcarError(ExitCode.DATA, what, "Give a folder with JPEG, PNG, BMP, GIF, TIFF, or WebP images as --data.")
+    used = list(filter(is_object_mask, masks)) if getattr(reader, "uses_masks", False) else []
+    masks = [name for name in masks if not is_object_mask(name)] if used else masks
+    return Contents(root, reader, names, used, own, others, masks, unread, notes)
 
 
 def image_names(root: Path, reader: AnnotationReader, name: str) -> list[str]:
@@ -132,34 +180,50 @@ def check_all(
     most_megapixels: int = MOST_MEGAPIXELS,
 ) -> CheckedBatch:
     """Checks all images and annotations, as `Batch` says. Adds each image's results to the table, and returns the totals."""
-    root, reader, listing, table, workers, *_ = source
     found = CheckedBatch()
-
-    def batch_of(items: list[Item]) -> Batch:
-        return Batch(root, reader, items, full_decode, unlabeled, classes, times, most_megapixels)
-
-    def batches() -> Iterator[Batch]:
-        items = []
-        for item in reader.items(listing):
-            if isinstance(item, Fault):
-                found.faults.append(item)
-                continue
-            items.append(item)
-            if len(items) == BATCH:
-                yield batch_of(items)
-                items = []
-        yield batch_of(items)
-
-    with Progress("Checking images", sum(map(is_image, listing.names)), "images") as progress:
-        for batch, checked in workers.run(check, batches()):
-            table.add(batch.items, checked)
+    choice = full_decode, unlabeled, classes, times, most_megapixels
+    with Progress("Checking images", sum(map(is_image, source.listing.names)), "images") as progress:
+        for batch, checked in source.workers.run(check, batches(source, found.faults, *choice)):
+            source.table.add(batch.items, checked)
             found.merge(checked)
             progress.advance(sum(item.image is not None for item in batch.items))
         progress.advance(progress.total - progress.done)  # those that only a fault of the pairing names
+    finish(found, source)
+    return found
+
+
+def batches(
+    source: Source,
+    faults: list[Fault],
+    full_decode: bool,
+    unlabeled: Unlabeled,
+    classes: ClassChoice | None = None,
+    times: bool = False,
+    most_megapixels: int = MOST_MEGAPIXELS,
+    size: int = BATCH,
+) -> Iterator[Batch]:
+    """Pairs images and annotations, in batches of `size`. Adds the faults of their pairing to `faults`."""
+
+    def batch_of(items: list[Item]) -> Batch:
+        return Batch(source.root, source.reader, items, full_decode, unlabeled, classes, times, most_megapixels)
+
+    items: list[Item] = []
+    for item in source.reader.items(source.listing):
+        if isinstance(item, Fault):
+            faults.append(item)
+            continue
+        items.append(item)
+        if len(items) == size:
+            yield batch_of(items)
+            items = []
+    yield batch_of(items)
+
+
+def finish(found: CheckedBatch, source: Source) -> None:
+    """Puts the faults of all batches in order, and corrects those that only the whole listing explains."""
     others = {_stem(name): name for name in source.others}
     unread = {_stem(name): name for name in source.unread}
     found.faults = sorted(_of_another_format(fault, others, unread) for fault in found.faults)
-    return found
 
 
 def _of_another_format(fault: Fault, others: Mapping[str, str], unread: Mapping[str, str]) -> Fault:

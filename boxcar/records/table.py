@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ _TYPES = (
 COLUMNS = np.dtype(list(zip(Row._fields, _TYPES, strict=True)))  # its hashes are read with `hash_at`
 assert COLUMNS.itemsize == ROW.size
 Images = NDArray[np.void]  # of COLUMNS
+_PIECE = 1 << 25  # bytes
 
 
 class ImageTable:
@@ -59,7 +60,24 @@ class ImageTable:
         lengths = rows["packed"] + rows["look"]
         rows["begin"] = self._end + np.cumsum(lengths) - lengths
         self._rows += checked.rows
-        left = memoryview(checked.objects)
+        self._write(checked.objects)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The packed objects of all images, in pieces, for the `restore` of another table."""
+        for begin in range(0, self._end, _PIECE):
+            yield os.pread(self._file.fileno(), _PIECE, begin)
+
+    def restore(self, pieces: Iterable[bytes]) -> None:
+        """Takes the objects of another table, to whose rows `objects` then applies.
+
+        Raises:
+            BoxcarError: 69 if the file cannot be written.
+        """
+        for piece in pieces:
+            self._write(piece)
+
+    def _write(self, content: bytes | bytearray) -> None:
+        left = memoryview(content)
         with temporary_file_errors():
             while left:  # an unbuffered file may take a part of it only
                 written = self._file.write(left)

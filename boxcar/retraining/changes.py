@@ -1,7 +1,7 @@
 """What has changed in a folder of images since a model was last trained on it. Only changed files are read."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -12,8 +12,8 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.formats import find_reader
 from boxcar.records.images import is_image
 from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Listing
-from boxcar.run.layout import COMMIT, DRAWINGS, LABEL_MAP, UNFINISHED
-from boxcar.run.own_outputs import is_result
+from boxcar.run.layout import LABEL_MAP
+from boxcar.run.own_outputs import enclosing, is_hidden_object, own_folders
 from boxcar.storage import Missing, Store, StoredObject, bucket_location, local_path, open_store
 from boxcar.storage.object_file import open_object
 from boxcar.storage.parallel import in_order
@@ -84,9 +84,9 @@ def index_files(data: str, known: Index | None, format: LabelFormat | None = Non
         what = f"{data} is a file. A retraining reads the files of a folder that have changed."
         raise BoxcarError(ExitCode.USAGE, what, "Unpack it, and give the folder as --data.")
     store = open_store(data)
-    everything = [entry for entry in store.entries() if not _is_hidden(entry.name)]
-    own = _own_folders(store, everything)
-    entries = {entry.name: entry for entry in everything if not own & set(_folders(entry.name))}
+    everything = [entry for entry in store.entries() if not is_hidden_object(entry.name)]
+    own = own_folders(store, everything)
+    entries = {entry.name: entry for entry in everything if not own & set(enclosing(entry.name))}
     reader = find_reader(DataFiles(sorted(entries), lambda name: open_object(store, entries[name])), format).reader
     holder = reader if isinstance(reader, ImageHolder) else None
     if holder is None and not any(map(is_image, entries)):
@@ -171,24 +171,3 @@ def _labeled_content(files: Mapping[str, IndexedFile]) -> set[str]:
         elif not is_image(name) and file.labeled:
             found.update(file.filename.splitlines())
     return found
-
-
-def _own_folders(store: Store, entries: Sequence[StoredObject]) -> set[str]:
-    """The folders with Boxcar's own outputs, which are never data."""
-    found = set()
-    for entry in entries:
-        folder, _, name = entry.name.rpartition("/")
-        if name == DRAWINGS or (name in (COMMIT, UNFINISHED) and is_result(store.read(entry.name))):
-            found.add(folder)
-    return found
-
-
-def _folders(name: str) -> Iterator[str]:
-    """The folders that a file is in; "" for the whole store."""
-    yield from (path.as_posix().removeprefix(".") for path in PurePosixPath(name).parents)
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether the records step skips a file because it or a folder of it is hidden, and it is no mark of Boxcar's."""
-    parts = PurePosixPath(name).parts
-    return any(part.startswith(".") for part in parts) and parts[-1] not in (DRAWINGS, UNFINISHED)

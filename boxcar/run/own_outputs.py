@@ -2,10 +2,14 @@
 
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from boxcar.run.layout import COMMIT, DRAWINGS, DRAWINGS_FOLDER, RECORDS, UNFINISHED
+
+if TYPE_CHECKING:  # at run time, the processes that check images would load much
+    from boxcar.storage import Store, StoredObject
 
 # In every image and video that `boxcar detect` writes: a JPEG's comment, and the content of an MP4's last box.
 DRAWN_MARK = b"Boxes drawn by boxcar detect"
@@ -84,6 +88,27 @@ def is_result(marker: bytes) -> bool:
     """Whether the marker in a folder, `step.json` or `.unfinished`, is that of a step whose results are not data."""
     step = _named_step(marker)
     return step is not None and step not in _DATA_STEPS
+
+
+def own_folders(store: "Store", entries: "Iterable[StoredObject]") -> set[str]:
+    """The folders of a bucket with Boxcar's own outputs, which are never data; "" for the whole store."""
+    found = set()
+    for entry in entries:
+        folder, _, name = entry.name.rpartition("/")
+        if name == DRAWINGS or (name in (COMMIT, UNFINISHED) and is_result(store.read(entry.name))):
+            found.add(folder)
+    return found
+
+
+def enclosing(name: str) -> Iterator[str]:
+    """The folders that an object is in; "" for the whole store."""
+    yield from (path.as_posix().removeprefix(".") for path in PurePosixPath(name).parents)
+
+
+def is_hidden_object(name: str) -> bool:
+    """Whether an object of a data folder is skipped because it or a folder of it is hidden, and it is no mark of Boxcar's."""
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") for part in parts) and parts[-1] not in (DRAWINGS, UNFINISHED)
 
 
 def _named_step(marker: bytes) -> str | None:

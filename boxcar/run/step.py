@@ -134,7 +134,8 @@ class Step:
             `saved_model/`); None if all of them do.
         resumable: whether the step resumes what an unfinished start left (training, evaluation). If not, leftovers are removed.
         if_changed: what to do if a resumable step was started with other settings or data.
-        hashed: files (as in `Committed.files`) whose hash the step already knows. `commit` hashes the others.
+        hashed: files (as in `Committed.files`) whose hash the step already knows; they need not be in the folder. `commit`
+            hashes the others.
     """
 
     name: str
@@ -263,7 +264,7 @@ class Step:
     def commit(self) -> Committed:
         """Writes `step.json`, which finishes the step."""
         files = {}
-        for name in list_files(self.folder):
+        for name in sorted({*list_files(self.folder), *self.hashed}):
             if name == COMMIT or (self.owns is not None and name.split("/")[0] not in self.owns):
                 continue
             path = self.folder / name

@@ -1,7 +1,7 @@
 """A local working folder for a URI, so that code that works on files does not depend on buckets."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
 from boxcar.errors import BoxcarError, ExitCode
@@ -107,18 +107,18 @@ class Mirror:
                     self._note_fetched()
         return self.folder
 
-    def send(self, owns: Sequence[str] | None = None) -> None:
+    def send(self, owns: Sequence[str] | None = None, uploaded: Set[str] = frozenset()) -> None:
         """Uploads the finished step in the folder. A call after an error continues the upload.
 
         Args:
-            owns: as for `send_folder`.
+            owns, uploaded: as for `send_folder`.
 
         Raises:
             BoxcarError: as `send_folder` does.
         """
         if self._store is not None:
             with self._locked():
-                send_folder(self.folder, self._store, owns)
+                send_folder(self.folder, self._store, owns, uploaded)
                 if (self.folder / COMMIT).exists():
                     _note(self.folder)
 

@@ -6,7 +6,7 @@ checkpoint's `ckpt-<step>.json`. It makes the files that it lists valid, so it i
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +21,7 @@ from boxcar.storage.store import Changed, Missing, Store
 _ROUNDS = 5
 
 
-def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -> int:
+def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None, uploaded: Set[str] = frozenset()) -> int:
     """Uploads a finished step, or any other folder. Hidden files are not uploaded.
 
     Files that the store has with the same checksum are skipped, so a call after an interruption continues the upload. If
@@ -33,6 +33,7 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -
         folder: the local folder.
         store: the destination.
         owns: names directly below the folder that belong to the step, if it shares the folder; None if all of them do.
+        uploaded: the step's files that are in the store already and need not be in the local folder.
 
     Returns:
         The number of bytes uploaded.
@@ -55,10 +56,10 @@ def send_folder(folder: Path, store: Store, owns: Sequence[str] | None = None) -
         check_taken(store, there)
     markers = {name: (folder / name).read_bytes() for name in names if is_marker(name)}
     listed = listed_files(markers)
-    if absent := sorted(listed.keys() - set(names)):
+    if absent := sorted(listed.keys() - set(names) - (uploaded & there.keys())):
         raise _not_as_listed(str(folder), absent[0])
     differing = set(names) - {name for name in names if name in there and store.same(there[name], folder / name)}
-    useless = there.keys() - set(names) if step else set()
+    useless = there.keys() - set(names) - uploaded if step else set()
     if not differing and not useless and started is None:
         return 0
     if step:

@@ -15,7 +15,13 @@ IMAGES = ROOT / "images"
 DOCKERFILE = IMAGES / "Dockerfile"
 LOCKS = sorted([*IMAGES.glob("*/requirements*.txt"), *IMAGES.glob("*.txt")])
 # The parts of pyproject.toml's dependencies that each image with Boxcar in it needs.
-EXTRAS = {"records": (), "train": ("train", "cluster"), "convert": ("train", "convert"), "ops": ("cluster",)}
+EXTRAS = {
+    "records": (),
+    "records-beam": ("beam",),
+    "train": ("train", "cluster"),
+    "convert": ("train", "convert"),
+    "ops": ("cluster",),
+}
 
 
 def name_of(path: Path) -> str:
@@ -46,7 +52,7 @@ def test_every_image_is_a_target_and_the_targets_share_their_layers() -> None:
         "code": python,
         "weights": python,
         "tensorflow": "base",
-        **dict.fromkeys(("records", "ops", "tensorboard"), "base"),
+        **dict.fromkeys(("records", "records-beam", "ops", "tensorboard"), "base"),
         **dict.fromkeys(("train", "convert"), "tensorflow"),
     }
 
@@ -60,7 +66,7 @@ def test_dockerfile_is_clean() -> None:
 def test_only_what_is_locked_is_installed() -> None:
     instructions = DOCKERFILE.read_text().replace("\\\n", "").splitlines()
     installs = [part for line in instructions for part in line.split("&&") if re.search(r"\bpip\b.* install ", part)]
-    assert len(installs) == 9
+    assert len(installs) == 10
     for install in installs:
         # Boxcar's own wheel has no hash, and comes from no index. What is built may fetch nothing for that.
         assert "--no-deps --require-hashes --only-binary :all:" in install or "--no-deps --no-index" in install
@@ -69,8 +75,11 @@ def test_only_what_is_locked_is_installed() -> None:
 
 @pytest.mark.parametrize("path", LOCKS, ids=name_of)
 def test_packages_are_those_that_are_tested(path: Path) -> None:
-    """Every package is hashed, and of a version that the tests run with; CUDA's libraries are for GPUs alone."""
-    tested = locked(ROOT / "requirements" / "requirements.txt")
+    """Every package is hashed, and of a version that the tests run with. CUDA's libraries are for GPUs alone, and Apache
+    Beam is tested in an environment of its own, where what records need is the same.
+    """
+    beam = path.parent.name == "records-beam"
+    tested = locked(IMAGES / "records" / "requirements.txt" if beam else ROOT / "requirements" / "requirements.txt")
     others = set()
     for package, versions in locked(path).items():
         assert all(versions.values()), f"{package} has no hash"
@@ -80,14 +89,16 @@ def test_packages_are_those_that_are_tested(path: Path) -> None:
             assert set(versions) <= set(tested[package]), f"{package}: run `make images-lock`"
     if path.name == "requirements-gpu.txt":
         assert others and all(package.startswith("nvidia-") for package in others)
+    elif beam:
+        assert "apache-beam" in others
     else:
         assert others == set()
 
 
-@pytest.mark.parametrize("lock", ["records", "train", "train-gpu", "convert", "ops"])
+@pytest.mark.parametrize("lock", ["records", "records-beam", "train", "train-gpu", "convert", "ops"])
 def test_image_holds_what_boxcar_needs(lock: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    image, _, device = lock.partition("-")
+    image, _, device = (lock, "", "") if lock in EXTRAS else lock.partition("-")
     needed = [*project["dependencies"], *(line for extra in EXTRAS[image] for line in project["optional-dependencies"][extra])]
     held = locked(IMAGES / image / (f"requirements-{device}.txt" if device else "requirements.txt"))
     for requirement in map(Requirement, needed):

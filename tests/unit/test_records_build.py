@@ -86,7 +86,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_images_are_checked(
     other.mkdir()
     (other / "mine.txt").touch()
     file.touch()
-    for module in ("build", "label_files"):
+    for module in ("engine", "label_files"):
         monkeypatch.setattr(f"boxcar.records.{module}.check_all", lambda *_, **__: pytest.fail("it checks"))
     for output in (other, file):
         with pytest.raises(BoxcarError, match=str(output)) as caught:
