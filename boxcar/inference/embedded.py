@@ -73,7 +73,7 @@ def differing_labels(path: Path, specification: Specification) -> str | None:
     inside, described = found.splitlines(), wanted.splitlines()
     for number, (one, other) in enumerate(zip(inside, described, strict=False), start=1):
         if one != other:
-            return f"class {number} is {one} in the labels inside it, but {other} in its detector.json"
+            return f"id {specification.slot_ids[number]} is {one} in the labels inside it, but {other} in its detector.json"
     return f"it has {len(inside)} labels, but its detector.json has {len(described)}"
 
 

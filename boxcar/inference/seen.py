@@ -5,7 +5,6 @@ examples agree on them: upright, 8 bits, and on white where the image is transpa
 import struct
 import zlib
 
-import numpy as np
 from PIL import Image
 
 # Pillow refuses photographs of 200 megapixels wherever an image is opened. Boxcar checks its own limit where files come in.
@@ -96,6 +95,8 @@ def _in_rgb(image: Image.Image) -> Image.Image:
 
 def _of_16_bits(image: Image.Image) -> Image.Image:
     """A gray image of 16 bits, in either order of bytes."""
+    import numpy as np  # only here, because the processes that check images need no more of it
+
     values = np.asarray(image).astype(np.uint16)
     tag, inverted = _WHITE_IS_ZERO
     # Pillow inverts such images of 8 bits only.

@@ -76,7 +76,8 @@ def read_data(folder: Path, wanted: LabelFormat | None = None) -> Read:
         checked = check(Batch(folder, reader, [item], False, "background"))
         faults += checked.faults
         unused += [checked.unused_outline] if checked.unused_outlines else []
-        if Row._make(next(ROW.iter_unpack(checked.rows))).sound:
+        row = Row._make(next(ROW.iter_unpack(checked.rows)))
+        if row.sound:
             assert item.image is not None
-            objects[item.image] = unpack(bytes(checked.objects))
+            objects[item.image] = unpack(bytes(checked.objects[: row.packed]))
     return Read(reader, notes, items, sorted(faults), objects, reader.labeled_images(listing), unused)

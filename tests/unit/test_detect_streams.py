@@ -38,7 +38,7 @@ def film(path: Path, frames: int, code: str = "MJPG") -> Path:
 def camera_of(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A camera that ends by itself after some frames."""
 
-    def read(source: Source, say: object) -> Iterator[Frame]:
+    def read(source: Source, *_: object) -> Iterator[Frame]:
         for number in range(frames):
             yield Frame(source, PIXELS, number, None)
         raise KeyboardInterrupt
@@ -49,7 +49,7 @@ def camera_of(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_image_is_written_before_the_next_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[tuple[int, int]] = []
 
-    def read(source: Source, say: object) -> Iterator[Frame]:
+    def read(source: Source, *_: object) -> Iterator[Frame]:
         for number in range(3):
             lines.append(tuple(len(read_whole_lines(tmp_path / name)) for name in ("o.json", "o.csv")))  # type: ignore[arg-type]
             yield Frame(source, PIXELS, number, None)
@@ -79,8 +79,10 @@ def test_a_kill_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     camera_of(10**9, monkeypatch)
     child = os.fork()
     if child == 0:
-        detect("model", [], camera=0, json=str(tmp_path / "o.json"), table=str(tmp_path / "o.csv"))
-        os._exit(1)
+        try:
+            detect("model", [], camera=0, json=str(tmp_path / "o.json"), table=str(tmp_path / "o.csv"))
+        finally:
+            os._exit(1)  # whatever happens, this process goes on with no other test
     until = time.monotonic() + 30
     while not (tmp_path / "o.json").exists() or (tmp_path / "o.json").stat().st_size < 20_000:
         assert time.monotonic() < until
@@ -96,7 +98,7 @@ def test_a_kill_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_camera_is_drawn_in_videos_of_limited_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawings, "_CAMERA_FRAMES", 10)
 
-    def read(source: Source, say: object) -> Iterator[Frame]:
+    def read(source: Source, *_: object) -> Iterator[Frame]:
         for number in range(25):
             yield Frame(source, np.zeros((48, 64, 3), np.uint8), number, 10.0)
         raise BoxcarError(69, "The camera is gone.", "")  # type: ignore[arg-type]
