@@ -20,7 +20,8 @@ GRID = 16  # fields of the map of box centers, across and down
 SMALL = 16  # pixels at the input
 INPUT = ARCHITECTURES[DEFAULT_ARCHITECTURE].image_size  # pixels; training may choose another
 
-# A box is odd if its size is this far from its class's median, in median absolute deviations and as a factor.
+# A box is odd if its size or its aspect ratio is this far from its class's median, in median absolute deviations and as a
+# factor.
 DEVIATIONS, FACTOR = 5.0, 3.0
 FEWEST = 10  # boxes of a class; the median of fewer says little
 NEAR_COPY = 0.9  # the IoU above which two boxes nearly coincide
@@ -56,17 +57,18 @@ class Health(NamedTuple):
     size_counts: Sequence[int]  # boxes, for each of SIZE_BARS
     ratio_counts: Sequence[int]  # boxes, for each of RATIO_BARS
     centers: NDArray[np.int64]  # [GRID, GRID]: boxes by the place of their center, from the top left
-    odd_sizes: Sequence[Suspect]  # the largest deviation first
+    odd_boxes: Sequence[Suspect]  # the largest deviation of size or aspect ratio first
     odd_count: int
     near_copies: Sequence[Suspect]  # in the order of the images
     near_count: int  # pairs
 
 
 class _Boxes(NamedTuple):
-    """All boxes of the data set, 12 bytes each."""
+    """All boxes of the data set, 16 bytes each."""
 
     classes: NDArray[np.int32]  # [N], index into the names
     sizes: NDArray[np.float32]  # [N], square root of box area / image area
+    ratios: NDArray[np.float32]  # [N], width / height
     rows: NDArray[np.int32]  # [N], of the image, ascending
 
 
@@ -83,7 +85,9 @@ def examine(table: ImageTable, images: Images, names: Sequence[str]) -> Health:
     size_counts = np.zeros(len(SIZE_BARS), np.int64)
     centers = np.zeros((GRID, GRID), np.int64)
     count, small = int(images["boxes"].sum()), 0
-    boxes = _Boxes(np.empty(count, np.int32), np.empty(count, np.float32), np.empty(count, np.int32))
+    boxes = _Boxes(
+        np.empty(count, np.int32), np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.int32)
+    )
     end = 0
     near_copies: list[Suspect] = []
     near_count = 0
@@ -105,16 +109,16 @@ def examine(table: ImageTable, images: Images, names: Sequence[str]) -> Health:
         shape = corners[:, 1] - corners[:, 0]
         across, down = np.minimum(corners.mean(1) / extent * GRID, GRID - 1).astype(np.int64).T
         np.add.at(centers, (down, across), 1)
-        ratios = np.rint(2 * np.log2(np.maximum(shape[:, 0], _LEAST) / np.maximum(shape[:, 1], _LEAST)))
-        ratio_counts += _counted(ratios, RATIO_BARS)
+        ratios = np.maximum(shape[:, 0], _LEAST) / np.maximum(shape[:, 1], _LEAST)
+        ratio_counts += _counted(np.rint(2 * np.log2(ratios)), RATIO_BARS)
         sizes = np.maximum(np.sqrt((shape / extent).prod(1)), _LEAST).astype(np.float32)
         pixels = sizes * INPUT
         size_counts += _counted(np.floor(2 * np.log2(pixels)), SIZE_BARS)
         small += int((pixels < SMALL).sum())
-        for column, values in zip(boxes, (classes, sizes, at), strict=True):
+        for column, values in zip(boxes, (classes, sizes, ratios, at), strict=True):
             column[end : end + len(rows)] = values
         end += len(rows)
-    odd = _odd_sizes(boxes)
+    odd = _odd_boxes(boxes)
     return Health(
         boxes=count,
         small=small / count,
@@ -122,7 +126,7 @@ def examine(table: ImageTable, images: Images, names: Sequence[str]) -> Health:
         size_counts=size_counts.tolist(),
         ratio_counts=ratio_counts.tolist(),
         centers=centers,
-        odd_sizes=_suspects(table, images, boxes, odd[:LISTED]),
+        odd_boxes=_suspects(table, images, boxes, odd[:LISTED]),
         odd_count=len(odd),
         near_copies=near_copies,
         near_count=near_count,
@@ -161,42 +165,56 @@ def _class_sizes(pixels: NDArray[np.float32]) -> ClassSizes:
     return ClassSizes(len(pixels), float(np.median(pixels)), float((pixels < SMALL).mean()))
 
 
-def _odd_sizes(boxes: _Boxes) -> list[tuple[int, float]]:
-    """The places of boxes that are far larger or smaller than their class's others, and how many octaves; the farthest
-    first."""
-    found: list[tuple[int, float]] = []
-    for _, inside in _by_class(boxes.classes):
-        octaves = odd_octaves(boxes.sizes[inside])
-        found += [(int(inside[at]), float(octaves[at])) for at in np.flatnonzero(octaves)]
-    return sorted(found, key=lambda item: (-abs(item[1]), item[0]))
+class _Odd(NamedTuple):
+    """A box whose size or aspect ratio is far from those of its class's others."""
+
+    place: int
+    octaves: float
+    below: str  # what it is more than the others if the octaves are below 0
+    above: str
 
 
-def odd_octaves(sizes: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How far each odd size of a class is from the median, in octaves; 0 for those that are not odd.
+def _odd_boxes(boxes: _Boxes) -> list[_Odd]:
+    """The odd boxes, each once, the farthest from its class's median first."""
+    found: dict[int, _Odd] = {}
+    for values, below, above in ((boxes.sizes, "smaller", "larger"), (boxes.ratios, "taller", "wider")):
+        for _, inside in _by_class(boxes.classes):
+            octaves = odd_octaves(values[inside])
+            for at in np.flatnonzero(octaves).tolist():
+                one = _Odd(int(inside[at]), float(octaves[at]), below, above)
+                before = found.get(one.place)
+                if before is None or abs(one.octaves) > abs(before.octaves):
+                    found[one.place] = one
+    return sorted(found.values(), key=lambda one: (-abs(one.octaves), one.place))
+
+
+def odd_octaves(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How far each odd size or aspect ratio of a class is from the median, in octaves; 0 for those that are not odd.
 
     Args:
-        sizes: [N], above 0, in any unit.
+        values: [N], above 0, in any unit.
     """
-    away = np.log2(sizes, dtype=np.float64)
+    away = np.log2(values, dtype=np.float64)
     away -= np.median(away)
     limit = max(DEVIATIONS * float(np.median(np.abs(away), overwrite_input=True)), math.log2(FACTOR))
-    away[(np.abs(away) <= limit) | (len(sizes) < FEWEST)] = 0.0
+    away[(np.abs(away) <= limit) | (len(values) < FEWEST)] = 0.0
     return away
 
 
-def _suspects(table: ImageTable, images: Images, boxes: _Boxes, odd: Sequence[tuple[int, float]]) -> list[Suspect]:
-    """The boxes at these places, in their order."""
+def _suspects(table: ImageTable, images: Images, boxes: _Boxes, odd: Sequence[_Odd]) -> list[Suspect]:
+    """These boxes, in their order."""
     found: dict[int, Suspect] = {}
-    rows: NDArray[np.int32] = boxes.rows[[place for place, _ in odd]]
+    rows: NDArray[np.int32] = boxes.rows[[one.place for one in odd]]
     for row in np.unique(rows).tolist():
         objects = unpack(table.objects(images[row : row + 1]))
         first = int(np.searchsorted(boxes.rows, row))
-        for place, octaves in odd:
-            if boxes.rows[place] == row:
-                factor, than = 2 ** abs(octaves), "larger" if octaves > 0 else "smaller"
+        for one in odd:
+            if boxes.rows[one.place] == row:
+                factor, than = 2 ** abs(one.octaves), one.above if one.octaves > 0 else one.below
                 times = f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"
-                found[place] = Suspect(row, (objects[place - first],), f"{times} times {than} than is typical of its class")
-    return [found[place] for place, _ in odd]
+                reason = f"{times} times {than} than is typical of its class"
+                found[one.place] = Suspect(row, (objects[one.place - first],), reason)
+    return [found[one.place] for one in odd]
 
 
 def near_copies_of(row: int, objects: Sequence[LabeledObject]) -> Iterator[Suspect]:

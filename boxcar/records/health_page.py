@@ -99,7 +99,7 @@ def write_health_page(
         thumbnails=thumbnails,
         duplicates=duplicates,
         pairs=pairs,
-        suspicious=[_suspicious(source, images, suspect) for suspect in (*health.odd_sizes, *health.near_copies)],
+        suspicious=[_suspicious(source, images, suspect) for suspect in (*health.odd_boxes, *health.near_copies)],
         fault_rows=_fault_rows(faults),
         fault_count=len(faults),
         warnings=[_name(warning, _LONGEST) for warning in warnings[:MOST_WARNINGS]],
@@ -114,7 +114,7 @@ def write_health_page(
         heights=dataset["picture_height"],
         input=INPUT,
         limit=SMALL,
-        rule=f"more than {FACTOR:g} times larger or smaller than the median of their class, and more than "
+        rule=f"more than {FACTOR:g} times larger, smaller, wider, or taller than the median of their class, and more than "
         f"{DEVIATIONS:g} median absolute deviations away from it",
         near_copy=NEAR_COPY,
     )
@@ -122,13 +122,13 @@ def write_health_page(
 
 
 def suspicious_thumbnails(source: Source, images: Images, health: Health) -> list[Thumbnail]:
-    """At most `THUMBNAILS` images with suspicious labels: about as many odd sizes as near copies, if there are enough.
+    """At most `THUMBNAILS` images with suspicious labels: about as many odd boxes as near copies, if there are enough.
 
     Raises:
         BoxcarError: 65 if an image has changed since it was checked; 69 if it cannot be read.
     """
-    copies = min(len(health.near_copies), max(THUMBNAILS // 2, THUMBNAILS - len(health.odd_sizes)))
-    chosen = [*health.odd_sizes[: THUMBNAILS - copies], *health.near_copies[:copies]]
+    copies = min(len(health.near_copies), max(THUMBNAILS // 2, THUMBNAILS - len(health.odd_boxes)))
+    chosen = [*health.odd_boxes[: THUMBNAILS - copies], *health.near_copies[:copies]]
     found = {suspect.row: Row._make(next(ROW.iter_unpack(images[suspect.row].tobytes()))) for suspect in chosen}
     tasks = [Preview(source.root, source.file_of(row), row) for row in found.values()]
     small = {task.row.image: jpeg for task, jpeg in source.workers.run(preview, tasks)}

@@ -161,7 +161,7 @@ def test_suspicious_boxes_are_drawn(tmp_path: Path) -> None:
     page = _page(build_records(str(data), str(tmp_path / "out")).folder)
     words = _words(page)
     assert "Suspicious labels 2" in words
-    assert "1 box is more than 3 times larger or smaller" in words
+    assert "1 box is more than 3 times larger, smaller, wider, or taller" in words
     assert "1 pair of boxes nearly coincides (IoU above 0.9)" in words
     assert "p0.jpg cat: 9.2 times smaller than is typical of its class" in words
     assert "p1.jpg cat and dog: one object with two classes? The boxes have an IoU of 0.97" in words
@@ -172,6 +172,14 @@ def test_suspicious_boxes_are_drawn(tmp_path: Path) -> None:
         ("250.0", "200.0", "15.0", "15.0"),
         ("40.0", "30.0", "160.0", "120.0"),
     }
+
+
+def test_a_box_of_another_shape_is_suspicious(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 14)
+    label(data / "p0.xml", boxes=[("cat", 8, 6, 40, 30), ("cat", 2, 10, 62, 17)])  # as large as the others
+    words = _words(_page(build_records(str(data), str(tmp_path / "out")).folder))
+    assert "Suspicious labels 1" in words
+    assert "p0.jpg cat: 6.4 times wider than is typical of its class" in words
 
 
 def test_many_suspicious_labels_are_listed_and_a_dozen_drawn(tmp_path: Path) -> None:
