@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -37,6 +37,19 @@ class Conflict(Exception):
     """An object of that name already exists, or has changed since it was read."""
 
 
+class Listing(list[Object]):
+    """Objects that were found together.
+
+    Args:
+        objects: that were found.
+        version: of the namespace's state when they were found, for `Api.changes`.
+    """
+
+    def __init__(self, objects: Iterable[Object] = (), version: str = "") -> None:
+        super().__init__(objects)
+        self.version = version
+
+
 class Api:
     """The objects of one namespace.
 
@@ -62,10 +75,24 @@ class Api:
         found: Object | None = self._ask("GET", kind, name, retry=retry)
         return found
 
-    def find(self, kind: str, **selectors: str) -> list[Object]:
+    def find(self, kind: str, **selectors: str) -> Listing:
         """All objects of a kind that the selectors (`labelSelector`, `fieldSelector`) name."""
         answer = self._ask("GET", kind, query=selectors)
-        return [] if answer is None else list(answer["items"])
+        return Listing() if answer is None else Listing(answer["items"], answer.get("metadata", {}).get("resourceVersion", ""))
+
+    def changes(self, kind: str, since: str, **selectors: str) -> list[Object]:
+        """Every state that objects have had since a `Listing`, oldest first; a deleted object's last one is how it ended.
+
+        The answer takes a second. It is empty if the server no longer remembers that version, or does not permit watching.
+        """
+        query = {"watch": "1", "resourceVersion": since, "timeoutSeconds": "1", **selectors}
+        try:
+            events = self._ask("GET", kind, query=query, read=_events)
+        except Unreachable:
+            raise
+        except BoxcarError:
+            return []
+        return [event["object"] for event in events or [] if event["type"] in ("ADDED", "MODIFIED", "DELETED")]
 
     def create(self, kind: str, body: Object) -> Object:
         """Creates an object. Raises Conflict if there is one of that name."""
@@ -239,6 +266,10 @@ def _message(body: bytes) -> str:
         return str(json.loads(body)["message"])
     except (ValueError, TypeError, KeyError):
         return ""
+
+
+def _events(data: bytes) -> list[Object]:
+    return [json.loads(line) for line in data.splitlines() if line.strip()]
 
 
 def _lines(data: bytes) -> list[str]:

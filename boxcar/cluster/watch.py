@@ -5,7 +5,7 @@ from collections.abc import Collection
 from functools import partial
 
 from boxcar.cluster import bucket
-from boxcar.cluster.api import Api, Object, container_statuses
+from boxcar.cluster.api import Api, Listing, Object, container_statuses
 from boxcar.cluster.job_status import (
     decisive_exit,
     disruption,
@@ -34,10 +34,15 @@ PATIENCE_SECONDS = 300.0
 EVALUATOR_STARTS = 3  # of one that scores nothing in between
 
 
-def find_pods(api: Api, job: Object) -> list[Object]:
+def find_pods(api: Api, job: Object) -> Listing:
     """The pods of a Job, oldest first."""
-    pods = api.find("pods", labelSelector=f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}")
-    return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+    pods = api.find("pods", labelSelector=_of_job(job))
+    pods.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+    return pods
+
+
+def _of_job(job: Object) -> str:
+    return f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"
 
 
 class Watch:
@@ -57,6 +62,8 @@ class Watch:
         self._logs = LogReader(api, listened)
         self._name, self._uid = job["metadata"]["name"], job["metadata"]["uid"]
         self._seen: dict[str, Object] = {}  # the last state of every pod, by its uid
+        self._gone: set[str] = set()  # uids of those that were deleted
+        self._version = ""  # of the last listing
         self._reported: set[str] = set()  # uids of the pods whose early end was reported
         self._interruptions = 0
         self._terminating = False  # whether a pod is being deleted
@@ -113,13 +120,26 @@ class Watch:
             self._report_pending(pods)
         return job if is_finished(job) else None
 
-    def _report_ended_pods(self, pods: list[Object]) -> None:
+    def _report_ended_pods(self, pods: Listing) -> None:
         """Says once about each pod that ended early why it did."""
         current = {pod["metadata"]["uid"]: pod for pod in pods}
         is_replaced = bool(current.keys() - self._seen.keys())
         self._seen |= current
-        if is_terminating(self._job):
-            return
+        if not is_terminating(self._job):
+            self._learn_ends(current)
+            self._say_ends(current, is_replaced)
+        self._version = pods.version
+
+    def _learn_ends(self, current: Collection[str]) -> None:
+        """Learns how pods ended that are gone: between two looks, a pod can be told to stop, save, end, and be deleted."""
+        gone = self._seen.keys() - current
+        if gone - self._gone:
+            for pod in self._api.changes("pods", self._version, labelSelector=_of_job(self._job)):
+                if pod["metadata"]["uid"] in gone:
+                    self._seen[pod["metadata"]["uid"]] = pod
+        self._gone = gone
+
+    def _say_ends(self, current: Collection[str], is_replaced: bool) -> None:
         for uid, pod in self._seen.items():
             if uid in self._reported:
                 continue

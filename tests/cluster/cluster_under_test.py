@@ -25,17 +25,6 @@ KEY, SECRET = "tester", "tester-secret"
 # Where pods reach a server that runs on this machine: the address of the test cluster's bridge.
 ADDRESS = os.environ.get("BOXCAR_TEST_ADDRESS", "10.99.0.1")
 
-_LAUNCHER: list[dict[str, Any]] = [
-    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "create", "delete"]},
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
-    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
-    {"apiGroups": [""], "resources": ["services"], "verbs": ["create", "get", "delete"]},
-    {"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["get"]},
-]
-_TRAINER: list[dict[str, Any]] = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get"]}]
-
 WORKFLOWS: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -128,8 +117,7 @@ def install(cluster: Cluster, namespace: str, endpoint: str) -> str:
             "metadata": {"name": "boxcar-bucket", "namespace": namespace},
             "stringData": keys,
         },
-        *_account(namespace, "boxcar-launcher", _LAUNCHER),
-        *_account(namespace, "boxcar-trainer", _TRAINER),
+        *_accounts(namespace),
     )
     token = cluster.kubectl("create", "token", "boxcar-launcher", "-n", namespace, "--duration", "12h").strip()
     config = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
@@ -139,20 +127,24 @@ def install(cluster: Cluster, namespace: str, endpoint: str) -> str:
     return yaml.safe_dump(config)
 
 
-def _account(namespace: str, name: str, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    about = {"name": name, "namespace": namespace}
-    group = "rbac.authorization.k8s.io"
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": about},
-        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": about, "rules": rules},
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "RoleBinding",
-            "metadata": about,
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", **about}],
-        },
-    ]
+def _accounts(namespace: str) -> list[dict[str, Any]]:
+    """The accounts of the launcher and the trainer, with the permissions that Boxcar's own manifests give them."""
+    roles = [one for one in yaml.safe_load_all((REPOSITORY / "k8s/base/roles.yaml").read_text()) if one["kind"] == "Role"]
+    made: list[dict[str, Any]] = []
+    for role in roles:
+        about = {"name": role["metadata"]["name"], "namespace": namespace}
+        made += [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": about},
+            {**role, "metadata": about},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": about,
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": about["name"]},
+                "subjects": [{"kind": "ServiceAccount", **about}],
+            },
+        ]
+    return made
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What takes a training's pod, its helpers or its bucket away, and what is lost by it: nothing that was saved."""
 
+import json
 import re
 import signal
 import time
@@ -19,6 +20,9 @@ from watched import (
     step_losses,
     train_job,
 )
+
+from boxcar.cluster.api import open_api
+from boxcar.cluster.job_status import disruption
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(4800)]
 INTERVAL, STEPS = 20, 120
@@ -69,6 +73,33 @@ def test_a_drained_node(place: Place, toy: tuple[str, str], training: tuple[str,
     assert went_on(place, run, watcher, toy[0]) == saved
     assert re.search(r"was interrupted: its node was drained", watcher.text), watcher.text
     assert re.search(r"was interrupted 1 time, and resumed", watcher.text), watcher.text
+
+
+@pytest.mark.cluster_core
+def test_why_a_pod_ended_is_known_after_it_is_gone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod can be drained, save, and be deleted between two looks at it."""
+    monkeypatch.setenv("KUBECONFIG", str(place.kubeconfig))
+    container = {
+        "name": "main",
+        "image": f"docker.io/boxcar/ops:{TAG}",
+        "command": ["sleep", "600"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    secure = {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
+    about = {"name": "evicted", "namespace": place.namespace}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {**about, "labels": {"of": "eviction"}}}
+    spec = {"containers": [container], "securityContext": secure, "terminationGracePeriodSeconds": 1, "restartPolicy": "Never"}
+    place.cluster.apply({**pod, "spec": {**spec, "nodeSelector": {"boxcar.dev/pool": "cpu"}}})
+    place.kubectl("wait", "--for=condition=Ready", "pod/evicted", "--timeout=120s")
+    api = open_api(None)
+    seen = api.find("pods", labelSelector="of=eviction")
+    eviction = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": about})
+    path = f"/api/v1/namespaces/{place.namespace}/pods/evicted/eviction"
+    place.cluster.kubectl("create", "--raw", path, "-f", "-", stdin=eviction)
+    place.kubectl("wait", "--for=delete", "pod/evicted", "--timeout=120s")
+    assert [disruption(one) for one in seen] == [None] and api.find("pods", labelSelector="of=eviction") == []
+    assert disruption(api.changes("pods", seen.version, labelSelector="of=eviction")[-1]) == "its node was drained"
+    assert api.changes("pods", "1", labelSelector="of=none") == []  # whatever the server remembers
 
 
 def test_a_deleted_pod(place: Place, toy: tuple[str, str], training: tuple[str, Watcher]) -> None:
