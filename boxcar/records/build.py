@@ -16,7 +16,8 @@ from boxcar.data.label_map import label_map_text, read_given_label_map, with_cla
 from boxcar.data.trainable import require_training_objects
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.image_limit import MOST_MEGAPIXELS
-from boxcar.records.check import NAMED, CheckedBatch, Unlabeled
+from boxcar.records.check import Unlabeled
+from boxcar.records.checked import NAMED, CheckedBatch
 from boxcar.records.chosen_classes import check_chosen, emptied_warning
 from boxcar.records.duplicates import (
     Duplicates,
@@ -27,6 +28,7 @@ from boxcar.records.duplicates import (
 )
 from boxcar.records.engine import LOCAL, Checked, Engine, Plan, Settings
 from boxcar.records.faults import grouped, shown
+from boxcar.records.frames import frame_warnings
 from boxcar.records.groups import find_groups
 from boxcar.records.near_duplicates import find_near_duplicates
 from boxcar.records.source import Source
@@ -304,11 +306,6 @@ def _left_out(source: Source) -> list[str]:
     return warnings
 
 
-def _named(images: Sequence[str], count: int) -> str:
-    """Some images of a number of them, by their names."""
-    return ", ".join(map(shown, images)) + (", ..." if count > len(images) else "")
-
-
 def _appended(labels: dict[int, str]) -> list[str]:
     """A warning about the classes that were appended to the label map, by their ids; none if there are none."""
     if len(labels) == 1:
@@ -326,10 +323,9 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str], diffi
     if frozen and present < len(frozen):
         missing = f"{len(frozen) - present} of {len(frozen)}"
         warnings.append(f"{missing} images of the held-out test split are not in the data.")
-    if found.without_annotation:
-        count, named = found.without_annotation, _named(found.unlabeled, found.without_annotation)
+    if count := found.without_annotation.count:
         fate = "has no label and counts as an image" if count == 1 else "have no label and count as images"
-        warnings.append(f"{count} image{'s' if count > 1 else ''} ({named}) {fate} without objects.")
+        warnings.append(f"{found.without_annotation} {fate} without objects.")
     if found.repeated:
         boxes = "1 box is a copy" if found.repeated == 1 else f"{found.repeated} boxes are copies"
         warnings.append(f"{boxes} of others in the same label file, such as in {shown(found.repeated_in)}, and left out.")
@@ -338,10 +334,10 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str], diffi
         warnings.append(f"{outlines} could not be used, such as in {found.unused_outline}. Only the boxes are used.")
     if odd := sorted(found.odd_orientations):
         warnings.append(f"An EXIF orientation must be 1 to 8. These images are taken as they are stored: {_some(odd)}.")
-    if found.skipped:
-        count, named = found.skipped, _named(found.unlabeled, found.skipped)
-        fate = "has no label and was left out" if count == 1 else "have no label and were left out"
-        warnings.append(f"{count} image{'s' if count > 1 else ''} ({named}) {fate}.")
+    warnings += frame_warnings(found)
+    if found.skipped.count:
+        fate = "has no label and was left out" if found.skipped.count == 1 else "have no label and were left out"
+        warnings.append(f"{found.skipped} {fate}.")
     if found.difficult:
         objects = "1 object is" if found.difficult == 1 else f"{found.difficult} objects are"
         fate = "they are left out of scores" if difficult == "ignore" else "--difficult ignore leaves them out of scores"

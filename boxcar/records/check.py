@@ -5,29 +5,23 @@ import hashlib
 import io
 import os
 import stat
-import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from boxcar.config.class_choice import ClassChoice
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.records.annotation import SIDES, Annotation, LabeledObject, checked_objects, objects_digest, pack
+from boxcar.records.checked import NO_TIME, ROW, TREATMENTS, CheckedBatch, Frame, Row
 from boxcar.records.faults import Fault, FaultyError, Kind, shown
-from boxcar.records.images import LARGEST_FILE, InspectedImage, Treatment, inspect, taken
+from boxcar.records.images import LARGEST_FILE, InspectedImage, inspect, taken
 from boxcar.records.reader import AnnotationReader, ImageHolder, Item
 from boxcar.records.split_names import NO_SPLIT, folder_split
 from boxcar.records.workers import note_image
 from boxcar.run.own_outputs import is_drawn
 
 LARGEST_ANNOTATION = 10_000_000  # bytes: about 30,000 boxes in XML; readers may have another limit
-
-NAMED = 3  # images in a warning about many
-
-NO_TIME = -(2**63)  # of an image that does not say when it was taken, or where it does not matter
-
-TREATMENTS: tuple[Treatment, ...] = ("keep", "strip", "encode")
 
 Unlabeled = Literal["stop", "skip", "background"]
 
@@ -47,79 +41,6 @@ class Batch:
     classes: ClassChoice | None = None  # None for all, as they are
     times: bool = False  # whether it matters when images were taken
     most_megapixels: int = MOST_MEGAPIXELS  # of an image
-
-
-class Row(NamedTuple):
-    """What is known about an item's image. `boxcar.records.table` keeps these fields as the columns of an array.
-
-    Size and boxes are those of the image as its record stores it.
-    """
-
-    sha256: bytes = b""  # of the image's file
-    source_digest: bytes = b""  # of its annotation
-    sound: bool = False  # whether the rest counts: there is an image, and nothing is wrong
-    split: int = NO_SPLIT  # the one that its folder names, an index into SPLITS
-    digest: bytes = b""  # of the image and its boxes
-    size: int = 0  # bytes of the image's file
-    modified: int = 0  # as `read_file` returns it, to notice a change before the second reading
-    width: int = 0  # pixels
-    height: int = 0
-    treatment: int = 0  # an index into TREATMENTS
-    turn: bool = False
-    boxes: int = 0
-    packed: int = 0  # bytes of the packed objects
-    look: int = 0  # bytes that follow them: what the image looks like, if it was decoded
-    taken: int = NO_TIME  # seconds of the camera's clock since 1970, if it matters
-    offset: int = -1  # where its bytes begin in its annotation file; -1 if it is a file of its own
-    # Set by the process that collects the rows.
-    image: int = -1  # its place in the listing
-    source: int = -1  # that of its annotation file
-    begin: int = 0  # where its packed objects begin in the table's file
-    occurrence: int = 0  # its number among byte-identical images of its split
-
-
-ROW = struct.Struct("=32s32s?b32sqqiib?iihqqiiqi")  # the fields of Row
-
-
-@dataclass
-class CheckedBatch:
-    """The results for many items, in their order."""
-
-    rows: bytearray = field(default_factory=bytearray)  # packed with ROW: smaller to send and to keep than objects
-    objects: bytearray = field(default_factory=bytearray)  # packed, one image's after the other's, each with the image's look
-    faults: list[Fault] = field(default_factory=list)
-    classes: set[str] = field(default_factory=set)
-    named: set[str] = field(default_factory=set)  # the classes of all objects, before the choice; only if there is one
-    clipped: int = 0
-    repeated: int = 0  # boxes that stand several times in one annotation
-    repeated_in: str = ""  # one such annotation file
-    without_annotation: int = 0  # negatives
-    skipped: int = 0  # images without a label that are in no split
-    unlabeled: list[str] = field(default_factory=list)  # a few of both
-    difficult: int = 0  # objects that are marked so
-    odd_orientations: list[str] = field(default_factory=list)  # images with an EXIF orientation that is none of 1 to 8
-    emptied: int = 0  # images all of whose objects were dropped, because of their classes
-    outlines: int = 0  # objects that have one
-    unused_outlines: int = 0  # outlines that cannot be used, of objects with a box
-    unused_outline: str = ""  # where one is, and why, as a clause
-
-    def merge(self, other: "CheckedBatch") -> None:
-        """Adds another batch's results, except its rows and objects."""
-        self.faults += other.faults
-        self.classes |= other.classes
-        self.named |= other.named
-        self.clipped += other.clipped
-        self.without_annotation += other.without_annotation
-        self.skipped += other.skipped
-        self.unlabeled = (self.unlabeled + other.unlabeled)[:NAMED]
-        self.difficult += other.difficult
-        self.emptied += other.emptied
-        self.outlines += other.outlines
-        self.unused_outlines += other.unused_outlines
-        self.unused_outline = self.unused_outline or other.unused_outline
-        self.odd_orientations += other.odd_orientations
-        self.repeated += other.repeated
-        self.repeated_in = self.repeated_in or other.repeated_in
 
 
 @dataclass
@@ -150,9 +71,9 @@ def check(batch: Batch) -> CheckedBatch:
         BoxcarError: 69 if there is no permission to read a file.
     """
     result = CheckedBatch()
-    for item in batch.items:
+    for place, item in enumerate(batch.items):
         note_image(item.image or item.source or "")
-        _check_item(batch, _Item(item), result)
+        _check_item(batch, place, _Item(item), result)
     return result
 
 
@@ -168,7 +89,7 @@ def _split(item: Item, image: str) -> int:
     return folder_split(item.source) if split == NO_SPLIT and item.source is not None else split
 
 
-def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
+def _check_item(batch: Batch, place: int, found: _Item, result: CheckedBatch) -> None:
     image, source = found.item.image, found.item.source
     annotation = None if source is None else _read_annotation(batch, source, found)
     if annotation is not None and found.item.masks is not None:
@@ -185,9 +106,48 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         found.blame(image, "unlabeled", "it has no label, which would say whether it shows an object")
     if annotation is not None and batch.classes is not None:
         result.named.update(item.name for item in annotation.objects if item.name)
-    turn, objects, clipped, repeated = False, list[LabeledObject](), 0, 0
-    if inspected is not None and not found.faults:
-        turn = _check_size(annotation, inspected, found)
+    frame: Frame | None = "shown"
+    if annotation is not None and inspected is not None and not found.faults:
+        frame = _frame(annotation, inspected, found, result)
+    if frame is None and annotation is not None and inspected is not None:
+        _take_both(batch, place, found, annotation, inspected, result)
+    else:
+        _take(batch, found, annotation, inspected, frame == "shown", result)
+
+
+def _take_both(
+    batch: Batch, place: int, found: _Item, annotation: Annotation, inspected: InspectedImage, result: CheckedBatch
+) -> None:
+    """Takes the annotation of `batch.items[place]` in both frames. The labels of other images decide which of them counts."""
+    other, as_shown, as_stored = replace(found, faults=[]), CheckedBatch(), CheckedBatch()
+    boxes = _take(batch, found, annotation, inspected, True, as_shown)
+    boxes += _take(batch, other, annotation, inspected, False, as_stored)
+    result.rows += as_shown.rows
+    result.objects += as_shown.objects
+    if not boxes:
+        result.merge(as_shown)  # nothing depends on the frame
+        return
+    assert found.item.image is not None
+    if not found.faults:
+        as_shown.frame_unknown.add(found.item.image)
+    if not other.faults:
+        as_stored.exif_ignored.add(found.item.image)
+    if found.faults or other.faults:  # the boxes fit in one frame only
+        result.vote(found.item, "stored" if found.faults else "shown")
+    result.hold(found.item, place, as_shown, as_stored)
+
+
+def _take(
+    batch: Batch,
+    found: _Item,
+    annotation: Annotation | None,
+    inspected: InspectedImage | None,
+    turn: bool,
+    result: CheckedBatch,
+) -> int:
+    """Checks the objects of an image in one frame, and adds all that was found. The number of boxes, 0 if there is a fault."""
+    image, source = found.item.image, found.item.source
+    objects, clipped, repeated = list[LabeledObject](), 0, 0
     width, height = (0, 0) if inspected is None else inspected.size(turn)
     # If the size is wrong, every box would be blamed for the same reason.
     if annotation is not None and source is not None and not found.faults:
@@ -199,25 +159,31 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
             result.unused_outline = result.unused_outline or f"{shown(image or source)}: {unused[0]}"
     result.faults += found.faults
     row = Row(found.sha256, found.source_digest)
-    if is_unlabeled and image is not None and batch.unlabeled == "skip":
-        result.skipped += 1
-        result.unlabeled += [image][: NAMED - len(result.unlabeled)]
-    elif not found.faults and image is not None and inspected is not None:
+    if found.faults or image is None or inspected is None:
+        boxes = 0
+    elif source is None and batch.unlabeled == "skip" and not _is_negative(image):
+        result.skipped.add(image)
+        boxes = 0
+    else:
+        boxes = len(objects)
         if (factor := inspected.reduction) > 1:
             objects = [_reduced(item, factor) for item in objects]
             width, height = -(-width // factor), -(-height // factor)
+        digest = objects_digest(found.sha256, objects)
+        if objects and not turn and inspected.size(False) == inspected.size(True):
+            digest = hashlib.sha256(digest + b"stored").digest()  # the same boxes mean other parts of the image
         packed, look = pack(objects), inspected.look_when(turn)
         row = row._replace(
             sound=True,
             split=_split(found.item, image),
-            digest=objects_digest(found.sha256, objects),
+            digest=digest,
             size=found.size,
             modified=found.modified,
             width=width,
             height=height,
             treatment=TREATMENTS.index(inspected.treatment(turn)),
             turn=turn,
-            boxes=len(objects),
+            boxes=boxes,
             packed=len(packed),
             look=len(look),
             taken=found.taken,
@@ -235,9 +201,9 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         if repeated and source is not None and not result.repeated_in:
             result.repeated_in = source
         if source is None:
-            result.without_annotation += 1
-            result.unlabeled += [image][: NAMED - len(result.unlabeled)]
+            result.without_annotation.add(image)
     result.rows += ROW.pack(*row)
+    return boxes
 
 
 def _reduced(item: LabeledObject, factor: int) -> LabeledObject:
@@ -295,20 +261,23 @@ def _read_image(batch: Batch, name: str, found: _Item) -> InspectedImage | None:
     return None
 
 
-def _check_size(annotation: Annotation | None, image: InspectedImage, found: _Item) -> bool:
-    """Whether the image was labeled in the orientation that its EXIF gives.
+def _frame(annotation: Annotation, image: InspectedImage, found: _Item, result: CheckedBatch) -> Frame | None:
+    """The frame of an annotation's boxes by its size; None if that does not tell and matters.
 
-    If both orientations have the same size (a square, a half turn, a mirror image) or the annotation has no size, it was,
-    because labelImg and other programs show it that way.
+    It does not tell if there is none, or if both frames have the same: that of a square, a half turn, or a mirror image.
     """
-    size = None if annotation is None else annotation.size
-    stored, turned = image.size(False), image.size(True)
+    size, stored, turned = annotation.size, image.size(False), image.size(True)
     if size is not None and size not in (stored, turned):
         also = f", {turned[0]}×{turned[1]} when turned" if stored != turned else ""
         assert found.item.source is not None
         reason = f"it says {size[0]}×{size[1]}, the image is {stored[0]}×{stored[1]}{also}"
         found.blame(found.item.source, "size_mismatch", reason)
-    return size is None or size == turned
+        return "shown"
+    if size is not None and stored != turned:
+        frame: Frame = "shown" if size == turned else "stored"
+        result.vote(found.item, frame)
+        return frame
+    return "shown" if image.orientation == 1 or not annotation.objects else None
 
 
 def largest_annotation(reader: AnnotationReader) -> int:

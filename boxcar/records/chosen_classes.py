@@ -4,7 +4,7 @@ import difflib
 
 from boxcar.config.class_choice import ClassChoice
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import CheckedBatch
+from boxcar.records.checked import CheckedBatch
 from boxcar.records.faults import shown
 
 _NAMED = 20  # classes in a sentence

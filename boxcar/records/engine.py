@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from boxcar.config.class_choice import ClassChoice
 from boxcar.config.run_settings import Difficult, LabelFormat
-from boxcar.records.check import CheckedBatch, Unlabeled
+from boxcar.records.check import Unlabeled
+from boxcar.records.checked import CheckedBatch
 from boxcar.records.data_folder import data_folder
 from boxcar.records.duplicates import Duplicates
 from boxcar.records.source import Source, check_all, find_labels, opened_source

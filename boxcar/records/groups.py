@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxcar.errors import BoxcarError, ExitCode
-from boxcar.records.check import NO_TIME
+from boxcar.records.checked import NO_TIME
 from boxcar.records.faults import shown
 from boxcar.records.split_names import NO_SPLIT, SPLITS, named_split
 from boxcar.records.table import Images

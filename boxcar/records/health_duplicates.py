@@ -2,7 +2,7 @@
 
 from boxcar.pages.thumbnails import CANVAS, Thumbnail, canvas_width, drawn, jpeg_uri
 from boxcar.records.annotation import unpack
-from boxcar.records.check import ROW, Row
+from boxcar.records.checked import ROW, Row
 from boxcar.records.duplicates import Duplicates, Twins
 from boxcar.records.faults import shown
 from boxcar.records.previews import Preview, preview

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from boxcar.pages.environment import page_environment
 from boxcar.pages.thumbnails import CANVAS, Thumbnail, canvas_width, drawn, jpeg_uri
 from boxcar.records.annotation import LabeledObject
-from boxcar.records.check import ROW, Row
+from boxcar.records.checked import ROW, Row
 from boxcar.records.duplicates import Duplicates
 from boxcar.records.faults import Fault, shown
 from boxcar.records.health import DEVIATIONS, FACTOR, FEWEST, GRID, INPUT, NEAR_COPY, SMALL, Health, Suspect, image_sizes

@@ -16,9 +16,11 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.records.annotation import SIDES, LabeledObject, unpack
 from boxcar.records.build import check_found
-from boxcar.records.check import TREATMENTS, Row, Unlabeled
+from boxcar.records.check import Unlabeled
+from boxcar.records.checked import TREATMENTS, Row
 from boxcar.records.data_folder import data_folder
 from boxcar.records.faults import FaultyError, shown
+from boxcar.records.frames import frame_warnings
 from boxcar.records.images import inspect, stored_bytes
 from boxcar.records.shards import checked_content
 from boxcar.records.source import Source, check_all, find_labels, opened_source
@@ -78,7 +80,8 @@ def convert_labels(
                 return committed
             check_found(opened, found, on_fault, choice)
             with step.writing():
-                _WRITERS[layout](_Images(opened, folder, with_classes(given, found.classes), max_megapixels)).write()
+                labels = with_classes(given, found.classes)
+                _WRITERS[layout](_Images(opened, folder, labels, max_megapixels, frame_warnings(found))).write()
         assert step.committed is not None
         return step.committed
 
@@ -102,6 +105,7 @@ class _Images:
     folder: Path
     labels: dict[int, str]
     max_megapixels: int
+    warnings: list[str]
     splits: set[str] = field(default_factory=set)  # of the images so far
     left_out: int = 0  # outlines that cannot be written
 
@@ -112,6 +116,8 @@ class _Images:
         rows = rows[rows["image"].argsort()]
         taken = set[str]()
         with Progress("Writing labels", len(rows), "images") as progress:
+            for warning in self.warnings:
+                progress.say(warning)
             for number, item in enumerate(rows, start=1):
                 row = Row(*item.tolist())
                 split = "" if row.split == NO_SPLIT else _FOLDERS[row.split]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from boxcar.pages.thumbnails import JPEG_QUALITY, SIDE
-from boxcar.records.check import Row
+from boxcar.records.checked import Row
 from boxcar.records.shards import stored_image
 from boxcar.records.workers import note_image
 

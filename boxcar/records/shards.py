@@ -13,7 +13,8 @@ from boxcar.data.box_shapes import grid_steps
 from boxcar.data.tfrecord import verify, write_record
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import LabeledObject, unpack
-from boxcar.records.check import ROW, TREATMENTS, Row, read_file
+from boxcar.records.check import read_file
+from boxcar.records.checked import ROW, TREATMENTS, Row
 from boxcar.records.example_writer import encoded_example
 from boxcar.records.faults import FaultyError, shown
 from boxcar.records.images import LARGEST_FILE, stored_bytes

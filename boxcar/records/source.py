@@ -14,9 +14,11 @@ from boxcar.config.run_settings import LabelFormat
 from boxcar.data.label_map import read_given_label_map
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.image_limit import MOST_MEGAPIXELS
-from boxcar.records.check import Batch, CheckedBatch, Row, Unlabeled, check, largest_annotation, open_data_file, read_file
+from boxcar.records.check import Batch, Unlabeled, check, largest_annotation, open_data_file, read_file
+from boxcar.records.checked import CheckedBatch, Row
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.formats import find_reader
+from boxcar.records.frames import decide_frames
 from boxcar.records.images import is_image
 from boxcar.records.listing import FoundNames, is_object_mask, list_names
 from boxcar.records.reader import AnnotationReader, DataFiles, ImageHolder, Item, Listing
@@ -220,7 +222,9 @@ def batches(
 
 
 def finish(found: CheckedBatch, source: Source) -> None:
-    """Puts the faults of all batches in order, and corrects those that only the whole listing explains."""
+    """Decides what only the results of all batches tell, puts the faults in order, and corrects those that the whole listing
+    explains."""
+    decide_frames(found, source.table)
     others = {_stem(name): name for name in source.others}
     unread = {_stem(name): name for name in source.unread}
     found.faults = sorted(_of_another_format(fault, others, unread) for fault in found.faults)

@@ -7,13 +7,14 @@ file.
 import hashlib
 import os
 import tempfile
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from boxcar.records.check import ROW, CheckedBatch, Row
+from boxcar.records.checked import ROW, CheckedBatch, Row
 from boxcar.records.looks import LOOK_BYTES, LOOK_SIDE
 from boxcar.records.reader import Item
 from boxcar.records.temporary_files import temporary_file_errors
@@ -41,6 +42,7 @@ class ImageTable:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
         self._rows = bytearray()  # unlike an array, it grows without being copied
+        self._as_stored: dict[str, tuple[array[int], bytearray]] = {}  # the numbers and the other rows of undecided images
         self._end = 0
         with temporary_file_errors():
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see `close`
@@ -54,13 +56,27 @@ class ImageTable:
         Raises:
             BoxcarError: 69 if the file cannot be written.
         """
+        first = len(self._rows) // ROW.size
+        self._rows += self._placed(items, checked)
+        for by, images in checked.undecided.items():
+            numbers, rows = self._as_stored.setdefault(by, (array("q"), bytearray()))
+            numbers.extend(first + place for place in images.places)
+            rows += self._placed([items[place] for place in images.places], images.as_stored)
+
+    def take_as_stored(self, by: str) -> None:
+        """Takes the undecided images of a labeler, as in `CheckedBatch.undecided`, as they are stored."""
+        numbers, rows = self._as_stored.pop(by)
+        np.frombuffer(self._rows, COLUMNS)[np.array(numbers)] = np.frombuffer(rows, COLUMNS)
+
+    def _placed(self, items: Sequence[Item], checked: CheckedBatch) -> bytearray:
+        """Writes the objects of items, and completes their rows."""
         rows = np.frombuffer(checked.rows, COLUMNS)
         rows["image"] = [self._place(item.image) for item in items]
         rows["source"] = [self._place(item.source) for item in items]
         lengths = rows["packed"] + rows["look"]
         rows["begin"] = self._end + np.cumsum(lengths) - lengths
-        self._rows += checked.rows
         self._write(checked.objects)
+        return checked.rows
 
     def pieces(self) -> Iterator[bytes]:
         """The packed objects of all images, in pieces, for the `restore` of another table."""
@@ -91,6 +107,7 @@ class ImageTable:
         order = np.lexsort((rows["image"][sound], rows["digest"][sound], rows["sha256"][sound]))
         ordered: Images = rows[sound[order]]
         self._rows = bytearray()
+        self._as_stored.clear()
         return ordered
 
     def objects(self, rows: Images) -> bytes:

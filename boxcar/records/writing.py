@@ -13,7 +13,7 @@ import numpy as np
 from boxcar.data.box_shapes import write_box_shapes
 from boxcar.data.label_map import label_map_text, write_label_map
 from boxcar.inference.specification import Thresholds
-from boxcar.records.check import TREATMENTS, CheckedBatch
+from boxcar.records.checked import TREATMENTS, CheckedBatch
 from boxcar.records.duplicates import Duplicates
 from boxcar.records.health import examine
 from boxcar.records.health_duplicates import duplicate_thumbnails
@@ -90,7 +90,7 @@ def write_files(
         "warnings": warnings + (summary.outline_warnings() if found.outlines else []) + summary.warnings(),
         **({"odd_orientations": sorted(found.odd_orientations)} if found.odd_orientations else {}),
         "clipped_boxes": found.clipped,
-        "pictures_without_xml": found.without_annotation,
+        "pictures_without_xml": found.without_annotation.count,
         **({"most_boxes": most} if (most := int(images["boxes"].max())) > Thresholds().max_detections else {}),
         "encoded_anew": int((images["treatment"] != TREATMENTS.index("keep")).sum()),
         **summary.sizes_json(images),

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from boxcar.config.run_settings import LabelFormat
 from boxcar.records.annotation import LabeledObject, unpack
-from boxcar.records.check import ROW, Batch, Row, check, open_data_file
+from boxcar.records.check import Batch, check, open_data_file
+from boxcar.records.checked import ROW, Row
 from boxcar.records.faults import Fault
 from boxcar.records.formats import FORMATS, find_reader
 from boxcar.records.images import is_image

@@ -17,7 +17,8 @@ from pycocotools import mask as coco_masks
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records, coco_join, coco_tables
 from boxcar.records.annotation import checked_objects
-from boxcar.records.check import ROW, Batch, Row, check, open_data_file
+from boxcar.records.check import Batch, check, open_data_file
+from boxcar.records.checked import ROW, Row
 from boxcar.records.faults import Fault, FaultyError
 from boxcar.records.formats import find_reader
 from boxcar.records.formats.coco import CocoReader, recognize

@@ -19,7 +19,8 @@ from PIL import Image
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
-from boxcar.records.check import ROW, Batch, Row, check, open_data_file
+from boxcar.records.check import Batch, check, open_data_file
+from boxcar.records.checked import ROW, Row
 from boxcar.records.faults import Fault
 from boxcar.records.formats.voc import VocReader
 from boxcar.records.images import is_image

@@ -13,7 +13,8 @@ from boxcar.detect.sources import Source, read_frames
 from boxcar.errors import BoxcarError
 from boxcar.records import build_records, images
 from boxcar.records.annotation import unpack
-from boxcar.records.check import ROW, TREATMENTS, Batch, Row, check
+from boxcar.records.check import Batch, check
+from boxcar.records.checked import ROW, TREATMENTS, Row
 from boxcar.records.faults import FaultyError
 from boxcar.records.formats.voc import VocReader
 from boxcar.records.images import InspectedImage, inspect, stored_bytes

@@ -11,7 +11,8 @@ from pathlib import Path
 from labelled import picture, save
 
 from boxcar.records.annotation import Annotation, RawObject
-from boxcar.records.check import ROW, Batch, Row, check, open_data_file
+from boxcar.records.check import Batch, check, open_data_file
+from boxcar.records.checked import ROW, Row
 from boxcar.records.faults import Fault
 from boxcar.records.images import is_image
 from boxcar.records.reader import AnnotationReader, Item, Listing
@@ -69,6 +70,6 @@ def test_one_file_for_many_images_is_read_in_parts(tmp_path: Path) -> None:
     rows = list(map(Row._make, ROW.iter_unpack(checked.rows)))
     assert [(row.sound, row.boxes) for row in rows] == [(True, 2), (False, 0), (True, 1), (True, 0)]
     assert [str(fault) for fault in checked.faults] == ["labels.csv: for 1.jpg, box 1 (cat) has 'x' as its ymax"]
-    assert (checked.classes, checked.clipped, checked.without_annotation) == ({"cat", "dog"}, 1, 1)
+    assert (checked.classes, checked.clipped, checked.without_annotation.count) == ({"cat", "dog"}, 1, 1)
     digests = [row.source_digest for row in rows]
     assert len(set(digests)) == 4 and not any(digests[3]), "each image has the digest of its own lines"

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from boxcar.errors import BoxcarError, ExitCode, explain
 from boxcar.records.beam.place import Place
 from boxcar.records.beam.scratch import Scratch
-from boxcar.records.check import Batch, CheckedBatch, check
+from boxcar.records.check import Batch, check
+from boxcar.records.checked import CheckedBatch
 from boxcar.records.engine import MakePlan, Plan, Settings
 from boxcar.records.faults import Fault
 from boxcar.records.reader import AnnotationReader, Item, Listing
