@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import parsed_number
 from boxcar.records.faults import FaultyError, shown
+from boxcar.records.formats.text import is_marked
 from boxcar.records.json_stream import list_elements
 from boxcar.records.outline import as_float, outline_box
 
@@ -222,11 +223,13 @@ def _annotation(entry: Any) -> tuple[str | None, str | None, bool, str | None, s
     """The ids of the image and category, whether it is a crowd, its box, its outline, and why it has no box."""
     if not isinstance(entry, dict):
         return None, None, False, None, None, "is no object"
-    crowd = entry.get("iscrowd") in (1, "1")
+    crowd = is_marked(entry.get("iscrowd"))
     sides, problem = _sides(entry.get("bbox"), entry.get("segmentation"))
+    if crowd is None:
+        sides, problem = None, "has an iscrowd that is neither 0 nor 1"
     box = None if sides is None else _compact(sides)[1:-1]
     outline = None if crowd or sides is None else _outline(entry.get("segmentation"))
-    return text_of(entry.get("image_id")), text_of(entry.get("category_id")), crowd, box, outline, problem
+    return text_of(entry.get("image_id")), text_of(entry.get("category_id")), bool(crowd), box, outline, problem
 
 
 def _outline(segmentation: Any) -> str | None:

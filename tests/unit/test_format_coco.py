@@ -267,6 +267,21 @@ def test_crowds_are_left_out_and_images_without_labels_are_negatives(tmp_path: P
     assert set(items) == {"a.jpg", "c.jpg", "d.jpg"}
 
 
+@pytest.mark.parametrize("crowd", ["true", 2, True, 1.0, "1"])
+def test_a_crowd_may_be_marked_otherwise(tmp_path: Path, crowd: object) -> None:
+    drawn(tmp_path, "a.jpg")
+    write(tmp_path / "a.json", [image(1, "a.jpg")], [box(1), box(1, (0, 0, 9, 9), iscrowd=crowd)])
+    assert boxes(found(tmp_path)[0]["a.jpg"]) == [("cat", 8, 6, 40, 30)]
+
+
+@pytest.mark.parametrize("crowd", ["maybe", [1], float("nan")])
+def test_a_crowd_that_means_nothing_is_said(tmp_path: Path, crowd: object) -> None:
+    drawn(tmp_path, "a.jpg")
+    write(tmp_path / "a.json", [image(1, "a.jpg")], [box(1), box(1, (0, 0, 9, 9), iscrowd=crowd)])
+    (fault,) = found(tmp_path)[1]
+    assert "a.jpg" in fault and "iscrowd that is neither 0 nor 1" in fault
+
+
 @pytest.mark.parametrize(
     ("width", "height", "size"),
     [

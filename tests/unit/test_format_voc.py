@@ -9,6 +9,7 @@ from labelled import data_set, label, pair, picture, save, xml_text
 
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records import build_records
+from boxcar.records.faults import FaultyError
 from boxcar.records.formats.voc import VocReader
 
 
@@ -109,3 +110,16 @@ def test_an_image_of_another_kind_is_not_called_missing(tmp_path: Path) -> None:
     assert caught.value.details == (
         "phone.xml: its image phone.heic is of a format that Boxcar cannot train on; save it as JPEG or PNG",
     )
+
+
+@pytest.mark.parametrize(("text", "difficult"), [("2", 1), ("1.0", 1), ("Yes", 1), ("0", 0), ("-1", 0), ("", 0), ("false", 0)])
+def test_difficult_is_read_in_every_form(text: str, difficult: int) -> None:
+    content = xml_text("a.jpg", (64, 48), [("cat", 8, 6, 40, 30)]).replace("<difficult>0", f"<difficult>{text}")
+    (found,) = VocReader().read(content.encode()).objects
+    assert found.difficult == difficult
+
+
+def test_a_difficult_that_means_nothing_is_said() -> None:
+    content = xml_text("a.jpg", (64, 48), [("cat", 8, 6, 40, 30)]).replace("<difficult>0", "<difficult>maybe")
+    with pytest.raises(FaultyError, match="<difficult> is maybe, which is neither 0 nor 1"):
+        VocReader().read(content.encode())

@@ -19,6 +19,7 @@ from typing import Any
 from boxcar.records.annotation import Annotation
 from boxcar.records.check import LARGEST_ANNOTATION
 from boxcar.records.faults import Fault, FaultyError
+from boxcar.records.formats.text import is_marked
 from boxcar.records.json_beginning import BEGINNING, Beginning, beginning
 from boxcar.records.outline import Mask, Outline
 from boxcar.records.paired_reader import PairedReader
@@ -127,8 +128,15 @@ def _objects(found: list[dict[str, Any]]) -> list[Any]:
         key = (class_name(shape.get("label")), f"shape {place}" if group is None else f"group {group}")
         groups.setdefault(key, []).append(shape)
     for (name, _), parts in groups.items():
-        shapes.add(name, partial(_joined, parts), any(part.get("difficult") is True for part in parts))
+        shapes.add(name, partial(_joined, parts), any(map(_is_difficult, parts)))
     return shapes.objects()
+
+
+def _is_difficult(shape: dict[str, Any]) -> bool:
+    difficult = is_marked(shape.get("difficult"))
+    if difficult is None:
+        raise FaultyError("broken_labels", "a shape's difficult is neither true nor false")
+    return difficult
 
 
 def _joined(shapes: list[dict[str, Any]]) -> Shape:

@@ -2,9 +2,29 @@
 
 import codecs
 import io
-from typing import BinaryIO, cast
+import math
+from typing import Any, BinaryIO, cast
 
+from boxcar.records.annotation import parsed_number
 from boxcar.records.faults import FaultyError
+
+_YES = frozenset({"true", "yes", "y", "t"})
+_NO = frozenset({"false", "no", "n", "f", "", "none", "unknown", "unspecified"})
+
+
+def is_marked(value: Any) -> bool | None:
+    """Whether a mark such as `difficult` or `iscrowd` is set; None if that cannot be told.
+
+    Positive numbers mean yes. Tools write negative ones for what they do not know.
+    """
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in _YES or text in _NO:
+            return text in _YES
+        value = parsed_number(text)
+    elif value is None:
+        return False
+    return value > 0 if isinstance(value, int | float) and not math.isnan(value) else None
 
 
 def encoding_of(beginning: bytes) -> str:

@@ -18,6 +18,7 @@ from defusedxml.ElementTree import DefusedXMLParser, ParseError
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import SIDES, Annotation, RawObject, Side, parsed_number
 from boxcar.records.faults import Fault, FaultyError, shown
+from boxcar.records.formats.text import is_marked
 from boxcar.records.outline import Outline
 from boxcar.records.paired_reader import PairedReader
 from boxcar.records.pairing import paired
@@ -169,18 +170,21 @@ def _objects(item: ET.Element) -> Iterator[RawObject]:
     polygons = [_points(polygon) for polygon in item.iterfind("polygon")]
     around: tuple[Side, Side, Side, Side] = (None, None, None, None)
     if polygons and not boxes:
-        if _flag(item.findtext("deleted")):  # LabelMe keeps objects that were removed
+        if is_marked(item.findtext("deleted")):  # LabelMe keeps objects that were removed
             return
         xs, ys = ([side for points in polygons for side in points[at::2]] for at in (0, 1))
         finite = xs and all(map(math.isfinite, (*xs, *ys)))
         around = (min(xs), min(ys), max(xs), max(ys)) if finite else (math.nan,) * 4
+    difficult = is_marked(marked := item.findtext("difficult"))
+    if difficult is None:
+        raise FaultyError("broken_labels", f"its <difficult> is {shown(marked or '')[:40]}, which is neither 0 nor 1")
     for box in boxes or [None]:
         xmin, ymin, xmax, ymax = around if box is None else map(box.findtext, SIDES)
         yield RawObject(
             _text(item.findtext("name")) or "",
             (xmin, ymin, xmax, ymax),
-            _flag(item.findtext("difficult")),
-            _flag(item.findtext("truncated")),
+            int(difficult),
+            int(bool(is_marked(item.findtext("truncated")))),
             _text(item.findtext("pose")) or "Unspecified",
             Outline(polygons) if polygons and len(boxes) < 2 else None,
         )
@@ -202,8 +206,3 @@ def _points(polygon: ET.Element) -> list[float]:
 def _text(text: str | None) -> str | None:
     """A text on one line; None if there is none."""
     return " ".join(text.split()) or None if text else None
-
-
-def _flag(text: str | None) -> int:
-    """1 for the values that labelImg and others write for "yes"."""
-    return int(text is not None and text.strip().lower() in ("1", "true", "yes"))
