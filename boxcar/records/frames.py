@@ -49,6 +49,6 @@ def frame_warnings(found: CheckedBatch) -> list[str]:
     if found.exif_ignored.count:
         be = "is" if found.exif_ignored.count == 1 else "are"
         warnings.append(
-            f"{found.exif_ignored} {be} taken without the EXIF orientation, because the other labels were drawn without it."
+            f"{found.exif_ignored} {be} taken without the EXIF orientation, which the labels of other images ignore."
         )
     return warnings

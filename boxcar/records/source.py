@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -226,17 +227,25 @@ def finish(found: CheckedBatch, source: Source) -> None:
     explains."""
     decide_frames(found, source.table)
     others = {_stem(name): name for name in source.others}
-    unread = {_stem(name): name for name in source.unread}
-    found.faults = sorted(_of_another_format(fault, others, unread) for fault in found.faults)
+    unread = {stem: name for name in source.unread for stem in (_stem(_stem(name)), _stem(name))}
+    missing = {_alike(_stem(fault.file)) for fault in found.faults if fault.kind == "missing_picture"}
+    alike = {key: name for name in source.listing.names if is_image(name) and (key := _alike(_stem(name))) in missing}
+    found.faults = sorted(_of_another_format(fault, others, unread, alike) for fault in found.faults)
 
 
-def _of_another_format(fault: Fault, others: Mapping[str, str], unread: Mapping[str, str]) -> Fault:
+def _alike(stem: str) -> str:
+    """What two names have in common that look alike, or differ in upper and lower case only."""
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
+def _of_another_format(fault: Fault, others: Mapping[str, str], unread: Mapping[str, str], alike: Mapping[str, str]) -> Fault:
     """The fault, or what it is about if the missing image is there, but not as an image that records can contain.
 
     Args:
         fault: of any kind.
         others: images of other formats, by their names without suffix.
         unread: files that are neither images nor labels, by their names without suffix.
+        alike: images by what names that look alike have in common.
     """
     if fault.kind != "missing_picture":
         return fault
@@ -245,10 +254,14 @@ def _of_another_format(fault: Fault, others: Mapping[str, str], unread: Mapping[
         reason = f"its image {shown(others[stem])} is of a format that Boxcar cannot train on; save it as JPEG or PNG"
     elif stem in unread:
         reason = f"its image is missing; {shown(unread[stem])} has its name, but no suffix of an image"
+    elif _alike(stem) in alike:
+        how = "upper and lower case" if stem.isascii() else "upper and lower case, or in how Unicode writes its letters"
+        reason = f"its image is missing; {shown(alike[_alike(stem)])} differs from its name in {how}"
     else:
         return fault
     return replace(fault, reason=reason)
 
 
 def _stem(name: str) -> str:
-    return name.rpartition("/")[2].rpartition(".")[0]
+    base = name.rpartition("/")[2]
+    return base.rpartition(".")[0] or base

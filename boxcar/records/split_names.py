@@ -15,6 +15,7 @@ _BESIDE_SPLIT = frozenset(
     {"image", "images", "img", "imgs", "pictures", "photos", "jpegimages", "data", "dataset", "set", "split", "label", "labels"}
     | {"annotation", "annotations", "xml", "xmls", "instances", "coco"}
 )
+_UNCLEAR = frozenset({"holdout", "heldout"})  # for validation or for the test
 _WORDS = re.compile(r"[A-Za-z]+")
 
 
@@ -48,6 +49,6 @@ def mentioned_split(name: str) -> int:
 
 
 def is_misunderstood_split(name: str) -> bool:
-    """Whether the name of a folder looks like a split's, but means none: `test-drive`, `train_and_val`."""
+    """Whether the name of a folder looks like a split's, but means none: `test-drive`, `train_and_val`, `holdout`."""
     words = [word.lower() for word in _WORDS.findall(name)]
-    return bool(words) and words[0] in _SPLIT_WORDS and named_split(name) == NO_SPLIT
+    return bool(words) and words[0] in _SPLIT_WORDS.keys() | _UNCLEAR and named_split(name) == NO_SPLIT

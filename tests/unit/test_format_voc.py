@@ -123,3 +123,27 @@ def test_a_difficult_that_means_nothing_is_said() -> None:
     content = xml_text("a.jpg", (64, 48), [("cat", 8, 6, 40, 30)]).replace("<difficult>0", "<difficult>maybe")
     with pytest.raises(FaultyError, match="<difficult> is maybe, which is neither 0 nor 1"):
         VocReader().read(content.encode())
+
+
+@pytest.mark.parametrize(
+    "size", ["<width>-1</width><height>-1</height>", "<width/><height/>", "<width>0</width><height>48</height>", ""]
+)
+def test_a_size_that_is_not_known_is_none(size: str) -> None:
+    content = xml_text("a.jpg", (64, 48), []).replace("<width>64</width><height>48</height>", size)
+    assert VocReader().read(content.encode()).size is None
+
+
+def test_lists_of_splits_may_name_files(tmp_path: Path) -> None:
+    lists = {"train.txt": ["JPEGImages/2007_0.jpg", "2007_1.jpg"], "val.txt": ["2007_2.JPG"], "test.txt": ["2007_3"]}
+    splits = records(voc_tree(tmp_path / "data", lists), tmp_path / "out")["splits"]
+    assert (splits["validation"]["pictures"], splits["test"]["pictures"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("name", "other"), [("caf\u00e9", "cafe\u0301"), ("P9", "p9")])
+def test_an_image_whose_name_differs_in_its_form_is_named(tmp_path: Path, name: str, other: str) -> None:
+    data = data_set(tmp_path / "data", 4)
+    pair(data, name).rename(data / f"{other}.jpg")
+    (data / f"{name}.xml").write_text(xml_text("none.jpg", (64, 48), [("cat", 8, 6, 40, 30)]))
+    with pytest.raises(BoxcarError) as caught:
+        records(data, tmp_path / "out")
+    assert any(f"{other}.jpg differs from its name in upper and lower case" in line for line in caught.value.details)

@@ -117,8 +117,9 @@ def test_many_equal_faults_do_not_hide_another(tmp_path: Path) -> None:
 
 def test_a_folder_that_looks_like_a_split_is_named(tmp_path: Path) -> None:
     data_set(tmp_path / "data" / "test-drive", 6)
+    pair(tmp_path / "data" / "holdout", "unseen")
     build_records(str(tmp_path / "data"), str(tmp_path / "out"))
-    assert any("test-drive" in warning for warning in _dataset(tmp_path / "out")["warnings"])
+    assert any("holdout, test-drive" in warning for warning in _dataset(tmp_path / "out")["warnings"])
 
 
 def test_the_same_inputs_again_do_nothing_and_others_do(tmp_path: Path) -> None:

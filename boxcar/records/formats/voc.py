@@ -19,6 +19,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.records.annotation import SIDES, Annotation, RawObject, Side, parsed_number
 from boxcar.records.faults import Fault, FaultyError, shown
 from boxcar.records.formats.text import is_marked
+from boxcar.records.images import is_image
 from boxcar.records.outline import Outline
 from boxcar.records.paired_reader import PairedReader
 from boxcar.records.pairing import paired
@@ -112,7 +113,8 @@ def _listed_splits(lists: Sequence[str], listing: Listing) -> dict[str, int]:
         split = named_split(name.rpartition("/")[2].rpartition(".")[0])
         with listing.open(name) as file:
             for line in io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape"):
-                stem = line.strip()
+                stem = line.strip().replace("\\", "/").rpartition("/")[2]
+                stem = _stem(stem) if is_image(stem) else stem
                 other = found.setdefault(stem, (split, name))
                 if stem and other[0] != split:
                     what = f"{shown(other[1])} and {shown(name)} both list {shown(stem)}, which can be in one split only."
@@ -158,10 +160,12 @@ def _size(root: ET.Element) -> tuple[int, int] | None:
     size = root.find("size")
     if size is None:
         return None
-    width, height = (parsed_number(size.findtext(side)) for side in ("width", "height"))
+    texts = [size.findtext(side, "").strip() for side in ("width", "height")]
+    width, height = (parsed_number(text) if text else 0.0 for text in texts)
     if width is None or height is None or not (width.is_integer() and height.is_integer()):
         raise FaultyError("broken_labels", "the XML's <size> has no whole <width> and <height>")
-    return (int(width), int(height)) if width and height else None  # some tools write zeros for what they do not know
+    # Some tools write zeros, negative numbers, or nothing for what they do not know.
+    return (int(width), int(height)) if width > 0 and height > 0 else None
 
 
 def _objects(item: ET.Element) -> Iterator[RawObject]:
