@@ -93,6 +93,8 @@ class CheckedBatch:
     clipped: int = 0
     repeated: int = 0  # boxes that stand several times in one annotation
     repeated_in: str = ""  # one such annotation file
+    crowds: int = 0  # regions with many objects, which were left out
+    crowds_in: str = ""  # one such image
     without_annotation: int = 0  # negatives
     skipped: int = 0  # images without a label that are in no split
     unlabeled: list[str] = field(default_factory=list)  # a few of both
@@ -109,6 +111,8 @@ class CheckedBatch:
         self.classes |= other.classes
         self.named |= other.named
         self.clipped += other.clipped
+        self.crowds += other.crowds
+        self.crowds_in = self.crowds_in or other.crowds_in
         self.without_annotation += other.without_annotation
         self.skipped += other.skipped
         self.unlabeled = (self.unlabeled + other.unlabeled)[:NAMED]
@@ -234,6 +238,9 @@ def _check_item(batch: Batch, found: _Item, result: CheckedBatch) -> None:
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:
             result.repeated_in = source
+        if annotation is not None and annotation.crowds:
+            result.crowds += annotation.crowds
+            result.crowds_in = result.crowds_in or image
         if source is None:
             result.without_annotation += 1
             result.unlabeled += [image][: NAMED - len(result.unlabeled)]
