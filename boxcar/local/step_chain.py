@@ -8,6 +8,7 @@ from boxcar.config.run_settings import Configuration, read_configuration, write_
 from boxcar.doctor import visible_gpus
 from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.export import convert, freeze
+from boxcar.inference.tfjs import find_node
 from boxcar.local.resume import naming, started_run, with_init_settled
 from boxcar.local.training import lock, train_and_evaluate
 from boxcar.records import build_records, summary_lines, take_records
@@ -45,6 +46,9 @@ def run_all(configuration: Configuration, output: str, *, resume: bool, until: L
     started = started_run(place, configuration, resume)
     if configuration.gpus:  # before the records, which may take an hour
         require_gpus(configuration.gpus, len(visible_gpus()))
+    converts = RUN_STEPS.index(until) >= RUN_STEPS.index("convert")
+    if started is None and converts and any(kind.startswith("tfjs") for kind in configuration.formats):
+        find_node()  # before training, which may take days
     configuration = started or with_init_settled(configuration)
     run = make_folder(place.folder)
     # Who holds the lock has started the run by then.

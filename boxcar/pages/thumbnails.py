@@ -32,6 +32,7 @@ class Thumbnail(NamedTuple):
     found: tuple[Drawn, ...]
     caption: str
     description: str  # for screen readers
+    outlines: tuple[str, ...] = ()  # paths of SVG on the canvas
 
 
 def jpeg_uri(jpeg: bytes) -> str:

@@ -45,6 +45,7 @@ class Annotation:
     size: tuple[int, int] | None  # (width, height) in pixels; None if the annotation has none
     objects: Sequence[RawObject]
     relative: bool = False  # sides are shares of the upright image's width and height
+    crowds: int = 0  # regions with many objects, which are left out
 
 
 class LabeledObject(NamedTuple):

@@ -329,6 +329,9 @@ def _warnings(images: Images, found: CheckedBatch, frozen: frozenset[str], diffi
     if found.repeated:
         boxes = "1 box is a copy" if found.repeated == 1 else f"{found.repeated} boxes are copies"
         warnings.append(f"{boxes} of others in the same label file, such as in {shown(found.repeated_in)}, and left out.")
+    if found.crowds:
+        crowds = "1 crowd was" if found.crowds == 1 else f"{found.crowds} crowds were"
+        warnings.append(f"{crowds} left out, such as in {shown(found.crowds_in)}: a region with many objects gives no box.")
     if found.unused_outlines:
         outlines = "1 outline" if found.unused_outlines == 1 else f"{found.unused_outlines} outlines"
         warnings.append(f"{outlines} could not be used, such as in {found.unused_outline}. Only the boxes are used.")

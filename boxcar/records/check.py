@@ -200,6 +200,9 @@ def _take(
         result.repeated += repeated
         if repeated and source is not None and not result.repeated_in:
             result.repeated_in = source
+        if annotation is not None and annotation.crowds:
+            result.crowds += annotation.crowds
+            result.crowds_in = result.crowds_in or image
         if source is None:
             result.without_annotation.add(image)
     result.rows += ROW.pack(*row)

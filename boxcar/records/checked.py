@@ -82,6 +82,8 @@ class CheckedBatch:
     clipped: int = 0
     repeated: int = 0  # boxes that stand several times in one annotation
     repeated_in: str = ""  # one such annotation file
+    crowds: int = 0  # regions with many objects, which were left out
+    crowds_in: str = ""  # one such image
     without_annotation: Few = field(default_factory=Few)  # negatives
     skipped: Few = field(default_factory=Few)  # images without a label that are in no split
     difficult: int = 0  # objects that are marked so
@@ -120,16 +122,18 @@ class CheckedBatch:
         self.classes |= other.classes
         self.named |= other.named
         self.clipped += other.clipped
+        self.crowds += other.crowds
+        self.crowds_in = _first(self.crowds_in, other.crowds_in)
         self.without_annotation.merge(other.without_annotation)
         self.skipped.merge(other.skipped)
         self.difficult += other.difficult
         self.emptied += other.emptied
         self.outlines += other.outlines
         self.unused_outlines += other.unused_outlines
-        self.unused_outline = self.unused_outline or other.unused_outline
+        self.unused_outline = _first(self.unused_outline, other.unused_outline)
         self.odd_orientations += other.odd_orientations
         self.repeated += other.repeated
-        self.repeated_in = self.repeated_in or other.repeated_in
+        self.repeated_in = _first(self.repeated_in, other.repeated_in)
         self.frame_unknown.merge(other.frame_unknown)
         self.exif_ignored.merge(other.exif_ignored)
         for by, votes in other.votes.items():
@@ -138,6 +142,11 @@ class CheckedBatch:
             held = self.undecided.setdefault(by, Undecided())
             held.as_shown.merge(images.as_shown)
             held.as_stored.merge(images.as_stored)
+
+
+def _first(one: str, other: str) -> str:
+    """The first in the alphabet: batches come in any order, and what is written must not depend on it."""
+    return min(one, other) if one and other else one or other
 
 
 @dataclass

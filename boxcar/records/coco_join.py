@@ -50,9 +50,10 @@ def read_part(content: bytes) -> Annotation:
         part = json.loads(content)
         size = None if part["size"] is None else (int(part["size"][0]), int(part["size"][1]))
         objects = [_object(*found) for found in part["objects"]]
+        crowds = int(part.get("crowds", 0))
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise FaultyError("broken_labels", "it is no part of a COCO file") from error
-    return Annotation(None, size, objects)
+    return Annotation(None, size, objects, crowds=crowds)
 
 
 def _object(name: str, x0: Side, y0: Side, x1: Side, y1: Side, outline: Any = None) -> RawObject:
@@ -215,7 +216,8 @@ def _part(size: str, labels: Iterable[Label]) -> tuple[bytes, list[tuple[Kind, s
         found.append(("labels_too_large", f"its boxes and outlines have more than {LARGEST_ANNOTATION:,} bytes"))
     if crowds and not count:
         found.append(("only_crowds", "all of its annotations are crowds"))
-    return f'{{"size":{size},"objects":[{",".join(objects)}]}}'.encode(), found
+    left_out = f',"crowds":{crowds}' if crowds else ""
+    return f'{{"size":{size},"objects":[{",".join(objects)}]{left_out}}}'.encode(), found
 
 
 def _unknown(what: str, key: str | None) -> str:

@@ -5,6 +5,7 @@ from boxcar.records.annotation import unpack
 from boxcar.records.checked import ROW, Row
 from boxcar.records.duplicates import Duplicates, Twins
 from boxcar.records.faults import shown
+from boxcar.records.health_outlines import outline_paths
 from boxcar.records.previews import Preview, preview
 from boxcar.records.source import Source
 from boxcar.records.split_names import NO_SPLIT, SPLITS
@@ -41,4 +42,5 @@ def _thumbnail(source: Source, twins: Twins, at: int, row: Row, jpeg: bytes) -> 
     split = "left out" if row.split == NO_SPLIT else SPLITS[row.split]
     words = f"{row.width} × {row.height} pixels, {len(objects)} {'box' if len(objects) == 1 else 'boxes'}, {split}"
     file = shown(source.listing.names[row.image])
-    return Thumbnail(jpeg_uri(jpeg), width, CANVAS, file, boxes, (), words, f"{file}. {words}.")
+    outlines = outline_paths(objects[:_MOST_BOXES], row.height)
+    return Thumbnail(jpeg_uri(jpeg), width, CANVAS, file, boxes, (), words, f"{file}. {words}.", outlines)

@@ -13,6 +13,7 @@ from boxcar.records.duplicates import Duplicates
 from boxcar.records.faults import Fault, shown
 from boxcar.records.health import DEVIATIONS, FACTOR, FEWEST, GRID, INPUT, NEAR_COPY, SMALL, Health, Suspect, image_sizes
 from boxcar.records.health_charts import center_cells, center_words, ratio_histogram, size_histogram
+from boxcar.records.health_outlines import outline_paths
 from boxcar.records.previews import Preview, preview
 from boxcar.records.source import Source
 from boxcar.records.table import Images
@@ -149,9 +150,9 @@ def _thumbnail(file: str, row: Row, suspect: Suspect, small: Mapping[int, bytes]
     # Two captions at one place would not be legible.
     others = tuple(box._replace(text="") for box in boxes[1:])
     words = f"{_classes(suspect.objects)}: {suspect.reason}"
-    return Thumbnail(
-        jpeg_uri(small[row.image]), width, CANVAS, shown(file), (boxes[0],), others, words, f"{shown(file)}. {words}."
-    )
+    outlines = outline_paths(suspect.objects, row.height)
+    description = f"{shown(file)}. {words}."
+    return Thumbnail(jpeg_uri(small[row.image]), width, CANVAS, shown(file), (boxes[0],), others, words, description, outlines)
 
 
 def _suspicious(source: Source, images: Images, suspect: Suspect) -> _Suspicious:

@@ -11,7 +11,8 @@ from boxcar.run.own_outputs import enclosing, is_hidden_object, own_folders, wal
 from boxcar.storage import Store
 from boxcar.storage.names import check_names
 
-_MASKS = ("segmentationclass", "segmentationobject")  # also `SegmentationClassVisualization` and others
+# How their names begin, such as `SegmentationClassVisualization`, and `panoptic_val2017` of COCO.
+_MASKS = ("segmentationclass", "segmentationobject", "panoptic_train", "panoptic_val", "panoptic_test")
 
 
 class FoundNames(NamedTuple):
@@ -81,5 +82,5 @@ def is_object_mask(name: str) -> bool:
 
 
 def _is_mask(name: str) -> bool:
-    """Whether a file is in a folder for masks, of the Pascal VOC tree or of labelme's export to it."""
+    """Whether a file is in a folder for masks, of the Pascal VOC tree, of labelme's export to it, or of COCO."""
     return any(part.startswith(_MASKS) for part in name.lower().split("/")[:-1])

@@ -159,11 +159,11 @@ def box_of(pixels: Pixels) -> tuple[int, int, int, int] | None:
     return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if rows.size else None
 
 
-def mask_of_rows(runs: list[int], width: int, height: int, left: int, top: int) -> Mask:
-    """A mask, unchecked, whose runs go along the rows of a part of an image, from top to bottom."""
+def pixels_of_rows(runs: list[int], width: int, height: int) -> Pixels | None:
+    """The pixels of a mask whose runs go along the rows, from top to bottom; None if they do not fit its size."""
     if sum(runs) != width * height or not 0 < width * height <= MOST_PIXELS:
-        return Mask(width, height, runs, left, top)  # the check reports it
-    return mask_of(_from_runs(np.array(runs, np.int64), width).T, left, top)
+        return None
+    return _from_runs(np.array(runs, np.int64), width).T
 
 
 def _from_runs(lengths: NDArray[np.int64], height: int) -> Pixels:

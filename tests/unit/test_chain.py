@@ -6,7 +6,7 @@ import pytest
 from finished_run import write_run
 
 from boxcar.config.run_settings import Configuration, make_configuration, write_configuration
-from boxcar.errors import Refused
+from boxcar.errors import BoxcarError, ExitCode, Refused
 from boxcar.local.resume import _take_over
 from boxcar.local.step_chain import is_finished, run_all
 from boxcar.report import write_report
@@ -48,6 +48,19 @@ def test_other_folders_are_refused_and_untouched(tmp_path: Path) -> None:
     write_configuration(run, ours)
     assert "not finished" in start(run, ours)
     assert "steps was 5 and is now 6" in start(run, ours.model_copy(update={"steps": 6}), resume=True)
+
+
+def test_what_conversion_lacks_is_said_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boxcar.inference.tfjs.PROGRAM", tmp_path / "none" / "run.mjs")
+    (tmp_path / "data").mkdir()
+    given = make_configuration(None, {"data": str(tmp_path / "data"), "init": "none"})
+    with pytest.raises(BoxcarError, match=r"TensorFlow\.js is not installed") as caught:
+        run_all(given, str(tmp_path / "run"), resume=False)
+    assert caught.value.code == ExitCode.ENVIRONMENT
+    assert not (tmp_path / "run").exists()
+    for until, formats in (("train", given.formats), ("report", ("tflite_float32",))):
+        with pytest.raises(BoxcarError, match="holds no image"):
+            run_all(given.model_copy(update={"formats": formats}), str(tmp_path / "run"), resume=False, until=until)
 
 
 def test_a_run_that_is_gone_on_with_keeps_what_it_was_told_of_conversion() -> None:

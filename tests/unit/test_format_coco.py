@@ -127,6 +127,8 @@ def test_it_is_recognized_by_its_beginning(name: str, content: str) -> None:
         ("datumaro.json", '{"info": {}, "categories": {"label": {}}, "items": [{"annotations": [{"image_id": 1}]}]}'),
         ("captions_val2017.json", '{"images": [{"file_name": "a.jpg", "id": 1}], "annotations": [{"image_id": 1}]}'),
         ("image_info_test2017.json", '{"images": [{"file_name": "a.jpg", "id": 1}], "categories": []}'),
+        # Label Studio writes it beside YOLO labels.
+        ("notes.json", '{"categories": [{"id": 0, "name": "cat"}], "info": {"contributor": "Label Studio"}}'),
         ("empty.json", ""),
         ("deep.json", "[" * 100_000),
         ("broken.json", '{"images"'),
@@ -280,6 +282,19 @@ def test_a_crowd_that_means_nothing_is_said(tmp_path: Path, crowd: object) -> No
     write(tmp_path / "a.json", [image(1, "a.jpg")], [box(1), box(1, (0, 0, 9, 9), iscrowd=crowd)])
     (fault,) = found(tmp_path)[1]
     assert "a.jpg" in fault and "iscrowd that is neither 0 nor 1" in fault
+
+
+def test_crowds_beside_boxes_are_counted(tmp_path: Path) -> None:
+    names = [f"{number}.jpg" for number in range(6)]
+    drawn(tmp_path / "data", *names)
+    save(tmp_path / "data" / "panoptic_val2017" / "0.png", picture("segments"))  # which is no image
+    crowd = box(3, (0, 0, 9, 9), iscrowd=1, segmentation=RUNS)
+    labels = [*map(box, range(6)), crowd, crowd]
+    write(tmp_path / "data" / "a.json", [image(number, name) for number, name in enumerate(names)], labels)
+    build_records(str(tmp_path / "data"), str(tmp_path / "out"))
+    dataset = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert sum(split["boxes"] for split in dataset["splits"].values()) == 6
+    assert [one for one in dataset["warnings"] if "crowds" in one and one.startswith("2 ") and "3.jpg" in one]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ SHAPES = {
     "box turned by 30 degrees": (cvat_box("cat", 10, 10, 30, 20, extra='rotation="30"'), ("cat", 8.84, 5.67, 31.16, 24.33)),
     "polygon": ('<polygon label=" big  cat " points="10.00,5;30,20.5;12,40"/>', ("big cat", 10, 5, 30, 40)),
     "ellipse": ('<ellipse label="cat" cx="20" cy="20" rx="10" ry="5" rotation="90"/>', ("cat", 15, 10, 25, 30)),
-    "mask": ('<mask label="cat" rle="3, 5" left="10" top="11" width="12" height="13"/>', ("cat", 10, 11, 22, 24)),
+    "mask": ('<mask label="cat" rle="5, 2, 2, 3" left="10" top="11" width="4" height="3"/>', ("cat", 11, 12, 14, 14)),
+    "empty mask": ('<mask label="cat" rle="12" left="10" top="11" width="4" height="3"/>', ("cat", 10, 11, 14, 14)),
+    "unreadable mask": ('<mask label="cat" rle="3, 5" left="10" top="11" width="12" height="13"/>', ("cat", 10, 11, 22, 24)),
 }
 
 

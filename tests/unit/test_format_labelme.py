@@ -35,6 +35,7 @@ def test_the_same_pictures_are_the_same_data_set_as_in_xml_of_pascal_voc(tmp_pat
 SHAPES: dict[str, tuple[list[dict[str, Any]], list[tuple[Any, ...]]]] = {
     "rectangle": ([lm_shape("cat", [[30, 5], [10, 40.5]])], [("cat", 10, 5, 30, 40.5)]),
     "rectangle of four": ([lm_shape("cat", [[10, 5], [30, 5], [30, 40], [10, 40]])], [("cat", 10, 5, 30, 40)]),
+    "turned": ([lm_shape("cat", [[20, 5], [30, 15], [20, 25], [10, 15]], "oriented_rectangle")], [("cat", 10, 5, 30, 25)]),
     "polygon": ([lm_shape(" big  cat ", [[10, 5], [30, 20], [12, 40]], "polygon")], [("big cat", 10, 5, 30, 40)]),
     "no type": ([{"label": "cat", "points": [[10, 5], [30, 20], [12, 40]]}], [("cat", 10, 5, 30, 40)]),
     "circle": ([lm_shape("cat", [[20, 20], [23, 24]], "circle")], [("cat", 15, 15, 25, 25)]),

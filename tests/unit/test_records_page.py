@@ -1,18 +1,22 @@
 """The health page of the records: its parts, what it calls suspicious, and that nothing on it is taken for HTML."""
 
 import json
+import re
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
 import pytest
-from labelled import Box, data_set, label, pair, picture, save
+from labelled import Box, data_set, label, pair, picture, save, xml_text
 from report_page import Page
 
 from boxcar.records import build_records
 from boxcar.records.annotation import LabeledObject
 from boxcar.records.health import NEAR_COPY, near_copies_of, odd_octaves
+from boxcar.records.health_outlines import outline_paths
 from boxcar.records.health_page import OPEN_ROWS, percent
+from boxcar.records.masks import mask_of
+from boxcar.records.outline import Outline
 from boxcar.records.summary_text import summary_lines
 
 
@@ -199,6 +203,36 @@ def test_an_image_is_drawn_as_its_record_stores_it(tmp_path: Path) -> None:
     assert exif == 6
     (image,) = page.all("image")
     assert (image["width"], image["height"]) == ("180.0", "240")
+
+
+def test_outlines_are_drawn_over_the_thumbnails(tmp_path: Path) -> None:
+    data = data_set(tmp_path / "data", 8)
+    save(data / "poly.jpg", picture("poly"), quality=90)
+    polygon = "<polygon><x1>8</x1><y1>6</y1><x2>40</x2><y2>6</y2><x3>40</x3><y3>30</y3></polygon>"
+    box = "<bndbox><xmin>8</xmin><ymin>6</ymin><xmax>40</xmax><ymax>30</ymax></bndbox>"
+    close = box.replace(">6<", ">6.5<")
+    objects = "".join(f"<object><name>cat</name>{one}</object>" for one in (box + polygon, close))
+    (data / "poly.xml").write_text(xml_text("poly.jpg", (64, 48), [], objects))
+    page = _page(build_records(str(data), str(tmp_path / "out")).folder)
+    _, path = (one for one in page.all("path") if one.get("class") == "outline")  # the first is the legend's
+    assert path["d"] == "M40 30L200 30L200 150Z"  # 5 times as large
+
+
+def test_the_path_of_a_mask_covers_its_pixels() -> None:
+    pixels = np.zeros((48, 64), np.bool_)
+    pixels[10:30, 8:24] = pixels[20:30, 24:40] = True
+    pixels[15, 12] = False
+    item = _object("cat", 8, 10, 40, 30)._replace(outline=Outline((), [mask_of(pixels[10:30, 8:40], 8, 10)]))
+    (path,) = outline_paths([item, _object("cat", 1, 1, 2, 2)], 48)
+    covered = np.zeros((240, 320), np.bool_)
+    for x, y, across, down in re.findall(r"M(\S+) (\S+)h(\S+)v(\S+)h-\3z", path):
+        left, top, right, bottom = (round(float(side)) for side in (x, y, float(x) + float(across), float(y) + float(down)))
+        covered[top:bottom, left:right] = True
+    assert (covered == pixels.repeat(5, 0).repeat(5, 1)).all()
+    noise = np.zeros((480, 640), np.bool_)
+    noise[::2] = True
+    item = _object("cat", 0, 0, 640, 480)._replace(outline=Outline([[0.5] * 20_000], [mask_of(noise, 0, 0)]))
+    assert len(outline_paths([item], 480)[0]) < 60_000
 
 
 def test_duplicates_are_side_by_side(tmp_path: Path) -> None:

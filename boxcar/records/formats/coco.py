@@ -30,7 +30,10 @@ _BEGINNING = 1 << 16  # bytes
 
 
 def recognize(files: DataFiles) -> Recognized | None:
-    """Recognizes a JSON object with lists of COCO's names, which are at its beginning or behind short values."""
+    """Recognizes a JSON object with lists of COCO's names, which are at its beginning or behind short values.
+
+    A whole file with nothing but categories, as Label Studio writes beside YOLO labels, is none.
+    """
     reader = CocoReader()
     found = sorted(filter(reader.is_annotation, files.names), key=lambda name: _LIKELY.search(name) is None)
     for name in islice(found, _LOOKED_AT):
@@ -42,14 +45,17 @@ def recognize(files: DataFiles) -> Recognized | None:
 def _is_coco(beginning: bytes) -> bool:
     """Whether the beginning of a file has COCO's lists. Other formats have lists of these names without these members."""
     begun: set[str] = set()
+    has_categories = False
     try:
         for name, element in list_elements(io.BytesIO(beginning), LISTS, begun):
             members = {"images": {"file_name"}, "annotations": {"image_id"}, "categories": {"id", "name"}}[name]
-            if isinstance(element, dict) and members <= element.keys():
+            found = isinstance(element, dict) and members <= element.keys()
+            has_categories |= found and name == "categories"
+            if found and name != "categories":
                 return True
-    except FaultyError:
-        pass  # it is only a beginning
-    return "images" in begun and "annotations" in begun
+    except FaultyError:  # it is only a beginning
+        return has_categories or {"images", "annotations"} <= begun
+    return {"images", "annotations"} <= begun or (has_categories and bool(begun & {"images", "annotations"}))
 
 
 class CocoReader:

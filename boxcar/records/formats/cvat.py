@@ -190,24 +190,29 @@ def _shape(tag: str, attributes: dict[str, str]) -> Shape:
         case "ellipse":
             return ellipse((value("cx"), value("cy")), (value("rx"), value("ry")), degrees)
         case "mask":
-            left, top, width, height = (value(name) for name in ("left", "top", "width", "height"))
-            return Shape((left, top, left + width, top + height), _mask(left, top, width, height, attributes.get("rle")))
+            return _mask(value("left"), value("top"), value("width"), value("height"), attributes.get("rle"))
     raise not_a_box(tag[:40])
 
 
-def _mask(left: float, top: float, width: float, height: float, runs: str | None) -> Outline:
-    """The outline of a mask, unchecked.
+def _mask(left: float, top: float, width: float, height: float, runs: str | None) -> Shape:
+    """A mask, whose box is the one around its pixels or, if it cannot be read, the part that it describes.
 
     Args:
         left, top, width, height: of the part of the image that it describes, pixels.
         runs: their lengths, alternately of background and object, along the rows.
     """
-    from boxcar.records.masks import mask_of_rows  # which loads NumPy
+    from boxcar.records.masks import box_of, mask_of, pixels_of_rows  # which loads NumPy
 
+    part = (left, top, left + width, top + height)
     if not all(side.is_integer() for side in (left, top, width, height)):
-        return Outline((), [Mask(0, 0, "")])  # the check of the outline reports it
+        return Shape(part, Outline((), [Mask(0, 0, "")]))  # the check of the outline reports it
     lengths = [int(run) if _WHOLE.fullmatch(run.strip()) else 0 for run in (runs or "").split(",")]
-    return Outline((), [mask_of_rows(lengths, int(width), int(height), int(left), int(top))])
+    pixels = pixels_of_rows(lengths, int(width), int(height))
+    if pixels is None:
+        return Shape(part, Outline((), [Mask(int(width), int(height), lengths, int(left), int(top))]))
+    xmin, ymin, xmax, ymax = box_of(pixels) or (0, 0, int(width), int(height))
+    box = (left + xmin, top + ymin, left + xmax, top + ymax)
+    return Shape(box, Outline((), [mask_of(pixels, int(left), int(top))]))
 
 
 def _points(text: str) -> list[Point]:

@@ -94,7 +94,7 @@ def _entry(task: Any) -> Entry | None:
     if "annotations" in task:
         data = task.get("data")
         annotations = [one for one in _list(task["annotations"], "annotations") if not _was_cancelled(one)]
-    elif "data" in task:  # only predictions
+    elif "data" in task or task.get("annotation_id", 0) is None:  # only predictions, or nothing in JSON-MIN
         return None
     else:  # JSON-MIN: beside the image, each tag has a list of its values, unless it is a choice or a text
         data, lists = task, [tag for tag in task.values() if isinstance(tag, list)]

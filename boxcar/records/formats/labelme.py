@@ -153,7 +153,7 @@ def _joined(shapes: list[dict[str, Any]]) -> Shape:
 def _part(shape: dict[str, Any]) -> tuple[Box, Outline | None]:
     """The box and the outline of a shape."""
     kind = shape.get("shape_type", "polygon")
-    if kind not in ("rectangle", "rotation", "polygon", "circle", "mask"):
+    if kind not in ("rectangle", "oriented_rectangle", "rotation", "polygon", "circle", "mask"):
         raise not_a_box(class_name(kind)[:40] or "shape without a type")
     points = points_of(shape.get("points"))
     xmin, ymin, xmax, ymax = box = around(points)

@@ -214,7 +214,7 @@ class TfRecordReader:
             raise FaultyError("only_crowds", "it has only crowds")
         height, width = (features.integers(f"image/{side}") for side in ("height", "width"))
         size = (width[0], height[0]) if len(width) == len(height) == 1 and width[0] > 0 and height[0] > 0 else None
-        return Annotation(None, size, objects, relative=True)
+        return Annotation(None, size, objects, relative=True, crowds=count - len(objects))
 
     def _class(self, at: int, text: str, number: int | None) -> str:
         """The class of a box. The number is without meaning if there is no label map."""
