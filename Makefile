@@ -14,6 +14,9 @@ WEIGHTS := boxcar/detectors/weights
 CONVERTERS := $(addprefix $(WEIGHTS)/,packages.json prepare.py packaged.py folded_layers.py fpnlite_from_tfjs.py mobilenet_from_tflite.py)
 READY := $(VENV)/.ready
 
+# Without bytecode, every process takes three times as long to import TensorFlow: 11 seconds of CPU instead of 4.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -33,9 +36,9 @@ $(UV): requirements/uv.txt
 	@touch $(UV)
 
 $(READY): $(UV) requirements/requirements.txt pyproject.toml $(TFJS)/package-lock.json $(CONVERTERS)
-	@echo "Setting up .venv (about 2.3 GB; one to two minutes the first time) ..."
+	@echo "Setting up .venv (about 2.6 GB; one to two minutes the first time) ..."
 	@test -x $(PYTHON) || $(UV) venv --quiet --python $(PYTHON_VERSION) $(VENV)
-	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes requirements/requirements.txt
+	@$(UV) pip sync --quiet --compile-bytecode --python $(PYTHON) --require-hashes requirements/requirements.txt
 	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
 	@$(NPM) ci --prefix $(TFJS) --silent --ignore-scripts --no-audit --no-fund
 	@$(PYTHON) -m boxcar.detectors.weights.prepare

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 from exported import ARCHITECTURE, FORMATS, ExportedRun, write_checkpoint
 from fake_detector import FakeDetector
+from fresh_networks import FreshNetworks
 from made_once import made_once
 from retrained_model import RetrainedModel
+from tiny_detector import NAME, TINY
 from webhook import Webhook
 
 from boxcar import retry
 from boxcar.data.label_map import read_label_map
+from boxcar.detectors.catalog import ARCHITECTURES
 from boxcar.inference.specification import SPECIFICATION, Specification, specification_json
 from boxcar.run.step import Step
 
@@ -48,11 +51,22 @@ def exported_run(shapes_records: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def begun(tmp_path_factory: pytest.TempPathFactory, shapes_records: Path) -> Path:
-    """A run with records and a training that was begun, with the files of a checkpoint but no marker."""
-    import tensorflow as tf
+def fresh_network() -> FreshNetworks:
+    """Makes a network with random weights."""
+    return FreshNetworks()
 
-    from boxcar.detectors.catalog import build_network
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a tiny architecture, which is in the catalog of this process."""
+    monkeypatch.setitem(ARCHITECTURES, NAME, TINY)
+    return NAME
+
+
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory: pytest.TempPathFactory, shapes_records: Path) -> Path:
+    """A run with records and a training of the tiny architecture that was begun: a checkpoint's files, but no marker."""
+    import tensorflow as tf
 
     run = tmp_path_factory.mktemp("begun") / "run"
     shutil.copytree(shapes_records, run / "records")
@@ -60,13 +74,13 @@ def begun(tmp_path_factory: pytest.TempPathFactory, shapes_records: Path) -> Pat
     step.begin()
     dataset = json.loads((shapes_records / "dataset.json").read_text())
     specification = Specification(
-        architecture="ssd_mobilenet_v2_fpnlite_320x320",
+        architecture=NAME,
         image_size=64,
         labels=read_label_map(shapes_records / "label_map.pbtxt"),
         dataset_version=dataset["version"],
     )
     (step.folder / SPECIFICATION).write_text(specification_json(specification), encoding="utf-8")
-    network = build_network(specification)
+    network = TINY.build(specification, 0.9, False)
     tf.train.Checkpoint(model=network.trackable()).write(str(run / "ckpt"))
     return run
 

@@ -1,5 +1,8 @@
 """Augmentations: the boxes go where the objects go. Found by drawing rectangles and looking for their colours afterwards."""
 
+import functools
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +13,8 @@ from boxcar.inference import graph
 HEIGHT, WIDTH = 120, 160
 SIZE = 96
 ALL = (*MOVES, *PAINTS)
+SAMPLE = (tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None, 4]), tf.TensorSpec([None], tf.int64))
+SEED = tf.TensorSpec([2], tf.int64)
 # Eccentric rectangles, one much wider than high: no mirroring or turning by mistake gives them back.
 RED, GREEN = (10, 94, 46, 150), (84, 12, 110, 96)
 
@@ -35,8 +40,29 @@ def seen(image: np.ndarray, channel: int) -> np.ndarray | None:
     return np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
 
 
+@functools.cache
+def varying(names: tuple[str, ...]) -> Any:
+    """These augmentations of a sample, as a graph, which the input pipeline runs them as, too."""
+    return tf.function(
+        lambda image, boxes, labels, seed: cut(augment(Sample(image, boxes, labels), SIZE, seed, names), SIZE),
+        input_signature=[*SAMPLE, SEED],
+    )
+
+
+@functools.cache
+def laying() -> Any:
+    """A mosaic as a graph."""
+    return tf.function(
+        lambda samples, seed: mosaic([Sample(*sample) for sample in samples], SIZE, seed), input_signature=[[SAMPLE] * 4, SEED]
+    )
+
+
+def laid(samples: list[Sample], seed: tf.Tensor) -> Sample:
+    return laying()([sample[:3] for sample in samples], seed)
+
+
 def varied(sample: Sample, seed: tf.Tensor, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    image, boxes, labels, window = cut(augment(sample, SIZE, seed, names), SIZE)
+    image, boxes, labels, window = varying(names)(*sample[:3], seed)
     assert window is None
     assert image.shape == (SIZE, SIZE, 3)
     assert image.dtype == tf.float32
@@ -107,7 +133,8 @@ def test_a_crop_keeps_every_object_of_which_anything_is_left() -> None:
 @pytest.mark.parametrize(("height", "width"), [(120, 160), (60, 300), (300, 320)])
 def test_crops_have_the_zoos_areas_and_aspects(height: int, width: int) -> None:
     sample = Sample(tf.zeros([height, width, 3], tf.uint8), tf.zeros([0, 4]), tf.zeros([0], tf.int64))
-    windows = np.array([augment(sample, SIZE, seed, ("crop",)).window for seed in seeds(200)])
+    crop = tf.function(lambda seed: augment(sample, SIZE, seed, ("crop",)).window)
+    windows = np.array([crop(seed) for seed in seeds(200)])
     assert windows.min() >= 0
     assert windows.max() <= 1
     sides = windows[:, 2:] - windows[:, :2]
@@ -169,7 +196,7 @@ def test_a_mosaics_boxes_cover_their_objects_in_all_four_places() -> None:
         # One after the other is the only one with objects in it: its colours are found once.
         for alone in range(4):
             empty = drawn()
-            image, boxes, labels, window = mosaic([one if n == alone else empty for n, one in enumerate(four)], SIZE, seed)
+            image, boxes, labels, window = laid([one if n == alone else empty for n, one in enumerate(four)], seed)
             assert window is None
             assert image.shape == (SIZE, SIZE, 3)
             assert not (image.numpy() == 127.5).all(axis=-1).any()
@@ -181,7 +208,7 @@ def test_a_mosaics_boxes_cover_their_objects_in_all_four_places() -> None:
                 assert (box[0] > 0.29) if row else (box[2] < 0.71)
                 assert (box[1] > 0.29) if column else (box[3] < 0.71)
                 count += 1
-        together = mosaic(four, SIZE, seed)
+        together = laid(four, seed)
         assert len(together.boxes) == len(together.labels)
     assert 40 < count < 96
 
@@ -199,7 +226,7 @@ def test_pictures_without_boxes_stay_without() -> None:
         _, boxes, labels = varied(drawn(), seed, ALL)
         assert boxes.shape == (0, 4)
         assert labels.shape == (0,)
-        assert mosaic([drawn()] * 4, SIZE, seed).boxes.shape == (0, 4)
+        assert laid([drawn()] * 4, seed).boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 200), (3, 2)])
@@ -210,7 +237,7 @@ def test_the_smallest_pictures_are_taken_too(height: int, width: int) -> None:
     for seed in seeds(12):
         image, _, _ = varied(sample, seed, tuple(MOVES))
         assert np.isin(image.round(), (200, 128)).all()
-        np.testing.assert_array_equal(mosaic([sample] * 4, SIZE, seed).image, np.full((SIZE, SIZE, 3), 200))
+        np.testing.assert_array_equal(laid([sample] * 4, seed).image, np.full((SIZE, SIZE, 3), 200))
 
 
 def test_no_augmentation_leaves_all_as_it_is() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
+from fresh_networks import FreshNetworks
 
 from boxcar.config.run_settings import make_configuration
 from boxcar.detectors.architectures.ssd_mobilenet_v2_fpnlite import CLASS_PRIOR
@@ -79,8 +80,8 @@ def logits(network: Network, image: Floats) -> dict[str, Floats]:
     return {name: found[..., specification.slots[label]] for label, name in specification.labels.items()}
 
 
-def test_equal_classes_load_everything(old: Network, prefix: Path) -> None:
-    network = build_network(specify(OLD))
+def test_equal_classes_load_everything(old: Network, prefix: Path, fresh_network: FreshNetworks) -> None:
+    network = fresh_network(specify(OLD))
     loaded = load(network, find_checkpoint(str(prefix)))
     assert loaded == Loaded(f"Loaded 384 of 384 variables of {prefix}.", complete=True)
     found = values(network)
@@ -122,9 +123,9 @@ def test_equal_classes_load_everything(old: Network, prefix: Path) -> None:
     ],
 )
 def test_a_class_that_stays_scores_as_before(
-    labels: dict[int, str], number: int, clause: str, old: Network, prefix: Path, image: Floats
+    labels: dict[int, str], number: int, clause: str, old: Network, prefix: Path, image: Floats, fresh_network: FreshNetworks
 ) -> None:
-    network = build_network(specify(labels))
+    network = fresh_network(specify(labels))
     before = logits(network, image)
     loaded = load(network, find_checkpoint(str(prefix)))
     assert loaded == Loaded(f"Loaded {number} of 384 variables of {prefix}{clause}", complete=number == 384)
@@ -140,16 +141,16 @@ def test_a_class_that_stays_scores_as_before(
     np.testing.assert_allclose(boxes[0], boxes[1], rtol=1e-5, atol=1e-5)
 
 
-def test_a_published_detector_keeps_its_classes_of_coco(image: Floats, tmp_path: Path) -> None:
-    coco = stir(build_network(specify(COCO_LABELS, dense_slots=False)), seed=2)
+def test_a_published_detector_keeps_its_classes_of_coco(image: Floats, tmp_path: Path, fresh_network: FreshNetworks) -> None:
+    coco = stir(fresh_network(specify(COCO_LABELS, dense_slots=False)), seed=2)
     published = find_checkpoint(tf.train.Checkpoint(model=coco.trackable()).write(str(tmp_path / "ckpt-0")))
-    network = build_network(specify({1: "raccoon", 2: "dog"}))
+    network = fresh_network(specify({1: "raccoon", 2: "dog"}))
     sentence = load(network, published).sentence
     assert sentence.startswith(f"Loaded 382 of 384 variables of {published.source}; the class predictor keeps dog; raccoon is")
     assert sentence.endswith("; person, bicycle, car, motorcycle, airplane, bus, train, truck, and 71 more are dropped.")
     np.testing.assert_allclose(logits(network, image)["dog"], logits(coco, image)["dog"], rtol=1e-5, atol=1e-5)
     # Its own classes are all loaded, into slots without the gaps of their ids.
-    network = build_network(specify(COCO_LABELS))
+    network = fresh_network(specify(COCO_LABELS))
     assert network.specification.class_slots == 81
     assert load(network, published).complete
     wanted, found = logits(coco, image), logits(network, image)
@@ -157,8 +158,8 @@ def test_a_published_detector_keeps_its_classes_of_coco(image: Floats, tmp_path:
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-5)
 
 
-def test_other_shapes_of_anchors_keep_no_class(prefix: Path) -> None:
-    network = build_network(specify(OLD, anchors=Anchors(aspect_ratios=(1.0, 0.5, 2.0))))
+def test_other_shapes_of_anchors_keep_no_class(prefix: Path, fresh_network: FreshNetworks) -> None:
+    network = fresh_network(specify(OLD, anchors=Anchors(aspect_ratios=(1.0, 0.5, 2.0))))
     before = values(network)
     loaded = load(network, find_checkpoint(str(prefix)))
     assert not loaded.complete
@@ -167,7 +168,7 @@ def test_other_shapes_of_anchors_keep_no_class(prefix: Path) -> None:
     for name in class_row_names(network):
         np.testing.assert_array_equal(after[name], before[name])
     # Their size alone changes no row.
-    assert load(build_network(specify(OLD, anchors=Anchors(anchor_scale=2.5))), find_checkpoint(str(prefix))).complete
+    assert load(fresh_network(specify(OLD, anchors=Anchors(anchor_scale=2.5))), find_checkpoint(str(prefix))).complete
 
 
 @pytest.mark.slow
@@ -216,19 +217,21 @@ def averaging(folder: Path, labels: dict[int, str]) -> tuple[Network, Checkpoint
     return network, CheckpointStore(folder, network, optimizer, averages, "version"), averages
 
 
-def test_a_description_of_other_classes_is_65(prefix: Path, tmp_path: Path) -> None:
+def test_a_description_of_other_classes_is_65(prefix: Path, tmp_path: Path, fresh_network: FreshNetworks) -> None:
     train = shutil.copytree(prefix.parent, tmp_path / "train")
     (train / SPECIFICATION).write_text(specification_json(specify({1: "raccoon"})), encoding="utf-8")
     with pytest.raises(BoxcarError, match=r"does not have the 1 classes of its detector\.json") as caught:
-        load(build_network(specify(OLD)), find_checkpoint(str(train / "ckpt-3")))
+        load(fresh_network(specify(OLD)), find_checkpoint(str(train / "ckpt-3")))
     assert caught.value.code is ExitCode.DATA
 
 
-def test_weights_that_are_not_finite_are_65_and_change_nothing(old: Network, tmp_path: Path) -> None:
-    broken = build_network(specify(OLD))
+def test_weights_that_are_not_finite_are_65_and_change_nothing(
+    old: Network, tmp_path: Path, fresh_network: FreshNetworks
+) -> None:
+    broken = fresh_network(specify(OLD))
     broken.class_rows[1].assign(broken.class_rows[1] * np.nan)
     prefix = write(broken, tmp_path)
-    network = build_network(specify(OLD))
+    network = fresh_network(specify(OLD))
     before = values(network)
     with pytest.raises(BoxcarError, match=r"not finite, for example in .*bias") as caught:
         load(network, find_checkpoint(str(prefix)))

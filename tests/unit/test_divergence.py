@@ -17,6 +17,7 @@ from boxcar.training.history import read_history
 from boxcar.training.trainer import LogWindow, Trainer
 
 SETTINGS = {
+    "architecture": "tiny",
     "image_size": 64,
     "steps": 30,
     "batch_size": 4,
@@ -24,8 +25,9 @@ SETTINGS = {
     "learning_rate": 0.02,
     "on_divergence": "rollback",
     "init": "none",
-    "freeze_backbone": True,  # less of a graph to trace; losses diverge all the same
 }
+
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def train_in(folder: Path, records: Path, **changes: Any) -> Path:

@@ -19,7 +19,7 @@ from boxcar.run.step import Step, read_commit, require_commit
 
 
 @pytest.fixture
-def training(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
+def training(begun: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
     monkeypatch.setattr(evaluator, "POLL_SECONDS", 0.01)
     shutil.copytree(begun, tmp_path / "run")
     return Training(tmp_path / "run")

@@ -32,10 +32,14 @@ def noted(devices, kind):
     real(devices, kind)
 tf.config.set_visible_devices = noted
 from boxcar.cli.main import main
+from boxcar.detectors.catalog import ARCHITECTURES
+from tiny_detector import NAME, TINY
+ARCHITECTURES[NAME] = TINY
 sys.argv[0] = "boxcar"
 main()
 """
 COMMAND = [sys.executable, "-c", PROGRAM, "evaluate", "--run"]
+PATH = f"{Path(__file__).parents[2]}:{Path(__file__).parent}"
 
 
 class Stopped(BaseException):
@@ -43,7 +47,7 @@ class Stopped(BaseException):
 
 
 @pytest.fixture
-def training(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
+def training(begun: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
     monkeypatch.setattr(evaluator, "POLL_SECONDS", 0.01)
     shutil.copytree(begun, tmp_path / "run")
     return Training(tmp_path / "run")
@@ -160,7 +164,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     def evaluator(*options: str) -> subprocess.Popen[bytes]:
         with (tmp_path / "log").open("ab") as log:
-            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}
+            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0", "PYTHONPATH": PATH}
             process = subprocess.Popen([*COMMAND, str(tmp_path / "run"), *options], stdout=log, stderr=log, env=environment)
         started.append(process)
         return process

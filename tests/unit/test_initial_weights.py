@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from fresh_networks import FreshNetworks
 
 from boxcar.detectors.catalog import build_network, find_architecture
 from boxcar.detectors.checkpoint_sources import InitialWeights, find_checkpoint, find_packaged
@@ -61,8 +62,10 @@ def check_loaded(network: Network, before: dict[str, np.ndarray], source: dict[s
         np.testing.assert_array_equal(value, (before if name.startswith(kept) else source)[name], err_msg=name)
 
 
-def test_of_other_classes_all_but_the_class_predictor_is_loaded(three: Network, started: InitialWeights) -> None:
-    five = build_network(specify(5))
+def test_of_other_classes_all_but_the_class_predictor_is_loaded(
+    three: Network, started: InitialWeights, fresh_network: FreshNetworks
+) -> None:
+    five = fresh_network(specify(5))
     before = values(five)
     loaded = load_initial(five, started, nothing(), {})
     sentence = f"Loaded 381 of 384 variables of {started.source}; the class predictor starts from random weights."
@@ -70,22 +73,26 @@ def test_of_other_classes_all_but_the_class_predictor_is_loaded(three: Network, 
     check_loaded(five, before, values(three), (CLASSES,))
 
 
-def test_as_many_classes_of_unknown_names_are_not_taken_for_the_same(three: Network, started: InitialWeights) -> None:
-    network = build_network(specify(3))
+def test_as_many_classes_of_unknown_names_are_not_taken_for_the_same(
+    three: Network, started: InitialWeights, fresh_network: FreshNetworks
+) -> None:
+    network = fresh_network(specify(3))
     before = values(network)
     load_initial(network, started, nothing(), {})
     check_loaded(network, before, values(three), (CLASSES,))
 
 
-def test_another_image_size_has_the_same_weights(three: Network, started: InitialWeights) -> None:
-    network = build_network(specify(3, image_size=96))
+def test_another_image_size_has_the_same_weights(three: Network, started: InitialWeights, fresh_network: FreshNetworks) -> None:
+    network = fresh_network(specify(3, image_size=96))
     before = values(network)
     assert load_initial(network, started, nothing(), {}).sentence.startswith("Loaded 381 of 384 variables")
     check_loaded(network, before, values(three), (CLASSES,))
 
 
-def test_other_anchors_start_with_a_box_predictor_of_their_own(three: Network, started: InitialWeights) -> None:
-    network = build_network(specify(3, anchors=Anchors(scales_per_octave=3)))
+def test_other_anchors_start_with_a_box_predictor_of_their_own(
+    three: Network, started: InitialWeights, fresh_network: FreshNetworks
+) -> None:
+    network = fresh_network(specify(3, anchors=Anchors(scales_per_octave=3)))
     before = values(network)
     sentence = load_initial(network, started, nothing(), {}).sentence
     assert sentence.startswith(f"Loaded 379 of 384 variables of {started.source}: 260 of 260 of the backbone, and 119 of 121 ")
@@ -93,25 +100,25 @@ def test_other_anchors_start_with_a_box_predictor_of_their_own(three: Network, s
     check_loaded(network, before, values(three), (CLASSES, *kept))
 
 
-def test_a_backbone_alone_is_loaded(three: Network, tmp_path: Path) -> None:
+def test_a_backbone_alone_is_loaded(three: Network, tmp_path: Path, fresh_network: FreshNetworks) -> None:
     part = tf.Module()
     part._feature_extractor = tf.Module()
     part._feature_extractor.classification_backbone = three.trackable()._feature_extractor.classification_backbone
     backbone = find_checkpoint(tf.train.Checkpoint(model=part).write(str(tmp_path / "ckpt-1")))
-    network = build_network(specify(5))
+    network = fresh_network(specify(5))
     before = values(network)
     sentence = load_initial(network, backbone, nothing(), {}).sentence
     assert sentence.startswith(f"Loaded 260 of 384 variables of {backbone.source}: 260 of 260 of the backbone, and 0 of 121 ")
     check_loaded(network, before, values(three), ("model/_box", "model/_feature_extractor/_"))
 
 
-@pytest.mark.parametrize("what", ["another architecture", "without a backbone"])
+@pytest.mark.parametrize("what", [pytest.param("another architecture", marks=pytest.mark.slow), "without a backbone"])
 def test_where_nothing_of_the_backbone_fits_it_is_65_and_nothing_changes(
-    what: str, three: Network, started: InitialWeights, tmp_path: Path
+    what: str, three: Network, started: InitialWeights, tmp_path: Path, fresh_network: FreshNetworks
 ) -> None:
-    network, other = build_network(specify(3)), started
+    network, other = fresh_network(specify(3)), started
     if what == "another architecture":
-        network = build_network(find_architecture("retinanet_resnet50_fpn_640x640").specify(64, {1: "raccoon"}))
+        network = fresh_network(find_architecture("retinanet_resnet50_fpn_640x640").specify(64, {1: "raccoon"}))
     else:
         part = tf.Module()
         part._box_predictor = three.trackable()._box_predictor
@@ -124,15 +131,15 @@ def test_where_nothing_of_the_backbone_fits_it_is_65_and_nothing_changes(
     check_loaded(network, before, before, ())
 
 
-def test_packaged_weights_get_the_statistics_of_the_images(images: list[np.ndarray]) -> None:
+def test_packaged_weights_get_the_statistics_of_the_images(images: list[np.ndarray], fresh_network: FreshNetworks) -> None:
     """The network finds what it finds with the file as it is, and its batch norms know what they see."""
     packaged = find_packaged(NAME)
     stored, _ = read_packaged(packaged.path)
-    reference = build_network(specify(7))
+    reference = fresh_network(specify(7))
     for name, variable in reference.variables_by_name().items():
         variable.assign(stored[name])
     wanted = reference.model(images[0], training=False)["box_encodings"]
-    network = build_network(specify(2))
+    network = fresh_network(specify(2))
     before = values(network)
     sentence = load_initial(network, packaged, iter(images), {}).sentence
     assert sentence.startswith("Loaded 381 of 384 variables of pkg:npm/handtrackjs@0.1.5;")
@@ -147,11 +154,13 @@ def test_packaged_weights_get_the_statistics_of_the_images(images: list[np.ndarr
     assert (variances != 1).mean() > 0.99
 
 
-def test_a_packaged_file_that_is_cut_short_is_65_and_changes_nothing(tmp_path: Path, images: list[np.ndarray]) -> None:
+def test_a_packaged_file_that_is_cut_short_is_65_and_changes_nothing(
+    tmp_path: Path, images: list[np.ndarray], fresh_network: FreshNetworks
+) -> None:
     path = shutil.copy(find_packaged(NAME).path, tmp_path / "weights.npz")
     with path.open("rb+") as file:
         file.truncate(1_000_000)
-    network = build_network(specify(2))
+    network = fresh_network(specify(2))
     before = values(network)
     with pytest.raises(BoxcarError, match=r"weights\.npz are damaged") as caught:
         load_initial(network, InitialWeights(path, "pkg", "0"), iter(images), {})

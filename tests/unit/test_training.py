@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from terminal import Terminal
+from tiny_detector import TINY
 
 from boxcar.config.run_settings import make_configuration, read_configuration, write_configuration
 from boxcar.data.example import read_examples
@@ -153,11 +154,11 @@ def test_a_training_goes_on_with_the_anchors_that_it_was_started_with(tmp_path: 
 
 @pytest.mark.parametrize("changes", [{"learning_rate": 1e30}], ids=["learning rate"])
 def test_what_diverges_ends_with_65_and_leaves_no_broken_checkpoint(
-    tmp_path: Path, shapes_records: Path, changes: dict[str, Any]
+    tmp_path: Path, shapes_records: Path, tiny: str, changes: dict[str, Any]
 ) -> None:
     import tensorflow as tf
 
-    run = make_run(tmp_path / "run", shapes_records, checkpoint_interval_steps=5, **changes)
+    run = make_run(tmp_path / "run", shapes_records, architecture=tiny, checkpoint_interval_steps=5, **changes)
     with pytest.raises(BoxcarError, match=r"diverged.* loss is not finite at step \d+\.") as error:
         train_in(run)
     assert error.value.code == 65
@@ -181,11 +182,10 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(tmp_path: Path) -> N
     """The loss alone does not tell: moving statistics have no part in it."""
     import tf_keras
 
-    from boxcar.detectors.catalog import build_network
     from boxcar.inference.specification import Specification
     from boxcar.training.checkpoint_store import CheckpointStore
 
-    network = build_network(Specification(architecture="ssd_mobilenet_v2_fpnlite_320x320", image_size=64, labels={1: "a"}))
+    network = TINY.build(Specification(architecture=TINY.name, image_size=64, labels={1: "a"}), 0.9, False)
     store = CheckpointStore(tmp_path, network, tf_keras.optimizers.SGD(), {}, "version")
     store.save(1)
     variance = next(variable for name, variable in network.variables_by_name().items() if name.endswith("moving_variance"))
