@@ -158,7 +158,7 @@ def _take(
             result.unused_outlines += len(unused)
             result.unused_outline = result.unused_outline or f"{shown(image or source)}: {unused[0]}"
     result.faults += found.faults
-    row = Row(found.sha256, found.source_digest)
+    row = Row(found.sha256, _digest(found))
     if found.faults or image is None or inspected is None:
         boxes = 0
     elif source is None and batch.unlabeled == "skip" and not _is_negative(image):
@@ -207,6 +207,13 @@ def _take(
             result.without_annotation.add(image)
     result.rows += ROW.pack(*row)
     return boxes
+
+
+def _digest(found: _Item) -> bytes:
+    """The hash of what was read of a label, and of the split that the labels give, which may be in a file of its own."""
+    if found.item.split is None or not found.source_digest:
+        return found.source_digest
+    return hashlib.sha256(found.source_digest + b"%d" % found.item.split).digest()
 
 
 def _reduced(item: LabeledObject, factor: int) -> LabeledObject:

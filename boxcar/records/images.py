@@ -118,6 +118,8 @@ def inspect(content: bytes, full_decode: bool, most_megapixels: int = MOST_MEGAP
         raise FaultyError("picture_too_large", reason)
     stored = stored_orientation(image)
     orientation = valid_orientation(stored)
+    if image.format == "TIFF" and orientation >= 5:
+        width, height = height, width  # Pillow gives the size of a TIFF as it is shown
     odd = "" if stored in (None, orientation) else repr(stored)[:_LONGEST]
     png = image.format == "PNG"
     if png:

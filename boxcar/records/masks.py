@@ -161,7 +161,7 @@ def box_of(pixels: Pixels) -> tuple[int, int, int, int] | None:
 
 def pixels_of_rows(runs: list[int], width: int, height: int) -> Pixels | None:
     """The pixels of a mask whose runs go along the rows, from top to bottom; None if they do not fit its size."""
-    if sum(runs) != width * height or not 0 < width * height <= MOST_PIXELS:
+    if sum(runs) != width * height or min(width, height) < 1 or width * height > MOST_PIXELS:
         return None
     return _from_runs(np.array(runs, np.int64), width).T
 

@@ -19,27 +19,36 @@ TRAIN_ALONE = Path(__file__).with_name("train_alone.py")
 
 
 class Watcher:
-    """A process that runs `boxcar run --launcher cluster`, or trains alone on records that are there.
+    """A process that runs `boxcar run --launcher cluster`, or trains alone on the run's own records.
 
     Args:
         place: where.
         run: URI of the run.
         settings: of `Place.settings`.
-        data: URI of the pictures; None trains alone.
+        data: URI of the images.
+        earlier: URI of the run that this one starts from, instead of images.
         resume: whether the run was begun.
     """
 
     def __init__(
-        self, place: Place, run: str, settings: dict[str, Any], *, data: str | None = None, resume: bool = False
+        self,
+        place: Place,
+        run: str,
+        settings: dict[str, Any],
+        *,
+        data: str | None = None,
+        earlier: str | None = None,
+        resume: bool = False,
     ) -> None:
         self.place, self.run = place, run
         self.log = place.folder / f"watcher-{len(place.watchers)}.log"
         config = place.folder / f"config-{len(place.watchers)}.yaml"
         config.write_text(yaml.safe_dump(settings))
-        if data is None:
+        if data is None and earlier is None:
             command = [str(TRAIN_ALONE), str(config), run]
         else:
-            command = ["-m", "boxcar", "run", "--launcher", "cluster", "--data", data, "--output", run]
+            source = ["--data", data] if earlier is None else ["--from", earlier]
+            command = ["-m", "boxcar", "run", "--launcher", "cluster", *map(str, source), "--output", run]
             command += ["--config", str(config), *(["--resume"] if resume else [])]
         cache = {"BOXCAR_CACHE": str(place.folder / f"cache-{len(place.watchers)}")}
         with self.log.open("wb") as log:

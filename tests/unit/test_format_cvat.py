@@ -53,6 +53,13 @@ def test_each_shape_has_the_box_around_it(tmp_path: Path, name: str) -> None:
     assert (found.faults, found.unlabeled, found.described) == ([], [], {"a.jpg", "b.jpg"})
 
 
+def test_a_mask_of_a_negative_size_is_no_fault_of_other_images(tmp_path: Path) -> None:
+    mask = '<mask label="cat" rle="50, 50" left="30" top="30" width="-10" height="-10"/>'
+    images = cvat_image("a.jpg", mask) + cvat_image("b.jpg", cvat_box("cat", 1, 1, 9, 9))
+    found = read_data(_data(tmp_path, images))
+    assert found.boxes["b.jpg"] == [("cat", 1, 1, 9, 9)] and not any("encoding" in reason for reason in found.reasons)
+
+
 def test_points_beside_a_box_are_left_out_and_alone_are_a_fault(tmp_path: Path) -> None:
     points = '<points label="eye" points="1,2"/><polyline label="edge" points="1,2;3,4"/>'
     images = cvat_image("a.jpg", points + cvat_box("cat", 1, 1, 9, 9)) + cvat_image("b.jpg", points)

@@ -1,6 +1,7 @@
 """Pascal VOC as other tools than labelImg write it: what is plain is read, and what is not is said."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,33 @@ def test_the_lists_of_the_tree_are_the_split(tmp_path: Path) -> None:
     assert {name: split["pictures"] for name, split in dataset["splits"].items()} == {"train": 3, "validation": 2, "test": 3}
     assert any("SegmentationObject" in warning for warning in dataset["warnings"])
     assert not dataset["faults"]
+
+
+def test_a_list_that_changed_is_noticed(tmp_path: Path) -> None:
+    stems = [f"2007_{number}" for number in range(8)]
+    data = voc_tree(tmp_path / "VOC2007", {"train.txt": stems[:4], "val.txt": stems[4:6], "test.txt": stems[6:]})
+    before = records(data, tmp_path / "out")["splits"]
+    (data / "ImageSets" / "Main" / "test.txt").write_text("\n".join(stems[2:4]))
+    (data / "ImageSets" / "Main" / "train.txt").write_text("\n".join(stems[:2] + stems[6:]))
+    assert records(data, tmp_path / "out")["splits"] != before
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_list_that_cannot_be_read_is_a_fault(tmp_path: Path, kind: str) -> None:
+    data = voc_tree(tmp_path / "VOC2007", {"val.txt": ["2007_1"], "test.txt": ["2007_2"]})
+    path = data / "ImageSets" / "Main" / "train.txt"
+    if kind == "link":
+        path.symlink_to("nowhere.txt")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    if kind == "folder":  # which is no list
+        records(data, tmp_path / "out", on_fault="skip")
+        return
+    with pytest.raises(BoxcarError) as caught:
+        records(data, tmp_path / "out")
+    assert caught.value.code == ExitCode.DATA and any("train.txt" in detail for detail in caught.value.details)
 
 
 def test_an_image_in_two_lists_is_a_question(tmp_path: Path) -> None:

@@ -333,3 +333,13 @@ def test_raccoon_runs_through_as_it_is(tmp_path: Path) -> None:
     assert dataset["faults"] == []
     assert dataset["label_map"] == {"1": "raccoon"}
     assert dataset["encoded_anew"] > 0  # the gray ones
+
+
+def test_records_are_not_built_into_the_folder_of_their_images(tmp_path: Path) -> None:
+    """Finished records are data, too."""
+    build_records(str(data_set(tmp_path / "data", 8)), str(tmp_path / "records"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir() if path.is_file()}
+    with pytest.raises(BoxcarError, match="own folder") as caught:
+        build_records(str(tmp_path / "records"), str(tmp_path / "records"), seed=3)
+    assert caught.value.code == ExitCode.USAGE
+    assert {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir() if path.is_file()} == before

@@ -135,3 +135,23 @@ def test_converted_labels_mean_the_same(tmp_path: Path, capsys: pytest.CaptureFi
     reds, warnings, _ = _built(tmp_path / "data")
     assert len(reds) == 2 and min(reds.values()) > 0.8, reds
     assert not warnings
+
+
+@pytest.mark.parametrize("labeled", ["shown", "stored"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_as_any_image_is(tmp_path: Path, orientation: int, labeled: str) -> None:
+    """Pillow gives the size of a TIFF as it is shown, and that of a JPEG as it is stored."""
+    data = data_set(tmp_path / "data", 6)
+    jpeg = tmp_path / "as.jpg"
+    _photo(jpeg, orientation, WIDE, labeled)
+    jpeg.with_suffix(".xml").rename(data / "tif.xml")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(jpeg) as opened:
+        Image.fromarray(np.asarray(opened)).save(data / "tif.tif", exif=exif)
+    if orientation in (2, 3, 4):  # its size does not tell
+        _photo(data / "tells.jpg", 6, WIDE, labeled)
+    reds, _, dataset = _built(data)
+    assert dataset["faults"] == [] and reds["tif.tif"] > 0.9
+    for example in read_examples(sorted((tmp_path / "out").glob("*.tfrecord"))):
+        assert decode_picture(example).shape[:2] == (example.height, example.width)

@@ -73,7 +73,8 @@ class Runner:
 
     def _options(self) -> PipelineOptions:
         try:
-            return PipelineOptions(self._words)
+            # Without a runner, Beam looks for its Prism, and would download it.
+            return PipelineOptions(["--runner=FnApiRunner", *self._words])
         except SystemExit as error:
             raise self._refused("Beam refuses one of the pipeline options") from error
 

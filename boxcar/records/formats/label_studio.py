@@ -28,7 +28,7 @@ from boxcar.records.shapes import Shape, Shapes, number, oval, oval_polygon, poi
 
 _LOOKED_AT = 20  # files
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")  # the name of an uploaded file
-_PLACE = ("x", "y", "width", "height", "rotation", "radiusX", "radiusY", "points")
+_PLACE = ("x", "y", "width", "height", "rotation", "radiusX", "radiusY", "points", "rle")
 
 
 def recognize(files: DataFiles) -> Recognized | None:

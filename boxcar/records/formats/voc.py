@@ -10,6 +10,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 
 from defusedxml import DefusedXmlException
@@ -29,6 +30,7 @@ from boxcar.records.split_names import NO_SPLIT, named_split
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")
 _DECLARATION = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*?\?>""")
 _ENCODINGS = ("gb", "big5", "euc", "shift", "sjis", "cp932", "cp936", "cp949", "cp950", "iso-2022", "johab", "hz")
+_LONGEST_LINE = 4096  # of a list of a split; no name is longer
 _LOOKED_AT = 20  # files, by which another format's XML is noticed
 
 
@@ -61,7 +63,11 @@ class VocReader(PairedReader):
         return name[-4:].lower() == ".xml"
 
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
-        splits = _listed_splits(self.lists, listing)
+        splits: dict[str, int] = {}
+        try:
+            splits = _listed_splits(self.lists, listing)
+        except UnreadableListError as error:
+            yield Fault(shown(error.name), error.kind, error.reason)
         masks = {(_tree(name), _stem(name)): name for name in listing.masks}
         for item in paired(listing):
             if splits and isinstance(item, Item) and item.image is not None:
@@ -107,19 +113,36 @@ def _listed_splits(lists: Sequence[str], listing: Listing) -> dict[str, int]:
 
     Raises:
         BoxcarError: 64 if two lists name an image for different splits.
+        UnreadableListError: a list cannot be read.
     """
     found: dict[str, tuple[int, str]] = {}
     for name in lists:
         split = named_split(name.rpartition("/")[2].rpartition(".")[0])
-        with listing.open(name) as file:
-            for line in io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape"):
-                stem = line.strip().replace("\\", "/").rpartition("/")[2]
-                stem = _stem(stem) if is_image(stem) else stem
-                other = found.setdefault(stem, (split, name))
-                if stem and other[0] != split:
-                    what = f"{shown(other[1])} and {shown(name)} both list {shown(stem)}, which can be in one split only."
-                    raise BoxcarError(ExitCode.USAGE, what, "Remove it from one of the two lists.")
+        for line in _lines(name, listing):
+            stem = line.strip().replace("\\", "/").rpartition("/")[2]
+            stem = _stem(stem) if is_image(stem) else stem
+            other = found.setdefault(stem, (split, name))
+            if stem and other[0] != split:
+                what = f"{shown(other[1])} and {shown(name)} both list {shown(stem)}, which can be in one split only."
+                raise BoxcarError(ExitCode.USAGE, what, "Remove it from one of the two lists.")
     return {stem: split for stem, (split, _) in found.items()}
+
+
+class UnreadableListError(FaultyError):
+    """A list of a split cannot be read."""
+
+    def __init__(self, name: str, error: FaultyError) -> None:
+        super().__init__(error.kind, error.reason)
+        self.name = name
+
+
+def _lines(name: str, listing: Listing) -> Iterator[str]:
+    try:
+        with listing.open(name) as file:
+            text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape")
+            yield from iter(partial(text.readline, _LONGEST_LINE), "")
+    except FaultyError as error:
+        raise UnreadableListError(name, error) from error
 
 
 def _stem(name: str) -> str:
