@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from exported import ARCHITECTURE, ExportedRun
 from PIL import Image
+from tiny_detector import TINY
 
 from boxcar.data.label_map import write_label_map
 from boxcar.detectors.box_detection import BOXES
@@ -80,15 +81,15 @@ def test_the_raspberry_pi_s_script_answers_with_the_ids(files: Path, image: np.n
     assert [each["id"] for each in one["detections"]] == found_in(model, image).classes.tolist()
 
 
-def test_a_savedmodel_answers_with_the_ids(exported_run: ExportedRun, image: np.ndarray, tmp_path: Path) -> None:
+def test_a_savedmodel_answers_with_the_ids(tiny: str, image: np.ndarray, tmp_path: Path) -> None:
     """Of a checkpoint without `detector.json`, its label map says that its slots have no gaps."""
+    import tensorflow as tf
+
     train = tmp_path / "train"
-    train.mkdir()
-    for path in exported_run.checkpoint.parent.glob(f"{exported_run.checkpoint.name}.*"):
-        shutil.copy(path, train)
-    labels = read_specification(exported_run.frozen).labels
-    write_label_map(train / "label_map.pbtxt", {IDS[number]: name for number, name in labels.items()})
-    freeze(ARCHITECTURE, str(train / exported_run.checkpoint.name), str(tmp_path / "frozen"))
+    network = TINY.build(TINY.specify(64, {1: "circle", 2: "square", 3: "triangle"}), 0.9, False)
+    tf.train.Checkpoint(model=network.trackable()).write(str(train / "ckpt-7"))
+    write_label_map(train / "label_map.pbtxt", {IDS[1]: "circle", IDS[2]: "square", IDS[3]: "triangle"})
+    freeze(tiny, str(train / "ckpt-7"), str(tmp_path / "frozen"))
     assert read_specification(tmp_path / "frozen").dense_slots
     assert (tmp_path / "frozen" / "saved_model" / "assets" / "labels.txt").read_text() == "circle\nsquare\ntriangle\n"
     found = set(found_in(tmp_path / "frozen", image).classes.tolist())

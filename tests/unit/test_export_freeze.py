@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from exported import ARCHITECTURE, IMAGE_SIZE, ExportedRun
 from PIL import Image
+from tiny_detector import TINY
 
 from boxcar.data.example import read_examples
 from boxcar.data.label_map import read_label_map, write_label_map
@@ -19,7 +20,7 @@ from boxcar.errors import BoxcarError, ExitCode
 from boxcar.export import freeze
 from boxcar.export.sampling import find_shards
 from boxcar.inference.anchors import make_anchors
-from boxcar.inference.specification import Anchors, Thresholds, read_specification
+from boxcar.inference.specification import SPECIFICATION, Anchors, Thresholds, read_specification, specification_json
 from boxcar.run.step import read_commit
 
 
@@ -248,21 +249,18 @@ def test_a_damaged_checkpoint(exported_run: ExportedRun, tmp_path: Path, ending:
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_that_are_not_finite(exported_run: ExportedRun, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite(tiny: str, tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from boxcar.detectors.catalog import build_network, find_architecture
-    from boxcar.detectors.checkpoint_weights import load_weights
-
-    name = find_architecture(ARCHITECTURE).class_predictor_bias
-    network = build_network(read_specification(exported_run.frozen))
-    load_weights(network, exported_run.checkpoint)
+    specification = TINY.specify(IMAGE_SIZE, {1: "ant", 2: "bee"})
+    network = TINY.build(specification, 0.9, False)
+    name = TINY.class_predictor_bias
     bias = network.variables_by_name()[name]
     bias.assign(tf.where(tf.range(bias.shape[0]) == 3, np.nan, bias))
     tf.train.Checkpoint(model=network.trackable()).write(str(tmp_path / "ckpt-9"))
-    shutil.copy(exported_run.frozen / "detector.json", tmp_path)
+    (tmp_path / SPECIFICATION).write_text(specification_json(specification))
     with pytest.raises(BoxcarError, match="not finite") as caught:
-        freeze(ARCHITECTURE, str(tmp_path / "ckpt-9"), str(tmp_path / "out"))
+        freeze(tiny, str(tmp_path / "ckpt-9"), str(tmp_path / "out"))
     assert caught.value.code == ExitCode.DATA
     assert caught.value.details == (name,)
     assert not (tmp_path / "out").exists()
