@@ -10,7 +10,7 @@ from boxcar.config.gate_settings import GateSettings
 from boxcar.errors import BoxcarError, ExitCode
 from boxcar.inference.detections import Detections
 from boxcar.registry.held_out import FEWEST_PICTURES, shortage
-from boxcar.scoring import Difference, GroundTruth, ap50_difference, one_sided, score
+from boxcar.scoring import Difference, GroundTruth, ap50_difference, has_scored_object, one_sided, score
 
 Verdict = Literal["promoted", "kept", "undecided"]
 
@@ -90,7 +90,7 @@ def decide(
     if theirs is not None:
         wide = one_sided(settings.confidence, len(truths))
         difference = ap50_difference(common, theirs, ours, shared, confidence=wide, seed=seed)
-    with_objects = sum(len(truth.labels) > 0 for truth in common)
+    with_objects = sum(map(has_scored_object, common))
     verdict, reason, needed = _judge(difference, broken, new, lost, len(truths), with_objects, settings)
     if unchanged and not broken:
         verdict, needed = "kept", None

@@ -1,5 +1,6 @@
 """Memory that runs out while TensorFlow computes, as an error that says what to do. Does not load TensorFlow."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,6 +8,8 @@ from boxcar.errors import BoxcarError, ExitCode
 
 # TensorFlow's errors for GPUs are not all of one kind: "Dst tensor is not initialized" is what a copy to a full GPU says.
 _SIGNS = ("out of memory", "out_of_memory", "dst tensor is not initialized")
+
+_NODE = re.compile(r"\{\{.*?\}\}|\[\[.*?\]\]")  # the operation in the graph
 
 
 @contextmanager
@@ -24,12 +27,20 @@ def memory_errors(doing: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, BoxcarError | OSError) or not _is_of_memory(error):
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]
+        reason = _reason(error)
         raise BoxcarError(
             ExitCode.ENVIRONMENT,
             f"{doing} ran out of memory: {reason}.",
             "Start another run with a smaller --batch-size or --image-size, or on a machine with more memory.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The part of an error's message that says what could not be allocated. In a graph, TensorFlow adds many lines."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    of_memory = [line for line in lines if any(sign in line.lower() for sign in ("oom", *_SIGNS))]
+    line = _NODE.sub("", (of_memory or lines)[0]).partition(" on /job:")[0]
+    return line.strip().rstrip(".")[:300]
 
 
 def _is_of_memory(error: Exception) -> bool:

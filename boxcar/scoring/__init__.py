@@ -4,7 +4,7 @@ from boxcar.scoring.average_precision import score
 from boxcar.scoring.bootstrap import Difference, ap50_difference, one_sided
 from boxcar.scoring.confusion import confusion_matrix
 from boxcar.scoring.curves import Curve, precision_recall_curves
-from boxcar.scoring.ground_truth import GroundTruth
+from boxcar.scoring.ground_truth import GroundTruth, has_scored_object
 from boxcar.scoring.matching import Matches, greedy_partners, match
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ap50_difference",
     "confusion_matrix",
     "greedy_partners",
+    "has_scored_object",
     "match",
     "one_sided",
     "precision_recall_curves",

@@ -40,6 +40,11 @@ class GroundTruth:
             raise ValueError("GroundTruth contains a coordinate that is not finite.")
 
 
+def has_scored_object(truth: GroundTruth) -> bool:
+    """Whether an image has an object that scores do not ignore."""
+    return len(truth.labels) > 0 if truth.is_ignored is None else not truth.is_ignored.all()
+
+
 def without_ignored(
     truths: Sequence[GroundTruth], detections: Sequence[Detections]
 ) -> tuple[Sequence[GroundTruth], Sequence[Detections]]:

@@ -131,6 +131,15 @@ def test_memory_that_runs_out_is_no_defect() -> None:
         with pytest.raises(BoxcarError, match=r"ran out of memory.*--batch-size") as caught, memory_errors("Training"):
             raise error
         assert caught.value.code == ExitCode.ENVIRONMENT
+    in_graph = tf.errors.ResourceExhaustedError(
+        None,
+        None,
+        "Graph execution error:\n\nDetected at node a/b defined at (most recent call last):\n<stack traces unavailable>\n"
+        "OOM when allocating tensor with shape[9,9] and type float on /job:localhost/replica:0\n\t [[{{node a/b}}]]\nHint: ...",
+    )
+    with pytest.raises(BoxcarError) as caught, memory_errors("Training"):
+        raise in_graph
+    assert caught.value.what.endswith("memory: OOM when allocating tensor with shape[9,9] and type float.")
     full = tf.errors.ResourceExhaustedError(None, None, "/tmp/x; No space left on device")
     for other in (full, ValueError("out of memory"), tf.errors.InternalError(None, None, "another")):
         with pytest.raises(type(other)), memory_errors("Training"):

@@ -80,10 +80,12 @@ def test_few_images_promote_no_worse_version(pictures: int, pairs: int) -> None:
     assert (better["promoted"] > 0.5) == (pictures >= FEWEST_PICTURES), "enough images promote a better version"
 
 
-def test_images_without_objects_do_not_count() -> None:
+@pytest.mark.parametrize("count", [0, 1])
+def test_images_without_objects_that_scores_use_do_not_count(count: int) -> None:
     random = np.random.default_rng(3)
     truths, (good, bad) = tables(random, FEWEST_PICTURES - 1, 1.0, 0.0)
-    nothing = GroundTruth(400, 400, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+    boxes, labels, ignored = np.full((count, 4), (0, 0, 1, 1), np.float32), np.ones(count, np.int64), np.ones(count, np.bool_)
+    nothing = GroundTruth(400, 400, boxes, labels, ~ignored, ignored)
     none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     decided = decide(
         [*truths, *[nothing] * 50], LABELS, measured([*good, *[none] * 50]), measured([*bad, *[none] * 50]), GateSettings()
