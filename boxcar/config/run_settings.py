@@ -121,7 +121,7 @@ class Configuration(Conversion):
         MOST_MEGAPIXELS,
         ge=1,
         le=10_000,
-        description="Megapixels that an image may have. Decoding takes 4 to 8 MB of memory for each.",
+        description="Megapixels that an image may have. Decoding takes 5 to 13 MB of memory for each.",
     )
     validation_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used to choose the checkpoint.")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="Share of the images used only for the final scores.")
