@@ -19,6 +19,7 @@ from boxcar.inference.image_limit import MOST_MEGAPIXELS
 from boxcar.records.check import Unlabeled
 from boxcar.records.checked import NAMED, CheckedBatch
 from boxcar.records.chosen_classes import check_chosen, emptied_warning
+from boxcar.records.data_folder import refuse_own_folder
 from boxcar.records.duplicates import (
     Duplicates,
     different_labels_warning,
@@ -119,9 +120,7 @@ def build_records(
     given, label_notes = (None, []) if label_map is None else read_given_label_map(fetch_file(label_map))
     frozen = frozenset[str]() if frozen_test is None else read_frozen_test(fetch_file(frozen_test))
     with engine.data(data) as root, engine.working(output) as folder:
-        if root.resolve().is_relative_to(folder.resolve()):  # finished records are data, too, and writing would remove them
-            what = f"--output {uri_of(folder)} is or contains the images' own folder."
-            raise BoxcarError(ExitCode.USAGE, what, "Choose another folder to write into.")
+        refuse_own_folder(root, folder)
         Step("records", folder, {}, parameters).check_folder()  # before minutes of checking
         if given is None:
             given, label_notes = engine.find_labels(root, folder)

@@ -55,6 +55,17 @@ def data_folder(data: str) -> Iterator[Path]:
         yield source.folder
 
 
+def refuse_own_folder(root: Path, output: Path) -> None:
+    """Refuses to write a step's results where its images are: results of some steps are data, and writing would remove them.
+
+    Raises:
+        BoxcarError: 64.
+    """
+    if root.resolve().is_relative_to(output.resolve()):
+        what = f"--output {uri_of(output)} is or contains the images' own folder."
+        raise BoxcarError(ExitCode.USAGE, what, "Choose another folder to write into.")
+
+
 def _unpack(archive: Path, folder: Path) -> None:
     read = _zip_files if archive.name.lower().endswith(".zip") else _tar_files
     limit = max(_SMALL, archive.stat().st_size * _MOST_GROWTH)

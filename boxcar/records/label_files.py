@@ -18,7 +18,7 @@ from boxcar.records.annotation import SIDES, LabeledObject, unpack
 from boxcar.records.build import check_found
 from boxcar.records.check import Unlabeled
 from boxcar.records.checked import TREATMENTS, Row
-from boxcar.records.data_folder import data_folder
+from boxcar.records.data_folder import data_folder, refuse_own_folder
 from boxcar.records.faults import FaultyError, shown
 from boxcar.records.frames import frame_warnings
 from boxcar.records.images import inspect, stored_bytes
@@ -70,6 +70,7 @@ def convert_labels(
         parameters["classes"] = list(classes)
     choice = None if classes is None else class_choice(classes)
     with data_folder(data) as root, Mirror(output).working() as folder:
+        refuse_own_folder(root, folder)
         Step(STEP, folder, {}, parameters).check_folder()  # before minutes of checking
         given, _ = find_labels(root, folder)
         given = given if choice is None else choice.applied_to(given)

@@ -11,7 +11,7 @@ from labelled import data_set, label, pair, picture, save
 from read_data import Read, read_data
 
 from boxcar.cli.main import app
-from boxcar.errors import BoxcarError
+from boxcar.errors import BoxcarError, ExitCode
 from boxcar.process import call_command
 from boxcar.records import build_records, convert_labels
 from boxcar.records.annotation import LabeledObject
@@ -139,6 +139,16 @@ def test_the_same_again_does_nothing_and_its_result_is_data(data: Path, tmp_path
     stamp = (tmp_path / "out" / "step.json").stat().st_mtime_ns
     convert_labels(str(data), str(tmp_path / "out"), "voc")
     assert (tmp_path / "out" / "step.json").stat().st_mtime_ns == stamp
+
+
+def test_labels_are_not_written_into_the_folder_of_their_images(data: Path, tmp_path: Path) -> None:
+    """What was written is data, too."""
+    convert_labels(str(data), str(tmp_path / "coco"), "coco")
+    before = {path: path.read_bytes() for path in (tmp_path / "coco").rglob("*") if path.is_file()}
+    with pytest.raises(BoxcarError, match="own folder") as caught:
+        convert_labels(str(tmp_path / "coco"), str(tmp_path / "coco"), "yolo")
+    assert caught.value.code == ExitCode.USAGE
+    assert {path: path.read_bytes() for path in (tmp_path / "coco").rglob("*") if path.is_file()} == before
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
