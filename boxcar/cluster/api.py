@@ -37,7 +37,7 @@ class Conflict(Exception):
     """An object of that name already exists, or has changed since it was read."""
 
 
-class Listing(list[Object]):
+class ObjectList(list[Object]):
     """Objects that were found together.
 
     Args:
@@ -75,13 +75,17 @@ class Api:
         found: Object | None = self._ask("GET", kind, name, retry=retry)
         return found
 
-    def find(self, kind: str, **selectors: str) -> Listing:
+    def find(self, kind: str, **selectors: str) -> ObjectList:
         """All objects of a kind that the selectors (`labelSelector`, `fieldSelector`) name."""
         answer = self._ask("GET", kind, query=selectors)
-        return Listing() if answer is None else Listing(answer["items"], answer.get("metadata", {}).get("resourceVersion", ""))
+        return (
+            ObjectList()
+            if answer is None
+            else ObjectList(answer["items"], answer.get("metadata", {}).get("resourceVersion", ""))
+        )
 
     def changes(self, kind: str, since: str, **selectors: str) -> list[Object]:
-        """Every state that objects have had since a `Listing`, oldest first; a deleted object's last one is how it ended.
+        """Every state that objects have had since a `ObjectList`, oldest first; a deleted object's last one is how it ended.
 
         The answer takes a second. It is empty if the server no longer remembers that version, or does not permit watching.
         """

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from functools import partial
 
 from boxcar.cluster import bucket
-from boxcar.cluster.api import Api, Listing, Object, container_statuses
+from boxcar.cluster.api import Api, Object, ObjectList, container_statuses
 from boxcar.cluster.job_status import (
     decisive_exit,
     disruption,
@@ -34,7 +34,7 @@ PATIENCE_SECONDS = 300.0
 EVALUATOR_STARTS = 3  # of one that scores nothing in between
 
 
-def find_pods(api: Api, job: Object) -> Listing:
+def find_pods(api: Api, job: Object) -> ObjectList:
     """The pods of a Job, oldest first."""
     pods = api.find("pods", labelSelector=_of_job(job))
     pods.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
@@ -120,7 +120,7 @@ class Watch:
             self._report_pending(pods)
         return job if is_finished(job) else None
 
-    def _report_ended_pods(self, pods: Listing) -> None:
+    def _report_ended_pods(self, pods: ObjectList) -> None:
         """Says once about each pod that ended early why it did."""
         current = {pod["metadata"]["uid"]: pod for pod in pods}
         is_replaced = bool(current.keys() - self._seen.keys())

@@ -77,8 +77,11 @@ def check(batch: Batch) -> CheckedBatch:
     return result
 
 
-def _is_negative(image: str) -> bool:
-    return any(part.lower() in _NEGATIVES for part in image.split("/")[:-1])
+def _is_unlabeled(item: Item) -> bool:
+    """Whether an image has no label, and is in no folder for negatives."""
+    if item.image is None or item.source is not None:
+        return False
+    return not any(part.lower() in _NEGATIVES for part in item.image.split("/")[:-1])
 
 
 def _split(item: Item, image: str) -> int:
@@ -101,8 +104,7 @@ def _check_item(batch: Batch, place: int, found: _Item, result: CheckedBatch) ->
         stem = shown(source.rpartition("/")[2].rpartition(".")[0])
         also = f' or "{shown(annotation.image)}"' if annotation.image else ""
         found.blame(source, "missing_picture", f'its image is missing: none is named "{stem}"{also}')
-    is_unlabeled = image is not None and source is None and not found.faults and not _is_negative(image)
-    if is_unlabeled and image is not None and batch.unlabeled == "stop":
+    if image is not None and batch.unlabeled == "stop" and not found.faults and _is_unlabeled(found.item):
         found.blame(image, "unlabeled", "it has no label, which would say whether it shows an object")
     if annotation is not None and batch.classes is not None:
         result.named.update(item.name for item in annotation.objects if item.name)
@@ -161,7 +163,7 @@ def _take(
     row = Row(found.sha256, _digest(found))
     if found.faults or image is None or inspected is None:
         boxes = 0
-    elif source is None and batch.unlabeled == "skip" and not _is_negative(image):
+    elif batch.unlabeled == "skip" and _is_unlabeled(found.item):
         result.skipped.add(image)
         boxes = 0
     else:

@@ -38,7 +38,7 @@ def memory_errors(doing: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """The part of an error's message that says what could not be allocated. In a graph, TensorFlow adds many lines."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    of_memory = [line for line in lines if any(sign in line.lower() for sign in ("oom", *_SIGNS))]
+    of_memory = [line for line in lines if "OOM" in line or any(sign in line.lower() for sign in _SIGNS)]
     line = _NODE.sub("", (of_memory or lines)[0]).partition(" on /job:")[0]
     return line.strip().rstrip(".")[:300]
 

@@ -63,11 +63,8 @@ class VocReader(PairedReader):
         return name[-4:].lower() == ".xml"
 
     def items(self, listing: Listing) -> Iterator[Item | Fault]:
-        splits: dict[str, int] = {}
-        try:
-            splits = _listed_splits(self.lists, listing)
-        except UnreadableListError as error:
-            yield Fault(shown(error.name), error.kind, error.reason)
+        splits, faults = _listed_splits(self.lists, listing)
+        yield from faults
         masks = {(_tree(name), _stem(name)): name for name in listing.masks}
         for item in paired(listing):
             if splits and isinstance(item, Item) and item.image is not None:
@@ -108,41 +105,38 @@ def _is_list(name: str) -> bool:
     return suffix.lower() == "txt" and folder.lower().endswith("imagesets/main") and named_split(stem) != NO_SPLIT
 
 
-def _listed_splits(lists: Sequence[str], listing: Listing) -> dict[str, int]:
-    """The split of each image that a list names, by the image's name without folders and suffix.
+def _listed_splits(lists: Sequence[str], listing: Listing) -> tuple[dict[str, int], list[Fault]]:
+    """The split of each image that a list names, by the image's name without folders and suffix; and lists that cannot be read.
 
     Raises:
         BoxcarError: 64 if two lists name an image for different splits.
-        UnreadableListError: a list cannot be read.
     """
     found: dict[str, tuple[int, str]] = {}
+    faults = []
     for name in lists:
         split = named_split(name.rpartition("/")[2].rpartition(".")[0])
-        for line in _lines(name, listing):
-            stem = line.strip().replace("\\", "/").rpartition("/")[2]
-            stem = _stem(stem) if is_image(stem) else stem
-            other = found.setdefault(stem, (split, name))
-            if stem and other[0] != split:
-                what = f"{shown(other[1])} and {shown(name)} both list {shown(stem)}, which can be in one split only."
-                raise BoxcarError(ExitCode.USAGE, what, "Remove it from one of the two lists.")
-    return {stem: split for stem, (split, _) in found.items()}
+        try:
+            for stem in _listed(name, listing):
+                other = found.setdefault(stem, (split, name))
+                if stem and other[0] != split:
+                    what = f"{shown(other[1])} and {shown(name)} both list {shown(stem)}, which can be in one split only."
+                    raise BoxcarError(ExitCode.USAGE, what, "Remove it from one of the two lists.")
+        except FaultyError as error:
+            faults.append(Fault(shown(name), error.kind, error.reason))
+    return {stem: split for stem, (split, _) in found.items()}, faults
 
 
-class UnreadableListError(FaultyError):
-    """A list of a split cannot be read."""
+def _listed(name: str, listing: Listing) -> Iterator[str]:
+    """The names in a list, without folders and suffix.
 
-    def __init__(self, name: str, error: FaultyError) -> None:
-        super().__init__(error.kind, error.reason)
-        self.name = name
-
-
-def _lines(name: str, listing: Listing) -> Iterator[str]:
-    try:
-        with listing.open(name) as file:
-            text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape")
-            yield from iter(partial(text.readline, _LONGEST_LINE), "")
-    except FaultyError as error:
-        raise UnreadableListError(name, error) from error
+    Raises:
+        FaultyError: the list cannot be read.
+    """
+    with listing.open(name) as file:
+        text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape")
+        for line in iter(partial(text.readline, _LONGEST_LINE), ""):
+            base = line.strip().replace("\\", "/").rpartition("/")[2]
+            yield _stem(base) if is_image(base) else base
 
 
 def _stem(name: str) -> str:
